@@ -1,0 +1,1 @@
+"""One test, from plan to result: the phases of a run and everything they need."""

@@ -1,0 +1,56 @@
+"""The exception tree. Every class carries the exit code that it means for a command (see `reports/` reading)."""
+
+from __future__ import annotations
+
+
+class SplitbrainError(Exception):
+    """Something a person can mend: one clear sentence naming the place and the mend. Never shown with a traceback."""
+
+    exit_code = 70
+
+
+class UsageError(SplitbrainError):
+    """Bad input: an unknown name, an impossible combination, a malformed file. Raised before anything starts."""
+
+    exit_code = 64
+
+
+class SetupError(SplitbrainError):
+    """The cluster could not be set up: a server is missing, a node never got ready, an address is in use."""
+
+    exit_code = 3
+
+
+class HistoryError(UsageError):
+    """A history or journal that cannot be read. `line` and `column` count from 1 and are 0 where unknown."""
+
+    def __init__(self, message: str, *, path: str = "", line: int = 0, column: int = 0) -> None:
+        place = ":".join(str(part) for part in (path, line or "", column or "") if part != "")
+        super().__init__(f"{place}: {message}" if place else message)
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+class Refused(Exception):
+    """Raised by a client: the operation certainly did not happen. `reason` is a short stable word, `no-leader`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Mismatch(Refused):
+    """A compare-and-set whose expected value differed: a decided answer. `seen` is the value the reply told, if it did."""
+
+    def __init__(self, *seen: object) -> None:
+        super().__init__("mismatch")
+        self.seen = seen
+
+
+class Indeterminate(Exception):
+    """Raised by a client: the operation may have happened, or may still happen. `reason` is a short stable word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

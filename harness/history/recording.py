@@ -1,0 +1,62 @@
+"""Recording: everything one run wrote to its journal, loaded once; what the checkers judge."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from harness.history.fault import Fault
+from harness.history.history import History
+from harness.history.operation import Key
+
+PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "tear-down"]
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it."""
+
+    name: PhaseName
+    began: int
+    ended: int | None = None
+    problem: str = ""
+
+
+class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
+    """One final read of a node's own replica, compared between nodes and never part of the history.
+
+    `round` counts the rounds of reading, from 0; the settle phase reads in rounds until replicas agree.
+    """
+
+    node: str
+    key: Key
+    value: Any = None
+    error: str | None = None
+    time: int
+    round: int = 0
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Who `node` believed to be primary at `time` (nanoseconds); None where it knew of none."""
+
+    node: str
+    primary: str | None
+    time: int
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """One run as its journal tells it. `torn` is set where the journal ends in the middle of the run."""
+
+    history: History
+    nodes: tuple[str, ...]
+    faults: tuple[Fault, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    local_reads: tuple[LocalRead, ...] = ()
+    views: tuple[View, ...] = ()
+    versions: dict[str, str] = {}
+    torn: bool = False
+    interrupted: bool = False
+
+    def phase(self, name: PhaseName) -> Phase | None:
+        """The phase of that name, None where the run never reached it."""
+        return next((phase for phase in self.phases if phase.name == name), None)

@@ -1,0 +1,1 @@
+"""Generators, the Client protocol, and the workers that drive it."""

@@ -1,0 +1,1 @@
+"""Where nodes live: namespaces, docker, ssh; and the firewall between them."""
