@@ -9,6 +9,8 @@ import msgspec
 from harness.history.fault import Fault
 from harness.history.history import History
 from harness.history.operation import Key
+from harness.history.variant import Variant
+from harness.plan import Plan
 
 PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "tear-down"]
 
@@ -45,10 +47,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """One run as its journal tells it. `torn` is set where the journal ends in the middle of the run."""
+    """One run as its journal tells it. `plan` and `variant` are None for a history recorded by another program. `started`
+    is the wall-clock time of the start (ISO 8601, UTC). `torn` is set where the journal ends in the middle of the run."""
 
     history: History
     nodes: tuple[str, ...]
+    plan: Plan | None = None
+    variant: Variant | None = None
+    started: str = ""
     faults: tuple[Fault, ...] = ()
     phases: tuple[Phase, ...] = ()
     local_reads: tuple[LocalRead, ...] = ()

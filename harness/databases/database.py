@@ -1,0 +1,76 @@
+"""What a database is to the harness: variants with their claims, servers to start, a client, and a view of its primary."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from harness.history.operation import Key
+from harness.history.variant import Variant
+from harness.load.client import Client
+from harness.plan import Plan
+from harness.testbeds.testbed import Node
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A server's program and the exact command that gets it where it is missing (`mend`)."""
+
+    name: str
+    mend: str
+
+
+class Database(ABC):
+    """One database under test: one class in one file.
+
+    Made once for a run with its plan and its nodes. Every method that talks to servers is bounded by its caller.
+    """
+
+    name: ClassVar[str]
+    variants: ClassVar[tuple[Variant, ...]]
+    """The first is the vendor's default."""
+    programs: ClassVar[tuple[Program, ...]]
+    driver: ClassVar[str] = ""
+    """The extra of this package that brings the driver, empty where none is needed: `redis` for `splitbrain[redis]`."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """The modules that the driver's extra brings, for `doctor`. They are imported where they are used, never at the top of
+    the module, so that `list` and `doctor` work without them."""
+    default_nodes: ClassVar[int] = 5
+    port: ClassVar[int]
+    """The port that probes connect to."""
+
+    def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
+        self.plan = plan
+        self.nodes = {node.name: node for node in nodes}
+        self.variant = next(variant for variant in self.variants if variant.name == plan.variant)
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start every server and form the cluster; returns without waiting longer than forming it needs."""
+
+    @abstractmethod
+    async def ready(self) -> bool:
+        """Whether a write and a read go through on every node that should take them. Asked again until it is true; leaves
+        no key of a workload behind (uses keys that begin with `splitbrain-ready`)."""
+
+    @abstractmethod
+    async def connect(self, server: Node) -> Client:
+        """A new connection to that server alone. Raises `Refused` where it does not answer."""
+
+    async def primary(self, node: Node) -> str | None:
+        """Who this node (or the sentinel or router beside it) names as primary at this moment; None where it names none,
+        or where the database has none. Asked several times a second: cheap, one request, its own connection kept."""
+        return None
+
+    @abstractmethod
+    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
+        """What this node's own copy holds, asking no other node where the database allows it. Raises `Refused`."""
+
+    @abstractmethod
+    async def versions(self) -> dict[str, str]:
+        """Node → version, as the running servers report it."""
+
+    async def close(self) -> None:
+        """Give up connections of its own; never raises."""

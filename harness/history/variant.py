@@ -1,0 +1,49 @@
+"""Variant: one configuration of a database, what its vendor claims for it, and how literature labels it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Route = Literal["home", "primary"]
+"""How a worker finds the server for an operation: always its home node, or the node that its home names as primary."""
+
+Promise = Literal["linearizable", "no-lost-write", "converges", "available"]
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vendor's documentation promises, in its words, and where.
+
+    `promises` are what a run can refute; `admits` are anomalies that it warns of (seen: the claim holds; not seen: not
+    tested)."""
+
+    text: str
+    source: str
+    promises: tuple[Promise, ...] = ()
+    admits: tuple[str, ...] = ()
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A label that literature gives (`CP`, `PC/EC`) and where. Labels contradict each other: all are shown."""
+
+    text: str
+    source: str
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration of a database whose guarantees differ from another's.
+
+    `methods` are the Client's methods it offers. `tuned` says, a line each, what differs from the vendor's defaults.
+    `local` says what a final, node-local read is here ("GET on each replica").
+    """
+
+    name: str
+    summary: str
+    reads: Route
+    writes: Route
+    claim: Claim
+    labels: tuple[Label, ...] = ()
+    methods: frozenset[str] = frozenset({"read", "write", "cas", "add", "elements"})
+    tuned: tuple[str, ...] = ()
+    local: str = "a read of each node's own copy"

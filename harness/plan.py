@@ -1,0 +1,48 @@
+"""Plan: everything that decides a run, one frozen value."""
+
+from __future__ import annotations
+
+import msgspec
+
+FORMAT = 1
+
+
+class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One fault of a scripted schedule: from `at` seconds of load on, for `duration` seconds, this nemesis."""
+
+    at: float
+    duration: float
+    nemesis: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides a run. Times are in seconds; the seed fixes the schedule of operations and faults.
+
+    `time` is the length of the load; 0 stands for "as long as the nemesis' schedule needs". `rate` is operations a second
+    of an open loop over all workers; 0 is a closed loop. `concurrency` is workers a node. `keys` is the number of keys.
+    `schedule` replaces the nemesis' own interval schedule. `tcp_rto_max_ms` bounds the kernel's retransmission time-out on
+    the nodes; 0 leaves the kernel's default.
+    """
+
+    format: int = FORMAT
+    database: str
+    variant: str
+    workload: str = "register"
+    nemesis: str = "four-partitions"
+    nodes: int = 5
+    time: float = 0.0
+    rate: float = 0.0
+    concurrency: int = 3
+    seed: int = 0
+    testbed: str = "namespaces"
+    binary: str = ""
+    image: str = ""
+    keep: bool = False
+    expect: tuple[str, ...] = ()
+    timeout: float = 1.0
+    baseline: float = 5.0
+    fault: float = 8.0
+    between: float = 5.0
+    keys: int = 40
+    schedule: tuple[ScriptedFault, ...] = ()
+    tcp_rto_max_ms: int = 0

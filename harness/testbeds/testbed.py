@@ -1,0 +1,173 @@
+"""What a testbed offers: nodes that run services, and the links between them.
+
+A database says what to run, with which files and what ready means; a testbed says how. The same database code serves
+namespaces, containers and machines over SSH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeAlias
+
+import msgspec
+import networkx as nx
+
+from harness.history.fault import Link
+from harness.plan import Plan
+
+Connectivity: TypeAlias = "nx.DiGraph[str]"
+"""The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """One long-running server of a database on one node.
+
+    `argv[0]` is the program's bare name; the testbed finds it (PATH or the plan's `binary` in a namespace, the image in a
+    container). `files` (name → content) are written into the node's folder before the start; `{folder}` in `argv` and in
+    their content stands for that folder as the server sees it. `image` is the official container image, pinned.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    files: dict[str, str] = {}
+    image: str = ""
+    memory_mb: int = 0
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """A command that ended on a node: its exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """A connectivity put in force on every node: `spread` nanoseconds between the first and the last node's change, and
+    the text that each node's `iptables-restore` was given, for the report."""
+
+    spread: int
+    rules: dict[str, str]
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """What probes saw of every link: packets pass (True) or are lost (False).
+
+    `datagrams` are one-way packets, the truth of a directed link. `fresh` are new connections to the database's port (they
+    need both directions). `standing` are bytes on a connection that was opened before the fault.
+    """
+
+    datagrams: dict[Link, bool]
+    fresh: dict[Link, bool]
+    standing: dict[Link, bool]
+
+    def wrong(self, intended: Connectivity) -> tuple[Link, ...]:
+        """The links whose probes disagree with the intention, in order."""
+        wrong = {link for link, passed in self.datagrams.items() if passed != intended.has_edge(*link)}
+        wrong |= {link for link, passed in self.standing.items() if passed != intended.has_edge(*link)}
+        for (a, b), passed in self.fresh.items():
+            if passed != (intended.has_edge(a, b) and intended.has_edge(b, a)):
+                wrong.add((a, b))
+        return tuple(sorted(wrong))
+
+    def cut(self) -> tuple[Link, ...]:
+        """The links whose packets were lost, in order."""
+        return tuple(sorted(link for link, passed in self.datagrams.items() if not passed))
+
+
+class Node(Protocol):
+    """One machine of the cluster. Every method may raise `harness.errors.SetupError`."""
+
+    name: str
+    address: str
+    address6: str
+
+    @property
+    def folder(self) -> str:
+        """The node's data folder, as its services see it."""
+        ...
+
+    async def start(self, service: Service) -> None:
+        """Start a service (again). Returns once its process runs; its output goes to `log(service.name)`."""
+        ...
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a service: SIGTERM and, after a grace of 2 s, SIGKILL; with `kill` SIGKILL at once."""
+        ...
+
+    def running(self, name: str) -> bool:
+        """Whether the service's process is alive."""
+        ...
+
+    async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
+        """Run a command on the node, without a shell, and wait for its end (`timeout` seconds)."""
+        ...
+
+    def log(self, name: str) -> Path:
+        """Where the harness finds the output of a service."""
+        ...
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something this machine lacks (`what`) and the exact command or sentence that mends it (`mend`)."""
+
+    what: str
+    mend: str
+
+
+class Testbed(Protocol):
+    """Where nodes live. Made once for a run from its plan, its label and its folder; `folder / "nodes" / NAME` keeps what
+    each node wrote."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    nodes: Sequence[Node]
+
+    def __init__(self, plan: Plan, run: str, folder: Path) -> None: ...
+
+    @classmethod
+    def problems(cls) -> Sequence[Problem]:
+        """What keeps this testbed from working on this machine; empty where nothing does."""
+        ...
+
+    @classmethod
+    def clean(cls) -> Sequence[str]:
+        """Remove what runs that are over left behind, and exactly that; a line for each thing removed."""
+        ...
+
+    def inside(self, work: Callable[[], int]) -> int:
+        """Call `work` where the nodes can be reached and return what it returns. If this process dies, so does all that
+        `work` started."""
+        ...
+
+    async def up(self, count: int) -> None:
+        """Make the nodes, `n1` to `nN`, all links up."""
+        ...
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """Put a connectivity in force on all nodes in parallel, IPv4 and IPv6."""
+        ...
+
+    async def listen(self, port: int) -> None:
+        """Open what `probe` needs: standing connections over every link, before any fault. `port` is the database's."""
+        ...
+
+    async def probe(self, links: Iterable[Link], *, timeout: float) -> Reach:
+        """Send packets over every one of these links, from inside the nodes, and wait `timeout` seconds at most."""
+        ...
+
+    async def down(self) -> None:
+        """End every service and remove every node; idempotent."""
+        ...
+
+
+def everything(names: Iterable[str]) -> Connectivity:
+    """The connectivity of a healthy cluster."""
+    nodes = list(names)
+    graph: Connectivity = nx.DiGraph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from((a, b) for a in nodes for b in nodes if a != b)
+    return graph
+

@@ -1,0 +1,68 @@
+"""What a nemesis is: a schedule of scenarios, each of which starts one fault and heals it."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from harness.history.fault import Fault
+from harness.plan import Plan
+from harness.testbeds.testbed import Testbed
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One fault of a schedule: it starts `at` seconds into the load and heals `duration` seconds later."""
+
+    at: float
+    duration: float
+    nemesis: str
+    scenario: str
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """What a nemesis may know and touch. `clock` tells nanoseconds from the start of the run; `primary` is resolved at the
+    moment of the fault; `port` is the database's."""
+
+    testbed: Testbed
+    names: tuple[str, ...]
+    primary: str | None
+    clock: Callable[[], int]
+    rng: random.Random
+
+
+class Nemesis(ABC):
+    """One thing that goes wrong, in one or more scenarios."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        """The names of its scenarios on that many nodes, in the order of the default schedule."""
+
+    @abstractmethod
+    async def start(self, fault: Fault, cluster: Cluster) -> Fault:
+        """Do it and prove it: the fault with `proven` (or `wrong`), `cut`, `observed_cut`, `sides`, `primary`, `spread`."""
+
+    @abstractmethod
+    async def heal(self, fault: Fault, cluster: Cluster) -> Fault:
+        """Undo it and prove it: the fault with `heal_began`, `healed` (or `heal_wrong`) and `heal_spread`."""
+
+    def minimum_nodes(self) -> int:
+        """The smallest cluster that this makes sense on."""
+        return 2
+
+    def steps(self, plan: Plan) -> tuple[Step, ...]:
+        """The interval schedule: after the baseline its scenarios in turn, again from the first while time is left, each
+        followed by `plan.between` healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
+        scenarios = list(self.scenarios(plan.nodes))
+        steps: list[Step] = []
+        at = plan.baseline
+        while scenarios and (len(steps) < len(scenarios) if plan.time == 0 else at + plan.fault + plan.between <= plan.time):
+            steps.append(Step(at, plan.fault, self.name, scenarios[len(steps) % len(scenarios)]))
+            at += plan.fault + plan.between
+        return tuple(steps)

@@ -1,0 +1,61 @@
+"""What a workload is: the calls that clients make, and the checkers that judge what came of them."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from checkers.verdict import Checker
+from harness.history.operation import Key, Operation
+from harness.load.client import Client
+from harness.plan import Plan
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """A call about to be made. `kind` decides its route and whether an unanswered one may be forgotten (a read)."""
+
+    f: str
+    key: Key
+    value: Any
+    kind: Literal["read", "write"]
+
+
+class Workload(ABC):
+    """What clients do. Made once for a run; `next` and `observe` are called from the one event loop."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    """The Client's methods it cannot do without."""
+
+    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
+        self.plan = plan
+        self.methods = methods
+
+    @abstractmethod
+    def next(self, rng: random.Random, process: int) -> Invocation:
+        """The next call of that process."""
+
+    def observe(self, operation: Operation) -> None:
+        """Learn from a completed operation (the value last read, for a CAS)."""
+
+    @abstractmethod
+    async def invoke(self, client: Client, invocation: Invocation) -> Any:
+        """Make the call; the value that belongs into the history."""
+
+    @abstractmethod
+    def final(self) -> Sequence[Invocation]:
+        """Reads of everything, made after settling by the ordinary route from every home."""
+
+    @property
+    @abstractmethod
+    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
+        """The method and keys of the node-local final reads."""
+
+    @abstractmethod
+    def checkers(self) -> tuple[Checker, ...]:
+        """What judges its history, beyond what judges every run."""
