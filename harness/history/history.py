@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.history.operation import Key, Operation, Outcome
+from harness.history.values import Values, packed
 
 OK, FAIL, INFO = 0, 1, 2
 OUTCOMES: tuple[Outcome, ...] = ("ok", "fail", "info")
 NEVER = np.iinfo(np.int64).max
 """`completed` of an operation that no answer ever came for."""
+
+COLUMNS = ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index")
+"""The columns that are plain arrays."""
 
 
 class History:
@@ -21,14 +25,12 @@ class History:
 
     `process`, `invoked` and `completed` are int64 (`completed` is `NEVER` where no answer came); `outcome` is int8 (`OK`,
     `FAIL`, `INFO`); `f`, `key`, `error`, `node` and `server` are int32 codes into the tuples `fs`, `keys`, `errors` and
-    `nodes` (-1: none). `values` is a list of the operations' values; `seen` maps a row to what a refused `cas` reported;
-    `scheduled` is int64, `NEVER` where the load was a closed loop.
+    `nodes` (-1: none). `values` are the operations' values, themselves in columns; `seen` maps a row to what a refused
+    `cas` reported; `scheduled` is int64, `NEVER` where the load was a closed loop; `index` is the number that the recording
+    gave the operation, so that a part of a history still names it.
     """
 
-    __slots__ = (
-        "process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled",
-        "values", "seen", "index", "fs", "keys", "errors", "nodes",
-    )
+    __slots__ = (*COLUMNS, "values", "seen", "fs", "keys", "errors", "nodes")
 
     process: NDArray[np.int64]
     invoked: NDArray[np.int64]
@@ -41,7 +43,7 @@ class History:
     server: NDArray[np.int32]
     scheduled: NDArray[np.int64]
     index: NDArray[np.int64]
-    values: Sequence[Any]
+    values: Values
     seen: dict[int, tuple[Any, ...]]
     fs: tuple[str, ...]
     keys: tuple[Key, ...]
@@ -65,7 +67,7 @@ class History:
         self.error, self.errors = _codes([op.error for op in ops])
         homes_servers, self.nodes = _codes([op.node for op in ops] + [op.server for op in ops])
         self.node, self.server = homes_servers[:n], homes_servers[n:]
-        self.values = [op.value for op in ops]
+        self.values = packed(op.value for op in ops)
         self.seen = {i: op.seen for i, op in enumerate(ops) if op.seen}
         return self
 
@@ -98,19 +100,27 @@ class History:
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the database decided: `ok`, or a `cas` refused because another value was there."""
         mismatch = self.errors.index("mismatch") if "mismatch" in self.errors else -2
-        return (self.outcome == OK) | ((self.outcome == FAIL) & (self.error == mismatch))
+        refused: NDArray[np.bool_] = (self.outcome == FAIL) & (self.error == mismatch)
+        return refused | (self.outcome == OK)
 
     def select(self, rows: NDArray[Any]) -> History:
         """The history of these rows (a boolean mask, or positions in ascending order); names keep their codes."""
         at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         other = History()
-        for column in ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled",
-                       "index"):
+        for column in COLUMNS:
             setattr(other, column, getattr(self, column)[at])
         other.fs, other.keys, other.errors, other.nodes = self.fs, self.keys, self.errors, self.nodes
-        other.values = [self.values[i] for i in at]
+        other.values = self.values.take(at)
         other.seen = {new: self.seen[old] for new, old in enumerate(at.tolist()) if old in self.seen} if self.seen else {}
         return other
+
+    def by_key(self) -> Iterator[tuple[Key, NDArray[np.int64]]]:
+        """Every key with the rows of its operations, ascending; the operations without a key come as key None."""
+        order = np.argsort(self.key, kind="stable")
+        ends = np.flatnonzero(np.diff(self.key[order])) + 1
+        for rows in np.split(order, ends) if len(order) else ():
+            code = int(self.key[rows[0]])
+            yield None if code < 0 else self.keys[code], rows
 
 
 def _codes(names: Sequence[Any]) -> tuple[NDArray[np.int32], tuple[Any, ...]]:
