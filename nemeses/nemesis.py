@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import msgspec
+import networkx as nx
 
 from harness.history.fault import Fault
 from harness.plan import Plan
-from harness.testbeds.testbed import Testbed
+from harness.testbeds.testbed import Applied, Connectivity, Testbed
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -25,13 +26,22 @@ class Step(msgspec.Struct, frozen=True):
 
 class Cluster(msgspec.Struct, frozen=True):
     """What a nemesis may know and touch. `clock` tells nanoseconds from the start of the run; `primary` is resolved at the
-    moment of the fault; `port` is the database's."""
+    moment of the fault; `enforce` tells the load which links its workers may use."""
 
     testbed: Testbed
     names: tuple[str, ...]
     primary: str | None
     clock: Callable[[], int]
     rng: random.Random
+    enforce: Callable[[Connectivity], None]
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """Put a connectivity in force. A link that goes down is closed to the workers before the first packet is lost, and
+        one that comes up is opened to them after the last rule is gone."""
+        self.enforce(nx.intersection(before, after))
+        applied = await self.testbed.apply(before, after)
+        self.enforce(after)
+        return applied
 
 
 class Nemesis(ABC):
