@@ -1,0 +1,307 @@
+"""Result: everything that a judged run says. The terminal, the report, JUnit and the comparison print this and nothing else.
+
+Moments are seconds from the start of the run and durations are seconds, both floats, unless a name ends in `_ms`; shares
+are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nanoseconds of the history.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from checkers.verdict import Anomaly, Validity, Verdict
+from harness.errors import HistoryError
+from harness.history.variant import Variant
+from harness.plan import Plan
+
+FORMAT = 1
+
+Kind = Literal["read", "write"]
+"""`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
+
+KINDS: tuple[Kind, ...] = ("read", "write")
+
+Availability = Literal["available", "blocked", "unknown"]
+
+Consistency = Literal["held", "refuted", "undecided"]
+"""Of linearizability: not refuted by a complete check, refuted by an anomaly, or not decided (never counted as held)."""
+
+Class = Literal["CP", "AP", "neither", "unavailable", "not-exercised", "not-distributed", "hybrid", "unknown"]
+
+CLASSES: tuple[Class, ...] = (
+    "CP", "AP", "neither", "unavailable", "not-exercised", "not-distributed", "hybrid", "unknown",
+)
+
+Sacrifice = Literal["none", "delayed", "blocked on a side", "blocked everywhere", "wrong", "unknown"]
+"""How much of one kind of operation a partition cost, in rising order. `delayed`: blocked at first, then served again."""
+
+Standing = Literal["holds", "does not hold", "not tested"]
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
+    """How one kind of operation was served to the workers of some homes, over one window.
+
+    An operation is `attempted` if it was invoked inside the window; one that was still waiting when the window closed counts
+    as unanswered if it had waited for a second, else not at all. `share` is None where nothing was attempted; `low` and
+    `high` are its Wilson interval (95%). `outage` is the longest time in which none was answered though some waited,
+    `outage_limit` what it may last at most (1 s, or three times the baseline's longest if that is more), `outage_ended`
+    whether one was answered again before the window closed. `reason` says why the state is what it is.
+
+    `transition` is the time from the proof of the fault to the first answer by the side's new primary: 0 where the primary
+    (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
+    then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
+    """
+
+    kind: Kind
+    attempted: int = 0
+    answered: int = 0
+    share: float | None = None
+    low: float = 0.0
+    high: float = 1.0
+    outage: float = 0.0
+    outage_limit: float = 1.0
+    outage_ended: bool = True
+    state: Availability = "unknown"
+    reason: str = ""
+    transition: float | None = None
+    after_transition: float | None = None
+    served: bool | None = None
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers that live beside one node, during one fault. They `worked` if at least half of their reads and at least
+    half of their writes were answered (None: they tried nothing)."""
+
+    node: str
+    read: Measure
+    write: Measure
+    worked: bool | None = None
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a partition. `quorum`: it holds more than half of all nodes. `primary`: the node that was primary when the
+    fault was aimed is on it. `without_primary` is the longest time in which its workers found no primary in reach and
+    nothing was answered (None: they never missed one)."""
+
+    nodes: tuple[str, ...]
+    quorum: bool
+    primary: bool
+    read: Measure
+    write: Measure
+    without_primary: float | None = None
+
+    def of(self, kind: Kind) -> Measure:
+        """Its measure of that kind of operation."""
+        return self.read if kind == "read" else self.write
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault and what it cost: a row of the result.
+
+    `proven` and `heal_began` bound the window that is measured; None where that was not reached. `bit`: probes proved that
+    the fault took effect as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
+    `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
+    reached, or not measured; `recovery_reason` says which). `anomalies` counts the shown anomalies that it caused.
+    `classes` are the classes of reads and of writes apart, `sentence` why.
+    """
+
+    fault: int
+    nemesis: str
+    name: str
+    label: str
+    started: float
+    proven: float | None
+    heal_began: float | None
+    healed: float | None
+    bit: bool
+    spread_ms: float
+    primary: str | None
+    links_cut: int
+    sides: tuple[Side, ...] = ()
+    homes: tuple[Home, ...] = ()
+    clients_blocked: float | None = None
+    consistency: Consistency = "undecided"
+    anomalies: dict[str, int] = {}
+    recovery: float | None = None
+    recovery_reason: str = ""
+    classification: Class = "unknown"
+    classes: dict[Kind, Class] = {}
+    sentence: str = ""
+
+
+class Convergence(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the replicas were equal after the last heal, by final reads of each node's own copy.
+
+    `seconds` is the time from the heal to the first round of reads in which all agreed. `how` says what a node-local read
+    is for this database. `differing` names up to five keys with what each node held.
+    """
+
+    state: Literal["agreed", "diverged", "unknown"] = "unknown"
+    reason: str = ""
+    seconds: float | None = None
+    rounds: int = 0
+    keys: int = 0
+    how: str = ""
+    differing: tuple[str, ...] = ()
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One question of "was the test any good" and its answer. A failed check that is `grave` makes a run without an anomaly
+    `unknown`."""
+
+    name: str
+    passed: bool
+    text: str
+    grave: bool = True
+
+
+class PeriodCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many operations of a kind were invoked in one stretch of the run. `period` is `baseline`, `fault 1`,
+    `after fault 1`, ..., `final reads`; `side` names the nodes and is empty for all of them."""
+
+    period: str
+    side: str
+    kind: Kind
+    attempted: int
+    answered: int
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """Was the test any good."""
+
+    checks: tuple[Check, ...] = ()
+    counts: tuple[PeriodCount, ...] = ()
+    in_flight: float = 0.0
+    """Operations in flight, on average over the load."""
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The grave checks that failed."""
+        return tuple(check for check in self.checks if check.grave and not check.passed)
+
+
+class Staleness(msgspec.Struct, frozen=True, kw_only=True):
+    """How many reads missed a newer acknowledged write, and for how long that had been acknowledged (milliseconds)."""
+
+    stale: int
+    reads: int
+    share: float
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Blast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
+    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones."""
+
+    clients_blocked: float | None = None
+    without_primary: float | None = None
+    recovery: float | None = None
+    lost: int = 0
+    acknowledged: int = 0
+    staleness: Staleness | None = None
+    convergence: float | None = None
+
+
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """The vendor's claim, or a label that literature gives, held against what was seen."""
+
+    text: str
+    source: str
+    standing: Standing
+    reason: str
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """What `--expect` named, and whether it was seen."""
+
+    what: str
+    met: bool
+    reason: str
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The operations of the load and the final reads by outcome."""
+
+    operations: int = 0
+    ok: int = 0
+    fail: int = 0
+    info: int = 0
+    keys: int = 0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one judged run says.
+
+    `heading` is two or three words (`NOT LINEARIZABLE`, `NO ANOMALY FOUND`, `UNKNOWN`) and `reason` the sentence after it.
+    `exercised` says in a sentence what the run did, so that "no anomaly found" can be weighed. `anomalies` are those of all
+    checkers, the most telling first; `counts` how many there were of each identifier, shown or not.
+
+    `baseline` is measured before the first fault, over all homes. `classification` is the one label over all scenarios and
+    `sentence` spells it out, hybrids and lost writes included; `classes` are those of reads and of writes apart and
+    `sacrifices` what each of them gave up. `claim` is None for a history recorded by another program.
+
+    `run` is the name of the run's folder and may be empty; `limits` are all the budgets that were hit. `exit_code` is what
+    a command that judged this run alone exits with.
+    """
+
+    format: int = FORMAT
+    run: str = ""
+    started: str = ""
+    plan: Plan | None = None
+    variant: Variant | None = None
+    versions: dict[str, str] = {}
+    nodes: tuple[str, ...] = ()
+    torn: bool = False
+    interrupted: bool = False
+
+    validity: Validity
+    heading: str
+    reason: str
+    exercised: str = ""
+    totals: Totals = Totals()
+    verdicts: tuple[Verdict, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    counts: dict[str, int] = {}
+    consistency: Consistency = "undecided"
+
+    baseline: tuple[Measure, ...] = ()
+    """Reads, then writes; empty where the run has no baseline."""
+    scenarios: tuple[Scenario, ...] = ()
+    convergence: Convergence = Convergence()
+    quality: Quality = Quality()
+    classification: Class = "unknown"
+    sentence: str = ""
+    classes: dict[Kind, Class] = {}
+    sacrifices: dict[Kind, Sacrifice] = {}
+    blast: Blast = Blast()
+
+    claim: Assessment | None = None
+    labels: tuple[Assessment, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+    recommendations: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    exit_code: int = 2
+
+
+def encode(result: Result) -> bytes:
+    """The text of `result.json`: indented, the same bytes for the same result."""
+    return msgspec.json.format(msgspec.json.encode(result, order="deterministic", enc_hook=repr), indent=2) + b"\n"
+
+
+def decode(text: bytes, path: Path | str = "result.json") -> Result:
+    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, or of a newer version."""
+    try:
+        head = msgspec.json.decode(text, type=dict[str, object])
+        number = head.get("format")
+        if isinstance(number, int) and number > FORMAT:
+            raise HistoryError(
+                f"written by a newer splitbrain (format {number}, this one reads {FORMAT}): update, or judge the run again "
+                "with 'splitbrain check'.", path=str(path),
+            )
+        return msgspec.json.decode(text, type=Result)
+    except msgspec.DecodeError as error:
+        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from None
