@@ -21,6 +21,12 @@ class SetupError(SplitbrainError):
     exit_code = 3
 
 
+class StorageError(SplitbrainError):
+    """The runs folder cannot be written, or its disk is full."""
+
+    exit_code = 3
+
+
 class HistoryError(UsageError):
     """A history or journal that cannot be read. `line` and `column` count from 1 and are 0 where unknown."""
 

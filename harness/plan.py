@@ -46,3 +46,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     keys: int = 40
     schedule: tuple[ScriptedFault, ...] = ()
     tcp_rto_max_ms: int = 0
+

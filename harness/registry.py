@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.errors import UsageError
 
 Group = Literal["databases", "workloads", "nemeses", "testbeds"]
-_SINGULAR = {"databases": "database", "workloads": "workload", "nemeses": "nemesis", "testbeds": "testbed"}
+_SINGULAR: dict[Group, str] = {"databases": "database", "workloads": "workload", "nemeses": "nemesis", "testbeds": "testbed"}
 
 
 def names(group: Group) -> tuple[str, ...]:
@@ -55,8 +55,6 @@ def _load(point: EntryPoint) -> type[Any]:
 
 
 def _from_file(path: Path) -> type[Any]:
-    from harness.databases.database import Database
-
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a database is a registered name or the path of a Python file.")
     spec = importlib.util.spec_from_file_location(f"splitbrain_file_{path.stem}", path)
@@ -71,7 +69,7 @@ def _from_file(path: Path) -> type[Any]:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Database) and value.__module__ == spec.name
+        if isinstance(value, type) and value.__module__ == spec.name and hasattr(value, "variants")
     ]
     if len(found) != 1:
         raise UsageError(f"{path}: must define exactly one subclass of splitbrain.Database, it defines {len(found)}.")

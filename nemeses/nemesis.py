@@ -38,7 +38,8 @@ class Cluster(msgspec.Struct, frozen=True):
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
         """Put a connectivity in force. A link that goes down is closed to the workers before the first packet is lost, and
         one that comes up is opened to them after the last rule is gone."""
-        self.enforce(nx.intersection(before, after))
+        both: Connectivity = nx.DiGraph(edge for edge in after.edges if before.has_edge(*edge))
+        self.enforce(both)
         applied = await self.testbed.apply(before, after)
         self.enforce(after)
         return applied

@@ -1,0 +1,35 @@
+# Two commands: `make demo` and `make test`. Both set up what they need.
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/splitbrain
+
+.PHONY: demo test lint bench fuzz rates setup servers
+
+demo: setup
+	@$(RUN) test reference --variant majority --nemesis partition-primary --time 22s --plan demo.toml
+	@$(RUN) test reference --variant primary-async --nemesis partition-primary --time 22s --plan demo.toml || [ $$? -eq 1 ]
+
+test: setup servers lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup servers
+	$(BIN)/python -m bench
+
+fuzz: setup
+	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
+
+setup: $(VENV)/.installed
+	@./tools/system-packages iproute2 iptables util-linux
+
+servers:
+	@./tools/system-packages redis-server redis-sentinel etcd-server
+
+$(VENV)/.installed: pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,dev]'
+	@touch $@

@@ -1,0 +1,207 @@
+"""The commands, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import SplitbrainError
+
+if TYPE_CHECKING:
+    from harness.store import Run
+    from reports.terminal import Progress
+
+CRASH, INTERRUPTED, USAGE = 70, 130, 64
+
+
+class _Seconds(click.ParamType[float]):
+    """A length of time: `90`, `60s`, `1.5m`, `2h`; seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip().lower()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        try:
+            return float(text[:-1]) * unit if unit else float(text)
+        except ValueError:
+            self.fail(f"'{value}' is not a length of time: write 90, 60s or 2m.", param, ctx)
+
+
+_RUNS = click.option(
+    "--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True,
+    help="The folder that keeps all runs.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="splitbrain")
+def commands() -> None:
+    """Cut a database's network and see what it gives up.
+
+    Exit codes: 0 valid, 1 anomaly, 2 unknown, 3 the cluster could not be set up, 4 an expectation was not met, 64 usage,
+    70 crash, 130 interrupted.
+    """
+
+
+@commands.command()
+@click.argument("database", required=False)
+@click.option("--variant", help="One configuration of the database ('splitbrain list').")
+@click.option("--workload", help="What clients do: register, set.")
+@click.option("--nemesis", help="What goes wrong: four-partitions, partition-primary, halves, ...")
+@click.option("--nodes", type=int, help="Nodes in the cluster.")
+@click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
+@click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
+@click.option("--concurrency", type=int, help="Workers on each node.")
+@click.option("--seed", type=int, help="Same schedule of operations and faults.")
+@click.option("--testbed", help="Where nodes live: namespaces, docker.")
+@click.option("--binary", help="The server's program, or the folder that holds its programs.")
+@click.option("--image", help="The container image, instead of the official one.")
+@click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
+@click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
+@click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@_RUNS
+def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> int:
+    """Start a real cluster of DATABASE, cut its network while clients work, and say what it gave up.
+
+    DATABASE is a name ('splitbrain list') or the path of a Python file that defines one.
+    """
+    from harness import store
+    from harness.resolve import resolve
+    from harness.run import record_run
+    from reports.terminal import Progress, console
+
+    flags["expect"] = flags["expect"] or None
+    plan = resolve(flags | {"database": database}, file)
+    run = store.create(runs, plan)
+    progress = Progress(console())
+    progress.plan(plan, run.label)
+    code = record_run(plan, run, progress)
+    if code not in (0, INTERRUPTED):
+        click.echo(f"the run's folder: {run.folder}", err=True)
+        return code
+    judged = _judge(run, progress)
+    return code or judged
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--model", help="The model of a history from elsewhere; detected where it is not given.")
+@click.option("--format", help="The format of a history from elsewhere; detected where it is not given.")
+@click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
+@click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
+@click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(path: Path, as_json: bool, **options: Any) -> int:
+    """Judge a run's folder again, or a history that another program recorded."""
+    if path.is_dir():
+        from harness import store
+        from reports.terminal import Progress, console
+
+        return _judge(store.find(path), Progress(console()), as_json=as_json)
+    from harness.check import check_file, render_json, render_text
+
+    checked = check_file(path, **options)
+    click.echo(render_json(checked) if as_json else render_text(checked))
+    return checked.exit_code
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def report(path: Path) -> int:
+    """Write the report of a run anew."""
+    from harness import store
+    from harness.run import judge_run
+    from reports import html, junit
+
+    run = store.find(path)
+    result, recording = judge_run(run)
+    html.write(run.report, result, recording)
+    junit.write(run.junit, [result])
+    click.echo(run.report)
+    return 0
+
+
+@commands.command("list")
+def list_() -> int:
+    """What there is: databases with their variants, workloads, nemeses, testbeds."""
+    from harness.catalogue import catalogue
+    from reports.terminal import console
+
+    console().print(catalogue())
+    return 0
+
+
+@commands.command()
+def doctor() -> int:
+    """What this machine can do, and the command that mends what it cannot."""
+    from harness.doctor import examine, table
+    from reports.terminal import console
+
+    console().print(table(examine()))
+    return 0
+
+
+@commands.command()
+def clean() -> int:
+    """Remove what runs that were killed left behind, and exactly that."""
+    from harness import registry
+
+    removed = [line for name in registry.names("testbeds") for line in registry.look_up("testbeds", name).clean()]
+    for line in removed:
+        click.echo(line)
+    click.echo(f"removed {len(removed)}" if removed else "nothing was left behind")
+    return 0
+
+
+def _judge(run: Run, progress: Progress, *, as_json: bool = False) -> int:
+    """Judge a run's journal, keep the result and its reports in its folder, print the verdict; its exit code."""
+    from checkers.result import encode
+    from harness.run import judge_run
+    from harness.store import keep
+    from reports import html, junit
+
+    result, recording = judge_run(run)
+    keep(run.result, encode(result))
+    html.write(run.report, result, recording)
+    junit.write(run.junit, [result])
+    if as_json:
+        click.echo(encode(result).decode())
+    else:
+        progress.verdict(result, run.folder)
+    return result.exit_code
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    """Every way that a command can end, as an exit code."""
+    try:
+        code = call()
+    except SplitbrainError as error:
+        click.echo(f"splitbrain: {error}", err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        click.echo(f"splitbrain: {error.format_message()}", err=True)
+        return USAGE
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        click.echo("splitbrain: this is a bug in splitbrain; the run's folder was kept.", err=True)
+        return CRASH
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The command `splitbrain`."""
+    sys.exit(_guarded(lambda: commands.main(standalone_mode=False)))

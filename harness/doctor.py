@@ -1,0 +1,67 @@
+"""What this machine can do: each testbed, each database's server and driver, each with the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+from collections.abc import Sequence
+
+import msgspec
+from rich import box
+from rich.table import Table
+
+from harness import registry
+from harness.databases.database import Database
+from harness.testbeds.testbed import Testbed
+
+SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One row: what was looked at, whether it is there, what was found, and the command that mends it."""
+
+    what: str
+    there: bool
+    found: str
+    mend: str = ""
+
+
+def examine() -> Sequence[Finding]:
+    """Look at everything; starts nothing that stays."""
+    findings = [
+        Finding("Python", True, platform.python_version()),
+        Finding("kernel", platform.system() == "Linux", f"{platform.system()} {platform.release()}", "run on Linux"),
+    ]
+    for name in registry.names("testbeds"):
+        testbed: type[Testbed] = registry.look_up("testbeds", name)
+        problems = testbed.problems()
+        findings.append(Finding(f"testbed {name}", not problems, "works" if not problems else problems[0].what,
+                                problems[0].mend if problems else ""))
+        findings += [Finding(f"testbed {name}", False, problem.what, problem.mend) for problem in problems[1:]]
+    for name in registry.names("databases"):
+        database: type[Database] = registry.look_up("databases", name)
+        for program in database.programs:
+            path = find_program(program.name)
+            findings.append(Finding(f"{name} server", path is not None, path or f"no {program.name}", program.mend))
+        missing = [module for module in database.modules if importlib.util.find_spec(module) is None]
+        if database.modules:
+            found = f"no module {missing[0]}" if missing else ", ".join(database.modules)
+            findings.append(Finding(f"{name} driver", not missing, found, f"pip install 'splitbrain[{database.driver}]'"))
+    return findings
+
+
+def table(findings: Sequence[Finding]) -> Table:
+    """The findings as people read them."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "what", "found", "to mend it"):
+        shown.add_column(heading, overflow="fold")
+    for finding in findings:
+        mark = "[green]yes[/]" if finding.there else "[red]no[/]"
+        shown.add_row(mark, finding.what, finding.found, "" if finding.there else finding.mend)
+    return shown
+
+
+def find_program(name: str) -> str | None:
+    """The path of a server's program, also where it is not on an ordinary user's PATH."""
+    return shutil.which(name) or shutil.which(name, path=":".join(SEARCH))

@@ -1,0 +1,185 @@
+"""The load: workers that make one call at a time, each from its home node, and journal every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+
+from harness.databases.database import Database
+from harness.errors import Indeterminate, Mismatch, Refused
+from harness.history.journal import Invoke, Journal
+from harness.history.operation import MISMATCH, Operation, Outcome
+from harness.load.client import Client
+from harness.load.route import Router
+from harness.plan import Plan
+from workloads.workload import Invocation, Workload
+
+PAUSE = 0.01
+"""Seconds that a worker waits after a refusal, so that a side without a primary is not a busy loop."""
+
+
+class Load:
+    """Workers on every node, `plan.concurrency` each. Closed loop, or open loop where the plan has a rate: then every call
+    has a scheduled time, and a late start is recorded with it, so that latencies do not hide a stall."""
+
+    def __init__(self, plan: Plan, database: Database, workload: Workload, router: Router, journal: Journal,
+                 clock: Callable[[], int]) -> None:
+        self.totals: Counter[str] = Counter()
+        self._plan = plan
+        self._database = database
+        self._workload = workload
+        self._router = router
+        self._journal = journal
+        self._clock = clock
+        self._processes = count()
+        self._stopped = asyncio.Event()
+        homes = [name for name in database.nodes for _ in range(plan.concurrency)]
+        self._workers = [_Worker(self, number, home) for number, home in enumerate(homes)]
+
+    async def run(self, seconds: float) -> None:
+        """Work for so long, or until `stop`; calls that are open at the end are waited for."""
+        begin = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            for number, worker in enumerate(self._workers):
+                group.create_task(worker.work(self._schedule(number, begin)))
+            await self.stops_within(seconds)
+            self._stopped.set()
+
+    def stop(self) -> None:
+        """No new calls."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no new calls are made."""
+        return self._stopped.is_set()
+
+    async def stops_within(self, seconds: float) -> bool:
+        """Wait so long, or until no new calls are made; whether that came first."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._stopped.wait()
+        except TimeoutError:
+            return self.stopped
+        return True
+
+    def enforce(self) -> None:
+        """Break off every open call whose home is no longer linked with its server: its answer could not have come."""
+        for worker in self._workers:
+            worker.enforce()
+
+    async def make(self, invocations: Sequence[Invocation]) -> None:
+        """Make exactly these calls, every one from each home."""
+        async with asyncio.TaskGroup() as group:
+            for number, worker in enumerate(self._workers[:: self._plan.concurrency]):
+                turn = number * len(invocations) // max(1, len(self._database.nodes))
+                group.create_task(worker.make([*invocations[turn:], *invocations[:turn]]))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for worker in self._workers:
+            await worker.close()
+
+    def _schedule(self, worker: int, begin: float) -> Iterator[float] | None:
+        if not self._plan.rate:
+            return None
+        return (begin + slot / self._plan.rate for slot in count(worker, len(self._workers)))
+
+
+class _Worker:
+    def __init__(self, load: Load, number: int, home: str) -> None:
+        self._load = load
+        self._home = home
+        self._rng = random.Random(f"{load._plan.seed}/{number}")
+        self._process = next(load._processes)
+        self._clients: dict[str, Client] = {}
+        self._server: str | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._broken_off = False
+
+    async def work(self, schedule: Iterator[float] | None) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._load.stopped:
+            scheduled: int | None = None
+            if schedule is not None:
+                at = next(schedule)
+                scheduled = self._load._clock() + int((at - loop.time()) * 1e9)
+                if at > loop.time():
+                    await asyncio.sleep(at - loop.time())
+                    if self._load.stopped:
+                        break
+            operation = await self._call(self._load._workload.next(self._rng, self._process), scheduled)
+            if operation.outcome == "fail" and not operation.answered and schedule is None:
+                await asyncio.sleep(PAUSE)
+
+    async def make(self, invocations: Sequence[Invocation]) -> None:
+        for invocation in invocations:
+            await self._call(invocation, None)
+
+    def enforce(self) -> None:
+        if self._limit is not None and self._server is not None and not self._load._router.linked(self._home, self._server):
+            self._broken_off = True
+            self._limit.reschedule(0)
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def _call(self, invocation: Invocation, scheduled: int | None) -> Operation:
+        load = self._load
+        variant = load._database.variant
+        route = variant.reads if invocation.kind == "read" else variant.writes
+        outcome: Outcome = "ok"
+        error: str | None = None
+        seen: tuple[object, ...] = ()
+        value = invocation.value
+        self._server, self._broken_off = None, False
+        invoked = load._clock()
+        try:
+            try:
+                self._server = load._router.server(self._home, route)
+            finally:
+                load._journal.invoke(
+                    Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,
+                           node=self._home, server=self._server, scheduled=scheduled)
+                )
+            async with asyncio.timeout(load._plan.timeout) as self._limit:
+                client = self._clients.get(self._server)
+                if client is None:
+                    client = self._clients[self._server] = await load._database.connect(load._database.nodes[self._server])
+                value = await load._workload.invoke(client, invocation)
+        except Mismatch as mismatch:
+            outcome, error, seen = "fail", MISMATCH, mismatch.seen
+        except Refused as refused:
+            outcome, error = "fail", refused.reason
+        except Indeterminate as indeterminate:
+            outcome, error = "info", indeterminate.reason
+            await self._drop()
+        except TimeoutError:
+            if self._server in self._clients:
+                outcome, error = "info", "cut-off" if self._broken_off else "timeout"
+                await self._drop()
+            else:
+                outcome, error = "fail", "unreachable"
+        finally:
+            self._limit = None
+        if outcome == "info" and invocation.kind == "read":
+            outcome = "fail"  # A read that was not answered changed nothing.
+        operation = Operation(
+            process=self._process, f=invocation.f, key=invocation.key, value=value, outcome=outcome, error=error, seen=seen,
+            invoked=invoked, completed=load._clock(), node=self._home, server=self._server, scheduled=scheduled,
+        )
+        load._journal.complete(operation)
+        load.totals[outcome] += 1
+        load._workload.observe(operation)
+        if outcome == "info":
+            self._process = next(load._processes)
+        return operation
+
+    async def _drop(self) -> None:
+        if self._server is not None and self._server in self._clients:
+            await self._clients.pop(self._server).close()

@@ -1,0 +1,83 @@
+"""Routes: which server a worker's operation goes to, decided by its home and by what its home can reach."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from harness.databases.database import Database
+from harness.errors import Indeterminate, Refused
+from harness.history.recording import View
+from harness.history.variant import Route
+from harness.testbeds.testbed import Connectivity
+
+POLL = 0.1
+"""Seconds between two questions to a node, who is primary."""
+
+
+class Router:
+    """What every home knows of the primary, asked anew all the time, and the links that are in force.
+
+    `links` is the connectivity that workers obey; the run changes it before a cut and after a heal, so that no call slips
+    across in the transition.
+    """
+
+    def __init__(self, database: Database, links: Connectivity, record: Callable[[View], None],
+                 clock: Callable[[], int]) -> None:
+        self.links = links
+        self._database = database
+        self._record = record
+        self._clock = clock
+        self._views: dict[str, str | None] = {}
+
+    def server(self, home: str, route: Route) -> str:
+        """The node that an operation from this home goes to. Raises `Refused` where no primary is in reach."""
+        if route == "home":
+            return home
+        primary = self._views.get(home)
+        if primary is None or not self.linked(home, primary):
+            raise Refused("no-primary-in-reach")
+        return primary
+
+    def linked(self, a: str, b: str) -> bool:
+        """Whether packets pass between two nodes both ways."""
+        return a == b or (self.links.has_edge(a, b) and self.links.has_edge(b, a))
+
+    @property
+    def views(self) -> Mapping[str, str | None]:
+        """Node → the primary it names, None where it names none or does not answer."""
+        return self._views
+
+    def primary(self) -> str | None:
+        """The node that most nodes name as primary at this moment; among equals the one that names itself."""
+        named = [primary for primary in self._views.values() if primary is not None]
+        if not named:
+            return None
+        return max(set(named), key=lambda node: (named.count(node), self._views.get(node) == node, node))
+
+    async def follow(self) -> None:
+        """Ask every node, several times a second, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name in self._database.nodes:
+                group.create_task(self._follow(name))
+
+    async def look(self) -> None:
+        """Ask every node once."""
+        async with asyncio.TaskGroup() as group:
+            for name in self._database.nodes:
+                group.create_task(self._look(name))
+
+    async def _follow(self, name: str) -> None:
+        while True:
+            await self._look(name)
+            await asyncio.sleep(POLL)
+
+    async def _look(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(self._database.plan.timeout):
+                primary = await self._database.primary(self._database.nodes[name])
+        except (TimeoutError, Refused, Indeterminate):
+            primary = None
+        if name not in self._views or self._views[name] != primary:
+            self._views[name] = primary
+            self._record(View(node=name, primary=primary, time=self._clock()))

@@ -1,0 +1,124 @@
+"""From defaults, a TOML file and flags to a plan that can be run; what cannot is refused before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import random
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.expectations import parse as parse_expectation
+from harness import registry
+from harness.databases.database import Database
+from harness.errors import UsageError
+from harness.plan import FORMAT, Plan
+from nemeses.nemesis import Nemesis
+from workloads.workload import Workload
+
+
+def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
+    """The plan that defaults, a TOML file and flags make together, later ones winning; checked.
+
+    `flags` maps fields of Plan to values; None is "not given". Raises `UsageError` naming the field, the reason and the
+    mend for an unknown key, an impossible number or combination, and a plan from a newer version.
+    """
+    given: dict[str, Any] = {}
+    place = ""
+    if file is not None:
+        place = f"{file}: "
+        given |= _read(file)
+    given |= {name: value for name, value in flags.items() if value is not None}
+    if "database" not in given:
+        raise UsageError(f"{place}names no database: splitbrain test DATABASE.")
+    database: type[Database] = registry.look_up("databases", str(given["database"]))
+    variants = [variant.name for variant in database.variants]
+    given.setdefault("variant", variants[0])
+    given.setdefault("nodes", database.default_nodes)
+    given.setdefault("seed", random.SystemRandom().randrange(100_000))
+    if given["variant"] not in variants:
+        raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {_near(given['variant'], variants)}")
+    try:
+        plan = msgspec.convert(given, Plan)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}{error}.") from None
+    check(plan)
+    return plan
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        given = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not TOML: {error}.") from None
+    format = given.get("format", FORMAT)
+    if isinstance(format, int) and format > FORMAT:
+        raise UsageError(f"{file}: a plan of format {format}, newer than this splitbrain reads ({FORMAT}): update splitbrain.")
+    for key in given:
+        if key not in Plan.__struct_fields__:
+            raise UsageError(f"{file}: unknown key '{key}': {_near(key, Plan.__struct_fields__)}")
+    return given
+
+
+def check(plan: Plan) -> None:
+    """Refuse what cannot be run, before anything starts. Raises `UsageError`."""
+    database: type[Database] = registry.look_up("databases", plan.database)
+    variant = next(variant for variant in database.variants if variant.name == plan.variant)
+    workload: type[Workload] = registry.look_up("workloads", plan.workload)
+    registry.look_up("testbeds", plan.testbed)
+    for field, low, high in _BOUNDS:
+        value = getattr(plan, field)
+        if not low <= value <= high:
+            raise UsageError(f"{field} is {value:g}: it must be from {low:g} to {high:g}.")
+    if missing := workload.needs - variant.methods:
+        raise UsageError(
+            f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
+            f"offer (it offers {', '.join(sorted(variant.methods))})."
+        )
+    for name in {fault.nemesis for fault in plan.schedule} or {plan.nemesis}:
+        nemesis: Nemesis = registry.look_up("nemeses", name)()
+        if plan.nodes < nemesis.minimum_nodes():
+            raise UsageError(f"nemesis '{name}' needs {nemesis.minimum_nodes()} nodes, the plan has {plan.nodes}.")
+        if plan.time and not plan.schedule and nemesis.scenarios(plan.nodes) and not nemesis.steps(plan):
+            least = plan.baseline + plan.fault + plan.between
+            raise UsageError(
+                f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} + between "
+                f"{plan.between:g} = {least:g} s). Give more time, or shorter ones in a plan."
+            )
+    end = 0.0
+    for fault in sorted(plan.schedule, key=lambda fault: fault.at):
+        if fault.duration <= 0 or fault.at < end:
+            raise UsageError(
+                f"schedule: the fault at {fault.at:g} s lasts {fault.duration:g} s, or begins before the one before it ended."
+            )
+        end = fault.at + fault.duration
+    if plan.time and end > plan.time:
+        raise UsageError(f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")
+    if plan.binary and not Path(plan.binary).exists():
+        raise UsageError(f"binary '{plan.binary}' does not exist.")
+    for expectation in plan.expect:
+        parse_expectation(expectation)
+
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("nodes", 1, 15),
+    ("time", 0, 86_400),
+    ("rate", 0, 100_000),
+    ("concurrency", 1, 200),
+    ("timeout", 0.05, 60),
+    ("baseline", 0, 3600),
+    ("fault", 0.5, 3600),
+    ("between", 0, 3600),
+    ("keys", 1, 100_000),
+    ("tcp_rto_max_ms", 0, 120_000),
+)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}."

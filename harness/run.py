@@ -1,0 +1,376 @@
+"""One run, from plan to journal to result; readable top to bottom.
+
+plan → nodes up → database ready → workers and nemesis side by side → heal, proven → settle → final reads → logs →
+tear-down → journal loaded once → checkers → result. The part up to the tear-down runs where the nodes can be reached (see
+`Testbed.inside`); the rest needs the journal alone, and `judge_run` is what `check` and `report` call too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from checkers.judge import judge
+from checkers.result import Result
+from harness import registry
+from harness.databases.database import Database
+from harness.errors import HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
+from harness.history.fault import Fault
+from harness.history.journal import Header, Journal, load
+from harness.history.operation import Key
+from harness.history.recording import LocalRead, PhaseName, Recording
+from harness.load.load import Load
+from harness.load.route import Router
+from harness.plan import Plan
+from harness.store import Run
+from harness.testbeds.testbed import Connectivity, Testbed, everything
+from nemeses.nemesis import Cluster, Nemesis, Step
+from workloads.workload import Workload
+
+VERSION = "0.1.0"
+
+LIMITS: dict[PhaseName, float] = {
+    "set-up": 90.0,
+    "heal": 15.0,
+    "settle": 30.0,
+    "final-reads": 60.0,
+    "logs": 10.0,
+    "tear-down": 20.0,
+}
+"""Seconds that a phase may take; the load has its own length, and this much more for its last calls and the last heal."""
+
+LOAD_GRACE = 15.0
+
+AGREE = 0.25
+"""Seconds between two rounds of comparing the replicas."""
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def phase(self, name: str, text: str, seconds: float) -> None: ...
+
+    def fault(self, time_ns: int, text: str, detail: str) -> None: ...
+
+    def tick(self, elapsed: float, totals: Mapping[str, int]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def record_run(plan: Plan, run: Run, progress: Progress) -> int:
+    """Do everything that needs the cluster; what happened is in the run's journal. Whatever happens, no node is left.
+
+    Returns 0; 130 where it was interrupted; or the exit code of what stopped it, said in one sentence to `progress`.
+    """
+    testbed: Testbed = registry.look_up("testbeds", plan.testbed)(plan, run.label, run.folder)
+
+    def work() -> int:
+        try:
+            return asyncio.run(_Recording(plan, run, testbed, progress).record())
+        except asyncio.CancelledError:
+            return 130
+        except (SplitbrainError, BaseExceptionGroup) as raised:
+            error = _ours(raised)
+            if error is None:
+                raise
+            progress.note(str(error))
+            return error.exit_code
+
+    return testbed.inside(work)
+
+
+def _ours(raised: BaseException) -> SplitbrainError | None:
+    """The error of ours that a group of exceptions stands for, None where one of them is not ours."""
+    if isinstance(raised, SplitbrainError):
+        return raised
+    if isinstance(raised, BaseExceptionGroup):
+        found = [_ours(inner) for inner in raised.exceptions]
+        return found[0] if all(found) else None
+    return None
+
+
+def judge_run(run: Run) -> tuple[Result, Recording]:
+    """Load the journal once and judge it. The same for a fresh run, `check` and `report`."""
+    header, recording = load(run.journal)
+    if header is None:
+        raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
+    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
+    return judge(recording, workload.checkers()), recording
+
+
+class _Recording:
+    """The part of a run that needs the cluster."""
+
+    def __init__(self, plan: Plan, run: Run, testbed: Testbed, progress: Progress) -> None:
+        self.plan = plan
+        self.run = run
+        self.testbed = testbed
+        self.progress = progress
+        self.began = time.monotonic_ns()
+        self.journal = Journal(run.journal)
+        self.interrupted = False
+        self.tearing_down = False
+        self.load: Load | None = None
+
+    def clock(self) -> int:
+        """Nanoseconds from the start of the run."""
+        return time.monotonic_ns() - self.began
+
+    async def record(self) -> int:
+        database_class: type[Database] = registry.look_up("databases", self.plan.database)
+        variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
+        self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
+        self.journal.header(
+            Header(
+                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION,
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+        )
+        self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
+        with self.stop_on_signal():
+            try:
+                async with self.phase("set-up"):
+                    await self.set_up(database_class)
+                await self.measure()
+            finally:
+                self.tearing_down = True
+                async with self.phase("tear-down"):
+                    await self.testbed.down()
+                    if not self.plan.keep:
+                        self.run.drop_data()
+                self.journal.end(self.clock(), interrupted=self.interrupted)
+                self.journal.close()
+        return 130 if self.interrupted else 0
+
+    async def set_up(self, database_class: type[Database]) -> None:
+        """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
+        await self.testbed.up(self.plan.nodes)
+        self.database = database_class(self.plan, self.testbed.nodes)
+        self.router = Router(self.database, everything(self.names), self.journal.view, self.clock)
+        await self.database.start()
+        try:
+            async with asyncio.timeout(LIMITS["set-up"] - 10):
+                while not await self.database.ready():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
+        self.journal.versions(await self.database.versions())
+        await self.testbed.listen(self.database.port)
+        await self.router.look()
+        primary = self.router.primary()
+        self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
+
+    async def measure(self) -> None:
+        """Load with faults, heal, settle, final reads."""
+        following = asyncio.create_task(self.router.follow())
+        self.load = load = Load(self.plan, self.database, self.workload, self.router, self.journal, self.clock)
+        try:
+            async with self.phase("load"):
+                await self.load_and_faults(load)
+            async with self.phase("heal"):
+                await self.prove_healed()
+            if not self.interrupted:
+                async with self.phase("settle"):
+                    await self.settle()
+                async with self.phase("final-reads"):
+                    await load.make(self.workload.final())
+                    await self.compare(round=1000)
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+            await load.close()
+            await self.database.close()
+
+    async def load_and_faults(self, load: Load) -> None:
+        """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
+        steps = schedule(self.plan)
+        seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
+        async with asyncio.timeout(seconds + LOAD_GRACE), asyncio.TaskGroup() as group:
+            ticking = group.create_task(self.tick(load))
+            faulting = group.create_task(self.faults(load, steps))
+            await load.run(seconds)
+            await faulting
+            ticking.cancel()
+
+    async def faults(self, load: Load, steps: Sequence[Step]) -> None:
+        """Each fault of the schedule: start it, prove it, wait, heal it, prove that. A stopped load heals at once."""
+        begin = asyncio.get_running_loop().time()
+        rng = random.Random(f"{self.plan.seed}/nemesis")
+        for number, step in enumerate(steps, 1):
+            if await load.stops_within(begin + step.at - asyncio.get_running_loop().time()):
+                return
+            nemesis: Nemesis = registry.look_up("nemeses", step.nemesis)()
+            cluster = Cluster(self.testbed, self.names, self.router.primary(), self.clock, rng, self.enforce)
+            fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.clock())
+            self.journal.fault(fault)
+            fault = await nemesis.start(fault, cluster)
+            self.journal.fault(fault)
+            self.progress.fault(fault.started, describe(fault, self.names), proof(fault, len(self.names)))
+            await load.stops_within(step.duration)
+            fault = await nemesis.heal(fault, cluster)
+            self.journal.fault(fault)
+            self.progress.fault(fault.heal_began or self.clock(), "heal", heal_proof(fault, len(self.names)))
+
+    def enforce(self, links: Connectivity) -> None:
+        """These are the links that workers may use from now on."""
+        self.router.links = links
+        if self.load is not None:
+            self.load.enforce()
+
+    async def prove_healed(self) -> None:
+        """Every link carries packets again, whatever the faults did."""
+        links = everything(self.names)
+        reach = await self.testbed.probe(links.edges, timeout=1.0)
+        if wrong := reach.wrong(links):
+            self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
+
+    async def settle(self) -> None:
+        """Wait until all replicas hold the same, or the phase's limit is near."""
+        async with asyncio.timeout(LIMITS["settle"] - 2) as limit:
+            round = 0
+            keys = self.workload.local[1]
+            while keys := await self.compare(round, keys):
+                round += 1
+                if asyncio.get_running_loop().time() + AGREE > (limit.when() or 0):
+                    return
+                await asyncio.sleep(AGREE)
+
+    async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
+        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree."""
+        method, all_keys = self.workload.local
+        wanted = all_keys if keys is None else keys
+        found: dict[str, list[Any]] = {}
+
+        async def read(name: str) -> None:
+            found[name] = []
+            for key in wanted:
+                value, error = None, None
+                try:
+                    async with asyncio.timeout(self.plan.timeout):
+                        value = await self.database.local_read(self.database.nodes[name], method, key)
+                except (Refused, Indeterminate, TimeoutError) as problem:
+                    error = str(problem) or "timeout"
+                found[name].append((value if error is None else error, error is None))
+                self.journal.local_read(
+                    LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round)
+                )
+
+        async with asyncio.TaskGroup() as group:
+            for name in self.names:
+                group.create_task(read(name))
+        first = found[self.names[0]]
+        return tuple(
+            key for at, key in enumerate(wanted) if not first[at][1] or any(found[name][at] != first[at] for name in self.names)
+        )
+
+    @asynccontextmanager
+    async def phase(self, name: PhaseName) -> AsyncIterator[None]:
+        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it)."""
+        began = self.clock()
+        self.journal.phase(name, began, ended=False)
+        problem = ""
+        try:
+            if name == "load":
+                yield
+            else:
+                async with asyncio.timeout(LIMITS[name]):
+                    yield
+        except TimeoutError:
+            problem = f"took longer than {LIMITS.get(name, 0):.0f} s"
+            raise SetupError(f"{name} {problem}. {self.last_words()}") from None
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.journal.phase(name, self.clock(), ended=True, problem=problem)
+            if not problem:
+                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
+
+    def told(self, name: PhaseName) -> str:
+        """What a finished phase has to say on the terminal."""
+        match name:
+            case "set-up":
+                return self.ready
+            case "load" if self.load is not None:
+                totals = self.load.totals
+                return f"{totals.total():,} operations  " + "  ".join(f"{totals[k]:,} {k}" for k in ("ok", "fail", "info"))
+            case _:
+                return ""
+
+    async def tick(self, load: Load) -> None:
+        began = self.clock()
+        while True:
+            await asyncio.sleep(0.5)
+            self.progress.tick((self.clock() - began) / 1e9, load.totals)
+
+    @contextmanager
+    def stop_on_signal(self) -> Iterator[None]:
+        """The first signal ends the load, so that the run heals and tears down; the second one, and one that comes before
+        there is a load, tears down now."""
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+        def received(name: str) -> None:
+            again, self.interrupted = self.interrupted, True
+            if self.tearing_down or main is None:
+                return
+            if again or self.load is None:
+                self.progress.note(f"{name}: tearing down now")
+                main.cancel()
+            else:
+                self.progress.note(f"{name}: healing and tearing down (once more: tear down now)")
+                self.load.stop()
+
+        for number in signals:
+            loop.add_signal_handler(number, received, number.name)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def last_words(self) -> str:
+        """The last lines that each node's servers logged."""
+        words = []
+        for log in sorted(self.run.folder.glob("nodes/*/*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-3:]
+            words += [f"{log.parent.name}/{log.name}: {line}" for line in lines]
+        return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."
+
+
+def schedule(plan: Plan) -> tuple[Step, ...]:
+    """The faults of a plan, in order: its own script, or its nemesis' intervals."""
+    if plan.schedule:
+        return tuple(
+            Step(fault.at, fault.duration, fault.nemesis, registry.look_up("nemeses", fault.nemesis)().scenarios(plan.nodes)[0])
+            for fault in sorted(plan.schedule, key=lambda fault: fault.at)
+        )
+    nemesis: Nemesis = registry.look_up("nemeses", plan.nemesis)()
+    return nemesis.steps(plan)
+
+
+def describe(fault: Fault, names: Sequence[str]) -> str:
+    """`partition {n1} | {n2 n3}`, or the links that are cut where the sides do not tell it."""
+    whole = len(fault.sides) == 1
+    sides = " | ".join("{" + " ".join(side) + "}" for side in sorted(fault.sides, key=lambda side: (len(side), side)))
+    cut = ", ".join(f"{a}→{b}" for a, b in fault.cut)
+    return f"partition {cut if whole else sides}"
+
+
+def proof(fault: Fault, nodes: int) -> str:
+    """How many links the probes found as intended, and the spread."""
+    links = nodes * (nodes - 1)
+    return f"{links - len(fault.wrong)}/{links} links as intended, spread {fault.spread / 1e6:.0f} ms"
+
+
+def heal_proof(fault: Fault, nodes: int) -> str:
+    """How many links the probes found up again."""
+    links = nodes * (nodes - 1)
+    return f"{links - len(fault.heal_wrong)}/{links} links up"

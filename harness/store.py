@@ -1,0 +1,98 @@
+"""The folder of one run, and of all runs.
+
+    runs/20261105T021012-redis-sentinel-register/
+        plan.toml       the plan, accepted back by --plan
+        journal.jsonl   every event
+        nodes/n1/       what each node wrote: logs, and its data where the plan keeps it
+        result.json     the judgement
+        report.html     for people
+        junit.xml       for a nightly job
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import StorageError, UsageError
+from harness.plan import Plan
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run's folder; its name is the run's label, carried by everything that the run makes."""
+
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        return self.folder.name
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.toml"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def junit(self) -> Path:
+        return self.folder / "junit.xml"
+
+    def drop_data(self) -> None:
+        """Remove the nodes' data folders; logs stay."""
+        for data in self.folder.glob("nodes/*/data"):
+            shutil.rmtree(data, ignore_errors=True)
+
+
+def create(runs: Path, plan: Plan) -> Run:
+    """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    database = Path(plan.database).stem
+    base = f"{stamp}-{database}-{plan.variant}-{plan.workload}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+            folder = runs / f"{base}{suffix}"
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                continue
+        else:
+            raise StorageError(f"{runs}: holds a thousand runs of this second: name another folder with --runs.")
+        run = Run(folder.absolute())
+        run.plan.write_bytes(msgspec.toml.encode(plan))
+    except OSError as error:
+        raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from None
+    return run
+
+
+def find(path: Path) -> Run:
+    """The run in that folder. Raises `UsageError` where there is none."""
+    run = Run(path.absolute())
+    if not run.journal.is_file():
+        raise UsageError(f"{path}: not the folder of a run (it holds no journal.jsonl).")
+    return run
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises `StorageError` where the disk does not take it."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written: {error.strerror}.") from None
