@@ -1,0 +1,317 @@
+"""The terminal: how a run goes on while it does, and its verdict when it is over.
+
+On a terminal a live line tells the load; in a pipe there is one plain line a phase or a fault, and no escape sequence.
+Nothing that a database or a person wrote reaches the terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from checkers.result import Measure, Result, Scenario, Side
+from checkers.verdict import Anomaly
+from harness.history.operation import Operation
+from harness.history.variant import Variant
+from harness.plan import Plan
+from reports.wording import again, clock, count, moment, phrase, plural, printable, seconds, share, side, value
+
+GUTTER = 11
+"""Columns before the text of a line: the name of what it tells."""
+
+SHOWN = 8
+"""Scenarios that are printed; the report has them all."""
+
+STYLE = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
+
+
+def open_console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """A console that prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
+    return Console(file=file or sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+class Progress:
+    """Tells how a run goes on, while it does. Leave it with `close`, or as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+        self._moving = console.is_terminal and not console.is_dumb_terminal
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def plan(self, plan: Plan, variant: Variant, versions: Mapping[str, str], run: str) -> None:
+        """The resolved plan and the seed; before the servers have told their versions, `versions` is empty. `run` is the
+        folder that will hold everything."""
+        _wrap(self.console, "", Text(headline(plan, variant, versions), "bold"), start=0, hang=2)
+        if run:
+            _line(self.console, "run", Text(printable(run, 4096)))
+
+    def phase(self, name: str, text: str, seconds: float) -> None:
+        """A phase is over."""
+        self.close()
+        line = Text(printable(text))
+        took = f"{seconds:.1f}s"
+        line.append(took.rjust(max(len(took) + 2, min(self.console.width, 80) - GUTTER - line.cell_len - 1)), "dim")
+        _line(self.console, name.replace("-", " ") if name == "final-reads" else name, line)
+
+    def fault(self, time_ns: int, text: str, detail: str) -> None:
+        """A fault began or was healed, and what the probes found."""
+        shown = f"{printable(text):<28}  "
+        line = Text(shown).append(printable(detail), "dim")
+        if GUTTER + line.cell_len > self.console.width:
+            _line(self.console, f"{moment(time_ns):>6}", Text(shown.rstrip()))
+            _line(self.console, "", Text("  " + printable(detail), "dim"))
+        else:
+            _line(self.console, f"{moment(time_ns):>6}", line)
+
+    def tick(self, elapsed: float, totals: Mapping[str, int]) -> None:
+        """The load goes on: `elapsed` seconds, operations by outcome. Only a terminal shows it."""
+        if not self._moving:
+            return
+        whole = sum(totals.get(outcome, 0) for outcome in ("ok", "fail", "info"))
+        line = Text(f"{'load':<{GUTTER}}", "bold").append(f"{moment(int(elapsed * 1e9))}  {count(whole)} operations", "")
+        for outcome in ("ok", "fail", "info"):
+            line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
+        line.truncate(self.console.width)
+        if self._live is None:
+            self._live = Live(line, console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(line, refresh=True)
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, in lines of their own."""
+        for line in text.splitlines():
+            _wrap(self.console, "", Text(printable(line, 2000)), start=0, hang=2)
+
+
+def headline(plan: Plan, variant: Variant | None, versions: Mapping[str, str]) -> str:
+    """`redis 7.0.15 sentinel · 5 nodes (namespaces) · register · partition-primary · seed 8161`."""
+    told = "/".join(sorted({printable(version, 40) for version in versions.values()}))
+    what = " ".join(filter(None, (printable(Path(plan.database).stem), told, variant.name if variant else plan.variant)))
+    nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
+    nemesis = "scripted faults" if plan.schedule else plan.nemesis
+    return " · ".join(map(printable, (what, nodes, plan.workload, nemesis, f"seed {plan.seed}")))
+
+
+def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
+    """The verdict with its reason first; then what proves it, what was observed, the claim, and where to read on. `folder`
+    is the run's; None for a history recorded by another program."""
+    console.print()
+    head = Text(result.heading, STYLE[result.validity])
+    _wrap(console, "", head.append(f"   {printable(result.reason, 1000)}", "default not bold"), start=0, hang=2)
+    if result.validity != "invalid" and result.exercised:
+        _wrap(console, "", Text(printable(result.exercised, 1000), "dim"), start=2, hang=2)
+    if result.anomalies:
+        _evidence(console, result, result.anomalies[0])
+        others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
+        if others:
+            _wrap(console, "also", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+    if result.interrupted or result.torn:
+        cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
+        _wrap(console, "note", Text(f"{cut}: judged by what was recorded"))
+    if result.scenarios or result.sentence:
+        _observed(console, result)
+    for check in result.quality.failed:
+        _wrap(console, "test", Text(f"{check.name}: {printable(check.text)}"))
+    for limit in result.limits:
+        _wrap(console, "limit", Text(printable(limit)))
+    if result.claim is not None:
+        claim = result.claim
+        reason = f" - {printable(claim.reason)}" if claim.reason and claim.standing != "holds" else ""
+        text = f'vendor: "{printable(claim.text, 500)}" ({printable(claim.source)}): {claim.standing}{reason}'
+        _wrap(console, "CLAIM", Text(text))
+    for number, label in enumerate(result.labels):
+        text = f'"{printable(label.text)}" ({printable(label.source)}): {label.standing}'
+        text += f" - {printable(label.reason)}" if label.reason else ""
+        _wrap(console, "LABEL" if number == 0 else "", Text(text))
+    for number, expected in enumerate(result.expectations):
+        text = f"{printable(expected.what)}: {'met' if expected.met else 'NOT MET'}"
+        text += f" - {printable(expected.reason)}" if expected.reason else ""
+        _wrap(console, "EXPECT" if number == 0 else "", Text(text, "" if expected.met else "bold red"))
+    if folder is not None:
+        console.print()
+        shown = _shown(folder)
+        _command(console, "report", f"{shown}/report.html")
+        _command(console, "check", f"splitbrain check {shlex.quote(shown)}")
+        if result.plan is not None:
+            _command(console, "again", again(result.plan, shown))
+
+
+def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
+    """The operations that prove it, one a line in columns, and the sentence."""
+    timed = result.plan is not None
+    rows = [_cells(result, op, timed) for op in anomaly.operations]
+    widths = [max((cell_len(row[i]) for row in rows), default=0) for i in range(3)]
+    key = f"  key {value(anomaly.key, 20)}" if anomaly.key is not None else ""
+    for number, (who, call, answer, note) in enumerate(rows):
+        name = key if number == 0 else ""
+        if number == 0 and cell_len(name) >= GUTTER:
+            _line(console, name.strip(), Text(), indent=2)
+            name = ""
+        line = Text(f"{_padded(who, widths[0])}  {_padded(call, widths[1])} → {answer}")
+        if note and GUTTER + widths[0] + widths[1] + widths[2] + 7 + len(note) <= console.width:
+            line = Text(f"{_padded(who, widths[0])}  {_padded(call, widths[1])} → {_padded(answer, widths[2])}  ")
+            _line(console, name, line.append(note, "dim"))
+        else:
+            _wrap(console, name, line, hang=GUTTER + 2)
+            if note:
+                _line(console, "", Text(" " * (widths[0] + 2)).append(note, "dim"))
+    if anomaly.sentence and anomaly.sentence not in result.reason:
+        _wrap(console, "", Text(printable(anomaly.sentence, 1000), "dim"))
+
+
+def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, str]:
+    who = printable(op.node) if op.node else f"client {op.process}"
+    call, answer = phrase(op)
+    return f"{who} {clock(op.invoked)}" if timed else who, call, answer, _cut_off(result, op)
+
+
+def _cut_off(result: Result, op: Operation) -> str:
+    """`(n1 cut off since 0:12)` where the operation's home was on a side without a quorum when it was called."""
+    for scenario in result.scenarios:
+        if op.node is None or scenario.proven is None or not scenario.bit or not scenario.proven <= op.invoked / 1e9:
+            continue
+        if scenario.heal_began is not None and op.invoked / 1e9 > scenario.heal_began:
+            continue
+        homes = [part for part in scenario.sides if op.node in part.nodes]
+        if homes and not any(part.quorum for part in homes):
+            return f"({printable(op.node)} cut off since {moment(int(scenario.proven * 1e9))})"
+    return ""
+
+
+def _observed(console: Console, result: Result) -> None:
+    during = result.sentence or result.classification
+    _wrap(console, "OBSERVED", Text(printable(during, 1000), "bold"))
+    for scenario in result.scenarios[:SHOWN]:
+        single = len(result.scenarios) == 1
+        if not single:
+            head = Text(f"{moment(int(scenario.started * 1e9))}  {printable(scenario.label)}")
+            head.append(f"  {scenario.classification}", "bold")
+            _wrap(console, "", head, hang=GUTTER + 6)
+        if not scenario.bit:
+            _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
+        _sides(console, scenario, indent=0 if single else 6)
+        if not single and scenario.recovery is not None:
+            _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
+    if len(result.scenarios) > SHOWN:
+        _line(console, "", Text(f"{count(len(result.scenarios) - SHOWN)} more in the report", "dim"))
+    if after := _after_heal(result):
+        _wrap(console, "", Text(after), hang=GUTTER + 2)
+
+
+def _sides(console: Console, scenario: Scenario, indent: int) -> None:
+    rows = list(_merged(scenario.sides))
+    width = max((cell_len(name) for name, *_ in rows), default=0)
+    for name, writes, reads, note in rows:
+        measures = "  ".join(
+            f"{kind} {_share(measures):>6}" for kind, measures in (("writes", writes), ("reads", reads)) if _attempted(measures)
+        )
+        line = Text(f"{' ' * indent}{_padded(name, width)}  {measures or 'no operations'}")
+        if note and GUTTER + line.cell_len + len(note) + 4 > console.width:
+            _line(console, "", line)
+            _line(console, "", Text(f"{' ' * (indent + 2)}({note})", "dim"))
+        else:
+            _line(console, "", line.append(f"  ({note})" if note else "", "dim"))
+
+
+def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[Measure], str]]:
+    """A row a side; more than three sides without a quorum, as when everyone is alone, share a row."""
+    small = [part for part in sides if not part.quorum]
+    together = small if len(small) > 3 else []
+    for part in sides:
+        if part in together:
+            continue
+        yield side(part.nodes), [part.write], [part.read], _side_note(part)
+    if together:
+        name = f"{len(together)} sides alone" if all(len(part.nodes) == 1 for part in together) else f"{len(together)} sides"
+        yield name, [part.write for part in together], [part.read for part in together], ""
+
+
+def _side_note(part: Side) -> str:
+    if part.without_primary:
+        return f"no primary in reach for {seconds(part.without_primary)}"
+    worst = max((part.write, part.read), key=lambda measure: measure.outage)
+    if worst.outage > worst.outage_limit:
+        return f"no {worst.kind} answered for {seconds(worst.outage)}"
+    return ""
+
+
+def _share(measures: list[Measure]) -> str:
+    return share(sum(measure.answered for measure in measures), _attempted(measures))
+
+
+def _attempted(measures: list[Measure]) -> int:
+    return sum(measure.attempted for measure in measures)
+
+
+def _after_heal(result: Result) -> str:
+    parts = []
+    healed = [scenario for scenario in result.scenarios if scenario.heal_began is not None]
+    if healed and all(scenario.recovery is not None for scenario in healed):
+        slowest = max(scenario.recovery or 0.0 for scenario in healed)
+        parts.append(f"recovered in {seconds(slowest)}" + (" at the slowest" if len(healed) > 1 else ""))
+    elif reasons := {scenario.recovery_reason for scenario in healed if scenario.recovery is None}:
+        parts.append("recovery: " + ", ".join(sorted(map(printable, reasons - {""})) or ["not measured"]))
+    match result.convergence.state:
+        case "agreed":
+            after = f" after {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+            parts.append(f"replicas equal{after}")
+        case "diverged":
+            parts.append(f"replicas differ ({printable(result.convergence.reason)})")
+        case _ if result.convergence.reason:
+            parts.append(f"replicas: {printable(result.convergence.reason)}")
+    return f"after heal: {', '.join(parts)}" if parts else ""
+
+
+def _shown(folder: Path) -> str:
+    """The folder as a person standing here would name it."""
+    try:
+        return str(folder.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * max(0, width - cell_len(text))
+
+
+def _line(console: Console, name: str, text: Text, indent: int = 0) -> None:
+    """One line: the name in the gutter, the text after it; never broken by us."""
+    console.print(_named(name, indent, GUTTER).append_text(text), soft_wrap=True)
+
+
+def _wrap(console: Console, name: str, text: Text, start: int = GUTTER, hang: int = GUTTER) -> None:
+    """Text broken to the console's width: its first line begins at column `start`, after the name, the others at `hang`."""
+    width = max(20, console.width - max(start, hang))
+    for number, line in enumerate(text.wrap(console, width)):
+        line.rstrip()
+        head = _named(name, 0, start) if number == 0 else Text(" " * hang)
+        console.print(head.append_text(line), soft_wrap=True)
+
+
+def _named(name: str, indent: int, width: int) -> Text:
+    return Text(" " * indent + f"{name:<{width - indent}}", "bold" if name.isupper() else "")
+
+
+def _command(console: Console, name: str, command: str) -> None:
+    """A path or command in one piece, so that it can be copied."""
+    _line(console, name, Text(printable(command, 8192)))

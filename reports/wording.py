@@ -1,0 +1,202 @@
+"""The words and numbers of everything that people read: one way to write a value, a time, a share, a side.
+
+Whatever came from a database or a person goes through `printable` before it reaches a terminal, a page or an XML file.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from harness.history.operation import MISMATCH, Operation
+from harness.plan import Plan
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: object, limit: int = 300) -> str:
+    """One line in which nothing is hidden: control, formatting, bidirectional and unassigned characters are written as
+    escapes, and what is longer than `limit` is cut with its length told."""
+    whole = str(text)
+    shown = "".join(_escaped(letter) if unicodedata.category(letter) in _HIDDEN else letter for letter in whole[:limit])
+    return shown if len(whole) <= limit else f"{shown}… ({count(len(whole))} characters)"
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def value(of: Any, limit: int = 60) -> str:
+    """A value that was written or read, as people write it: `42`, `nil`, `"text"`, `[1 2 3]`, `{a: 1}`."""
+    return printable(_plain(of), limit)
+
+
+def _plain(of: Any) -> str:
+    match of:
+        case None:
+            return "nil"
+        case bool() | int() | float():
+            return json.dumps(of)
+        case str():
+            return json.dumps(of, ensure_ascii=False)
+        case dict():
+            return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in of.items()) + "}"
+        case set() | frozenset():
+            return "{" + " ".join(sorted(map(_plain, of))) + "}"
+        case list() | tuple():
+            return "[" + " ".join(map(_plain, of)) + "]"
+        case _:
+            return str(of)
+
+
+def phrase(operation: Operation) -> tuple[str, str]:
+    """An operation in two halves, the call and its answer: `("write 42", "ok")`, `("read", "7")`."""
+    returned = operation.f in _RETURNING
+    match operation.value:
+        case (expected, new) if operation.f == "cas":
+            call = f"cas {value(expected)} to {value(new)}"
+        case argument if returned or argument is None:
+            call = operation.f
+        case argument:
+            call = f"{operation.f} {value(argument)}"
+    reason = f" ({printable(operation.error, 60)})" if operation.error else ""
+    if operation.outcome == "ok":
+        answer = value(operation.value) if returned else "ok"
+    elif operation.outcome == "info":
+        answer = f"no answer{reason}"
+    elif operation.error == MISMATCH:
+        answer = f"refused, saw {value(operation.seen[0])}" if operation.seen else "refused (mismatch)"
+    else:
+        answer = f"failed{reason}"
+    return printable(call), answer
+
+
+_RETURNING = frozenset({"read", "elements", "dequeue", "poll", "pop", "get"})
+
+
+def client(operation: Operation) -> str:
+    """Who called: `n1 client 3`, and the server where it was not the home."""
+    home = f"{printable(operation.node)} " if operation.node else ""
+    via = f" via {printable(operation.server)}" if operation.server and operation.server != operation.node else ""
+    return f"{home}client {operation.process}{via}"
+
+
+def clock(ns: int) -> str:
+    """A moment of the run to the millisecond: `0:14.201`."""
+    minutes, rest = divmod(max(0, ns) // 1_000_000, 60_000)
+    return f"{minutes}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def moment(ns: int) -> str:
+    """A moment of the run to the second, rounded down: `0:14`."""
+    return clock(ns)[:-4]
+
+
+def span(ns: float) -> str:
+    """A length of time with two or three digits: `3 ms`, `1.2 s`, `75 s`, `12 min`."""
+    if ns < 0:
+        return f"-{span(-ns)}"
+    ms = ns / 1e6
+    if ms < 0.95:
+        return f"{ms:.2f} ms" if ms >= 0.005 else ("0 ms" if ns == 0 else "<0.01 ms")
+    if ms < 9.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    seconds = ms / 1000
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def seconds(of: float) -> str:
+    """A length of time given in seconds, as `span` writes it."""
+    return span(of * 1e9)
+
+
+def count(number: int) -> str:
+    """An integer with its thousands apart: `12,431`."""
+    return f"{number:,}"
+
+
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """`1 key`, `2 keys`."""
+    return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage that never says all or nothing where it was not: `78.2%`, `>99.9%`, `<0.1%`; `-` of nothing."""
+    if whole == 0:
+        return "-"
+    rounded = f"{100 * part / whole:.1f}%"
+    if rounded == "100.0%" and part < whole:
+        return ">99.9%"
+    return "<0.1%" if rounded == "0.0%" and part > 0 else rounded
+
+
+def side(nodes: Iterable[str]) -> str:
+    """A side of a partition: `{n1 n2}`."""
+    return "{" + " ".join(printable(node) for node in nodes) + "}"
+
+
+def sides(of: Iterable[Iterable[str]]) -> str:
+    """All sides of a partition: `{n1} | {n2 n3}`."""
+    return " | ".join(map(side, of))
+
+
+FLAGS = {
+    "variant": "--variant",
+    "workload": "--workload",
+    "nemesis": "--nemesis",
+    "nodes": "--nodes",
+    "time": "--time",
+    "rate": "--rate",
+    "concurrency": "--concurrency",
+    "testbed": "--testbed",
+    "binary": "--binary",
+    "keep": "--keep",
+    "expect": "--expect",
+    "seed": "--seed",
+}
+"""The fields of a plan that `splitbrain test` takes as flags. Any other is carried by the plan's file."""
+
+_ALWAYS = frozenset({"variant", "nodes", "seed"})
+"""Fields whose default is the database's own, or drawn: told even where they equal the plan's."""
+
+
+def again(plan: Plan, folder: str) -> str:
+    """The command, quoted for a shell, that runs the same schedule again: flags for everything that is not the default;
+    the stored plan where something was set that no flag can say."""
+    command = ["splitbrain", "test", plan.database]
+    default = Plan(database="", variant="")
+    changed = [field for field in plan.__struct_fields__ if getattr(plan, field) != getattr(default, field)]
+    if any(field not in FLAGS and field not in ("database", "format") for field in changed):
+        return shlex.join([*command, "--plan", f"{folder}/plan.toml"])
+    for field, flag in FLAGS.items():
+        if field not in changed and field not in _ALWAYS:
+            continue
+        match getattr(plan, field):
+            case True:
+                command.append(flag)
+            case tuple(items):
+                command += [part for item in items for part in (flag, str(item))]
+            case float(number):
+                command += [flag, f"{number:g}"]
+            case other:
+                command += [flag, str(other)]
+    return shlex.join(command)
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Every field of a plan that differs from the default, as it stands in its TOML file."""
+    default = Plan(database="", variant="")
+    return [
+        (field, printable(json.dumps(msgspec.to_builtins(getattr(plan, field)), ensure_ascii=False)))
+        for field in plan.__struct_fields__
+        if getattr(plan, field) != getattr(default, field)
+    ]
