@@ -14,6 +14,7 @@ import click
 from harness.errors import SplitbrainError
 
 if TYPE_CHECKING:
+    from harness.plan import Plan
     from harness.store import Run
     from reports.terminal import Progress
 
@@ -72,22 +73,63 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
 
     DATABASE is a name ('splitbrain list') or the path of a Python file that defines one.
     """
-    from harness import store
     from harness.resolve import resolve
-    from harness.run import record_run
     from reports.terminal import Progress, console
 
     flags["expect"] = flags["expect"] or None
     plan = resolve(flags | {"database": database}, file)
-    run = store.create(runs, plan)
-    progress = Progress(console())
-    progress.plan(plan, run.label)
-    code = record_run(plan, run, progress)
-    if code not in (0, INTERRUPTED):
-        click.echo(f"the run's folder: {run.folder}", err=True)
-        return code
-    judged = _judge(run, progress)
-    return code or judged
+    _, code = _perform(plan, runs, Progress(console()))
+    return code
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_RUNS
+def suite(file: Path, runs: Path) -> int:
+    """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was."""
+    from harness import suite as suites
+    from reports import junit, summary
+    from reports.terminal import Progress, console
+
+    screen = console()
+
+    def perform(plan: Plan, folder: Path) -> tuple[str, int]:
+        try:
+            run, code = _perform(plan, folder, Progress(screen))
+        except SplitbrainError as error:
+            screen.print(f"splitbrain: {error}", markup=False)
+            return "", error.exit_code
+        except Exception:
+            screen.print(traceback.format_exc(), markup=False)
+            return "", CRASH
+        return run.label, code
+
+    def keep(suite: suites.Suite) -> None:
+        found = suites.results(suite.folder)
+        junit.write(suite.folder / "junit.xml", found)
+        summary.write(suite.folder / "summary.md", found)
+
+    opened = suites.open_suite(file, runs)
+    screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
+    finished = suites.run_suite(opened, perform, keep)
+    screen.print(summary.table(suites.results(finished.folder)))
+    return suites.worst(finished)
+
+
+@commands.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables into this file.")
+def rates(folders: tuple[Path, ...], readme: Path | None) -> int:
+    """Make the table of rates from the stored results in FOLDERS."""
+    from harness.suite import results
+    from reports.rates import rates_table, replace_rates
+
+    table = rates_table([result for folder in folders for result in results(folder)])
+    if readme is None:
+        click.echo(table)
+    else:
+        replace_rates(readme, table)
+    return 0
 
 
 @commands.command()
@@ -158,6 +200,20 @@ def clean() -> int:
         click.echo(line)
     click.echo(f"removed {len(removed)}" if removed else "nothing was left behind")
     return 0
+
+
+def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
+    """One run, recorded and judged: its folder and its exit code."""
+    from harness import store
+    from harness.run import record_run
+
+    run = store.create(runs, plan)
+    code = record_run(plan, run, progress)
+    if code not in (0, INTERRUPTED):
+        progress.note(f"the run's folder: {run.folder}")
+        return run, code
+    judged = _judge(run, progress)
+    return run, code or judged
 
 
 def _judge(run: Run, progress: Progress, *, as_json: bool = False) -> int:

@@ -25,6 +25,7 @@ from harness.history.fault import Fault
 from harness.history.journal import Header, Journal, load
 from harness.history.operation import Key
 from harness.history.recording import LocalRead, PhaseName, Recording
+from harness.history.variant import Variant
 from harness.load.load import Load
 from harness.load.route import Router
 from harness.plan import Plan
@@ -53,6 +54,8 @@ AGREE = 0.25
 
 class Progress(Protocol):
     """Who is told how a run goes on."""
+
+    def plan(self, plan: Plan, variant: Variant, versions: Mapping[str, str], run: str) -> None: ...
 
     def phase(self, name: str, text: str, seconds: float) -> None: ...
 
@@ -132,6 +135,7 @@ class _Recording:
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
+        self.progress.plan(self.plan, variant, {}, self.run.label)
         self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
         with self.stop_on_signal():
             try:
@@ -160,11 +164,13 @@ class _Recording:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
-        self.journal.versions(await self.database.versions())
+        versions = await self.database.versions()
+        self.journal.versions(versions)
         await self.testbed.listen(self.database.port)
         await self.router.look()
         primary = self.router.primary()
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
+        self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
 
     async def measure(self) -> None:
         """Load with faults, heal, settle, final reads."""

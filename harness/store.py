@@ -58,25 +58,26 @@ class Run(msgspec.Struct, frozen=True):
 
 def create(runs: Path, plan: Plan) -> Run:
     """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
+    run = Run(create_folder(runs, f"{Path(plan.database).stem}-{plan.variant}-{plan.workload}"))
+    keep(run.plan, msgspec.toml.encode(plan))
+    return run
+
+
+def create_folder(runs: Path, name: str) -> Path:
+    """A new folder in `runs`, named by the time (UTC) and `name`. Raises `StorageError` where it cannot be made."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    database = Path(plan.database).stem
-    base = f"{stamp}-{database}-{plan.variant}-{plan.workload}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
-            folder = runs / f"{base}{suffix}"
+            folder = runs / f"{stamp}-{name}{suffix}"
             try:
                 folder.mkdir()
-                break
             except FileExistsError:
                 continue
-        else:
-            raise StorageError(f"{runs}: holds a thousand runs of this second: name another folder with --runs.")
-        run = Run(folder.absolute())
-        run.plan.write_bytes(msgspec.toml.encode(plan))
+            return folder.absolute()
     except OSError as error:
         raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from None
-    return run
+    raise StorageError(f"{runs}: holds a thousand runs of this second: name another folder with --runs.")
 
 
 def find(path: Path) -> Run:

@@ -1,0 +1,158 @@
+"""A matrix of plans, run one after another: nightly runs, repeats, rates.
+
+A suite is a TOML file. Top-level keys of a plan are defaults; each `[[runs]]` table overrides them, and where it names a
+list for `database`, `variant`, `workload`, `nemesis`, `nodes` or `testbed`, every combination is run, `repeats` times each
+with seeds of their own:
+
+    time = 20
+    repeats = 10
+
+    [[runs]]
+    database = "redis"
+    variant = ["sentinel", "sentinel-min-replicas"]
+    nemesis = "partition-primary"
+    expect = ["lost-write"]
+
+Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was), `junit.xml` and
+`summary.md`, beside the folders of its runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.result import Result, decode
+from harness import store
+from harness.errors import HistoryError, UsageError
+from harness.plan import Plan
+from harness.resolve import resolve
+
+MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
+WORST = (70, 3, 4, 1, 2, 0)
+"""Exit codes, the worst first: a suite exits with the worst of its runs."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One run of a suite: its plan, and once it ended its folder's name and its exit code."""
+
+    plan: Plan
+    run: str = ""
+    exit_code: int | None = None
+
+
+class Suite(msgspec.Struct, frozen=True):
+    """The runs of a suite in their order, with the folder that keeps them."""
+
+    name: str
+    folder: Path
+    entries: tuple[Entry, ...]
+
+    @property
+    def finished(self) -> bool:
+        return all(entry.exit_code is not None for entry in self.entries)
+
+
+def read(file: Path) -> tuple[Plan, ...]:
+    """The plans of a suite in their order. Raises `UsageError` naming the table and what is wrong with it."""
+    try:
+        given = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not TOML: {error}.") from None
+    tables = given.pop("runs", None)
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one.")
+    plans: list[Plan] = []
+    for number, table in enumerate(tables, 1):
+        place = f"{file}: [[runs]] number {number}"
+        fields = given | table
+        repeats = fields.pop("repeats", 1)
+        seed = fields.pop("seed", 0)
+        if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= 1000:
+            raise UsageError(f"{place}: repeats is {repeats!r}: it must be a whole number from 1 to 1000.")
+        if unknown := set(fields) - set(Plan.__struct_fields__):
+            raise UsageError(f"{place}: unknown key '{min(unknown)}'.")
+        for combination in _combinations(fields):
+            for repeat in range(repeats):
+                own = zlib.crc32(repr((sorted(map(str, combination.items())), repeat)).encode()) % 100_000
+                try:
+                    plans.append(resolve(combination | {"seed": (seed + own) % 100_000}))
+                except UsageError as error:
+                    raise UsageError(f"{place}: {error}") from None
+    return tuple(plans)
+
+
+def _combinations(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    lists = {name: value if isinstance(value, list) else [value] for name, value in fields.items() if name in MATRIX}
+    for values in itertools.product(*lists.values()):
+        yield fields | dict(zip(lists, values, strict=True))
+
+
+def open_suite(file: Path, runs: Path) -> Suite:
+    """The suite of that file: the newest one in `runs` that was not finished and has the same plans, else a new one."""
+    plans = read(file)
+    name = file.stem
+    for folder in sorted(runs.glob(f"*-suite-{name}*"), reverse=True):
+        suite = _stored(name, folder)
+        if suite is not None and not suite.finished and tuple(entry.plan for entry in suite.entries) == plans:
+            return suite
+    folder = store.create_folder(runs, f"suite-{name}")
+    suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
+    _save(suite)
+    return suite
+
+
+def run_suite(suite: Suite, perform: Callable[[Plan, Path], tuple[str, int]], told: Callable[[Suite], None]) -> Suite:
+    """Run what was not run yet, one after another, keeping `results.json` after each. `perform` runs a plan in a folder and
+    returns the run's name and exit code; `told` hears of every change. An interrupted run (130) ends the suite there."""
+    for number, entry in enumerate(suite.entries):
+        if entry.exit_code is not None:
+            continue
+        label, code = perform(entry.plan, suite.folder)
+        if code == 130:
+            break
+        entries = (*suite.entries[:number], Entry(entry.plan, label, code), *suite.entries[number + 1 :])
+        suite = Suite(suite.name, suite.folder, entries)
+        _save(suite)
+        told(suite)
+    return suite
+
+
+def worst(suite: Suite) -> int:
+    """The exit code of a suite: the worst of its runs; 130 where some were not run."""
+    if not suite.finished:
+        return 130
+    codes = [entry.exit_code for entry in suite.entries]
+    return next((code for code in WORST if code in codes), 0)
+
+
+def results(folder: Path) -> tuple[Result, ...]:
+    """The stored results of all runs in a folder of runs (a suite's too), the oldest first; runs without one are left
+    out."""
+    found: list[Result] = []
+    for path in sorted(folder.rglob("result.json")):
+        try:
+            found.append(decode(path.read_bytes(), path))
+        except OSError as error:
+            raise HistoryError(f"cannot be read: {error.strerror}.", path=str(path)) from None
+    return tuple(found)
+
+
+def _stored(name: str, folder: Path) -> Suite | None:
+    try:
+        entries = msgspec.json.decode((folder / "results.json").read_bytes(), type=tuple[Entry, ...])
+    except (OSError, msgspec.MsgspecError):
+        return None  # Not a suite, or one of another version: it is left alone.
+    return Suite(name, folder, entries)
+
+
+def _save(suite: Suite) -> None:
+    store.keep(suite.folder / "results.json", msgspec.json.format(msgspec.json.encode(suite.entries), indent=2) + b"\n")
