@@ -27,10 +27,11 @@ class History:
     `FAIL`, `INFO`); `f`, `key`, `error`, `node` and `server` are int32 codes into the tuples `fs`, `keys`, `errors` and
     `nodes` (-1: none). `values` are the operations' values, themselves in columns; `seen` maps a row to what a refused
     `cas` reported; `scheduled` is int64, `NEVER` where the load was a closed loop; `index` is the number that the recording
-    gave the operation, so that a part of a history still names it.
+    gave the operation, so that a part of a history still names it. `timed` says that `invoked` and `completed` are
+    nanoseconds; else they are positions in a file that tells no times, or none that can be trusted.
     """
 
-    __slots__ = (*COLUMNS, "values", "seen", "fs", "keys", "errors", "nodes")
+    __slots__ = (*COLUMNS, "values", "seen", "timed", "fs", "keys", "errors", "nodes")
 
     process: NDArray[np.int64]
     invoked: NDArray[np.int64]
@@ -45,6 +46,7 @@ class History:
     index: NDArray[np.int64]
     values: Values
     seen: dict[int, tuple[Any, ...]]
+    timed: bool
     fs: tuple[str, ...]
     keys: tuple[Key, ...]
     errors: tuple[str, ...]
@@ -55,6 +57,7 @@ class History:
         """The history of these operations, put in the order of their invocation (stable)."""
         ops = sorted(operations, key=lambda op: op.invoked)
         self = cls()
+        self.timed = True
         n = len(ops)
         self.process = np.fromiter((op.process for op in ops), np.int64, n)
         self.invoked = np.fromiter((op.invoked for op in ops), np.int64, n)
@@ -100,8 +103,8 @@ class History:
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the database decided: `ok`, or a `cas` refused because another value was there."""
         mismatch = self.errors.index("mismatch") if "mismatch" in self.errors else -2
-        refused: NDArray[np.bool_] = (self.outcome == FAIL) & (self.error == mismatch)
-        return refused | (self.outcome == OK)
+        decided: NDArray[np.bool_] = (self.outcome == OK) | ((self.outcome == FAIL) & (self.error == mismatch))
+        return decided
 
     def select(self, rows: NDArray[Any]) -> History:
         """The history of these rows (a boolean mask, or positions in ascending order); names keep their codes."""
@@ -109,6 +112,7 @@ class History:
         other = History()
         for column in COLUMNS:
             setattr(other, column, getattr(self, column)[at])
+        other.timed = self.timed
         other.fs, other.keys, other.errors, other.nodes = self.fs, self.keys, self.errors, self.nodes
         other.values = self.values.take(at)
         other.seen = {new: self.seen[old] for new, old in enumerate(at.tolist()) if old in self.seen} if self.seen else {}

@@ -14,6 +14,7 @@ NIL = np.iinfo(np.int64).min
 """None, in the columns of integers."""
 
 _PLAIN = {int, type(None)}
+_SEQUENCES = {list, tuple}
 
 
 class Values(Sequence[Any]):
@@ -91,59 +92,57 @@ class Packer:
 
     def pack(self, values: Sequence[Any], missing: object = ...) -> Values:
         """These values in columns; `missing` is what stands for a value that was not told. Lists become tuples."""
+        untold = [i for i, value in enumerate(values) if value is missing] if missing in values else []
+        if untold:
+            values = [None if value is missing else value for value in values]
+        packed = self._pack(values)
+        packed.kind[untold] = MISSING
+        return packed
+
+    def _pack(self, values: Sequence[Any]) -> Values:
         n = len(values)
         kinds = set(map(type, values))
-        second = np.zeros(n, np.int64)
-        if kinds <= _PLAIN:
-            try:
-                return Values(np.zeros(n, np.int8), _integers(values), second, self.objects)
-            except OverflowError:
-                pass
-        kind = np.empty(n, np.int8)
-        first = np.empty(n, np.int64)
-        if kinds <= _PLAIN | {list, tuple}:
-            nested = [i for i, value in enumerate(values) if type(value) is list or type(value) is tuple]
+        kind, first, second = np.zeros(n, np.int8), np.empty(n, np.int64), np.zeros(n, np.int64)
+        try:
+            if kinds <= _PLAIN:
+                return Values(kind, _integers(values), second, self.objects)
+            nested = [i for i, value in enumerate(values) if type(value) in _SEQUENCES]
             pairs = [values[i] for i in nested]
             flat = list(chain.from_iterable(pairs))
-            if set(map(len, pairs)) == {2} and set(map(type, flat)) <= _PLAIN:
-                at = np.array(nested, np.int64)
-                kind[:] = SCALAR
-                kind[at] = PAIR
+            if kinds <= _PLAIN | _SEQUENCES and set(map(len, pairs)) == {2} and set(map(type, flat)) <= _PLAIN:
                 alone = list(values)
                 for i in nested:
                     alone[i] = None
-                try:
-                    first[:] = _integers(alone)
-                    both = _integers(flat)
-                except OverflowError:
-                    pass
-                else:
-                    first[at], second[at] = both[0::2], both[1::2]
-                    return Values(kind, first, second, self.objects)
-        for i, value in enumerate(values):
-            kind[i], first[i], second[i] = self._one(value, missing)
-        return Values(kind, first, second, self.objects)
+                both = _integers(flat)
+                kind[nested] = PAIR
+                first = _integers(alone)
+                first[nested], second[nested] = both[0::2], both[1::2]
+                return Values(kind, first, second, self.objects)
+        except OverflowError:
+            pass
+        ones = [self._one(value) for value in values]
+        return Values(
+            np.array([one[0] for one in ones], np.int8),
+            np.array([one[1] for one in ones], np.int64),
+            np.array([one[2] for one in ones], np.int64),
+            self.objects,
+        )
 
-    def _one(self, value: Any, missing: object) -> tuple[int, int, int]:
-        if value is missing:
-            return MISSING, 0, 0
-        if value is None:
-            return SCALAR, NIL, 0
+    def _one(self, value: Any) -> tuple[int, int, int]:
         kind = type(value)
-        if kind is int and NIL < value <= -(NIL + 1):
-            return SCALAR, value, 0
-        if kind is list or kind is tuple:
-            if len(value) == 2:
-                a, b = value
-                if (a is None or (type(a) is int and NIL < a <= -(NIL + 1))) and (
-                    b is None or (type(b) is int and NIL < b <= -(NIL + 1))
-                ):
-                    return PAIR, NIL if a is None else a, NIL if b is None else b
-            value = frozen(value)
         if kind is str:
-            place = self._strings.setdefault(value, len(self.objects))
-            if place < len(self.objects):
-                return OBJECT, place, 0
+            place = self._strings.get(value)
+            if place is None:
+                place = self._strings[value] = len(self.objects)
+                self.objects.append(value)
+            return OBJECT, place, 0
+        if _small(value):
+            return SCALAR, NIL if value is None else value, 0
+        if kind in _SEQUENCES:
+            if len(value) == 2 and _small(value[0]) and _small(value[1]):
+                a, b = value
+                return PAIR, NIL if a is None else a, NIL if b is None else b
+            value = frozen(value)
         self.objects.append(value)
         return OBJECT, len(self.objects) - 1, 0
 
@@ -155,11 +154,15 @@ def packed(values: Iterable[Any]) -> Values:
 
 def frozen(value: Any) -> Any:
     """`value` with every list in it turned into a tuple."""
-    if type(value) is list or type(value) is tuple:
+    if type(value) in _SEQUENCES:
         return tuple([frozen(part) for part in value])
     if type(value) is dict:
         return {name: frozen(part) for name, part in value.items()}
     return value
+
+
+def _small(value: Any) -> bool:
+    return value is None or (type(value) is int and NIL < value <= -(NIL + 1))
 
 
 def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:

@@ -1,0 +1,343 @@
+"""Builder: events as a file tells them, paired and packed into the columns of a History, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import HistoryError
+from harness.history.history import FAIL, INFO, NEVER, OK, History
+from harness.history.values import MISSING, SCALAR, Packer, Values
+
+BATCH = 32768
+_KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
+_INVOKE = 3
+
+
+class Event(msgspec.Struct, gc=False):
+    """One event: `type` is `invoke`, `ok`, `fail` or `info`. A completion may leave out what its invocation told; None is
+    "not told", but for `value`, where None is a value and UNSET is "not told". The meaning of the fields is that of
+    `Operation`; `time` is the moment of the event."""
+
+    type: str = ""
+    process: int | None = None
+    f: str | None = None
+    value: Any = msgspec.UNSET
+    key: int | str | None = None
+    time: int | None = None
+    error: str | None = None
+    seen: tuple[Any, ...] | None = None
+    node: str | None = None
+    server: str | None = None
+    scheduled: int | None = None
+    index: int | None = None
+
+
+class _Names:
+    """Codes for names, in the order of their appearance."""
+
+    def __init__(self) -> None:
+        self.codes: dict[Any, int] = {None: -1}
+
+    def encode(self, names: list[Any]) -> NDArray[np.int32]:
+        codes = self.codes
+        for name in dict.fromkeys(names):
+            codes.setdefault(name, len(codes) - 1)
+        return np.array([codes[name] for name in names], np.int32)
+
+    def names(self) -> tuple[Any, ...]:
+        return tuple(self.codes)[1:]
+
+
+_OPERATION_COLUMNS = (
+    "process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index",
+    "began", "ended", "kind", "first", "second",
+)
+_OPEN_COLUMNS = (
+    "process", "invoked", "f", "key", "node", "server", "scheduled", "index", "began", "kind", "first", "second", "position",
+)
+_Columns = dict[str, NDArray[Any]]
+
+
+class Builder:
+    """Pairs the events of each process and packs them into columns. `add` takes them in the order of the file.
+
+    `clock` says what orders them: `times` trusts the events' own times wherever they are told (our own journals: a call is
+    timed before it is sent and after it is answered), `file` trusts the order of the file, as Jepsen's tools do, and keeps
+    the times only where they rise with every event. Where no times are kept, `invoked` and `completed` are positions of
+    events, from 0. `where` turns an event's position into its line and column, for errors.
+
+    Raises `HistoryError` for a completion without its invocation, a process that is busy or crashed and acts, a completion
+    of something else than was invoked, times that run backwards inside one operation, and a missing process or function.
+    """
+
+    def __init__(
+        self, path: str = "", *, clock: Literal["times", "file"], where: Callable[[int], tuple[int, int]]
+    ) -> None:
+        self.path = path
+        self.where = where
+        self.clock = clock
+        self.events = 0
+        """How many events were taken so far."""
+        self.rising = True
+        """Whether the times told rose with every event."""
+        self.timed: bool | None = None
+        """Whether every event told its time, None before the first."""
+        self.pairs = True
+        """Whether every invocation told a value, and none an integer or None."""
+        self._nameless: bool | None = None
+        self._last = -1
+        self._values = Packer()
+        self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
+        self._batch: list[Event] = []
+        self._positions: list[int] = []
+        self._parts: list[_Columns] = []
+        self._open: _Columns | None = None
+        self._crashed = np.empty(0, np.int64)
+        self._seen: dict[int, tuple[Any, ...]] = {}
+
+    def add(self, event: Event, position: int) -> None:
+        """Take one event, found at `position`."""
+        self._batch.append(event)
+        self._positions.append(position)
+        if len(self._batch) >= BATCH:
+            self._flush()
+
+    def extend(self, events: list[Event], position: int) -> None:
+        """Take many events at once: the first found at `position`, the others at those that follow it."""
+        self._flush()
+        if events:
+            self._take(events, np.arange(position, position + len(events)))
+
+    def history(self) -> History:
+        """The history of all events taken. What was invoked and never completed is `info`."""
+        self._flush()
+        if self._open is not None:
+            self._part(self._open, None)
+            self._open = None
+        history = History()
+        history.timed = bool(self.timed) and (self.clock == "times" or self.rising)
+        columns = {name: self._column(name) for name in _OPERATION_COLUMNS}
+        if not history.timed:
+            columns["invoked"], columns["completed"] = columns["began"], columns["ended"]
+        order = np.lexsort((columns["began"], columns["invoked"]))
+        began = columns.pop("began")
+        del columns["ended"]
+        for name in tuple(columns):
+            columns[name] = columns[name][order]
+        history.values = Values(columns.pop("kind"), columns.pop("first"), columns.pop("second"), self._values.objects)
+        history.values.kind[history.values.kind == MISSING] = SCALAR
+        for name, column in columns.items():
+            setattr(history, name, column)
+        history.fs, history.keys, history.errors = self._fs.names(), self._keys.names(), self._errors.names()
+        history.nodes = self._nodes.names()
+        history.seen = {}
+        if self._seen:
+            began = began[order]
+            rows = np.argsort(began)
+            at = rows[np.searchsorted(began, np.fromiter(self._seen, np.int64, len(self._seen)), sorter=rows)]
+            history.seen = dict(zip(at.tolist(), self._seen.values(), strict=True))
+        return history
+
+    def _column(self, name: str) -> NDArray[Any]:
+        parts = [part.pop(name) for part in self._parts]
+        if parts:
+            return np.concatenate(parts)
+        kinds = {"outcome": np.int8, "kind": np.int8} | dict.fromkeys(("f", "key", "error", "node", "server"), np.int32)
+        return np.empty(0, kinds.get(name, np.int64))
+
+    # One batch: the invocations still open and the new events, paired in numpy.
+
+    def _flush(self) -> None:
+        if self._batch:
+            events, positions = self._batch, np.array(self._positions, np.int64)
+            self._batch, self._positions = [], []
+            self._take(events, positions)
+
+    def _take(self, events: list[Event], positions: NDArray[np.int64]) -> None:
+        kinds = np.array([_KIND[event.type] for event in events], np.int8)
+        ordinal = np.arange(self.events, self.events + len(events))
+        self.events += len(events)
+        process = self._processes(events, positions)
+        time = self._times(events, positions, ordinal)
+        starts = kinds == _INVOKE
+        began, ended = np.flatnonzero(starts), np.flatnonzero(~starts)
+        invocations = [event for event in events if event.type == "invoke"]
+        completions = [event for event in events if event.type != "invoke"]
+        told = self._values.pack([event.value for event in events], msgspec.UNSET)
+
+        nodes = self._nodes.encode([e.node for e in invocations] + [e.server for e in invocations])
+        index: list[Any] = [e.index for e in invocations]
+        opened: _Columns = {
+            "process": process[began],
+            "invoked": time[began],
+            "f": self._fs.encode([e.f for e in invocations]),
+            "key": self._keys.encode([e.key for e in invocations]),
+            "node": nodes[: len(invocations)],
+            "server": nodes[len(invocations) :],
+            "scheduled": self._integers([e.scheduled for e in invocations], NEVER, positions[began], "scheduled"),
+            "index": self._integers(index, -1, positions[began], "index"),
+            "began": ordinal[began],
+            "kind": told.kind[began],
+            "first": told.first[began],
+            "second": told.second[began],
+            "position": positions[began],
+        }
+        self.pairs &= bool((opened["kind"] != SCALAR).all() and (opened["kind"] != MISSING).all())
+        untold = opened["index"] < 0
+        opened["index"][untold] = opened["began"][untold]
+        if (nameless := np.flatnonzero(opened["f"] < 0)).size:
+            self._fail(opened["position"][nameless[0]], "an invocation does not tell its function (f)")
+        closed: _Columns = {
+            "process": process[ended],
+            "completed": time[ended],
+            "outcome": kinds[ended],
+            "f": self._fs.encode([e.f for e in completions]),
+            "key": self._keys.encode([e.key for e in completions]),
+            "error": self._errors.encode([e.error for e in completions]),
+            "ended": ordinal[ended],
+            "kind": told.kind[ended],
+            "first": told.first[ended],
+            "second": told.second[ended],
+            "position": positions[ended],
+        }
+        if self._open is not None:
+            opened = {name: np.concatenate((self._open[name], opened[name])) for name in _OPEN_COLUMNS}
+        starts_at, ends_at, left = self._pair(opened, closed)
+        matched = {name: opened[name][starts_at] for name in _OPEN_COLUMNS}
+        answers = {name: column[ends_at] for name, column in closed.items()}
+        self._open = {name: opened[name][left] for name in _OPEN_COLUMNS}
+        self._part(matched, answers)
+        self._crashed = np.concatenate((self._crashed, closed["process"][closed["outcome"] == INFO]))
+        if any(e.seen for e in completions):
+            began_of = np.full(len(completions), -1)
+            began_of[ends_at] = matched["began"]
+            for ordinal_of, event in zip(began_of.tolist(), completions, strict=True):
+                if event.seen:
+                    self._seen[ordinal_of] = event.seen
+
+    def _pair(
+        self, opened: _Columns, closed: _Columns
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of invocations and of the completions that belong to them, and the invocations left open."""
+        many = len(opened["process"])
+        process = np.concatenate((opened["process"], closed["process"]))
+        order = np.lexsort((np.concatenate((opened["began"], closed["ended"])), process))
+        start = order < many
+        follows = np.zeros(len(order), np.bool_)
+        follows[1:] = process[order[1:]] == process[order[:-1]]
+        before_starts = np.zeros(len(order), np.bool_)
+        before_starts[1:] = start[:-1]
+        orphan = ~start & ~(follows & before_starts)
+        busy = start & follows & before_starts
+        info = np.zeros(len(order), np.bool_)
+        info[~start] = closed["outcome"][order[~start] - many] == INFO
+        dead = np.zeros(len(order), np.bool_)
+        dead[1:] = start[1:] & follows[1:] & info[:-1]
+        if len(self._crashed):
+            dead |= start & np.isin(process[order], self._crashed)
+        wrong = orphan | busy | dead
+        if wrong.any():
+            places = np.concatenate((opened["position"], closed["position"]))[order]
+            first = int(np.flatnonzero(wrong)[np.argmin(places[wrong])])
+            who = int(process[order[first]])
+            if orphan[first]:
+                self._fail(places[first], f"process {who} completes an operation, but has none open")
+            if busy[first]:
+                line = self.where(int(places[first - 1]))[0]
+                self._fail(
+                    places[first],
+                    f"process {who} begins an operation while its last one (line {line}) has not completed: "
+                    "give every client a process of its own",
+                )
+            self._fail(
+                places[first],
+                f"process {who} acts again after an operation with the outcome info: its client goes on under a new process",
+            )
+        done = np.flatnonzero(~start)
+        starts_at, ends_at = order[done - 1], order[done] - many
+        still = np.ones(many, np.bool_)
+        still[starts_at] = False
+        return starts_at, ends_at, np.flatnonzero(still)
+
+    def _part(self, opened: _Columns, closed: _Columns | None) -> None:
+        """Keep operations: invocations with their completions (None: they never completed)."""
+        part = dict(opened)
+        position = part.pop("position")
+        count = len(position)
+        if closed is None:
+            part["completed"] = part["ended"] = np.full(count, NEVER)
+            part["outcome"] = np.full(count, INFO, np.int8)
+            part["error"] = np.full(count, -1, np.int32)
+            self._parts.append(part)
+            return
+        for column, word, names in (("f", "function", self._fs), ("key", "key", self._keys)):
+            other = (closed[column] >= 0) & (closed[column] != part[column])
+            if other.any():
+                at = int(np.flatnonzero(other)[0])
+                known = (*names.names(), None)
+                self._fail(
+                    closed["position"][at],
+                    f"process {closed['process'][at]} completes {word} {known[closed[column][at]]!r}, "
+                    f"but it invoked {known[part[column][at]]!r}",
+                )
+        if self.clock == "times" and (back := np.flatnonzero(closed["completed"] < part["invoked"])).size:
+            self._fail(closed["position"][back[0]], "an operation completes before the time at which it was invoked")
+        answered = (closed["outcome"] == OK) & (closed["kind"] != MISSING)
+        for column in ("kind", "first", "second"):
+            part[column] = np.where(answered, closed[column], part[column])
+        for column in ("completed", "outcome", "error", "ended"):
+            part[column] = closed[column]
+        self._parts.append(part)
+
+    def _processes(self, events: list[Event], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        told: list[Any] = [event.process for event in events]
+        nameless = told.count(None)
+        if self._nameless is None:
+            self._nameless = nameless > 0
+        if self._nameless and nameless == len(told):
+            return np.zeros(len(events), np.int64)
+        if self._nameless or nameless:
+            at = next(i for i, one in enumerate(told) if (one is None) != self._nameless)
+            self._fail(positions[at], "some events tell their process and some do not")
+        return self._integers(told, 0, positions, "process")
+
+    def _times(
+        self, events: list[Event], positions: NDArray[np.int64], ordinal: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        told: list[Any] = [event.time for event in events]
+        missing = told.count(None)
+        if self.timed is None:
+            self.timed = missing == 0
+        if missing or not self.timed:
+            if self.clock == "times" and (self.timed or missing < len(told)):
+                at = next(i for i, time in enumerate(told) if (time is None) == self.timed)
+                self._fail(positions[at], "some events tell their time and some do not")
+            self.timed = False
+            return ordinal
+        time = self._integers(told, 0, positions, "time")
+        if self.clock == "file" and self.rising:
+            self.rising = bool(time[0] > self._last and (np.diff(time) > 0).all())
+            self._last = int(time[-1])
+        return time
+
+    def _integers(
+        self, told: list[Any], untold: int, positions: NDArray[np.int64], name: str
+    ) -> NDArray[np.int64]:
+        if None in told:
+            if told.count(None) == len(told):
+                return np.full(len(told), untold, np.int64)
+            told = [untold if one is None else one for one in told]
+        try:
+            return np.array(told, np.int64)
+        except OverflowError:
+            at = next(i for i, one in enumerate(told) if not -NEVER <= one <= NEVER)
+            self._fail(positions[at], f"expected an integer of at most 64 bits as {name}")
+
+    def _fail(self, position: Any, message: str) -> NoReturn:
+        line, column = self.where(int(position))
+        raise HistoryError(f"{message}.", path=self.path, line=line, column=column)

@@ -1,0 +1,78 @@
+"""Formats: the histories of others. Every reader turns a file into a `History`, and says how it read it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from harness.errors import HistoryError, UsageError
+from harness.history.formats import edn, elle_cli, jsonl, porcupine_etcd, porcupine_kv
+from harness.history.formats.text import BOM, Text, load, unreadable
+from harness.history.history import History
+
+Format = Literal["edn", "elle-cli", "porcupine-etcd", "porcupine-kv", "jsonl"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_HEAD = 1 << 16
+_JSON_ARRAY = re.compile(r'\s*+\[\s*+\{\s*+"')
+_JSON_LINE = re.compile(r'\s*+\{\s*+["}]')
+_SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".json": "elle-cli", ".log": "porcupine-etcd"}
+
+
+class Reading(NamedTuple):
+    """A history with the format it was read as, and notes on how."""
+
+    history: History
+    format: Format
+    notes: list[str]
+
+
+def read(path: Path, format: Format | None = None, torn: bool = False) -> Reading:
+    """The history in a file. `format` None finds the format out. With `torn`, a file cut short is read as far as it goes.
+
+    Raises `HistoryError` (a `UsageError`) with line and column and what was expected there.
+    """
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"no format is called '{format}': there are {', '.join(FORMATS)}.")
+    format = format or detect(path)
+    if format == "jsonl":
+        history, notes = jsonl.read(path, torn=torn)
+        return Reading(history, format, notes)
+    text = Text(load(path), str(path))
+    match format:
+        case "edn":
+            history, notes = edn.read(text, torn=torn)
+        case "elle-cli":
+            history, notes = elle_cli.read(text, torn=torn)
+        case "porcupine-etcd":
+            history, notes = porcupine_etcd.read(text, torn=torn)
+        case "porcupine-kv":
+            history, notes = porcupine_kv.read(text, torn=torn)
+    return Reading(history, format, notes)
+
+
+def detect(path: Path) -> Format:
+    """The format of a file by how it begins; where it is empty, by its name. Raises `HistoryError` where it is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).removeprefix(BOM).decode("utf-8", "ignore")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if _JSON_ARRAY.match(head):
+        return "elle-cli"
+    if _JSON_LINE.match(head):
+        return "jsonl"
+    begin = head.lstrip()
+    if porcupine_kv.LINE.match(begin):
+        return "porcupine-kv"
+    if begin.startswith(("[", "(", "{", "#", ";", ",")):
+        return "edn"
+    if porcupine_etcd.MARK.search(head):
+        return "porcupine-etcd"
+    if begin:
+        raise HistoryError(
+            f"expected EDN, JSON or lines of Jepsen's log, found {begin[:20]!r} (--format says what it is).",
+            path=str(path), line=1, column=1,
+        )
+    return _SUFFIXES.get(path.suffix, "edn")

@@ -1,0 +1,239 @@
+"""EDN as Jepsen, Knossos and elle-cli write it: maps of events in a vector, in a list, or one after another.
+
+The reader is iterative and knows all of EDN (github.com/edn-format/edn). Keywords, symbols and characters become strings,
+lists and vectors tuples, sets frozensets; a tag is dropped and its content kept (`#inst "..."`, `#object[...]`); ratios and
+numbers without a value (`##NaN`) become strings, for only their equality matters here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+from harness.history.builder import Builder
+from harness.history.formats import jepsen
+from harness.history.formats.text import Text
+from harness.history.history import History
+
+MAX_DEPTH = 200
+MAX_DIGITS = 4000
+
+_TOKEN = re.compile(
+    r"""(?:[\s,]++|;[^\n]*+)*+(?:
+      ([^\s,;"()\[\]{}\\\#][^\s,;"()\[\]{}\\]*+)        # 1 a number, keyword, symbol, nil
+    | ([\[({]|\#\{|\#:{1,2}[^\s,;"()\[\]{}\\]*+[\s,]*+\{)   # 2 opens a collection
+    | ([\])}])                                          # 3 closes one
+    | "([^"\\]*+(?:\\.[^"\\]*+)*+)"                     # 4 a string
+    | (\#_|\#[A-Za-z][^\s,;"()\[\]{}\\]*+)              # 5 discards or tags the next form
+    | (\#\#[A-Za-z+-]++)                                # 6 a number without a value
+    | \\(u[0-9a-fA-F]{4}|[a-z]++|.)                     # 7 a character
+    | (\Z)                                              # 8 the end
+    | (.)                                               # 9 nothing of EDN, or a string without its end
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_NUMBER = re.compile(r"[+-]?\d")
+_INTEGER = re.compile(r"[+-]?\d++N?\Z")
+_FLOAT = re.compile(r"[+-]?\d++(?:\.\d*+)?(?:[eE][+-]?\d++)?M?\Z")
+_RATIO = re.compile(r"[+-]?\d++/\d++\Z")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([0-7]{1,3})|(.))", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_CHARACTERS = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f"}
+_CLOSERS = {"[": "]", "(": ")", "{": "}", "#": "}"}
+_NAMES = {"[": "vector", "(": "list", "{": "map", "#": "set"}
+_DISCARD, _TAG, _UNSEEN = object(), object(), object()
+
+
+def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in an EDN file, and notes on how it was read. With `torn`, a file cut short is read as far as it goes.
+
+    Raises `HistoryError` with line and column, and what was expected there.
+    """
+    builder = Builder(text.path, clock="file", where=text.where)
+    notes: list[str] = []
+    nemesis = 0
+    for form, at in forms(text, notes, torn=torn):
+        event = jepsen.event(form, partial(text.error, at))
+        if event is None:
+            nemesis += 1
+        else:
+            builder.add(event, at)
+    if nemesis:
+        notes.append(f"{nemesis} events of the nemesis left out")
+    return jepsen.history(builder, notes), notes
+
+
+def forms(
+    text: Text, notes: list[str], start: int = 0, end: int | None = None, *, torn: bool = False, unwrap: bool = True
+) -> Iterator[tuple[Any, int]]:
+    """Every form from `start` to `end` with its place: the top-level ones or, with `unwrap`, those of the one vector or
+    list that holds them all.
+
+    With `torn`, what a file cut short holds in part is left out, and said in `notes`.
+    """
+    words: dict[str, Any] = {"nil": None, "true": True, "false": False}
+    around = ""  # the opener of the vector or list around all forms, " " once it is closed
+    first = unwrap
+    waiting: list[Any] = []  # discards and tags before the next form that is handed on
+    stack: list[tuple[str, int, list[Any]]] = []  # opener, place, parts
+    parts = waiting
+    form: Any
+    for token in _TOKEN.finditer(text.text, start, len(text.text) if end is None else end):
+        group = token.lastindex or 0
+        at = token.start(group)
+        if group == 1:
+            word = token[1]
+            form = words.get(word, _UNSEEN)
+            if form is _UNSEEN:
+                form = _word(word, at, text)
+                if len(words) < 50_000 and len(word) < 100:
+                    words[word] = form
+        elif group == 2:
+            if first and not waiting and token[2] in "[(":
+                around, first = token[2], False
+                continue
+            first = False
+            if len(stack) == MAX_DEPTH:
+                raise text.error(at, f"expected at most {MAX_DEPTH} levels of nesting")
+            parts = []
+            stack.append((token[2], at, parts))
+            continue
+        elif group == 3:
+            if not stack:
+                if around.strip() and _CLOSERS[around] == token[3] and not waiting:
+                    around = " "
+                    continue
+                raise text.error(at, f"expected an operation, found {token[3]!r}, which closes nothing")
+            opener, at_open, done = stack.pop()
+            if _CLOSERS[opener[0]] != token[3]:
+                line, column = text.where(at_open)
+                name = _NAMES[opener[0]]
+                raise text.error(
+                    at, f"expected {_CLOSERS[opener[0]]!r} for the {name} of line {line}, column {column}, found {token[3]!r}"
+                )
+            form = _collection(opener, done, at_open, text)
+            parts, at = (stack[-1][2] if stack else waiting), at_open
+        elif group == 4:
+            form = token[4] if "\\" not in token[4] else _unescape(token[4])
+        elif group == 5:
+            parts.append(_DISCARD if token[5] == "#_" else _TAG)
+            continue
+        elif group == 6:
+            form = token[6]
+        elif group == 7:
+            form = _character(token[7], at, text)
+        elif group == 9 and token[9] != '"':
+            raise text.error(at, f"expected EDN, found {token[9]!r}")
+        else:
+            if stack or waiting or around.strip() or group == 9:
+                if not torn:
+                    place = stack[-1][1] if stack and group == 8 else at
+                    raise text.error(place, f"{_unfinished(stack, group == 9)}: --torn judges what came before")
+                notes.append("the file is cut short: what its end tells in part is left out")
+            return
+        if stack:
+            parts.append(form)
+            continue
+        if around == " ":
+            raise text.error(at, "expected the end of the file after the end of the history")
+        first = False
+        while waiting and waiting[-1] is _TAG:
+            waiting.pop()
+        if waiting:
+            waiting.pop()
+        else:
+            yield form, at
+
+
+def _unfinished(stack: list[tuple[str, int, list[Any]]], string: bool) -> str:
+    if string:
+        return "expected '\"' at the end of this string, found the end of the file"
+    if stack:
+        opener = stack[-1][0][0]
+        return f"expected {_CLOSERS[opener]!r} at the end of this {_NAMES[opener]}, found the end of the file"
+    return "expected more operations and the end of the history, found the end of the file"
+
+
+def _collection(opener: str, parts: list[Any], at: int, text: Text) -> Any:
+    if _DISCARD in parts or _TAG in parts:
+        parts = _without_marks(parts, at, text)
+    if opener == "[" or opener == "(":
+        return tuple(parts)
+    if opener == "#{":
+        return frozenset(map(_hashable, parts))
+    if len(parts) % 2:
+        raise text.error(at, "expected a value for every key of this map")
+    names = parts[0::2]
+    if opener != "{":
+        space = opener[1:-1].strip(" \t\r\n,:")
+        names = [f"{space}/{name}" if type(name) is str and "/" not in name else name for name in names]
+    form = dict(zip(map(_hashable, names), parts[1::2], strict=True))
+    if len(form) * 2 != len(parts):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise text.error(at, f"expected every key once, found {str(twice)[:40]!r} twice in this map")
+    return form
+
+
+def _without_marks(parts: list[Any], at: int, text: Text) -> list[Any]:
+    left: list[Any] = []
+    for part in reversed(parts):
+        if part is not _DISCARD and part is not _TAG:
+            left.append(part)
+        elif not left:
+            raise text.error(at, "expected a form after the last '#' in here")
+        elif part is _DISCARD:
+            left.pop()
+    return left[::-1]
+
+
+def _hashable(form: Any) -> Any:
+    if type(form) is dict:
+        return tuple(sorted(((_hashable(name), _hashable(part)) for name, part in form.items()), key=repr))
+    return tuple(map(_hashable, form)) if type(form) is tuple else form
+
+
+def _word(word: str, at: int, text: Text) -> Any:
+    if word[0] == ":" and len(word) > 1:
+        return word[1:]
+    if not _NUMBER.match(word):
+        if not word.isprintable():
+            raise text.error(at, f"expected EDN, found {word[:20]!r}")
+        return word
+    if len(word) > MAX_DIGITS:
+        raise text.error(at, f"expected a number of at most {MAX_DIGITS} digits, found one of {len(word)}")
+    if _INTEGER.match(word):
+        return int(word.rstrip("N"))
+    if _FLOAT.match(word):
+        number = float(word.rstrip("M"))
+        return number if math.isfinite(number) else word
+    if _RATIO.match(word) and word.split("/")[1].strip("0"):
+        return str(Fraction(word))
+    raise text.error(at, f"expected a number, found {word[:40]!r}")
+
+
+def _unescape(string: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        if match[1]:
+            return chr(int(match[1], 16))
+        return chr(int(match[2], 8)) if match[2] else _ESCAPED.get(match[3], match[3])
+
+    return _paired(_ESCAPE.sub(one, string))
+
+
+def _character(name: str, at: int, text: Text) -> str:
+    if len(name) == 1:
+        return name
+    if name[0] == "u" and len(name) == 5:
+        return _paired(chr(int(name[1:], 16)))
+    if name not in _CHARACTERS:
+        raise text.error(at, f"expected a character, found '\\{name[:20]}'")
+    return _CHARACTERS[name]
+
+
+def _paired(string: str) -> str:
+    """The string with its surrogates joined, for one alone cannot be written."""
+    return string.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,66 @@
+"""elle-cli's JSON: one array of Jepsen's events as objects."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+
+import msgspec
+
+from harness.errors import HistoryError
+from harness.history.builder import Builder
+from harness.history.formats import jepsen, malformed
+from harness.history.formats.text import Text
+from harness.history.history import History
+
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in such an array, and notes. With `torn`, an array cut short is read as far as its objects are whole.
+
+    Raises `HistoryError` with line and column, and what was expected there.
+    """
+    data = text.text.encode()
+    notes: list[str] = []
+    try:
+        objects = _ARRAY.decode(data)
+    except malformed.ERRORS as error:
+        at, message = malformed.explain(data, error)
+        cut = at == len(data)
+        if not (torn and cut):
+            raise _error(text, data, at, message + ": --torn judges what came before" * cut) from None
+        notes.append("the file is cut short: what its end tells in part is left out")
+        objects = [msgspec.Raw(data[start:end]) for start, end in malformed.elements(data)]
+
+    def begin(number: int) -> int:
+        return next(islice(malformed.elements(data), number, None))[0]
+
+    def fail(number: int, message: str) -> HistoryError:
+        return _error(text, data, begin(number), message)
+
+    builder = Builder(text.path, clock="file", where=lambda number: _where(text, data, begin(number)))
+    nemesis = 0
+    for number, element in enumerate(objects):
+        try:
+            form = msgspec.json.decode(element)
+        except malformed.ERRORS as error:
+            at, message = malformed.explain(bytes(element), error)
+            raise _error(text, data, begin(number) + at, message) from None
+        event = jepsen.event(form, partial(fail, number))
+        if event is None:
+            nemesis += 1
+        else:
+            builder.add(event, number)
+    if nemesis:
+        notes.append(f"{nemesis} events of the nemesis left out")
+    return jepsen.history(builder, notes), notes
+
+
+def _where(text: Text, data: bytes, byte: int) -> tuple[int, int]:
+    return text.where(len(data[:byte].decode("utf-8", "ignore")))
+
+
+def _error(text: Text, data: bytes, byte: int, message: str) -> HistoryError:
+    line, column = _where(text, data, byte)
+    return HistoryError(f"{message}.", path=text.path, line=line, column=column)

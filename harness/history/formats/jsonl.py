@@ -1,0 +1,155 @@
+"""Our own JSON lines: the journal of a run, or a history that somebody's own program wrote.
+
+One object a line, either an event
+
+    {"type":"invoke","time":12,"process":0,"f":"write","key":7,"value":42,"node":"n1","server":"n2"}
+    {"type":"ok","time":15,"process":0,"f":"write","key":7,"value":42}
+
+or one complete operation, with the fields of `Operation`:
+
+    {"process":0,"f":"write","value":42,"key":7,"outcome":"ok","invoked":12,"completed":15}
+
+Times are nanoseconds on one clock, taken before the call and after its answer; where no line tells one, the order of the
+lines counts. A completion may leave out what its invocation told. A nil (`null`) read found no value. Lines of any other
+type belong to runs, and are left out.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from harness.errors import HistoryError
+from harness.history.builder import Builder, Event
+from harness.history.formats import malformed
+from harness.history.formats.text import BOM, unreadable
+from harness.history.history import History
+from harness.history.operation import Operation
+
+CHUNK = 4 << 20
+TYPES = frozenset(("invoke", "ok", "fail", "info"))
+
+Other = Callable[[int, bytes], None]
+"""Takes the number of a line and the line."""
+
+
+def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
+    """The history in a file of JSON lines, read a few megabytes at a time, and notes. Lines of another type are handed to
+    `other`. A last line that is cut short is an error, or is left out with `torn`.
+
+    Raises `HistoryError` with line and column, and what was expected there.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, str(path), torn, other)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def read_events(data: bytes, path: str = "", *, torn: bool = False, other: Other | None = None) -> History:
+    """As `read`, from bytes; `path` is what errors name."""
+    return _read(io.BytesIO(data), path, torn, other)[0]
+
+
+_EVENTS = msgspec.json.Decoder(Event)
+_OPERATIONS = msgspec.json.Decoder(Operation)
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_TYPE = msgspec.json.Decoder(_Typed)
+
+
+def _read(file: BinaryIO, path: str, torn: bool, other: Other | None) -> tuple[History, list[str]]:
+    reader = _Reader(path, torn, other)
+    head = file.read(len(BOM))
+    rest = b"" if head == BOM else head
+    while chunk := rest + file.read(CHUNK):
+        rest = b""
+        if not chunk.endswith(b"\n"):
+            chunk += file.readline()
+        reader.take(chunk)
+    return reader.history(), reader.notes
+
+
+class _Reader:
+    def __init__(self, path: str, torn: bool, other: Other | None) -> None:
+        self.path = path
+        self.torn = torn
+        self.other = other
+        self.notes: list[str] = []
+        self.line = 1
+        self.builder = Builder(path, clock="times", where=lambda line: (line, 1))
+        self.operations: list[tuple[int, Operation]] = []
+
+    def take(self, chunk: bytes) -> None:
+        """Take whole lines; the last of the file may lack its line break."""
+        many = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+        try:
+            events = _EVENTS.decode_lines(chunk)
+        except malformed.ERRORS:
+            events = []
+        if len(events) == many and {event.type for event in events} <= TYPES:
+            self._take_events(events, self.line)
+        else:
+            self._take_lines(chunk)
+        self.line += many
+
+    def _take_events(self, events: list[Event], line: int) -> None:
+        if self.operations:
+            raise self._error(line, 1, "expected an operation like the lines before, found an event")
+        self.builder.extend(events, line)
+
+    def _take_lines(self, chunk: bytes) -> None:
+        """As `take`, a line at a time: some are blank, of another kind, or wrong."""
+        lines = chunk.split(b"\n")
+        for number, line in enumerate(lines, self.line):
+            if not line.strip():
+                continue
+            try:
+                kind = _TYPE.decode(line).type
+                if kind in TYPES:
+                    self._take_events([_EVENTS.decode(line)], number)
+                elif kind:
+                    if self.other is not None:
+                        self.other(number, line)
+                else:
+                    self._take_operation(_OPERATIONS.decode(line), number)
+            except malformed.ERRORS as error:
+                at, message = malformed.explain(line, error)
+                if number == self.line + len(lines) - 1 and at == len(line):
+                    if self.torn:
+                        self.notes.append("the last line is cut short: left out")
+                        return
+                    message += ": --torn judges what came before"
+                column = len(line[:at].decode("utf-8", "ignore")) + 1
+                raise self._error(number, column, message) from None
+
+    def _take_operation(self, operation: Operation, line: int) -> None:
+        if self.builder.events:
+            raise self._error(line, 1, "expected an event like the lines before, found an operation")
+        if operation.completed is not None and operation.completed < operation.invoked:
+            raise self._error(line, 1, "the operation completes before the time at which it was invoked")
+        self.operations.append((line, operation))
+
+    def history(self) -> History:
+        if not self.operations:
+            return self.builder.history()
+        last: dict[int, Operation] = {}
+        for line, operation in sorted(self.operations, key=lambda one: one[1].invoked):
+            before = last.get(operation.process)
+            if before is not None and before.completed is None:
+                raise self._error(line, 1, f"process {operation.process} acts again after an operation that never completed")
+            if before is not None and before.completed is not None and before.completed > operation.invoked:
+                raise self._error(line, 1, f"process {operation.process} begins an operation before its last one completed")
+            last[operation.process] = operation
+        return History.of(operation for _, operation in self.operations)
+
+    def _error(self, line: int, column: int, message: str) -> HistoryError:
+        return HistoryError(f"{message}.", path=self.path, line=line, column=column)

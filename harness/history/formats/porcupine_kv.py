@@ -1,0 +1,33 @@
+"""Porcupine's key-value files: EDN maps, one a line, always of the same shape.
+
+    {:process 0, :type :invoke, :f :get, :key "7", :value nil}
+    {:process 0, :type :ok, :f :get, :key "7", :value "x 0 0 y"}
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness.history.builder import Builder, Event
+from harness.history.formats import edn
+from harness.history.formats.text import Text
+from harness.history.history import History
+
+LINE = re.compile(
+    r'\{:process (\d{1,18}), :type :(invoke|ok|fail|info), :f :(get|put|append), '
+    r':key "([^"\\\n]*+)", :value (?:nil|"([^"\\\n]*+)")\}\s*?(?:\n|\Z)'
+)
+
+
+def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in such a file, and notes. A line of another shape makes the whole file be read as EDN."""
+    builder = Builder(text.path, clock="file", where=text.where)
+    at, end = 0, len(text.text)
+    while at < end:
+        match = LINE.match(text.text, at)
+        if match is None:
+            return edn.read(text, torn=torn)
+        process, kind, f, key, value = match.groups()
+        builder.add(Event(type=kind, process=int(process), f=f, key=key, value=value), at)
+        at = match.end()
+    return builder.history(), []
