@@ -16,14 +16,13 @@ import msgspec
 
 from harness.errors import HistoryError, StorageError
 from harness.history.fault import Fault
-from harness.history.formats.jsonl import read_events
+from harness.history.formats import jsonl
 from harness.history.operation import Key, Operation, Outcome
 from harness.history.recording import LocalRead, Phase, PhaseName, Recording, View
 from harness.history.variant import Variant
 from harness.plan import Plan
 
 FORMAT = 1
-OPERATION_EVENTS = ("invoke", "ok", "fail", "info")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -164,15 +163,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     The last line may be cut short (the harness was killed while writing it): it is dropped and the recording is `torn`.
     Raises `HistoryError` with line and column for a file that is no journal, and for one of a newer format.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HistoryError(f"cannot be read: {error.strerror}.", path=str(path)) from None
-    history = read_events(data, str(path), torn=True)
     decoder = msgspec.json.Decoder(_Other)
-    operation_lines = tuple(f'{{"type":"{name}"'.encode() for name in OPERATION_EVENTS)
-    lines = data.split(b"\n")
-    torn_line = lines.pop() != b""
     header: Header | None = None
     phases: dict[PhaseName, Phase] = {}
     faults: dict[int, Fault] = {}
@@ -180,9 +171,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     end: _End | None = None
-    for number, line in enumerate(lines, 1):
-        if line.startswith(operation_lines):
-            continue
+
+    def take(number: int, line: bytes) -> None:
+        nonlocal header, versions, end
         _refuse_newer(line, number, path)
         try:
             event = decoder.decode(line)
@@ -204,6 +195,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 versions = found
             case _End():
                 end = event
+
+    history, _ = jsonl.read(path, torn=True, other=take)
     return header, Recording(
         history=history,
         nodes=header.nodes if header else tuple(sorted(history.nodes)),
@@ -215,7 +208,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         local_reads=tuple(local_reads),
         views=tuple(views),
         versions=versions,
-        torn=torn_line or end is None,
+        torn=end is None,
         interrupted=end is not None and end.interrupted,
     )
 
