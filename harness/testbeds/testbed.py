@@ -55,17 +55,20 @@ class Applied(msgspec.Struct, frozen=True):
 class Reach(msgspec.Struct, frozen=True):
     """What probes saw of every link: packets pass (True) or are lost (False).
 
-    `datagrams` are one-way packets, the truth of a directed link. `fresh` are new connections to the database's port (they
-    need both directions). `standing` are bytes on a connection that was opened before the fault.
+    `datagrams` are one-way packets over IPv4, the truth of a directed link; `datagrams6` the same over IPv6, empty where
+    the testbed has none. `fresh` are new connections to the database's port (they need both directions). `standing` are
+    bytes on a connection that was opened before the fault; a link without one that could be judged is left out.
     """
 
     datagrams: dict[Link, bool]
+    datagrams6: dict[Link, bool]
     fresh: dict[Link, bool]
     standing: dict[Link, bool]
 
     def wrong(self, intended: Connectivity) -> tuple[Link, ...]:
         """The links whose probes disagree with the intention, in order."""
         wrong = {link for link, passed in self.datagrams.items() if passed != intended.has_edge(*link)}
+        wrong |= {link for link, passed in self.datagrams6.items() if passed != intended.has_edge(*link)}
         wrong |= {link for link, passed in self.standing.items() if passed != intended.has_edge(*link)}
         for (a, b), passed in self.fresh.items():
             if passed != (intended.has_edge(a, b) and intended.has_edge(b, a)):
@@ -73,8 +76,9 @@ class Reach(msgspec.Struct, frozen=True):
         return tuple(sorted(wrong))
 
     def cut(self) -> tuple[Link, ...]:
-        """The links whose packets were lost, in order."""
-        return tuple(sorted(link for link, passed in self.datagrams.items() if not passed))
+        """The links over which nothing passed, in order."""
+        passed = [*self.datagrams.items(), *self.datagrams6.items(), *self.fresh.items(), *self.standing.items()]
+        return tuple(sorted(set(self.datagrams) - {link for link, any_passed in passed if any_passed}))
 
 
 class Node(Protocol):
@@ -154,8 +158,9 @@ class Testbed(Protocol):
         """Open what `probe` needs: standing connections over every link, before any fault. `port` is the database's."""
         ...
 
-    async def probe(self, links: Iterable[Link], *, timeout: float) -> Reach:
-        """Send packets over every one of these links, from inside the nodes, and wait `timeout` seconds at most."""
+    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+        """Send packets over every link, from inside the nodes. What is intended says only how long to wait: for packets
+        that should pass up to `timeout` seconds, for those that should not a fixed fifth of a second."""
         ...
 
     async def down(self) -> None:

@@ -1,0 +1,396 @@
+"""The default testbed: nodes in Linux namespaces, without Docker, as root or as an ordinary user.
+
+The whole cluster, its network and the harness that drives it live in namespaces of their own (sandbox.py), so its
+addresses and ports cannot collide with anything on the machine or with another run, none of its packets leaves it, and
+nothing of it outlives the process that a person started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from harness.errors import SetupError
+from harness.plan import Plan
+from harness.testbeds import firewall, sandbox
+from harness.testbeds.prober import Prober, Site
+from harness.testbeds.spawner import SERVICE, Channel, Process
+from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Reach, Service
+
+T = TypeVar("T")
+
+RUN = "SPLITBRAIN_RUN"
+"""The environment variable that labels every process of a run."""
+HARNESS = "SPLITBRAIN_HARNESS"
+"""Beside it: the pid and the start time of the process that a person started."""
+
+_GRACE = 2.0
+_BRIDGE = "198.18.255.254"
+_BRIDGE6 = "fd00:198:18::ffff"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "TMPDIR")
+_MOST_NODES = 250
+
+
+class Namespaces:
+    """N nodes, each with its own network, host name, processes and mounts, on one bridge.
+
+    Addresses are 198.18.0.N/16 (RFC 2544: they belong to no one) and fd00:198:18::N/64; the harness is on the bridge
+    itself, so it reaches every node whatever is cut. Link-local addresses are off: a packet could go round the cut.
+    """
+
+    name: ClassVar[str] = "namespaces"
+    summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
+
+    def __init__(self, plan: Plan, run: str, folder: Path) -> None:
+        self.nodes: tuple[NamespaceNode, ...] = ()
+        self._plan = plan
+        self._run = run
+        self._folder = folder.resolve()
+        self._outer = f"{os.getpid()}:{_started(os.getpid())}"
+        self._init_end: socket.socket | None = None
+        self._init: Channel | None = None
+        self._prober: Prober | None = None
+
+    @classmethod
+    def problems(cls) -> Sequence[Problem]:
+        """What keeps this testbed from working on this machine: programs, namespaces, the kernel's packet filter."""
+        found = []
+        packages = {"ip": "iproute2", "iptables-restore": "iptables", "ip6tables-restore": "iptables"}
+        for program, package in packages.items():
+            if _which(program) is None:
+                found.append(Problem(f"the program {program} is missing", f"sudo apt-get install {package}"))
+        if not found:
+            try:
+                code = sandbox.enter(_try_firewall)
+            except SetupError as error:
+                found.append(Problem("no namespaces can be made here", str(error)))
+            else:
+                if code != 0:
+                    found.append(Problem("iptables does not work in a namespace", "sudo modprobe -a nf_tables ip6_tables"))
+        return found
+
+    @classmethod
+    def clean(cls) -> Sequence[str]:
+        """Kill the processes that carry a run's label and whose harness is gone.
+
+        By construction there are none, nor a namespace, rule or mount: they end with the harness. This looks all the same.
+        """
+        removed = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                environment = dict(
+                    item.split("=", 1) for item in (entry / "environ").read_text(errors="replace").split("\0") if "=" in item
+                )
+            except OSError:  # gone meanwhile, or another user's
+                continue
+            pid, _, started = environment.get(HARNESS, "").partition(":")
+            if RUN in environment and pid.isdigit() and _started(int(pid)) != started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    removed.append(f"process {entry.name} of run {environment[RUN]}: killed")
+        return removed
+
+    def inside(self, work: Callable[[], int]) -> int:
+        """See `sandbox.enter`: if any process between the person's and the last server dies, all of them do."""
+        if self._folder.is_relative_to("/run"):
+            raise SetupError(f"{self._folder}: a run's folder cannot lie under /run, which the nodes have for themselves.")
+
+        def with_init(init_end: socket.socket) -> int:
+            self._init_end = init_end
+            return work()
+
+        return sandbox.enter(with_init)
+
+    async def up(self, count: int) -> None:
+        """Make the nodes. Raises `SetupError` where a program is missing or the kernel lacks something."""
+        if self._init_end is None:
+            raise RuntimeError("up() belongs inside inside()")
+        if not 1 <= count <= _MOST_NODES:
+            raise SetupError(f"{count} nodes: namespaces hold 1 to {_MOST_NODES}.")
+        ip = _program("ip", "iproute2")
+        self._init = Channel("the sandbox", self._init_end)
+        ipv6 = os.access("/proc/net/if_inet6", os.R_OK)
+        names = [f"n{number}" for number in range(1, count + 1)]
+        folder = self._folder / "nodes"
+        for name in names:
+            (folder / name / "data").mkdir(parents=True, exist_ok=True)
+        addresses = [(f"198.18.0.{number}", f"fd00:198:18::{number:x}" if ipv6 else "") for number in range(1, count + 1)]
+        hosts = folder / "hosts"
+        hosts.write_text(
+            "127.0.0.1 localhost\n::1 localhost\n"
+            + "".join(f"{address} {name}\n" for name, pair in zip(names, addresses, strict=True) for address in pair if address)
+        )
+        rto = self._plan.tcp_rto_max_ms
+        sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
+        labels = {RUN: self._run, HARNESS: self._outer}
+        made = await _together(self._init.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
+        self.nodes = tuple(
+            NamespaceNode(name, address, address6, folder / name, channel, pid, self._plan.binary, labels)
+            for name, (address, address6), (channel, pid) in zip(names, addresses, made, strict=True)
+        )
+        bridge = [
+            "link set lo up",
+            "link add br0 type bridge mcast_snooping 0",
+            "link set br0 addrgenmode none",
+            "link set br0 up",
+            f"address add {_BRIDGE}/16 dev br0",
+            *([f"address add {_BRIDGE6}/64 dev br0 nodad"] if ipv6 else []),
+        ]
+        for node in self.nodes:
+            bridge.append(f"link add {node.name} type veth peer name eth0 netns {node.pid}")
+            bridge.append(f"link set {node.name} addrgenmode none master br0 up")
+        _succeeded("the bridge", await _run(self._init, (ip, "-batch", "-"), "\n".join(bridge)))
+
+        async def network(node: NamespaceNode) -> None:
+            lines = ["link set lo up", "link set eth0 addrgenmode none", "link set eth0 up"]
+            lines.append(f"address add {node.address}/16 dev eth0")
+            if node.address6:
+                lines.append(f"address add {node.address6}/64 dev eth0 nodad")
+            _succeeded(node.name, await _run(node.channel, (ip, "-batch", "-"), "\n".join(lines)))
+
+        own = self._addresses()
+        await _together(
+            step for node in self.nodes for step in (network(node), node.restore(firewall.install(own[node.name])))
+        )
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
+        connectivity is then neither of the two."""
+        texts = firewall.rules(before, after, self._addresses())
+        changed = [node for node in self.nodes if node.name in texts]
+        times = await _together(node.restore(texts[node.name]) for node in changed)
+        return Applied(
+            spread=max(times) - min(times) if times else 0,
+            rules={node.name: texts[node.name].text() for node in changed},
+        )
+
+    async def listen(self, port: int) -> None:
+        """See `Prober.open`."""
+        if self._init is None:
+            raise RuntimeError("listen() comes after up()")
+        sites = {node.name: Site(node.address, node.address6, node.channel.sockets) for node in self.nodes}
+        harness = Site(_BRIDGE, _BRIDGE6 if self.nodes[0].address6 else "", self._init.sockets)
+        self._prober = Prober(sites, harness, port)
+        await self._prober.open()
+
+    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+        """See `Prober.probe`."""
+        if self._prober is None:
+            raise RuntimeError("probe() comes after listen()")
+        return await self._prober.probe(intended, timeout=timeout)
+
+    async def down(self) -> None:
+        """Kill every node with all its processes; the network goes with the last of them. Idempotent."""
+        if self._prober is not None:
+            self._prober.close()
+            self._prober = None
+        for node in self.nodes:
+            node.end()
+        self.nodes = ()
+        if self._init is not None:
+            self._init.close()
+            self._init = None
+
+    def _addresses(self) -> dict[str, firewall.Addresses]:
+        return {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
+
+
+class NamespaceNode:
+    """One node: its init is process 1 of its own pid namespace (see spawner.py)."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        address6: str,
+        folder: Path,
+        channel: Channel,
+        pid: int,
+        binary: str,
+        labels: dict[str, str],
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.address6 = address6
+        self.channel = channel
+        self.pid = pid
+        self._logs = folder
+        self._data = folder / "data"
+        self._binary = binary
+        self._labels = labels
+        self._services: dict[str, Process] = {}
+
+    @property
+    def folder(self) -> str:
+        """The node's data folder, also the working directory of its services."""
+        return str(self._data)
+
+    def log(self, name: str) -> Path:
+        """What a service printed, both streams, all its starts."""
+        return self._logs / f"{name}.log"
+
+    async def start(self, service: Service) -> None:
+        """Start a service. Raises `SetupError` where its program is missing, it runs already, or it cannot be executed."""
+        if self.running(service.name):
+            raise SetupError(f"{self.name}: {service.name} runs already.")
+        for name, content in service.files.items():
+            path = self._data / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content.replace("{folder}", self.folder))
+        argv = [part.replace("{folder}", self.folder) for part in service.argv]
+        argv[0] = self._find(argv[0])
+        env = self._environment() | {SERVICE: service.name} | service.env
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(self.log(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._services[service.name] = await self.channel.spawn(argv, env, self.folder, (nothing, log, log))
+        finally:
+            os.close(nothing)
+            os.close(log)
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a service and everything that came of it; nothing happens where it does not run."""
+        process = self._services.pop(name, None)
+        if process is None:
+            return
+        if not kill and not process.ended.done():
+            await self.channel.signal(process, signal.SIGTERM)
+            await asyncio.wait([process.ended], timeout=_GRACE)
+        await self.channel.kill(process, name)
+        await process.ended
+
+    def running(self, name: str) -> bool:
+        """Whether the service's own process is alive."""
+        process = self._services.get(name)
+        return process is not None and not process.ended.done()
+
+    async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
+        """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
+        command = (self._find(argv[0]), *argv[1:])
+        completed, _ = await _run(self.channel, command, stdin, env=self._environment(), cwd=self.folder, timeout=timeout)
+        return completed
+
+    async def restore(self, rules: firewall.Rules) -> int:
+        """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
+        commands = [(_program("iptables-restore", "iptables"), rules.ipv4)]
+        if rules.ipv6:
+            commands.append((_program("ip6tables-restore", "iptables"), rules.ipv6))
+        results = await _together(_run(self.channel, (program, "--noflush"), text) for program, text in commands)
+        return max(_succeeded(self.name, result) for result in results)
+
+    def end(self) -> None:
+        """Kill the node: its init, and with it every process on it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.channel.close()
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {"PATH": _PATH} | kept | {"HOME": self.folder} | self._labels
+
+    def _find(self, program: str) -> str:
+        binary = Path(self._binary).expanduser()
+        if self._binary and binary.is_file() and binary.name == program:
+            return str(binary.resolve())
+        path = str(binary.resolve()) if self._binary and binary.is_dir() else ""
+        found = _which(program, path)
+        if found is None:
+            raise SetupError(f"the program {program} is neither in {self._binary or 'PATH'} nor in a usual folder.")
+        return found
+
+
+def _which(program: str, first: str = "") -> str | None:
+    found = shutil.which(program, path=":".join(part for part in (first, os.environ.get("PATH", ""), _PATH) if part))
+    return str(Path(found).absolute()) if found else None
+
+
+def _program(name: str, package: str) -> str:
+    found = _which(name)
+    if found is None:
+        raise SetupError(f"the program {name} is missing: sudo apt-get install {package}")
+    return found
+
+
+def _started(pid: int) -> str:
+    """When a process started (clock ticks since boot), empty where there is none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def _try_firewall(init_end: socket.socket) -> int:
+    async def attempt() -> int:
+        channel = Channel("the sandbox", init_end)
+        text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
+        try:
+            for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
+                completed, _ = await _run(channel, (_program(program, "iptables"), "--noflush"), rules)
+                if completed.code != 0:
+                    return 1
+        finally:
+            channel.close()
+        return 0
+
+    return asyncio.run(attempt())
+
+
+async def _run(
+    channel: Channel,
+    argv: Sequence[str],
+    stdin: str,
+    *,
+    env: dict[str, str] | None = None,
+    cwd: str = "/",
+    timeout: float = 10.0,
+) -> tuple[Completed, int]:
+    """Run a program to its end; with what it printed, when it ended (monotonic clock, nanoseconds)."""
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for stream in ("stdin", "stdout", "stderr"):
+            descriptor = os.memfd_create(stream)
+            stack.callback(os.close, descriptor)
+            streams.append(descriptor)
+        os.write(streams[0], stdin.encode())
+        os.lseek(streams[0], 0, os.SEEK_SET)
+        given = {"PATH": _PATH} if env is None else env
+        process = await channel.spawn(argv, given, cwd, (streams[0], streams[1], streams[2]))
+        try:
+            async with asyncio.timeout(timeout):
+                ended = await asyncio.shield(process.ended)
+        except TimeoutError:
+            raise SetupError(f"{channel.name}: `{' '.join(argv)}` took longer than {timeout:g} s.") from None
+        finally:
+            if not process.ended.done():
+                await channel.signal(process, signal.SIGKILL)
+        stdout, stderr = (_everything_in(descriptor) for descriptor in streams[1:])
+        return Completed(ended.code, stdout, stderr), ended.at
+
+
+async def _together(steps: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all at once; where one fails, the first failure once all have ended: nothing goes on behind the caller."""
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _everything_in(descriptor: int) -> str:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+
+def _succeeded(where: str, result: tuple[Completed, int]) -> int:
+    completed, at = result
+    if completed.code != 0:
+        raise SetupError(f"{where}: {completed.stderr.strip() or completed.stdout.strip() or 'no reason given'}")
+    return at

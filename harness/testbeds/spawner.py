@@ -1,0 +1,433 @@
+"""The first process of a namespace: it starts what it is asked to, reaps, and reports ends. And the channel to it.
+
+All forking is done here, by processes with one thread and nothing else to do, so that the harness may have an event loop
+and threads. Messages are JSON on a `SOCK_SEQPACKET` pair, one message a packet, with file descriptors beside them: what a
+process prints never passes through here, it goes to the descriptors that came with the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from harness.errors import SetupError
+from harness.testbeds import kernel
+
+_PACKET = 1 << 18
+_MOST_DESCRIPTORS = 250
+SERVICE = "SPLITBRAIN_SERVICE"
+
+
+class SocketAt(msgspec.Struct, frozen=True):
+    """A socket to be made in a network namespace; bound where `address` is given, listening where `listen` is set."""
+
+    family: int
+    kind: int
+    address: str = ""
+    port: int = 0
+    listen: bool = False
+
+
+class _Spawn(msgspec.Struct, frozen=True, tag=True):
+    """Start `argv` in a session of its own. With it: descriptors for standard input, output and error."""
+
+    id: int
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+
+
+class _Open(msgspec.Struct, frozen=True, tag=True):
+    """Make sockets; the reply carries them."""
+
+    id: int
+    sockets: tuple[SocketAt, ...]
+
+
+class _Signal(msgspec.Struct, frozen=True, tag=True):
+    """Send a signal to the process group of a process that was spawned, if it still lives."""
+
+    id: int
+    pid: int
+    signal: int
+
+
+class _Kill(msgspec.Struct, frozen=True, tag=True):
+    """Kill a spawned process and everything that came of it: its session, its descendants, and what inherited `service`
+    in its environment (a daemon has left the first two)."""
+
+    id: int
+    pid: int
+    service: str
+
+
+class _Fork(msgspec.Struct, frozen=True, tag=True):
+    """Make a node: namespaces of its own with an init that serves the socket that comes with this."""
+
+    id: int
+    name: str
+    hosts: str
+    sysctl: dict[str, str]
+
+
+class _Done(msgspec.Struct, frozen=True, tag=True):
+    """The reply to a request: `pid` of what was spawned, or why it failed."""
+
+    id: int
+    pid: int = 0
+    error: str = ""
+
+
+class _Ready(msgspec.Struct, frozen=True, tag=True):
+    """The first message of a node: its init's pid as the harness sees it, or why there is none."""
+
+    pid: int = 0
+    error: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """A spawned process ended: its exit code (negative: the signal) and when (monotonic clock, nanoseconds)."""
+
+    pid: int
+    code: int
+    at: int
+
+
+_Request = _Spawn | _Open | _Signal | _Kill | _Fork
+_Reply = _Done | _Ready | Ended
+_requests = msgspec.json.Decoder(_Request)
+_replies = msgspec.json.Decoder(_Reply)
+_encode = msgspec.json.Encoder().encode
+
+
+# --- in the first process of a namespace
+
+
+def serve(channel: socket.socket, *, child: int | None = None, control: int | None = None) -> int:
+    """Do what the channel asks until its other end is closed, or until `child` ends: then return its wait status.
+
+    Signal numbers that come in over `control` are sent to `child`; its end means that the outer process died.
+    """
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    if control is not None:
+        poll.register(control, select.POLLIN)
+    spawned: set[int] = set()
+    while True:
+        # Before the first wait too: a child may have ended before SIGCHLD was listened to.
+        for pid, status in _reap():
+            if pid == child:
+                return status
+            if pid in spawned:
+                spawned.discard(pid)
+                _send(channel, Ended(pid, os.waitstatus_to_exitcode(status), time.monotonic_ns()))
+        for ready, _ in poll.poll():
+            if ready == wake_read:
+                os.read(wake_read, 4096)
+            elif ready == control and child is not None:
+                numbers = os.read(control, 64)
+                if not numbers:
+                    return signal.SIGKILL
+                for number in numbers:
+                    os.kill(child, number)
+            elif ready == channel.fileno():
+                data, descriptors, _, _ = socket.recv_fds(channel, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                if not data:
+                    if child is None:
+                        return 0
+                    poll.unregister(channel)
+                    continue
+                _answer(channel, _requests.decode(data), descriptors, spawned)
+
+
+def _answer(channel: socket.socket, request: _Request, descriptors: list[int], spawned: set[int]) -> None:
+    pid = 0
+    made: list[socket.socket] = []
+    try:
+        if isinstance(request, _Spawn):
+            pid = _spawn(request, descriptors)
+            spawned.add(pid)
+        elif isinstance(request, _Open):
+            made.extend(_socket(at) for at in request.sockets)
+        elif isinstance(request, _Signal):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(request.pid, request.signal)
+        elif isinstance(request, _Kill):
+            _kill(request)
+        else:
+            _fork(request, descriptors[0])
+    except OSError as error:
+        reply = _Done(request.id, 0, str(error))
+    else:
+        reply = _Done(request.id, pid)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    _send(channel, reply, [one.fileno() for one in made] if not reply.error else [])
+    for one in made:
+        one.close()
+
+
+def _send(channel: socket.socket, message: _Reply, descriptors: Sequence[int] = ()) -> None:
+    # The harness is gone: whoever kills the namespace next ends this process too.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(channel, [_encode(message)], descriptors)
+
+
+def _spawn(request: _Spawn, descriptors: Sequence[int]) -> int:
+    os.chdir(request.cwd)
+    return os.posix_spawn(
+        request.argv[0],
+        request.argv,
+        request.env,
+        file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+
+
+def _socket(at: SocketAt) -> socket.socket:
+    made = socket.socket(at.family, at.kind)
+    try:
+        if at.address:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((at.address, at.port))
+        if at.listen:
+            made.listen(1024)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from None
+    return made
+
+
+def _kill(request: _Kill) -> None:
+    mark = f"{SERVICE}={request.service}".encode()
+    while True:
+        family = {request.pid}
+        alive: set[int] = set()
+        for pid, parent, session in sorted(_processes()):
+            if pid == 1:
+                continue
+            if parent in family or session == request.pid or pid == request.pid or mark in _environment(pid):
+                family.add(pid)
+                alive.add(pid)
+        if not alive:
+            return
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Pid, parent and session of every process of this pid namespace that is not a zombie."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if state not in "ZX":
+                    found.append((int(entry.name), int(parent), int(session)))
+    return found
+
+
+def _environment(pid: int) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    return []
+
+
+def _reap() -> list[tuple[int, int]]:
+    ended = []
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended.append((pid, status))
+    return ended
+
+
+def _fork(request: _Fork, descriptor: int) -> None:
+    if os.fork() == 0:
+        try:
+            _node(request, socket.socket(fileno=os.dup(descriptor)))
+        finally:
+            os._exit(70)
+
+
+def _node(request: _Fork, channel: socket.socket) -> NoReturn:
+    try:
+        kernel.unshare(
+            kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID
+        )
+        if os.fork() != 0:
+            os._exit(0)
+        pid = int(Path("/proc/self").readlink().name)  # /proc is still that of the harness
+        os.setsid()
+        for other in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if other > 2 and other != channel.fileno():
+                with contextlib.suppress(OSError):  # the descriptor that listed them
+                    os.close(other)
+        socket.sethostname(request.name)
+        kernel.own_mounts()
+        if Path("/etc/hosts").exists():
+            kernel.mount(request.hosts, "/etc/hosts", "", kernel.MS_BIND)
+        for name, value in request.sysctl.items():
+            Path("/proc/sys", *name.split(".")).write_text(value)
+    except OSError as error:
+        _send(channel, _Ready(error=str(error)))
+        os._exit(70)
+    gc.disable()
+    _send(channel, _Ready(pid))
+    serve(channel)
+    os._exit(0)
+
+
+# --- in the harness
+
+
+class Process:
+    """A process that was spawned. `ended` is done when it has ended and was reaped."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+
+class Channel:
+    """The harness' end: requests to the first process of one namespace. Every method raises `SetupError`, naming `name`,
+    where the request fails or that process is gone."""
+
+    def __init__(self, name: str, end: socket.socket) -> None:
+        self.name = name
+        self._socket = end
+        self._socket.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._next = 0
+        self._replies: dict[int, asyncio.Future[tuple[_Done, list[int]]]] = {}
+        self._processes: dict[int, Process] = {}
+        self._ready: asyncio.Future[_Ready] = self._loop.create_future()
+        self._open = True
+        self._loop.add_reader(self._socket, self._receive)
+
+    async def fork(self, name: str, *, hosts: Path, sysctl: Mapping[str, str]) -> tuple[Channel, int]:
+        """A node made below this namespace: its channel, and the pid of its init."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        node = Channel(name, ours)
+        with theirs:
+            await self._ask(_Fork(self._number(), name, str(hosts), dict(sysctl)), [theirs.fileno()])
+        ready = await node._ready
+        if ready.error:
+            raise SetupError(f"node {name} could not be made: {ready.error}")
+        return node, ready.pid
+
+    async def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, descriptors: tuple[int, int, int]
+    ) -> Process:
+        """Start a program (`argv[0]` is its path) with these as standard input, output and error."""
+        done, _ = await self._ask(_Spawn(self._number(), tuple(argv), dict(env), cwd), descriptors)
+        return self._processes[done.pid]
+
+    async def sockets(self, wanted: Sequence[SocketAt]) -> list[socket.socket]:
+        """Sockets of that namespace, non-blocking."""
+        made: list[socket.socket] = []
+        for first in range(0, len(wanted), _MOST_DESCRIPTORS):
+            part = tuple(wanted[first : first + _MOST_DESCRIPTORS])
+            _, descriptors = await self._ask(_Open(self._number(), part))
+            made.extend(socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for one in made:
+            one.setblocking(False)
+        return made
+
+    async def signal(self, process: Process, number: int) -> None:
+        """Send a signal to the process' group."""
+        await self._ask(_Signal(self._number(), process.pid, number))
+
+    async def kill(self, process: Process, service: str) -> None:
+        """Kill the process and everything that came of it."""
+        await self._ask(_Kill(self._number(), process.pid, service))
+
+    def close(self) -> None:
+        """Give the channel up; what waits on it fails. Idempotent."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        gone = SetupError(f"the first process of {self.name} is gone.")
+        if not self._ready.done():
+            self._ready.set_result(_Ready(error=str(gone)))
+        for waiting in self._replies.values():
+            if not waiting.done():
+                waiting.set_exception(gone)
+        for process in self._processes.values():
+            if not process.ended.done():
+                process.ended.set_result(Ended(process.pid, -signal.SIGKILL, time.monotonic_ns()))
+        self._processes.clear()
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next
+
+    async def _ask(self, request: _Request, descriptors: Sequence[int] = ()) -> tuple[_Done, list[int]]:
+        if not self._open:
+            raise SetupError(f"the first process of {self.name} is gone.")
+        reply: asyncio.Future[tuple[_Done, list[int]]] = self._loop.create_future()
+        self._replies[request.id] = reply
+        try:
+            socket.send_fds(self._socket, [_encode(request)], descriptors)
+            done, received = await reply
+        except OSError as error:
+            raise SetupError(f"the first process of {self.name} does not listen: {error}") from None
+        finally:
+            del self._replies[request.id]
+        if done.error:
+            raise SetupError(f"{self.name}: {done.error}")
+        return done, received
+
+    def _receive(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data, descriptors = b"", []
+        if not data:
+            self.close()
+            return
+        message = _replies.decode(data)
+        if isinstance(message, _Ready):
+            if not self._ready.done():
+                self._ready.set_result(message)
+        elif isinstance(message, Ended):
+            process = self._processes.pop(message.pid, None)
+            if process is not None:
+                process.ended.set_result(message)
+        else:
+            if message.pid:
+                self._processes[message.pid] = Process(message.pid)
+            waiting = self._replies.get(message.id)
+            if waiting is None or waiting.done():
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            else:
+                waiting.set_result((message, descriptors))
