@@ -1,0 +1,727 @@
+"""The reference database: a small replicated key-value server whose modes each have an answer known in advance.
+
+It runs as one process on every node, needs nothing but Python's standard library, and learns of a partition only by what
+does not arrive:
+
+    python3 -I reference_server.py --name n1 --listen 198.18.0.1:7400 --peer n2=198.18.0.2:7400 ... --mode MODE --data DIR
+
+**Wire.** One TCP port for clients and peers, one JSON object a line, at most `MAX_LINE` bytes. A client may send several
+requests at once; each carries an `id` of its choice, which its answer echoes, and answers come in any order. A key is a
+string or an integer (`1` and `"1"` are two keys), a value or an element too; a register and a set of one key are apart.
+
+    {"id": 1, "op": "read", "key": "x"}                           {"id": 1, "ok": true, "value": 7}      null: never written
+    {"id": 2, "op": "write", "key": "x", "value": 7}              {"id": 2, "ok": true}
+    {"id": 3, "op": "cas", "key": "x", "expected": 7, "new": 8}   {"id": 3, "ok": true}                  expected may be null
+                                                                  {"id": 3, "ok": false, "seen": 9}      it held 9: a decision
+    {"id": 4, "op": "add", "key": "s", "element": 5}              {"id": 4, "ok": true}
+    {"id": 5, "op": "elements", "key": "s"}                       {"id": 5, "ok": true, "elements": [5]}
+    {"id": 6, "op": "local-read", "key": "x"}                     {"id": 6, "ok": true, "value": 7}      this node's own copy
+    {"id": 7, "op": "local-elements", "key": "s"}                 {"id": 7, "ok": true, "elements": [5]}
+    {"id": 8, "op": "status"}                                     {"id": 8, "ok": true, "name": "n1", "mode": "fenced-primary",
+                                                                   "role": "primary", "primary": "n1", "generation": 3,
+                                                                   "version": 1207, "ready": true}
+
+Anything else that comes back is a failure, `{"id": 2, "error": "timeout", "definite": false}`. It is *definite* where the
+operation certainly did not and will not happen: nothing of it was proposed to another node or stored here. The words:
+
+    no-quorum     definite     fewer peers answer than the operation needs (known beforehand, or nothing was proposed yet)
+    not-primary   definite     another node is primary, or none
+    no-lease      definite     primary, but its lease is not in force
+    unsupported   definite     the mode does not have this operation
+    bad-request   definite     not a request; with `id` null where the line was no JSON object, and the connection ends
+    timeout       indefinite   not confirmed within `PATIENCE`: it may have happened, or may yet
+    peer-lost     indefinite   the peer that had taken it over was lost
+    demoted       indefinite   this node ceased to be primary meanwhile
+
+`status` is answered by every node at once. `role` is `primary` or `replica`; `primary` is whom this node believes to be
+primary at this moment, null where it knows none or the mode has none; `version` counts the changes that this copy holds.
+`ready`: a majority is connected and, where there is a primary, known.
+
+**Time.** Peers are pinged every `BEAT`; a connection that was silent for `SILENCE` is reset and opened anew at once, with
+short attempts (`DIAL`), so that nothing waits for the kernel's retransmissions. An operation ends after `PATIENCE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import socket
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from struct import pack
+from typing import Any, ClassVar, cast
+from zlib import crc32
+
+MAX_LINE = 8 << 20
+BEAT = 0.1
+SILENCE = 0.5
+DIAL = 0.25
+PATIENCE = 0.6
+
+Key = str | int
+Value = str | int | None
+Message = dict[str, Any]
+Judge = Callable[[str, Message | None], bool]
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class Failure(Exception):
+    """An operation that failed: the word that the client is told, and whether it certainly did not happen."""
+
+    def __init__(self, word: str, *, definite: bool) -> None:
+        super().__init__(word)
+        self.word = word
+        self.definite = definite
+
+
+class Wire(asyncio.Protocol):
+    """One connection: lines in, lines out. What is sent leaves at the end of the event loop's turn, all in one piece."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.transport: asyncio.Transport | None = None
+        self.heard = server.now()
+        self._rest = b""
+        self._out: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.heard = self.server.now()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.server.now()
+        lines = (self._rest + data).split(b"\n") if self._rest else data.split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_LINE:
+            self.garbled()
+            return
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError):
+                message = None
+            if not isinstance(message, dict) or len(line) > MAX_LINE:
+                self.garbled()
+                return
+            self.received(message)
+
+    def received(self, message: Message) -> None:
+        """Act on one message."""
+        raise NotImplementedError
+
+    def garbled(self) -> None:
+        """Act on something that is no message: end the connection."""
+        self.reset()
+
+    def send(self, line: bytes) -> None:
+        """Send a line (with its end) at the end of this turn."""
+        if self.transport is not None:
+            if not self._out:
+                self.server.soon(self)
+            self._out.append(line)
+
+    def flush(self) -> None:
+        """Hand everything to the kernel. A peer that takes nothing for long is dropped rather than buffered for."""
+        out, self._out = self._out, []
+        if self.transport is not None:
+            self.transport.write(b"".join(out))
+            if self.transport.get_write_buffer_size() > 4 * MAX_LINE:
+                self.reset()
+
+    def reset(self) -> None:
+        """End the connection at once and forget what it still carries."""
+        if self.transport is not None:
+            # Without this the kernel would go on sending what is buffered, for minutes after the close.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            self.transport.abort()
+            self.transport = None
+
+
+class Incoming(Wire):
+    """A connection that a client or a peer opened. A peer says `{"hello": NAME}` first; all it sends then are requests."""
+
+    peer: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.server.incoming.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.server.incoming.discard(self)
+
+    def received(self, message: Message) -> None:
+        if self.peer is not None:
+            self.server.serve_peer(self, self.peer, message)
+        elif message.get("hello") in self.server.links:
+            self.peer = message["hello"]
+        else:
+            self.server.serve_client(self, message)
+
+    def garbled(self) -> None:
+        if self.transport is not None and self.peer is None:
+            self.transport.write(b'{"id":null,"error":"bad-request","definite":true}\n')
+            self.transport.close()
+            self.transport = None
+        else:
+            self.reset()
+
+
+class Link(Wire):
+    """The connection to one peer that this node opened, and opens again whenever it is lost. It carries this node's requests
+    and their replies. `up` from the first reply on until it is lost."""
+
+    def __init__(self, server: Server, name: str, host: str, port: int) -> None:
+        super().__init__(server)
+        self.name = name
+        self.up = False
+        self.open: dict[int, Callable[[str, Message | None], None]] = {}
+        self._address = host, port
+        self._closed = asyncio.Event()
+
+    async def keep(self) -> None:
+        """Connect, for ever."""
+        loop = asyncio.get_running_loop()
+        pause = 0.02
+        while True:
+            self._closed.clear()
+            try:
+                async with asyncio.timeout(DIAL):
+                    await loop.create_connection(lambda: self, *self._address)
+            except (OSError, TimeoutError):
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
+                pause = min(0.1, 2 * pause)
+                continue
+            pause = 0.02
+            await self._closed.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._rest = b""
+        self._out.clear()
+        self.send(_line({"hello": self.server.name}))
+        self.ping()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._down()
+        self._closed.set()
+
+    def reset(self) -> None:
+        super().reset()
+        self._down()
+
+    def _down(self) -> None:
+        if self.up:
+            self.up = False
+            self.server.log(f"lost {self.name}")
+            self.server.mode.lost(self.name)
+        replies, self.open = self.open, {}
+        for reply in replies.values():
+            reply(self.name, None)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; or give up a connection that gave none for too long."""
+        if self.transport is not None:
+            if self.server.now() - self.heard > SILENCE:
+                self.reset()
+            else:
+                self.send(_line({"t": "ping", "beat": self.server.mode.beat()}))
+
+    def received(self, message: Message) -> None:
+        if not self.up:
+            self.up = True
+            self.server.log(f"connected to {self.name}")
+            self.server.mode.joined(self.name)
+        if "beat" in message:
+            self.server.mode.heard(self.name, message["beat"])
+        elif reply := self.open.pop(message["r"], None):
+            reply(self.name, message)
+
+
+class Round:
+    """One message to several peers and their replies. Ends when the judge is content, when everybody has answered or was
+    lost, or at the deadline."""
+
+    def __init__(self, server: Server, judge: Judge) -> None:
+        self._server = server
+        self._judge = judge
+        self._left = 0
+        self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def ask(self, links: Iterable[Link], message: Message) -> None:
+        """Send a message; a judge may use it to ask one peer once more."""
+        number = next(self._server.numbers)
+        line = _line({**message, "r": number})
+        for link in links:
+            self._left += 1
+            link.open[number] = self._take
+            link.send(line)
+
+    async def end(self, deadline: float) -> bool:
+        """Wait; whether the judge was content."""
+        if not self._left:
+            return False
+        timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+        try:
+            return await self._done
+        finally:
+            timer.cancel()
+
+    def _take(self, name: str, reply: Message | None) -> None:
+        if not self._done.done():
+            self._left -= 1
+            if self._judge(name, reply):
+                self._done.set_result(True)
+            elif not self._left:
+                self._done.set_result(False)
+
+    def _expire(self) -> None:
+        if not self._done.done():
+            self._done.set_result(False)
+
+
+class Journal:
+    """What must outlive the process: JSON lines, handed to the kernel before anything that follows from them is sent."""
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self._fsync = fsync
+        self._file = path.open("a+b")
+        self._dirty = False
+
+    def replay(self) -> list[Message]:
+        """Everything written by earlier processes. A last line that was torn was never answered, and is cut off."""
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        return [json.loads(line) for line in content[:whole].splitlines()]
+
+    def append(self, record: Message) -> None:
+        """Write a record at the end of this turn."""
+        self._file.write(_line(record))
+        self._dirty = True
+
+    def flush(self) -> None:
+        """Hand everything to the kernel (with `fsync`, to the disk)."""
+        if self._dirty:
+            self._dirty = False
+            self._file.flush()
+            if self._fsync:
+                os.fsync(self._file.fileno())
+
+
+class Server:
+    """What all modes share: connections, the dispatch of messages, the beat."""
+
+    now = staticmethod(time.monotonic)
+
+    def __init__(self, name: str, peers: dict[str, tuple[str, int]], mode: type[Mode], data: Path, *, fsync: bool) -> None:
+        self.name = name
+        self.names = sorted([name, *peers])
+        self.majority = len(self.names) // 2 + 1
+        self.links = {peer: Link(self, peer, *address) for peer, address in peers.items()}
+        self.incoming: set[Incoming] = set()
+        self.numbers = count(1)
+        self._wires: list[Wire] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._data = data
+        self._fsync = fsync
+        self.journal: Journal | None = None
+        self.mode = mode(self)
+
+    def log(self, text: str) -> None:
+        """A line to the standard output."""
+        print(f"{time.time():.3f} {self.name} {text}", flush=True)
+
+    def durable(self) -> Journal:
+        """The journal, for a mode that keeps one."""
+        self.journal = Journal(self._data / f"reference-{self.name}.jsonl", fsync=self._fsync)
+        return self.journal
+
+    def up(self) -> list[Link]:
+        """The links that are up."""
+        return [link for link in self.links.values() if link.up]
+
+    def quorum(self) -> bool:
+        """Whether this node and the peers that it reaches are a majority."""
+        return len(self.up()) + 1 >= self.majority
+
+    async def ask(self, links: Iterable[Link], message: Message, judge: Judge, deadline: float) -> bool:
+        """One round: see `Round`."""
+        round_ = Round(self, judge)
+        round_.ask(links, message)
+        return await round_.end(deadline)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine on its own; it handles its own failures."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    def soon(self, wire: Wire) -> None:
+        """Flush this connection at the end of the turn."""
+        if not self._wires:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._wires.append(wire)
+
+    def _flush(self) -> None:
+        wires, self._wires = self._wires, []
+        self.mode.before_flush()
+        if self.journal is not None:
+            self.journal.flush()
+        for wire in wires:
+            wire.flush()
+
+    async def run(self, host: str, port: int) -> None:
+        """Serve until the process ends."""
+        loop = asyncio.get_running_loop()
+        # Raised by a fault of this program: better no server than one in a state that nobody foresaw.
+        loop.set_exception_handler(self._crash)
+        listener = await loop.create_server(lambda: Incoming(self), host, port, backlog=256, reuse_address=True)
+        self.log(f"listening on {host}:{port}, mode {self.mode.name}")
+        for link in self.links.values():
+            self.spawn(link.keep())
+        async with listener:
+            while True:
+                for link in self.links.values():
+                    link.ping()
+                for wire in [wire for wire in self.incoming if wire.peer and self.now() - wire.heard > 2 * SILENCE]:
+                    wire.reset()
+                self.mode.tick()
+                await asyncio.sleep(BEAT)
+
+    def _crash(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        loop.stop()
+
+    def serve_peer(self, wire: Wire, peer: str, message: Message) -> None:
+        """Answer a peer's request."""
+        if message["t"] == "ping":
+            self.mode.heard(peer, message["beat"])
+            wire.send(_line({"beat": self.mode.beat()}))
+            return
+        number = message["r"]
+        reply = self.mode.peer(peer, message)
+        if reply is not None:
+            wire.send(_line({**reply, "r": number}))
+        else:
+            self.spawn(self._take_over(wire, number, message))
+
+    async def _take_over(self, wire: Wire, number: int, message: Message) -> None:
+        wire.send(_line({**await self._outcome(self.mode.taken_over(message)), "r": number}))
+
+    def serve_client(self, wire: Wire, request: Message) -> None:
+        """Answer a client's request."""
+        if request.get("op") == "status":
+            wire.send(_line({"id": request.get("id"), "ok": True, **self.mode.status()}))
+        elif not _sound(request):
+            wire.send(_line({"id": request.get("id"), "error": "bad-request", "definite": True}))
+        else:
+            self.spawn(self._answer(wire, request))
+
+    async def _answer(self, wire: Wire, request: Message) -> None:
+        wire.send(_line({"id": request.get("id"), **await self._outcome(self.mode.operate(request))}))
+
+    async def _outcome(self, work: Coroutine[Any, Any, Message]) -> Message:
+        try:
+            return await work
+        except Failure as failure:
+            return {"error": failure.word, "definite": failure.definite}
+
+
+_FIELDS = {
+    "read": (),
+    "local-read": (),
+    "elements": (),
+    "local-elements": (),
+    "write": ("value",),
+    "add": ("element",),
+    "cas": ("expected", "new"),
+}
+
+
+def _sound(request: Message) -> bool:
+    fields = _FIELDS.get(str(request.get("op")))
+    return (
+        fields is not None
+        and type(request.get("key")) in (str, int)
+        and all(type(request.get(field)) in (str, int) or field == "expected" for field in fields)
+        and type(request.get("expected")) in (str, int, type(None))
+    )
+
+
+def _line(message: Message) -> bytes:
+    return _encode(message).encode() + b"\n"
+
+
+class Mode(ABC):
+    """One design: what a node does with operations, with what peers send, and with time."""
+
+    name: ClassVar[str]
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    async def operate(self, request: Message) -> Message:
+        """The answer to a client's request. Raises `Failure`."""
+        match request["op"]:
+            case "read":
+                return {"ok": True, "value": await self.read(request["key"])}
+            case "write":
+                await self.write(request["key"], request["value"])
+                return {"ok": True}
+            case "cas":
+                done, seen = await self.cas(request["key"], request.get("expected"), request["new"])
+                return {"ok": True} if done else {"ok": False, "seen": seen}
+            case "add":
+                await self.add(request["key"], request["element"])
+                return {"ok": True}
+            case "elements":
+                return {"ok": True, "elements": await self.elements(request["key"])}
+            case "local-read":
+                return {"ok": True, "value": self.local_read(request["key"])}
+            case _:
+                return {"ok": True, "elements": self.local_elements(request["key"])}
+
+    @abstractmethod
+    async def read(self, key: Key) -> Value:
+        """What the register holds."""
+
+    @abstractmethod
+    async def write(self, key: Key, value: Value) -> None:
+        """Set the register."""
+
+    @abstractmethod
+    async def cas(self, key: Key, expected: Value, new: Value) -> tuple[bool, Value]:
+        """Set the register if it holds `expected`; whether it did, and what it held."""
+
+    @abstractmethod
+    async def add(self, key: Key, element: Value) -> None:
+        """Add an element to the set."""
+
+    @abstractmethod
+    async def elements(self, key: Key) -> list[Value]:
+        """The elements of the set."""
+
+    @abstractmethod
+    def local_read(self, key: Key) -> Value:
+        """What this node's copy of the register holds."""
+
+    @abstractmethod
+    def local_elements(self, key: Key) -> list[Value]:
+        """The elements of this node's copy of the set."""
+
+    @abstractmethod
+    def peer(self, peer: str, message: Message) -> Message | None:
+        """The reply to a peer's request; None where `taken_over` has it."""
+
+    async def taken_over(self, message: Message) -> Message:
+        """The reply to a peer's request that takes time. Raises `Failure`."""
+        raise NotImplementedError
+
+    def role(self) -> str:
+        """`primary` or `replica`."""
+        return "replica"
+
+    def primary(self) -> str | None:
+        """Whom this node believes to be primary."""
+        return None
+
+    def ready(self) -> bool:
+        """Whether operations can be served."""
+        return self.server.quorum()
+
+    def counters(self) -> tuple[int, int]:
+        """Generation and version."""
+        raise NotImplementedError
+
+    def status(self) -> Message:
+        """What `status` answers."""
+        generation, version = self.counters()
+        return {"name": self.server.name, "mode": self.name, "role": self.role(), "primary": self.primary(),
+                "generation": generation, "version": version, "ready": self.ready()}
+
+    def beat(self) -> Message:
+        """What every sign of life tells the peers."""
+        return {}
+
+    def heard(self, peer: str, beat: Message) -> None:
+        """A sign of life came."""
+
+    def joined(self, peer: str) -> None:
+        """The link to a peer is up."""
+
+    def lost(self, peer: str) -> None:
+        """The link to a peer is down."""
+
+    def tick(self) -> None:
+        """`BEAT` has passed."""
+
+    def before_flush(self) -> None:
+        """The turn ends: what was gathered in it may be sent."""
+
+
+class LastWriteWins(Mode):
+    """`lww`: every node answers from its own copy. A change carries the wall clock and the node's name; the greater wins.
+
+    A node tells each peer what it was told itself since that peer last confirmed (every `GOSSIP`), and every few rounds
+    compares a checksum of everything, so that what came by way of a third node spreads too. A set is one value, replaced as
+    a whole. A `cas` compares and writes here. Known answer: available everywhere, converges after heal, loses concurrent
+    writes.
+    """
+
+    name = "lww"
+    GOSSIP = 2
+    COMPARE = 5
+    """Beats between two rounds of gossip, and between two comparisons."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._entries: dict[str, tuple[int, str, Any]] = {}
+        self._news: dict[str, set[str]] = {peer: set() for peer in server.links}
+        self._checksum = 0
+        self._clock = 0
+        self._beats = 0
+
+    async def read(self, key: Key) -> Value:
+        return self.local_read(key)
+
+    async def write(self, key: Key, value: Value) -> None:
+        self._change(_encode(["register", key]), value)
+
+    async def cas(self, key: Key, expected: Value, new: Value) -> tuple[bool, Value]:
+        seen = self.local_read(key)
+        if seen == expected:
+            self._change(_encode(["register", key]), new)
+        return seen == expected, seen
+
+    async def add(self, key: Key, element: Value) -> None:
+        elements = self.local_elements(key)
+        if element not in elements:
+            self._change(_encode(["set", key]), [*elements, element])
+
+    async def elements(self, key: Key) -> list[Value]:
+        return self.local_elements(key)
+
+    def local_read(self, key: Key) -> Value:
+        entry = self._entries.get(_encode(["register", key]))
+        return entry[2] if entry else None
+
+    def local_elements(self, key: Key) -> list[Value]:
+        entry = self._entries.get(_encode(["set", key]))
+        return entry[2] if entry else []
+
+    def counters(self) -> tuple[int, int]:
+        return 0, len(self._entries)
+
+    def _change(self, name: str, value: Any) -> None:
+        self._clock = max(self._clock + 1, time.time_ns())
+        if self._merge(name, (self._clock, self.server.name, value)):
+            for news in self._news.values():
+                news.add(name)
+
+    def _merge(self, name: str, entry: tuple[int, str, Any]) -> bool:
+        old = self._entries.get(name)
+        if old is not None and old[:2] >= entry[:2]:
+            return False
+        if old is not None:
+            self._checksum ^= crc32(f"{name} {old[0]} {old[1]}".encode())
+        self._checksum ^= crc32(f"{name} {entry[0]} {entry[1]}".encode())
+        self._entries[name] = entry
+        return True
+
+    def tick(self) -> None:
+        self._beats += 1
+        for link in self.server.up():
+            if self._beats % self.GOSSIP == 0 and self._news[link.name]:
+                self.server.spawn(self._tell(link, self._news[link.name]))
+                self._news[link.name] = set()
+            if self._beats % self.COMPARE == 0:
+                self.server.spawn(self._compare(link))
+
+    async def _tell(self, link: Link, names: Iterable[str]) -> None:
+        told = {name: self._entries[name] for name in names}
+        if not await self.server.ask([link], {"t": "tell", "entries": told}, _answered, self.server.now() + PATIENCE):
+            self._news[link.name].update(told)
+
+    async def _compare(self, link: Link) -> None:
+        replies: list[Message] = []
+
+        def judge(peer: str, reply: Message | None) -> bool:
+            replies.extend([reply] if reply else [])
+            return bool(replies)
+
+        deadline = self.server.now() + PATIENCE
+        await self.server.ask([link], {"t": "compare", "checksum": self._checksum}, judge, deadline)
+        if replies and "stamps" in replies[0]:
+            stamps: dict[str, list[Any]] = replies[0]["stamps"]
+            newer = [name for name, entry in self._entries.items() if list(entry[:2]) > stamps.get(name, [0, ""])]
+            if newer:
+                await self._tell(link, newer)
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        if message["t"] == "tell":
+            for name, (stamp, author, value) in message["entries"].items():
+                self._merge(name, (stamp, author, value))
+            return {}
+        if message["checksum"] == self._checksum:
+            return {}
+        return {"stamps": {name: entry[:2] for name, entry in self._entries.items()}}
+
+
+def _answered(peer: str, reply: Message | None) -> bool:
+    return reply is not None
+
+
+MODES: dict[str, type[Mode]] = {mode.name: mode for mode in (LastWriteWins,)}
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _peer(text: str) -> tuple[str, tuple[str, int]]:
+    name, _, address = text.partition("=")
+    return name, _address(address)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve as the command line says."""
+    parser = argparse.ArgumentParser(description="The reference database of splitbrain.", allow_abbrev=False)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--listen", required=True, type=_address, metavar="HOST:PORT")
+    parser.add_argument("--peer", action="append", default=[], type=_peer, metavar="NAME=HOST:PORT")
+    parser.add_argument("--mode", required=True, choices=sorted(MODES))
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--fsync", action="store_true", help="wait for the disk, not only for the kernel")
+    options = parser.parse_args(arguments)
+
+    async def serve() -> None:
+        server = Server(options.name, dict(options.peer), MODES[options.mode], options.data, fsync=options.fsync)
+        await server.run(*options.listen)
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
