@@ -6,7 +6,6 @@ Nothing that a database or a person wrote reaches the terminal unescaped.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,9 +19,8 @@ from rich.text import Text
 from checkers.result import Measure, Result, Scenario, Side
 from checkers.verdict import Anomaly
 from harness.history.operation import Operation
-from harness.history.variant import Variant
 from harness.plan import Plan
-from reports.wording import again, clock, count, moment, phrase, plural, printable, seconds, share, side, value
+from reports.wording import again, clock, count, moment, phrase, plural, printable, quoted, seconds, share, side, value
 
 GUTTER = 11
 """Columns before the text of a line: the name of what it tells."""
@@ -33,8 +31,8 @@ SHOWN = 8
 STYLE = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 
 
-def open_console(file: TextIO | None = None, width: int | None = None) -> Console:
-    """A console that prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
+def console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """The console of a command: it prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
     return Console(file=file or sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -44,6 +42,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
+        self._told = False
         self._moving = console.is_terminal and not console.is_dumb_terminal
 
     def __enter__(self) -> Progress:
@@ -58,10 +57,10 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def plan(self, plan: Plan, variant: Variant, versions: Mapping[str, str], run: str) -> None:
-        """The resolved plan and the seed; before the servers have told their versions, `versions` is empty. `run` is the
-        folder that will hold everything."""
-        _wrap(self.console, "", Text(headline(plan, variant, versions), "bold"), start=0, hang=2)
+    def plan(self, plan: Plan, run: str = "", versions: Mapping[str, str] | None = None) -> None:
+        """The resolved plan and the seed, and the run's name. The servers tell their versions only when they are up."""
+        self._told = True
+        _wrap(self.console, "", Text(headline(plan, versions or {}), "bold"), start=0, hang=2)
         if run:
             _line(self.console, "run", Text(printable(run, 4096)))
 
@@ -75,7 +74,7 @@ class Progress:
 
     def fault(self, time_ns: int, text: str, detail: str) -> None:
         """A fault began or was healed, and what the probes found."""
-        shown = f"{printable(text):<28}  "
+        shown = f"{printable(text):<30}  "
         line = Text(shown).append(printable(detail), "dim")
         if GUTTER + line.cell_len > self.console.width:
             _line(self.console, f"{moment(time_ns):>6}", Text(shown.rstrip()))
@@ -97,16 +96,23 @@ class Progress:
             self._live.start()
         self._live.update(line, refresh=True)
 
+    def verdict(self, result: Result, folder: Path | None = None) -> None:
+        """The verdict; under the plan's line where that has not been told yet."""
+        self.close()
+        if result.plan is not None and not self._told:
+            self.plan(result.plan, result.run, result.versions)
+        verdict(self.console, result, folder)
+
     def note(self, text: str) -> None:
         """Something that a person should know, in lines of their own."""
         for line in text.splitlines():
             _wrap(self.console, "", Text(printable(line, 2000)), start=0, hang=2)
 
 
-def headline(plan: Plan, variant: Variant | None, versions: Mapping[str, str]) -> str:
+def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     """`redis 7.0.15 sentinel · 5 nodes (namespaces) · register · partition-primary · seed 8161`."""
     told = "/".join(sorted({printable(version, 40) for version in versions.values()}))
-    what = " ".join(filter(None, (printable(Path(plan.database).stem), told, variant.name if variant else plan.variant)))
+    what = " ".join(filter(None, (printable(Path(plan.database).stem), told, plan.variant)))
     nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
     nemesis = "scripted faults" if plan.schedule else plan.nemesis
     return " · ".join(map(printable, (what, nodes, plan.workload, nemesis, f"seed {plan.seed}")))
@@ -124,16 +130,16 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _evidence(console, result, result.anomalies[0])
         others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
         if others:
-            _wrap(console, "also", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+            _wrap(console, "ALSO", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
-        _wrap(console, "note", Text(f"{cut}: judged by what was recorded"))
+        _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
     if result.scenarios or result.sentence:
         _observed(console, result)
     for check in result.quality.failed:
-        _wrap(console, "test", Text(f"{check.name}: {printable(check.text)}"))
+        _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
     for limit in result.limits:
-        _wrap(console, "limit", Text(printable(limit)))
+        _wrap(console, "LIMIT", Text(printable(limit)))
     if result.claim is not None:
         claim = result.claim
         reason = f" - {printable(claim.reason)}" if claim.reason and claim.standing != "holds" else ""
@@ -151,7 +157,7 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         console.print()
         shown = _shown(folder)
         _command(console, "report", f"{shown}/report.html")
-        _command(console, "check", f"splitbrain check {shlex.quote(shown)}")
+        _command(console, "check", f"splitbrain check {quoted(shown)}")
         if result.plan is not None:
             _command(console, "again", again(result.plan, shown))
 

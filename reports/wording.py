@@ -159,6 +159,7 @@ FLAGS = {
     "concurrency": "--concurrency",
     "testbed": "--testbed",
     "binary": "--binary",
+    "image": "--image",
     "keep": "--keep",
     "expect": "--expect",
     "seed": "--seed",
@@ -190,6 +191,11 @@ def again(plan: Plan, folder: str) -> str:
             case other:
                 command += [flag, str(other)]
     return shlex.join(command)
+
+
+def quoted(path: str) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(path)
 
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:

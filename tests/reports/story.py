@@ -6,10 +6,13 @@ The recording is simulated (a primary that moves and takes its clients' writes a
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
-from checkers.judge import judge
-from checkers.result import Result
-from checkers.verdict import Checker
+from checkers.result import (
+    Assessment, Blast, Check, Convergence, Expectation, Home, Kind, Measure, PeriodCount, Quality, Result, Scenario, Side, Staleness,
+    Totals,
+)
+from checkers.verdict import Anomaly, Verdict
 from harness.history.fault import Fault
 from harness.history.history import History
 from harness.history.operation import Operation, Outcome
@@ -143,6 +146,98 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
     )
 
 
-def result(of: Recording, checkers: tuple[Checker, ...] = ()) -> Result:
-    """What the judge says of it."""
-    return judge(of, checkers)
+def measure(of: Recording, nodes: Sequence[str], kind: Kind, since: float, until: float, **more: object) -> Measure:
+    """Counted plainly."""
+    ops = [
+        op for op in of.history
+        if op.node in nodes and (op.f == "read") == (kind == "read") and second(since) <= op.invoked < second(until)
+    ]
+    answered = sum(op.answered for op in ops)
+    share = answered / len(ops) if ops else None
+    state = "available" if share and share >= 0.99 else "blocked"
+    return Measure(kind=kind, attempted=len(ops), answered=answered, share=share, low=max(0, (share or 0) - 0.02),
+                   high=min(1, (share or 0) + 0.02), state=state, **more)  # type: ignore[arg-type]
+
+
+def result(of: Recording, hostile: bool = False) -> Result:
+    """What a judge would say of it, written by hand."""
+    text = HOSTILE if hostile else ""
+    written = next(op for op in of.history if op.f == "write" and op.node == "n1" and op.outcome == "ok" and op.invoked > second(14))
+    seen = next(op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(29))
+    before = next(op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(17))
+    lost = Anomaly(
+        identifier="lost-write", key=written.key, operations=(written, before, seen), fault=1,
+        sentence=f"client {written.process} was told that its write of {written.value!r} happened, and no later read returned it, "
+        f"although nothing overwrote it{text}",
+    )
+    stale = Anomaly(identifier="stale-read", key=written.key, operations=(written, before), fault=1,
+                    sentence=f"the read on n3 returned an older value than the one acknowledged on n1{text}")
+    sides = (
+        Side(nodes=("n1",), quorum=False, primary=True, read=measure(of, ("n1",), "read", 12.11, 27),
+             write=measure(of, ("n1",), "write", 12.11, 27)),
+        Side(nodes=NODES[1:], quorum=True, primary=False, without_primary=3.2,
+             read=measure(of, NODES[1:], "read", 12.11, 27, outage=3.2, transition=3.2, after_transition=1.0, served=True),
+             write=measure(of, NODES[1:], "write", 12.11, 27, outage=3.2, transition=3.2, after_transition=1.0, served=True)),
+    )
+    scenario = Scenario(
+        fault=1, nemesis="partition-primary", name="primary alone", label="{n1} | {n2 n3 n4 n5}", started=12, proven=12.11, heal_began=27,
+        healed=27.09, bit=True, spread_ms=3.1, primary="n1", links_cut=8, sides=sides,
+        homes=tuple(Home(node=node, read=measure(of, (node,), "read", 12.11, 27), write=measure(of, (node,), "write", 12.11, 27),
+                         worked=True) for node in NODES),
+        clients_blocked=0.8, consistency="refuted", anomalies={"lost-write": 2, "stale-read": 14}, recovery=1.2,
+        classification="neither", classes={"read": "neither", "write": "neither"},
+        sentence="an anomaly, and the side {n2 n3 n4 n5} was blocked for 3.2 s",
+    )
+    outcomes = [op.outcome for op in of.history]
+    return Result(
+        run="20261105T021012-redis-sentinel-register", started=of.started, plan=of.plan, variant=of.variant, versions=of.versions,
+        nodes=of.nodes, validity="invalid", heading="NOT LINEARIZABLE",
+        reason=f"2 of 40 keys: acknowledged writes were lost (lost-write){text}",
+        exercised="11,000 operations on 40 keys by 15 workers; 1 of 1 faults proven",
+        totals=Totals(operations=len(outcomes), ok=outcomes.count("ok"), fail=outcomes.count("fail"), info=outcomes.count("info"), keys=40),
+        verdicts=(
+            Verdict(checker="linearizability", validity="invalid", reason=f"2 of 40 keys are not linearizable{text}", seconds=0.12,
+                    anomalies=(lost, stale), counts={"lost-write": 143, "stale-read": 1014}, facts={"keys": 40, "longest": [1, 2]}),
+            Verdict(checker="availability", validity="valid", reason="measured", seconds=0.01),
+            Verdict(checker="convergence", validity="unknown", reason="one node answered no final read", seconds=0.01,
+                    limits=("final reads: 60 s",)),
+        ),
+        anomalies=(lost, stale), counts={"lost-write": 143, "stale-read": 1014}, consistency="refuted",
+        baseline=(measure(of, NODES, "read", 1.1, 12), measure(of, NODES, "write", 1.1, 12)),
+        scenarios=(scenario,),
+        convergence=Convergence(state="agreed", seconds=1.9, rounds=2, keys=40, how=of.variant.local if of.variant else "",
+                                reason="all 5 copies hold the same"),
+        quality=Quality(
+            checks=(
+                Check("enough operations", True, "1,500 before, 4,100 during and 5,000 after the fault"),
+                Check("fault proven", True, "20 of 20 links as intended, spread 3.1 ms"),
+                Check("concurrent", True, "1.3 operations in flight on average"),
+                Check("final reads", False, f"one node answered none of its final reads{text}", grave=False),
+            ),
+            counts=tuple(
+                PeriodCount(period=period, side=where, kind=kind, attempted=m.attempted, answered=m.answered)
+                for period, since, until, split in (("baseline", 1.1, 12, False), ("fault 1", 12.11, 27, True), ("after fault 1", 27.1, 46, False))
+                for where, nodes in ((("", NODES),) if not split else (("{n1}", ("n1",)), ("{n2 n3 n4 n5}", NODES[1:])))
+                for kind in ("read", "write")
+                for m in (measure(of, nodes, kind, since, until),)
+            ),
+            in_flight=1.3,
+        ),
+        classification="neither", sentence="neither consistent nor available during the partition, 143 acknowledged writes lost",
+        classes={"read": "neither", "write": "neither"}, sacrifices={"read": "wrong", "write": "wrong"},
+        blast=Blast(clients_blocked=0.8, without_primary=3.2, recovery=1.2, lost=143, acknowledged=5312, convergence=1.9,
+                    staleness=Staleness(stale=1014, reads=5200, share=0.195, median_ms=5300, p99_ms=11_000, max_ms=11_800)),
+        claim=Assessment(text=of.variant.claim.text, source=of.variant.claim.source, standing="holds", reason="it warns of lost-write")
+        if of.variant else None,
+        labels=(
+            Assessment(text="CP" + text, source="textbook" + text, standing="does not hold", reason="neither was seen" + text),
+            Assessment(text="PA/EL", source="Abadi 2012", standing="not tested", reason="latency was not varied"),
+        ),
+        expectations=(Expectation("lost-write", True, "143 times"), Expectation("CP", False, "neither was seen" + text)),
+        recommendations=(
+            "If acknowledged writes must survive, set min-replicas-to-write 1: it narrows the loss, it does not remove it.",
+            "Treat an acknowledgement by the old primary as provisional until its replicas are known to have it." + text,
+        ),
+        limits=("final reads: 60 s",),
+        exit_code=1,
+    )

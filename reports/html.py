@@ -1,0 +1,219 @@
+"""The report: one page of HTML with everything in it, no script, no network, nothing of a stranger's unescaped.
+
+The template says in which order things are told; this module gathers what it tells. A picture that cannot be drawn is
+replaced by a sentence, and never changes a verdict.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from checkers.result import Kind, Measure, Result, Side
+from checkers.verdict import Anomaly
+from harness.history.operation import Operation
+from harness.history.recording import Recording
+from reports import charts, cluster, lanes, wording
+from reports.files import write_whole
+from reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
+
+PICTURED = 12
+"""Faults with pictures and a chart of their own; a longer run shows the first of them."""
+
+NEAR = 4
+"""Operations on the anomaly's key that the timeline shows before and after each one of the evidence."""
+
+KNOWN_FILES = (
+    ("plan.toml", "the plan: every setting and the seed"),
+    ("journal.jsonl", "every event of the run, a line each"),
+    ("result.json", "this judgement, for programs"),
+    ("junit.xml", "this judgement, for a nightly job"),
+)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the timeline: when, who, what, and what it is (`op`, `evidence`, `fault`, `view`, `gap`)."""
+
+    time: str
+    who: str
+    what: str
+    answer: str
+    kind: str
+
+
+def write(path: Path, result: Result, recording: Recording) -> None:
+    """Write the report of a judged run to `path`. Raises `StorageError` where it cannot be written."""
+    write_whole(path, page(result, recording, path.parent))
+
+
+def page(result: Result, recording: Recording, folder: Path) -> str:
+    """The report as text; `folder` is the run's, whose files it names."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        clock=clock, moment=moment, count=count, seconds=seconds, value=value, plural=plural, side=side, client=wording.client,
+        call=lambda op: phrase(op)[0], answer=lambda op: phrase(op)[1],
+        percent=lambda measure: share(measure.answered, measure.attempted), at=lambda time: moment(round(time * 1e9)),
+        fraction=lambda of: share(round(of * 1_000_000), 1_000_000), json=_json, link=quote,
+    )
+    template = environment.get_template("report.html.j2")
+    first = result.anomalies[0] if result.anomalies else None
+    timed = recording.plan is not None
+    pictured = result.scenarios[:PICTURED]
+    return template.render(
+        result=result,
+        recording=recording,
+        first=first,
+        evidence=_drawn(lambda: lanes.draw(first.operations, recording.faults, timed)) if first else None,
+        more=[(other, _drawn(lambda other=other: lanes.draw(other.operations, recording.faults, timed))) for other in _kinds(result)],
+        whole=_drawn(lambda: cluster.draw(recording.nodes)),
+        pictures=[(fault, _drawn(lambda fault=fault: cluster.draw(recording.nodes, fault))) for fault in recording.faults[:PICTURED]],
+        unpictured=max(0, len(recording.faults) - PICTURED),
+        around={
+            scenario.fault: _drawn(lambda scenario=scenario: charts.draw(charts.around(recording, scenario), f"fault{scenario.fault}"))
+            for scenario in pictured if scenario.sides and len(recording.history)
+        },
+        over_time=_drawn(lambda: charts.draw(charts.over_time(recording), "time")) if len(recording.history) else None,
+        bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
+        timeline=timeline(recording, first) if first and timed else (),
+        contract=contract(result),
+        plan_lines=wording.plan_lines(result.plan) if result.plan else (),
+        again=wording.again(result.plan, str(folder)) if result.plan else "",
+        check=f"splitbrain check {wording.quoted(str(folder))}",
+        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+        files=list(_files(folder)),
+        machine=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        versions=_versions(result.versions),
+    )
+
+
+def _shown(of: object) -> object:
+    """Every value that the template prints: hidden characters as escapes, unless it is markup of our own."""
+    return printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of
+
+
+def _json(of: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode()
+
+
+def _drawn(draw: Callable[[], Markup]) -> Markup:
+    try:
+        return draw()
+    except Exception as error:
+        return Markup('<p class="problem">This picture could not be drawn: {}. The verdict does not depend on it.</p>').format(
+            printable(f"{type(error).__name__}: {error}")
+        )
+
+
+def _kinds(result: Result) -> list[Anomaly]:
+    """One anomaly for each further identifier."""
+    found: dict[str, Anomaly] = {}
+    for anomaly in result.anomalies:
+        found.setdefault(anomaly.identifier, anomaly)
+    return list(found.values())[1:6]
+
+
+def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
+    """The operations on the anomaly's key near its evidence, with the faults and the changes of primary in between."""
+    history = recording.history
+    wanted = {op.index for op in anomaly.operations}
+    on_key = [i for i, key in enumerate(history.key.tolist()) if key >= 0 and history.keys[key] == anomaly.key]
+    if anomaly.key is None:
+        on_key = list(range(len(history)))
+    places = [place for place, i in enumerate(on_key) if int(history.index[i]) in wanted]
+    near = sorted({at for place in places for at in range(place - NEAR, place + NEAR + 1) if 0 <= at < len(on_key)})
+    events: list[tuple[int, int, Row]] = []
+    for before, at in zip([None, *near], near, strict=False):
+        op = history[on_key[at]]
+        if before is not None and at > before + 1:
+            skipped = plural(at - before - 1, "more operation")
+            events.append((op.invoked, 0, Row("", "", f"{skipped} on this key", "", "gap")))
+        events.append((op.invoked, 1, _row(op, op.index in wanted)))
+    if not events:
+        events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+    first, last = events[0][0], max(time for time, *_ in events)
+    for fault in recording.faults:
+        story = ((fault.started, f"{fault.nemesis}: {fault.scenario} begins"), (fault.proven, f"proven: {wording.sides(fault.sides)}"),
+                 (fault.heal_began, "heal begins"), (fault.healed, "healed, proven"))
+        if fault.started <= last and (fault.healed is None or fault.healed >= first):
+            events += [(time, 2, Row(clock(time), f"fault {fault.id}", text, "", "fault")) for time, text in story if time is not None]
+    for view in recording.views:
+        if first <= view.time <= last:
+            text = f"takes {view.primary} for primary" if view.primary else "knows of no primary"
+            events.append((view.time, 3, Row(clock(view.time), view.node, text, "", "view")))
+    return [row for _, _, row in sorted(events, key=lambda event: event[:2])]
+
+
+def _row(op: Operation, evidence: bool) -> Row:
+    call, answer = phrase(op)
+    took = f", {wording.span(op.completed - op.invoked)}" if op.completed is not None else ""
+    return Row(clock(op.invoked), wording.client(op), call, f"{answer}{took}", "evidence" if evidence else "op")
+
+
+def contract(result: Result) -> list[tuple[str, list[str]]]:
+    """The consistency contract: what a service owner may rely on, as far as this run has shown it."""
+    during: list[str] = []
+    for scenario in result.scenarios:
+        if not scenario.bit:
+            continue
+        lines = [f"{side(part.nodes)}: {', '.join(_served(part, kind) for kind in ('write', 'read'))}" for part in scenario.sides]
+        during += [line for line in (f"{scenario.label} - {line}" for line in lines) if line not in during]
+    data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
+    if result.blast.lost:
+        data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
+    if stale := result.blast.staleness:
+        data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
+    if not data:
+        data = ["No anomaly was found." if result.validity == "valid" else result.reason]
+    after = []
+    if result.blast.recovery is not None:
+        after.append(f"Every client was served again {seconds(result.blast.recovery)} after the heal, at the latest.")
+    if result.convergence.state != "unknown":
+        took = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+        after.append(f"Replicas {'agreed' + took if result.convergence.state == 'agreed' else 'did not agree'}.")
+    return [
+        ("During a partition", during or ["Nothing was measured."]),
+        ("To the data", data),
+        ("After the heal", after or ["Nothing was measured."]),
+        ("What to do", list(result.recommendations) or ["Nothing that this run suggests."]),
+    ]
+
+
+def _served(part: Side, kind: Kind) -> str:
+    measure: Measure = part.of(kind)
+    if not measure.attempted:
+        return f"no {kind}s were tried"
+    told = f"{kind}s {share(measure.answered, measure.attempted)} answered"
+    if measure.outage > measure.outage_limit:
+        told += f", none for {seconds(measure.outage)}" + ("" if measure.outage_ended else " until the heal")
+    return told
+
+
+def _files(folder: Path) -> Iterable[tuple[str, str]]:
+    for name, what in KNOWN_FILES:
+        # The report is written before junit.xml is; both are always written together.
+        if name == "junit.xml" or (folder / name).is_file():
+            yield name, what
+    for log in sorted(folder.glob("nodes/*/*.log"))[:60]:
+        yield str(log.relative_to(folder)), "a server's log"
+
+
+def _versions(versions: dict[str, str]) -> list[tuple[str, str]]:
+    """Version → the nodes that reported it."""
+    by_version: dict[str, list[str]] = {}
+    for node, version in versions.items():
+        by_version.setdefault(version, []).append(node)
+    return [(version, " ".join(nodes)) for version, nodes in by_version.items()]
+
