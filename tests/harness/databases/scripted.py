@@ -1,0 +1,122 @@
+"""A server that answers one client's calls as a test says, and counts them: what the contract tests speak to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+HANG_UP = b"<hang up>"
+SILENCE = b"<silence>"
+
+Split = Callable[[bytes], tuple[bytes | None, bytes]]
+"""Takes the first whole request off a buffer: (request or None, rest)."""
+
+
+@dataclass
+class Wire:
+    """How a database's requests are told apart, and what it says to those that only open a connection."""
+
+    split: Split
+    greet: Callable[[bytes], bytes | None]
+
+
+@dataclass
+class Scripted:
+    """What the server was asked, apart from greetings. `answers` are given in turn, the last one again and again."""
+
+    answers: list[bytes]
+    requests: list[bytes] = field(default_factory=list)
+    ended: int = 0
+    """Connections that the client closed."""
+
+    def answer(self) -> bytes:
+        """The answer to the request that was just counted."""
+        return self.answers[min(len(self.requests), len(self.answers)) - 1]
+
+
+@asynccontextmanager
+async def scripted(wire: Wire, address: str, port: int, *answers: bytes) -> AsyncIterator[Scripted]:
+    """Serve on that address until the end of the block. `HANG_UP` after an answer closes the connection."""
+    script = Scripted(list(answers))
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        buffer = b""
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                buffer += chunk
+                while True:
+                    request, buffer = wire.split(buffer)
+                    if request is None:
+                        break
+                    if (greeting := wire.greet(request)) is not None:
+                        writer.write(greeting)
+                        continue
+                    script.requests.append(request)
+                    answer = script.answer()
+                    if answer == SILENCE:
+                        continue
+                    writer.write(answer.removesuffix(HANG_UP))
+                    await writer.drain()
+                    if answer.endswith(HANG_UP):
+                        writer.close()
+                        return
+            script.ended += 1
+        writer.close()
+
+    server = await asyncio.start_server(serve, address, port)
+    try:
+        yield script
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await asyncio.sleep(0.01)  # the handlers see the end of their connections
+
+
+def split_http(buffer: bytes) -> tuple[bytes | None, bytes]:
+    """Requests with a Content-Length."""
+    head, separator, rest = buffer.partition(b"\r\n\r\n")
+    if not separator:
+        return None, buffer
+    length = 0
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length":
+            length = int(value)
+    if len(rest) < length:
+        return None, buffer
+    return head + separator + rest[:length], rest[length:]
+
+
+def split_resp(buffer: bytes) -> tuple[bytes | None, bytes]:
+    """Redis' arrays of bulk strings; the request is its words joined by spaces."""
+    try:
+        head, rest = buffer.split(b"\r\n", 1)
+        words = []
+        for _ in range(int(head[1:])):
+            length, rest = rest.split(b"\r\n", 1)
+            size = int(length[1:])
+            if len(rest) < size + 2:
+                return None, buffer
+            words.append(rest[:size])
+            rest = rest[size + 2 :]
+    except ValueError:
+        return None, buffer
+    return b" ".join(words), rest
+
+
+def split_lines(buffer: bytes) -> tuple[bytes | None, bytes]:
+    """One request a line."""
+    line, separator, rest = buffer.partition(b"\n")
+    return (line, rest) if separator else (None, buffer)
+
+
+def http(status: int, body: str, *, headers: str = "") -> bytes:
+    """An HTTP answer with a JSON body."""
+    length = len(body.encode())
+    head = f"HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n"
+    return (head + body).encode()

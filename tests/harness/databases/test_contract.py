@@ -1,0 +1,241 @@
+"""What every client owes the history, shown against servers that hang up, talk nonsense, refuse, or never answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.databases.database import Database
+from harness.databases.etcd import Etcd, EtcdClient
+from harness.databases.redis import Redis, RedisClient
+from harness.errors import Indeterminate, Mismatch, Refused
+from harness.load.client import Client
+from harness.plan import Plan
+from tests.harness.databases.loopback import LoopbackNode
+from tests.harness.databases.scripted import (
+    HANG_UP,
+    SILENCE,
+    Scripted,
+    Wire,
+    http,
+    scripted,
+    split_http,
+    split_resp,
+)
+
+NUMBER = 77
+
+CALLS: dict[str, Callable[[Client], Coroutine[Any, Any, Any]]] = {
+    "read": lambda client: client.read(1),
+    "write": lambda client: client.write(1, 5),
+    "cas": lambda client: client.cas(1, 4, 5),
+    "cas-from-nothing": lambda client: client.cas(1, None, 5),
+    "add": lambda client: client.add(1, 5),
+    "elements": lambda client: client.elements(1),
+}
+
+
+@dataclass
+class Kind:
+    """A database, its wire, and what it may be answered: nonsense, refusals (answer → reason), indefinite errors."""
+
+    database: type[Database]
+    wire: Wire
+    garbage: tuple[bytes, ...]
+    refusals: dict[bytes, str]
+    indefinite: tuple[bytes, ...]
+
+
+HEADER = '{"header":{"member_id":"1"}'
+
+
+def _etcd_error(message: str) -> str:
+    return f'{{"error":"{message}","message":"{message}","code":14}}'
+
+
+ETCD = Kind(
+    database=Etcd,
+    wire=Wire(split_http, lambda request: http(200, '{"etcdserver":"0"}') if request.startswith(b"GET /version") else None),
+    garbage=(
+        b"hello\r\n\r\n" + HANG_UP,
+        http(200, "hello"),
+        http(200, "[]"),
+        http(200, "{}"),
+        http(200, "null"),
+        http(500, "hello"),
+        http(500, "{}"),
+        http(200, HEADER + "}")[:-3] + HANG_UP,
+        http(307, "", headers="Location: /v3/kv/put\r\n"),
+        http(200, HEADER + ',"kvs":7,"responses":7}')[:-9] + HANG_UP,
+    ),
+    refusals={http(503, _etcd_error(message)): reason for message, reason in EtcdClient.DEFINITE.items()}
+    | {
+        # grpc-gateway 2 (etcd 3.6) has no "error"
+        http(503, '{"code":14,"message":"etcdserver: no leader","details":[]}'): "no-leader",
+        http(
+            503,
+            _etcd_error("connection error: desc = 'transport: Error while dialing dial tcp: connect: connection refused'"),
+        ): "not-serving",
+    },
+    indefinite=(
+        *(http(503, _etcd_error(message)) for message in EtcdClient.INDEFINITE),
+        http(503, _etcd_error("transport is closing")),
+        http(503, _etcd_error("error reading from server: EOF")),
+        http(500, _etcd_error("anything new")),
+    ),
+)
+
+
+def _redis_greet(request: bytes) -> bytes | None:
+    if request.startswith(b"CLIENT SETINFO"):
+        return b"+OK\r\n"
+    return b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n" if request == b"ROLE" else None
+
+
+REDIS = Kind(
+    database=Redis,
+    wire=Wire(split_resp, _redis_greet),
+    garbage=(b"hello\r\n", b"+WHAT\r\n", b"$5\r\nhel" + HANG_UP, b"*2\r\n$1\r\na\r\n:" + HANG_UP, b"$abc\r\n", b"\r\n\r\n"),
+    refusals={f"-{word} 3999 127.0.0.1:6381\r\n".encode(): reason for word, reason in RedisClient.DEFINITE.items()}
+    | {
+        b"-READONLY You can't write against a read only replica. script: x, on @user_script:1.\r\n": "read-only",
+        b"-LOADING Redis is loading the dataset in memory\r\n": "loading",
+        b"-MOVED 3999 127.0.0.1:6381\r\n": "moved",
+        b"-CLUSTERDOWN Hash slot not served\r\n": "cluster-down",
+    },
+    indefinite=(b"-ERR anything new\r\n", b"-UNKNOWN word\r\n"),
+)
+
+KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS], ids=lambda kind: kind.database.name)
+METHODS = pytest.mark.parametrize("method", CALLS)
+
+
+@asynccontextmanager
+async def _connected(kind: Kind, root: Path, *answers: bytes) -> AsyncIterator[tuple[Client, Scripted]]:
+    node = LoopbackNode(NUMBER, root)
+    variant = kind.database.variants[0].name
+    database = kind.database(Plan(database=kind.database.name, variant=variant, nodes=1), [node])
+    async with scripted(kind.wire, node.address, kind.database.port, *answers) as script:
+        client = await database.connect(node)
+        try:
+            yield client, script
+        finally:
+            await client.close()
+
+
+async def _quiet() -> None:
+    """Long enough for a retry to show itself: redis-py's first back-off is 8 ms, aiohttp's retry has none."""
+    await asyncio.sleep(0.1)
+
+
+@KINDS
+@METHODS
+async def test_one_invocation_sends_one_request_and_a_hang_up_decides_nothing(
+    kind: Kind, method: str, tmp_path: Path
+) -> None:
+    async with _connected(kind, tmp_path, HANG_UP) as (client, script):
+        with pytest.raises(Indeterminate):
+            await CALLS[method](client)
+        await _quiet()
+        assert len(script.requests) == 1
+
+
+@KINDS
+@METHODS
+async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(
+    kind: Kind, method: str, tmp_path: Path
+) -> None:
+    refusal = list(kind.refusals)[1]
+    async with _connected(kind, tmp_path, refusal, HANG_UP) as (client, script):
+        with pytest.raises(Refused):
+            await CALLS[method](client)
+        with pytest.raises(Indeterminate):
+            await CALLS[method](client)
+        await _quiet()
+        assert len(script.requests) == 2
+
+
+@METHODS
+async def test_a_connection_that_the_driver_gave_up_is_not_opened_again(method: str, tmp_path: Path) -> None:
+    async with _connected(REDIS, tmp_path, b"-LOADING Redis is loading the dataset in memory\r\n") as (client, script):
+        with pytest.raises(Refused):
+            await CALLS[method](client)
+        with pytest.raises(Indeterminate):
+            await CALLS[method](client)
+        await _quiet()
+        assert len(script.requests) == 1
+
+
+@KINDS
+@METHODS
+async def test_nonsense_is_never_an_answer(kind: Kind, method: str, tmp_path: Path) -> None:
+    for garbage in kind.garbage:
+        async with _connected(kind, tmp_path / str(kind.garbage.index(garbage)), garbage + HANG_UP) as (client, script):
+            with pytest.raises(Indeterminate):
+                print(garbage, await CALLS[method](client))
+            await _quiet()
+            assert len(script.requests) == 1, garbage
+
+
+@KINDS
+@METHODS
+async def test_the_table_of_refusals(kind: Kind, method: str, tmp_path: Path) -> None:
+    for number, (answer, reason) in enumerate(kind.refusals.items()):
+        async with _connected(kind, tmp_path / str(number), answer) as (client, script):
+            with pytest.raises(Refused) as refused:
+                await CALLS[method](client)
+            assert refused.value.reason == reason
+            assert not isinstance(refused.value, Mismatch)
+            assert len(script.requests) == 1
+
+
+@KINDS
+@METHODS
+async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_path: Path) -> None:
+    for number, answer in enumerate(kind.indefinite):
+        async with _connected(kind, tmp_path / str(number), answer) as (client, script):
+            with pytest.raises(Indeterminate):
+                await CALLS[method](client)
+            assert len(script.requests) == 1
+
+
+@KINDS
+@METHODS
+async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: Kind, method: str, tmp_path: Path) -> None:
+    async with _connected(kind, tmp_path, SILENCE) as (client, script):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await CALLS[method](client)
+        await _quiet()
+        assert script.ended == 1
+        with pytest.raises(Refused):
+            await CALLS[method](client)
+        assert len(script.requests) == 1
+
+
+@KINDS
+async def test_no_server_is_a_refusal(kind: Kind, tmp_path: Path) -> None:
+    node = LoopbackNode(NUMBER, tmp_path)
+    plan = Plan(database=kind.database.name, variant=kind.database.variants[0].name, nodes=1)
+    database = kind.database(plan, [node])
+    with pytest.raises(Refused):
+        await database.connect(node)
+    with pytest.raises(Refused):
+        await database.local_read(node, "read", 1)
+    assert await database.primary(node) is None
+    assert not await database.ready()
+    await database.close()
+
+
+@KINDS
+def test_every_variant_says_where_its_claim_is_from(kind: Kind) -> None:
+    for variant in kind.database.variants:
+        assert "https://" in variant.claim.source
+        assert all("http" in label.source for label in variant.labels)
+        assert all(callable(getattr(EtcdClient, method)) for method in variant.methods)

@@ -1,0 +1,114 @@
+"""Etcd against real members."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.databases.etcd import Etcd
+from harness.errors import Indeterminate, Mismatch, Refused
+from tests.harness.databases.loopback import running
+
+
+@asynccontextmanager
+async def _etcd(root: Path, variant: str = "linearizable") -> AsyncIterator[Etcd]:
+    async with running(Etcd, variant, root, count=3) as database:
+        yield database
+
+
+async def test_registers_and_sets_through_every_member(tmp_path: Path) -> None:
+    async with _etcd(tmp_path) as database:
+        first, second, third = [await database.connect(node) for node in database.nodes.values()]
+        assert await first.read(1) is None
+        await first.cas(1, None, 5)
+        assert await second.read(1) == 5
+        with pytest.raises(Mismatch) as mismatch:
+            await third.cas(1, 4, 6)
+        assert mismatch.value.seen == (5,)
+        with pytest.raises(Mismatch) as mismatch:
+            await third.cas(1, None, 6)
+        assert mismatch.value.seen == (5,)
+        with pytest.raises(Mismatch) as mismatch:
+            await third.cas(2, 4, 6)
+        assert mismatch.value.seen == (None,)
+        await second.cas(1, 5, 6)
+        await third.write(1, -7)
+        assert await first.read(1) == -7
+
+        assert await first.elements("a") == []
+        for element in (3, 11, 2):
+            await second.add("a", element)
+        await third.add("ab", 99)
+        assert sorted(await first.elements("a")) == [2, 3, 11]
+        for client in (first, second, third):
+            await client.close()
+
+
+async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:
+    async with _etcd(tmp_path) as database:
+        nodes = list(database.nodes.values())
+        leaders = {await database.primary(node) for node in nodes}
+        assert len(leaders) == 1 and leaders <= database.nodes.keys()
+        versions = await database.versions()
+        assert list(versions) == ["n1", "n2", "n3"]
+        assert all(version.startswith("3.") for version in versions.values())
+        client = await database.connect(nodes[0])
+        await client.write(1, 5)
+        await client.add("s", 7)
+        await client.close()
+        async with asyncio.timeout(5):
+            while [await database.local_read(node, "read", 1) for node in nodes] != [5, 5, 5]:
+                await asyncio.sleep(0.02)
+            while [await database.local_read(node, "elements", "s") for node in nodes] != [[7], [7], [7]]:
+                await asyncio.sleep(0.02)
+        assert await database.local_read(nodes[0], "read", "nothing") is None
+
+
+@pytest.mark.parametrize("variant", ["linearizable", "serializable"])
+async def test_a_member_without_a_majority_answers_only_serializable_reads(tmp_path: Path, variant: str) -> None:
+    async with _etcd(tmp_path, variant) as database:
+        last = database.nodes["n3"]
+        writer = await database.connect(last)
+        await writer.write(1, 5)
+        for name in ("n1", "n2"):
+            await database.nodes[name].stop("etcd", kill=True)
+        async with asyncio.timeout(10):
+            while await database.primary(last) is not None:
+                await asyncio.sleep(0.1)
+        assert await database.primary(database.nodes["n1"]) is None
+        assert not await asyncio.wait_for(_or_false(database), 12)
+        with pytest.raises((Indeterminate, TimeoutError)):
+            await asyncio.wait_for(writer.write(1, 6), 1)
+        reader = await database.connect(last)
+        if variant == "serializable":
+            assert await reader.read(1) == 5
+        else:
+            with pytest.raises((Indeterminate, TimeoutError)):
+                await asyncio.wait_for(reader.read(1), 1)
+        assert await database.local_read(last, "read", 1) == 5
+        with pytest.raises(Refused):
+            await database.local_read(database.nodes["n1"], "read", 1)
+        await reader.close()
+        await writer.close()
+
+
+async def _or_false(database: Etcd) -> bool:
+    try:
+        return await asyncio.wait_for(database.ready(), 1)
+    except TimeoutError:
+        return False
+
+
+async def test_the_member_says_what_the_table_of_indeterminate_answers_expects(tmp_path: Path) -> None:
+    async with _etcd(tmp_path) as database:
+        for name in ("n1", "n2"):
+            await database.nodes[name].stop("etcd", kill=True)
+        client = await database.connect(database.nodes["n3"])
+        with pytest.raises(Indeterminate) as lost:
+            await asyncio.wait_for(client.write(1, 5), 15)
+        assert lost.value.reason == "request-timed-out"
+        await client.close()

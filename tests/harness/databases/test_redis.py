@@ -1,0 +1,100 @@
+"""Redis under Sentinel against real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.databases.redis import Redis
+from harness.errors import Indeterminate, Mismatch, Refused
+from tests.harness.databases.loopback import LoopbackNode, await_ready, running
+
+
+async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path) -> None:
+    async with running(Redis, "sentinel", tmp_path, count=3) as database:
+        nodes = list(database.nodes.values())
+        assert {await database.primary(node) for node in nodes} == {"n1"}
+        assert all(version.count(".") == 2 for version in (await database.versions()).values())
+        client = await database.connect(nodes[0])
+        assert await client.read(1) is None
+        await client.cas(1, None, 5)
+        for expected in (None, 4):
+            with pytest.raises(Mismatch) as mismatch:
+                await client.cas(1, expected, 6)
+            assert mismatch.value.seen == (5,)
+        with pytest.raises(Mismatch) as mismatch:
+            await client.cas(2, 4, 6)
+        assert mismatch.value.seen == (None,)
+        await client.cas(1, 5, 6)
+        await client.write(1, -7)
+        assert await client.read(1) == -7
+        assert await client.elements("a") == []
+        for element in (3, 11, 2, 3):
+            await client.add("a", element)
+        assert sorted(await client.elements("a")) == [2, 3, 11]
+        async with asyncio.timeout(5):
+            while [await database.local_read(node, "read", 1) for node in nodes] != [-7, -7, -7]:
+                await asyncio.sleep(0.02)
+            while sorted(await database.local_read(nodes[2], "elements", "a")) != [2, 3, 11]:
+                await asyncio.sleep(0.02)
+        await client.close()
+
+
+async def test_a_replica_is_no_primary(tmp_path: Path) -> None:
+    async with running(Redis, "sentinel", tmp_path, count=3) as database:
+        with pytest.raises(Refused) as refused:
+            await database.connect(database.nodes["n2"])
+        assert refused.value.reason == "not-primary"
+
+
+async def test_a_primary_without_replicas_refuses_or_cannot_confirm(tmp_path: Path) -> None:
+    for variant, expected, reason in (
+        ("sentinel-min-replicas", Refused, "no-replicas"),
+        ("sentinel-wait", Indeterminate, "too-few-replicas"),
+    ):
+        async with running(Redis, variant, tmp_path / variant, count=3) as database:
+            nodes = [cast(LoopbackNode, node) for node in database.nodes.values()]
+            client = await database.connect(nodes[0])
+            await client.write(1, 5)
+            for node in nodes[1:]:
+                node.send_signal("redis", signal.SIGSTOP)
+            with pytest.raises((Refused, Indeterminate)) as raised:
+                async with asyncio.timeout(10):
+                    while True:
+                        await client.write(1, 6)
+                        await client.add("s", 6)
+                        await client.cas(1, 6, 6)
+                        await asyncio.sleep(0.05)
+            assert (type(raised.value), raised.value.reason) == (expected, reason)
+            await client.close()
+
+
+async def test_the_sentinels_agree_on_a_new_primary_and_the_old_one_follows(tmp_path: Path) -> None:
+    async with running(Redis, "sentinel", tmp_path, count=3) as database:
+        first = cast(LoopbackNode, database.nodes["n1"])
+        old = await database.connect(first)
+        await old.write(1, 5)
+        for service in ("redis", "sentinel"):
+            first.send_signal(service, signal.SIGSTOP)
+        others = [database.nodes["n2"], database.nodes["n3"]]
+        async with asyncio.timeout(15):
+            while True:
+                named = {await database.primary(node) for node in others}
+                if len(named) == 1 and named <= {"n2", "n3"}:
+                    break
+                await asyncio.sleep(0.05)
+        new = await database.connect(database.nodes[cast(str, named.pop())])
+        assert await new.read(1) == 5
+        await new.write(1, 6)
+        for service in ("redis", "sentinel"):
+            first.send_signal(service, signal.SIGCONT)
+        await await_ready(database)
+        assert await database.local_read(first, "read", 1) == 6
+        with pytest.raises(Indeterminate):  # whoever is demoted hangs up on its clients
+            await old.write(1, 7)
+        assert await new.read(1) == 6
+        await new.close()
