@@ -1,0 +1,82 @@
+"""Reads, writes and compare-and-sets on many registers, every value written once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from checkers.linearizability import Linearizability
+from checkers.models import CasRegister
+from checkers.verdict import Checker
+from harness.history.operation import Key, Operation
+from harness.load.client import Client
+from harness.plan import Plan
+from workloads.workload import Invocation, Workload
+
+BUSY = (0.50, 0.85)
+"""Reads, then reads and writes, as parts of the calls to a busy key; the rest are compare-and-sets."""
+
+CALM = (0.90, 0.97)
+"""The same for a calm key."""
+
+
+class Register(Workload):
+    """Reads, writes and, where the variant offers it, compare-and-sets on `plan.keys` registers, numbered from 0.
+
+    Every key is used during the whole run, so that each one spans every fault. Every written value is new (one counter for
+    the run), so that a read names its write and the history is decided in nearly linear time. A compare-and-set goes from
+    the value that anyone last saw in that key to a new one; before anything was seen it is a write.
+
+    Even keys are busy: half reads, and many calls at once on the same value. Odd keys are calm: nine reads in ten, so that
+    what was written stays to be read, from every home, and a lost or half-replicated write is not soon overwritten.
+    """
+
+    name: ClassVar[str] = "register"
+    summary: ClassVar[str] = "reads, writes and compare-and-sets on many registers, judged for linearizability"
+    needs: ClassVar[frozenset[str]] = frozenset({"read", "write"})
+
+    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
+        super().__init__(plan, methods)
+        self._written = 0
+        self._last: dict[Key, int] = {}
+
+    def next(self, rng: random.Random, process: int) -> Invocation:
+        key = rng.randrange(self.plan.keys)
+        reads, writes = CALM if key % 2 else BUSY
+        draw = rng.random()
+        if draw < reads:
+            return Invocation("read", key, None, "read")
+        self._written += 1
+        last = self._last.get(key)
+        if draw < writes or last is None or "cas" not in self.methods:
+            return Invocation("write", key, self._written, "write")
+        return Invocation("cas", key, (last, self._written), "write")
+
+    def observe(self, operation: Operation) -> None:
+        if operation.outcome == "ok":
+            seen = operation.value[1] if operation.f == "cas" else operation.value
+        else:
+            seen = operation.seen[0] if operation.seen else None
+        if seen is not None:
+            self._last[operation.key] = seen
+
+    async def invoke(self, client: Client, invocation: Invocation) -> Any:
+        match invocation.f:
+            case "read":
+                return await client.read(invocation.key)
+            case "write":
+                await client.write(invocation.key, invocation.value)
+            case _:
+                await client.cas(invocation.key, *invocation.value)
+        return invocation.value
+
+    def final(self) -> Sequence[Invocation]:
+        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
+
+    @property
+    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
+        return "read", tuple(range(self.plan.keys))
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (Linearizability(CasRegister()),)

@@ -1,0 +1,72 @@
+"""Additions to sets that only grow, and reads of whole sets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from checkers.sets import SetChecker
+from checkers.verdict import Checker
+from harness.history.operation import Key
+from harness.load.client import Client
+from harness.plan import Plan
+from workloads.workload import Invocation, Workload
+
+ADDITIONS = 0.7
+"""The part of the calls that add an element; the others read a set."""
+
+OLDER = 0.2
+"""The part of the reads that read any set so far instead of one that still grows."""
+
+FULL = 128
+"""Elements added to a set before a new one takes its place, so that a read stays small."""
+
+
+class Set(Workload):
+    """Adds elements to sets, each element once in the run, and reads whole sets.
+
+    `plan.keys` sets grow at a time; one that was given `FULL` elements is replaced by a fresh one, and goes on being read.
+    An element is never removed, so every acknowledged one must be in every later read: each lost one is counted.
+    """
+
+    name: ClassVar[str] = "set"
+    summary: ClassVar[str] = "unique elements added to sets: lost, duplicated, unexpected and stale ones are counted"
+    needs: ClassVar[frozenset[str]] = frozenset({"add", "elements"})
+
+    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
+        super().__init__(plan, methods)
+        self._added = 0
+        self._growing = list(range(plan.keys))
+        self._sizes = [0] * plan.keys
+
+    def next(self, rng: random.Random, process: int) -> Invocation:
+        slot = rng.randrange(self.plan.keys)
+        draw = rng.random()
+        older = rng.randrange(len(self._sizes))
+        if draw >= ADDITIONS:
+            key = older if draw >= 1 - (1 - ADDITIONS) * OLDER else self._growing[slot]
+            return Invocation("read", key, None, "read")
+        if self._sizes[self._growing[slot]] == FULL:
+            self._growing[slot] = len(self._sizes)
+            self._sizes.append(0)
+        key = self._growing[slot]
+        self._sizes[key] += 1
+        self._added += 1
+        return Invocation("add", key, self._added, "write")
+
+    async def invoke(self, client: Client, invocation: Invocation) -> Any:
+        if invocation.f == "add":
+            await client.add(invocation.key, invocation.value)
+            return invocation.value
+        return list(await client.elements(invocation.key))
+
+    def final(self) -> Sequence[Invocation]:
+        return [Invocation("read", key, None, "read") for key in range(len(self._sizes))]
+
+    @property
+    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
+        return "elements", tuple(range(len(self._sizes)))
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (SetChecker(),)
