@@ -524,8 +524,8 @@ def _bottomless(elements: _Elements, members: Ints) -> Ints:
             node >>= 1
         queue += watchers[v]
         watchers[v] = []
-    left: Ints = members[np.frombuffer(out, np.uint8) == 0]
-    return left
+    remaining: Ints = members[np.frombuffer(out, np.uint8) == 0]
+    return remaining
 
 
 def _chain(xs: list[int], tree: list[int], size: int, point: int, end: int) -> list[int]:

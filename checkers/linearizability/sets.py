@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.linearizability.decision import Decision
+from checkers.linearizability.evidence import settle
 from checkers.models import Model, Tagged, canonical, elements
 from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.values import MISSING
@@ -68,10 +69,17 @@ class _Set:
 
 def decide_set(history: History, model: Model) -> Decision | None:
     """A set with `add`, `remove` and whole `read`s; every element added and removed at most once."""
+    if model.initial != frozenset():
+        return None
+    decision = _decide(history)
+    return decision if decision is None or decision.valid else settle(history, decision, _decide)
+
+
+def _decide(history: History) -> Decision | None:
     fs, outcome = history.fs, history.outcome
     code = {name: fs.index(name) if name in fs else -2 for name in ("add", "remove", "read")}
     happened = outcome != FAIL
-    if model.initial != frozenset() or not np.isin(history.f[happened], list(code.values())).all():
+    if not np.isin(history.f[happened], list(code.values())).all():
         return None
     reading = np.flatnonzero((history.f == code["read"]) & (outcome == OK))
     if (history.values.kind[reading] == MISSING).any():
@@ -157,7 +165,8 @@ def _growing(whole: _Set) -> Decision:
             return _refute_growing(whole)
         bounds.append((step, read.s, read.f))
     s, f = whole.s, whole.f
-    bounds += [(step + 1 if at == NEVER else at, s[row], f[row]) for row, at in zip(adds.values(), step_of.values(), strict=True)]
+    rows_and_steps = zip(adds.values(), step_of.values(), strict=True)
+    bounds += [(step + 1 if at == NEVER else at, s[row], f[row]) for row, at in rows_and_steps]
     table = np.array(bounds, np.int64).reshape(-1, 3)
     latest = np.full(step + 2, NEVER_YET)
     np.maximum.at(latest, table[:, 0], table[:, 1])

@@ -1,0 +1,332 @@
+"""The differential fuzzer: random small histories, judged by every fast way and by the plain search.
+
+    python -m tests.checkers.linearizability.fuzz --model queue --count 100000 --seed 1
+
+Half of the histories are recorded from an object that works, the rest are broken afterwards, so that valid and invalid ones
+come in similar share. A disagreement stops the run and prints the model, the seed and the history. Evidence is tested too:
+the rows of an invalid decision, judged alone, are invalid by the search, and by the same way with the same identifier.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import traceback
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from checkers.linearizability.append import decide_append
+from checkers.linearizability.decision import Decision
+from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
+from checkers.linearizability.search import search
+from checkers.linearizability.sets import decide_set
+from checkers.models import KeyValue, Model, PriorityQueue, Queue, Set, Stack, UnorderedQueue
+from harness.history.history import History
+from harness.history.operation import Operation, Outcome
+
+Decide = Callable[[History, Model], Decision | None]
+
+
+class Object:
+    """A working object: `call` says what one random operation is, `run` applies it and returns the value to record."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.made = 0
+
+    def fresh(self) -> int:
+        self.made += 1
+        return self.made
+
+    def call(self) -> tuple[str, Any]:
+        raise NotImplementedError
+
+    def run(self, f: str, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class Container(Object):
+    """A queue, bag, stack or priority queue; `take` says which position of `held` a removal takes."""
+
+    names = ("enqueue", "dequeue")
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.held: list[Any] = []
+        self.share = rng.choice((0.4, 0.5, 0.6))
+
+    def call(self) -> tuple[str, Any]:
+        return (self.names[0], self.fresh()) if self.rng.random() < self.share else (self.names[1], None)
+
+    def take(self) -> int:
+        return 0
+
+    def run(self, f: str, value: Any) -> Any:
+        if f == self.names[0]:
+            self.held.append(value)
+            return value
+        return self.held.pop(self.take()) if self.held else None
+
+
+class Bag(Container):
+    def take(self) -> int:
+        return self.rng.randrange(len(self.held))
+
+
+class Pile(Container):
+    names = ("push", "pop")
+
+    def take(self) -> int:
+        return -1
+
+
+class Heap(Container):
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.ranks = rng.sample(range(20), 20)
+
+    def fresh(self) -> int:
+        return self.ranks[super().fresh() % 20] + 20 * (self.made // 20)
+
+    def take(self) -> int:
+        return self.held.index(min(self.held))
+
+
+class Members(Object):
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.held: set[int] = set()
+        self.unremoved: list[int] = []
+        self.removing = rng.choice((0.0, 0.0, 0.25))
+
+    def call(self) -> tuple[str, Any]:
+        if self.rng.random() < 0.45:
+            return "read", None
+        if self.rng.random() < self.removing:
+            if self.unremoved and self.rng.random() < 0.9:
+                return "remove", self.unremoved.pop(self.rng.randrange(len(self.unremoved)))
+            return "remove", 99
+        element = self.fresh()
+        self.unremoved.append(element)
+        return "add", element
+
+    def run(self, f: str, value: Any) -> Any:
+        if f == "read":
+            return sorted(self.held)
+        (self.held.add if f == "add" else self.held.discard)(value)
+        return value
+
+
+class Text(Object):
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.held = ""
+        self.puts = rng.choice((0.0, 0.2, 0.4))
+
+    def call(self) -> tuple[str, Any]:
+        if self.rng.random() < 0.5:
+            return "get", None
+        return "put" if self.rng.random() < self.puts else "append", "abcdefghijklmnopqrst"[self.fresh() - 1]
+
+    def run(self, f: str, value: Any) -> Any:
+        if f == "get":
+            return self.held
+        self.held = value if f == "put" else self.held + value
+        return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One model with a working object of its kind and the ways of deciding it."""
+
+    model: Model
+    object: Callable[[random.Random], Object]
+    ways: tuple[Decide, ...]
+    readers: tuple[str, ...]
+
+
+KINDS: dict[str, Kind] = {
+    "queue": Kind(Queue(), Container, (decide_queue,), ("dequeue",)),
+    "unordered-queue": Kind(UnorderedQueue(), Bag, (decide_unordered_queue,), ("dequeue",)),
+    "stack": Kind(Stack(), Pile, (decide_stack,), ("pop",)),
+    "priority-queue": Kind(PriorityQueue(), Heap, (decide_priority_queue,), ("dequeue",)),
+    "set": Kind(Set(), Members, (decide_set,), ("read",)),
+    "kv": Kind(KeyValue(), Text, (decide_append,), ("get",)),
+}
+
+
+def record(kind: Kind, rng: random.Random) -> list[Operation]:
+    """A history of a working object: it takes effect inside each interval; an `info` may do so later, or never."""
+    clients = rng.randint(1, 4)
+    count = rng.randint(2, 9)
+    span = rng.choice((4, 10, 30))
+    unsure = rng.choice((0.0, 0.0, 0.1, 0.3))
+    clocks = [rng.random() * span for _ in range(clients)]
+    names = list(range(clients))
+    calls = []
+    for _ in range(count):
+        client = rng.randrange(clients)
+        start = round(clocks[client] + rng.random() * 2)
+        end = start + round(rng.random() ** 2 * span)
+        outcome: Outcome = "ok"
+        effect = start + rng.random() * (end - start)
+        if rng.random() < unsure:
+            outcome = rng.choice(("info", "info", "fail"))
+            effect = start + rng.random() * span * 2
+            if rng.random() < 0.4 or outcome == "fail":
+                effect = -1.0
+        calls.append((effect, start, end, names[client], outcome))
+        clocks[client] = end + 1
+        if outcome == "info":
+            names[client] = clients + len(calls)
+    thing = kind.object(rng)
+    operations = []
+    for effect, start, end, process, outcome in sorted(calls):
+        f, argument = thing.call()
+        value = argument if effect < 0 else thing.run(f, argument)
+        if outcome != "ok" and f in kind.readers:
+            value = None
+        done = None if outcome == "info" and rng.random() < 0.5 else end
+        operations.append(Operation(process=process, f=f, value=value, outcome=outcome, invoked=start, completed=done))
+    return operations
+
+
+def breakage(kind: Kind, operations: list[Operation], rng: random.Random) -> list[Operation]:
+    """The history with one thing changed: a value, an order, a moment, an outcome, an operation left out."""
+    ops = list(operations)
+    i = rng.randrange(len(ops))
+    op = ops[i]
+    how = rng.choice((0, 0, 0, 1, 2, 2, 3, 4, 5, 6))
+    readers = [k for k, other in enumerate(ops) if other.f in kind.readers and other.outcome == "ok"]
+    if how == 0 and len(readers) > 1:
+        a, b = rng.sample(readers, 2)
+        ops[a], ops[b] = _with(ops[a], value=ops[b].value), _with(ops[b], value=ops[a].value)
+    elif how == 1 and readers:
+        a = rng.choice(readers)
+        ops[a] = _with(ops[a], value=_distorted(ops[a].value, ops, rng))
+    elif how == 2:
+        shift = rng.randint(-8, 8)
+        ops[i] = _with(op, invoked=op.invoked + shift, completed=None if op.completed is None else op.completed + shift)
+    elif how == 3:
+        ops[i] = _with(op, invoked=op.invoked if op.completed is None else rng.randint(op.invoked, op.completed))
+    elif how == 4 and op.completed is not None:
+        ops[i] = _with(op, completed=rng.randint(op.invoked, op.completed))
+    elif how == 5 and op.f not in kind.readers:
+        ops[i] = _with(op, outcome=rng.choice(("ok", "fail", "info")))
+    elif len(ops) > 1:
+        del ops[i]
+    return ops
+
+
+def _with(op: Operation, **changes: Any) -> Operation:
+    fields = {name: getattr(op, name) for name in op.__struct_fields__}
+    return Operation(**{**fields, **changes})
+
+
+def _distorted(value: Any, ops: list[Operation], rng: random.Random) -> Any:
+    """Another answer of the same kind: a part lost, added, moved or made up."""
+    told = [op.value for op in ops if op.value is not None and not isinstance(op.value, list)]
+    if isinstance(value, list | str):
+        parts: list[Any] = list(value)
+        how = rng.randrange(4)
+        if how == 0 and parts:
+            del parts[rng.randrange(len(parts))]
+        elif how == 1 and told:
+            other = rng.choice(told)
+            parts[len(parts):] = other if isinstance(other, str) else [other]
+        elif how == 2:
+            rng.shuffle(parts)
+        else:
+            parts.append("z" if isinstance(value, str) else 77)
+        return "".join(parts) if isinstance(value, str) else parts
+    return rng.choice([*told, *told, *told, *told, None, None, 77])
+
+
+def histories(kind: Kind, seed: int, count: int) -> Iterator[tuple[int, History]]:
+    """`count` random histories, each with the seed that makes it again."""
+    for number in range(seed, seed + count):
+        rng = random.Random(number)
+        operations = record(kind, rng)
+        for _ in range(rng.choice((0, 1, 2, 3, 4))):
+            operations = breakage(kind, operations, rng)
+        yield number, History.of(operations)
+
+
+@dataclass
+class Outcomes:
+    """What a run saw: how many were valid, invalid, or not decided by the way in question; identifiers; rows of evidence."""
+
+    valid: int = 0
+    invalid: int = 0
+    passed: int = 0
+    identifiers: Tally[str] = field(default_factory=Tally)
+    rows: Tally[int] = field(default_factory=Tally)
+
+
+def complaint(kind: Kind, history: History, seen: Outcomes) -> str:
+    """What is wrong with how `history` is judged, empty where nothing is."""
+    truth = search(history, kind.model)
+    for way in kind.ways:
+        decision = way(history, kind.model)
+        if decision is None:
+            seen.passed += 1
+            continue
+        if decision.valid:
+            seen.valid += 1
+        else:
+            seen.invalid += 1
+        if decision.valid != truth.valid:
+            return f"{way.__name__} says {decision}, the search {truth}"
+        if decision.valid:
+            continue
+        seen.identifiers[decision.identifier] += 1
+        seen.rows[len(decision.rows)] += 1
+        if not decision.rows or not decision.identifier or not decision.sentence:
+            return f"{way.__name__} gives no evidence: {decision}"
+        alone = history.select(np.array(decision.rows))
+        if search(alone, kind.model).valid:
+            return f"the evidence alone is linearizable: {decision}"
+        again = way(alone, kind.model)
+        if again is None or again.valid or again.identifier != decision.identifier:
+            return f"the evidence alone is judged otherwise: {decision}, then {again}"
+    return ""
+
+
+def fuzz(name: str, seed: int, count: int) -> Outcomes:
+    """Judge `count` histories of the model `name`. Raises AssertionError, naming the seed, at the first disagreement."""
+    kind = KINDS[name]
+    seen = Outcomes()
+    for number, history in histories(kind, seed, count):
+        try:
+            wrong = complaint(kind, history, seen)
+        except Exception as problem:  # a checker that throws is a finding too
+            wrong = "".join(traceback.format_exception(problem))
+        if wrong:
+            text = "\n".join(
+                f"  {row}: client {op.process} {op.f} {op.value!r} {op.outcome} [{op.invoked}, {op.completed}]"
+                for row, op in enumerate(history)
+            )
+            raise AssertionError(f"{name}, seed {number}: {wrong}\n{text}")
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=[*KINDS, "all"], default="all")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    options = parser.parse_args()
+    for name in KINDS if options.model == "all" else (options.model,):
+        try:
+            print(f"{name}: {options.count} histories from seed {options.seed}: {fuzz(name, options.seed, options.count)}")
+        except AssertionError as problem:
+            sys.exit(str(problem))
+
+
+if __name__ == "__main__":
+    main()
