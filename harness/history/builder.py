@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -18,12 +19,15 @@ _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
 _INVOKE = 3
 
 
+Kind = Literal["invoke", "ok", "fail", "info"]
+
+
 class Event(msgspec.Struct, gc=False):
-    """One event: `type` is `invoke`, `ok`, `fail` or `info`. A completion may leave out what its invocation told; None is
+    """One event. A completion may leave out what its invocation told; None is
     "not told", but for `value`, where None is a value and UNSET is "not told". The meaning of the fields is that of
     `Operation`; `time` is the moment of the event."""
 
-    type: str = ""
+    type: Kind
     process: int | None = None
     f: str | None = None
     value: Any = msgspec.UNSET
@@ -38,19 +42,22 @@ class Event(msgspec.Struct, gc=False):
 
 
 class _Names:
-    """Codes for names, in the order of their appearance."""
+    """Codes for names, in the order of their appearance; None is -1."""
 
     def __init__(self) -> None:
-        self.codes: dict[Any, int] = {None: -1}
+        self._codes: dict[Any, int] = {None: -1}
 
     def encode(self, names: list[Any]) -> NDArray[np.int32]:
-        codes = self.codes
-        for name in dict.fromkeys(names):
-            codes.setdefault(name, len(codes) - 1)
-        return np.array([codes[name] for name in names], np.int32)
+        codes = self._codes
+        try:
+            return np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
+        except KeyError:
+            for name in names:
+                codes.setdefault(name, len(codes) - 1)
+            return self.encode(names)
 
     def names(self) -> tuple[Any, ...]:
-        return tuple(self.codes)[1:]
+        return tuple(self._codes)[1:]
 
 
 _OPERATION_COLUMNS = (
@@ -159,28 +166,28 @@ class Builder:
             self._take(events, positions)
 
     def _take(self, events: list[Event], positions: NDArray[np.int64]) -> None:
-        kinds = np.array([_KIND[event.type] for event in events], np.int8)
+        kinds = np.fromiter([_KIND[event.type] for event in events], np.int8, len(events))
         ordinal = np.arange(self.events, self.events + len(events))
         self.events += len(events)
         process = self._processes(events, positions)
         time = self._times(events, positions, ordinal)
         starts = kinds == _INVOKE
         began, ended = np.flatnonzero(starts), np.flatnonzero(~starts)
-        invocations = [event for event in events if event.type == "invoke"]
-        completions = [event for event in events if event.type != "invoke"]
+        invocations = list(compress(events, starts.tolist()))
+        completions = list(compress(events, (~starts).tolist()))
+        fs = self._fs.encode([event.f for event in events])
+        keys = self._keys.encode([event.key for event in events])
         told = self._values.pack([event.value for event in events], msgspec.UNSET)
 
-        nodes = self._nodes.encode([e.node for e in invocations] + [e.server for e in invocations])
-        index: list[Any] = [e.index for e in invocations]
         opened: _Columns = {
             "process": process[began],
             "invoked": time[began],
-            "f": self._fs.encode([e.f for e in invocations]),
-            "key": self._keys.encode([e.key for e in invocations]),
-            "node": nodes[: len(invocations)],
-            "server": nodes[len(invocations) :],
+            "f": fs[began],
+            "key": keys[began],
+            "node": self._nodes.encode([e.node for e in invocations]),
+            "server": self._nodes.encode([e.server for e in invocations]),
             "scheduled": self._integers([e.scheduled for e in invocations], NEVER, positions[began], "scheduled"),
-            "index": self._integers(index, -1, positions[began], "index"),
+            "index": self._integers([e.index for e in invocations], -1, positions[began], "index"),
             "began": ordinal[began],
             "kind": told.kind[began],
             "first": told.first[began],
@@ -196,8 +203,8 @@ class Builder:
             "process": process[ended],
             "completed": time[ended],
             "outcome": kinds[ended],
-            "f": self._fs.encode([e.f for e in completions]),
-            "key": self._keys.encode([e.key for e in completions]),
+            "f": fs[ended],
+            "key": keys[ended],
             "error": self._errors.encode([e.error for e in completions]),
             "ended": ordinal[ended],
             "kind": told.kind[ended],
@@ -213,7 +220,7 @@ class Builder:
         self._open = {name: opened[name][left] for name in _OPEN_COLUMNS}
         self._part(matched, answers)
         self._crashed = np.concatenate((self._crashed, closed["process"][closed["outcome"] == INFO]))
-        if any(e.seen for e in completions):
+        if any([e.seen for e in completions]):
             began_of = np.full(len(completions), -1)
             began_of[ends_at] = matched["began"]
             for ordinal_of, event in zip(began_of.tolist(), completions, strict=True):
@@ -295,13 +302,11 @@ class Builder:
         self._parts.append(part)
 
     def _processes(self, events: list[Event], positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        told: list[Any] = [event.process for event in events]
+        told = [event.process for event in events]
         nameless = told.count(None)
         if self._nameless is None:
             self._nameless = nameless > 0
-        if self._nameless and nameless == len(told):
-            return np.zeros(len(events), np.int64)
-        if self._nameless or nameless:
+        if nameless != (len(told) if self._nameless else 0):
             at = next(i for i, one in enumerate(told) if (one is None) != self._nameless)
             self._fail(positions[at], "some events tell their process and some do not")
         return self._integers(told, 0, positions, "process")
@@ -309,15 +314,15 @@ class Builder:
     def _times(
         self, events: list[Event], positions: NDArray[np.int64], ordinal: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        told: list[Any] = [event.time for event in events]
-        missing = told.count(None)
+        told = [event.time for event in events]
+        timeless = told.count(None)
         if self.timed is None:
-            self.timed = missing == 0
-        if missing or not self.timed:
-            if self.clock == "times" and (self.timed or missing < len(told)):
-                at = next(i for i, time in enumerate(told) if (time is None) == self.timed)
-                self._fail(positions[at], "some events tell their time and some do not")
-            self.timed = False
+            self.timed = timeless < len(told) if self.clock == "times" else timeless == 0
+        if self.clock == "times" and timeless != (0 if self.timed else len(told)):
+            at = next(i for i, one in enumerate(told) if (one is None) == self.timed)
+            self._fail(positions[at], "some events tell their time and some do not")
+        self.timed &= timeless == 0
+        if not self.timed:
             return ordinal
         time = self._integers(told, 0, positions, "time")
         if self.clock == "file" and self.rising:
@@ -326,16 +331,16 @@ class Builder:
         return time
 
     def _integers(
-        self, told: list[Any], untold: int, positions: NDArray[np.int64], name: str
+        self, told: list[int | None], untold: int, positions: NDArray[np.int64], name: str
     ) -> NDArray[np.int64]:
-        if None in told:
-            if told.count(None) == len(told):
-                return np.full(len(told), untold, np.int64)
-            told = [untold if one is None else one for one in told]
+        if told.count(None) == len(told):
+            return np.full(len(told), untold, np.int64)
         try:
-            return np.array(told, np.int64)
+            return np.fromiter(told, np.int64, len(told))
+        except TypeError:
+            return self._integers([untold if one is None else one for one in told], untold, positions, name)
         except OverflowError:
-            at = next(i for i, one in enumerate(told) if not -NEVER <= one <= NEVER)
+            at = next(i for i, one in enumerate(told) if one is not None and not -NEVER <= one <= NEVER)
             self._fail(positions[at], f"expected an integer of at most 64 bits as {name}")
 
     def _fail(self, position: Any, message: str) -> NoReturn:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,6 @@ from numpy.typing import NDArray
 SCALAR, PAIR, OBJECT, MISSING = 0, 1, 2, 3
 NIL = np.iinfo(np.int64).min
 """None, in the columns of integers."""
-
-_PLAIN = {int, type(None)}
-_SEQUENCES = {list, tuple}
 
 
 class Values(Sequence[Any]):
@@ -92,59 +88,70 @@ class Packer:
 
     def pack(self, values: Sequence[Any], missing: object = ...) -> Values:
         """These values in columns; `missing` is what stands for a value that was not told. Lists become tuples."""
-        untold = [i for i, value in enumerate(values) if value is missing] if missing in values else []
-        if untold:
-            values = [None if value is missing else value for value in values]
-        packed = self._pack(values)
-        packed.kind[untold] = MISSING
-        return packed
-
-    def _pack(self, values: Sequence[Any]) -> Values:
-        n = len(values)
-        kinds = set(map(type, values))
-        kind, first, second = np.zeros(n, np.int8), np.empty(n, np.int64), np.zeros(n, np.int64)
+        kind = np.zeros(len(values), np.int8)
+        firsts: list[int] = []
+        seconds: list[int] = []
+        pairs: list[int] = []
+        others: list[int] = []
+        untold: list[int] = []
+        nils = 0
+        keep = firsts.append
+        for i, value in enumerate(values):
+            what = type(value)
+            if what is int:
+                keep(value)
+            elif value is None:
+                keep(NIL)
+                nils += 1
+            elif value is missing:
+                keep(NIL)
+                nils += 1
+                untold.append(i)
+            elif what is str:
+                keep(self._string(value))
+                others.append(i)
+            else:
+                if (what is list or what is tuple) and len(value) == 2:
+                    a, b = value
+                    if a is None:
+                        a = NIL
+                        nils += 1
+                    if b is None:
+                        b = NIL
+                        nils += 1
+                    if type(a) is int and type(b) is int:
+                        keep(a)
+                        seconds.append(b)
+                        pairs.append(i)
+                        continue
+                    nils -= (value[0] is None) + (value[1] is None)
+                keep(self._object(frozen(value)))
+                others.append(i)
+        first, second = np.empty(len(values), np.int64), np.zeros(len(values), np.int64)
         try:
-            if kinds <= _PLAIN:
-                return Values(kind, _integers(values), second, self.objects)
-            nested = [i for i, value in enumerate(values) if type(value) in _SEQUENCES]
-            pairs = [values[i] for i in nested]
-            flat = list(chain.from_iterable(pairs))
-            if kinds <= _PLAIN | _SEQUENCES and set(map(len, pairs)) == {2} and set(map(type, flat)) <= _PLAIN:
-                alone = list(values)
-                for i in nested:
-                    alone[i] = None
-                both = _integers(flat)
-                kind[nested] = PAIR
-                first = _integers(alone)
-                first[nested], second[nested] = both[0::2], both[1::2]
-                return Values(kind, first, second, self.objects)
+            first[:] = firsts
+            second[pairs] = seconds
+            wide = nils != np.count_nonzero(first == NIL) + np.count_nonzero(second == NIL)
         except OverflowError:
-            pass
-        ones = [self._one(value) for value in values]
-        return Values(
-            np.array([one[0] for one in ones], np.int8),
-            np.array([one[1] for one in ones], np.int64),
-            np.array([one[2] for one in ones], np.int64),
-            self.objects,
-        )
+            wide = True
+        if wide:
+            # An integer of more than 64 bits, or one that is taken for NIL: keep these as objects.
+            values = [Wide(value) if _wide(value) else value for value in values]
+            packed = self.pack(values, missing)
+            self.objects[:] = [one.value if type(one) is Wide else one for one in self.objects]
+            return packed
+        kind[pairs], kind[others], kind[untold] = PAIR, OBJECT, MISSING
+        return Values(kind, first, second, self.objects)
 
-    def _one(self, value: Any) -> tuple[int, int, int]:
-        kind = type(value)
-        if kind is str:
-            place = self._strings.get(value)
-            if place is None:
-                place = self._strings[value] = len(self.objects)
-                self.objects.append(value)
-            return OBJECT, place, 0
-        if _small(value):
-            return SCALAR, NIL if value is None else value, 0
-        if kind in _SEQUENCES:
-            if len(value) == 2 and _small(value[0]) and _small(value[1]):
-                a, b = value
-                return PAIR, NIL if a is None else a, NIL if b is None else b
-            value = frozen(value)
+    def _string(self, string: str) -> int:
+        place = self._strings.get(string)
+        if place is None:
+            place = self._strings[string] = self._object(string)
+        return place
+
+    def _object(self, value: Any) -> int:
         self.objects.append(value)
-        return OBJECT, len(self.objects) - 1, 0
+        return len(self.objects) - 1
 
 
 def packed(values: Iterable[Any]) -> Values:
@@ -154,21 +161,20 @@ def packed(values: Iterable[Any]) -> Values:
 
 def frozen(value: Any) -> Any:
     """`value` with every list in it turned into a tuple."""
-    if type(value) in _SEQUENCES:
+    if type(value) is list or type(value) is tuple:
         return tuple([frozen(part) for part in value])
     if type(value) is dict:
         return {name: frozen(part) for name, part in value.items()}
     return value
 
 
-def _small(value: Any) -> bool:
-    return value is None or (type(value) is int and NIL < value <= -(NIL + 1))
+class Wide(NamedTuple):
+    """Wraps a value that does not fit into columns, on its way to the table of objects."""
+
+    value: Any
 
 
-def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
-    """These integers, `NIL` for None. Raises OverflowError where one does not fit beside `NIL`."""
-    told: Any = [NIL if value is None else value for value in values] if None in values else values
-    column = np.array(told, np.int64)
-    if None not in values and NIL in values:
-        raise OverflowError
-    return column
+def _wide(value: Any) -> bool:
+    if type(value) is int:
+        return not NIL < value <= -(NIL + 1)
+    return (type(value) is list or type(value) is tuple) and len(value) == 2 and (_wide(value[0]) or _wide(value[1]))

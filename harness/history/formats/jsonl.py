@@ -30,7 +30,7 @@ from harness.history.formats.text import BOM, unreadable
 from harness.history.history import History
 from harness.history.operation import Operation
 
-CHUNK = 4 << 20
+CHUNK = 1 << 18
 TYPES = frozenset(("invoke", "ok", "fail", "info"))
 
 Other = Callable[[int, bytes], None]
@@ -69,12 +69,11 @@ _TYPE = msgspec.json.Decoder(_Typed)
 def _read(file: BinaryIO, path: str, torn: bool, other: Other | None) -> tuple[History, list[str]]:
     reader = _Reader(path, torn, other)
     head = file.read(len(BOM))
-    rest = b"" if head == BOM else head
-    while chunk := rest + file.read(CHUNK):
-        rest = b""
-        if not chunk.endswith(b"\n"):
-            chunk += file.readline()
-        reader.take(chunk)
+    rest = b"" if head == BOM else head + file.readline()
+    if rest:
+        reader.take(rest)
+    while chunk := file.read(CHUNK):
+        reader.take(chunk + file.readline())
     return reader.history(), reader.notes
 
 
@@ -95,16 +94,16 @@ class _Reader:
             events = _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             events = []
-        if len(events) == many and {event.type for event in events} <= TYPES:
-            self._take_events(events, self.line)
+        if len(events) == many and not self.operations:
+            self.builder.extend(events, self.line)
         else:
             self._take_lines(chunk)
         self.line += many
 
-    def _take_events(self, events: list[Event], line: int) -> None:
+    def _take_event(self, event: Event, line: int) -> None:
         if self.operations:
             raise self._error(line, 1, "expected an operation like the lines before, found an event")
-        self.builder.extend(events, line)
+        self.builder.add(event, line)
 
     def _take_lines(self, chunk: bytes) -> None:
         """As `take`, a line at a time: some are blank, of another kind, or wrong."""
@@ -115,7 +114,7 @@ class _Reader:
             try:
                 kind = _TYPE.decode(line).type
                 if kind in TYPES:
-                    self._take_events([_EVENTS.decode(line)], number)
+                    self._take_event(_EVENTS.decode(line), number)
                 elif kind:
                     if self.other is not None:
                         self.other(number, line)

@@ -11,11 +11,11 @@ those of the nemesis, are left out.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from harness.history.builder import Builder, Event
+from harness.history.builder import Builder, Event, Kind
 from harness.history.formats import edn, jepsen
 from harness.history.formats.text import Text
 from harness.history.history import History
@@ -63,7 +63,7 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
         value, error = answer
         if kind == "fail" and f == "cas" and error is None:
             error = MISMATCH
-        builder.add(Event(type=kind, process=int(process), f=f, value=value, error=error), at)
+        builder.add(Event(type=cast(Kind, kind), process=int(process), f=f, value=value, error=error), at)
     if others:
         notes.append(f"{others} other lines of the log left out")
     return builder.history(), notes

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
-from harness.history.builder import Builder, Event
+from harness.history.builder import Builder, Event, Kind
 from harness.history.formats import edn
 from harness.history.formats.text import Text
 from harness.history.history import History
@@ -28,6 +29,6 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
         if match is None:
             return edn.read(text, torn=torn)
         process, kind, f, key, value = match.groups()
-        builder.add(Event(type=kind, process=int(process), f=f, key=key, value=value), at)
+        builder.add(Event(type=cast(Kind, kind), process=int(process), f=f, key=key, value=value), at)
         at = match.end()
     return builder.history(), []
