@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import ClassVar
 
 import msgspec
@@ -134,12 +135,8 @@ class FourPartitions(Partition):
         return tuple(dict.fromkeys([*(f"{size}|{nodes - size}" for size in sizes), "|".join("1" * nodes)]))
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
-        sizes = [int(size) for size in scenario.split("|")]
-        groups = []
-        for size in sizes:
-            start = sum(len(group) for group in groups)
-            groups.append(names[start : start + size])
-        return apart(names, *groups)
+        rest = iter(names)
+        return apart(names, *(tuple(islice(rest, int(size))) for size in scenario.split("|")))
 
 
 class Halves(Partition):

@@ -13,9 +13,10 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TextIO, TypeVar
 
 from harness.errors import SetupError
 from harness.plan import Plan
@@ -68,13 +69,15 @@ class Namespaces:
             if _which(program) is None:
                 found.append(Problem(f"the program {program} is missing", f"sudo apt-get install {package}"))
         if not found:
-            try:
-                code = sandbox.enter(_try_firewall)
-            except SetupError as error:
-                found.append(Problem("no namespaces can be made here", str(error)))
-            else:
-                if code != 0:
-                    found.append(Problem("iptables does not work in a namespace", "sudo modprobe -a nf_tables ip6_tables"))
+            with tempfile.TemporaryFile("w+") as said:
+                try:
+                    sandbox.enter(lambda init_end: asyncio.run(_try_firewall(init_end, said)))
+                except SetupError as error:
+                    return [Problem("no namespaces can be made here", str(error))]
+                said.seek(0)
+                if refusal := said.read():
+                    modules = "nf_tables nft_compat ip_tables iptable_filter ip6_tables ip6table_filter"
+                    found.append(Problem(f"iptables does not work in a namespace: {refusal}", f"sudo modprobe -a {modules}"))
         return found
 
     @classmethod
@@ -328,20 +331,19 @@ def _started(pid: int) -> str:
     return ""
 
 
-def _try_firewall(init_end: socket.socket) -> int:
-    async def attempt() -> int:
-        channel = Channel("the sandbox", init_end)
-        text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
-        try:
-            for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
-                completed, _ = await _run(channel, (_program(program, "iptables"), "--noflush"), rules)
-                if completed.code != 0:
-                    return 1
-        finally:
-            channel.close()
-        return 0
-
-    return asyncio.run(attempt())
+async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:
+    """Set the firewall up in a sandbox; what iptables says against it is written to `said`."""
+    channel = Channel("the sandbox", init_end)
+    text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
+    try:
+        for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
+            completed, _ = await _run(channel, (_program(program, "iptables"), "--noflush"), rules)
+            if completed.code != 0:
+                said.write(f"{program}: {' '.join(completed.stderr.split())} ")
+    finally:
+        channel.close()
+    said.flush()
+    return 0
 
 
 async def _run(

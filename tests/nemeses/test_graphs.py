@@ -1,0 +1,174 @@
+"""What the nemeses cut, as graphs."""
+
+from __future__ import annotations
+
+import random
+from importlib.metadata import entry_points
+from itertools import pairwise
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.plan import Plan
+from harness.testbeds.testbed import Connectivity, everything
+from nemeses import partitions
+from nemeses.partitions import Partition, majority, sides
+
+ALL: list[type[Partition]] = [
+    partitions.Nothing,
+    partitions.FourPartitions,
+    partitions.Halves,
+    partitions.OneNode,
+    partitions.PartitionPrimary,
+    partitions.PrimaryWithMajority,
+    partitions.MajoritiesRing,
+    partitions.Bridge,
+    partitions.OneWay,
+    partitions.EveryoneAlone,
+]
+
+
+def names(count: int, primary: int = 1) -> tuple[str, ...]:
+    return (f"n{primary}", *(f"n{number}" for number in range(1, count + 1) if number != primary))
+
+
+def graphs(nemesis: Partition, order: tuple[str, ...], seed: int = 0) -> dict[str, Connectivity]:
+    rng = random.Random(seed)
+    return {scenario: nemesis.graph(scenario, order, rng) for scenario in nemesis.scenarios(len(order))}
+
+
+def seen(graph: Connectivity, name: str) -> set[str]:
+    return {name, *graph.predecessors(name)} & {name, *graph.successors(name)}
+
+
+counts = st.integers(2, 11)
+
+
+def test_every_class_is_registered_under_its_name() -> None:
+    registered = {point.name: point.value for point in entry_points(group="splitbrain.nemeses")}
+    assert registered == registered | {kind.name: f"nemeses.partitions:{kind.__name__}" for kind in ALL}
+
+
+@pytest.mark.parametrize("kind", ALL)
+@given(count=counts, seed=st.integers(0, 1000), primary=st.integers(1, 11))
+def test_every_scenario_cuts_something_and_only_between_the_nodes(
+    kind: type[Partition], count: int, seed: int, primary: int
+) -> None:
+    nemesis = kind()
+    if count < nemesis.minimum_nodes():
+        return
+    order = names(count, min(primary, count))
+    scenarios = nemesis.scenarios(count)
+    assert len(set(scenarios)) == len(scenarios)
+    for graph in graphs(nemesis, order, seed).values():
+        assert set(graph) == set(order)
+        assert set(graph.edges) < set(everything(order).edges)
+
+
+@given(st.integers(1, 7).flatmap(lambda count: st.sets(st.sampled_from(sorted(everything(names(count)).edges) or [None]))))
+def test_sides_are_the_mutually_reachable(cut: set[tuple[str, str] | None]) -> None:
+    graph = everything(names(7))
+    graph.remove_edges_from([link for link in cut if link])
+    parts = sides(graph)
+    assert sorted(name for part in parts for name in part) == sorted(graph)
+    assert [len(part) for part in parts] == sorted((len(part) for part in parts), reverse=True)
+    where = {name: part for part in parts for name in part}
+    for a in graph:
+        for b in graph:
+            assert (where[a] == where[b]) == (nx.has_path(graph, a, b) and nx.has_path(graph, b, a))
+
+
+def test_sides_are_in_the_order_of_the_nodes() -> None:
+    assert sides(partitions.apart(names(11), ["n10", "n9", "n2"], ["n11", "n1", "n3"])) == (
+        ("n1", "n3", "n11"),
+        ("n2", "n9", "n10"),
+        *(((name,)) for name in ("n4", "n5", "n6", "n7", "n8")),
+    )
+
+
+def test_four_partitions_of_five() -> None:
+    found = graphs(partitions.FourPartitions(), names(5, primary=3))
+    assert {scenario: sides(graph) for scenario, graph in found.items()} == {
+        "1|4": (("n1", "n2", "n4", "n5"), ("n3",)),
+        "2|3": (("n2", "n4", "n5"), ("n1", "n3")),
+        "3|2": (("n1", "n2", "n3"), ("n4", "n5")),
+        "1|1|1|1|1": (("n1",), ("n2",), ("n3",), ("n4",), ("n5",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "scenarios"),
+    [
+        (2, ["1|1"]),
+        (3, ["1|2", "2|1", "1|1|1"]),
+        (4, ["1|3", "2|2", "3|1", "1|1|1|1"]),
+        (6, ["1|5", "3|3", "4|2", "1|1|1|1|1|1"]),
+        (7, ["1|6", "3|4", "4|3", "1|1|1|1|1|1|1"]),
+    ],
+)
+def test_four_partitions_of_others(count: int, scenarios: list[str]) -> None:
+    assert list(partitions.FourPartitions().scenarios(count)) == scenarios
+
+
+@given(counts, st.integers(0, 1000))
+def test_halves(count: int, seed: int) -> None:
+    (graph,) = graphs(partitions.Halves(), names(count), seed).values()
+    assert [len(side) for side in sides(graph)] == [count - count // 2, count // 2]
+    assert any(len(side) >= majority(count) for side in sides(graph)) == (count % 2 == 1)
+
+
+@given(st.integers(3, 11), st.integers(0, 1000))
+def test_the_primary_with_a_majority(count: int, seed: int) -> None:
+    (graph,) = graphs(partitions.PrimaryWithMajority(), names(count, primary=2), seed).values()
+    kept, rest = sides(graph)
+    assert "n2" in kept and len(kept) == majority(count) and len(rest) == count - majority(count)
+
+
+@given(st.integers(3, 11))
+def test_the_primary_alone(count: int) -> None:
+    (graph,) = graphs(partitions.PartitionPrimary(), names(count, primary=2)).values()
+    assert [len(side) for side in sides(graph)] == [count - 1, 1]
+    assert sides(graph)[1] == ("n2",)
+
+
+@given(st.integers(4, 11), st.integers(0, 1000))
+def test_in_the_ring_every_node_sees_a_majority_and_no_two_the_same(count: int, seed: int) -> None:
+    (graph,) = graphs(partitions.MajoritiesRing(), names(count), seed).values()
+    views = [frozenset(seen(graph, name)) for name in graph]
+    assert all(len(view) >= majority(count) for view in views)
+    assert len(set(views)) == count
+    assert all(graph.has_edge(b, a) for a, b in graph.edges)
+
+
+@given(st.integers(3, 11), st.integers(0, 1000))
+def test_one_node_sees_both_halves(count: int, seed: int) -> None:
+    (graph,) = graphs(partitions.Bridge(), names(count), seed).values()
+    (bridge,) = [name for name in graph if len(seen(graph, name)) == count]
+    graph.remove_node(bridge)
+    assert [len(side) for side in sides(graph)] == [count // 2, (count - 1) // 2]
+
+
+def test_one_way() -> None:
+    found = graphs(partitions.OneWay(), names(3, primary=2))
+    assert sorted(found["primary-deaf"].edges) == [("n1", "n3"), ("n2", "n1"), ("n2", "n3"), ("n3", "n1")]
+    assert sorted(found["primary-mute"].edges) == [("n1", "n2"), ("n1", "n3"), ("n3", "n1"), ("n3", "n2")]
+    assert all(sides(graph) == (("n1", "n3"), ("n2",)) for graph in found.values())
+
+
+def test_random_ones_differ_with_the_seed_and_only_with_it() -> None:
+    for kind in (partitions.Halves, partitions.OneNode, partitions.MajoritiesRing, partitions.Bridge):
+        drawn = [next(iter(graphs(kind(), names(5), seed).values())) for seed in range(30)]
+        again = [next(iter(graphs(kind(), names(5), seed).values())) for seed in range(30)]
+        assert [set(graph.edges) for graph in drawn] == [set(graph.edges) for graph in again]
+        assert len({frozenset(graph.edges) for graph in drawn}) > 2
+
+
+def test_steps_follow_each_other_after_the_baseline() -> None:
+    plan = Plan(database="reference", variant="majority", baseline=5, fault=8, between=5)
+    steps = partitions.FourPartitions().steps(plan)
+    assert [step.scenario for step in steps] == ["1|4", "2|3", "3|2", "1|1|1|1|1"]
+    assert steps[0].at == 5
+    assert all(b.at - a.at == 13 and a.duration == 8 for a, b in pairwise(steps))
+    assert partitions.Nothing().steps(plan) == ()
