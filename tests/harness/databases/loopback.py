@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ class LoopbackNode:
         return str(self._folder)
 
     async def start(self, service: Service) -> None:
-        program = shutil.which(service.argv[0])
+        program = sys.executable if service.argv[0] == "python3" else shutil.which(service.argv[0])
         if program is None:
             raise SetupError(f"{service.argv[0]} is not installed.")
         for name, content in service.files.items():

