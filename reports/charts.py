@@ -37,12 +37,27 @@ _CONFIG: Spec = {
     "padding": {"left": 4, "right": 4, "top": 4, "bottom": 4},
     "view": {"stroke": None},
     "axis": {
-        "labelColor": "var(--muted)", "titleColor": "var(--muted)", "gridColor": "var(--grid)", "domainColor": "var(--rule)",
-        "tickColor": "var(--rule)", "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal",
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
     },
     "axisX": {"grid": False, "labelExpr": _CLOCK, "tickCount": 10, "labelFlush": False},
-    "axisY": {"domain": False, "ticks": False, "tickCount": 3, "titleAnchor": "end", "titleAngle": 0, "titleAlign": "left",
-              "titleX": 0, "titleY": -6, "titleBaseline": "bottom"},
+    "axisY": {
+        "domain": False,
+        "ticks": False,
+        "tickCount": 3,
+        "titleAnchor": "end",
+        "titleAngle": 0,
+        "titleAlign": "left",
+        "titleX": 0,
+        "titleY": -6,
+        "titleBaseline": "bottom",
+    },
     "legend": {"labelColor": "var(--ink)", "labelFontSize": 12, "title": None, "orient": "top", "symbolType": "square"},
     "header": {"labelColor": "var(--ink)", "titleColor": "var(--muted)", "labelFontSize": 12},
     "title": {"color": "var(--ink)", "fontSize": 12, "fontWeight": 600, "anchor": "start", "offset": 8},
@@ -101,7 +116,9 @@ def over_time(recording: Recording) -> Spec:
     height = max(34, min(90, 260 // len(names)))
     throughput = [
         {
-            "width": WIDTH, "height": height, "title": f"clients beside {name}",
+            "width": WIDTH,
+            "height": height,
+            "title": f"clients beside {name}",
             "layer": [
                 _bands(recording, began, ended, labels=number == 0),
                 {
@@ -109,10 +126,18 @@ def over_time(recording: Recording) -> Spec:
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True},
                     "encoding": {
                         "x": {**x, "axis": {"labels": number == len(names) - 1, "title": None}},
-                        "y": {"field": "v", "type": "quantitative", "stack": "zero", "title": "operations/s" if number == 0 else None,
-                              "scale": {"domain": [0, most * 1.05 or 1], "nice": False}},
-                        "color": {"field": "o", "type": "nominal",
-                                  "scale": {"domain": [o for o, *_ in OUTCOMES], "range": [colour for *_, colour in OUTCOMES]}},
+                        "y": {
+                            "field": "v",
+                            "type": "quantitative",
+                            "stack": "zero",
+                            "title": "operations/s" if number == 0 else None,
+                            "scale": {"domain": [0, most * 1.05 or 1], "nice": False},
+                        },
+                        "color": {
+                            "field": "o",
+                            "type": "nominal",
+                            "scale": {"domain": [o for o, *_ in OUTCOMES], "range": [colour for *_, colour in OUTCOMES]},
+                        },
                         "order": {"field": "i"},
                     },
                 },
@@ -140,10 +165,17 @@ def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
                 {"t": round(edge, 3), "p": name, "v": round(max(figure, 0.01), 3)}
                 for name, figure in (("median", median), ("p99", high), ("max", top))
             ]
-    y = {"field": "v", "type": "quantitative", "scale": {"type": "log"}, "title": "ms", 
-         "axis": {"values": [0.01, 0.1, 1, 10, 100, 1000, 10000, 100000], "format": "~g"}}
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": "ms",
+        "axis": {"values": [0.01, 0.1, 1, 10, 100, 1000, 10000, 100000], "format": "~g"},
+    }
     return {
-        "width": WIDTH, "height": 110, "title": "latency of answered operations",
+        "width": WIDTH,
+        "height": 110,
+        "title": "latency of answered operations",
         "layer": [
             _bands(recording, *x["scale"]["domain"], labels=False),
             *(
@@ -194,32 +226,54 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
             tried = np.histogram(invoked[here], edges)[0]
             got = np.histogram(invoked[here & answered], edges)[0]
             rows += [
-                {"t": round(float(at), 3), "s": side(part.nodes), "k": f"{kind}s", "v": round(100 * float(g) / float(n), 1) if n else None}
-                for at, g, n in zip(edges, got, tried, strict=False)
+                {"t": round(at, 3), "s": side(part.nodes), "k": f"{kind}s", "v": round(100 * g / n, 1) if n else None}
+                for at, g, n in zip(edges.tolist(), got.tolist(), tried.tolist(), strict=False)
             ]
     names = [side(part.nodes) for part in scenario.sides]
     colours = [f"var(--side-{_number(fault, part.nodes)})" for part in scenario.sides]
-    x = {"field": "t", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False},
-         "axis": {"tickCount": 6}}
-    y = {"field": "v", "type": "quantitative", "scale": {"domain": [0, 100]}, "title": None, "stack": None,
-         "axis": {"values": [0, 100], "labelExpr": "datum.value + '%'"}}
+    x = {
+        "field": "t",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [began, ended], "nice": False},
+        "axis": {"tickCount": 6},
+    }
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"domain": [0, 100]},
+        "title": None,
+        "stack": None,
+        "axis": {"values": [0, 100], "labelExpr": "datum.value + '%'"},
+    }
     return {
         "data": {"values": rows},
         "facet": {
-            "row": {"field": "s", "title": None, "sort": names,
-                    "header": {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150}},
+            "row": {
+                "field": "s",
+                "title": None,
+                "sort": names,
+                "header": {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150},
+            },
             "column": {"field": "k", "title": None, "sort": ["writes", "reads"], "header": {"labelAnchor": "start"}},
         },
         "spacing": {"row": 16, "column": 24},
         "spec": {
-            "width": WIDTH // 2 - 90, "height": 44 if len(names) < 4 else 24,
+            "width": WIDTH // 2 - 90,
+            "height": 44 if len(names) < 4 else 24,
             "layer": [
                 _bands(recording, began, ended, labels=False),
                 {
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.8},
                     "encoding": {
-                        "x": x, "y": y,
-                        "color": {"field": "s", "type": "nominal", "legend": None, "scale": {"domain": names, "range": colours}},
+                        "x": x,
+                        "y": y,
+                        "color": {
+                            "field": "s",
+                            "type": "nominal",
+                            "legend": None,
+                            "scale": {"domain": names, "range": colours},
+                        },
                     },
                 },
             ],
@@ -249,8 +303,15 @@ def _bands(recording: Recording, began: float, ended: float, *, labels: bool) ->
     if labels:
         layers.append(
             {
-                "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "dy": 3, "fontSize": 11,
-                         "color": "var(--fault)"},
+                "mark": {
+                    "type": "text",
+                    "align": "left",
+                    "baseline": "top",
+                    "dx": 4,
+                    "dy": 3,
+                    "fontSize": 11,
+                    "color": "var(--fault)",
+                },
                 "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "n"}},
             }
         )

@@ -9,19 +9,22 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import ParamSpec
 from urllib.parse import quote
 
 import jinja2
 import msgspec
 from markupsafe import Markup
 
-from checkers.result import Kind, Measure, Result, Side
+from checkers.result import KINDS, Kind, Measure, Result, Side
 from checkers.verdict import Anomaly
 from harness.history.operation import Operation
 from harness.history.recording import Recording
 from reports import charts, cluster, lanes, wording
 from reports.files import write_whole
 from reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
+
+P = ParamSpec("P")
 
 PICTURED = 12
 """Faults with pictures and a chart of their own; a longer run shows the first of them."""
@@ -44,6 +47,7 @@ class Row(msgspec.Struct, frozen=True):
     who: str
     what: str
     answer: str
+    took: str
     kind: str
 
 
@@ -63,29 +67,41 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         finalize=_shown,
     )
     environment.filters.update(
-        clock=clock, moment=moment, count=count, seconds=seconds, value=value, plural=plural, side=side, client=wording.client,
-        call=lambda op: phrase(op)[0], answer=lambda op: phrase(op)[1],
-        percent=lambda measure: share(measure.answered, measure.attempted), at=lambda time: moment(round(time * 1e9)),
-        fraction=lambda of: share(round(of * 1_000_000), 1_000_000), json=_json, link=quote,
+        clock=clock,
+        moment=moment,
+        count=count,
+        seconds=seconds,
+        value=value,
+        plural=plural,
+        side=side,
+        client=wording.client,
+        call=lambda op: phrase(op)[0],
+        answer=lambda op: phrase(op)[1],
+        percent=lambda measure: share(measure.answered, measure.attempted),
+        at=lambda time: moment(round(time * 1e9)),
+        fraction=lambda of: share(round(of * 1_000_000), 1_000_000),
+        json=_json,
+        link=quote,
+        sentence=wording.sentence,
     )
     template = environment.get_template("report.html.j2")
     first = result.anomalies[0] if result.anomalies else None
     timed = recording.plan is not None
-    pictured = result.scenarios[:PICTURED]
     return template.render(
         result=result,
         recording=recording,
         first=first,
-        evidence=_drawn(lambda: lanes.draw(first.operations, recording.faults, timed)) if first else None,
-        more=[(other, _drawn(lambda other=other: lanes.draw(other.operations, recording.faults, timed))) for other in _kinds(result)],
-        whole=_drawn(lambda: cluster.draw(recording.nodes)),
-        pictures=[(fault, _drawn(lambda fault=fault: cluster.draw(recording.nodes, fault))) for fault in recording.faults[:PICTURED]],
+        evidence=_drawn(lanes.draw, first.operations, recording.faults, timed) if first else None,
+        more=[(other, _drawn(lanes.draw, other.operations, recording.faults, timed)) for other in _kinds(result)],
+        whole=_drawn(cluster.draw, recording.nodes),
+        pictures=[(fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults[:PICTURED]],
         unpictured=max(0, len(recording.faults) - PICTURED),
         around={
-            scenario.fault: _drawn(lambda scenario=scenario: charts.draw(charts.around(recording, scenario), f"fault{scenario.fault}"))
-            for scenario in pictured if scenario.sides and len(recording.history)
+            scenario.fault: _drawn(_chart, f"fault{scenario.fault}", charts.around, recording, scenario)
+            for scenario in result.scenarios[:PICTURED]
+            if scenario.sides and len(recording.history)
         },
-        over_time=_drawn(lambda: charts.draw(charts.over_time(recording), "time")) if len(recording.history) else None,
+        over_time=_drawn(_chart, "time", charts.over_time, recording) if len(recording.history) else None,
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract(result),
@@ -108,9 +124,14 @@ def _json(of: object) -> str:
     return msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode()
 
 
-def _drawn(draw: Callable[[], Markup]) -> Markup:
+def _chart(name: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:
+    return charts.draw(specify(*arguments, **named), name)
+
+
+def _drawn(draw: Callable[P, Markup], *arguments: P.args, **named: P.kwargs) -> Markup:
+    """The picture, or the sentence that says why there is none."""
     try:
-        return draw()
+        return draw(*arguments, **named)
     except Exception as error:
         return Markup('<p class="problem">This picture could not be drawn: {}. The verdict does not depend on it.</p>').format(
             printable(f"{type(error).__name__}: {error}")
@@ -139,27 +160,45 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         op = history[on_key[at]]
         if before is not None and at > before + 1:
             skipped = plural(at - before - 1, "more operation")
-            events.append((op.invoked, 0, Row("", "", f"{skipped} on this key", "", "gap")))
+            events.append((op.invoked, 0, Row("", "", f"{skipped} on this key", "", "", "gap")))
         events.append((op.invoked, 1, _row(op, op.index in wanted)))
     if not events:
         events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
     first, last = events[0][0], max(time for time, *_ in events)
     for fault in recording.faults:
-        story = ((fault.started, f"{fault.nemesis}: {fault.scenario} begins"), (fault.proven, f"proven: {wording.sides(fault.sides)}"),
-                 (fault.heal_began, "heal begins"), (fault.healed, "healed, proven"))
+        healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"
+        story = (
+            (fault.started, f"{fault.nemesis}: {fault.scenario} begins"),
+            (fault.proven, f"proven: {wording.sides(fault.sides)}"),
+            (fault.heal_began, "heal begins"),
+            (fault.healed, healed),
+        )
         if fault.started <= last and (fault.healed is None or fault.healed >= first):
-            events += [(time, 2, Row(clock(time), f"fault {fault.id}", text, "", "fault")) for time, text in story if time is not None]
+            name = f"fault {fault.id}"
+            events += [(time, 2, Row(clock(time), name, text, "", "", "fault")) for time, text in story if time is not None]
     for view in recording.views:
         if first <= view.time <= last:
             text = f"takes {view.primary} for primary" if view.primary else "knows of no primary"
-            events.append((view.time, 3, Row(clock(view.time), view.node, text, "", "view")))
-    return [row for _, _, row in sorted(events, key=lambda event: event[:2])]
+            events.append((view.time, 3, Row(clock(view.time), view.node, text, "", "", "view")))
+    return _joined([row for _, _, row in sorted(events, key=lambda event: event[:2])])
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """Nodes that one after another came to the same view of the primary share a line."""
+    joined: list[Row] = []
+    for row in rows:
+        last = joined[-1] if joined else None
+        if last is not None and row.kind == last.kind == "view" and row.what == last.what:
+            joined[-1] = msgspec.structs.replace(last, who=f"{last.who} {row.who}")
+        else:
+            joined.append(row)
+    return joined
 
 
 def _row(op: Operation, evidence: bool) -> Row:
     call, answer = phrase(op)
-    took = f", {wording.span(op.completed - op.invoked)}" if op.completed is not None else ""
-    return Row(clock(op.invoked), wording.client(op), call, f"{answer}{took}", "evidence" if evidence else "op")
+    took = wording.span(op.completed - op.invoked) if op.completed is not None else "never"
+    return Row(clock(op.invoked), wording.client(op), call, answer, took, "evidence" if evidence else "op")
 
 
 def contract(result: Result) -> list[tuple[str, list[str]]]:
@@ -168,8 +207,9 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     for scenario in result.scenarios:
         if not scenario.bit:
             continue
-        lines = [f"{side(part.nodes)}: {', '.join(_served(part, kind) for kind in ('write', 'read'))}" for part in scenario.sides]
-        during += [line for line in (f"{scenario.label} - {line}" for line in lines) if line not in during]
+        for part in scenario.sides:
+            served = ", ".join(_served(part, kind) for kind in KINDS[::-1])
+            during.append(f"{scenario.label} - on {side(part.nodes)}: {served}")
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
@@ -216,4 +256,3 @@ def _versions(versions: dict[str, str]) -> list[tuple[str, str]]:
     for node, version in versions.items():
         by_version.setdefault(version, []).append(node)
     return [(version, " ".join(nodes)) for version, nodes in by_version.items()]
-

@@ -15,7 +15,7 @@ from reports.drawing import canvas, markup, put
 from reports.wording import client, clock, moment, phrase, printable, sides, span
 
 WIDTH, GUTTER, TOP, ROW, BOTTOM = 960.0, 118.0, 40.0, 50.0, 26.0
-LETTER = 7.3
+LETTER = 8.0
 """Width in units of a letter of the labels, generously, so that labels never touch."""
 
 
@@ -109,14 +109,19 @@ def _label(op: Operation) -> str:
     return f"{call} → {answer}"
 
 
+def _width(op: Operation) -> float:
+    """The label's, with the time behind it."""
+    return (len(_label(op)) + 10) * LETTER
+
+
 def _text_from(op: Operation, axis: _Axis) -> float:
     """Where the label begins: at the bar, or further left where it would leave the picture."""
-    return max(GUTTER, min(axis[op.invoked], WIDTH - len(_label(op)) * LETTER))
+    return max(GUTTER, min(axis[op.invoked], WIDTH - _width(op)))
 
 
 def _extent(op: Operation, axis: _Axis) -> tuple[float, float]:
     start = _text_from(op, axis)
-    return min(start, axis[op.invoked]), max(start + len(_label(op)) * LETTER, _right(op, axis)) + 10
+    return min(start, axis[op.invoked]), max(start + _width(op), _right(op, axis)) + 10
 
 
 def _right(op: Operation, axis: _Axis) -> float:
@@ -127,7 +132,7 @@ def _operation(root: ET.Element, op: Operation, axis: _Axis, y: float, timed: bo
     left, right = axis[op.invoked], _right(op, axis)
     when = f"{clock(op.invoked)}" + (f", took {span(op.completed - op.invoked)}" if op.completed is not None else "")
     hint = f"{client(op)}: {_label(op)}" + (f" at {when}" if timed else "")
-    put(root, "rect", f"bar {op.outcome}", hint=hint, x=left, y=y + 30, height=9.0, width=max(4.0, right - left), rx=3.0)
+    put(root, "rect", f"call {op.outcome}", hint=hint, x=left, y=y + 30, height=9.0, width=max(4.0, right - left), rx=3.0)
     label = put(root, "text", "label", _label(op), x=_text_from(op, axis), y=y + 22)
     if timed:
         time = put(label, "tspan", "note", f"  {clock(op.invoked)}")

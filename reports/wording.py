@@ -144,9 +144,14 @@ def side(nodes: Iterable[str]) -> str:
     return "{" + " ".join(printable(node) for node in nodes) + "}"
 
 
-def sides(of: Iterable[Iterable[str]]) -> str:
-    """All sides of a partition: `{n1} | {n2 n3}`."""
-    return " | ".join(map(side, of))
+def sides(of: Iterable[tuple[str, ...]]) -> str:
+    """All sides of a partition, the smallest first: `{n1} | {n2 n3}`."""
+    return " | ".join(map(side, sorted(of, key=lambda nodes: (len(nodes), nodes))))
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
 FLAGS = {

@@ -9,7 +9,20 @@ import random
 from collections.abc import Sequence
 
 from checkers.result import (
-    Assessment, Blast, Check, Convergence, Expectation, Home, Kind, Measure, PeriodCount, Quality, Result, Scenario, Side, Staleness,
+    Assessment,
+    Blast,
+    Check,
+    Convergence,
+    Expectation,
+    Home,
+    Kind,
+    Measure,
+    PeriodCount,
+    Quality,
+    Result,
+    Scenario,
+    Side,
+    Staleness,
     Totals,
 )
 from checkers.verdict import Anomaly, Verdict
@@ -65,11 +78,12 @@ FAULT = Fault(
 
 
 def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Recording:
-    """Fifteen workers, `rate` operations a second, 45 seconds. `hostile` puts `HOSTILE` wherever a stranger's text can stand."""
+    """Fifteen workers, `rate` operations a second, 45 seconds. `hostile` puts `HOSTILE` where strangers' text can stand."""
     rng = random.Random(seed)
     stores: dict[str, dict[int, object]] = {"n1": {}, "n3": {}}
     operations: list[Operation] = []
     process = {worker: worker for worker in range(15)}
+    before: dict[int, object] = {}
     fresh = 0
     at = 1.2
     busy = dict.fromkeys(range(15), 0.0)
@@ -81,7 +95,7 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
         home = NODES[worker % 5]
         key, write = rng.randrange(40), rng.random() < 0.5
         took = 0.0012 + rng.expovariate(1 / 0.0006) + (0.03 if rng.random() < 0.004 else 0)
-        primary = "n1" if at < 15.3 or home == "n1" and at < 28.2 else "n3"
+        primary = "n1" if at < 15.3 or (home == "n1" and at < 28.2) else "n3"
         outcome: Outcome = "ok"
         error = None
         if home != "n1" and 12.05 < at < 12.11:
@@ -104,8 +118,16 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
             value = stores[primary].get(key)
         operations.append(
             Operation(
-                process=process[worker], f="write" if write else "read", key=key, value=value, outcome=outcome,
-                invoked=second(at), completed=second(at + took), error=error, node=home, server=primary if outcome != "fail" else None,
+                process=process[worker],
+                f="write" if write else "read",
+                key=key,
+                value=value,
+                outcome=outcome,
+                invoked=second(at),
+                completed=second(at + took),
+                error=error,
+                node=home,
+                server=primary if outcome != "fail" else None,
             )
         )
         busy[worker] = at + took
@@ -113,14 +135,28 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
             process[worker] += 15
     final = stores["n3"]
     reads = tuple(
-        LocalRead(node=node, key=key, value=final.get(key) if round or node != "n1" else 0, time=second(27.6 + 1.3 * round), round=round)
-        for round in (0, 1) for node in NODES for key in range(40)
+        LocalRead(
+            node=node,
+            key=key,
+            value=final.get(key) if round or node != "n1" else 0,
+            time=second(27.6 + 1.3 * round),
+            round=round,
+        )
+        for round in (0, 1)
+        for node in NODES
+        for key in range(40)
     )
     variant = SENTINEL
     if hostile:
         variant = Variant(
-            name="sentinel", summary=HOSTILE, reads="primary", writes="primary", tuned=(HOSTILE,), local=HOSTILE,
-            claim=Claim(text=HOSTILE, source=HOSTILE), labels=(Label(HOSTILE, HOSTILE),),
+            name="sentinel",
+            summary=HOSTILE,
+            reads="primary",
+            writes="primary",
+            tuned=(HOSTILE,),
+            local=HOSTILE,
+            claim=Claim(text=HOSTILE, source=HOSTILE),
+            labels=(Label(HOSTILE, HOSTILE),),
         )
     return Recording(
         history=History.of(operations),
@@ -130,8 +166,11 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
         started="2026-11-05T02:10:12+00:00",
         faults=(FAULT,),
         phases=(
-            Phase("set-up", 0, second(1.1)), Phase("load", second(1.1), second(46.2)), Phase("heal", second(46.2), second(46.3)),
-            Phase("settle", second(46.3), second(46.9)), Phase("final-reads", second(46.9), second(47.4)),
+            Phase("set-up", 0, second(1.1)),
+            Phase("load", second(1.1), second(46.2)),
+            Phase("heal", second(46.2), second(46.3)),
+            Phase("settle", second(46.3), second(46.9)),
+            Phase("final-reads", second(46.9), second(47.4)),
             Phase("tear-down", second(47.4), second(47.9)),
         ),
         local_reads=reads,
@@ -146,67 +185,152 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
     )
 
 
-def measure(of: Recording, nodes: Sequence[str], kind: Kind, since: float, until: float, **more: object) -> Measure:
-    """Counted plainly."""
+def measure(of: Recording, nodes: Sequence[str], kind: Kind, since: float, until: float, outage: float = 0.0) -> Measure:
+    """Counted plainly. An `outage` is one until the side had a new primary."""
     ops = [
-        op for op in of.history
+        op
+        for op in of.history
         if op.node in nodes and (op.f == "read") == (kind == "read") and second(since) <= op.invoked < second(until)
     ]
     answered = sum(op.answered for op in ops)
-    share = answered / len(ops) if ops else None
-    state = "available" if share and share >= 0.99 else "blocked"
-    return Measure(kind=kind, attempted=len(ops), answered=answered, share=share, low=max(0, (share or 0) - 0.02),
-                   high=min(1, (share or 0) + 0.02), state=state, **more)  # type: ignore[arg-type]
+    share = answered / len(ops) if ops else 0.0
+    return Measure(
+        kind=kind,
+        attempted=len(ops),
+        answered=answered,
+        share=share,
+        low=max(0.0, share - 0.02),
+        high=min(1.0, share + 0.02),
+        state="available" if share >= 0.99 else "blocked",
+        outage=outage,
+        transition=outage or None,
+        after_transition=1.0 if outage else None,
+        served=True if outage else None,
+    )
 
 
 def result(of: Recording, hostile: bool = False) -> Result:
     """What a judge would say of it, written by hand."""
     text = HOSTILE if hostile else ""
-    written = next(op for op in of.history if op.f == "write" and op.node == "n1" and op.outcome == "ok" and op.invoked > second(14))
-    seen = next(op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(29))
-    before = next(op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(17))
-    lost = Anomaly(
-        identifier="lost-write", key=written.key, operations=(written, before, seen), fault=1,
-        sentence=f"client {written.process} was told that its write of {written.value!r} happened, and no later read returned it, "
-        f"although nothing overwrote it{text}",
+    written = next(
+        op for op in of.history if op.f == "write" and op.node == "n1" and op.outcome == "ok" and op.invoked > second(14)
     )
-    stale = Anomaly(identifier="stale-read", key=written.key, operations=(written, before), fault=1,
-                    sentence=f"the read on n3 returned an older value than the one acknowledged on n1{text}")
+    seen = next(
+        op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(29)
+    )
+    before = next(
+        op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(17)
+    )
+    lost = Anomaly(
+        identifier="lost-write",
+        key=written.key,
+        operations=(written, before, seen),
+        fault=1,
+        sentence=f"client {written.process} was told that its write of {written.value!r} happened, and no later read "
+        f"returned it, although nothing overwrote it{text}",
+    )
+    stale = Anomaly(
+        identifier="stale-read",
+        key=written.key,
+        operations=(written, before),
+        fault=1,
+        sentence=f"the read on n3 returned an older value than the one acknowledged on n1{text}",
+    )
     sides = (
-        Side(nodes=("n1",), quorum=False, primary=True, read=measure(of, ("n1",), "read", 12.11, 27),
-             write=measure(of, ("n1",), "write", 12.11, 27)),
-        Side(nodes=NODES[1:], quorum=True, primary=False, without_primary=3.2,
-             read=measure(of, NODES[1:], "read", 12.11, 27, outage=3.2, transition=3.2, after_transition=1.0, served=True),
-             write=measure(of, NODES[1:], "write", 12.11, 27, outage=3.2, transition=3.2, after_transition=1.0, served=True)),
+        Side(
+            nodes=("n1",),
+            quorum=False,
+            primary=True,
+            read=measure(of, ("n1",), "read", 12.11, 27),
+            write=measure(of, ("n1",), "write", 12.11, 27),
+        ),
+        Side(
+            nodes=NODES[1:],
+            quorum=True,
+            primary=False,
+            without_primary=3.2,
+            read=measure(of, NODES[1:], "read", 12.11, 27, outage=3.2),
+            write=measure(of, NODES[1:], "write", 12.11, 27, outage=3.2),
+        ),
     )
     scenario = Scenario(
-        fault=1, nemesis="partition-primary", name="primary alone", label="{n1} | {n2 n3 n4 n5}", started=12, proven=12.11, heal_began=27,
-        healed=27.09, bit=True, spread_ms=3.1, primary="n1", links_cut=8, sides=sides,
-        homes=tuple(Home(node=node, read=measure(of, (node,), "read", 12.11, 27), write=measure(of, (node,), "write", 12.11, 27),
-                         worked=True) for node in NODES),
-        clients_blocked=0.8, consistency="refuted", anomalies={"lost-write": 2, "stale-read": 14}, recovery=1.2,
-        classification="neither", classes={"read": "neither", "write": "neither"},
+        fault=1,
+        nemesis="partition-primary",
+        name="primary alone",
+        label="{n1} | {n2 n3 n4 n5}",
+        started=12,
+        proven=12.11,
+        heal_began=27,
+        healed=27.09,
+        bit=True,
+        spread_ms=3.1,
+        primary="n1",
+        links_cut=8,
+        sides=sides,
+        homes=tuple(
+            Home(
+                node=node,
+                read=measure(of, (node,), "read", 12.11, 27),
+                write=measure(of, (node,), "write", 12.11, 27),
+                worked=True,
+            )
+            for node in NODES
+        ),
+        clients_blocked=0.8,
+        consistency="refuted",
+        anomalies={"lost-write": 2, "stale-read": 14},
+        recovery=1.2,
+        classification="neither",
+        classes={"read": "neither", "write": "neither"},
         sentence="an anomaly, and the side {n2 n3 n4 n5} was blocked for 3.2 s",
     )
     outcomes = [op.outcome for op in of.history]
     return Result(
-        run="20261105T021012-redis-sentinel-register", started=of.started, plan=of.plan, variant=of.variant, versions=of.versions,
-        nodes=of.nodes, validity="invalid", heading="NOT LINEARIZABLE",
+        run="20261105T021012-redis-sentinel-register",
+        started=of.started,
+        plan=of.plan,
+        variant=of.variant,
+        versions=of.versions,
+        nodes=of.nodes,
+        validity="invalid",
+        heading="NOT LINEARIZABLE",
         reason=f"2 of 40 keys: acknowledged writes were lost (lost-write){text}",
         exercised="11,000 operations on 40 keys by 15 workers; 1 of 1 faults proven",
-        totals=Totals(operations=len(outcomes), ok=outcomes.count("ok"), fail=outcomes.count("fail"), info=outcomes.count("info"), keys=40),
-        verdicts=(
-            Verdict(checker="linearizability", validity="invalid", reason=f"2 of 40 keys are not linearizable{text}", seconds=0.12,
-                    anomalies=(lost, stale), counts={"lost-write": 143, "stale-read": 1014}, facts={"keys": 40, "longest": [1, 2]}),
-            Verdict(checker="availability", validity="valid", reason="measured", seconds=0.01),
-            Verdict(checker="convergence", validity="unknown", reason="one node answered no final read", seconds=0.01,
-                    limits=("final reads: 60 s",)),
+        totals=Totals(
+            operations=len(outcomes), ok=outcomes.count("ok"), fail=outcomes.count("fail"), info=outcomes.count("info"), keys=40
         ),
-        anomalies=(lost, stale), counts={"lost-write": 143, "stale-read": 1014}, consistency="refuted",
+        verdicts=(
+            Verdict(
+                checker="linearizability",
+                validity="invalid",
+                reason=f"2 of 40 keys are not linearizable{text}",
+                seconds=0.12,
+                anomalies=(lost, stale),
+                counts={"lost-write": 143, "stale-read": 1014},
+                facts={"keys": 40, "longest": [1, 2]},
+            ),
+            Verdict(checker="availability", validity="valid", reason="measured", seconds=0.01),
+            Verdict(
+                checker="convergence",
+                validity="unknown",
+                reason="one node answered no final read",
+                seconds=0.01,
+                limits=("final reads: 60 s",),
+            ),
+        ),
+        anomalies=(lost, stale),
+        counts={"lost-write": 143, "stale-read": 1014},
+        consistency="refuted",
         baseline=(measure(of, NODES, "read", 1.1, 12), measure(of, NODES, "write", 1.1, 12)),
         scenarios=(scenario,),
-        convergence=Convergence(state="agreed", seconds=1.9, rounds=2, keys=40, how=of.variant.local if of.variant else "",
-                                reason="all 5 copies hold the same"),
+        convergence=Convergence(
+            state="agreed",
+            seconds=1.9,
+            rounds=2,
+            keys=40,
+            how=of.variant.local if of.variant else "",
+            reason="all 5 copies hold the same",
+        ),
         quality=Quality(
             checks=(
                 Check("enough operations", True, "1,500 before, 4,100 during and 5,000 after the fault"),
@@ -216,19 +340,35 @@ def result(of: Recording, hostile: bool = False) -> Result:
             ),
             counts=tuple(
                 PeriodCount(period=period, side=where, kind=kind, attempted=m.attempted, answered=m.answered)
-                for period, since, until, split in (("baseline", 1.1, 12, False), ("fault 1", 12.11, 27, True), ("after fault 1", 27.1, 46, False))
+                for period, since, until, split in (
+                    ("baseline", 1.1, 12, False),
+                    ("fault 1", 12.11, 27, True),
+                    ("after fault 1", 27.1, 46, False),
+                )
                 for where, nodes in ((("", NODES),) if not split else (("{n1}", ("n1",)), ("{n2 n3 n4 n5}", NODES[1:])))
                 for kind in ("read", "write")
                 for m in (measure(of, nodes, kind, since, until),)
             ),
             in_flight=1.3,
         ),
-        classification="neither", sentence="neither consistent nor available during the partition, 143 acknowledged writes lost",
-        classes={"read": "neither", "write": "neither"}, sacrifices={"read": "wrong", "write": "wrong"},
-        blast=Blast(clients_blocked=0.8, without_primary=3.2, recovery=1.2, lost=143, acknowledged=5312, convergence=1.9,
-                    staleness=Staleness(stale=1014, reads=5200, share=0.195, median_ms=5300, p99_ms=11_000, max_ms=11_800)),
-        claim=Assessment(text=of.variant.claim.text, source=of.variant.claim.source, standing="holds", reason="it warns of lost-write")
-        if of.variant else None,
+        classification="neither",
+        sentence="neither consistent nor available during the partition, 143 acknowledged writes lost",
+        classes={"read": "neither", "write": "neither"},
+        sacrifices={"read": "wrong", "write": "wrong"},
+        blast=Blast(
+            clients_blocked=0.8,
+            without_primary=3.2,
+            recovery=1.2,
+            lost=143,
+            acknowledged=5312,
+            convergence=1.9,
+            staleness=Staleness(stale=1014, reads=5200, share=0.195, median_ms=5300, p99_ms=11_000, max_ms=11_800),
+        ),
+        claim=Assessment(
+            text=of.variant.claim.text, source=of.variant.claim.source, standing="holds", reason="it warns of lost-write"
+        )
+        if of.variant
+        else None,
         labels=(
             Assessment(text="CP" + text, source="textbook" + text, standing="does not hold", reason="neither was seen" + text),
             Assessment(text="PA/EL", source="Abadi 2012", standing="not tested", reason="latency was not varied"),

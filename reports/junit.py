@@ -1,0 +1,142 @@
+"""JUnit XML, for the jobs that run splitbrain by night.
+
+One suite a run. Its cases are:
+
+* `verdict`: an `error` of type `unknown` where the run proves nothing; else passed. Where expectations were named they
+  decide alone, as they decide the exit code, and this case only tells what was found.
+* each checker: passed where it held, `skipped` where it did not decide, and for each kind of anomaly that it found a case of
+  its own with a `failure` whose type is the anomaly's identifier (without expectations; an anomaly may be the expected one).
+* each expectation: a `failure` of type `expectation` where it was not met.
+
+A run whose cluster could not be set up is a suite with one `error` of type `set-up`; one that crashed, of type `crash`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+
+from checkers.result import Result
+from checkers.verdict import Verdict
+from harness.plan import Plan
+from reports.files import write_whole
+from reports.wording import client, clock, phrase, plural, printable
+
+LONGEST = 4000
+"""Characters of one text."""
+
+SETUP_FAILED = 3
+
+
+class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended before it could be judged: `exit_code` 3 where the cluster could not be set up; the reason."""
+
+    run: str
+    plan: Plan | None = None
+    reason: str
+    exit_code: int
+
+
+def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
+    """Write the runs as JUnit XML. Raises `StorageError` where it cannot be written."""
+    root = ET.Element("testsuites", name="splitbrain")
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for result in results:
+        suite = _suite(result)
+        root.append(suite)
+        for total in totals:
+            totals[total] += int(suite.get(total, "0"))
+    for total, number in totals.items():
+        root.set(total, str(number))
+    ET.indent(root)
+    write_whole(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+
+
+def _suite(result: Result | NotJudged) -> ET.Element:
+    plan = result.plan
+    name = result.run or ("history" if plan is None else f"{plan.database}-{plan.variant}-{plan.workload}-{plan.nemesis}")
+    suite = ET.Element("testsuite", name=_text(name))
+    properties: dict[str, object] = {}
+    if plan is not None:
+        shown = ("database", "variant", "workload", "nemesis", "nodes", "testbed", "seed")
+        properties = {field: getattr(plan, field) for field in shown}
+    if isinstance(result, NotJudged):
+        kind = "set-up" if result.exit_code == SETUP_FAILED else "crash"
+        _outcome(_case(suite, name, "verdict"), "error", kind, result.reason)
+    else:
+        if result.started:
+            suite.set("timestamp", _text(result.started[:19]))
+        properties |= {f"version.{node}": version for node, version in result.versions.items()}
+        properties |= {"validity": result.validity, "class": result.classification, "exit-code": result.exit_code}
+        properties |= {f"count.{identifier}": number for identifier, number in result.counts.items()}
+        _judged(suite, name, result)
+    if properties:
+        holder = ET.Element("properties")
+        for key, value in properties.items():
+            ET.SubElement(holder, "property", name=_text(key), value=_text(value))
+        suite.insert(0, holder)
+    cases = suite.findall("testcase")
+    suite.set("tests", str(len(cases)))
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
+    suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
+    return suite
+
+
+def _judged(suite: ET.Element, name: str, result: Result) -> None:
+    case = _case(suite, name, "verdict")
+    if result.validity == "unknown" and not result.expectations:
+        _outcome(case, "error", "unknown", result.reason)
+    ET.SubElement(case, "system-out").text = _text(
+        " ".join(
+            filter(None, (f"{result.heading}: {result.reason}.", f"Observed: {result.sentence or result.classification}."))
+        )
+    )
+    for verdict in result.verdicts:
+        _checker(suite, name, verdict, may_fail=not result.expectations)
+    for expected in result.expectations:
+        case = _case(suite, name, f"expect {expected.what}")
+        if not expected.met:
+            _outcome(case, "failure", "expectation", f"{expected.what} was not seen: {expected.reason}")
+
+
+def _checker(suite: ET.Element, name: str, verdict: Verdict, *, may_fail: bool) -> None:
+    found = dict.fromkeys([*verdict.counts, *(anomaly.identifier for anomaly in verdict.anomalies)])
+    if verdict.validity != "invalid" or not found:
+        case = _case(suite, name, verdict.checker, verdict.seconds)
+        if verdict.validity == "unknown":
+            ET.SubElement(case, "skipped", message=_text(verdict.reason))
+        elif verdict.validity == "invalid" and may_fail:
+            _outcome(case, "failure", verdict.checker, verdict.reason)
+        return
+    for number, identifier in enumerate(found):
+        case = _case(suite, name, f"{verdict.checker}: {identifier}", 0.0 if number else verdict.seconds)
+        example = next((anomaly for anomaly in verdict.anomalies if anomaly.identifier == identifier), None)
+        times = f" ({plural(verdict.counts[identifier], 'time')})" if identifier in verdict.counts else ""
+        message = (example.sentence if example else verdict.reason) + times
+        if may_fail:
+            lines = (
+                []
+                if example is None
+                else [f"{clock(op.invoked)} {client(op)}: {' -> '.join(phrase(op))}" for op in example.operations]
+            )
+            _outcome(case, "failure", identifier, message, lines)
+        else:
+            ET.SubElement(case, "system-out").text = _text(message)
+
+
+def _case(suite: ET.Element, run: str, name: str, seconds: float = 0.0) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=_text(run), name=_text(name), time=f"{seconds:.3f}")
+
+
+def _outcome(case: ET.Element, tag: str, kind: str, message: str, lines: Sequence[str] = ()) -> None:
+    child = ET.SubElement(case, tag, type=_text(kind), message=_text(message))
+    child.text = "\n".join(map(_text, lines)) or None
+
+
+def _text(of: object) -> str:
+    """XML knows no control characters, not even escaped: they are written out."""
+    return printable(of, LONGEST)

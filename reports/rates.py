@@ -1,0 +1,67 @@
+"""Tables of rates for a README, made from stored results and never typed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from checkers.result import Result
+from harness.errors import UsageError
+from reports.wording import count, printable
+
+BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
+
+COLUMNS = (
+    "database",
+    "variant",
+    "workload",
+    "nemesis",
+    "runs",
+    "verdicts",
+    "anomalies (runs)",
+    "class (runs)",
+    "writes lost (median)",
+)
+
+
+def rates_table(results: Sequence[Result]) -> str:
+    """A Markdown table, a row for each database and version, variant, workload and nemesis. Results of histories that
+    another program recorded have no plan and are left out."""
+    rows: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        if result.plan is not None:
+            plan = result.plan
+            version = "/".join(sorted(set(result.versions.values())))
+            name = f"{plan.database} {version}".strip()
+            nemesis = "scripted" if plan.schedule else plan.nemesis
+            rows.setdefault((name, plan.variant, plan.workload, nemesis), []).append(result)
+    lines = [_line(COLUMNS), _line(("---",) * 4 + ("---:",) + ("---",) * 3 + ("---:",))]
+    for names, group in sorted(rows.items()):
+        validities = _counted(result.validity for result in group)
+        classes = _counted(result.classification for result in group)
+        found = _counted(identifier for result in group for identifier, number in result.counts.items() if number)
+        lost = median(result.blast.lost for result in group)
+        lines.append(_line((*names, count(len(group)), validities, found or "none", classes, f"{lost:,.10g}")))
+    return "\n".join(lines) + "\n"
+
+
+def replace_rates(text: str, table: str) -> str:
+    """The text with the table between its markers. Raises `UsageError` where they are not there once each, in order."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UsageError(f"the file holds no place for the table: put the lines {BEGIN} and {END} where it belongs.")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _counted(of: Iterable[str]) -> str:
+    """`lost-write 19, stale-read 3`: the most frequent first."""
+    names = Counter(of)
+    return ", ".join(f"{name} {count(names[name])}" for name in sorted(names, key=lambda name: (-names[name], name)))
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row of a table: what would end a cell, or begin markup, is escaped."""
+    shown = (printable(cell, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(shown)} |"
