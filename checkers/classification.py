@@ -136,9 +136,9 @@ def _why(row: Scenario) -> str:
 
 def _both(classes: Mapping[Kind, Class]) -> Class:
     """The class of a fault from those of its reads and writes: a kind that cost nothing leaves the other's."""
-    found = {cls for cls in classes.values() if cls != "not-exercised"} or {"not-exercised"}
-    if len(found) == 1:
-        return found.pop()
+    found = {cls for cls in classes.values() if cls != "not-exercised"}
+    if len(found) < 2:
+        return found.pop() if found else "not-exercised"
     if "unknown" in found:
         return "neither" if "neither" in found else "unknown"
     return "hybrid"

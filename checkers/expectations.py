@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
 
+from checkers.result import CLASSES, Expectation, Result
 from checkers.verdict import ANOMALIES
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from checkers.result import Expectation, Result
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")
 """`available`: reads and writes were, in every fault that had such a side, and there was one. `blocked`: reads or writes
 were, on every such side."""
 
-_CLASSES = ("CP", "AP", "neither", "unavailable", "not-exercised", "not-distributed", "hybrid", "unknown")
-
-WORDS: tuple[str, ...] = ("valid", "invalid", *ANOMALIES, *_CLASSES, *SIDES)
+WORDS: tuple[str, ...] = ("valid", "invalid", *ANOMALIES, *CLASSES, *SIDES)
 
 
 def parse(text: str) -> str:
@@ -32,8 +27,6 @@ def parse(text: str) -> str:
 
 def meets(text: str, result: Result) -> Expectation:
     """Whether `result` shows what `text` names (as `parse` accepts it)."""
-    from checkers.result import Expectation
-
     what = parse(text)
     if what in ("valid", "invalid"):
         return Expectation(what, result.validity == what, f"the run is {result.validity}: {result.reason}")
@@ -47,8 +40,6 @@ def meets(text: str, result: Result) -> Expectation:
 
 
 def _side(what: str, result: Result) -> Expectation:
-    from checkers.result import Expectation
-
     state, _, which = what.partition(":")
     sides = [(row, side) for row in result.scenarios for side in row.sides if side.quorum == (which == "majority")]
     if not sides:

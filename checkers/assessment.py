@@ -1,0 +1,129 @@
+"""The vendor's claim and the labels of literature, held against what was seen; and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from checkers.result import Assessment, Class, Consistency, Convergence, Scenario, Standing
+from checkers.verdict import Validity
+from harness.history.variant import Claim, Label, Promise
+
+_LOST = ("lost-write", "lost-element")
+
+
+def claim(
+    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence,
+    validity: Validity,
+) -> Assessment:
+    """Does not hold: a promise was refuted. Holds: what it admits was seen, or every promise was put to the test by a proven
+    fault and stood. Not tested: anything else."""
+    def assess(standing: Standing, reason: str) -> Assessment:
+        return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
+
+    for promise in claimed.promises:
+        if broken := _broken(promise, counts, rows, held, converged):
+            return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
+    if seen := [name for name in claimed.admits if counts.get(name)]:
+        return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
+    if not any(row.bit for row in rows):
+        return assess("not tested", "no fault was proven to take effect")
+    if claimed.promises and validity == "valid":
+        open_ones = [promise for promise in claimed.promises if promise == "converges" and converged.state != "agreed"]
+        if not open_ones:
+            told = " and ".join(_TOLD[promise] for promise in claimed.promises)
+            return assess("holds", f"nothing refuted {told} in this run")
+        return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
+    if claimed.promises:
+        return assess("not tested", "the run proves nothing that could refute or support it")
+    if claimed.admits:
+        return assess("not tested", f"it admits {' and '.join(claimed.admits)}, which was not seen in this run")
+    return assess("not tested", "it promises nothing that a run can refute")
+
+
+_TOLD: dict[Promise, str] = {
+    "linearizable": "linearizability",
+    "no-lost-write": "that no acknowledged write is lost",
+    "converges": "that replicas converge",
+    "available": "availability on every side",
+}
+
+
+def _broken(
+    promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence
+) -> str:
+    """How a promise was refuted, in words; empty where it was not."""
+    match promise:
+        case "linearizable":
+            if held != "refuted":
+                return ""
+            return "seen: " + ", ".join(name for name in counts if counts[name] and name != "diverged")
+        case "no-lost-write":
+            lost = sum(counts.get(name, 0) for name in _LOST)
+            return "acknowledged writes were lost" if lost else ""
+        case "converges":
+            return converged.reason if converged.state == "diverged" else ""
+        case "available":
+            for row in rows:
+                for side in row.sides:
+                    if row.bit and "blocked" in (side.read.state, side.write.state):
+                        kind = "writes" if side.write.state == "blocked" else "reads"
+                        return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
+            return ""
+
+
+def label(given: Label, seen: Class) -> Assessment:
+    """A label with CP or AP (or the P half of PACELC, `PC/EC`) against the class that was seen."""
+    named = set(re.findall(r"\b(CP|AP|CA|PC|PA)\b", given.text.upper()))
+    meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA"}
+    classes = {meant[name] for name in named}
+    standing: Standing
+    if seen in ("unknown", "not-exercised", "not-distributed"):
+        standing, reason = "not tested", f"this run is {_WORDS[seen]}"
+    elif len(classes) != 1:
+        standing, reason = "not tested", "it names no class, or several"
+    elif classes == {seen}:
+        standing, reason = "holds", f"what was seen is {seen}"
+    else:
+        standing, reason = "does not hold", f"not what was seen: {_WORDS.get(seen, seen)}"
+    if standing == "holds" and named & {"PC", "PA"}:
+        reason += "; the half about latency without a partition was not measured"
+    return Assessment(text=given.text, source=given.source, standing=standing, reason=reason)
+
+
+_WORDS: dict[Class, str] = {
+    "unknown": "unknown", "not-exercised": "not exercised", "not-distributed": "not distributed",
+    "neither": "neither consistent nor available", "hybrid": "a hybrid",
+}
+
+
+def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...]) -> tuple[str, ...]:
+    """What a reader can do about it, the most urgent first."""
+    found = []
+    if any(counts.get(name) for name in (*_LOST, "split-brain")):
+        found.append(
+            "Do not take an acknowledgement for durable here: wait for a majority of replicas before acknowledging (write "
+            "concern, quorum, WAIT), or make the old primary stop by itself, fenced by a generation number, before a new one "
+            "is chosen; after a partition reconcile what clients believe to be written."
+        )
+    if any(counts.get(name) for name in ("stale-read", "non-monotonic-read", "reordered")):
+        found.append(
+            "Do not base a decision on a read: read through the leader or a quorum where freshness matters, or carry the "
+            "version that was read into a conditional write."
+        )
+    if counts.get("aborted-read") or counts.get("unwritten-read") or counts.get("unexpected"):
+        found.append("Treat a refused write as one that may have happened, and retry only what may happen twice.")
+    if counts.get("duplicate"):
+        found.append("Make consumers idempotent: an element can be there twice.")
+    if counts.get("diverged"):
+        found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
+    if any(side.of(kind).state == "blocked" for row in rows for side in row.sides for kind in ("read", "write")):
+        found.append(
+            "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
+            "side that holds a majority."
+        )
+    if seen == "not-exercised":
+        found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
+    if seen == "unknown":
+        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    return tuple(found)

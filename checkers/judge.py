@@ -1,0 +1,302 @@
+"""The judgement of a run: every checker on one recording, and one result."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from checkers import availability, convergence, quality, recovery
+from checkers.assessment import claim, label, recommendations
+from checkers.blame import blame
+from checkers.classification import classify
+from checkers.expectations import meets
+from checkers.result import (
+    Blast,
+    Consistency,
+    Convergence,
+    Measure,
+    Quality,
+    Result,
+    Scenario,
+    Staleness,
+    Totals,
+)
+from checkers.slices import sliced
+from checkers.verdict import ANOMALIES, Anomaly, Checker, Validity, Verdict
+from harness.errors import UsageError
+from harness.history.history import FAIL, INFO, OK
+from harness.history.recording import Recording
+
+T = TypeVar("T")
+
+
+def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
+    """Judge a recording by `checkers` (the workload's) and by what judges every run.
+
+    Invalid: some checker found an anomaly. Unknown: none did, and one of the workload's checkers is unknown, or a grave
+    question of the test's quality was answered with no. A checker that throws is unknown and says what it threw, but for a
+    `UsageError` about a history that another program recorded.
+    """
+    own = [_blamed(_run(checker, recording), recording) for checker in checkers]
+    unmeasured: tuple[Measure, ...] = ()
+    rowless: tuple[Scenario, ...] = ()
+    before, failed_before = _guarded("availability", lambda: availability.baseline(recording), unmeasured)
+    rows, failed_rows = _guarded("availability", lambda: availability.scenarios(recording), rowless)
+    healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, rows), rows)
+    equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(recording), Convergence())
+    good, failed_good = _guarded("quality", lambda: quality.quality(recording, before, healed), Quality())
+    consistent, failed_consistent = _guarded("consistency", lambda: _consistent(recording, checkers, own, healed), healed)
+    usual = [
+        failed_before or failed_rows or availability.verdict(before, rows),
+        failed_healed or failed_consistent or recovery.verdict(healed),
+        failed_equal or convergence.verdict(equal),
+        failed_good or quality.verdict(good),
+    ] if recording.plan is not None else []
+    verdicts = [*own, *usual]
+    counts = _counted(verdicts)
+    validity = _validity(own, usual)
+    held = _held(own)
+    lost = sum(_lost(verdict) for verdict in own)
+    known = classify(consistent, before, equal, nodes=len(recording.nodes), lost=lost)
+    exercised = _exercised(recording, consistent)
+    heading, reason = _headline(validity, own, usual, exercised, recording)
+    variant = recording.variant
+    result = Result(
+        started=recording.started,
+        plan=recording.plan,
+        variant=variant,
+        versions=recording.versions,
+        nodes=recording.nodes,
+        torn=recording.torn,
+        interrupted=recording.interrupted,
+        validity=validity,
+        heading=heading,
+        reason=reason,
+        exercised=exercised,
+        totals=_totals(recording),
+        verdicts=tuple(verdicts),
+        anomalies=_ordered(verdicts),
+        counts=counts,
+        consistency=held,
+        baseline=before,
+        scenarios=known.rows,
+        convergence=equal,
+        quality=good,
+        classification=known.classification,
+        sentence=known.sentence,
+        classes=known.classes,
+        sacrifices=known.sacrifices,
+        blast=_blast(recording, known.rows, equal, own, lost),
+        claim=claim(variant.claim, counts, known.rows, held, equal, validity) if variant else None,
+        labels=tuple(label(given, known.classification) for given in variant.labels) if variant else (),
+        recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
+        limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
+    )
+    expect = recording.plan.expect if recording.plan is not None else ()
+    met = tuple(meets(text, result) for text in expect)
+    return msgspec.structs.replace(result, expectations=met, exit_code=_exit_code(result, [one.met for one in met]))
+
+
+def _exit_code(result: Result, met: Sequence[bool]) -> int:
+    if result.interrupted:
+        return 130
+    if met:
+        return 0 if all(met) else 4
+    return {"valid": 0, "invalid": 1, "unknown": 2}[result.validity]
+
+
+def _run(checker: Checker, recording: Recording) -> Verdict:
+    began = time.perf_counter()
+    try:
+        found = checker.check(recording)
+    except UsageError as error:
+        if recording.plan is None:
+            raise
+        found = _thrown(checker.name, error)
+    except Exception as error:
+        found = _thrown(checker.name, error)
+    return msgspec.structs.replace(found, seconds=time.perf_counter() - began)
+
+
+def _guarded(name: str, work: Callable[[], T], instead: T) -> tuple[T, Verdict | None]:
+    try:
+        return work(), None
+    except Exception as error:
+        return instead, _thrown(name, error)
+
+
+def _thrown(name: str, error: Exception) -> Verdict:
+    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {type(error).__name__}: {error}")
+
+
+def _recovered(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    found = []
+    for fault, row in zip(recording.faults, rows, strict=True):
+        seconds, reason = recovery.recovery(recording, fault)
+        found.append(msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason))
+    return tuple(found)
+
+
+def _held(own: Sequence[Verdict]) -> Consistency:
+    """Linearizability over the whole run: what judges the workload decides it completely."""
+    if any(verdict.validity == "invalid" for verdict in own):
+        return "refuted"
+    return "held" if own and all(verdict.validity == "valid" for verdict in own) else "undecided"
+
+
+def _consistent(
+    recording: Recording, checkers: Sequence[Checker], own: Sequence[Verdict], rows: tuple[Scenario, ...]
+) -> tuple[Scenario, ...]:
+    """The rows with their consistency: an anomaly belongs to the fault that caused it, and a fault without one holds only if
+    its part of the history was judged apart or the whole is valid."""
+    whole = _held(own)
+    if whole != "refuted":
+        return tuple(msgspec.structs.replace(row, consistency=whole) for row in rows)
+    found = []
+    for fault, row in zip(recording.faults, rows, strict=True):
+        counts: Counter[str] = Counter()
+        held: Consistency = "held"
+        for checker, verdict in zip(checkers, own, strict=True):
+            caused, decided = _caused(recording, checker, verdict, fault.id)
+            counts |= caused
+            if not decided:
+                held = "undecided"
+        found.append(
+            msgspec.structs.replace(row, anomalies=dict(counts), consistency="refuted" if counts.total() else held)
+        )
+    return tuple(found)
+
+
+def _caused(recording: Recording, checker: Checker, verdict: Verdict, fault: int) -> tuple[Counter[str], bool]:
+    """The anomalies that a fault caused, and whether that there are no others is known."""
+    if verdict.validity != "invalid":
+        return Counter(), verdict.validity == "valid"
+    if "faults" in verdict.facts:
+        return Counter(verdict.facts["faults"].get(str(fault), {})), True
+    blamed = Counter(anomaly.identifier for anomaly in verdict.anomalies if anomaly.fault == fault)
+    part = sliced(recording, next(one for one in recording.faults if one.id == fault))
+    if part is None:
+        return blamed, False
+    apart = _run(checker, part)
+    return blamed | Counter(apart.counts), apart.validity != "unknown"
+
+
+def _blamed(verdict: Verdict, recording: Recording) -> Verdict:
+    """The verdict with the fault of every anomaly that its checker left open."""
+    def told(anomaly: Anomaly) -> Anomaly:
+        if anomaly.fault is not None or not anomaly.operations:
+            return anomaly
+        return msgspec.structs.replace(anomaly, fault=blame(recording.faults, anomaly.operations))
+
+    return msgspec.structs.replace(verdict, anomalies=tuple(told(anomaly) for anomaly in verdict.anomalies))
+
+
+def _counted(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for verdict in verdicts:
+        counts.update(verdict.counts)
+        shown = Counter(anomaly.identifier for anomaly in verdict.anomalies)
+        counts.update(shown - Counter(verdict.counts))
+    order = {name: at for at, name in enumerate(ANOMALIES)}
+    return dict(sorted(((name, n) for name, n in counts.items() if n), key=lambda item: order.get(item[0], len(order))))
+
+
+def _ordered(verdicts: Sequence[Verdict]) -> tuple[Anomaly, ...]:
+    """All anomalies: those of lost data first, then in each checker's own order."""
+    anomalies = [anomaly for verdict in verdicts for anomaly in verdict.anomalies]
+    return tuple(sorted(anomalies, key=lambda anomaly: anomaly.identifier not in ("lost-write", "lost-element")))
+
+
+def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:
+    if any(verdict.validity == "invalid" for verdict in (*own, *usual)):
+        return "invalid"
+    grave = [*own, *(verdict for verdict in usual if verdict.checker in ("availability", "quality"))]
+    return "valid" if own and all(verdict.validity == "valid" for verdict in grave) else "unknown"
+
+
+def _headline(
+    validity: Validity, own: Sequence[Verdict], usual: Sequence[Verdict], exercised: str, recording: Recording
+) -> tuple[str, str]:
+    """The heading and the sentence after it."""
+    partial = ""
+    if recording.interrupted:
+        partial = " (The run was interrupted; this is what it showed until then.)"
+    elif recording.torn:
+        partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
+    if validity == "valid":
+        return "NO ANOMALY FOUND", exercised + partial
+    if validity == "unknown":
+        if not own:
+            return "UNKNOWN", "no checker judged the history." + partial
+        tested_first = sorted(usual, key=lambda verdict: verdict.checker != "quality")
+        why = next(verdict.reason for verdict in (*own, *tested_first) if verdict.validity == "unknown")
+        return "UNKNOWN", why + partial
+    refuted = [verdict for verdict in own if verdict.validity == "invalid"]
+    if refuted:
+        return "NOT LINEARIZABLE", refuted[0].reason + partial
+    return "DIVERGED", next(verdict.reason for verdict in usual if verdict.validity == "invalid") + partial
+
+
+def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
+    """What the run did, so that its verdict can be weighed."""
+    totals = _totals(recording)
+    keys = f"{totals.keys:,} {'key' if totals.keys == 1 else 'keys'}"
+    text = f"{totals.operations:,} operations on {keys}, {totals.ok:,} of them ok"
+    if recording.plan is None:
+        return text + "."
+    proven = sum(row.bit for row in rows)
+    names = dict.fromkeys(row.name for row in rows)
+    text += f"; {proven} of {len(rows)} faults proven ({', '.join(names)})" if rows else "; no fault"
+    return text + "."
+
+
+def _totals(recording: Recording) -> Totals:
+    history = recording.history
+    outcome = history.outcome
+    return Totals(
+        operations=len(history), ok=int((outcome == OK).sum()), fail=int((outcome == FAIL).sum()),
+        info=int((outcome == INFO).sum()), keys=len(np.unique(history.key)),
+    )
+
+
+def _lost(verdict: Verdict) -> int:
+    """Acknowledged writes that a checker proved to be lost."""
+    number = verdict.facts.get("lost_writes")
+    return number if isinstance(number, int) else verdict.counts.get("lost-write", 0)
+
+
+def _blast(
+    recording: Recording, rows: Sequence[Scenario], equal: Convergence, own: Sequence[Verdict], lost: int
+) -> Blast:
+    history = recording.history
+    written = history.outcome == OK
+    if "read" in history.fs:
+        written &= history.f != history.fs.index("read")
+    return Blast(
+        clients_blocked=_worst(row.clients_blocked for row in rows),
+        without_primary=_worst(side.without_primary for row in rows for side in row.sides if side.quorum),
+        recovery=_worst(row.recovery for row in rows),
+        lost=lost,
+        acknowledged=int(written.sum()),
+        staleness=next((stale for stale in map(_staleness, own) if stale is not None), None),
+        convergence=equal.seconds,
+    )
+
+
+def _worst(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _staleness(verdict: Verdict) -> Staleness | None:
+    late = verdict.facts.get("staleness_ms")
+    reads, stale = verdict.facts.get("reads", 0), verdict.facts.get("stale_reads", 0)
+    if not isinstance(late, dict) or not reads or not stale:
+        return None
+    return Staleness(
+        stale=stale, reads=reads, share=stale / reads, median_ms=late["median"], p99_ms=late["p99"], max_ms=late["max"]
+    )
