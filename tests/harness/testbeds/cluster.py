@@ -1,0 +1,62 @@
+"""A real cluster for tests: nodes in namespaces, a small TCP server on each."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from harness.plan import Plan
+from harness.testbeds.namespaces import Namespaces
+from harness.testbeds.testbed import Service
+
+PORT = 7000
+SERVER = Service(
+    name="server",
+    argv=(sys.executable, "-S", "-E", "{folder}/server.py"),
+    files={
+        "server.py": """
+import socket
+with socket.create_server(("0.0.0.0", 7000), backlog=64) as server:
+    print("listening", flush=True)
+    while True:
+        server.accept()[0].close()
+"""
+    },
+)
+
+
+def plan(**settings: int | str) -> Plan:
+    return Plan(database="none", variant="none", **settings)  # type: ignore[arg-type]
+
+
+async def up(testbed: Namespaces, count: int) -> None:
+    """Nodes, the server on each of them, listening, and probes ready."""
+    await testbed.up(count)
+    await asyncio.gather(*(node.start(SERVER) for node in testbed.nodes))
+    async with asyncio.timeout(10):
+        for node in testbed.nodes:
+            while b"listening" not in node.log("server").read_bytes():
+                await asyncio.sleep(0.01)
+    await testbed.listen(PORT)
+
+
+def with_cluster(
+    folder: Path, count: int, work: Callable[[Namespaces], Awaitable[None]], testbed: Namespaces | None = None
+) -> None:
+    """Run `work` beside a cluster; what it raises fails the test."""
+    bed = testbed or Namespaces(plan(), "test", folder)
+
+    async def whole() -> None:
+        try:
+            await up(bed, count)
+            await work(bed)
+        finally:
+            await bed.down()
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert bed.inside(inner) == 0, "see what the inner process printed"

@@ -1,0 +1,279 @@
+"""Real nodes in namespaces: services, addresses, firewall and probes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SetupError
+from harness.testbeds.namespaces import Namespaces
+from harness.testbeds.testbed import Connectivity, Service, everything
+from tests.harness.testbeds.cluster import PORT, SERVER, plan, with_cluster
+
+pytestmark = pytest.mark.skipif(bool(Namespaces.problems()), reason="see splitbrain doctor")
+
+
+def without(graph: Connectivity, *links: tuple[str, str]) -> Connectivity:
+    rest = graph.copy()
+    rest.remove_edges_from(links)
+    return rest
+
+
+def test_nodes(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        assert [node.name for node in testbed.nodes] == ["n1", "n2", "n3"]
+        for node in testbed.nodes:
+            assert (await node.run(["hostname"])).stdout == f"{node.name}\n"
+            assert (await node.run(["pwd"])).stdout == f"{node.folder}\n"
+            hosts = (await node.run(["cat", "/etc/hosts"])).stdout
+            assert "198.18.0.3 n3\n" in hosts and "fd00:198:18::3 n3\n" in hosts
+            processes = (await node.run(["ps", "-eo", "pid,args"])).stdout
+            assert processes.count("server.py") == 1
+            addresses = (await node.run(["ip", "-oneline", "address"])).stdout
+            assert node.address in addresses and node.address6 in addresses and "fe80" not in addresses
+            reader, writer = await asyncio.open_connection(node.address, PORT)
+            assert await reader.read() == b""
+            writer.close()
+        assert (await testbed.nodes[0].run(["cat"], stdin="héllo" * 100_000)).stdout == "héllo" * 100_000
+        failed = await testbed.nodes[0].run(["sh", "-c", "echo bad >&2; exit 3"])
+        assert (failed.code, failed.stderr) == (3, "bad\n")
+        with pytest.raises(SetupError, match=r"n2: .*sleep 60.* took longer than 0.2 s"):
+            await testbed.nodes[1].run(["sleep", "60"], timeout=0.2)
+        assert "sleep 60" not in (await testbed.nodes[1].run(["ps", "-eo", "args"])).stdout
+
+    with_cluster(tmp_path, 3, work)
+    assert (tmp_path / "nodes/n1/server.log").read_text() == "listening\n"
+    assert (tmp_path / "nodes/n1/data/server.py").stat().st_uid == os.getuid()
+
+
+def test_services(tmp_path: Path) -> None:
+    daemons = "trap '' TERM; setsid sh -c 'trap \"\" TERM; (setsid sleep 61 &) ; sleep 62' & sleep 63; sleep 64"
+
+    async def work(testbed: Namespaces) -> None:
+        node = testbed.nodes[0]
+
+        async def sleeping() -> int:
+            return (await node.run(["ps", "-eo", "args"])).stdout.count("\nsleep ")
+
+        with pytest.raises(SetupError, match="server runs already"):
+            await node.start(SERVER)
+        await node.stop("server")
+        assert not node.running("server")
+        with pytest.raises(OSError, match=str(PORT)):
+            await asyncio.open_connection(node.address, PORT)
+        await node.start(SERVER)
+        assert node.running("server")
+        await node.stop("nonsense")
+
+        loop = asyncio.get_running_loop()
+        for kill in (True, False):
+            await node.start(Service(name="tree", argv=("sh", "-c", daemons)))
+            while await sleeping() < 3:
+                await asyncio.sleep(0.01)
+            began = loop.time()
+            await node.stop("tree", kill=kill)
+            assert await sleeping() == 0
+            assert (loop.time() - began < 2.0) == kill
+
+        await node.start(Service(name="short", argv=("sh", "-c", "echo $GREETING $PWD; exit 5"), env={"GREETING": "hello"}))
+        while node.running("short"):
+            await asyncio.sleep(0.01)
+        assert node.log("short").read_text() == f"hello {node.folder}\n"
+        await node.start(Service(name="short", argv=("cat", "{folder}/a/b"), files={"a/b": "in {folder}\n"}))
+        while node.running("short"):
+            await asyncio.sleep(0.01)
+        assert node.log("short").read_text() == f"hello {node.folder}\nin {node.folder}\n"
+        await node.stop("short")
+        with pytest.raises(SetupError, match=r"the program no-such-program is neither in PATH nor"):
+            await node.start(Service(name="missing", argv=("no-such-program",)))
+        (tmp_path / "broken").write_text("no program")
+        (tmp_path / "broken").chmod(0o755)
+        with pytest.raises(SetupError, match=r"n1: .*broken"):
+            await node.start(Service(name="broken", argv=(str(tmp_path / "broken"),)))
+        server = int((await node.run(["pgrep", "-f", "server.py"])).stdout)
+        await node.run(["kill", "-9", str(server)])
+        while node.running("server"):
+            await asyncio.sleep(0.01)
+        zombies = (await node.run(["ps", "-eo", "stat"])).stdout
+        assert "Z" not in zombies
+
+    with_cluster(tmp_path, 1, work)
+
+
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_a_binary_of_ones_own(tmp_path: Path, given: str) -> None:
+    own = tmp_path / "bin" / "etcd"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\necho mine\n")
+    own.chmod(0o755)
+    testbed = Namespaces(plan(binary=str(own if given == "file" else own.parent)), "test", tmp_path)
+
+    async def work(testbed: Namespaces) -> None:
+        assert (await testbed.nodes[0].run(["etcd"])).stdout == "mine\n"
+        assert (await testbed.nodes[0].run(["hostname"])).stdout == "n1\n"
+
+    with_cluster(tmp_path, 1, work, testbed)
+
+
+def test_retransmission_time_out(tmp_path: Path) -> None:
+    if not Path("/proc/sys/net/ipv4/tcp_rto_max_ms").exists():
+        pytest.skip("kernel older than 6.15")
+
+    async def work(testbed: Namespaces) -> None:
+        assert (await testbed.nodes[0].run(["cat", "/proc/sys/net/ipv4/tcp_rto_max_ms"])).stdout == "1000\n"
+
+    with_cluster(tmp_path, 1, work, Namespaces(plan(tcp_rto_max_ms=1000), "test", tmp_path))
+    assert Path("/proc/sys/net/ipv4/tcp_rto_max_ms").read_text() == "120000\n"
+
+
+def test_a_setting_that_the_kernel_refuses(tmp_path: Path) -> None:
+    testbed = Namespaces(plan(tcp_rto_max_ms=1), "test", tmp_path)
+
+    async def work(testbed: Namespaces) -> None:
+        raise AssertionError("the nodes came up")
+
+    def inner() -> int:
+        with pytest.raises(SetupError, match=r"node n1 could not be made"):
+            asyncio.run(testbed.up(2))
+        return 0
+
+    assert testbed.inside(inner) == 0
+
+
+def test_probes_see_what_is_cut_and_what_is_not(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        names = [node.name for node in testbed.nodes]
+        whole = everything(names)
+        one_way = without(whole, ("n2", "n1"))
+        both = without(whole, ("n1", "n2"), ("n2", "n1"))
+        links = sorted(whole.edges)
+        before = whole
+        for graph in (whole, one_way, whole, both, whole):
+            applied = await testbed.apply(before, graph)
+            assert set(applied.rules) == {b for a, b in set(before.edges) ^ set(graph.edges)}
+            for again in (False, True):
+                reach = await testbed.probe(graph, timeout=1.0)
+                assert reach.wrong(graph) == ()
+                assert reach.cut() == tuple(link for link in links if not graph.has_edge(*link))
+                assert reach.datagrams == reach.datagrams6 == {link: graph.has_edge(*link) for link in links}
+                assert reach.fresh == {(a, b): graph.has_edge(a, b) and graph.has_edge(b, a) for a, b in links}
+                assert reach.standing == reach.datagrams, f"again: {again}"
+            worn_out = await testbed.probe(graph, timeout=1.0)
+            assert set(worn_out.standing) == {(a, b) for a, b in links if graph.has_edge(a, b) and graph.has_edge(b, a)}
+            before = graph
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_the_harness_reaches_nodes_that_are_alone(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        alone = everything(node.name for node in testbed.nodes)
+        whole = alone.copy()
+        alone.remove_edges_from(list(alone.edges))
+        await testbed.apply(whole, alone)
+        for node in testbed.nodes:
+            reader, writer = await asyncio.open_connection(node.address, PORT)
+            assert await reader.read() == b""
+            writer.close()
+        assert (await testbed.probe(alone, timeout=1.0)).wrong(alone) == ()
+
+    with_cluster(tmp_path, 3, work)
+
+
+TAMPERING = {
+    "our rules are gone": (["iptables", "-F", "SPLITBRAIN"],),
+    "the jump is gone": (["iptables", "-F", "INPUT"],),
+    "IPv6 goes round it": (["ip6tables", "-F", "SPLITBRAIN"],),
+    "established connections pass": (
+        ["iptables", "-I", "INPUT", "1", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT"],
+    ),
+    "the database's port passes": (
+        ["iptables", "-I", "INPUT", "1", "-p", "tcp", "--dport", str(PORT), "-j", "ACCEPT"],
+        ["iptables", "-I", "INPUT", "1", "-p", "tcp", "--sport", str(PORT), "-j", "ACCEPT"],
+    ),
+    "more is cut than meant": (["iptables", "-A", "SPLITBRAIN", "-s", "198.18.0.3", "-j", "DROP"],),
+    "the port is cut": (["iptables", "-A", "INPUT", "-p", "tcp", "--dport", str(PORT), "-j", "DROP"],),
+}
+
+
+def test_what_somebody_does_behind_the_harness_is_found(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        for what, commands in TAMPERING.items():
+            await testbed.probe(whole, timeout=1.0)
+            await testbed.apply(whole, cut)
+            for node in testbed.nodes[:2]:
+                for command in commands:
+                    done = await node.run(command)
+                    assert done.code == 0, done
+            wrong = (await testbed.probe(cut, timeout=0.3)).wrong(cut)
+            assert {("n1", "n2"), ("n2", "n1")} & set(wrong) or "cut" in what, what
+            assert wrong, what
+            for node in testbed.nodes:
+                await node.run(["iptables", "-F", "INPUT"])
+                await node.run(["iptables", "-A", "INPUT", "-j", "SPLITBRAIN"])
+            await testbed.apply(cut, whole)
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_a_node_that_hears_nobody_proves_nothing(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        await testbed.nodes[1].run(["iptables", "-I", "INPUT", "-j", "DROP"])
+        with pytest.raises(SetupError, match="n2: packets of the harness itself do not arrive"):
+            await testbed.probe(cut, timeout=0.3)
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_firewall_that_refuses(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        await testbed.nodes[1].run(["iptables", "-F"])
+        await testbed.nodes[1].run(["iptables", "-A", "INPUT", "-j", "ACCEPT"])
+        os.environ["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        broken = tmp_path / "ip6tables-restore"
+        broken.write_text("#!/bin/sh\n[ $(hostname) != n2 ] || { echo no room >&2; exit 4; }\n")
+        broken.chmod(0o755)
+        with pytest.raises(SetupError, match="n2: no room"):
+            await testbed.apply(whole, without(whole, ("n1", "n2"), ("n2", "n1")))
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_node_that_dies(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        node = testbed.nodes[1]
+        os.kill(node.pid, signal.SIGKILL)
+        while node.running("server"):
+            await asyncio.sleep(0.01)
+        with pytest.raises(SetupError, match="the first process of n2 is gone"):
+            await node.run(["true"])
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_down_is_idempotent_and_complete(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        await testbed.down()
+        await testbed.down()
+        for _ in range(500):
+            processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
+            links = os.listdir("/proc/sys/net/ipv4/conf")  # noqa: PTH208
+            if len(processes) == 2 and not [link for link in links if link.startswith("n")]:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(processes, links)
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_clean_finds_nothing() -> None:
+    assert list(Namespaces.clean()) == []
