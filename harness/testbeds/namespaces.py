@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -305,6 +306,8 @@ class NamespaceNode:
         binary = Path(self._binary).expanduser()
         if self._binary and binary.is_file() and binary.name == program:
             return str(binary.resolve())
+        if program == "python3":
+            return sys.executable  # new enough for certain, which the one in PATH may not be
         path = str(binary.resolve()) if self._binary and binary.is_dir() else ""
         found = _which(program, path)
         if found is None:
