@@ -19,7 +19,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Everything that decides a run. Times are in seconds; the seed fixes the schedule of operations and faults.
 
     `time` is the length of the load; 0 stands for "as long as the nemesis' schedule needs". `rate` is operations a second
-    of an open loop over all workers; 0 is a closed loop. `concurrency` is workers a node. `keys` is the number of keys.
+    of an open loop over all workers; 0 is a closed loop, whose workers wait `think` seconds after each answer.
+    `concurrency` is workers a node. `timeout` bounds one operation. `keys` is the number of keys.
     `schedule` replaces the nemesis' own interval schedule. `tcp_rto_max_ms` bounds the kernel's retransmission time-out on
     the nodes; 0 leaves the kernel's default.
     """
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     keep: bool = False
     expect: tuple[str, ...] = ()
     timeout: float = 1.0
+    think: float = 0.004
     baseline: float = 5.0
     fault: float = 8.0
     between: float = 5.0

@@ -111,6 +111,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("rate", 0, 100_000),
     ("concurrency", 1, 200),
     ("timeout", 0.05, 60),
+    ("think", 0, 60),
     ("baseline", 0, 3600),
     ("fault", 0.5, 3600),
     ("between", 0, 3600),

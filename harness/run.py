@@ -25,7 +25,6 @@ from harness.history.fault import Fault
 from harness.history.journal import Header, Journal, load
 from harness.history.operation import Key
 from harness.history.recording import LocalRead, PhaseName, Recording
-from harness.history.variant import Variant
 from harness.load.load import Load
 from harness.load.route import Router
 from harness.plan import Plan
@@ -55,7 +54,7 @@ AGREE = 0.25
 class Progress(Protocol):
     """Who is told how a run goes on."""
 
-    def plan(self, plan: Plan, variant: Variant, versions: Mapping[str, str], run: str) -> None: ...
+    def plan(self, plan: Plan, run: str) -> None: ...
 
     def phase(self, name: str, text: str, seconds: float) -> None: ...
 
@@ -64,6 +63,8 @@ class Progress(Protocol):
     def tick(self, elapsed: float, totals: Mapping[str, int]) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def record_run(plan: Plan, run: Run, progress: Progress) -> int:
@@ -135,7 +136,7 @@ class _Recording:
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
-        self.progress.plan(self.plan, variant, {}, self.run.label)
+        self.progress.plan(self.plan, self.run.label)
         self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
         with self.stop_on_signal():
             try:
@@ -144,6 +145,7 @@ class _Recording:
                 await self.measure()
             finally:
                 self.tearing_down = True
+                self.progress.close()
                 async with self.phase("tear-down"):
                     await self.testbed.down()
                     if not self.plan.keep:
@@ -232,7 +234,7 @@ class _Recording:
     async def prove_healed(self) -> None:
         """Every link carries packets again, whatever the faults did."""
         links = everything(self.names)
-        reach = await self.testbed.probe(links.edges, timeout=1.0)
+        reach = await self.testbed.probe(links, timeout=1.0)
         if wrong := reach.wrong(links):
             self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
 

@@ -17,13 +17,9 @@ from harness.load.route import Router
 from harness.plan import Plan
 from workloads.workload import Invocation, Workload
 
-PAUSE = 0.01
-"""Seconds that a worker waits after a refusal, so that a side without a primary is not a busy loop."""
-
-
 class Load:
-    """Workers on every node, `plan.concurrency` each. Closed loop, or open loop where the plan has a rate: then every call
-    has a scheduled time, and a late start is recorded with it, so that latencies do not hide a stall."""
+    """Workers on every node, `plan.concurrency` each. Closed loop with a think time, or open loop where the plan has a rate:
+    then every call has a scheduled time, and a late start is recorded with it, so that latencies do not hide a stall."""
 
     def __init__(self, plan: Plan, database: Database, workload: Workload, router: Router, journal: Journal,
                  clock: Callable[[], int]) -> None:
@@ -111,9 +107,9 @@ class _Worker:
                     await asyncio.sleep(at - loop.time())
                     if self._load.stopped:
                         break
-            operation = await self._call(self._load._workload.next(self._rng, self._process), scheduled)
-            if operation.outcome == "fail" and not operation.answered and schedule is None:
-                await asyncio.sleep(PAUSE)
+            await self._call(self._load._workload.next(self._rng, self._process), scheduled)
+            if schedule is None:
+                await asyncio.sleep(self._load._plan.think)
 
     async def make(self, invocations: Sequence[Invocation]) -> None:
         for invocation in invocations:

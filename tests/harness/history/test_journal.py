@@ -1,0 +1,103 @@
+"""The journal: what was written is loaded, whole or torn at any byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import HistoryError, StorageError
+from harness.history.fault import Fault
+from harness.history.journal import FORMAT, Header, Invoke, Journal, load
+from harness.history.operation import Operation
+from harness.history.recording import LocalRead, View
+from harness.history.variant import Claim, Variant
+from harness.plan import Plan
+
+HEADER = Header(
+    run="r", plan=Plan(database="d", variant="v"), nodes=("n1", "n2"), started="2026-01-01T00:00:00+00:00", version="1",
+    variant=Variant(name="v", summary="s", reads="home", writes="home", claim=Claim(text="t", source="s")),
+)
+OPERATIONS = (
+    Operation(process=0, f="write", key=1, value=5, invoked=10, completed=20, node="n1", server="n2"),
+    Operation(process=1, f="cas", key=1, value=(5, 6), invoked=12, completed=30, outcome="fail", error="mismatch", seen=(7,),
+              node="n2", server="n2"),
+    Operation(process=0, f="read", key=1, value=5, invoked=21, completed=31, node="n1", server="n2"),
+    Operation(process=1, f="write", key=1, value=8, invoked=40, completed=50, outcome="info", error="timeout", node="n2",
+              server="n2"),
+    Operation(process=0, f="write", key=1, value=9, invoked=60, node="n1", server="n2", outcome="info"),
+)
+
+
+def write(path: Path) -> None:
+    journal = Journal(path)
+    journal.header(HEADER)
+    journal.phase("load", 5, ended=False)
+    events = [(op.invoked, 0, op) for op in OPERATIONS] + [(op.completed, 1, op) for op in OPERATIONS if op.completed]
+    for _, completed, op in sorted(events, key=lambda event: (event[0] or 0, event[1])):
+        if completed:
+            journal.complete(op)
+        else:
+            value = None if op.f == "read" else op.value
+            journal.invoke(
+                Invoke(time=op.invoked, process=op.process, f=op.f, key=op.key, value=value, node=op.node, server=op.server)
+            )
+    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15))
+    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, proven=16, cut=(("n1", "n2"),)))
+    journal.view(View(node="n1", primary="n2", time=3))
+    journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
+    journal.versions({"n1": "9"})
+    journal.phase("load", 80, ended=True)
+    journal.end(99, interrupted=False)
+    journal.close()
+
+
+def test_what_was_written_is_loaded(tmp_path: Path) -> None:
+    write(tmp_path / "journal.jsonl")
+    header, recording = load(tmp_path / "journal.jsonl")
+    assert header == HEADER
+    assert [(op.process, op.f, op.outcome, op.invoked, op.node, op.server) for op in recording.history] == [
+        (op.process, op.f, op.outcome, op.invoked, op.node, op.server) for op in OPERATIONS
+    ]
+    assert [op.value for op in recording.history if op.f != "cas"] == [5, 5, 8, 9]
+    refused = next(op for op in recording.history if op.f == "cas")
+    assert tuple(refused.value) == (5, 6) and refused.answered and tuple(refused.seen) == (7,)
+    assert [fault.proven for fault in recording.faults] == [16]
+    assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
+    assert recording.versions == {"n1": "9"} and not recording.torn and not recording.interrupted
+    load_phase = recording.phase("load")
+    assert load_phase is not None and (load_phase.began, load_phase.ended) == (5, 80)
+
+
+@given(cut=st.integers(min_value=0, max_value=10_000))
+def test_torn_anywhere_it_still_loads_what_came_before(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    folder = tmp_path_factory.mktemp("torn")
+    write(folder / "whole.jsonl")
+    data = (folder / "whole.jsonl").read_bytes()
+    cut = min(cut, len(data) - 2)  # Without its last line break alone it is whole.
+    (folder / "torn.jsonl").write_bytes(data[:cut])
+    _, recording = load(folder / "torn.jsonl")
+    assert recording.torn
+    whole_lines = data[:cut].count(b"\n")
+    invoked = sum(line.startswith(b'{"type":"invoke"') for line in data.split(b"\n")[:whole_lines])
+    assert invoked <= len(recording.history) <= invoked + 1  # A line that lacks its line break alone is whole.
+
+
+def test_a_newer_journal_and_a_foreign_file_are_refused_with_their_place(tmp_path: Path) -> None:
+    newer, foreign = tmp_path / "newer.jsonl", tmp_path / "foreign.jsonl"
+    newer.write_text(f'{{"type":"header","format":{FORMAT + 1}}}\n')
+    foreign.write_text('{"type":"header","format":1}\n{"type":"strange"}\n')
+    with pytest.raises(HistoryError, match=r"newer\.jsonl:1.*update splitbrain"):
+        load(newer)
+    with pytest.raises(HistoryError, match=r"foreign\.jsonl:1"):
+        load(foreign)
+
+
+def test_a_disk_that_does_not_take_a_line_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        Journal(tmp_path / "no" / "such" / "folder.jsonl")
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StorageError):
+        Journal(tmp_path / "full.jsonl").versions({"n1": "1"})

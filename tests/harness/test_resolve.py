@@ -1,0 +1,93 @@
+"""Plans: what is refused before anything starts, and that a stored plan is accepted back."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import UsageError
+from harness.plan import FORMAT, Plan, ScriptedFault
+from harness.resolve import resolve
+from harness.run import schedule
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    plan = resolve({"database": "reference"})
+    assert (plan.nodes, plan.workload, plan.nemesis, plan.testbed) == (5, "register", "four-partitions", "namespaces")
+    assert (plan.fault, plan.between, plan.baseline, plan.concurrency, plan.timeout) == (8.0, 5.0, 5.0, 3, 1.0)
+
+
+def test_a_stored_plan_is_the_same_schedule(tmp_path: Path) -> None:
+    plan = resolve({"database": "reference", "nemesis": "halves", "time": 60.0, "expect": ("CP", "valid")})
+    stored = tmp_path / "plan.toml"
+    stored.write_bytes(msgspec.toml.encode(plan))
+    again = resolve({}, stored)
+    assert again == plan
+    assert schedule(again) == schedule(plan)
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('database = "etcd"\nnodes = 3\nseed = 7\n')
+    plan = resolve({"nodes": 5, "seed": None}, file)
+    assert (plan.database, plan.nodes, plan.seed) == ("etcd", 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"database": "redos"}, "did you mean 'redis'"),
+        ({"database": "redis", "variant": "sentinle"}, "did you mean 'sentinel'"),
+        ({"database": "redis", "workload": "registr"}, "did you mean 'register'"),
+        ({"database": "redis", "nemesis": "halfs"}, "did you mean 'halves'"),
+        ({"database": "redis", "testbed": "namespace"}, "did you mean 'namespaces'"),
+        ({"database": "redis", "nodes": 1}, "needs 2 nodes"),
+        ({"database": "redis", "nodes": 0}, "from 1 to"),
+        ({"database": "redis", "nodes": "five"}, "Expected `int`"),
+        ({"database": "redis", "time": 7.0}, "too short for a fault"),
+        ({"database": "redis", "rate": -1.0}, "rate is -1"),
+        ({"database": "redis", "concurrency": 0}, "concurrency is 0"),
+        ({"database": "redis", "expect": ("lost-writ",)}, "lost-write"),
+        ({"database": "redis", "binary": "/no/such/redis-server"}, "does not exist"),
+        ({"database": "/no/such/database.py"}, "no such file"),
+        ({}, "names no database"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_the_reason(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        resolve(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('database = "redis"\nnode = 3\n', "unknown key 'node': did you mean 'nodes'"),
+        ('database = "redis"\nnodes = \n', "not TOML"),
+        (f'database = "redis"\nformat = {FORMAT + 1}\n', "newer than this splitbrain"),
+        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 5.0\nnemesis = "halves"\nwhen = 2\n', "unknown field"),
+        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 0.0\nnemesis = "halves"\n', "schedule"),
+    ],
+)
+def test_a_plan_that_is_wrong_is_refused_by_its_name(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        resolve({}, file)
+
+
+def test_overlapping_faults_are_refused() -> None:
+    faults = (ScriptedFault(at=1, duration=5, nemesis="halves"), ScriptedFault(at=4, duration=5, nemesis="halves"))
+    with pytest.raises(UsageError, match="before the one before it ended"):
+        resolve({"database": "reference", "schedule": faults})
+
+
+def test_a_schedule_keeps_every_fault_inside_the_load() -> None:
+    plan = Plan(database="reference", variant="majority", time=60.0)
+    steps = schedule(plan)
+    assert len(steps) == 4
+    assert all(step.at + step.duration + plan.between <= plan.time for step in steps)
+    assert all(after.at >= before.at + before.duration + plan.between for before, after in itertools.pairwise(steps))
