@@ -8,7 +8,7 @@ size of a chart does not grow with the history.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,12 +103,12 @@ def over_time(recording: Recording) -> Spec:
     for members in groups(recording.nodes, recording.faults):
         here = of_homes(history, members)
         stack = np.zeros(len(edges) - 1)
-        for name, code, _ in OUTCOMES:
+        for place, (name, code, _) in enumerate(OUTCOMES):
             counts = np.histogram(done[here & (history.outcome == code)], edges)[0] / width
             stack += counts
             rows += [
-                {"t": round(float(at), 3), "g": side(members), "o": name, "v": round(float(number), 2)}
-                for at, number in zip(edges, counts, strict=False)
+                {"t": round(at, 3), "g": side(members), "o": name, "i": place, "v": round(number, 2)}
+                for at, number in zip(edges.tolist(), counts.tolist(), strict=False)
             ]
         most = max(most, float(stack.max(initial=0)))
     x = {"field": "t", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
@@ -120,7 +120,7 @@ def over_time(recording: Recording) -> Spec:
             "height": height,
             "title": f"clients beside {name}",
             "layer": [
-                _bands(recording, began, ended, labels=number == 0),
+                _bands(recording, began, ended),
                 {
                     "data": {"values": [row for row in rows if row["g"] == name]},
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True},
@@ -138,9 +138,10 @@ def over_time(recording: Recording) -> Spec:
                             "type": "nominal",
                             "scale": {"domain": [o for o, *_ in OUTCOMES], "range": [colour for *_, colour in OUTCOMES]},
                         },
-                        "order": {"field": "i"},
+                        "order": {"field": "i", "type": "quantitative"},
                     },
                 },
+                _edges(recording, began, ended, named=number == 0),
             ],
         }
         for number, name in enumerate(names)
@@ -177,7 +178,7 @@ def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
         "height": 110,
         "title": "latency of answered operations",
         "layer": [
-            _bands(recording, *x["scale"]["domain"], labels=False),
+            _bands(recording, *x["scale"]["domain"]),
             *(
                 {
                     "data": {"values": [row for row in rows if row["p"] == name]},
@@ -257,12 +258,12 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
             },
             "column": {"field": "k", "title": None, "sort": ["writes", "reads"], "header": {"labelAnchor": "start"}},
         },
-        "spacing": {"row": 16, "column": 24},
+        "spacing": {"row": 16, "column": 40},
         "spec": {
             "width": WIDTH // 2 - 90,
             "height": 44 if len(names) < 4 else 24,
             "layer": [
-                _bands(recording, began, ended, labels=False),
+                _bands(recording, began, ended),
                 {
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.8},
                     "encoding": {
@@ -276,6 +277,7 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
                         },
                     },
                 },
+                _edges(recording, began, ended, named=False),
             ],
         },
     }
@@ -286,36 +288,38 @@ def _number(fault: Fault, nodes: Sequence[str]) -> int:
     return next((number for number, members in enumerate(fault.sides) if set(members) == set(nodes)), 0) % 6
 
 
-def _bands(recording: Recording, began: float, ended: float, *, labels: bool) -> Spec:
-    """The faults behind a chart: from the first change to the last, in seconds."""
-    values: list[Mapping[str, Any]] = []
+def _faulted(recording: Recording, began: float, ended: float) -> list[Spec]:
+    """The faults inside a chart: from the first change to the last, in seconds, and what there is room to call them."""
+    values: list[Spec] = []
     for fault in recording.faults:
         over = fault.healed or fault.heal_began
         left, right = max(began, fault.started / 1e9), min(ended, ended if over is None else over / 1e9)
         if left < right:
             room = (right - left) / (ended - began) * WIDTH
             name = printable(fault.scenario, 60)
-            values.append({"a": left, "b": right, "n": name if len(name) * 6.2 < room else str(fault.id)})
+            values.append({"a": left, "b": right, "n": name if len(name) * 6.6 < room else str(fault.id)})
+    return values
+
+
+def _bands(recording: Recording, began: float, ended: float) -> Spec:
+    """The faults behind a chart."""
     x = {"field": "a", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
-    layers: list[Spec] = [
-        {"mark": {"type": "rect", "color": "var(--band)", "clip": True}, "encoding": {"x": x, "x2": {"field": "b"}}}
-    ]
-    if labels:
-        layers.append(
-            {
-                "mark": {
-                    "type": "text",
-                    "align": "left",
-                    "baseline": "top",
-                    "dx": 4,
-                    "dy": 3,
-                    "fontSize": 11,
-                    "color": "var(--fault)",
-                },
-                "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "n"}},
-            }
-        )
-    return {"data": {"values": values}, "layer": layers}
+    return {
+        "data": {"values": _faulted(recording, began, ended)},
+        "mark": {"type": "rect", "color": "var(--band)", "clip": True},
+        "encoding": {"x": x, "x2": {"field": "b"}},
+    }
+
+
+def _edges(recording: Recording, began: float, ended: float, *, named: bool) -> Spec:
+    """Where faults begin and end, in front of a chart; `named` above it."""
+    domain = {"type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
+    rule = {"type": "rule", "color": "var(--fault)", "opacity": 0.55, "clip": True}
+    text = {"type": "text", "align": "left", "baseline": "bottom", "dy": -5, "fontSize": 11, "color": "var(--fault)"}
+    layers: list[Spec] = [{"mark": rule, "encoding": {"x": {"field": end, **domain}}} for end in ("a", "b")]
+    if named:
+        layers.append({"mark": text, "encoding": {"x": {"field": "a", **domain}, "y": {"value": 0}, "text": {"field": "n"}}})
+    return {"data": {"values": _faulted(recording, began, ended)}, "layer": layers}
 
 
 def extent(recording: Recording) -> tuple[float, float]:

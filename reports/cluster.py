@@ -28,10 +28,10 @@ def draw(nodes: Sequence[str], fault: Fault | None = None) -> Markup:
             for node in members:
                 side_of.setdefault(node, number)
         title = f"{fault.scenario}: sides " + " and ".join(map(side, fault.sides))
-    root = canvas(SIZE, SIZE, title, "cluster")
-    middle = SIZE / 2
+    middle, top = SIZE / 2, RADIUS + NODE + 6
     step = 2 * pi / max(1, len(nodes))
-    at = {node: (middle + RADIUS * sin(i * step), middle - RADIUS * cos(i * step)) for i, node in enumerate(nodes)}
+    at = {node: (middle + RADIUS * sin(i * step), top - RADIUS * cos(i * step)) for i, node in enumerate(nodes)}
+    root = canvas(SIZE, max((y for _, y in at.values()), default=top) + NODE + 6, title, "cluster")
     for i, a in enumerate(nodes):
         for b in nodes[i + 1 :]:
             _link(root, a, b, at, cut, wrong)
