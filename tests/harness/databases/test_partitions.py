@@ -1,0 +1,182 @@
+"""Real servers, really cut off: what each database is known to do when its primary is isolated, and its control.
+
+Clients add distinct elements to one set from every home, by the variant's route; the primary is cut off from all the
+others and comes back; then every node's own copy is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.databases.database import Database
+from harness.databases.etcd import Etcd
+from harness.databases.redis import Redis
+from harness.errors import Indeterminate, Refused
+from harness.load.client import Client
+from harness.plan import Plan
+from harness.testbeds.namespaces import Namespaces
+from harness.testbeds.testbed import Connectivity, everything
+from tests.harness.databases.loopback import await_ready
+
+CUT = 4.0
+
+
+@dataclass
+class Seen:
+    """Elements by outcome, those of the cut counted by home, and what the copies held in the end."""
+
+    ok: set[int] = field(default_factory=set)
+    fail: set[int] = field(default_factory=set)
+    info: set[int] = field(default_factory=set)
+    in_cut: Counter[tuple[str, str]] = field(default_factory=Counter)
+    primary: str = ""
+    views: dict[str, str | None] = field(default_factory=dict)
+    copies: list[set[int]] = field(default_factory=list)
+
+    @property
+    def lost(self) -> set[int]:
+        """Acknowledged, and in no copy."""
+        return self.ok.difference(*self.copies)
+
+    def answered(self, *homes: str) -> int:
+        """How many calls from these homes were answered while the primary was cut off."""
+        return sum(self.in_cut[home, "ok"] for home in homes)
+
+
+class _Experiment:
+    def __init__(self, database: Database, bed: Namespaces) -> None:
+        self.database = database
+        self.bed = bed
+        self.links: Connectivity = everything(database.nodes)
+        self.is_cut = False
+        self.stopped = False
+        self.seen = Seen()
+        self.elements = iter(range(1, 1_000_000))
+
+    async def run(self) -> Seen:
+        database, seen = self.database, self.seen
+        await database.start()
+        await await_ready(database)
+        async with asyncio.TaskGroup() as group:
+            for home in database.nodes:
+                group.create_task(self.add_from(home))
+            await asyncio.sleep(1)
+            seen.primary = await database.primary(next(iter(database.nodes.values()))) or "n1"
+            whole, without = self.links, self.links.copy()
+            without.remove_edges_from([link for link in whole.edges if seen.primary in link])
+            self.links = without
+            await self.bed.apply(whole, without)
+            self.is_cut = True
+            await asyncio.sleep(CUT)
+            seen.views = {name: await self.view(name) for name in database.nodes}
+            self.is_cut = False
+            await self.bed.apply(without, whole)
+            self.links = whole
+            await asyncio.sleep(1)
+            self.stopped = True
+        await await_ready(database)
+        async with asyncio.timeout(10):
+            while True:
+                copies = [set(await database.local_read(node, "elements", "s")) for node in database.nodes.values()]
+                if all(copy == copies[0] for copy in copies):
+                    break
+                await asyncio.sleep(0.1)
+        seen.copies = copies
+        return seen
+
+    async def view(self, home: str) -> str | None:
+        try:
+            return await asyncio.wait_for(self.database.primary(self.database.nodes[home]), 1)
+        except TimeoutError:
+            return None
+
+    async def add_from(self, home: str) -> None:
+        clients: dict[str, Client] = {}
+        while not self.stopped:
+            element, during = next(self.elements), self.is_cut
+            server: str | None = home
+            outcome = "fail"
+            try:
+                if self.database.variant.writes == "primary":
+                    server = await self.view(home)
+                if server is None or not (server == home or self.links.has_edge(home, server)):
+                    raise Refused("no-primary-in-reach")
+                async with asyncio.timeout(1):
+                    if server not in clients:
+                        clients[server] = await self.database.connect(self.database.nodes[server])
+                    outcome = "info"
+                    await clients[server].add("s", element)
+                outcome = "ok"
+            except Refused:
+                outcome = "fail"
+            except (Indeterminate, TimeoutError):
+                if server in clients:
+                    await clients.pop(server).close()
+            {"ok": self.seen.ok, "fail": self.seen.fail, "info": self.seen.info}[outcome].add(element)
+            if during and self.is_cut:
+                self.seen.in_cut[home, outcome] += 1
+            await asyncio.sleep(0.02)
+        for client in clients.values():
+            await client.close()
+
+
+def _isolate_the_primary(kind: type[Database], variant: str, folder: Path, *, nodes: int = 3) -> Seen:
+    plan = Plan(database=kind.name, variant=variant, nodes=nodes)
+    bed = Namespaces(plan, "test", folder)
+    result = folder / "seen"
+
+    async def whole() -> None:
+        database: Database | None = None
+        try:
+            await bed.up(nodes)
+            database = kind(plan, bed.nodes)
+            result.write_bytes(pickle.dumps(await _Experiment(database, bed).run()))
+        finally:
+            if database is not None:
+                await database.close()
+            await bed.down()
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert bed.inside(inner) == 0, "see what the inner process printed"
+    seen: Seen = pickle.loads(result.read_bytes())
+    assert seen.ok, "nothing was acknowledged at all"
+    assert not seen.fail & seen.copies[0], "what was refused had happened"
+    return seen
+
+
+def test_etcd_refuses_on_the_side_of_an_isolated_leader_and_loses_nothing(tmp_path: Path) -> None:
+    seen = _isolate_the_primary(Etcd, "linearizable", tmp_path)
+    others = {"n1", "n2", "n3"} - {seen.primary}
+    assert seen.answered(seen.primary) == 0
+    assert all(seen.answered(home) > 20 for home in others)
+    assert {seen.views[home] for home in others} < others
+    assert not seen.lost
+
+
+def test_sentinel_leaves_two_primaries_and_loses_what_the_old_one_acknowledged(tmp_path: Path) -> None:
+    seen = _isolate_the_primary(Redis, "sentinel", tmp_path)
+    others = {"n1", "n2", "n3"} - {seen.primary}
+    assert seen.views[seen.primary] == seen.primary
+    assert len({seen.views[home] for home in others}) == 1
+    assert seen.answered(seen.primary) > 50
+    assert all(seen.answered(home) > 20 for home in others)
+    assert len(seen.lost) >= 50
+
+
+def test_sentinel_with_min_replicas_loses_less_but_loses(tmp_path: Path) -> None:
+    seen = _isolate_the_primary(Redis, "sentinel-min-replicas", tmp_path)
+    assert seen.in_cut[seen.primary, "fail"] > 50
+    assert 0 < len(seen.lost) < seen.in_cut[seen.primary, "fail"] + seen.answered(seen.primary)
+
+
+def test_sentinel_with_wait_for_every_replica_loses_no_element(tmp_path: Path) -> None:
+    seen = _isolate_the_primary(Redis, "sentinel-wait", tmp_path)
+    assert seen.answered("n1", "n2", "n3") == 0
+    assert not seen.lost
