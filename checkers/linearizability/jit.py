@@ -61,7 +61,7 @@ class Machine:
 
 
 class Search:
-    """One search, that can be run in slices: `run(steps)` until `valid` is not None.
+    """One search, that can be run in slices: `run(steps)` until `valid` is not None. `spent` says why it was given up.
 
     `call_of[i]` and `rows_of[i]` are the number of the call and the row of operation i, `events` the invocations (`i`) and
     returns (`~i`) in the order of time, `pure[c]` whether call c is pure.
@@ -75,6 +75,7 @@ class Search:
         self.call_of, self.rows_of = call_of, rows_of
         self.events = [*events, *(~i for i in open_ok)] if open_ok else events
         self.valid: bool | None = None
+        self.spent = ""
         self.steps = 0
         # Built as the search first gets there: the returning operation's bit, call, and what is pending at that moment.
         self._returning: list[tuple[int, int, int]] = []
@@ -238,6 +239,12 @@ class Search:
         self._stack = []
         if valid:
             self._deepest = (e, trail)
+
+    def give_up(self, why: str) -> None:
+        """Forget what is remembered: there will be no answer, for this reason."""
+        self.spent = why
+        self._seen = set()
+        self._stack = []
 
     def decision(self, limit: str = "") -> Decision:
         """What is known so far, with the longest partial linearization; `limit` says why there is no answer yet."""

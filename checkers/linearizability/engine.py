@@ -1,0 +1,287 @@
+"""The order of attack: what decides each key, within which limits, and the verdict over all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from checkers.linearizability import jit, shrink, zones
+from checkers.linearizability.append import decide_append
+from checkers.linearizability.decision import Decision
+from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
+from checkers.linearizability.explain import PRECEDENCE, Finding, explain
+from checkers.linearizability.pool import judge_apart
+from checkers.linearizability.rotation import BYTES_PER_CONFIGURATION, rotate
+from checkers.linearizability.sets import decide_set
+from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
+from checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
+from harness.history.fault import Fault
+from harness.history.history import History
+from harness.history.operation import Key, Operation
+
+SMALL = 600
+"""Up to so many operations of one register, a search is tried before the columns are sorted into zones."""
+PATIENCE = 1.0
+"""Seconds of searching in this process after which more processes are worth their start."""
+SHOWN = 20
+"""Anomalies of each name that are shown; all are counted."""
+
+_SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
+    KeyValue: decide_append,
+    PriorityQueue: decide_priority_queue,
+    Queue: decide_queue,
+    Set: decide_set,
+    Stack: decide_stack,
+    UnorderedQueue: decide_unordered_queue,
+}
+
+
+@dataclass(slots=True)
+class _Case:
+    """The history of one key and what is known of it. `rows` are its rows in the whole history."""
+
+    key: Key
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]] | None
+    history: History
+    decision: Decision | None = None
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is wrong, over all keys."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    shown: list[tuple[_Case, Finding]] = field(default_factory=list)
+    bad_keys: int = 0
+
+
+def check(
+    history: History,
+    model: Model,
+    *,
+    time_limit: float = 60.0,
+    memory_limit: int = 1 << 30,
+    processes: int | None = None,
+    explanation: bool = True,
+    faults: Sequence[Fault] = (),
+) -> Verdict:
+    """Whether every key of `history` is linearizable for `model`, and if not, why not.
+
+    The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit`
+    seconds and `memory_limit` bytes of remembered configurations (`limits` says so, `facts["unknown_keys"]` which and how
+    far), else `valid`. `processes` is how many may search at once, by default one a core. Without `explanation` there are
+    no anomalies and no counts, only the answer. Each anomaly names the one of `faults` in whose time it was caused.
+
+    Facts: `keys`, `operations`, `invalid_keys`, `methods` (how many keys each way decided), `unknown_keys` (a list of
+    `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost).
+
+    Raises `UsageError` where the model does not know an operation or cannot use its value.
+    """
+    began = time.perf_counter()
+    methods: Counter[str] = Counter()
+    cases: list[_Case] = []
+    open_cases: list[_Case] = []
+    keys = 1
+    if isinstance(model, Register) and type(model) in (Register, CasRegister):
+        keys = _registers(history, model, methods, cases, open_cases)
+    else:
+        parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
+        keys = len(parts)
+        special = _SPECIAL.get(type(model))
+        for key, rows in parts:
+            case = _Case(key, rows, history if keys == 1 else history.select(rows))
+            case.decision = special(case.history, model) if special is not None else None
+            if case.decision is None:
+                open_cases.append(case)
+            else:
+                methods[case.decision.method] += 1
+                if case.decision.valid is not True:
+                    cases.append(case)
+
+    limits: list[str] = []
+    if open_cases:
+        left = time_limit - (time.perf_counter() - began)
+        _search(open_cases, model, left, memory_limit, processes)
+        for case in open_cases:
+            decision = case.decision
+            if decision is None:
+                continue
+            methods[decision.method] += 1
+            if decision.valid is not True:
+                cases.append(case)
+            if decision.limit and decision.limit not in limits:
+                limits.append(decision.limit)
+
+    invalid = [case for case in cases if case.decision is not None and case.decision.valid is False]
+    unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
+    found = _Findings(bad_keys=len(invalid))
+    if explanation:
+        for case in invalid:
+            _explain(case, model, found, limits, began + time_limit * 1.5)
+    return _verdict(history, model, keys, methods, found, unknown, limits, faults, time.perf_counter() - began)
+
+
+def _registers(
+    history: History, model: Register, methods: Counter[str], cases: list[_Case], open_cases: list[_Case]
+) -> int:
+    """Decide registers by zones, all keys at once; what they cannot decide goes to `open_cases`."""
+    if len(history) <= SMALL and len(history.keys) <= 1:
+        open_cases.append(_Case(history.keys[0] if history.keys else None, None, history))
+        return 1
+    status = zones.decide(history, model)
+    name = "chains" if "cas" in history.fs else "zones"
+    valid = status == zones.VALID
+    used = np.zeros(len(status), np.bool_)
+    used[history.key + 1] = True
+    methods[name] = int(((status != zones.UNDECIDED) & used).sum())
+    if not (valid | ~used).all():
+        codes = np.flatnonzero(~valid & used)
+        rows = np.flatnonzero(~valid[history.key + 1])
+        rows = rows[np.argsort(history.key[rows], kind="stable")]
+        ends = np.searchsorted(history.key[rows] + 1, codes, side="right").tolist()
+        start = 0
+        for code, end in zip(codes.tolist(), ends, strict=True):
+            mine = rows[start:end]
+            start = end
+            case = _Case(history.keys[code - 1] if code else None, mine, history.select(mine))
+            if status[code] == zones.INVALID:
+                case.decision = Decision(method=name, valid=False)
+                cases.append(case)
+            else:
+                open_cases.append(case)
+    return int(used.sum())
+
+
+def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None) -> None:
+    """Search every case, in this process first, in several if that is not soon enough."""
+    searches = [jit.start(case.history, model) for case in cases]
+    workers = min(len(os.sched_getaffinity(0)) if processes is None else processes, len(cases))
+    ends = time.perf_counter() + seconds
+    configurations = max(1, memory // BYTES_PER_CONFIGURATION)
+    if workers > 1:
+        rotate(searches, min(seconds, PATIENCE), configurations)
+        rest = [at for at, search in enumerate(searches) if search.valid is None and not search.spent]
+        if len(rest) > 1 and ends > time.perf_counter():
+            parts = [cases[at].history for at in rest]
+            decisions = judge_apart(parts, model, ends - time.perf_counter(), configurations, workers)
+            if decisions is not None:
+                for at, decision in zip(rest, decisions, strict=True):
+                    cases[at].decision = decision
+    if any(case.decision is None for case in cases):
+        left = [search for case, search in zip(cases, searches, strict=True) if case.decision is None]
+        rotate(left, ends - time.perf_counter(), configurations)
+    for case, search in zip(cases, searches, strict=True):
+        if case.decision is None:
+            case.decision = search.decision(search.spent or f"time limit of {seconds:.3g} s")
+
+
+def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], ends: float) -> None:
+    """Name what is wrong with the history of one key that was refuted."""
+    decision = case.decision
+    assert decision is not None
+    counts: dict[str, int] = {}
+    findings: list[Finding] = []
+    if decision.rows:
+        counts = {decision.identifier: 1}
+        findings = [Finding(decision.identifier, decision.rows, decision.sentence, decision.rows[-1])]
+    elif isinstance(model, Register):
+        if decision.method == "search" and int(zones.decide(case.history, model).max()) == zones.INVALID:
+            decision = Decision(method="zones", valid=False)
+        if decision.method != "search":
+            counts, findings = explain(case.history, model, SHOWN)
+    if not findings:
+        finding, limit = shrink.refute(case.history, model, decision, ends)
+        counts, findings = {finding.identifier: 1}, [finding]
+        if limit and limit not in limits:
+            limits.append(limit)
+    found.counts.update(counts)
+    for finding in findings:
+        found.shown.append((case, finding))
+
+
+def _verdict(
+    history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
+    limits: list[str], faults: Sequence[Fault], seconds: float,
+) -> Verdict:
+    rank = {name: at for at, name in enumerate((*PRECEDENCE, *ANOMALIES))}
+    found.shown.sort(key=lambda pair: (rank.get(pair[1].identifier, 99), len(pair[1].rows)))
+    per: Counter[str] = Counter()
+    anomalies = []
+    for case, finding in found.shown:
+        per[finding.identifier] += 1
+        if per[finding.identifier] <= SHOWN:
+            anomalies.append(_anomaly(case, finding, faults))
+    counts = dict(sorted(found.counts.items(), key=lambda entry: rank.get(entry[0], 99)))
+    of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
+    validity: Validity
+    if found.bad_keys:
+        validity = "invalid"
+        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
+        verb = "are" if keys > 1 and found.bad_keys > 1 else "is"
+        reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
+    elif unknown:
+        validity = "unknown"
+        reason = f"{len(unknown)} of {keys} keys could not be decided: {', '.join(limits)}"
+    else:
+        validity = "valid"
+        size = f"{keys} {'keys' if keys != 1 else 'key'}, {len(history)} operations"
+        reason = f"no anomaly found: {size}, linearizable as a {model.name}"
+    facts = {
+        "model": model.name,
+        "keys": keys,
+        "operations": len(history),
+        "invalid_keys": found.bad_keys,
+        "methods": {name: n for name, n in methods.items() if n},
+        "unknown_keys": [
+            {"key": case.key, "operations": len(case.history), "linearized": len(case.decision.linearized)}
+            for case in unknown if case.decision is not None
+        ],
+        "lost_writes": counts.get("lost-write", 0),
+    }
+    return Verdict(
+        checker="linearizability", validity=validity, reason=reason, anomalies=tuple(anomalies), counts=counts,
+        limits=tuple(limits), facts=facts, seconds=seconds,
+    )
+
+
+def _anomaly(case: _Case, finding: Finding, faults: Sequence[Fault]) -> Anomaly:
+    """The finding with its operations, and the fault that stood when the accused operation was answered, or else the last
+    one that stood while the operations of the proof ran."""
+    operations = tuple(case.history[row] for row in finding.rows)
+    accused = case.history[finding.accused]
+    answered = accused.invoked if accused.completed is None else accused.completed
+    fault = _standing(faults, accused.invoked, answered)
+    if fault is None:
+        ends = [op.completed for op in operations if op.completed is not None and op.outcome == "ok"]
+        fault = _standing(faults, min(op.invoked for op in operations), max([answered, *ends]))
+    sentence = finding.sentence
+    if fault is not None:
+        sentence += _cut_off(accused, fault)
+    return Anomaly(
+        identifier=finding.identifier, sentence=sentence, key=case.key, operations=operations,
+        fault=None if fault is None else fault.id,
+    )
+
+
+def _standing(faults: Sequence[Fault], start: int, end: int) -> Fault | None:
+    """The last fault that stood at some moment from `start` to `end`."""
+    for fault in sorted(faults, key=lambda fault: -fault.started):
+        if fault.started <= end and (fault.healed is None or fault.healed >= start):
+            return fault
+    return None
+
+
+def _cut_off(accused: Operation, fault: Fault) -> str:
+    """Which nodes the one that answered was cut off from, in brackets."""
+    node = accused.server or accused.node
+    others = sorted({b for a, b in (fault.observed_cut or fault.cut) if a == node} |
+                    {a for a, b in (fault.observed_cut or fault.cut) if b == node})
+    if not others:
+        return ""
+    return f" ({node} was cut off from {' '.join(others)} since {fault.started / 1e9:.1f} s)"

@@ -1,0 +1,142 @@
+"""The smallest refuted part of a history that a search refuted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from checkers.linearizability import jit, zones
+from checkers.linearizability.decision import Decision
+from checkers.linearizability.explain import Finding, explain
+from checkers.models import Call, CasRegister, IdGenerator, Model, Register, canonical
+from harness.history.history import FAIL, INFO, NEVER, OK, History
+from harness.history.operation import MISMATCH
+
+PATIENCE = 3.0
+"""Seconds for making one refutation smaller."""
+STEPS = 200_000
+"""Steps of one search while making it smaller; what takes longer is kept."""
+
+
+def refute(history: History, model: Model, decision: Decision, ends: float) -> tuple[Finding, str]:
+    """The proof that the history of one object is not linearizable, as small as could be made, and the limit hit if any.
+
+    Operations are left out only where that cannot make a linearizable history look broken: what came after the operation
+    that cannot be placed; pure operations; and of a register, writes that none of the remaining reads can have read. So what
+    is left refutes the whole history, and is refuted when judged alone.
+    """
+    ends = min(ends, time.perf_counter() + PATIENCE)
+    rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
+    if decision.stuck is not None:
+        last = int(history.completed[decision.stuck])
+        rows = _if_refuted([row for row in rows if history.invoked[row] <= last], rows, history, model)
+    needs = _sources(history, model, rows)
+    free = None if needs is not None else {row for row in rows if model.pure(_call(history, row))}
+    spent = ""
+
+    def allowed(kept: list[int]) -> bool:
+        if needs is None:
+            return True
+        present = set(kept)
+        return all(source in present for row in kept for source in needs.get(row, ()))
+
+    size = max(1, len(rows) // 2)
+    while True:
+        at, before = 0, len(rows)
+        while at < len(rows):
+            chunk = {row for row in rows[at:at + size] if free is None or row in free}
+            kept = [row for row in rows if row not in chunk]
+            if time.perf_counter() > ends:
+                spent = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+                break
+            if chunk and kept and allowed(kept) and _refuted(kept, history, model):
+                rows = kept
+            else:
+                at += size
+        if spent or (size == 1 and len(rows) == before):
+            break
+        size = max(1, size // 2)
+    part = history.select(np.array(rows))
+    if isinstance(model, Register) and int(zones.decide(part, model).max()) == zones.INVALID:
+        _, findings = explain(part, model, 1)
+        if findings:
+            found = findings[0]
+            return Finding(
+                found.identifier, tuple(rows[at] for at in found.rows), found.sentence, rows[found.accused]
+            ), spent
+    stuck = jit.search(part, model, max_steps=STEPS).stuck
+    accused = rows[stuck] if stuck is not None else rows[-1]
+    identifier = "duplicate" if isinstance(model, IdGenerator) else "non-linearizable"
+    operation = history[accused]
+    sentence = (
+        f"{operation.f} {_text(operation.value)} of client {operation.process} fits nowhere: no order of these "
+        f"{len(rows)} operations that agrees with their times is one that a {model.name} allows"
+    )
+    return Finding(identifier, tuple(rows), sentence, accused), spent
+
+
+def _text(value: object) -> str:
+    text = "nil" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _refused(history: History, row: int) -> bool:
+    code = int(history.error[row])
+    return history.fs[history.f[row]] == "cas" and code >= 0 and history.errors[code] == MISMATCH
+
+
+def _call(history: History, row: int) -> Call:
+    operation = history[row]
+    outcome = "refused" if operation.outcome == "fail" else operation.outcome
+    seen = tuple(canonical(value) for value in operation.seen)
+    return Call(operation.f, canonical(operation.value), outcome, seen, operation.process, operation.key)
+
+
+def _refuted(rows: Iterable[int], history: History, model: Model) -> bool:
+    return jit.search(history.select(np.array(list(rows))), model, max_steps=STEPS).valid is False
+
+
+def _if_refuted(smaller: list[int], rows: list[int], history: History, model: Model) -> list[int]:
+    return smaller if len(smaller) < len(rows) and _refuted(smaller, history, model) else rows
+
+
+def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[int]] | None:
+    """For every row of a register, the rows that it cannot do without: those that may have set the value it observed.
+
+    A write cannot have been the one where it began after the observation had ended, or where another write, that certainly
+    happened, lies wholly between the two. None where the model is not a register.
+    """
+    if type(model) not in (Register, CasRegister):
+        return None
+    call = {row: _call(history, row) for row in rows}
+    inv = {row: int(history.invoked[row]) for row in rows}
+    ret = {row: NEVER if history.outcome[row] == INFO else int(history.completed[row]) for row in rows}
+    writers = [row for row in rows if call[row].f != "read" and not model.pure(call[row])]
+    sure = [row for row in writers if history.outcome[row] == OK]
+    sources: dict[int, list[int]] = {}
+    for row in rows:
+        accepts = _accepts(call[row], model)
+        if accepts is None:
+            continue
+        latest = max((inv[other] for other in sure if ret[other] < inv[row]), default=-1)
+        sources[row] = [
+            writer for writer in writers
+            if writer != row and inv[writer] <= ret[row] and ret[writer] >= latest
+            and accepts(call[writer].value[1] if call[writer].f == "cas" else call[writer].value)
+        ]
+    return sources
+
+
+def _accepts(call: Call, model: Model) -> Callable[[object], bool] | None:
+    """Which values `call` may have found; None where it may have found any."""
+    if call.f == "write" or (call.f == "read" and (call.outcome == "info" or model.step(object(), call))):
+        return None
+    if call.f == "read":
+        return lambda value: value == call.value
+    if call.seen:
+        return lambda value: value == call.seen[0]
+    if call.outcome == "refused":
+        return lambda value: value != call.value[0]
+    return lambda value: value == call.value[0]
