@@ -27,6 +27,7 @@ from checkers.result import (
     Totals,
 )
 from checkers.slices import sliced
+from checkers.staleness import staleness
 from checkers.verdict import ANOMALIES, Anomaly, Checker, Validity, Verdict
 from harness.errors import UsageError
 from harness.history.history import FAIL, INFO, OK
@@ -274,6 +275,8 @@ def _blast(
     recording: Recording, rows: Sequence[Scenario], equal: Convergence, own: Sequence[Verdict], lost: int
 ) -> Blast:
     history = recording.history
+    unknown: list[Staleness | None] = []
+    late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
     written = history.outcome == OK
     if "read" in history.fs:
         written &= history.f != history.fs.index("read")
@@ -283,7 +286,7 @@ def _blast(
         recovery=_worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
-        staleness=next((stale for stale in map(_staleness, own) if stale is not None), None),
+        staleness=next((found for found in late if found is not None), None),
         convergence=equal.seconds,
     )
 
@@ -292,11 +295,14 @@ def _worst(values: Any) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _staleness(verdict: Verdict) -> Staleness | None:
+def _staleness(verdict: Verdict, recording: Recording) -> Staleness | None:
+    """As the checker measured it; of registers measured here, where no write was lost (that would look the same)."""
     late = verdict.facts.get("staleness_ms")
     reads, stale = verdict.facts.get("reads", 0), verdict.facts.get("stale_reads", 0)
-    if not isinstance(late, dict) or not reads or not stale:
-        return None
-    return Staleness(
-        stale=stale, reads=reads, share=stale / reads, median_ms=late["median"], p99_ms=late["p99"], max_ms=late["max"]
-    )
+    if isinstance(late, dict) and reads and stale:
+        return Staleness(
+            stale=stale, reads=reads, share=stale / reads, median_ms=late["median"], p99_ms=late["p99"], max_ms=late["max"]
+        )
+    if set(verdict.counts) & {"stale-read", "non-monotonic-read"} and not set(verdict.counts) & {"lost-write", "split-brain"}:
+        return staleness(recording.history)
+    return None

@@ -29,7 +29,8 @@ class Register(Workload):
     the value that anyone last saw in that key to a new one; before anything was seen it is a write.
 
     Even keys are busy: half reads, and many calls at once on the same value. Odd keys are calm: nine reads in ten, so that
-    what was written stays to be read, from every home, and a lost or half-replicated write is not soon overwritten.
+    what was written stays to be read, from every home, and a lost or half-replicated write is not soon overwritten. One
+    worker of each home only reads.
     """
 
     name: ClassVar[str] = "register"
@@ -45,7 +46,7 @@ class Register(Workload):
         key = rng.randrange(self.plan.keys)
         reads, writes = CALM if key % 2 else BUSY
         draw = rng.random()
-        if draw < reads:
+        if draw < reads or self.reader(process):
             return Invocation("read", key, None, "read")
         self._written += 1
         last = self._last.get(key)

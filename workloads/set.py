@@ -19,7 +19,7 @@ ADDITIONS = 0.7
 OLDER = 0.2
 """The part of the reads that read any set so far instead of one that still grows."""
 
-FULL = 128
+FULL = 64
 """Elements added to a set before a new one takes its place, so that a read stays small."""
 
 
@@ -27,7 +27,8 @@ class Set(Workload):
     """Adds elements to sets, each element once in the run, and reads whole sets.
 
     `plan.keys` sets grow at a time; one that was given `FULL` elements is replaced by a fresh one, and goes on being read.
-    An element is never removed, so every acknowledged one must be in every later read: each lost one is counted.
+    An element is never removed, so every acknowledged one must be in every later read: each lost one is counted. One worker
+    of each home only reads.
     """
 
     name: ClassVar[str] = "set"
@@ -44,8 +45,8 @@ class Set(Workload):
         slot = rng.randrange(self.plan.keys)
         draw = rng.random()
         older = rng.randrange(len(self._sizes))
-        if draw >= ADDITIONS:
-            key = older if draw >= 1 - (1 - ADDITIONS) * OLDER else self._growing[slot]
+        if draw >= ADDITIONS or self.reader(process):
+            key = older if rng.random() < OLDER else self._growing[slot]
             return Invocation("read", key, None, "read")
         if self._sizes[self._growing[slot]] == FULL:
             self._growing[slot] = len(self._sizes)

@@ -40,6 +40,12 @@ class Workload(ABC):
     def next(self, rng: random.Random, process: int) -> Invocation:
         """The next call of that process."""
 
+    def reader(self, process: int) -> bool:
+        """Whether that process only reads: the first worker of every home that has several. So reads are still measured
+        where everyone else waits for a write. (A read is never indeterminate, so a reader keeps its process.)"""
+        workers = self.plan.concurrency
+        return workers > 1 and process % workers == 0 and process < workers * self.plan.nodes
+
     def observe(self, operation: Operation) -> None:
         """Learn from a completed operation (the value last read, for a CAS)."""
 

@@ -1,0 +1,139 @@
+"""Scenes: recordings made by hand, of workers on a regular grid of time that are served as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from checkers.verdict import Anomaly, Validity, Verdict
+from harness.history.fault import Fault
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.recording import LocalRead, Phase, Recording, View
+from harness.history.variant import Claim, Label, Variant
+from harness.plan import Plan
+
+MS = 1_000_000
+SECOND = 1000 * MS
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+
+Service = Literal["served", "refused", "silent"]
+"""Answered at once, refused at once, or no answer until the client's time-out of one second."""
+
+Serve = Callable[[str, str, float], Service]
+"""(home, kind, second) → how an operation is served that is invoked then."""
+
+
+def served(home: str, kind: str, second: float) -> Service:
+    return "served"
+
+
+@dataclass
+class Says:
+    """A checker with a ready verdict."""
+
+    validity: Validity = "valid"
+    anomalies: tuple[Anomaly, ...] = ()
+    counts: dict[str, int] | None = None
+    facts: dict[str, Any] | None = None
+    name: str = "says"
+
+    def check(self, recording: Recording) -> Verdict:
+        counts = self.counts
+        if counts is None:
+            counts = {anomaly.identifier: 1 for anomaly in self.anomalies}
+        return Verdict(
+            checker=self.name, validity=self.validity, reason="as told.", anomalies=self.anomalies, counts=counts,
+            facts=self.facts if self.facts is not None else {"faults": {}},
+        )
+
+
+def fault(
+    number: int = 1, began: float = 5.0, ended: float = 13.0,
+    sides: Sequence[tuple[str, ...]] = (("n2", "n3", "n4", "n5"), ("n1",)), primary: str | None = "n1", **changes: Any,
+) -> Fault:
+    """A fault that was proven at once and healed at once."""
+    fields: dict[str, Any] = dict(
+        id=number, nemesis="partition", scenario=f"scenario {number}", started=int(began * SECOND),
+        proven=int(began * SECOND) + MS, heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
+        sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
+    )
+    return Fault(**fields | changes)
+
+
+def recording(
+    serve: Serve = served, faults: Sequence[Fault] = (), *, length: float = 18.0, nodes: Sequence[str] = NODES, keys: int = 4,
+    workers: int = 2, every: int = 20 * MS, views: Sequence[View] = (), local: Sequence[LocalRead] | None = None,
+    expect: tuple[str, ...] = (), claim: Claim | None = None, labels: tuple[Label, ...] = (), final: bool = True,
+    plan: bool = True, readers: bool = False, **changes: Any,
+) -> Recording:
+    """`workers` workers at each node do one operation `every` so often, reads and writes in turn (where there are `readers`,
+    the first of each node only reads), each taking 2 ms, for `length` seconds, served by `serve`; then final reads and local
+    reads that agree."""
+    operations: list[Operation] = []
+    process = value = 0
+    for home in nodes:
+        for worker in range(workers):
+            process += 1
+            at, turn = worker * MS, worker
+            while at < length * SECOND:
+                kind = "read" if turn % 2 == 0 or (readers and worker == 0) else "write"
+                how = serve(home, kind, at / SECOND)
+                value += 1
+                outcome: Any = "ok" if how == "served" else "fail" if how == "refused" or kind == "read" else "info"
+                took = SECOND if how == "silent" else 2 * MS
+                operations.append(
+                    Operation(
+                        process=process, f=kind, key=turn % keys, value=value if kind == "write" else None, outcome=outcome,
+                        invoked=at, completed=at + took, node=home, server=home,
+                        error=None if how == "served" else "no-primary-in-reach" if how == "refused" else "timeout",
+                    )
+                )
+                at += max(every, took)
+                turn += 1
+                if outcome == "info":
+                    process += 1
+    end = int(length * SECOND) + 2 * SECOND
+    if final:
+        operations += [
+            Operation(process=1000, f="read", key=key, invoked=end + key * MS, completed=end + key * MS + 1, node=home)
+            for key in range(keys) for home in nodes
+        ]
+    if local is None:
+        local = [LocalRead(node=node, key=key, value=key, time=end - MS) for node in nodes for key in range(keys)]
+    phases = [
+        Phase("set-up", -SECOND, 0), Phase("load", 0, int(length * SECOND)), Phase("settle", end - SECOND, end),
+        Phase("final-reads", end, end + SECOND),
+    ]
+    if not final:
+        phases.pop()
+    variant = Variant(
+        name="v", summary="", reads="home", writes="home", claim=claim or Claim(text="nothing", source="nowhere"), labels=labels
+    )
+    fields: dict[str, Any] = dict(
+        history=History.of(operations), nodes=tuple(nodes), faults=tuple(faults), views=tuple(views), local_reads=tuple(local),
+        plan=Plan(database="d", variant="v", nodes=len(nodes), keys=keys, expect=expect) if plan else None,
+        variant=variant if plan else None, phases=tuple(phases),
+    )
+    return Recording(**fields | changes)
+
+
+def during(start: float, end: float, homes: Sequence[str], how: Service, kinds: Sequence[str] = ("read", "write")) -> Serve:
+    """Served, but for these homes and kinds in this time."""
+    return lambda home, kind, second: how if start <= second < end and home in homes and kind in kinds else "served"
+
+
+def both(*serves: Serve) -> Serve:
+    """The first that does not serve decides."""
+    def serve(home: str, kind: str, second: float) -> Service:
+        return next((how for one in serves if (how := one(home, kind, second)) != "served"), "served")
+
+    return serve
+
+
+def anomaly(identifier: str, second: float, fault: int | None = None) -> Anomaly:
+    """An anomaly with one operation at that time."""
+    op = Operation(process=1, f="read", key=1, value=1, invoked=int(second * SECOND), completed=int(second * SECOND) + MS)
+    return Anomaly(identifier=identifier, sentence="made up", operations=(op,), fault=fault)
