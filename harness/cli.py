@@ -208,6 +208,7 @@ def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
     from harness.run import record_run
 
     run = store.create(runs, plan)
+    progress.plan(plan, run.label)
     code = record_run(plan, run, progress)
     if code not in (0, INTERRUPTED):
         progress.note(f"the run's folder: {run.folder}")
@@ -261,3 +262,7 @@ def _guarded(call: Callable[[], Any]) -> int:
 def main() -> None:
     """The command `splitbrain`."""
     sys.exit(_guarded(lambda: commands.main(standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

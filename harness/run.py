@@ -54,8 +54,6 @@ AGREE = 0.25
 class Progress(Protocol):
     """Who is told how a run goes on."""
 
-    def plan(self, plan: Plan, run: str) -> None: ...
-
     def phase(self, name: str, text: str, seconds: float) -> None: ...
 
     def fault(self, time_ns: int, text: str, detail: str) -> None: ...
@@ -136,7 +134,6 @@ class _Recording:
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
-        self.progress.plan(self.plan, self.run.label)
         self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
         with self.stop_on_signal():
             try:

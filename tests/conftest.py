@@ -1,0 +1,61 @@
+"""What every test shares: where servers are, and how a person's command is called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from checkers.result import Result
+from harness.doctor import find_program
+
+ROOT = Path(__file__).parent.parent
+HISTORIES = ROOT.parent / "shared" / "histories"
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """A command that ended: its exit code, what it printed, and the run's folder where it made one."""
+
+    code: int
+    stdout: str
+    stderr: str
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        return max(path.parent for path in self.runs.glob("*/journal.jsonl"))
+
+    @property
+    def result(self) -> Result:
+        return msgspec.json.decode((self.folder / "result.json").read_bytes(), type=Result)
+
+
+@pytest.fixture
+def splitbrain(tmp_path: Path) -> Callable[..., Ran]:
+    """Calls `splitbrain` as a person does; runs are kept in the test's own folder."""
+
+    def call(*words: object, seconds: float = 150, **environment: str) -> Ran:
+        command = [sys.executable, "-m", "harness.cli", *map(str, words)]
+        if words[0] in ("test", "suite"):
+            command += ["--runs", str(tmp_path / "runs")]
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=False,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr, tmp_path / "runs")
+
+    return call
+
+
+def need(*programs: str) -> None:
+    """Skip, loudly and by name, where a server cannot be had; in CI that is a failure."""
+    missing = [program for program in programs if find_program(program) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"CI has no {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} on this machine: 'splitbrain doctor' says how to get it")

@@ -1,0 +1,120 @@
+"""Whole runs on real servers: the known answer of each database and variant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from checkers.result import Result, Scenario
+from tests.conftest import Ran, need
+
+Splitbrain = Callable[..., Ran]
+
+SHORT = """
+time = 20.0
+baseline = 4.0
+fault = 9.0
+between = 5.0
+"""
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """A plan of 20 s: one fault of 9 s."""
+    file = tmp_path / "short.toml"
+    file.write_text(SHORT)
+    return file
+
+
+def sides(scenario: Scenario) -> dict[str, float]:
+    """The share of writes answered on the sides with and without a quorum."""
+    return {("majority" if side.quorum else "minority"): side.write.share or 0.0 for side in scenario.sides}
+
+
+@pytest.mark.parametrize("variant", ["majority", "fenced-primary"])
+def test_reference_that_is_consistent_and_partitioned_is_cp(splitbrain: Splitbrain, short: Path, variant: str) -> None:
+    ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "partition-primary", "--plan", short)
+    result = ran.result
+    assert (ran.code, result.validity, result.classification) == (0, "valid", "CP"), ran.stdout
+    assert "no anomaly found" in ran.stdout.lower() and "safe" not in ran.stdout.lower()
+    assert result.scenarios[0].bit and not result.torn
+
+
+@pytest.mark.parametrize("variant", ["primary-async", "split-brain"])
+def test_reference_that_loses_acknowledged_writes_is_caught(splitbrain: Splitbrain, short: Path, variant: str) -> None:
+    ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "partition-primary", "--plan", short,
+                     "--expect", "lost-write", "--expect", "invalid")
+    result = ran.result
+    assert ran.code == 0, ran.stdout
+    assert result.counts["lost-write"] > 0 and result.classification == "neither"
+    assert "NOT LINEARIZABLE" in ran.stdout and "lost" in ran.stdout
+    judged_again = splitbrain("check", ran.folder)
+    assert judged_again.code == 0
+    assert msgspec.json.decode((ran.folder / "result.json").read_bytes(), type=Result) == result
+
+
+def test_the_evidence_alone_is_the_same_anomaly(splitbrain: Splitbrain, short: Path, tmp_path: Path) -> None:
+    ran = splitbrain("test", "reference", "--variant", "primary-async", "--nemesis", "partition-primary", "--plan", short)
+    assert ran.code == 1, ran.stdout
+    for number, anomaly in enumerate(ran.result.anomalies):
+        evidence = tmp_path / f"evidence-{number}.jsonl"
+        evidence.write_bytes(b"".join(msgspec.json.encode(op) + b"\n" for op in anomaly.operations))
+        again = splitbrain("check", evidence, "--json")
+        assert again.code == 1, again.stdout + again.stderr
+        assert list(json.loads(again.stdout)["verdict"]["counts"]) == [anomaly.identifier]
+
+
+def test_last_write_wins_is_ap_and_converges(splitbrain: Splitbrain, short: Path) -> None:
+    ran = splitbrain("test", "reference", "--variant", "lww", "--nemesis", "halves", "--plan", short, "--expect", "AP")
+    result = ran.result
+    assert ran.code == 0, ran.stdout
+    assert result.convergence.state == "agreed" and result.validity == "invalid"
+
+
+def test_etcd_is_cp_in_all_scenarios(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    need("etcd")
+    plan = tmp_path / "plan.toml"
+    plan.write_text("baseline = 3.0\nfault = 7.0\nbetween = 4.0\n")
+    ran = splitbrain("test", "etcd", "--plan", plan)
+    result = ran.result
+    assert (ran.code, result.validity, result.classification) == (0, "valid", "CP"), ran.stdout
+    assert len(result.scenarios) == 4
+    for scenario in result.scenarios:
+        shares = sides(scenario)
+        assert shares.get("minority", 0.0) < 0.05 or len(scenario.sides) == 2
+        for side in scenario.sides:
+            if side.quorum:
+                assert (side.write.after_transition or 0) > 0.8, scenario
+
+
+def test_etcd_serializable_reads_are_stale(splitbrain: Splitbrain, short: Path) -> None:
+    need("etcd")
+    ran = splitbrain("test", "etcd", "--variant", "serializable", "--nemesis", "partition-primary", "--plan", short,
+                     "--expect", "stale-read")
+    assert ran.code == 0, ran.stdout
+
+
+def test_redis_under_sentinel_loses_acknowledged_writes(splitbrain: Splitbrain, short: Path) -> None:
+    need("redis-server", "redis-sentinel")
+    ran = splitbrain("test", "redis", "--variant", "sentinel", "--nemesis", "partition-primary", "--plan", short)
+    result = ran.result
+    assert (ran.code, result.classification) == (1, "neither"), ran.stdout
+    assert result.counts["lost-write"] > 0
+    lost = [anomaly for anomaly in result.anomalies if anomaly.identifier == "lost-write"]
+    assert lost and all(len(anomaly.operations) >= 2 and anomaly.fault == 1 for anomaly in lost)
+
+
+def test_redis_without_a_fault_shows_nothing(splitbrain: Splitbrain) -> None:
+    need("redis-server", "redis-sentinel")
+    ran = splitbrain("test", "redis", "--nemesis", "none", "--time", "6s")
+    assert not ran.result.anomalies, ran.stdout
+
+
+def test_sets_under_sentinel_lose_elements(splitbrain: Splitbrain, short: Path) -> None:
+    need("redis-server", "redis-sentinel")
+    ran = splitbrain("test", "redis", "--workload", "set", "--nemesis", "partition-primary", "--plan", short)
+    assert ran.code == 1 and ran.result.counts["lost-element"] > 0, ran.stdout
