@@ -39,7 +39,7 @@ class Partition(Nemesis):
         names = (first, *(name for name in cluster.names if name != first))
         before = everything(cluster.names)
         after = self.graph(fault.scenario, names, cluster.rng)
-        applied = await cluster.testbed.apply(before, after)
+        applied = await cluster.apply(before, after)
         reach = await cluster.testbed.probe(after, timeout=PROVE_TIMEOUT)
         wrong = reach.wrong(after)
         return msgspec.structs.replace(
@@ -63,7 +63,7 @@ class Partition(Nemesis):
             held = await cluster.testbed.probe(before, timeout=PROVE_TIMEOUT)
         finally:
             heal_began = cluster.clock()
-            applied = await cluster.testbed.apply(before, after)
+            applied = await cluster.apply(before, after)
         reach = await cluster.testbed.probe(after, timeout=HEAL_TIMEOUT)
         wrong = reach.wrong(after)
         return msgspec.structs.replace(

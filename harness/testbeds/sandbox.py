@@ -142,7 +142,7 @@ def _middle(
         if os.getppid() != outer:
             os._exit(CRASHED)
     except OSError as error:
-        os.write(report, str(error).encode())
+        os.write(report, kernel.reason(error).encode())
         os._exit(CRASHED)
     alive_read, alive_write = os.pipe()
     init = os.fork()
@@ -174,7 +174,7 @@ def _init(work: Work, alive: int, control: int, report: int, handlers: Handlers)
         kernel.own_mounts()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
-        os.write(report, str(error).encode())
+        os.write(report, kernel.reason(error).encode())
         os._exit(CRASHED)
     os.close(report)
     inner = os.fork()

@@ -174,7 +174,7 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
         else:
             _fork(request, descriptors[0])
     except OSError as error:
-        reply = _Done(request.id, 0, str(error))
+        reply = _Done(request.id, 0, kernel.reason(error))
     else:
         reply = _Done(request.id, pid)
     finally:
@@ -294,7 +294,7 @@ def _node(request: _Fork, channel: socket.socket) -> NoReturn:
         for name, value in request.sysctl.items():
             Path("/proc/sys", *name.split(".")).write_text(value)
     except OSError as error:
-        _send(channel, _Ready(error=str(error)))
+        _send(channel, _Ready(error=kernel.reason(error)))
         os._exit(70)
     gc.disable()
     _send(channel, _Ready(pid))

@@ -127,9 +127,13 @@ class Testbed(Protocol):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    nodes: Sequence[Node]
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None: ...
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes in order, none before `up` and after `down`."""
+        ...
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,6 @@ from harness.errors import SetupError
 from harness.testbeds.namespaces import Namespaces
 from harness.testbeds.testbed import Connectivity, Service, everything
 from tests.harness.testbeds.cluster import PORT, SERVER, plan, with_cluster
-
-pytestmark = pytest.mark.skipif(bool(Namespaces.problems()), reason="see splitbrain doctor")
 
 
 def without(graph: Connectivity, *links: tuple[str, str]) -> Connectivity:
@@ -277,3 +276,42 @@ def test_down_is_idempotent_and_complete(tmp_path: Path) -> None:
 
 def test_clean_finds_nothing() -> None:
     assert list(Namespaces.clean()) == []
+
+
+def test_this_machine_can_do_it() -> None:
+    assert list(Namespaces.problems()) == []
+
+
+def test_a_missing_program_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("harness.testbeds.namespaces._PATH", str(tmp_path))
+    assert [problem.mend for problem in Namespaces.problems()] == [
+        "sudo apt-get install iproute2",
+        "sudo apt-get install iptables",
+        "sudo apt-get install iptables",
+    ]
+
+
+def test_a_firewall_that_does_not_work_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "iptables-restore"
+    broken.write_text("#!/bin/sh\necho Table does not exist >&2; exit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (problem,) = Namespaces.problems()
+    assert "iptables-restore: Table does not exist" in problem.what and problem.mend.startswith("sudo modprobe")
+
+
+def test_clean_kills_what_carries_a_dead_run_and_nothing_else() -> None:
+    def labelled(harness: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "60"], env={"SPLITBRAIN_RUN": "test-clean", "SPLITBRAIN_HARNESS": harness})
+
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    stray, other, alive = labelled(f"{os.getpid()}:1"), labelled(""), labelled(f"{os.getpid()}:{started}")
+    try:
+        assert list(Namespaces.clean()) == [f"process {stray.pid} of run test-clean: killed"]
+        assert stray.wait(timeout=5) == -signal.SIGKILL
+        assert other.poll() is None and alive.poll() is None
+    finally:
+        for process in (stray, other, alive):
+            process.kill()
+            process.wait()
