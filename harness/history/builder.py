@@ -256,10 +256,10 @@ class Builder:
                 self._fail(places[first], f"process {who} completes an operation, but has none open")
             if busy[first]:
                 line = self.where(int(places[first - 1]))[0]
+                client = "without processes, an operation begins" if self._nameless else f"process {who} begins an operation"
                 self._fail(
                     places[first],
-                    f"process {who} begins an operation while its last one (line {line}) has not completed: "
-                    "give every client a process of its own",
+                    f"{client} while its last one (line {line}) has not completed: give every client a process of its own",
                 )
             self._fail(
                 places[first],

@@ -84,15 +84,18 @@ def forms(
     form: Any
     for token in _TOKEN.finditer(text.text, start, len(text.text) if end is None else end):
         group = token.lastindex or 0
-        at = token.start(group)
         if group == 1:
             word = token[1]
             form = words.get(word, _UNSEEN)
             if form is _UNSEEN:
-                form = _word(word, at, text)
+                form = _word(word, token.start(1), text)
                 if len(words) < 50_000 and len(word) < 100:
                     words[word] = form
-        elif group == 2:
+            if stack:
+                parts.append(form)
+                continue
+        at = token.start(group)
+        if group == 2:
             if first and not waiting and token[2] in "[(":
                 around, first = token[2], False
                 continue
@@ -128,7 +131,7 @@ def forms(
             form = _character(token[7], at, text)
         elif group == 9 and token[9] != '"':
             raise text.error(at, f"expected EDN, found {token[9]!r}")
-        else:
+        elif group >= 8:
             if stack or waiting or around.strip() or group == 9:
                 if not torn:
                     place = stack[-1][1] if stack and group == 8 else at
@@ -171,7 +174,7 @@ def _collection(opener: str, parts: list[Any], at: int, text: Text) -> Any:
     if opener != "{":
         space = opener[1:-1].strip(" \t\r\n,:")
         names = [f"{space}/{name}" if type(name) is str and "/" not in name else name for name in names]
-    form = dict(zip(map(_hashable, names), parts[1::2], strict=True))
+    form = dict(zip([name if type(name) is str else _hashable(name) for name in names], parts[1::2], strict=True))
     if len(form) * 2 != len(parts):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise text.error(at, f"expected every key once, found {str(twice)[:40]!r} twice in this map")

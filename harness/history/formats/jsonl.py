@@ -17,9 +17,9 @@ type belong to runs, and are left out.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -57,6 +57,29 @@ def read_events(data: bytes, path: str = "", *, torn: bool = False, other: Other
 
 _EVENTS = msgspec.json.Decoder(Event)
 _OPERATIONS = msgspec.json.Decoder(Operation)
+
+
+def encode(operations: Iterable[Operation]) -> bytes:
+    """These operations as lines that `read` takes back."""
+    return b"".join(encode_plain(operation) + b"\n" for operation in operations)
+
+
+def encode_plain(value: Any) -> bytes:
+    """JSON of whatever a history can hold; a map whose names are no words becomes a list of pairs."""
+    try:
+        return msgspec.json.encode(value)
+    except TypeError:
+        return msgspec.json.encode(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, dict):
+        if all(isinstance(name, str) for name in value):
+            return {name: _plain(part) for name, part in value.items()}
+        return [[_plain(name), _plain(part)] for name, part in value.items()]
+    return [_plain(part) for part in value] if isinstance(value, tuple | list | frozenset) else value
 
 
 class _Typed(msgspec.Struct):

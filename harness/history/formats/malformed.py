@@ -43,6 +43,8 @@ def explain(data: bytes, error: Exception) -> tuple[int, str]:
         wanted = " or ".join(dict.fromkeys(_NAMES.get(word.strip(), word.strip()) for word in types[1].split("|")))
         return at, f"expected {wanted}{as_name}, found {_NAMES.get(types[2], types[2])}"
     byte = _BYTE.search(told)
+    if byte is None and told != "Input data was truncated":
+        return 0, f"expected JSON, found what is none ({told})"
     if byte is None:
         return len(data), "expected the rest of this JSON, found the end"
     at = int(byte[1])

@@ -1,0 +1,69 @@
+"""The public names of splitbrain, all that a person's own code imports.
+
+`import splitbrain` loads nothing else: a name brings its module the moment it is used, so that judging a history needs no
+testbed, no driver and no terminal.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from checkers.models import Call, Model
+    from checkers.verdict import Anomaly, Checker, Verdict
+    from harness.check import CheckedFile, check, check_file
+    from harness.databases.database import Database, Program
+    from harness.errors import HistoryError, Indeterminate, Mismatch, Refused, SetupError, SplitbrainError, UsageError
+    from harness.history.fault import Fault
+    from harness.history.formats import read
+    from harness.history.history import History
+    from harness.history.operation import Operation
+    from harness.history.recording import Recording
+    from harness.history.variant import Claim, Label, Variant
+    from harness.load.client import Client
+    from harness.plan import Plan
+    from harness.testbeds.testbed import Node, Service, Testbed
+    from nemeses.nemesis import Cluster, Nemesis, Step
+    from workloads.workload import Invocation, Workload
+
+__all__ = [
+    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
+    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Plan", "Program",
+    "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
+    "Workload", "check", "check_file", "read",
+]
+
+_HOMES = {
+    "checkers.models": ("Call", "Model"),
+    "checkers.verdict": ("Anomaly", "Checker", "Verdict"),
+    "harness.check": ("CheckedFile", "check", "check_file"),
+    "harness.databases.database": ("Database", "Program"),
+    "harness.errors": (
+        "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
+    ),
+    "harness.history.fault": ("Fault",),
+    "harness.history.formats": ("read",),
+    "harness.history.history": ("History",),
+    "harness.history.operation": ("Operation",),
+    "harness.history.recording": ("Recording",),
+    "harness.history.variant": ("Claim", "Label", "Variant"),
+    "harness.load.client": ("Client",),
+    "harness.plan": ("Plan",),
+    "harness.testbeds.testbed": ("Node", "Service", "Testbed"),
+    "nemeses.nemesis": ("Cluster", "Nemesis", "Step"),
+    "workloads.workload": ("Invocation", "Workload"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'splitbrain' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
