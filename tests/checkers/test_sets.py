@@ -1,0 +1,129 @@
+"""The set checker against the plain search, its evidence against itself, and every identifier by an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkers.linearizability.search import search
+from checkers.models import Set
+from checkers.sets import SetChecker
+from checkers.verdict import Verdict
+from harness.errors import UsageError
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.recording import Phase, Recording
+from tests.checkers.scenes import SECOND, fault
+
+
+def add(value: Any, invoked: int, completed: int | None, outcome: Any = "ok", **more: Any) -> Operation:
+    return Operation(process=value, f="add", key=0, value=value, invoked=invoked, completed=completed, outcome=outcome, **more)
+
+
+def read(value: Any, invoked: int, completed: int, **more: Any) -> Operation:
+    return Operation(process=1000 + invoked, f="read", key=0, value=value, invoked=invoked, completed=completed, **more)
+
+
+def check(*operations: Operation, **more: Any) -> Verdict:
+    return SetChecker().check(Recording(history=History.of(operations), nodes=(), **more))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Operation]:
+    """Up to three additions and four reads of mostly sensible elements."""
+    made = []
+    names = range(draw(st.integers(1, 3)))
+    for name in names:
+        start, took = draw(st.tuples(st.integers(0, 10), st.integers(0, 5)))
+        outcome = draw(st.sampled_from(["ok", "ok", "ok", "info", "fail"]))
+        made.append(add(name, start, None if outcome == "info" and draw(st.booleans()) else start + took, outcome))
+    for _ in range(draw(st.integers(1, 4))):
+        start, took = draw(st.tuples(st.integers(0, 12), st.integers(0, 5)))
+        odd = [] if draw(st.integers(0, 9)) else [draw(st.sampled_from([99, *names]))]
+        made.append(read([*draw(st.sets(st.sampled_from(names))), *odd], start, start + took))
+    return made
+
+
+@given(histories())
+def test_it_agrees_with_the_plain_search_and_its_evidence_stands_alone(made: list[Operation]) -> None:
+    found = check(*made)
+    assert (found.validity != "invalid") == search(History.of(made), Set()).valid
+    for anomaly in found.anomalies:
+        assert 1 <= len(anomaly.operations) <= 6
+        assert anomaly.identifier in check(*anomaly.operations).counts
+
+
+@pytest.mark.parametrize(("identifier", "operations"), [
+    ("lost-element", [add(1, 0, 1), read([1], 2, 3), read([], 4, 5)]),
+    ("lost-element", [add(1, 0, None, "info"), read([1], 2, 3), read([], 4, 5)]),
+    ("stale-read", [add(1, 0, 1), read([], 4, 5), read([1], 6, 7)]),
+    ("duplicate", [add(1, 0, 1), read([1, 1], 2, 3)]),
+    ("unexpected", [read([1], 2, 3)]),
+    ("aborted-read", [add(1, 0, 1, "fail"), read([1], 2, 3)]),
+    ("future-read", [read([1], 0, 1), add(1, 2, 3)]),
+    ("reordered", [add(1, 0, 9), add(2, 0, 9), read([1], 1, 8), read([2], 1, 8)]),
+    # The read began before the first addition was acknowledged, but it saw one that began later.
+    ("stale-read", [add(1, 0, 3), add(2, 4, 5), read([2], 2, 6), read([1, 2], 7, 8)]),
+])
+def test_each_anomaly_by_its_name(identifier: str, operations: list[Operation]) -> None:
+    found = check(*operations)
+    assert (found.validity, set(found.counts)) == ("invalid", {identifier})
+    assert [anomaly.identifier for anomaly in found.anomalies] == [identifier]
+
+
+def test_an_indeterminate_addition_may_or_may_not_appear() -> None:
+    assert check(add(1, 0, None, "info"), read([], 2, 3), read([1], 4, 5)).validity == "valid"
+    assert check(add(1, 0, None, "info"), read([], 2, 3)).validity == "valid"
+
+
+def test_every_lost_element_is_counted_and_some_are_shown_for_each_fault() -> None:
+    second = SECOND
+    lost = [add(n, n * second, n * second + 1) for n in range(30)]
+    faults = (fault(1, 0, 10), fault(2, 15, 25))
+    found = check(*lost, read([], 40 * second, 41 * second), faults=faults)
+    assert found.counts == {"lost-element": 30}
+    assert found.facts["lost_writes"] == found.facts["acknowledged"] == 30
+    assert {anomaly.fault for anomaly in found.anomalies} == {1, 2}
+    assert found.facts["faults"] == {"1": {"lost-element": 11}, "2": {"lost-element": 19}}
+
+
+def test_only_final_reads_tell_that_an_element_is_lost() -> None:
+    """A read of a lagging replica in the middle of a run that was killed is stale; more is not known."""
+    operations = add(1, 0, 1), read([], 4, 5)
+    assert set(check(*operations, phases=(Phase("load", 0),)).counts) == {"stale-read"}
+    ended = (Phase("load", 0, 9), Phase("final-reads", 10, 20))
+    assert set(check(*operations, phases=ended).counts) == {"stale-read"}
+    assert set(check(*operations, read([], 12, 13), phases=ended).counts) == {"lost-element"}
+    assert set(check(*operations, read([], 12, 13), read([1], 11, 12), phases=ended).counts) == {"stale-read"}
+
+
+def test_how_stale_is_measured_from_the_acknowledgement() -> None:
+    ms = 1_000_000
+    found = check(add(1, 0, 10 * ms), read([], 30 * ms, 31 * ms), read([], 50 * ms, 51 * ms), read([1], 60 * ms, 61 * ms))
+    assert found.facts["staleness_ms"] == pytest.approx({"median": 30, "p99": 39.8, "max": 40})
+    assert (found.facts["stale_reads"], found.facts["reads"]) == (2, 3)
+
+
+def test_evidence_shows_only_the_elements_it_is_about() -> None:
+    others = [add(n, 0, 1) for n in range(2, 50)]
+    found = check(add(1, 0, 1), *others, read(list(range(2, 50)), 4, 5))
+    assert [op.value for op in found.anomalies[0].operations] == [1, []]
+
+
+def test_sets_do_not_mix() -> None:
+    other = Operation(process=7, f="add", key=1, value=1, invoked=0, completed=1)
+    assert set(check(other, read([1], 2, 3)).counts) == {"unexpected"}
+
+
+def test_without_a_read_nothing_is_known() -> None:
+    assert check(add(1, 0, 1)).validity == "unknown"
+
+
+def test_other_operations_are_refused() -> None:
+    with pytest.raises(UsageError, match="write"):
+        check(Operation(process=1, f="write", key=0, value=1, invoked=0, completed=1))
+    with pytest.raises(UsageError, match="no list"):
+        check(read(5, 0, 1))
