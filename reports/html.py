@@ -120,8 +120,9 @@ def _shown(of: object) -> object:
     return printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of
 
 
-def _json(of: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode()
+def _json(of: object) -> Markup:
+    lines = msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode().splitlines()
+    return Markup("\n").join(printable(line, 4000) for line in lines[:2000])
 
 
 def _chart(name: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:

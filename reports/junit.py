@@ -23,7 +23,7 @@ from checkers.result import Result
 from checkers.verdict import Verdict
 from harness.plan import Plan
 from reports.files import write_whole
-from reports.wording import client, clock, phrase, plural, printable
+from reports.wording import client, clock, phrase, plural, printable, sentence
 
 LONGEST = 4000
 """Characters of one text."""
@@ -90,11 +90,8 @@ def _judged(suite: ET.Element, name: str, result: Result) -> None:
     case = _case(suite, name, "verdict")
     if result.validity == "unknown" and not result.expectations:
         _outcome(case, "error", "unknown", result.reason)
-    ET.SubElement(case, "system-out").text = _text(
-        " ".join(
-            filter(None, (f"{result.heading}: {result.reason}.", f"Observed: {result.sentence or result.classification}."))
-        )
-    )
+    told = sentence(f"{result.heading}: {result.reason}"), sentence(f"observed: {result.sentence or result.classification}")
+    ET.SubElement(case, "system-out").text = _text(" ".join(told))
     for verdict in result.verdicts:
         _checker(suite, name, verdict, may_fail=not result.expectations)
     for expected in result.expectations:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import median
 
 from checkers.result import Result
 from harness.errors import UsageError
+from reports.files import write_whole
 from reports.wording import count, printable
 
 BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
@@ -36,23 +38,28 @@ def rates_table(results: Sequence[Result]) -> str:
             name = f"{plan.database} {version}".strip()
             nemesis = "scripted" if plan.schedule else plan.nemesis
             rows.setdefault((name, plan.variant, plan.workload, nemesis), []).append(result)
-    lines = [_line(COLUMNS), _line(("---",) * 4 + ("---:",) + ("---",) * 3 + ("---:",))]
+    lines = [markdown_row(COLUMNS), markdown_row(("---",) * 4 + ("---:",) + ("---",) * 3 + ("---:",))]
     for names, group in sorted(rows.items()):
         validities = _counted(result.validity for result in group)
         classes = _counted(result.classification for result in group)
         found = _counted(identifier for result in group for identifier, number in result.counts.items() if number)
         lost = median(result.blast.lost for result in group)
-        lines.append(_line((*names, count(len(group)), validities, found or "none", classes, f"{lost:,.10g}")))
+        lines.append(markdown_row((*names, count(len(group)), validities, found or "none", classes, f"{lost:,.10g}")))
     return "\n".join(lines) + "\n"
 
 
-def replace_rates(text: str, table: str) -> str:
-    """The text with the table between its markers. Raises `UsageError` where they are not there once each, in order."""
+def replace_rates(path: Path, table: str) -> None:
+    """Put the table between its markers in that file. Raises `UsageError` where they are not there once each, in order, and
+    `StorageError` where the file cannot be written."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}.") from None
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"the file holds no place for the table: put the lines {BEGIN} and {END} where it belongs.")
+        raise UsageError(f"{path}: holds no place for the table: put the lines {BEGIN} and {END} where it belongs.")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+    write_whole(path, f"{before}{BEGIN}\n{table}{END}{after}")
 
 
 def _counted(of: Iterable[str]) -> str:
@@ -61,7 +68,7 @@ def _counted(of: Iterable[str]) -> str:
     return ", ".join(f"{name} {count(names[name])}" for name in sorted(names, key=lambda name: (-names[name], name)))
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     """A row of a table: what would end a cell, or begin markup, is escaped."""
     shown = (printable(cell, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in cells)
     return f"| {' | '.join(shown)} |"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 
 from checkers.result import (
     Assessment,
@@ -77,6 +78,7 @@ FAULT = Fault(
 )
 
 
+@cache
 def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Recording:
     """Fifteen workers, `rate` operations a second, 45 seconds. `hostile` puts `HOSTILE` where strangers' text can stand."""
     rng = random.Random(seed)

@@ -1,0 +1,61 @@
+"""Many runs at a glance: a table for the terminal, and the same in Markdown; what needs looking at comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from checkers.result import Result
+from reports.files import write_whole
+from reports.junit import NotJudged
+from reports.rates import markdown_row
+from reports.wording import count, printable
+
+COLUMNS = ("run", "database", "workload", "nemesis", "seed", "verdict", "observed", "expected")
+
+SURPRISE = (70, 3, 4, 1, 2, 130, 0)
+"""Exit codes, the one to look at first at the front."""
+
+
+def table(results: Sequence[Result | NotJudged]) -> Table:
+    """A row a run."""
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in COLUMNS[1:]:
+        shown.add_column(column)
+    for result in _sorted(results):
+        _, *cells = _cells(result)
+        shown.add_row(*(Text(cell) for cell in cells))
+    return shown
+
+
+def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
+    """Write the table as Markdown. Raises `StorageError`."""
+    good = sum(result.exit_code == 0 for result in results)
+    lines = [f"{count(good)} of {count(len(results))} runs as they should be.", "", markdown_row(COLUMNS)]
+    lines += [markdown_row(("---",) * len(COLUMNS)), *(markdown_row(_cells(result)) for result in _sorted(results))]
+    write_whole(path, "\n".join(lines) + "\n")
+
+
+def _sorted(results: Sequence[Result | NotJudged]) -> list[Result | NotJudged]:
+    place = {code: number for number, code in enumerate(SURPRISE)}
+    return sorted(results, key=lambda result: place.get(result.exit_code, -1))
+
+
+def _cells(result: Result | NotJudged) -> tuple[str, ...]:
+    plan = result.plan
+    planned = ("", "", "", "")
+    if plan is not None:
+        nemesis = "scripted" if plan.schedule else plan.nemesis
+        planned = (f"{plan.database} {plan.variant}", plan.workload, nemesis, str(plan.seed))
+    if isinstance(result, NotJudged):
+        judged = ("NOT JUDGED", result.reason, "")
+    else:
+        found = ", ".join(f"{name} {count(number)}" for name, number in result.counts.items())
+        verdict = f"{result.heading} ({found})" if found else result.heading
+        missing = ", ".join(expected.what for expected in result.expectations if not expected.met)
+        expected = f"NOT MET: {missing}" if missing else ("met" if result.expectations else "")
+        judged = (verdict, result.classification, expected)
+    return tuple(printable(cell, 200) for cell in (result.run, *planned, *judged))

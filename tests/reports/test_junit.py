@@ -1,0 +1,88 @@
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from checkers.result import Result
+from reports import junit
+from tests.reports import story
+
+
+def judged(hostile: bool = False, **changes: Any) -> Result:
+    return msgspec.structs.replace(story.result(story.recording(hostile), hostile), **changes)
+
+
+def written(folder: Path, *results: Result | junit.NotJudged) -> ET.Element:
+    junit.write(folder / "junit.xml", results)
+    root = ET.parse(folder / "junit.xml").getroot()
+    for total in ("tests", "failures", "errors", "skipped"):
+        assert int(root.get(total, "")) == sum(int(suite.get(total, "")) for suite in root)
+    return root
+
+
+def outcomes(root: ET.Element) -> dict[str, tuple[str, str | None]]:
+    return {
+        case.get("name", ""): next(
+            ((child.tag, child.get("type")) for child in case if child.tag != "system-out"), ("passed", None)
+        )
+        for case in root.iter("testcase")
+    }
+
+
+def test_an_anomaly_is_a_failure_of_its_identifier(tmp_path: Path) -> None:
+    root = written(tmp_path, judged(expectations=()))
+    assert outcomes(root) == {
+        "verdict": ("passed", None),
+        "linearizability: lost-write": ("failure", "lost-write"),
+        "linearizability: stale-read": ("failure", "stale-read"),
+        "availability": ("passed", None),
+        "convergence": ("skipped", None),
+    }
+    assert (root.get("tests"), root.get("failures"), root.get("errors"), root.get("skipped")) == ("5", "2", "0", "1")
+    failure = next(root.iter("failure"))
+    assert (failure.get("message") or "").endswith("(143 times)")
+    assert "n1 client" in (failure.text or "")
+
+
+def test_expectations_decide_alone_where_there_are_some(tmp_path: Path) -> None:
+    root = written(tmp_path, judged())
+    found = outcomes(root)
+    assert found["expect lost-write"] == ("passed", None)
+    assert found["expect CP"] == ("failure", "expectation")
+    assert found["linearizability: lost-write"] == ("passed", None)
+    assert root.get("failures") == "1"
+
+
+def test_a_run_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
+    root = written(
+        tmp_path, judged(validity="unknown", heading="UNKNOWN", reason="the fault never bit", verdicts=(), expectations=())
+    )
+    assert outcomes(root) == {"verdict": ("error", "unknown")}
+
+
+@pytest.mark.parametrize(("code", "kind"), [(3, "set-up"), (70, "crash")])
+def test_a_run_that_was_not_judged_is_an_error(tmp_path: Path, code: int, kind: str) -> None:
+    broken = junit.NotJudged(run="r", plan=story.PLAN, reason="n2 never got ready", exit_code=code)
+    root = written(tmp_path, broken, judged(expectations=()))
+    assert [suite.get("tests") for suite in root] == ["1", "5"]
+    assert outcomes(ET.fromstring(ET.tostring(root[0]))) == {"verdict": ("error", kind)}
+
+
+def test_versions_and_seed_are_properties(tmp_path: Path) -> None:
+    root = written(tmp_path, judged())
+    properties = {item.get("name"): item.get("value") for item in root.iter("property")}
+    assert properties["seed"] == "8161"
+    assert properties["version.n1"] == "7.0.15"
+    assert properties["count.lost-write"] == "143"
+    assert root[0][0].tag == "properties"
+
+
+def test_no_character_that_xml_forbids_is_written(tmp_path: Path) -> None:
+    root = written(tmp_path, judged(hostile=True, expectations=()))
+    text = (tmp_path / "junit.xml").read_text("utf-8")
+    assert not any(ord(letter) < 32 and letter not in "\n\r\t" for letter in text)
+    assert "<script" not in text
+    message = next(root.iter("failure")).get("message") or ""
+    assert "</script><script>alert(1)</script>\\x1b[31m" in message

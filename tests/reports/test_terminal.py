@@ -1,0 +1,131 @@
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from reports import terminal
+from tests.reports import story
+
+
+def printed(width: int = 80, hostile: bool = False, **changes: object) -> str:
+    recording = story.recording(hostile)
+    result = msgspec.structs.replace(story.result(recording, hostile), **changes)
+    out = io.StringIO()
+    terminal.verdict(terminal.console(out, width), result, Path.cwd() / "runs/x")
+    return out.getvalue()
+
+
+def test_the_verdict_comes_first_and_where_to_read_on_last() -> None:
+    lines = printed().splitlines()
+    assert lines[1] == "NOT LINEARIZABLE   2 of 40 keys: acknowledged writes were lost (lost-write)"
+    heads = [line.split()[0] for line in lines if line and line[0] != " "]
+    assert heads == ["NOT", "ALSO", "OBSERVED", "LIMIT", "CLAIM", "LABEL", "EXPECT", "report", "check", "again"]
+    assert lines[-3:] == [
+        "report     runs/x/report.html",
+        "check      splitbrain check runs/x",
+        "again      splitbrain test redis --variant sentinel --nemesis partition-primary --nodes 5 --time 45 --seed 8161",
+    ]
+
+
+def test_the_evidence_says_who_was_cut_off_and_since_when() -> None:
+    evidence = [line for line in printed(100).splitlines() if "→" in line]
+    assert len(evidence) == 3
+    assert evidence[0].startswith("  key ")
+    assert "n1 0:14." in evidence[0] and "→ ok" in evidence[0]
+    assert evidence[0].endswith("(n1 cut off since 0:12)")
+    assert "cut off" not in evidence[1] + evidence[2]
+    assert len({line.index("→") for line in evidence}) == 1
+
+
+def test_availability_stands_beside_each_side() -> None:
+    text = printed(120)
+    assert "{n1}           writes 100.0%  reads 100.0%" in text
+    assert "(no primary in reach for 3.2 s)" in text
+    assert "after heal: recovered in 1.2 s, replicas equal after 1.9 s" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_nothing_but_commands_and_paths_is_wider_than_the_terminal(width: int) -> None:
+    for line in printed(width).splitlines():
+        assert len(line) <= width or line.split()[0] in ("report", "check", "again"), line
+
+
+def test_a_valid_run_says_what_it_exercised_and_never_that_it_is_safe() -> None:
+    text = printed(
+        validity="valid",
+        heading="NO ANOMALY FOUND",
+        reason="linearizable on 40 keys",
+        anomalies=(),
+        counts={},
+        exercised="12,000 operations",
+    )
+    assert "NO ANOMALY FOUND   linearizable on 40 keys\n  12,000 operations\n" in text
+    assert "safe" not in text
+
+
+def test_no_escape_sequence_reaches_a_pipe() -> None:
+    assert "\x1b" not in printed()
+
+
+def test_nothing_of_a_strangers_text_is_interpreted() -> None:
+    text = printed(hostile=True)
+    assert not any(letter in text for letter in ("\x1b", "\x07", "\x00", "\u202e"))
+    assert "\\x1b[31m" in text
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, width=80, highlight=False, markup=False, emoji=False)
+    terminal.verdict(screen, story.result(story.recording()), Path("runs/x"))
+    assert "\x1b[1m" in out.getvalue()
+    assert "\x1b[1;31m" not in out.getvalue()
+
+
+def progress(screen: Console) -> None:
+    recording = story.recording()
+    with terminal.Progress(screen) as told:
+        told.plan(story.PLAN, "20261105T021012-redis")
+        told.phase("set-up", "5/5 nodes ready, primary n1", 2.14)
+        told.tick(3.2, {"ok": 1200, "fail": 3})
+        told.fault(12_000_000_000, "partition {n1} | {n2 n3 n4 n5}", "20/20 links as intended, spread 3 ms")
+        told.tick(13.2, {"ok": 2200, "fail": 3, "info": 1})
+        told.phase("load", "12,431 operations", 60)
+        told.note("not healed: n1→n2\nsecond line")
+        told.verdict(story.result(recording))
+
+
+def test_a_pipe_gets_one_plain_line_a_phase_or_a_fault() -> None:
+    out = io.StringIO()
+    progress(terminal.console(out, 100))
+    lines = out.getvalue().splitlines()
+    assert lines[:7] == [
+        "redis sentinel · 5 nodes (namespaces) · register · partition-primary · seed 8161",
+        "run        20261105T021012-redis",
+        "set-up     5/5 nodes ready, primary n1                                     2.1s",
+        "  0:12     partition {n1} | {n2 n3 n4 n5}  20/20 links as intended, spread 3 ms",
+        "load       12,431 operations                                              60.0s",
+        "not healed: n1→n2",
+        "second line",
+    ]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_terminal_gets_a_live_line_and_keeps_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = io.StringIO()
+    progress(Console(file=out, force_terminal=True, width=100, highlight=False, markup=False, emoji=False))
+    text = out.getvalue()
+    assert "2,204 operations" in text
+    # The cursor that the live line hid is back, and the line itself was erased.
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "\x1b[2K" in text
+
+
+def test_the_verdict_of_a_check_begins_with_the_plan_and_the_versions() -> None:
+    out = io.StringIO()
+    terminal.Progress(terminal.console(out, 120)).verdict(story.result(story.recording()))
+    assert out.getvalue().startswith("redis 7.0.15 sentinel · 5 nodes")

@@ -1,0 +1,146 @@
+import json
+import shlex
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cli import commands
+from harness.history.operation import Operation
+from harness.plan import Plan, ScriptedFault
+from reports import wording
+from tests.reports.story import HOSTILE
+
+
+@given(st.text(st.characters()))
+def test_nothing_is_hidden_in_what_is_printable(text: str) -> None:
+    shown = wording.printable(text)
+    assert all(unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in shown)
+    assert "\n" not in shown
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), max_size=300))
+def test_plain_text_stays_as_it_is(text: str) -> None:
+    assert wording.printable(text) == text
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    shown = wording.printable("x" * 5_000_000)
+    assert len(shown) < 400
+    assert shown.endswith("(5,000,000 characters)")
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_share_never_says_all_or_nothing_where_it_was_not(part: int, whole: int) -> None:
+    part = min(part, whole)
+    shown = wording.share(part, whole)
+    if whole == 0:
+        assert shown == "-"
+        return
+    assert (shown == "100.0%") == (part == whole)
+    assert (shown == "0.0%") == (part == 0)
+    if shown[0] not in "<>":
+        assert abs(float(shown[:-1]) - 100 * part / whole) <= 0.0501
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [(0, "0:00.000"), (14_201_000_000, "0:14.201"), (14_201_999_999, "0:14.201"), (3_661_000_000_000, "61:01.000")],
+)
+def test_clock(ns: int, shown: str) -> None:
+    assert wording.clock(ns) == shown
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [
+        (0, "0 ms"), (400, "<0.01 ms"), (200_000, "0.20 ms"), (3_100_000, "3.1 ms"), (12_000_000, "12 ms"),
+        (999_400_000, "999 ms"), (999_600_000, "1.0 s"), (3_300_000_000, "3.3 s"),
+        (99_960_000_000, "100 s"), (720_000_000_000, "12 min"),
+    ],
+)  # fmt: skip
+def test_span(ns: int, shown: str) -> None:
+    assert wording.span(ns) == shown
+
+
+def op(**fields: Any) -> Operation:
+    usual: dict[str, Any] = {"process": 3, "f": "write", "value": 42, "invoked": 0, "completed": 1}
+    return Operation(**usual | fields)
+
+
+@pytest.mark.parametrize(
+    ("operation", "call", "answer"),
+    [
+        (op(), "write 42", "ok"),
+        (op(f="read", value=7), "read", "7"),
+        (op(f="read", value=None), "read", "nil"),
+        (op(f="read", value=None, outcome="fail", error="no-leader"), "read", "failed (no-leader)"),
+        (op(f="cas", value=(3, 7)), "cas 3 to 7", "ok"),
+        (op(f="cas", value=(3, 7), outcome="fail", error="mismatch", seen=(5,)), "cas 3 to 7", "refused, saw 5"),
+        (op(f="cas", value=(None, 7), outcome="fail", error="mismatch"), "cas nil to 7", "refused (mismatch)"),
+        (op(outcome="info", error="timeout", completed=None), "write 42", "no answer (timeout)"),
+        (op(f="add", value="a"), 'add "a"', "ok"),
+        (op(f="elements", value=[1, None]), "elements", "[1 nil]"),
+    ],
+)
+def test_phrase(operation: Operation, call: str, answer: str) -> None:
+    assert wording.phrase(operation) == (call, answer)
+
+
+def test_sides_begin_with_the_smallest() -> None:
+    assert wording.sides((("n2", "n3"), ("n1",))) == "{n1} | {n2 n3}"
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """What the real command understands."""
+    program, name, *arguments = shlex.split(command)
+    assert program == "splitbrain"
+    return commands.commands[name].make_context(name, arguments).params
+
+
+@given(
+    st.builds(
+        Plan,
+        database=st.sampled_from(["redis", "my db.py", "it's.py"]),
+        variant=st.sampled_from(["sentinel", "a b"]),
+        workload=st.sampled_from(["register", "set"]),
+        nemesis=st.sampled_from(["four-partitions", "halves"]),
+        nodes=st.integers(1, 9),
+        time=st.sampled_from([0.0, 45.0, 0.5]),
+        rate=st.sampled_from([0.0, 1200.0]),
+        concurrency=st.integers(1, 5),
+        seed=st.integers(0, 2**63 - 1),
+        binary=st.sampled_from(["", "/opt/a b/redis"]),
+        image=st.sampled_from(["", "redis:7"]),
+        keep=st.booleans(),
+        expect=st.lists(st.sampled_from(["CP", "lost-write", "available:majority"]), max_size=2).map(tuple),
+    )
+)
+def test_the_command_to_run_it_again_means_the_same_plan(plan: Plan) -> None:
+    understood = parsed(wording.again(plan, "runs/x"))
+    default = Plan(database="", variant="")
+    for field in ("database", *wording.FLAGS):
+        given, meant = understood[field], getattr(plan, field)
+        if given is None or given == ():
+            # Not told: then it must be the default that every database shares.
+            assert meant == getattr(default, field)
+            assert field not in ("variant", "nodes", "seed")
+        else:
+            assert given == meant
+
+
+@pytest.mark.parametrize(
+    "special", [{"keys": 3}, {"timeout": 0.5}, {"schedule": (ScriptedFault(at=1, duration=2, nemesis="halves"),)}]
+)
+def test_what_no_flag_can_say_is_carried_by_the_plans_file(special: dict[str, Any]) -> None:
+    command = wording.again(Plan(database="redis", variant="sentinel", **special), "my runs/x")
+    assert str(parsed(command)["file"]) == "my runs/x/plan.toml"
+
+
+def test_plan_lines_tell_what_differs_from_the_defaults() -> None:
+    lines = dict(wording.plan_lines(Plan(database=HOSTILE, variant="v", keys=3)))
+    assert lines.keys() == {"database", "variant", "keys"}
+    assert json.loads(lines["keys"]) == 3
+    assert "\x1b" not in lines["database"]
