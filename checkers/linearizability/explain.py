@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from checkers.models import CasRegister, Register, canonical
 from harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -68,6 +69,8 @@ class _Version:
     depth: int = 0
     observers: list[int] = field(default_factory=list)
     lost: bool = False
+    # Whether its own lineage contradicts itself, so that no other conclusion is drawn from this version.
+    odd: bool = False
     # Its place in a walk through its lineage, and the end of its descendants there.
     enter: int = 0
     leave: int = 0
@@ -88,13 +91,22 @@ def explain(history: History, model: Register, shown: int) -> tuple[dict[str, in
     """How many anomalies of each name there are in the history of one key with distinct written values, and of each name
     the first `shown`, the most telling name first. Empty if there are none.
 
-    Each finding's rows, taken as a history of their own, show the same anomaly.
+    Each finding's rows, taken as a history of their own, show the same anomaly: one of which that is not so, because others
+    mingle with it, is counted but not shown, unless there is no other.
     """
     lineages = _Lineages(history, model, shown)
     lineages.judge()
     rank = {name: at for at, name in enumerate(PRECEDENCE)}
     counts = dict(sorted(lineages.counts.items(), key=lambda entry: rank[entry[0]]))
-    return counts, sorted(lineages.found, key=lambda finding: rank[finding.identifier])
+    found = [finding for finding in lineages.found if _alone(history, model, finding) == finding.identifier]
+    return counts, sorted(found or lineages.found, key=lambda finding: rank[finding.identifier])
+
+
+def _alone(history: History, model: Register, finding: Finding) -> str:
+    """The most telling name of what the rows of `finding` show alone."""
+    part = _Lineages(history.select(np.array(finding.rows)), model, 0)
+    part.judge()
+    return min(part.counts, key=PRECEDENCE.index, default="")
 
 
 class _Lineages:
@@ -231,7 +243,16 @@ class _Lineages:
         return self.counts[identifier] <= self.shown
 
     def _show(self, identifier: str, accused: int, rows: Iterable[int], sentence: str) -> None:
-        self.found.append(Finding(identifier, tuple(sorted({accused, *rows} - {-1})), sentence, accused))
+        proof = {accused, *rows} - {-1}
+        # An info cas is known to have happened only by those who observed its value.
+        for row in tuple(proof):
+            while self.f[row] == "cas" and self.outcome[row] == INFO:
+                observers = self.versions[self.values[row][1]].observers
+                if proof.intersection(observers):
+                    break
+                row = min(observers, key=lambda other: self.outcome[other] == INFO)
+                proof.add(row)
+        self.found.append(Finding(identifier, tuple(sorted(proof)), sentence, accused))
 
     def _impossible(self) -> None:
         """Values that nobody wrote, that were reported as not written, or that were not written yet."""
@@ -239,6 +260,7 @@ class _Lineages:
         for row, value in self.observed:
             version = self.versions[value]
             if version.writer < 0 and value != initial:
+                version.odd = True
                 failed = self.failed.get(value)
                 if failed is None:
                     if self._counts("unwritten-read"):
@@ -246,7 +268,11 @@ class _Lineages:
                 elif self._counts("aborted-read"):
                     what = f"the value of {self._name(failed)}, which had been reported as failed"
                     self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
-            elif self.ret[row] < version.written[0] and self._counts("future-read"):
+            elif self.ret[row] < version.written[0]:
+                for below in self._below(version):
+                    below.odd = True
+                if not self._counts("future-read"):
+                    continue
                 when = f"{self._name(version.writer)} was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, (version.writer,), f"{self._did(row)}, before {when}")
 
@@ -256,31 +282,41 @@ class _Lineages:
             heads = version.children
             if len(heads) < 2:
                 continue
-            survivor = max(heads, key=lambda head: head.sought)
+            survivor = max(heads, key=lambda head: (head.sought, self.inv[head.writer]))
+            for below in self._below(survivor):
+                below.odd = True
             for head in heads:
-                if head is survivor:
-                    continue
-                one, other = sorted((head, survivor), key=lambda h: self.inv[h.writer])
-                proof = {version.writer, one.writer, other.writer}
-                proof |= {side.observers[0] for side in (one, other) if not side.acked}
-                if self._counts("split-brain"):
-                    had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
-                    what = f"{self._did(other.writer)}, although {had}: two lineages from one value"
-                    self._show("split-brain", other.writer, proof, what)
-                if survivor.sought <= head.sought:
-                    continue
-                witness = survivor.sought_by
-                for lost in self._below(head):
-                    if not lost.acked or self.ret[lost.writer] >= survivor.sought or lost.lost:
-                        continue
-                    lost.lost = True
-                    if self._counts("lost-write"):
-                        seen = self.versions[self._observed_by(witness)]
-                        way = {*self._between(lost, head), *self._between(seen, survivor)}
-                        self._show("lost-write", lost.writer, {*proof, *way, witness}, (
-                            f"{self._acked(lost.writer)}, was lost: {self._did(witness)}, which came from "
-                            f"{self._name(survivor.writer)}, and {_text(lost.value)} was never seen again"
-                        ))
+                if head is not survivor:
+                    self._branch(version, head, survivor)
+
+    def _branch(self, version: _Version, head: _Version, survivor: _Version) -> None:
+        """Two cas took effect on `version`, and the lineage of `survivor` was observed last, if any was."""
+        one, other = sorted((head, survivor), key=lambda h: self.inv[h.writer])
+        proof = {version.writer, one.writer, other.writer}
+        proof |= {side.observers[0] for side in (one, other) if not side.acked}
+        witness = survivor.sought_by
+        proven = False
+        for lost in self._below(head):
+            lost.odd = True
+            if not lost.acked or lost.lost:
+                continue
+            lost.lost = True
+            if self.ret[lost.writer] >= survivor.sought or survivor.sought <= head.sought:
+                continue
+            proven = True
+            if self._counts("lost-write"):
+                seen = self.versions[self._observed_by(witness)]
+                way = {*self._between(lost, head), *self._between(seen, survivor)}
+                self._show("lost-write", lost.writer, {*proof, *way, witness}, (
+                    f"{self._acked(lost.writer)}, was lost: {self._did(witness)}, which came from "
+                    f"{self._name(survivor.writer)}, and {_text(lost.value)} was never seen again"
+                ))
+        # With an indeterminate cas the proof of the one is the proof of the other.
+        if (not proven or (one.acked and other.acked)) and self._counts("split-brain"):
+            had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
+            self._show("split-brain", other.writer, proof, (
+                f"{self._did(other.writer)}, although {had}: two lineages from one value"
+            ))
 
     def _forks(self) -> None:
         """A cas that took effect on a version that was there before a write acknowledged before the cas."""
@@ -307,7 +343,7 @@ class _Lineages:
                 second = at
             best.append((first, second))
         for version in self.order:
-            if not version.acked or version.lost:
+            if not version.acked or version.lost or version.odd:
                 continue
             inv, ret = version.written
             at = bisect_left(starts, inv) - 1
@@ -344,7 +380,7 @@ class _Lineages:
             return
         witness = here.sought_by
         for gone in self._below(child):
-            if not gone.acked or gone.lost or self.ret[gone.writer] >= here.sought:
+            if not gone.acked or gone.lost or gone.odd or self.ret[gone.writer] >= here.sought:
                 continue
             gone.lost = True
             if self._counts("lost-write"):
@@ -357,14 +393,15 @@ class _Lineages:
 
     def _gone(self) -> None:
         """Acknowledged writes newer than the version that was observed last."""
-        if not self.observed:
+        possible = [(self.inv[row], value) for row, value in self.observed if not self.versions[value].odd]
+        if not possible:
             return
-        final = self.versions[max(self.observed, key=lambda pair: self.inv[pair[0]])[1]]
+        final = self.versions[max(possible, key=lambda pair: pair[0])[1]]
         told_last = sorted(final.observers, key=lambda row: self.inv[row])
         invs = [self.inv[row] for row in told_last]
         names = {name for name in self.server if name >= 0}
         for version in self.order:
-            if not version.acked or version.lost or version.enter <= final.enter < version.leave:
+            if not version.acked or version.lost or version.odd or version.enter <= final.enter < version.leave:
                 continue
             inv, ret = version.written
             descends = final.enter < version.enter < final.leave
@@ -403,43 +440,66 @@ class _Lineages:
                     version.replaced, version.replaced_by = self.ret[child.writer], child
                 if child.replaced < version.replaced:
                     version.replaced, version.replaced_by = child.replaced, child.replaced_by
-                for row in child.observers:
+                for row in () if child.odd else child.observers:
                     if self.ret[row] < version.overtaken:
                         version.overtaken, version.overtaken_by = self.ret[row], row
                 if child.overtaken < version.overtaken:
                     version.overtaken, version.overtaken_by = child.overtaken, child.overtaken_by
-        newest_write = _Newest([(v.written[1], v.written[0], v.writer, v.root) for v in self.order if v.acked and not v.lost])
-        observed = [(row, self.versions[value]) for row, value in self.observed]
-        newest_read = _Newest([(self.ret[row], self.inv[row], row, v.root) for row, v in observed if not v.lost])
-        for row, version in sorted(observed, key=lambda pair: self.inv[pair[0]]):
-            made = self.f[row] == "cas" and self.outcome[row] != FAIL and self.values[row][0] != self.values[row][1]
-            began = self.inv[row]
-            if made or version.there == NEVER or self.ret[row] < version.written[0]:
-                continue
-            if version.replaced < began and version.replaced_by is not None:
+        observed = sorted(
+            ((row, self.versions[value]) for row, value in self.observed if not self.versions[value].odd),
+            key=lambda pair: self.inv[pair[0]],
+        )
+        reads = [
+            (row, version) for row, version in observed
+            if version.there < NEVER and (self.f[row] == "read" or self.outcome[row] == FAIL
+                                          or self.values[row][0] == self.values[row][1])
+        ]
+        stale = set()
+        newest = _Newest([(v.written[1], v.written[0], v.writer, v.root) for v in self.order if v.acked and not v.lost])
+        for row, version in reads:
+            newer = version.replaced_by
+            if newer is not None and version.replaced < self.inv[row]:
+                stale.add(row)
                 if self._counts("stale-read"):
-                    newer = version.replaced_by
-                    self._stale(row, newer.writer, {version.writer, *self._between(newer, version)})
+                    self._stale(row, newer, {version.writer, *self._between(newer, version)})
                 continue
-            write = newest_write.before(began, version.root)
+            write = newest.before(self.inv[row], version.root)
             if write >= 0 and self.inv[write] > version.there:
+                stale.add(row)
                 if self._counts("stale-read"):
-                    self._stale(row, write, {*self._origin(version, self.inv[write])})
+                    self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
+        newest = _Newest([
+            (self.ret[row], self.inv[row], row, version.root) for row, version in observed
+            if not version.lost and row not in stale
+        ])
+        for row, version in reads:
+            if row in stale:
                 continue
             seen = version.overtaken_by
-            if version.overtaken < began:
+            if version.overtaken < self.inv[row]:
                 if self._counts("non-monotonic-read"):
-                    newer = self.versions[self._observed_by(seen)]
-                    self._backwards(row, seen, {version.writer, *self._between(newer, version)})
+                    after = self.versions[self._observed_by(seen)]
+                    self._backwards(row, seen, {version.writer, *self._between(after, version)})
                 continue
-            seen = newest_read.before(began, version.root)
+            seen = newest.before(self.inv[row], version.root)
             if seen >= 0 and self.inv[seen] > version.there and self._counts("non-monotonic-read"):
-                newer = self.versions[self._observed_by(seen)]
-                self._backwards(row, seen, {newer.writer, *self._origin(version, self.inv[seen])})
+                after = self.versions[self._observed_by(seen)]
+                self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
 
-    def _stale(self, row: int, write: int, rows: set[int]) -> None:
-        had = f"{self._name(write)} had been acknowledged{self._at(self.ret[write])}"
-        self._show("stale-read", row, {write, *rows}, f"{self._did(row)}, although {had}")
+    def _set_by(self, row: int) -> Hashable:
+        value: Hashable = self.values[row] if self.f[row] == "write" else self.values[row][1]
+        return value
+
+    def _stale(self, row: int, newer: _Version, rows: set[int]) -> None:
+        had = f"{self._name(newer.writer)} had been acknowledged{self._at(self.ret[newer.writer])}"
+        # What shows that the newer write was not lost: itself seen later, or what was observed last of all.
+        if newer.sought >= self.inv[row]:
+            rows |= {newer.sought_by, *self._between(self.versions[self._observed_by(newer.sought_by)], newer)}
+        else:
+            last, value = max(self.observed, key=lambda pair: self.inv[pair[0]])
+            if last != row:
+                rows |= {last, *self._origin(self.versions[value], NEVER)[:1]}
+        self._show("stale-read", row, {newer.writer, *rows}, f"{self._did(row)}, although {had}")
 
     def _backwards(self, row: int, seen: int, rows: set[int]) -> None:
         had = f"the newer {_text(self._observed_by(seen))} had been read{self._at(self.ret[seen])}"
@@ -491,7 +551,7 @@ class _Lineages:
                 if self.ret[at.writer] < before:
                     return rows
             early = [row for row in at.observers if self.ret[row] < before]
-            if early and at.writer >= 0:
+            if early:
                 return [*rows, min(early, key=lambda row: self.ret[row])]
             at = at.parent
         return rows
