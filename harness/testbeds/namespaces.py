@@ -21,7 +21,7 @@ from typing import ClassVar, TextIO, TypeVar
 
 from harness.errors import SetupError
 from harness.plan import Plan
-from harness.testbeds import firewall, sandbox
+from harness.testbeds import firewall, kernel, sandbox
 from harness.testbeds.prober import Prober, Site
 from harness.testbeds.spawner import SERVICE, Channel, Process
 from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Reach, Service
@@ -31,7 +31,7 @@ T = TypeVar("T")
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
 HARNESS = "SPLITBRAIN_HARNESS"
-"""Beside it: the pid and the start time of the process that a person started."""
+"""Beside it: the process that a person started, as pid, start time and pid namespace."""
 
 _GRACE = 2.0
 _BRIDGE = "198.18.255.254"
@@ -56,7 +56,7 @@ class Namespaces:
         self._plan = plan
         self._run = run
         self._folder = folder.resolve()
-        self._outer = f"{os.getpid()}:{_started(os.getpid())}"
+        self._outer = f"{os.getpid()}:{_started(os.getpid())}:{_pid_namespace()}"
         self._init_end: socket.socket | None = None
         self._init: Channel | None = None
         self._prober: Prober | None = None
@@ -97,8 +97,9 @@ class Namespaces:
                 )
             except OSError:  # gone meanwhile, or another user's
                 continue
-            pid, _, started = environment.get(HARNESS, "").partition(":")
-            if RUN in environment and pid.isdigit() and _started(int(pid)) != started:
+            pid, started, namespace = (*environment.get(HARNESS, "").split(":"), "", "")[:3]
+            # Of a harness in a container this process cannot tell whether it lives.
+            if RUN in environment and namespace == _pid_namespace() and _started(int(pid)) != started:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
                     removed.append(f"process {entry.name} of run {environment[RUN]}: killed")
@@ -126,14 +127,16 @@ class Namespaces:
         ipv6 = os.access("/proc/net/if_inet6", os.R_OK)
         names = [f"n{number}" for number in range(1, count + 1)]
         folder = self._folder / "nodes"
-        for name in names:
-            (folder / name / "data").mkdir(parents=True, exist_ok=True)
         addresses = [(f"198.18.0.{number}", f"fd00:198:18::{number:x}" if ipv6 else "") for number in range(1, count + 1)]
+        known = [("127.0.0.1", "localhost"), ("::1", "localhost")]
+        known += [(address, name) for name, pair in zip(names, addresses, strict=True) for address in pair if address]
         hosts = folder / "hosts"
-        hosts.write_text(
-            "127.0.0.1 localhost\n::1 localhost\n"
-            + "".join(f"{address} {name}\n" for name, pair in zip(names, addresses, strict=True) for address in pair if address)
-        )
+        try:
+            for name in names:
+                (folder / name / "data").mkdir(parents=True, exist_ok=True)
+            hosts.write_text("".join(f"{address} {name}\n" for address, name in known))
+        except OSError as error:
+            raise SetupError(f"the nodes have no place for their data: {kernel.reason(error)}") from None
         rto = self._plan.tcp_rto_max_ms
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
@@ -247,20 +250,22 @@ class NamespaceNode:
         """Start a service. Raises `SetupError` where its program is missing, it runs already, or it cannot be executed."""
         if self.running(service.name):
             raise SetupError(f"{self.name}: {service.name} runs already.")
-        for name, content in service.files.items():
-            path = self._data / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content.replace("{folder}", self.folder))
         argv = [part.replace("{folder}", self.folder) for part in service.argv]
-        argv[0] = self._find(argv[0])
+        argv[0] = self._server(argv[0])
         env = self._environment() | {SERVICE: service.name} | service.env
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(self.log(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                for name, content in service.files.items():
+                    path = self._data / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(content.replace("{folder}", self.folder))
+                nothing = os.open(os.devnull, os.O_RDONLY)
+                stack.callback(os.close, nothing)
+                log = os.open(self.log(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                stack.callback(os.close, log)
+            except OSError as error:
+                raise SetupError(f"{self.name}: {service.name} cannot be started: {kernel.reason(error)}") from None
             self._services[service.name] = await self.channel.spawn(argv, env, self.folder, (nothing, log, log))
-        finally:
-            os.close(nothing)
-            os.close(log)
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End a service and everything that came of it; nothing happens where it does not run."""
@@ -280,7 +285,7 @@ class NamespaceNode:
 
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
         """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
-        command = (self._find(argv[0]), *argv[1:])
+        command = (self._tool(argv[0]), *argv[1:])
         completed, _ = await _run(self.channel, command, stdin, env=self._environment(), cwd=self.folder, timeout=timeout)
         return completed
 
@@ -302,16 +307,28 @@ class NamespaceNode:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {"PATH": _PATH} | kept | {"HOME": self.folder} | self._labels
 
-    def _find(self, program: str) -> str:
-        binary = Path(self._binary).expanduser()
-        if self._binary and binary.is_file() and binary.name == program:
-            return str(binary.resolve())
+    def _server(self, program: str) -> str:
+        """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the
+        program itself, whose name then begins with the one asked for (`etcd-3.5.17`); others are looked for beside it."""
+        if program == "python3" or not self._binary or os.sep in program:
+            return self._tool(program)
+        binary = Path(self._binary).expanduser().absolute()
+        named = (f"{program}-", f"{program}_", f"{program}.")
+        if binary.is_file() and (binary.name == program or binary.name.startswith(named)):
+            return str(binary)
+        folder = binary if binary.is_dir() else binary.parent
+        found = shutil.which(program, path=str(folder))
+        if found is None:
+            raise SetupError(f"there is no program {program} in {folder}, where --binary says that it is.")
+        return found
+
+    def _tool(self, program: str) -> str:
         if program == "python3":
             return sys.executable  # new enough for certain, which the one in PATH may not be
-        path = str(binary.resolve()) if self._binary and binary.is_dir() else ""
-        found = _which(program, path)
+        binary = Path(self._binary).expanduser().absolute()
+        found = _which(program, str(binary if binary.is_dir() else binary.parent) if self._binary else "")
         if found is None:
-            raise SetupError(f"the program {program} is neither in {self._binary or 'PATH'} nor in a usual folder.")
+            raise SetupError(f"the program {program} is neither in PATH nor in a usual folder.")
         return found
 
 
@@ -332,6 +349,10 @@ def _started(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
     return ""
+
+
+def _pid_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:

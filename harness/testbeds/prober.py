@@ -39,7 +39,7 @@ SETTLE = 0.2
 
 _TICK = 0.05
 _FRESH_EVERY = 2  # ticks
-_DEAF = 100  # ticks
+_DEAF = 40  # ticks
 _STANDING = 2
 _HARNESS = "harness"
 _NO_LINGER = struct.pack("ii", 1, 0)

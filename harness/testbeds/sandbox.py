@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -85,24 +86,24 @@ def _enter(work: Work, *, user: bool) -> int:
     control_read, control_write = os.pipe()
     report_read, report_write = os.pipe()
     handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _FORWARDED}
-    # No signal may fall between the fork and the moment when each process knows what to do with it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
-    middle = os.fork()
-    if middle == 0:
-        try:
-            os.close(control_write)
-            os.close(report_read)
-            _middle(work, user, outer, control_read, report_write, handlers)
-        finally:
-            os._exit(CRASHED)
-    os.close(control_read)
-    os.close(report_write)
 
     def forward(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # the work has ended
             os.write(control_write, bytes([number]))
 
+    # No signal may fall between the fork and the moment when each process knows what to do with it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     try:
+        middle = os.fork()
+        if middle == 0:
+            try:
+                os.close(control_write)
+                os.close(report_read)
+                _middle(work, user, outer, control_read, report_write, handlers)
+            finally:
+                os._exit(CRASHED)
+        os.close(control_read)
+        os.close(report_write)
         for number in _FORWARDED:
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
@@ -112,6 +113,7 @@ def _enter(work: Work, *, user: bool) -> int:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         os.close(control_write)
     if refusal:
         raise _Refusal(refusal)
@@ -197,10 +199,13 @@ def _inner(work: Work, init: socket.socket, handlers: Handlers) -> int:
     for number, handler in handlers.items():
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    # Standing connections between many nodes take more descriptors than the usual 1024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536, hard))
     try:
         code = work(init)
     except SplitbrainError as error:
-        print(f"splitbrain: {error}", file=sys.stderr)
+        sys.stderr.write(f"splitbrain: {error}\n")
         code = error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -209,6 +214,7 @@ def _inner(work: Work, init: socket.socket, handlers: Handlers) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = CRASHED
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the terminal is gone: the exit code still counts
+            stream.flush()
     return code

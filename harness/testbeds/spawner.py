@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import select
@@ -26,6 +27,7 @@ from harness.testbeds import kernel
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
+_KILL_TIMEOUT = 2.0
 SERVICE = "SPLITBRAIN_SERVICE"
 
 
@@ -220,6 +222,7 @@ def _socket(at: SocketAt) -> socket.socket:
 
 def _kill(request: _Kill) -> None:
     mark = f"{SERVICE}={request.service}".encode()
+    end = time.monotonic() + _KILL_TIMEOUT
     while True:
         family = {request.pid}
         alive: set[int] = set()
@@ -231,6 +234,8 @@ def _kill(request: _Kill) -> None:
                 alive.add(pid)
         if not alive:
             return
+        if time.monotonic() > end:
+            raise OSError(errno.EBUSY, f"{request.service} does not die: {', '.join(map(str, sorted(alive)))}")
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -105,15 +105,22 @@ def test_services(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["file", "folder"])
 def test_a_binary_of_ones_own(tmp_path: Path, given: str) -> None:
-    own = tmp_path / "bin" / "etcd"
+    own = tmp_path / "bin" / ("etcd" if given == "folder" else "etcd-3.5.17")
     own.parent.mkdir()
     own.write_text("#!/bin/sh\necho mine\n")
     own.chmod(0o755)
     testbed = Namespaces(plan(binary=str(own if given == "file" else own.parent)), "test", tmp_path)
 
     async def work(testbed: Namespaces) -> None:
-        assert (await testbed.nodes[0].run(["etcd"])).stdout == "mine\n"
-        assert (await testbed.nodes[0].run(["hostname"])).stdout == "n1\n"
+        node = testbed.nodes[0]
+        await node.start(Service(name="store", argv=("etcd",)))
+        while node.running("store"):
+            await asyncio.sleep(0.01)
+        assert node.log("store").read_text() == "mine\n"
+        assert (await node.run([own.name])).stdout == "mine\n"
+        assert (await node.run(["hostname"])).stdout == "n1\n"
+        with pytest.raises(SetupError, match=r"no program sleep in .*/bin, where --binary says"):
+            await node.start(Service(name="other", argv=("sleep", "1")))
 
     with_cluster(tmp_path, 1, work, testbed)
 
@@ -306,12 +313,26 @@ def test_clean_kills_what_carries_a_dead_run_and_nothing_else() -> None:
         return subprocess.Popen(["sleep", "60"], env={"SPLITBRAIN_RUN": "test-clean", "SPLITBRAIN_HARNESS": harness})
 
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    stray, other, alive = labelled(f"{os.getpid()}:1"), labelled(""), labelled(f"{os.getpid()}:{started}")
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    stray = labelled(f"{os.getpid()}:1:{namespace}")
+    others = [labelled(harness) for harness in ("", f"{os.getpid()}:{started}:{namespace}", f"{os.getpid()}:1:2")]
     try:
         assert list(Namespaces.clean()) == [f"process {stray.pid} of run test-clean: killed"]
         assert stray.wait(timeout=5) == -signal.SIGKILL
-        assert other.poll() is None and alive.poll() is None
+        assert [other.poll() for other in others] == [None, None, None]
     finally:
-        for process in (stray, other, alive):
+        for process in (stray, *others):
             process.kill()
             process.wait()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "nodes").write_text("in the way")
+    testbed = Namespaces(plan(), "test", tmp_path)
+
+    def inner() -> int:
+        with pytest.raises(SetupError, match=r"no place for their data: .*/nodes/n1"):
+            asyncio.run(testbed.up(1))
+        return 0
+
+    assert testbed.inside(inner) == 0
