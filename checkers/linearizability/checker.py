@@ -94,4 +94,5 @@ def extended(history: History, operations: Sequence[Operation]) -> History:
         joined([history.values.second, more.values.second]), [*history.values.objects, *more.values.objects],
     )
     both.seen = history.seen
+    both.timed = history.timed
     return both
