@@ -3,8 +3,8 @@
 A key that broke in one fault says nothing more of the next ones, so each is judged on its own part. What is left out must not
 make a linearizable history look broken: from a register's history one may always leave out reads, and whole values (a write
 with everything that read it or went on from it), because in a linearization the operations on one value stand together. So
-a slice keeps what was invoked in its time, with the writes of all values that this mentions; a compare-and-set from before
-counts as a plain write, which demands less.
+a slice keeps what was invoked in its time, with the writes of all values that this mentions, whenever they were made; a
+compare-and-set from another time counts as a plain write, which demands less. Written values must be distinct.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from checkers.models import canonical
 from harness.history.fault import Fault
 from harness.history.history import FAIL, NEVER, OK, History
-from harness.history.operation import MISMATCH, Operation
+from harness.history.operation import MISMATCH, Key, Operation
 from harness.history.recording import Recording
 
 FUNCTIONS = frozenset({"read", "write", "cas"})
@@ -37,7 +38,7 @@ def sliced(recording: Recording, fault: Fault) -> Recording | None:
     usable |= np.isin(np.arange(len(history)), np.fromiter(history.seen, np.int64, len(history.seen)))
     inside = usable & (history.invoked >= begin) & (history.invoked < end)
     kept = [history[row] for row in np.flatnonzero(inside).tolist()]
-    writers = _writers(history, begin)
+    writers = _writers(history, ~inside)
     wanted = {(op.key, canonical(value)) for op in kept for value in _mentioned(op)}
     rows = {writers[name] for name in wanted if name in writers} | set(_last(history, calm, begin).values())
     before = [_as_write(history[row]) for row in sorted(rows)]
@@ -53,9 +54,9 @@ def _mentioned(op: Operation) -> tuple[Any, ...]:
     return ()
 
 
-def _writers(history: History, begin: int) -> dict[tuple[Any, Any], int]:
-    """(key, value) → the row of the write or compare-and-set, invoked before `begin`, that may have set it."""
-    changing = (history.invoked < begin) & (history.outcome != FAIL)
+def _writers(history: History, outside: NDArray[np.bool_]) -> dict[tuple[Key, Any], int]:
+    """(key, value) → the row of the write or compare-and-set, among those outside the slice, that may have set it."""
+    changing = outside & (history.outcome != FAIL)
     if "read" in history.fs:
         changing &= history.f != history.fs.index("read")
     found = {}

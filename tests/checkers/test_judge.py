@@ -1,0 +1,212 @@
+"""The judgement: validity, headings, exit codes, attribution, claims, and checkers that fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from checkers.judge import judge
+from checkers.result import Result, decode, encode
+from checkers.verdict import Verdict
+from harness.errors import HistoryError, UsageError
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.recording import Recording
+from harness.history.variant import Claim, Label
+from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+
+CUT = during(5, 13, ("n1",), "silent")
+LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5}, {"faults": {"1": {"lost-write": 5}}, "lost_writes": 5})
+
+
+class Throws:
+    name = "throws"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def check(self, recording: Recording) -> Verdict:
+        raise self.error
+
+
+def judged(*says: Any, **more: Any) -> Result:
+    return judge(recording(CUT, [fault()], **more), says or (Says(),))
+
+
+def test_valid_says_what_was_exercised_and_never_safe() -> None:
+    result = judged()
+    assert (result.validity, result.exit_code, result.heading) == ("valid", 0, "NO ANOMALY FOUND")
+    assert result.reason == result.exercised
+    assert "1 of 1 faults proven (scenario 1)" in result.reason
+    assert "safe" not in encode(result).decode().lower()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), RecursionError(), UsageError("no such function")])
+def test_a_checker_that_throws_is_unknown_and_says_why(error: Exception) -> None:
+    result = judged(Throws(error))
+    assert (result.validity, result.exit_code, result.heading) == ("unknown", 2, "UNKNOWN")
+    assert type(error).__name__ in result.reason
+    assert judged(Throws(error), LOST).exit_code == 1, "what another checker found stands"
+
+
+def test_bad_input_is_told_where_the_history_is_somebody_elses() -> None:
+    with pytest.raises(UsageError, match="no such function"):
+        judge(recording(served, plan=False), (Throws(UsageError("no such function")),))
+
+
+def test_a_broken_recording_is_unknown_and_not_a_crash() -> None:
+    """A fault whose sides name nodes that do not exist, phases in disorder: every measurement may fail, none may stop it."""
+    odd = judged(phases=())
+    assert odd.validity == "unknown"
+    assert judge(Recording(history=History.of([]), nodes=()), ()).validity == "unknown"
+    assert judge(recording(served, [fault(sides=(("x",), ("y", "z")))]), (Says(),)).validity == "unknown"
+
+
+def test_without_a_checker_nothing_is_valid() -> None:
+    assert judge(recording(CUT, [fault()]), ()).validity == "unknown"
+
+
+@pytest.mark.parametrize(("changes", "says", "code"), [
+    (dict(interrupted=True), Says(), 130), (dict(interrupted=True), LOST, 130), (dict(torn=True), Says(), 2),
+    (dict(torn=True), LOST, 1), ({}, Says("unknown"), 2),
+])
+def test_exit_codes_of_partial_runs(changes: dict[str, Any], says: Says, code: int) -> None:
+    result = judged(says, **changes)
+    assert result.exit_code == code
+    if result.torn:
+        assert "the middle of the run" in result.reason or "journal ends" in result.reason
+
+
+def test_limits_are_always_told() -> None:
+    class Limited(Says):
+        def check(self, recording: Recording) -> Verdict:
+            return Verdict(checker="l", validity="unknown", reason="no time.", limits=("60 s",))
+
+    assert judged(Limited()).limits == ("l: 60 s",)
+
+
+def test_an_anomaly_belongs_to_the_first_fault_during_which_it_was_under_way() -> None:
+    faults = [fault(), fault(2, 18, 26)]
+    says = Says("invalid", (anomaly("stale-read", 3), anomaly("stale-read", 7), anomaly("stale-read", 14),
+                            anomaly("lost-write", 20), anomaly("lost-write", 31)), facts={})
+    result = judge(recording(CUT, faults, length=32), (says,))
+    assert [(a.identifier, a.fault) for a in result.anomalies] == [
+        ("lost-write", 2), ("lost-write", 2), ("stale-read", None), ("stale-read", 1), ("stale-read", 1),
+    ]
+
+
+class Lost:
+    """Refutes a recording in which value 1 was read after 1000 was written. Tells one anomaly, without naming a fault."""
+
+    name = "lost"
+
+    def check(self, recording: Recording) -> Verdict:
+        reads = [op for op in recording.history if op.f == "read" and op.value == -1]
+        if not reads:
+            return Verdict(checker="lost", validity="valid", reason="fine.")
+        found = anomaly("stale-read", reads[0].invoked / SECOND)
+        return Verdict(checker="lost", validity="invalid", reason="old.", anomalies=(found,), counts={"stale-read": len(reads)})
+
+
+def test_each_fault_is_judged_by_its_own_part_of_a_register_history() -> None:
+    """The only anomaly shown is of the first fault; the third one has its own, the second one none."""
+    faults = [fault(1), fault(2, 18, 26), fault(3, 31, 39)]
+    serve = both(CUT, during(18, 26, ("n1",), "silent"), during(31, 39, ("n1",), "silent"))
+    made = recording(serve, faults, length=44)
+    old = [
+        Operation(process=9000, f="read", key=1, value=-1, invoked=second * SECOND, completed=second * SECOND + 1, node="n2")
+        for second in (7, 33)
+    ]
+    result = judge(msgspec.structs.replace(made, history=History.of([*made.history, *old])), (Lost(),))
+    assert [row.consistency for row in result.scenarios] == ["refuted", "held", "refuted"]
+    assert [row.classes["write"] for row in result.scenarios] == ["CP", "CP", "CP"]
+    assert [row.classes["read"] for row in result.scenarios] == ["neither", "CP", "neither"]
+
+
+def test_faults_without_a_judgement_of_their_own_are_undecided() -> None:
+    made = recording(CUT, [fault(), fault(2, 18, 26)], length=32)
+    queue = [msgspec.structs.replace(op, f="enqueue") if op.f == "write" else op for op in made.history]
+    says = Says("invalid", (anomaly("duplicate", 7),), facts={})
+    result = judge(msgspec.structs.replace(made, history=History.of(queue)), (says,))
+    assert [row.consistency for row in result.scenarios] == ["refuted", "undecided"]
+
+
+def test_divergence_alone_has_its_own_heading() -> None:
+    from tests.checkers.test_classification import diverged
+
+    result = judged(local=diverged())
+    assert (result.heading, result.exit_code) == ("DIVERGED", 1)
+
+
+@pytest.mark.parametrize(("claim", "says", "standing"), [
+    (Claim(text="t", source="s", promises=("linearizable",)), Says(), "holds"),
+    (Claim(text="t", source="s", promises=("linearizable",)), LOST, "does not hold"),
+    (Claim(text="t", source="s", promises=("no-lost-write",)), LOST, "does not hold"),
+    (Claim(text="t", source="s", promises=("converges",)), LOST, "not tested"),
+    (Claim(text="t", source="s", promises=("converges",)), Says(), "holds"),
+    (Claim(text="t", source="s", promises=("available",)), Says(), "does not hold"),
+    (Claim(text="t", source="s", promises=("linearizable",)), Says("unknown"), "not tested"),
+    (Claim(text="t", source="s", admits=("lost-write",)), LOST, "holds"),
+    (Claim(text="t", source="s", admits=("lost-write",)), Says(), "not tested"),
+    (Claim(text="t", source="s", admits=("stale-read",)), LOST, "not tested"),
+    (Claim(text="t", source="s"), Says(), "not tested"),
+])
+def test_claims(claim: Claim, says: Says, standing: str) -> None:
+    found = judged(says, claim=claim).claim
+    assert found is not None
+    assert found.standing == standing
+
+
+def test_a_claim_is_not_tested_without_a_proven_fault() -> None:
+    claim = Claim(text="t", source="s", promises=("linearizable",))
+    found = judge(recording(CUT, [fault(proven=None)], claim=claim), (Says(),)).claim
+    assert found is not None
+    assert found.standing == "not tested"
+
+
+@pytest.mark.parametrize(("text", "says", "standing"), [
+    ("CP", Says(), "holds"), ("PC/EC", Says(), "holds"), ("AP", Says(), "does not hold"), ("CA", Says(), "does not hold"),
+    ("CP", LOST, "does not hold"), ("CP or AP", Says(), "not tested"), ("tunable", Says(), "not tested"),
+    ("CP", Says("unknown"), "not tested"),
+])
+def test_labels(text: str, says: Says, standing: str) -> None:
+    found = judged(says, labels=(Label(text, "a book"),)).labels
+    assert [one.standing for one in found] == [standing]
+
+
+def test_losses_are_counted_in_the_blast_radius() -> None:
+    blast = judged(LOST).blast
+    assert blast.lost == 5
+    assert blast.acknowledged > 1000
+    assert blast.clients_blocked == pytest.approx(0.2)
+
+
+def test_every_problem_comes_with_something_to_do() -> None:
+    lost, fine = judged(LOST).recommendations, judged().recommendations
+    assert "acknowledgement" in lost[0]
+    assert len(fine) == 1
+    assert "deadline" in fine[0]
+
+
+def test_a_result_survives_its_file() -> None:
+    result = judged(LOST, claim=Claim(text="t", source="s"), labels=(Label("CP", "b"),), expect=("lost-write",))
+    text = encode(result)
+    again = decode(text)
+    assert encode(again) == text
+    assert again.scenarios == result.scenarios
+    assert again.plan == result.plan
+
+
+def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
+    with pytest.raises(HistoryError, match=r"result\.json: not a result"):
+        decode(b"{}")
+    with pytest.raises(HistoryError, match=r"x\.json: not a result"):
+        decode(b"[1", "x.json")
+    with pytest.raises(HistoryError, match="newer splitbrain"):
+        decode(encode(judged()).replace(b'"format": 1', b'"format": 99', 1))
+
+
+def test_nodes_that_nobody_lives_at_change_nothing() -> None:
+    assert {home.node for home in judged().scenarios[0].homes} == set(NODES)
