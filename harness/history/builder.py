@@ -97,7 +97,7 @@ class Builder:
         self.pairs = True
         """Whether every invocation told a value, and none an integer or None."""
         self._nameless: bool | None = None
-        self._last = -1
+        self._last = -NEVER - 1
         self._values = Packer()
         self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
         self._batch: list[Event] = []
@@ -305,7 +305,7 @@ class Builder:
         told = [event.process for event in events]
         nameless = told.count(None)
         if self._nameless is None:
-            self._nameless = nameless > 0
+            self._nameless = told[0] is None
         if nameless != (len(told) if self._nameless else 0):
             at = next(i for i, one in enumerate(told) if (one is None) != self._nameless)
             self._fail(positions[at], "some events tell their process and some do not")
@@ -317,7 +317,7 @@ class Builder:
         told = [event.time for event in events]
         timeless = told.count(None)
         if self.timed is None:
-            self.timed = timeless < len(told) if self.clock == "times" else timeless == 0
+            self.timed = told[0] is not None
         if self.clock == "times" and timeless != (0 if self.timed else len(told)):
             at = next(i for i, one in enumerate(told) if (one is None) == self.timed)
             self._fail(positions[at], "some events tell their time and some do not")

@@ -136,7 +136,7 @@ class Packer:
             wide = True
         if wide:
             # An integer of more than 64 bits, or one that is taken for NIL: keep these as objects.
-            values = [Wide(value) if _wide(value) else value for value in values]
+            values = [Wide(frozen(value)) if _wide(value) else value for value in values]
             packed = self.pack(values, missing)
             self.objects[:] = [one.value if type(one) is Wide else one for one in self.objects]
             return packed
