@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.linearizability import jit, shrink, zones
+from checkers.linearizability import shrink, zones
 from checkers.linearizability.append import decide_append
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
@@ -19,6 +19,7 @@ from checkers.linearizability.explain import PRECEDENCE, Finding, explain
 from checkers.linearizability.pool import judge_apart
 from checkers.linearizability.rotation import BYTES_PER_CONFIGURATION, rotate
 from checkers.linearizability.sets import decide_set
+from checkers.linearizability.start import start
 from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
 from checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
 from harness.history.fault import Fault
@@ -107,7 +108,7 @@ def check(
     limits: list[str] = []
     if open_cases:
         left = time_limit - (time.perf_counter() - began)
-        _search(open_cases, model, left, memory_limit, processes)
+        _search(open_cases, model, left, memory_limit, processes, explanation)
         for case in open_cases:
             decision = case.decision
             if decision is None:
@@ -158,10 +159,10 @@ def _registers(
     return int(used.sum())
 
 
-def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None) -> None:
+def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool) -> None:
     """Search every case, in this process first, in several if that is not soon enough."""
-    searches = [jit.start(case.history, model) for case in cases]
-    workers = min(len(os.sched_getaffinity(0)) if processes is None else processes, len(cases))
+    searches = [start(case.history, model) for case in cases]
+    workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
     ends = time.perf_counter() + seconds
     configurations = max(1, memory // BYTES_PER_CONFIGURATION)
     if workers > 1:
@@ -178,7 +179,8 @@ def _search(cases: list[_Case], model: Model, seconds: float, memory: int, proce
         rotate(left, ends - time.perf_counter(), configurations)
     for case, search in zip(cases, searches, strict=True):
         if case.decision is None:
-            case.decision = search.decision(search.spent or f"time limit of {seconds:.3g} s")
+            limit = search.spent or f"time limit of {seconds:.3g} s"
+            case.decision = search.decision(limit, trace and search.valid is not True)
 
 
 def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], ends: float) -> None:

@@ -22,12 +22,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from checkers.linearizability.decision import Decision
-from checkers.linearizability.problem import Problem, encode
-from checkers.models import CasRegister, Model, Register
-from harness.history.history import History
+from checkers.linearizability.problem import Problem
+from checkers.models import Model
 
 _ILLEGAL, _UNKNOWN, _SEVERAL = -1, -2, -3
-_FOREVER = 1 << 60
+FOREVER = 1 << 60
 
 Row = dict[int, int]
 """Where each call leads from one state: the next state's number, or one of the constants above."""
@@ -112,9 +111,9 @@ class Search:
                 else:
                     bit = 1 << self._used
                     self._used += 1
-                back = due.get(i, _FOREVER + i)
+                back = due.get(i, FOREVER + i)
                 call = self.call_of[i]
-                entry = (back, bit, call, i, back >= _FOREVER)
+                entry = (back, bit, call, i, back >= FOREVER)
                 self._bits[i] = entry
                 insort(self._active_pure if self.pure[call] else self._active, entry)
                 continue
@@ -225,7 +224,7 @@ class Search:
                             mask |= pb
                     mark = (e, state, mask)
                     if mark in seen:
-                        k = _FOREVER
+                        k = FOREVER
                     seen.add(mark)
             if steps >= last:
                 self._now = (e, state, mask, trail, k)
@@ -246,8 +245,11 @@ class Search:
         self._seen = set()
         self._stack = []
 
-    def decision(self, limit: str = "") -> Decision:
-        """What is known so far, with the longest partial linearization; `limit` says why there is no answer yet."""
+    def decision(self, limit: str = "", trace: bool = True) -> Decision:
+        """What is known so far, with the (longest partial) linearization where `trace` is set; `limit` says why there is no
+        answer yet."""
+        if not trace:
+            return Decision(method="search", valid=self.valid, limit=limit if self.valid is None else "", steps=self.steps)
         order, stuck = self._order()
         rows = tuple(self.rows_of[i] for i in order)
         return Decision(
@@ -299,15 +301,6 @@ class Search:
         return order, None
 
 
-def start(history: History, model: Model) -> Search:
-    """The search for the history of one object. Raises `UsageError` where the model cannot use a call."""
-    if type(model) in (Register, CasRegister):
-        fast = _start_register(history, model)  # type: ignore[arg-type]
-        if fast is not None:
-            return fast
-    return from_problem(encode(history, model))
-
-
 def from_problem(problem: Problem) -> Search:
     """The search for an encoded problem of any model. Pure `info` operations are left out: nothing can tell them."""
     numbers: dict[Any, int] = {}
@@ -318,15 +311,3 @@ def from_problem(problem: Problem) -> Search:
     events = [event for event in problem.events if event < 0 or not dropped[event]]
     machine = Machine(problem.model, calls)
     return Search(machine.rows, machine.compute, machine.several, pure, call_of, problem.rows, events, problem.open_ok)
-
-
-def _start_register(history: History, model: Register) -> Search | None:
-    """As `from_problem`, for registers of integers and without asking the model; None where the values are others."""
-    return None
-
-
-def search(history: History, model: Model, *, max_steps: int = _FOREVER) -> Decision:
-    """Decide the history of one object; `valid` is None where `max_steps` steps do not suffice."""
-    hunt = start(history, model)
-    hunt.run(max_steps)
-    return hunt.decision(limit=f"{max_steps} steps")

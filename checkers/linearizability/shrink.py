@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from checkers.linearizability import jit, zones
+from checkers.linearizability import zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.explain import Finding, explain
+from checkers.linearizability.start import search
 from checkers.models import Call, CasRegister, IdGenerator, Model, Register, canonical
 from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.operation import MISMATCH
@@ -66,7 +67,7 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
             return Finding(
                 found.identifier, tuple(rows[at] for at in found.rows), found.sentence, rows[found.accused]
             ), spent
-    stuck = jit.search(part, model, max_steps=STEPS).stuck
+    stuck = search(part, model, max_steps=STEPS).stuck
     accused = rows[stuck] if stuck is not None else rows[-1]
     identifier = "duplicate" if isinstance(model, IdGenerator) else "non-linearizable"
     operation = history[accused]
@@ -95,7 +96,7 @@ def _call(history: History, row: int) -> Call:
 
 
 def _refuted(rows: Iterable[int], history: History, model: Model) -> bool:
-    return jit.search(history.select(np.array(list(rows))), model, max_steps=STEPS).valid is False
+    return search(history.select(np.array(list(rows))), model, max_steps=STEPS).valid is False
 
 
 def _if_refuted(smaller: list[int], rows: list[int], history: History, model: Model) -> list[int]:

@@ -10,8 +10,8 @@ import pickle
 import sys
 import threading
 
-from checkers.linearizability import jit
 from checkers.linearizability.rotation import rotate
+from checkers.linearizability.start import start
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    searches = [jit.start(history, model) for history in histories]
+    searches = [start(history, model) for history in histories]
     rotate(searches, seconds, configurations)
     decisions = [search.decision(search.spent or f"time limit of {seconds:.3g} s") for search in searches]
     answers.write(pickle.dumps(decisions))
