@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable
+from math import ceil, floor
 from pathlib import Path
 from typing import ParamSpec
 from urllib.parse import quote
 
 import jinja2
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from checkers.result import KINDS, Kind, Measure, Result, Side
 from checkers.verdict import Anomaly
@@ -83,6 +84,9 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         link=quote,
         sentence=wording.sentence,
+        cited=lambda text: wording.cited(text)[1:-1],
+        source=_source,
+        interval=_interval,
     )
     template = environment.get_template("report.html.j2")
     first = result.anomalies[0] if result.anomalies else None
@@ -118,6 +122,19 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
 def _shown(of: object) -> object:
     """Every value that the template prints: hidden characters as escapes, unless it is markup of our own."""
     return printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of
+
+
+def _interval(measure: Measure) -> str:
+    """Rounded outwards, so that it never claims more than was measured."""
+    return f"{floor(1000 * measure.low) / 10:.1f}–{ceil(1000 * measure.high) / 10:.1f}%"
+
+
+def _source(of: str) -> Markup:
+    """A source, its name linked to its address on the web if it has one."""
+    name, address = wording.source(of)
+    if not address:
+        return escape(printable(name))
+    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(name))
 
 
 def _json(of: object) -> Markup:
@@ -210,14 +227,14 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
             continue
         for part in scenario.sides:
             served = ", ".join(_served(part, kind) for kind in KINDS[::-1])
-            during.append(f"{scenario.label} - on {side(part.nodes)}: {served}")
+            during.append(f"{scenario.label}: on {side(part.nodes)}, {served}")
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
     if stale := result.blast.staleness:
         data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
     if not data:
-        data = ["No anomaly was found." if result.validity == "valid" else result.reason]
+        data = ["No anomaly was found." if result.validity == "valid" else wording.sentence(result.reason)]
     after = []
     if result.blast.recovery is not None:
         after.append(f"Every client was served again {seconds(result.blast.recovery)} after the heal, at the latest.")

@@ -43,8 +43,10 @@ def rates_table(results: Sequence[Result]) -> str:
         validities = _counted(result.validity for result in group)
         classes = _counted(result.classification for result in group)
         found = _counted(identifier for result in group for identifier, number in result.counts.items() if number)
-        lost = median(result.blast.lost for result in group)
-        lines.append(markdown_row((*names, count(len(group)), validities, found or "none", classes, f"{lost:,.10g}")))
+        # An undecided history lost nothing that anyone knows of: that is no zero.
+        lost = [result.blast.lost for result in group if result.blast.lost or result.consistency != "undecided"]
+        middle = f"{median(lost):,.10g}" if lost else "-"
+        lines.append(markdown_row((*names, count(len(group)), validities, found or "none", classes, middle)))
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,22 @@ from checkers.result import Measure, Result, Scenario, Side
 from checkers.verdict import Anomaly
 from harness.history.operation import Operation
 from harness.plan import Plan
-from reports.wording import again, clock, count, moment, phrase, plural, printable, quoted, seconds, share, side, value
+from reports.wording import (
+    again,
+    cited,
+    clock,
+    count,
+    moment,
+    phrase,
+    plural,
+    printable,
+    quoted,
+    seconds,
+    share,
+    side,
+    source,
+    value,
+)
 
 GUTTER = 11
 """Columns before the text of a line: the name of what it tells."""
@@ -143,10 +158,10 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
     if result.claim is not None:
         claim = result.claim
         reason = f" - {printable(claim.reason)}" if claim.reason and claim.standing != "holds" else ""
-        text = f'vendor: "{printable(claim.text, 500)}" ({printable(claim.source)}): {claim.standing}{reason}'
+        text = f"vendor: {cited(printable(claim.text, 500))} ({printable(source(claim.source)[0])}): {claim.standing}{reason}"
         _wrap(console, "CLAIM", Text(text))
     for number, label in enumerate(result.labels):
-        text = f'"{printable(label.text)}" ({printable(label.source)}): {label.standing}'
+        text = f"{cited(printable(label.text))} ({printable(source(label.source)[0])}): {label.standing}"
         text += f" - {printable(label.reason)}" if label.reason else ""
         _wrap(console, "LABEL" if number == 0 else "", Text(text))
     for number, expected in enumerate(result.expectations):

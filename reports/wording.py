@@ -6,6 +6,7 @@ Whatever came from a database or a person goes through `printable` before it rea
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable
@@ -147,6 +148,23 @@ def side(nodes: Iterable[str]) -> str:
 def sides(of: Iterable[tuple[str, ...]]) -> str:
     """All sides of a partition, the smallest first: `{n1} | {n2 n3}`."""
     return " | ".join(map(side, sorted(of, key=lambda nodes: (len(nodes), nodes))))
+
+
+def cited(text: str) -> str:
+    """What a source says, in one pair of quotation marks."""
+    return f'"{text.strip().strip(QUOTES)}"'
+
+
+QUOTES = '"“”'
+
+
+def source(of: str) -> tuple[str, str]:
+    """A source in two parts: its name, and its address on the web (empty where it names none)."""
+    found = re.search(r"https?://[^\s<>\"']+", of)
+    if found is None:
+        return of, ""
+    name = of[: found.start()].rstrip(" :,(") + of[found.end() :].lstrip(" )")
+    return name or found[0], found[0]
 
 
 def sentence(text: str) -> str:

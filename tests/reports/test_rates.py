@@ -26,6 +26,15 @@ def test_rows_count_runs_and_not_occurrences() -> None:
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
 
+def test_what_was_not_decided_counts_as_no_loss_at_all() -> None:
+    bad = story.result(story.recording())
+    unknown = msgspec.structs.replace(
+        bad, validity="unknown", consistency="undecided", counts={}, blast=msgspec.structs.replace(bad.blast, lost=0)
+    )
+    assert rates_table([unknown]).splitlines()[2].endswith("| - |")
+    assert rates_table([unknown, unknown, bad]).splitlines()[2].endswith("| 143 |")
+
+
 def test_the_table_is_put_between_its_markers_and_again(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")

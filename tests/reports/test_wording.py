@@ -144,3 +144,25 @@ def test_plan_lines_tell_what_differs_from_the_defaults() -> None:
     assert lines.keys() == {"database", "variant", "keys"}
     assert json.loads(lines["keys"]) == 3
     assert "\x1b" not in lines["database"]
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "address"),
+    [
+        ("documentation of Sentinel", "documentation of Sentinel", ""),
+        (
+            "N. Hurst, Visual guide (2010): http://blog.nahurst.com/visual",
+            "N. Hurst, Visual guide (2010)",
+            "http://blog.nahurst.com/visual",
+        ),
+        ("https://a.b/c", "https://a.b/c", "https://a.b/c"),
+        ("javascript:alert(1)", "javascript:alert(1)", ""),
+        ('x: http://a"onclick=1', 'x"onclick=1', "http://a"),
+    ],
+)
+def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> None:
+    assert wording.source(of) == (name, address)
+
+
+def test_quotation_marks_are_never_doubled() -> None:
+    assert wording.cited('"as it is"') == wording.cited("as it is") == wording.cited("“as it is”") == '"as it is"'
