@@ -347,6 +347,7 @@ class Server:
         self.incoming: set[Incoming] = set()
         self.numbers = count(1)
         self._wires: list[Wire] = []
+        self._flushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._data = data
         self._fsync = fsync
@@ -387,15 +388,18 @@ class Server:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
 
-    def soon(self, wire: Wire) -> None:
-        """Flush this connection at the end of the turn."""
-        if not self._wires:
+    def soon(self, wire: Wire | None = None) -> None:
+        """Flush at the end of the turn: the journal, and this connection after it."""
+        if not self._flushing:
+            self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
-        self._wires.append(wire)
+        if wire is not None:
+            self._wires.append(wire)
 
     def _flush(self) -> None:
-        wires, self._wires = self._wires, []
         self.mode.before_flush()
+        self._flushing = False
+        wires, self._wires = self._wires, []
         if self.journal is not None:
             self.journal.flush()
         for wire in wires:
@@ -429,8 +433,10 @@ class Server:
             self.mode.heard(peer, message["beat"])
             wire.send(_line({"beat": self.mode.beat()}))
             return
-        number = message["r"]
+        number = message.get("r")
         reply = self.mode.peer(peer, message)
+        if number is None:
+            return
         if reply is not None:
             wire.send(_line({**reply, "r": number}))
         else:
@@ -1046,16 +1052,17 @@ class MajorityNoWriteback(Mode):
     A write asks a majority for the newest version, takes the next, and stores it here and then at one replica after the
     other, in random order, until a majority has it (the rest follow behind) or its patience ends. A read answers the newest
     version of the first majority that it hears, at once. So a read may see a write that has reached few replicas, and a
-    later read of another majority may miss it. Without a fault the spreading is quick, and this is rare; but to a replica
-    that is silent a write gives `GRACE` (shared among the silent) before it goes on to the next, and so stays half-spread
-    for long while a node is cut off. (It cannot be seen on a side that is just a majority: there every read hears everybody.) A set is spread by
+    later read of another majority may miss it. Without a fault the spreading is quick, and this is rare; but where a replica
+    is silent, one write in `STALL` gives it `GRACE` to come back before it goes on to the others, and stays half-spread for
+    so long. (On a side that is just a majority it cannot be seen: there every read hears everybody.) A set is spread by
     element and read as the union of a majority. `REPAIR` after a link came back, replicas take from each other what is newer.
 
     Known answer: new/old inversion, hence not linearizable; a side without a majority is blocked. There is no `cas`.
     """
 
     name = "majority-no-writeback"
-    GRACE = 0.25
+    STALL = 8
+    GRACE = 0.4
     REPAIR = 1.0
 
     def __init__(self, server: Server) -> None:
@@ -1109,12 +1116,12 @@ class MajorityNoWriteback(Mode):
         stored = 1
         peers = list(server.links)
         random.shuffle(peers)
+        if len(server.up()) < len(peers) and random.random() * self.STALL < 1:
+            await asyncio.sleep(self.GRACE)
         while stored < server.majority:
             if not peers or server.now() > deadline:
                 raise timed_out()
             link = server.links[peers.pop()]
-            if not link.up:
-                await asyncio.sleep(self.GRACE / (len(server.links) - len(server.up())))
             stored += link.up and await server.ask([link], message, _answered, deadline)
         server.spawn(self._finish(message, peers))
 
@@ -1167,6 +1174,601 @@ class MajorityNoWriteback(Mode):
             return False
 
         await self.server.ask(self.server.up(), {"t": "all"}, judge, self.server.now() + PATIENCE)
+
+
+class Store:
+    """Registers and sets, changed by `[op, key, argument...]`."""
+
+    def __init__(self) -> None:
+        self.values: dict[Key, Value] = {}
+        self.sets: dict[Key, dict[Value, None]] = {}
+
+    def apply(self, change: list[Any]) -> Message:
+        """Make a change; the answer."""
+        op, key = change[0], change[1]
+        if op == "add":
+            self.sets.setdefault(key, {})[change[2]] = None
+        elif op == "cas" and self.values.get(key) != change[2]:
+            return {"ok": False, "seen": self.values.get(key)}
+        else:
+            self.values[key] = change[-1]
+        return {"ok": True}
+
+    def whole(self) -> Message:
+        """As a peer is told it."""
+        return {"values": list(self.values.items()), "sets": [[key, list(elements)] for key, elements in self.sets.items()]}
+
+    def restore(self, whole: Message) -> None:
+        """Become what a peer told."""
+        self.values = {key: value for key, value in whole["values"]}
+        self.sets = {key: dict.fromkeys(elements) for key, elements in whole["sets"]}
+
+
+class Primary(Mode):
+    """What the modes with a primary share: operations only there, on a `Store`."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.store = Store()
+        self.generation = 0
+        self.is_primary = False
+
+    @abstractmethod
+    async def change(self, change: list[Any]) -> Message:
+        """Make a change as the primary; the answer. Raises `Failure`."""
+
+    @abstractmethod
+    def admit(self) -> None:
+        """Raises `Failure` where this node must not serve now."""
+
+    async def read(self, key: Key) -> Value:
+        self.admit()
+        return self.local_read(key)
+
+    async def write(self, key: Key, value: Value) -> None:
+        await self.change(["write", key, value])
+
+    async def cas(self, key: Key, expected: Value, new: Value) -> tuple[bool, Value]:
+        answer = await self.change(["cas", key, expected, new])
+        return answer["ok"], answer.get("seen")
+
+    async def add(self, key: Key, element: Value) -> None:
+        await self.change(["add", key, element])
+
+    async def elements(self, key: Key) -> list[Value]:
+        self.admit()
+        return self.local_elements(key)
+
+    def local_read(self, key: Key) -> Value:
+        return self.store.values.get(key)
+
+    def local_elements(self, key: Key) -> list[Value]:
+        return list(self.store.sets.get(key, ()))
+
+    def role(self) -> str:
+        return "primary" if self.is_primary else "replica"
+
+    def ready(self) -> bool:
+        return super().ready() and self.primary() is not None
+
+
+class Unfenced(Primary):
+    """A primary that answers first and replicates behind, and never asks whether it still is the primary.
+
+    It streams its changes to the replicas that hold its lineage (its generation, up to the change before); every other one
+    is sent the whole store first, and so loses what it had. Subclasses say how a primary comes to be and when it yields.
+    """
+
+    PATIENCE_WITH_PRIMARY = 0.6
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.leader: str | None = None
+        self.heard_leader = 0.0
+        self.views: dict[str, Message] = {}
+        """What each peer said last of itself."""
+        self.version = 0
+        self.lineage = 0
+        """The generation whose primary the store was copied from."""
+        self._fresh: list[list[Any]] = []
+        self._following: set[str] = set()
+        self._wanted = 0.0
+
+    async def change(self, change: list[Any]) -> Message:
+        self.admit()
+        answer = self.store.apply(change)
+        if answer["ok"]:
+            self.version += 1
+            self._fresh.append(change)
+        return answer
+
+    def admit(self) -> None:
+        if not self.is_primary:
+            raise Failure("not-primary", definite=True)
+
+    def primary(self) -> str | None:
+        if self.is_primary:
+            return self.server.name
+        return self.leader if self.server.now() - self.heard_leader < self.PATIENCE_WITH_PRIMARY else None
+
+    def ready(self) -> bool:
+        return super().ready() and self.lineage == self.generation
+
+    def counters(self) -> tuple[int, int]:
+        return self.generation, self.version
+
+    def beat(self) -> Message:
+        return {"primary": self.is_primary, "names": self.primary(), "generation": self.generation}
+
+    def heard(self, peer: str, beat: Message) -> None:
+        self.views[peer] = beat
+        if peer == self.leader:
+            if beat["primary"]:
+                self.heard_leader = self.server.now()
+            else:
+                self.leader = None
+
+    def lead(self, generation: int) -> None:
+        """Become primary."""
+        self.server.log(f"primary, generation {generation}, from version {self.version}")
+        self.is_primary, self.leader = True, None
+        self.generation = self.lineage = generation
+        self._following.clear()
+        for link in self.server.up():
+            self._send_all(link)
+
+    def follow(self, peer: str, generation: int) -> None:
+        """Become a replica of a primary."""
+        if self.is_primary:
+            self.server.log(f"demoted at version {self.version}: discards what it accepted since it was cut off")
+        self.server.log(f"follows {peer}, generation {generation}")
+        self.is_primary, self.leader, self.generation = False, peer, generation
+        self.heard_leader = self.server.now()
+        self._fresh.clear()
+        self._want(peer)
+
+    def _want(self, peer: str) -> None:
+        if self.server.now() - self._wanted > 2 * BEAT and self.server.links[peer].up:
+            self._wanted = self.server.now()
+            self.server.links[peer].send(_line({"t": "want"}))
+
+    def _send_all(self, link: Link) -> None:
+        self.before_flush()
+        self._following.add(link.name)
+        whole = self.store.whole()
+        link.send(_line({"t": "all", "generation": self.generation, "version": self.version, **whole}))
+
+    def before_flush(self) -> None:
+        if self._fresh:
+            line = _line({"t": "more", "generation": self.generation, "after": self.version - len(self._fresh),
+                          "changes": self._fresh})
+            self._fresh = []
+            for name in self._following:
+                self.server.links[name].send(line)
+
+    def joined(self, peer: str) -> None:
+        if self.is_primary:
+            self._send_all(self.server.links[peer])
+        elif peer == self.leader:
+            self._want(peer)
+
+    def lost(self, peer: str) -> None:
+        self._following.discard(peer)
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        match message["t"]:
+            case "want":
+                if self.is_primary and self.server.links[peer].up:
+                    self._send_all(self.server.links[peer])
+            case "all" if peer == self.leader and message["generation"] == self.generation:
+                self.store.restore(message)
+                self.lineage, self.version = self.generation, message["version"]
+                self.server.log(f"copied version {self.version} of generation {self.generation} from {peer}")
+            case "more" if peer == self.leader and message["generation"] == self.generation == self.lineage:
+                if message["after"] == self.version:
+                    for change in message["changes"]:
+                        self.store.apply(change)
+                    self.version += len(message["changes"])
+                elif message["after"] > self.version:
+                    self._want(peer)
+            case "more" if peer == self.leader:
+                self._want(peer)
+        return None
+
+
+class PrimaryAsync(Unfenced):
+    """`primary-async`: asynchronous replicas; fail-over by the votes of a majority that no longer hears the primary.
+
+    A voter votes once in a generation, and for nobody who holds less than itself. The old primary is not asked: cut off, it
+    goes on accepting, until after the heal it hears of a greater generation and copies the new primary's store.
+
+    Known answer: acknowledged writes are lost; neither consistent nor available.
+    """
+
+    name = "primary-async"
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._voted = 0
+        self._due = server.now() + random.uniform(0.05, 0.15)
+
+    def heard(self, peer: str, beat: Message) -> None:
+        super().heard(peer, beat)
+        if beat["primary"] and (beat["generation"] > self.generation or
+                                (beat["generation"] == self.generation and not self.is_primary and self.leader is None)):
+            self.follow(peer, beat["generation"])
+        if self.primary() is not None:
+            self._due = self.heard_leader + self.PATIENCE_WITH_PRIMARY + random.uniform(0, 0.2)
+
+    def tick(self) -> None:
+        if self.primary() is None and self.server.now() >= self._due and self.server.quorum():
+            self._due = self.server.now() + random.uniform(0.15, 0.35)
+            self.server.spawn(self._campaign())
+
+    async def _campaign(self) -> None:
+        generation = self._voted = max(self._voted, self.generation) + 1
+        missing = self.server.majority - 1
+
+        def judge(peer: str, reply: Message | None) -> bool:
+            nonlocal missing
+            missing -= reply is not None and reply["yes"]
+            return missing <= 0
+
+        message = {"t": "vote", "generation": generation, "held": [self.lineage, self.version]}
+        won = not missing or await self.server.ask(self.server.up(), message, judge, self.server.now() + BEAT)
+        if won and self.primary() is None and self.generation < generation:
+            self.lead(generation)
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        if message["t"] != "vote":
+            return super().peer(peer, message)
+        yes = (
+            self.primary() is None
+            and message["generation"] > max(self._voted, self.generation)
+            and message["held"] >= [self.lineage, self.version]
+        )
+        if yes:
+            self._voted = message["generation"]
+            self._due = self.server.now() + random.uniform(0.25, 0.45)
+        return {"yes": yes}
+
+
+class SplitBrain(Unfenced):
+    """`split-brain`: on every side the first node by name that hears of no primary makes itself one; nobody is asked, and
+    nothing is fenced.
+
+    Two primaries that hear each other again go on for `YIELD`; then the one of the smaller generation (of the same: by name)
+    follows the other, and its replicas with it. Its lineage is discarded.
+
+    Known answer: two lineages, acknowledged writes are lost.
+    """
+
+    name = "split-brain"
+    YIELD = 1.2
+    ASSEMBLY = 2.0
+    """How long a node that has just started waits for peers that it never heard."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._begun = server.now()
+        self._rivalled: float | None = None
+
+    def tick(self) -> None:
+        now = self.server.now()
+        views = {link.name: self.views[link.name] for link in self.server.up() if link.name in self.views}
+        primaries = [(view["generation"], name) for name, view in views.items() if view["primary"]]
+        if self.is_primary:
+            if not primaries or max(primaries) < (self.generation, self.server.name):
+                self._rivalled = None
+            elif self._rivalled is None:
+                self._rivalled = now
+            elif now - self._rivalled > self.YIELD:
+                self._rivalled = None
+                self.follow(max(primaries)[1], max(primaries)[0])
+        elif self.primary() is None:
+            started = len(views) == len(self.server.links) or now - self._begun > self.ASSEMBLY
+            if primaries:
+                self.follow(max(primaries)[1], max(primaries)[0])
+            elif started and self.server.name <= min([name for name, view in views.items() if not view["names"]], default="~"):
+                self.lead(max([self.generation, *(view["generation"] for view in views.values())]) + 1)
+
+
+class FencedPrimary(Primary):
+    """`fenced-primary`: one log, replicated as in Raft (Ongaro & Ousterhout 2014), and reads under a lease.
+
+    A primary is elected by a majority for a generation, and has at least the log of every voter (the last generation, then
+    the length). Replicas refuse what an older generation appends. A change is answered when a majority stored it in this
+    generation, an entry of an earlier one only behind an entry of this one. So every answered change is in the log of every
+    later primary, in the same place, which makes changes, a CAS too, linearizable by their place in the log.
+
+    Whoever takes an append grants its sender `GRANT`: until that is over it neither votes for another nor stands itself
+    (a restarted node, which has forgotten its grants, waits as long). The primary's lease ends `HOLD` after it *sent* the
+    newest appends that a majority confirmed, on its own monotonic clock. Every majority that elects another holds one of
+    these grants, which began later and last longer; so while the lease is in force nobody else has answered anything, and
+    what is committed here is all there is to read. A primary whose lease ended shuts itself down as one; one that was
+    stopped and goes on looks at the clock before it answers. It serves once an entry of its own generation is committed.
+
+    Where the count of nodes is even, the first by name is the witness as well: it has a second vote, so that of two halves
+    one goes on.
+
+    Known answer: linearizable; a side without a majority is blocked.
+    """
+
+    name = "fenced-primary"
+    HOLD = 0.6
+    GRANT = 0.8
+    ENTRIES = 500
+    """The most entries of one append."""
+    WINDOW = 2000
+    """The most entries that a replica has been sent and not confirmed."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._weights = dict.fromkeys(server.names, 1)
+        if len(server.names) % 2 == 0:
+            self._weights[server.names[0]] = 2
+        self._voted: str | None = None
+        self._log: list[tuple[int, list[Any]]] = []
+        self._committed = 0
+        self._applied = 0
+        self._leader: str | None = None
+        self._serves_from = 0
+        self._elected = 0.0
+        self._stored: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
+        self._confirmed: dict[str, float] = {}
+        """The primary's: up to where each replica stored its log, was sent it; when the last confirmed append was sent."""
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._journal = server.durable()
+        records = self._journal.replay()
+        for record in records:
+            if "i" in record:
+                self._log[record["i"] :] = [(record["g"], record["c"])]
+            else:
+                self.generation, self._voted = record["g"], record["w"]
+        self._granted = server.now() + (self.GRANT if records else 0)
+        self._due = self._granted + random.uniform(0.05, 0.15)
+
+    def _majority(self, votes: int) -> bool:
+        return 2 * votes > sum(self._weights.values())
+
+    def _quorum(self) -> bool:
+        return self._majority(self._weights[self.server.name] + sum(self._weights[link.name] for link in self.server.up()))
+
+    def _shared(self, own: float, others: dict[str, float]) -> float:
+        """The greatest number that a majority, with this node's own, is not below."""
+        votes = 0
+        for number, name in sorted([(own, self.server.name), *zip(others.values(), others, strict=True)], reverse=True):
+            votes += self._weights[name]
+            if self._majority(votes):
+                return number
+        return -1.0
+
+    def _leased(self) -> bool:
+        now = self.server.now()
+        return self.is_primary and now < self._shared(now, self._confirmed) + self.HOLD
+
+    def _serving(self) -> bool:
+        return self._leased() and self._committed >= self._serves_from
+
+    def _last(self) -> list[int]:
+        return [self._log[-1][0] if self._log else 0, len(self._log)]
+
+    # What clients ask for.
+
+    def admit(self) -> None:
+        if not self.is_primary:
+            raise Failure("not-primary", definite=True)
+        if not self._serving():
+            raise Failure("no-lease", definite=True)
+
+    async def change(self, change: list[Any]) -> Message:
+        self.admit()
+        self._append(change)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._waiting[len(self._log)] = answer
+        timer = asyncio.get_running_loop().call_later(PATIENCE, _fail, answer, timed_out())
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    def primary(self) -> str | None:
+        if self.is_primary:
+            return self.server.name
+        return self._leader if self.server.now() < self._granted else None
+
+    def ready(self) -> bool:
+        return self._quorum() and self.primary() is not None and (not self.is_primary or self._serving())
+
+    def counters(self) -> tuple[int, int]:
+        return self.generation, self._committed
+
+    # The primary.
+
+    def _append(self, change: list[Any]) -> None:
+        self._store(len(self._log), [(self.generation, change)])
+        self.server.soon()
+
+    def _store(self, at: int, entries: list[tuple[int, list[Any]]]) -> None:
+        self._log[at:] = entries
+        for i, (generation, change) in enumerate(entries, at):
+            self._journal.append({"i": i, "g": generation, "c": change})
+
+    def before_flush(self) -> None:
+        if self.is_primary:
+            for link in self.server.up():
+                if self._sent[link.name] < len(self._log):
+                    self._replicate(link)
+            self._commit()
+
+    def _replicate(self, link: Link) -> None:
+        """Send what the replica was not sent yet, if only the grant that it asks for."""
+        sent = self._sent[link.name]
+        room = min(self.ENTRIES, self._stored[link.name] + self.WINDOW - sent)
+        entries = self._log[sent : sent + room] if room > 0 else []
+        self._sent[link.name] = sent + len(entries)
+        generation, at = self.generation, self.server.now()
+        message = {"t": "append", "g": generation, "i": sent, "p": self._log[sent - 1][0] if sent else 0, "e": entries,
+                   "c": self._committed}
+
+        def judge(peer: str, reply: Message | None) -> bool:
+            if reply is not None:
+                self._confirm(peer, generation, at, reply)
+            return True
+
+        Round(self.server, judge).ask([link], message)
+
+    def _confirm(self, peer: str, generation: int, at: float, reply: Message) -> None:
+        if reply["g"] > self.generation:
+            self._adopt(reply["g"])
+        if not self.is_primary or self.generation != generation or reply["g"] != generation:
+            return
+        self._confirmed[peer] = max(at, self._confirmed.get(peer, 0.0))
+        if reply["ok"]:
+            self._stored[peer] = max(self._stored[peer], reply["n"])
+            self._commit()
+        else:
+            self._sent[peer] = max(self._stored[peer], min(self._sent[peer], reply["n"]))
+        if self._sent[peer] < len(self._log):
+            self.server.soon()
+
+    def _commit(self) -> None:
+        shared = int(self._shared(len(self._log), dict(self._stored)))
+        if shared > self._committed and self._log[shared - 1][0] == self.generation:
+            self._committed = shared
+            self._apply()
+
+    def _apply(self) -> None:
+        while self._applied < self._committed:
+            change = self._log[self._applied][1]
+            self._applied += 1
+            answer = self.store.apply(change) if change else {}
+            waiting = self._waiting.pop(self._applied, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+    def _lead(self) -> None:
+        now = self.server.now()
+        self.server.log(f"primary, generation {self.generation}, from entry {len(self._log)}")
+        self.is_primary, self._leader, self._elected = True, None, now
+        self._stored = dict.fromkeys(self.server.links, 0)
+        self._sent = dict.fromkeys(self.server.links, len(self._log))
+        self._confirmed = {}
+        self._append([])
+        self._serves_from = len(self._log)
+        for link in self.server.up():
+            self._replicate(link)
+
+    def _resign(self, why: str) -> None:
+        self.server.log(f"shuts itself down as primary of generation {self.generation}: {why}")
+        self.is_primary = False
+        self._due = self.server.now() + random.uniform(0.1, 0.3)
+        for answer in self._waiting.values():
+            _fail(answer, Failure("demoted", definite=False))
+        self._waiting = {}
+
+    def _adopt(self, generation: int, voted: str | None = None) -> None:
+        if self.is_primary:
+            self._resign(f"generation {generation} has begun")
+        if generation > self.generation or voted is not None:
+            self.generation, self._voted = generation, voted
+            self._journal.append({"g": generation, "w": voted})
+
+    def lost(self, peer: str) -> None:
+        if self.is_primary:
+            self._sent[peer] = self._stored[peer]
+
+    def joined(self, peer: str) -> None:
+        if self.is_primary:
+            self._replicate(self.server.links[peer])
+
+    def tick(self) -> None:
+        now = self.server.now()
+        if self.is_primary:
+            if not self._leased() and now - self._elected > self.HOLD:
+                self._resign("its lease has ended")
+            for link in self.server.up() if self.is_primary else ():
+                self._replicate(link)
+        elif now >= self._due and now >= self._granted and self._quorum():
+            self._due = now + random.uniform(0.15, 0.35)
+            self.server.spawn(self._campaign())
+
+    # The replicas.
+
+    async def _campaign(self) -> None:
+        """Ask whether a majority would vote, so that a generation is not wasted; then for the votes."""
+        for trial in (True, False):
+            if self.is_primary or self.server.now() < self._granted:
+                return
+            if not trial:
+                self._adopt(self.generation + 1, self.server.name)
+            generation = self.generation
+            votes = self._weights[self.server.name]
+
+            def judge(peer: str, reply: Message | None) -> bool:
+                nonlocal votes
+                if reply is not None:
+                    votes += self._weights[peer] if reply["yes"] else 0
+                    if reply["g"] > self.generation:
+                        self._adopt(reply["g"])
+                return self._majority(votes)
+
+            message = {"t": "vote", "g": generation + trial, "trial": trial, "last": self._last()}
+            await self.server.ask(self.server.up(), message, judge, self.server.now() + BEAT)
+            if not self._majority(votes) or self.generation != generation:
+                return
+        if not self.is_primary and self._voted == self.server.name:
+            self._lead()
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        return self._vote(peer, message) if message["t"] == "vote" else self._take(peer, message)
+
+    def _vote(self, peer: str, message: Message) -> Message:
+        yes = (
+            not self._leased()
+            and self.server.now() >= self._granted
+            and message["last"] >= self._last()
+            and (message["g"] > self.generation or (message["g"] == self.generation and self._voted in (None, peer)))
+        )
+        if yes and not message["trial"]:
+            self._adopt(message["g"], peer)
+            self._due = self.server.now() + random.uniform(0.25, 0.45)
+        return {"g": self.generation, "yes": yes}
+
+    def _take(self, peer: str, message: Message) -> Message:
+        if message["g"] < self.generation:
+            return {"g": self.generation, "ok": False, "n": 0}
+        if message["g"] > self.generation:
+            self._adopt(message["g"])
+        if self._leader != peer or self.server.now() >= self._granted:
+            self.server.log(f"follows {peer}, generation {self.generation}")
+        self._leader = peer
+        self._granted = self.server.now() + self.GRANT
+        self._due = self._granted + random.uniform(0, 0.15)
+        at, log = message["i"], self._log
+        if at > len(log) or (at and log[at - 1][0] != message["p"]):
+            hint = min(at, len(log))
+            # Back over the whole generation that differs; what is committed cannot differ.
+            while at <= len(log) and hint > self._committed and log[hint - 1][0] == log[at - 1][0]:
+                hint -= 1
+            return {"g": self.generation, "ok": False, "n": hint}
+        entries = [(generation, change) for generation, change in message["e"]]
+        same = 0
+        while same < len(entries) and at + same < len(log) and log[at + same][0] == entries[same][0]:
+            same += 1
+        if same < len(entries):
+            self._store(at + same, entries[same:])
+        stored = at + len(entries)
+        if min(message["c"], stored) > self._committed:
+            self._committed = min(message["c"], stored)
+            self._apply()
+        return {"g": self.generation, "ok": True, "n": stored}
+
+
+def _fail(answer: asyncio.Future[Message], failure: Failure) -> None:
+    if not answer.done():
+        answer.set_exception(failure)
 
 
 class LastWriteWins(Mode):
@@ -1281,7 +1883,9 @@ def _answered(peer: str, reply: Message | None) -> bool:
     return reply is not None
 
 
-MODES: dict[str, type[Mode]] = {mode.name: mode for mode in (Majority, MajorityNoWriteback, LastWriteWins)}
+MODES: dict[str, type[Mode]] = {
+    mode.name: mode for mode in (Majority, MajorityNoWriteback, PrimaryAsync, LastWriteWins, SplitBrain, FencedPrimary)
+}
 
 
 def _address(text: str) -> tuple[str, int]:
