@@ -14,7 +14,7 @@ import numpy as np
 
 from checkers.linearizability.jit import Search
 from checkers.models import CasRegister, Register
-from harness.history.history import INFO, NEVER, OK, History
+from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.operation import MISMATCH
 from harness.history.values import MISSING, NIL, PAIR
 
@@ -22,6 +22,8 @@ _READ, _WRITE, _CAS = 0, 1, 2
 _CODES = {"read": _READ, "write": _WRITE, "cas": _CAS}
 _ANY = -1
 _NEVER_LEGAL = 1 << 60
+_BATCH = 16
+"""Returns that are looked at together."""
 
 
 class RegisterSearch(Search):
@@ -54,9 +56,7 @@ class RegisterSearch(Search):
         self._cursor = 0
         self._slots: list[int] = []
         self._used = 0
-        self._want: dict[int, int] = {}
-        self._gives: dict[int, int] = {}
-        self._bit: dict[int, int] = {}
+        self._bit, self._want, self._gives = [0] * n, [0] * n, [-1] * n
         self._active_pures: dict[int, tuple[int, int]] = {}
         self._active_effects: list[tuple[int, int, int, int, bool, int]] = []
         # By return: its bit, what it wants if it is pure (else None), the pending pure ones, the pending others.
@@ -64,102 +64,101 @@ class RegisterSearch(Search):
         self._wants_back: list[int | None] = []
         self._pending_pures: list[tuple[tuple[int, int], ...]] = []
         self._pending: list[list[tuple[int, int, int, int, bool, int]]] = []
+        self._ready: dict[int, list[Any]] = {}
         self._stack = []
         self._seen = set()
         self._now = (0, 0, 0, None, 0)
         self._deepest = (-1, None)
 
-    def _state(self, value: int) -> int:
-        return self._states.setdefault(value, len(self._states))
-
-    def _look(self, i: int) -> bool:
-        """Work out what operation i wants and gives; False where it says nothing, or certainly did not happen."""
-        f, outcome, states = self._f[i], self._outcome[i], self._states
-        first = self._first[i]
-        if f == _READ:
-            if outcome != OK or self._kind[i] == MISSING or (first == NIL and self._wild):
-                return False
-            self._want[i] = states.setdefault(first, len(states))
-            return True
-        if f == _WRITE:
-            if outcome != OK and outcome != INFO:
-                return False
-            self._want[i] = _ANY
-            self._gives[i] = states.setdefault(first, len(states))
-            return True
-        if outcome in (OK, INFO):
-            self._want[i] = states.setdefault(first, len(states))
-            if first != self._second[i]:
-                self._gives[i] = states.setdefault(self._second[i], len(states))
-            elif outcome == INFO:
-                return False
-            return True
-        if self._error[i] != self._mismatch:
-            return False
-        if i in self._seen_values:
-            seen = self._seen_values[i][0]
-            value = NIL if seen is None else seen
-            self._want[i] = self._state(value) if value != first else _NEVER_LEGAL
-        else:
-            self._want[i] = -2 - self._state(first)
-        return True
+    def _refusal(self, i: int) -> int:
+        """What a refused cas wants: that another value was there, and the one that was seen."""
+        expected = self._first[i]
+        if i not in self._seen_values:
+            return -2 - self._states.setdefault(expected, len(self._states))
+        seen = self._seen_values[i][0]
+        value = NIL if seen is None else seen
+        return self._states.setdefault(value, len(self._states)) if value != expected else _NEVER_LEGAL
 
     def _build(self) -> bool:
-        events, n, slots = self._order_of, self._n, self._slots
-        active, pures = self._active_effects, self._active_pures
+        """Go on to the next few returns; False where there are none."""
+        events, n, slots, place = self._order_of, self._n, self._slots, self._place
+        active, pures, bits, wants, gives = self._active_effects, self._active_pures, self._bit, self._want, self._gives
+        fs, outcomes, firsts, states = self._f, self._outcome, self._first, self._states
+        bits_back, wants_back, pending_pures, pending = self._bits_back, self._wants_back, self._pending_pures, self._pending
+        built = len(bits_back)
+        enough = built + _BATCH
         at, end = self._cursor, 2 * n
-        while at < end:
+        while at < end and built < enough:
             i = events[at]
             at += 1
             if i < n:
-                if not self._look(i):
-                    continue
+                outcome, f, first, give = outcomes[i], fs[i], firsts[i], -1
+                if f == _READ:
+                    if outcome != OK or self._kind[i] == MISSING or (first == NIL and self._wild):
+                        continue
+                    want = states.setdefault(first, len(states))
+                elif outcome == FAIL:
+                    if f == _WRITE or self._error[i] != self._mismatch:
+                        continue
+                    want = self._refusal(i)
+                elif f == _WRITE:
+                    want, give = _ANY, states.setdefault(first, len(states))
+                else:
+                    want = states.setdefault(first, len(states))
+                    second = self._second[i]
+                    if first != second:
+                        give = states.setdefault(second, len(states))
+                    elif outcome == INFO:
+                        continue
                 if slots:
                     bit = slots.pop()
                 else:
                     bit = 1 << self._used
                     self._used += 1
-                self._bit[i] = bit
-                gives = self._gives.get(i)
-                if gives is None:
-                    pures[i] = (bit, self._want[i])
+                bits[i] = bit
+                wants[i] = want
+                if give < 0:
+                    pures[i] = (bit, want)
                 else:
-                    insort(active, (self._place[i], bit, self._want[i], gives, self._outcome[i] == INFO, i))
+                    gives[i] = give
+                    insort(active, (place[i], bit, want, give, outcome == INFO, i))
                 continue
             i -= n
-            if self._outcome[i] == INFO or i not in self._bit:
+            bit = bits[i]
+            if not bit or outcomes[i] == INFO:
                 continue
-            bit = self._bit[i]
-            self._bits_back.append(bit)
-            if i in pures:
+            bits_back.append(bit)
+            pending_pures.append(tuple(pures.values()) if pures else ())
+            pending.append(active[:])
+            if gives[i] < 0:
                 del pures[i]
-                self._wants_back.append(self._want[i])
+                wants_back.append(wants[i])
             else:
-                self._wants_back.append(None)
-            self._pending_pures.append(tuple(pures.values()))
-            pending = []
-            twins: dict[int, int] = {}
-            for _, b, want, gives, free, op in active:
-                kind = want << 32 | gives
-                before = twins.get(kind, 0)
-                pending.append((b, want, gives, before, free, op))
-                twins[kind] = before | b
-            self._pending.append(pending)
-            if self._wants_back[-1] is None:
                 # It returns first of all that are pending.
                 del active[0]
+                wants_back.append(None)
             slots.append(bit)
-            self._cursor = at
-            return True
+            built += 1
         self._cursor = at
-        return False
+        return built > enough - _BATCH
+
+    def _candidates(self, e: int) -> list[Any]:
+        """The pending operations that are not pure, each with the bits of those that do the same and return before it."""
+        twins: dict[int, int] = {}
+        candidates = self._ready[e] = []
+        for _, bit, want, gives, free, op in self._pending[e]:
+            kind = want << 32 | gives
+            before = twins.get(kind, 0)
+            candidates.append((bit, want, gives, before, free, op))
+            twins[kind] = before | bit
+        return candidates
 
     def run(self, budget: int) -> bool | None:
         """Search for at most about `budget` steps; the answer, or None where it needs more."""
         if self.valid is not None:
             return self.valid
         bits_back, wants_back = self._bits_back, self._wants_back
-        all_pures, all_pending = self._pending_pures, self._pending
+        all_pures, ready = self._pending_pures, self._ready
         stack, seen = self._stack, self._seen
         e, state, mask, trail, k = self._now
         steps = self.steps
@@ -185,7 +184,7 @@ class RegisterSearch(Search):
                         mask |= b
                 if e > self._deepest[0]:
                     self._deepest = (e, trail)
-            pending = all_pending[e]
+            pending = ready.get(e) or self._candidates(e)
             own = wants_back[e]
             bit = bits_back[e]
             moved = False
@@ -227,16 +226,18 @@ class RegisterSearch(Search):
             pass
         self.rows_of = list(range(n))
         self.call_of = list(range(n))
-        self.pure = [i not in self._gives for i in range(n)]
+        self.pure = [give < 0 for give in self._gives]
         self.rows = defaultdict(dict)  # type: ignore[assignment]
         self.events = [
             i if i < n else ~(i - n) for i in self._order_of
-            if (i if i < n else i - n) in self._bit and (i < n or self._outcome[i - n] != INFO)
+            if self._bit[i if i < n else i - n] and (i < n or self._outcome[i - n] != INFO)
         ]
 
         def compute(state: int, i: int) -> int:
             want = self._want[i]
-            return self._gives.get(i, state) if want == state or (want < 0 and -2 - want != state) else -1
+            if want != state and (want >= 0 or -2 - want == state):
+                return -1
+            return state if self._gives[i] < 0 else self._gives[i]
 
         self.compute = compute
 
