@@ -23,58 +23,55 @@ length two; and from an order of chains that extends the relation each operation
 **Indeterminate** writes have no end. One that a read shows did happen; one that none shows may be left out (its chain of one
 precedes nothing), for in a linearization nobody would notice. Indeterminate and failed gets tell nothing.
 
-A decision is None where a text was written twice, one begins with another, or one is empty.
+**Equal texts.** A text that was appended several times is a choice: which append put it where it is shown. Only those are
+candidates that may come behind what is before that place and before what is behind it; the history is linearizable if and
+only if it is so for one of the choices. A text that was both put and appended is the put's at the beginning of a read,
+unless the put began only after the read, in which case (and if no put had ended before the read) it is the first append of
+the first epoch. Where both are possible all such reads are taken for the one, then for the other.
+
+**Undecided** is a key where a text was put twice, is empty, or begins with another; where the choices are too many; and
+where neither of the two ways to take a beginning does, for the history may need some of each.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.evidence import settle
+from checkers.linearizability.zones import INVALID, UNDECIDED, VALID
 from checkers.models import Model
 from harness.history.history import FAIL, NEVER, OK, History
 from harness.history.values import MISSING
 
 EVER = int(np.iinfo(np.int64).min)
 
-
-@dataclass
-class _Epoch:
-    """What the reads tell of one epoch.
-
-    `put` is the row of its put, None for the first epoch. `text` is the longest read, of row `longest`, and `appends` the
-    rows of its appends. `counts` maps the length of each of its beginnings to the number of appends in it, and `newest` that
-    number to the latest start among its writes. `reads` are (number of appends shown, row).
-    """
-
-    put: int | None
-    text: str
-    longest: int
-    appends: list[int]
-    counts: dict[int, int]
-    newest: list[int]
-    reads: list[tuple[int, int]] = field(default_factory=list)
+MOST_CHOICES = 256
+"""How many ways to choose among appends of equal texts are tried, at most."""
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """The operations of an epoch that take effect together, by steps: (step, row), ascending; even steps are writes.
-    `low` is the earliest end and `high` the latest start of them, `first` is whether it is the first epoch's."""
-
-    steps: list[tuple[int, int]]
-    low: int
-    high: int
-    first: bool = False
+def decide(history: History, model: Model) -> NDArray[np.int8]:
+    """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c."""
+    status = np.full(len(history.keys) + 1, VALID, np.int8)
+    if model.initial != "":
+        status[:] = UNDECIDED
+        return status
+    for code, judge in _judges(history).items():
+        status[code + 1] = judge.status()
+    return status
 
 
 def decide_append(history: History, model: Model) -> Decision | None:
-    """A string per key: `get`, `put` and `append` with distinct texts. An invalid decision names every row that its reads
-    are made of, for a read whose texts nobody wrote would be another violation."""
+    """The history of one key, with the evidence where it is invalid; None where it is undecided.
+
+    The evidence holds every write that its reads are made of, for a read of what nobody wrote would be another violation.
+    """
     if model.initial != "":
         return None
     decision = _decide(history)
@@ -84,151 +81,387 @@ def decide_append(history: History, model: Model) -> Decision | None:
 
 
 def _decide(history: History) -> Decision | None:
-    judge = _Judge(history)
-    return judge.decide() if judge.read_writes() else None
+    judge = next(iter(_judges(history).values()), None)
+    status = VALID if judge is None else judge.status()
+    if judge is None or status == VALID:
+        return Decision(method="append", valid=True)
+    return _Account(history, judge).decision() if status == INVALID else None
+
+
+@dataclass(slots=True)
+class _Epoch:
+    """What the reads tell of one epoch.
+
+    `put` is the row of its put, -1 for the first epoch. `text` is the longest read, of row `longest`, `parts` are the texts
+    that were appended in it, and `appends` the rows of those appends. `counts` maps the length of each of its beginnings to
+    the number of appends in it, and `reads` that number to the rows of the reads.
+    """
+
+    put: int
+    text: str
+    longest: int
+    parts: list[str]
+    appends: list[int]
+    counts: dict[int, int]
+    reads: dict[int, list[int]]
+
+
+@dataclass(slots=True)
+class _Chain:
+    """Operations that take effect together: those of an epoch, or one write that no read shows (`epoch` is None).
+
+    `low` is their earliest end and `high` their latest start.
+    """
+
+    low: int
+    high: int
+    row: int
+    epoch: _Epoch | None = None
+
+
+@dataclass(slots=True)
+class _Fault:
+    """Why a key is not linearizable: what the account for people starts from. `kind` says which of the others are set, and
+    `row` is the put whose epoch a text is taken for where that text is unreadable."""
+
+    kind: str
+    read: int = -1
+    row: int = -1
+    epoch: _Epoch | None = None
+    chains: tuple[_Chain, ...] = ()
 
 
 class _Judge:
-    def __init__(self, history: History) -> None:
-        self.history = history
-        self.start: list[int] = history.invoked.tolist()
-        self.end: list[int] = np.where(history.outcome == OK, history.completed, NEVER).tolist()
-        self.writers: dict[str, int] = {}
-        self.puts: set[int] = set()
-        self.failed: dict[str, int] = {}
+    """One key: its writes and reads, and whether they are linearizable. `fault` tells what is wrong, once that is known.
+
+    `again` maps a text that was appended several times to the rows, in the order of their start.
+    """
+
+    __slots__ = (
+        "start", "end", "lengths", "puts", "appends", "again", "texts", "failed", "unfit", "epochs", "fault", "contested",
+    )
+
+    def __init__(self, start: list[int], end: list[int]) -> None:
+        self.start = start
+        self.end = end
+        self.lengths: tuple[int, ...] = ()
+        self.puts: dict[str, int] = {}
+        self.appends: dict[str, int] = {}
+        self.again: dict[str, list[int]] = {}
         self.texts: dict[str, list[int]] = {}
-        self.lengths: list[int] = []
-        self.epochs: dict[int | None, _Epoch] = {}
+        self.failed: dict[str, int] = {}
+        self.unfit = False
+        self.epochs: dict[int, _Epoch] = {}
+        self.fault: _Fault | None = None
+        self.contested = False
 
-    def read_writes(self) -> bool:
-        """Take the columns apart. False where this method cannot decide."""
-        history = self.history
-        values = list(history.values)
-        names = [history.fs[code] for code in history.f.tolist()]
-        for row, (f, how, value) in enumerate(zip(names, history.outcome.tolist(), values, strict=True)):
-            if f == "get":
-                if how != OK:
-                    continue
-                if history.values.kind[row] == MISSING or (value is not None and type(value) is not str):
-                    return False
-                self.texts.setdefault(value or "", []).append(row)
-            elif how == FAIL:
-                if type(value) is str and value:
-                    self.failed.setdefault(value, row)
-            elif f not in ("put", "append") or type(value) is not str or not value or value in self.writers:
-                return False
-            else:
-                self.writers[value] = row
-                if f == "put":
-                    self.puts.add(row)
-        self.lengths = sorted({len(text) for text in self.writers})
-        ordered = sorted(self.writers)
-        return not any(later.startswith(text) for text, later in pairwise(ordered))
+    def status(self) -> int:
+        if self.unfit or not self._prefix_free():
+            return UNDECIDED
+        status = self._linearizable(by_put=True)
+        if status != INVALID or not self.contested:
+            return status
+        return VALID if self._linearizable(by_put=False) == VALID else UNDECIDED
 
-    def decide(self) -> Decision:
+    def _prefix_free(self) -> bool:
+        """Whether no written text begins with another; sets their `lengths`."""
+        puts, appends = self.puts, self.appends
+        lengths = {*map(len, puts), *map(len, appends)}
+        self.lengths = tuple(sorted(lengths))
+        if len(lengths) < 2:
+            return True
+        shorter = self.lengths[:-1]
+        for writes in (puts, appends):
+            for text in writes:
+                for length in shorter:
+                    if length >= len(text):
+                        break
+                    if text[:length] in puts or text[:length] in appends:
+                        return False
+        return True
+
+    def _linearizable(self, by_put: bool) -> int:
+        self.epochs = {}
+        self.fault = None
         for text in sorted(self.texts, key=len, reverse=True):
-            if not self._place(text):
-                return self._unreadable(text)
-        chains = []
+            if not self._place(text, by_put):
+                return INVALID
+        if self.again:
+            return self._choose()
+        return VALID if self._in_order() else INVALID
+
+    def _in_order(self) -> bool:
+        """Whether the epochs, each with its appends, are in order and apart."""
         shown: set[int] = set()
-        for epoch in self.epochs.values():
-            if epoch.put is not None:
-                shown.add(epoch.put)
+        chains = []
+        for put, epoch in self.epochs.items():
+            shown.add(put)
             for row in epoch.appends:
                 if row in shown:
-                    return self._in_two_epochs(row)
+                    self.fault = _Fault("two epochs", row=row)
+                    return False
                 shown.add(row)
             chain = self._chain(epoch)
-            if isinstance(chain, Decision):
-                return chain
+            if chain is None:
+                return False
             chains.append(chain)
-        chains += [_Chain([(0, row)], self.end[row], self.start[row]) for row in self.writers.values() if row not in shown]
-        return self._zones(chains) or Decision(method="append", valid=True)
+        start, end = self.start, self.end
+        for row in self.writes():
+            if row not in shown:
+                chains.append(_Chain(end[row], start[row], row))
+        return self._apart(chains)
 
-    def _parse(self, text: str, at: int = 0) -> list[int] | None:
-        """The rows of the writes that `text` is made of from position `at` on, None where it is not made of them."""
-        rows = []
+    def writes(self) -> list[int]:
+        """The rows of everything that was put or appended."""
+        rows = [*self.puts.values(), *self.appends.values()]
+        for copies in self.again.values():
+            rows += copies[1:]
+        return rows
+
+    def _place(self, text: str, by_put: bool) -> bool:
+        """Put the reads of `text` (no longer than any text before) into their epoch. False where it cannot have been read."""
+        put = append = -1
+        for length in self.lengths:
+            head = text[:length]
+            put, append = self.puts.get(head, -1), self.appends.get(head, -1)
+            if put >= 0 or append >= 0:
+                break
+        rows = self.texts[text]
+        if put < 0 or append < 0:
+            return self._join(put, text, rows)
+        by: dict[int, list[int]] = {}
+        ended = min(self.end[row] for row in self.puts.values())
+        for row in rows:
+            if self.start[put] > self.end[row]:
+                chosen = -1
+            elif ended >= self.start[row] and self.start[append] <= self.end[row]:
+                self.contested = True
+                chosen = put if by_put else -1
+            else:
+                chosen = put
+            by.setdefault(chosen, []).append(row)
+        return all([self._join(chosen, text, some) for chosen, some in by.items()])
+
+    def _join(self, put: int, text: str, rows: list[int]) -> bool:
+        """Count these reads of `text` into the epoch of `put`."""
+        epoch = self.epochs.get(put)
+        if epoch is None:
+            at, parts = self.parse(text, put)
+            if at < len(text) or (len(set(parts)) < len(parts) and self._too_often(parts)):
+                self.fault = _Fault("unreadable", read=rows[0], row=put)
+                return False
+            at = len(text) - sum(map(len, parts))
+            counts = {at: 0}
+            for number, part in enumerate(parts, 1):
+                at += len(part)
+                counts[at] = number
+            appends = [self.appends[part] for part in parts]
+            epoch = self.epochs[put] = _Epoch(put, text, rows[0], parts, appends, counts, {})
+        elif len(text) not in epoch.counts or not epoch.text.startswith(text):
+            self.fault = _Fault("unreadable", read=rows[0], row=put, epoch=epoch)
+            return False
+        epoch.reads[epoch.counts[len(text)]] = rows
+        return True
+
+    def _too_often(self, parts: list[str]) -> bool:
+        return any(n > len(self.again.get(part, (0,))) for part, n in Counter(parts).items())
+
+    def parse(self, text: str, put: int) -> tuple[int, list[str]]:
+        """The appended texts that `text` is made of, behind the text of `put` (-1: none), and how far that goes."""
+        parts = []
+        at = 0
+        appends, lengths = self.appends, self.lengths
+        if put >= 0:
+            at = next(length for length in lengths if self.puts.get(text[:length], -1) == put)
         while at < len(text):
-            for length in self.lengths:
-                row = self.writers.get(text[at:at + length])
-                if row is not None:
-                    rows.append(row)
+            for length in lengths:
+                part = text[at:at + length]
+                if part in appends:
+                    parts.append(part)
                     at += length
                     break
             else:
-                return None
-        return rows
+                break
+        return at, parts
 
-    def _place(self, text: str) -> bool:
-        """Put the reads of `text` (no longer than any text before) into their epoch. False where it cannot have been read."""
-        head = next((row for length in self.lengths if (row := self.writers.get(text[:length])) is not None), None)
-        put = head if head in self.puts else None
-        epoch = self.epochs.get(put)
-        if epoch is None:
-            rows = self._parse(text)
-            if rows is None:
+    def _choose(self) -> int:
+        """Try every choice of the appends of equal texts."""
+        places = []
+        candidates = []
+        combinations = 1
+        for epoch in self.epochs.values():
+            for place, part in enumerate(epoch.parts):
+                if part in self.again:
+                    fitting = self._fitting(epoch, place)
+                    combinations *= len(fitting)
+                    if combinations > MOST_CHOICES:
+                        return UNDECIDED
+                    places.append((epoch, place))
+                    candidates.append(fitting)
+        choices = [choice for choice in product(*candidates) if len(set(choice)) == len(choice)]
+        for choice in choices:
+            self._take(places, choice)
+            if self._in_order():
+                return VALID
+        # One of them once more, or what comes nearest to one, so that the fault and the epochs are of the same.
+        nearest: list[int] = []
+        for epoch, place in places:
+            latest, earliest = self._bounds(epoch, place)
+            every = self.again[epoch.parts[place]]
+            copies = [row for row in every if row not in nearest]
+            nearest.append(min(copies or every, key=lambda row: max(latest - self.end[row], self.start[row] - earliest)))
+        self._take(places, choices[0] if choices else tuple(nearest))
+        if self._in_order():
+            self.fault = _Fault("choice")
+        return INVALID
+
+    def _take(self, places: list[tuple[_Epoch, int]], choice: tuple[int, ...]) -> None:
+        for (epoch, place), row in zip(places, choice, strict=True):
+            epoch.appends[place] = row
+
+    def _fitting(self, epoch: _Epoch, place: int) -> list[int]:
+        """Which appends of the text at `place` of `epoch` may be shown there."""
+        latest, earliest = self._bounds(epoch, place)
+        return [row for row in self.again[epoch.parts[place]] if self.end[row] >= latest and self.start[row] <= earliest]
+
+    def _bounds(self, epoch: _Epoch, place: int) -> tuple[int, int]:
+        """The latest start of what is certain before `place` of `epoch`, and the earliest end of what is behind it."""
+        start, end = self.start, self.end
+        latest, earliest = EVER, NEVER
+        if epoch.put >= 0:
+            latest = start[epoch.put]
+        for number, part in enumerate(epoch.parts):
+            if part not in self.again:
+                row = epoch.appends[number]
+                if number < place:
+                    latest = max(latest, start[row])
+                else:
+                    earliest = min(earliest, end[row])
+        for count, rows in epoch.reads.items():
+            if count <= place:
+                latest = max(latest, max(start[row] for row in rows))
+            else:
+                earliest = min(earliest, min(end[row] for row in rows))
+        return latest, earliest
+
+    def _chain(self, epoch: _Epoch) -> _Chain | None:
+        """The chain of an epoch, None where it is out of order."""
+        start, end, reads = self.start, self.end, epoch.reads
+        put = epoch.put
+        latest, late, low = EVER, -1, EVER
+        if put >= 0:
+            low, latest, late = end[put], start[put], put
+        number = 0
+        for write in (-1, *epoch.appends):
+            if write >= 0:
+                if end[write] < latest:
+                    self.fault = _Fault("out of order", read=late, row=write, epoch=epoch)
+                    return None
+                number += 1
+                if end[write] < low:
+                    low = end[write]
+                if start[write] > latest:
+                    latest, late = start[write], write
+            if number in reads:
+                before, before_row = latest, late
+                for row in reads[number]:
+                    if end[row] < before:
+                        self.fault = _Fault("out of order", read=before_row, row=row, epoch=epoch)
+                        return None
+                    if start[row] > latest:
+                        latest, late = start[row], row
+                    if end[row] < low:
+                        low = end[row]
+        return _Chain(low, latest, put, epoch)
+
+    def _apart(self, chains: list[_Chain]) -> bool:
+        """Whether no two chains precede each other."""
+        forward = sorted((chain for chain in chains if chain.low < chain.high), key=lambda chain: chain.low)
+        for one, other in pairwise(forward):
+            if other.low < one.high:
+                self.fault = _Fault("chains", chains=(one, other))
                 return False
-            appends = rows if put is None else rows[1:]
-            if len(set(appends)) < len(appends) or not self.puts.isdisjoint(appends):
+        if not forward:
+            return True
+        points = sorted((chain for chain in chains if chain.low >= chain.high), key=lambda chain: chain.high)
+        at = 0
+        around = None
+        for point in points:
+            while at < len(forward) and forward[at].low < point.high:
+                around = forward[at]
+                at += 1
+            if around is not None and point.low < around.high:
+                self.fault = _Fault("chains", chains=(around, point))
                 return False
-            lengths = [0 if put is None else self._length(put), *map(self._length, appends)]
-            starts = [EVER if put is None else self.start[put], *(self.start[row] for row in appends)]
-            counts = {length: number for number, length in enumerate(accumulate(lengths))}
-            epoch = _Epoch(put, text, self.texts[text][0], appends, counts, list(accumulate(starts, max)))
-            self.epochs[put] = epoch
-        elif not epoch.text.startswith(text) or len(text) not in epoch.counts:
-            return False
-        count = epoch.counts[len(text)]
-        for row in self.texts[text]:
-            if self.end[row] < epoch.newest[count]:
-                return False
-            epoch.reads.append((count, row))
         return True
 
-    def _length(self, row: int) -> int:
-        return len(self.history.values[row])
 
-    def _chain(self, epoch: _Epoch) -> _Chain | Decision:
-        """The chain of an epoch, or the decision that it is out of order."""
-        steps = [] if epoch.put is None else [(0, epoch.put)]
-        steps += [(2 * number, row) for number, row in enumerate(epoch.appends, 1)]
-        steps += [(2 * count + 1, row) for count, row in epoch.reads]
-        steps.sort()
-        start, end = self.start, self.end
-        latest, late = EVER, -1
-        pending, pending_row, step = EVER, -1, -1
-        low, high = NEVER if epoch.put is not None else EVER, EVER
-        for number, row in steps:
-            if number != step:
-                step = number
-                if pending > latest:
-                    latest, late = pending, pending_row
-            if end[row] < latest:
-                return self._out_of_order(epoch, late, row)
-            if start[row] > pending:
-                pending, pending_row = start[row], row
-            low = min(low, end[row])
-            high = max(high, start[row])
-        return _Chain(steps, low, high, epoch.put is None)
+def _judges(history: History) -> dict[int, _Judge]:
+    """The judge of each key code, -1 for operations without a key."""
+    start: list[int] = history.invoked.tolist()
+    outcomes: list[int] = history.outcome.tolist()
+    end: list[int] = history.completed.tolist()
+    if any(outcomes):
+        end = [at if how == OK else NEVER for at, how in zip(end, outcomes, strict=True)]
+    missing = MISSING in history.values.kind
+    names = [history.fs[code] for code in history.f.tolist()]
+    judges: dict[int, _Judge] = {}
+    row = -1
+    for code, f, how, value in zip(history.key.tolist(), names, outcomes, history.values, strict=True):
+        row += 1
+        judge = judges.get(code)
+        if judge is None:
+            judge = judges[code] = _Judge(start, end)
+        if f == "get":
+            if how != OK:
+                continue
+            text = value or ""
+            if type(text) is not str or (missing and history.values.kind[row] == MISSING):
+                judge.unfit = True
+            elif text in judge.texts:
+                judge.texts[text].append(row)
+            else:
+                judge.texts[text] = [row]
+        elif how == FAIL:
+            if type(value) is str and value:
+                judge.failed.setdefault(value, row)
+        else:
+            writes = judge.appends if f == "append" else judge.puts
+            if type(value) is not str or not value or f not in ("append", "put"):
+                judge.unfit = True
+            elif value not in writes:
+                writes[value] = row
+            elif f == "append":
+                judge.again.setdefault(value, [writes[value]]).append(row)
+            else:
+                judge.unfit = True
+    return judges
 
-    def _zones(self, chains: list[_Chain]) -> Decision | None:
-        """The decision that two chains precede each other, if any do."""
-        low = np.array([chain.low for chain in chains], np.int64)
-        high = np.array([chain.high for chain in chains], np.int64)
-        forward = np.flatnonzero(low < high)
-        forward = forward[np.argsort(low[forward], kind="stable")]
-        starts, ends = low[forward], high[forward]
-        clash = np.flatnonzero(starts[1:] < ends[:-1])
-        if len(clash):
-            return self._mutual(chains[int(forward[clash[0]])], chains[int(forward[clash[0] + 1])])
-        points = np.flatnonzero(low >= high)
-        around = np.searchsorted(starts, high[points], "left") - 1
-        inside = np.flatnonzero((around >= 0) & (low[points] < np.append(ends, EVER)[around]))
-        if len(inside):
-            return self._mutual(chains[int(forward[around[inside[0]]])], chains[int(points[inside[0]])])
-        return None
 
-    # What is wrong, for people
+class _Account:
+    """What is wrong, for people."""
+
+    def __init__(self, history: History, judge: _Judge) -> None:
+        self.history = history
+        self.judge = judge
+        self.start, self.end = judge.start, judge.end
+        self.puts = set(judge.puts.values())
+        self.writes = set(judge.writes())
+
+    def decision(self) -> Decision:
+        fault = self.judge.fault
+        assert fault is not None
+        if fault.kind == "unreadable":
+            return self._unreadable(fault)
+        if fault.kind == "choice":
+            sentence = "no choice among the appends of equal texts explains what was read"
+            return self._invalid("lost-write", set(range(len(self.history))), sentence)
+        if fault.kind == "two epochs":
+            return self._in_two_epochs(fault.row)
+        if fault.kind == "chains":
+            return self._mutual(*fault.chains)
+        assert fault.epoch is not None
+        return self._out_of_order(fault.epoch, fault.read, fault.row)
 
     def _invalid(self, identifier: str, rows: set[int], sentence: str) -> Decision:
         return Decision(method="append", valid=False, identifier=identifier, rows=tuple(sorted(rows)), sentence=sentence)
@@ -237,62 +470,94 @@ class _Judge:
         return f"client {int(self.history.process[row])}"
 
     def _value(self, row: int) -> str:
-        return repr(self.history.values[row])
+        return _short(self.history.values[row])
 
-    def _made_of(self, row: int) -> set[int]:
-        """The row of a read and those of the writes that its text is made of."""
-        return {row, *(self._parse(self.history.values[row] or "") or ())}
+    def _heads(self, text: str) -> tuple[int, int]:
+        """The put and the append that `text` may begin with, -1 for none."""
+        for length in self.judge.lengths:
+            heads = self.judge.puts.get(text[:length], -1), self.judge.appends.get(text[:length], -1)
+            if heads != (-1, -1):
+                return heads
+        return -1, -1
 
-    def _unreadable(self, text: str) -> Decision:
-        """Why nobody can have read `text`, or not when it was read."""
-        rows = self.texts[text]
-        read, found = rows[0], self._scan(text)
-        for place, write in enumerate(found):
-            if write in found[:place]:
-                sentence = f"{self._name(read)} read {self._value(write)} twice in one text, though it was written once"
-                return self._invalid("duplicate", {write, read}, sentence)
+    def _made_of(self, epoch: _Epoch, count: int, read: int) -> set[int]:
+        """The row of a read, and those that prove which writes its text is made of: `count` appends of `epoch`."""
+        heads = self._heads(self.history.values[read] or "")
+        rows = {read, *self._copies(epoch.parts[:count]), *heads}
+        if -1 not in heads:
+            # The put that ended first tells whether the first epoch was over.
+            rows.add(min(self.puts, key=self.end.__getitem__))
+        return rows - {-1}
+
+    def _copies(self, parts: list[str]) -> set[int]:
+        """The rows of all appends of these texts."""
+        rows = {self.judge.appends[part] for part in parts}
+        return rows.union(*(self.judge.again.get(part, ()) for part in parts))
+
+    def _unreadable(self, fault: _Fault) -> Decision:
+        """Why nobody can have read that text, or not at that time."""
+        read, put = fault.read, fault.row
+        text = self.history.values[read] or ""
+        found = self._scan(text, put)
+        often = [row for place, row in enumerate(found) if place or put < 0]
+        for write, times in Counter(often).items():
+            copies = self.judge.again.get(self.history.values[write], [write])
+            if times > len(copies):
+                sentence = f"{self._name(read)} read {self._value(write)} more often in one text than it was appended"
+                return self._invalid("duplicate", {*copies, read, max(put, write)}, sentence)
         for write in found:
-            for row in rows:
-                if self.end[row] < self.start[write]:
-                    sentence = f"{self._name(row)} read {self._value(write)} before {self._name(write)} began to write it"
-                    return self._invalid("future-read", {write, row}, sentence)
-        parts = self._parse(text)
-        if parts is None:
-            for value, write in self.failed.items():
+            copies = self._alike(write)
+            if all(self.end[read] < self.start[row] for row in copies):
+                return self._future(read, write, copies)
+        at, parts = self.judge.parse(text, put)
+        if at < len(text):
+            for value, write in self.judge.failed.items():
                 if value in text:
                     sentence = f"{self._name(read)} read {value!r}, though writing it had failed"
                     return self._invalid("aborted-read", {write, read}, sentence)
             return self._invalid("unwritten-read", {read}, f"{self._name(read)} read {_short(text)}, which nobody wrote")
-        for write in parts[1:]:
-            if write in self.puts:
-                sentence = f"{self._name(read)} read {self._value(write)} behind another text, though a put replaces all"
-                return self._invalid("unwritten-read", {write, read}, sentence)
-        epoch = self.epochs[parts[0] if parts and parts[0] in self.puts else None]
-        other = epoch.longest
-        longest = self._parse(epoch.text) or []
-        place = next(i for i, (a, b) in enumerate(zip(parts, longest, strict=False)) if a != b)
+        epoch = fault.epoch
+        assert epoch is not None, "a text that can be read and is the first of its epoch is placed"
+        other, longest = epoch.longest, epoch.parts
+        place = next(i for i, (one, two) in enumerate(zip(parts, longest, strict=False)) if one != two)
+        evidence = {read, *self._copies(parts), *self._copies(longest), other}
+        if put >= 0:
+            evidence.add(put)
         a, b = parts[place], longest[place]
-        evidence = self._made_of(read) | self._made_of(other)
         if b in parts or a in longest:
             first, second, one, two = (a, b, read, other) if b in parts else (b, a, other, read)
             sentence = (
-                f"{self._name(one)} read {self._value(first)} before {self._value(second)} in the text, {self._name(two)} did"
+                f"{self._name(one)} read {_short(first)} before {_short(second)} in the text, {self._name(two)} did"
                 " not"
             )
             return self._invalid("reordered", evidence, sentence)
         sentence = (
-            f"{self._name(read)} read {self._value(a)} where {self._name(other)} read {self._value(b)}: neither text can have"
+            f"{self._name(read)} read {_short(a)} where {self._name(other)} read {_short(b)}: neither text can have"
             " grown into the other"
         )
         return self._invalid("split-brain", evidence, sentence)
 
-    def _scan(self, text: str) -> list[int]:
-        """The writes that `text` shows, passing over what is none."""
+    def _alike(self, write: int) -> list[int]:
+        """The rows of all that wrote the same text."""
+        text = self.history.values[write]
+        rows = self.judge.again.get(text, [self.judge.appends[text]] if text in self.judge.appends else [])
+        return [*rows, self.judge.puts[text]] if text in self.judge.puts else rows
+
+    def _future(self, read: int, write: int, copies: list[int]) -> Decision:
+        sentence = f"{self._name(read)} read {self._value(write)} before {self._name(write)} began to write it"
+        return self._invalid("future-read", {*copies, read}, sentence)
+
+    def _scan(self, text: str, put: int) -> list[int]:
+        """The writes that `text`, taken for one of the epoch of `put` (-1: the first), shows, passing over what is none."""
         found, at = [], 0
+        judge = self.judge
         while at < len(text):
-            for length in self.lengths:
-                row = self.writers.get(text[at:at + length])
-                if row is not None:
+            for length in judge.lengths:
+                part = text[at:at + length]
+                row = judge.appends.get(part, -1)
+                if at == 0 and (put >= 0 or row < 0):
+                    row = judge.puts.get(part, row)
+                if row >= 0:
                     found.append(row)
                     at += length
                     break
@@ -301,84 +566,93 @@ class _Judge:
         return found
 
     def _in_two_epochs(self, append: int) -> Decision:
-        reads = [self._shortest(epoch, append) for epoch in self.epochs.values() if append in epoch.appends]
+        epochs = [epoch for epoch in self.judge.epochs.values() if append in epoch.appends][:2]
+        reads = [self._shortest(epoch, append) for epoch in epochs]
         sentence = (
-            f"{self._name(reads[0])} and {self._name(reads[1])} read {self._value(append)} in texts that began with different"
-            " puts, though it was appended once"
+            f"{self._name(reads[0][1])} and {self._name(reads[1][1])} read {self._value(append)} in texts that began"
+            " differently, though it was appended once"
         )
-        return self._invalid("split-brain", self._made_of(reads[0]) | self._made_of(reads[1]), sentence)
+        first, second = (self._made_of(epoch, *at) for epoch, at in zip(epochs, reads, strict=True))
+        return self._invalid("split-brain", first | second, sentence)
 
-    def _shortest(self, epoch: _Epoch, append: int) -> int:
-        """The read with the shortest text of `epoch` that shows `append`."""
+    def _shortest(self, epoch: _Epoch, append: int) -> tuple[int, int]:
+        """The shortest read of `epoch` that shows `append`: how many appends it shows, and its row."""
         number = epoch.appends.index(append) + 1
-        return min((count, row) for count, row in epoch.reads if count >= number)[1]
+        return min((count, rows[0]) for count, rows in epoch.reads.items() if count >= number)
 
     def _proof(self, epoch: _Epoch, row: int) -> set[int]:
         """The rows that show that the operation `row` belongs to `epoch`, and where in it."""
         if row == epoch.put:
             return {row}
-        return self._made_of(self._shortest(epoch, row) if row in epoch.appends else row)
+        if row in epoch.appends:
+            return self._made_of(epoch, *self._shortest(epoch, row))
+        return self._made_of(epoch, next(count for count, rows in epoch.reads.items() if row in rows), row)
 
     def _out_of_order(self, epoch: _Epoch, late: int, early: int) -> Decision:
         """`early` ended before `late` started, though it comes behind it in the epoch's chain."""
         rows = self._proof(epoch, late) | self._proof(epoch, early)
-        if late in self.writers.values():
+        if early not in self.writes:
+            shown = next(count for count, reads in epoch.reads.items() if early in reads)
+            for write in ([epoch.put] if epoch.put >= 0 else []) + epoch.appends[:shown]:
+                if self.end[early] < self.start[write]:
+                    copies = self._alike(write)
+                    return self._future(early, write, copies if len(copies) == 1 else [*copies, *rows])
+        if late in self.writes:
             sentence = (
                 f"{self._name(early)} had written {self._value(early)} before {self._name(late)} began to write"
                 f" {self._value(late)}, yet it was read behind it"
             )
             return self._invalid("reordered", rows, sentence)
-        shown = next(count for count, row in epoch.reads if row == late)
+        shown = next(count for count, rows in epoch.reads.items() if late in rows)
         who = self._name(late)
-        if early in epoch.appends:
+        if early in self.writes:
             missing = f"{self._value(early)}, though {self._name(early)} had written it"
-            seen = [(count, row) for count, row in epoch.reads if count > shown and self.start[row] > self.end[late]]
-            if not seen:
+            later = [
+                (count, row) for count, reads in epoch.reads.items() if count > shown
+                for row in reads if self.start[row] > self.end[late]
+            ]
+            if not later:
                 return self._invalid("lost-write", rows, f"{who} read a text without {missing}, and no later read has it")
-            reader = min(seen)[1]
+            count, reader = min(later)
             sentence = f"{who} read a text without {missing}; {self._name(reader)} read it later"
-            return self._invalid("stale-read", rows | self._made_of(reader), sentence)
-        same = self.history.process[late] == self.history.process[early]
-        lacking = self._value(epoch.appends[shown])
-        sentence = f"{who} read a text without {lacking}, which {'it' if same else self._name(early)} had read before"
-        return self._invalid("non-monotonic-read" if same else "stale-read", rows, sentence)
+            return self._invalid("stale-read", rows | self._made_of(epoch, count, reader), sentence)
+        sentence = f"{who} read a text without {self._value(epoch.appends[shown])}, which {self._name(early)} had read before"
+        return self._invalid("non-monotonic-read", rows, sentence)
 
     def _mutual(self, a: _Chain, b: _Chain) -> Decision:
-        """The decision on two chains each of which had to come before the other; `a` is one that some read shows."""
+        """Each of two chains had to come before the other; `a` is an epoch's."""
         start, end = self.start, self.end
-        b_late = self._least(b, lambda row: a.first or start[row] > a.low)
-        a_early = None if a.first else self._least(a, lambda row: end[row] < start[b_late])
+        first = a.low == EVER
+        b_late = self._least(b, lambda row: first or start[row] > a.low)
         a_late = self._least(a, lambda row: start[row] > b.low)
         b_early = self._least(b, lambda row: end[row] < start[a_late])
         rows = self._joined(a, a_late) | self._joined(b, b_early)
-        if a_early is not None:
-            rows |= self._joined(a, a_early) | self._joined(b, b_late)
-        who = self._name(a_late)
-        did = f"{who} {'read' if self._is_read(a_late) else 'wrote'} {_short(self.history.values[a_late])}"
-        before = f"after {self._name(b_early)} had {'read' if self._is_read(b_early) else 'written'}"
-        sentence = f"{did} {before} {_short(self.history.values[b_early])}, which had replaced it"
-        if len(b.steps) == 1 and not self._is_read(b_early):
-            if b_early not in self.puts:
-                sentence = f"{did} {before} {_short(self.history.values[b_early])} to the same text"
-            return self._invalid("lost-write", rows, f"{sentence}; no read ever showed that")
-        if self._is_read(a_late) or (not a.first and self._is_read(b_late)):
-            return self._invalid("stale-read", rows, sentence)
+        if not first:
+            rows |= self._joined(a, self._least(a, lambda row: end[row] < start[b_late])) | self._joined(b, b_late)
+        wrote_late, wrote_early = a_late in self.writes, b_early in self.writes
+        did = f"{self._name(a_late)} {'wrote' if wrote_late else 'read'} {self._value(a_late)}"
+        before = f"after {self._name(b_early)} had {'written' if wrote_early else 'read'} {self._value(b_early)}"
+        if b.epoch is None:
+            what = "put" if b.row in self.puts else "append"
+            return self._invalid("lost-write", rows, f"{did} {before}; no read ever showed that {what}")
+        sentence = f"{did} {before}, which had replaced it"
+        if not wrote_late or (not first and b_late not in self.writes):
+            return self._invalid("stale-read" if wrote_early else "non-monotonic-read", rows, sentence)
         return self._invalid("split-brain", rows, f"{sentence}: two texts grew at once")
-
-    def _is_read(self, row: int) -> bool:
-        return row not in self.writers.values()
 
     def _least(self, chain: _Chain, suits: Callable[[int], bool]) -> int:
         """The first row of `chain` that suits: the one that takes the fewest others to explain."""
-        return next(row for _, row in chain.steps if suits(row))
+        epoch = chain.epoch
+        if epoch is None:
+            return chain.row
+        numbered = [(0, epoch.put)] if epoch.put >= 0 else []
+        numbered += [(2 * number, row) for number, row in enumerate(epoch.appends, 1)]
+        numbered += [(2 * count + 1, row) for count, rows in epoch.reads.items() for row in rows]
+        return next(row for _, row in sorted(numbered) if suits(row))
 
     def _joined(self, chain: _Chain, row: int) -> set[int]:
         """The rows that show that `row` belongs to `chain`."""
-        head = chain.steps[0][1]
-        epoch = self.epochs.get(head if head in self.puts else None)
-        if epoch is None or row not in {member for _, member in chain.steps} or len(chain.steps) == 1:
-            return {row}
-        return self._proof(epoch, row)
+        return set(self._alike(row)) if chain.epoch is None else self._proof(chain.epoch, row)
 
 
 def _short(text: str | None) -> str:

@@ -6,22 +6,42 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from checkers.linearizability.decision import Decision
 from harness.history.history import History
+
+Rows = NDArray[np.int64]
 
 MOST_TRIALS = 400
 
 
 def settle(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> Decision:
-    """An invalid `decision` on `history` reduced to evidence that `decide` judges alike.
+    """An invalid `decision` on `history` reduced to evidence that `decide` and `settle` judge alike.
 
     The rows alone are judged again, and again with what that names, until they name themselves; then every row is left out
-    that can be without changing the identifier (at most `MOST_TRIALS` trials). What is left proves itself: the decision
-    returned is the one that `decide` gives for its rows.
+    that can be without changing the identifier. Where the rows named are not refuted alone, it begins with the whole
+    history. At most `MOST_TRIALS` trials a round, after which the evidence may be larger than it needs to be.
     """
-    rows = np.array(decision.rows)
-    decision, rows = _narrowed(history, rows, decision, decide)
+    decision = _reduced(history, decision, decide)
+    while True:
+        rows = np.array(decision.rows, np.int64)
+        alone = history.select(rows)
+        again = decide(alone)
+        if again is None or again.valid is not False:
+            return decision
+        again = _reduced(alone, again, decide)
+        decision = _lifted(again, rows)
+        if len(again.rows) == len(rows):
+            return decision
+
+
+def _reduced(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> Decision:
+    """One round of `settle`."""
+    given = decision
+    decision, rows = _narrowed(history, decision, decide)
+    if not decision.rows:
+        return _thinned(history, given, decide)
     trials = 0
     for row in decision.rows:
         trials += 1
@@ -29,25 +49,43 @@ def settle(history: History, decision: Decision, decide: Callable[[History], Dec
         if trials > MOST_TRIALS or row not in rows or not len(fewer):
             continue
         without = decide(history.select(fewer))
-        if without is not None and without.valid is False and without.identifier == decision.identifier:
-            decision, rows = _narrowed(history, fewer, _lifted(without, fewer), decide)
+        if without is not None and without.valid is False and without.rows and without.identifier == decision.identifier:
+            narrower, fewer = _narrowed(history, _lifted(without, fewer), decide)
+            if narrower.rows and narrower.identifier == decision.identifier:
+                decision, rows = narrower, fewer
     return decision
 
 
-def _narrowed(
-    history: History, rows: np.ndarray, decision: Decision, decide: Callable[[History], Decision | None]
-) -> tuple[Decision, np.ndarray]:
+def _narrowed(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> tuple[Decision, Rows]:
     """Judge the rows that `decision` names until a judgement names all that it was given."""
     while True:
-        rows = np.array(decision.rows)
+        rows = np.array(decision.rows, np.int64)
         alone = decide(history.select(rows))
-        if alone is None or alone.valid is not False:
-            return decision, rows
+        if alone is None or alone.valid is not False or not alone.rows:
+            return Decision(method=decision.method, valid=False), rows[:0]
         decision = _lifted(alone, rows)
         if len(decision.rows) == len(rows):
             return decision, rows
 
 
-def _lifted(decision: Decision, rows: np.ndarray) -> Decision:
+def _thinned(history: History, given: Decision, decide: Callable[[History], Decision | None]) -> Decision:
+    """What is left of the whole history when ever smaller parts are left out while the identifier stays."""
+    rows = np.arange(len(history))
+    best, trials, size = given, 0, len(rows) // 2
+    while size and trials < MOST_TRIALS:
+        at = 0
+        while at < len(rows) and trials < MOST_TRIALS:
+            trials += 1
+            fewer = np.concatenate([rows[:at], rows[at + size:]])
+            without = decide(history.select(fewer))
+            if without is not None and without.valid is False and without.identifier == given.identifier:
+                rows, best = fewer, without
+            else:
+                at += size
+        size //= 2
+    return msgspec.structs.replace(best, rows=tuple(rows.tolist()))
+
+
+def _lifted(decision: Decision, rows: Rows) -> Decision:
     """`decision`, on the history of `rows`, with the rows of the whole history."""
     return msgspec.structs.replace(decision, rows=tuple(int(rows[row]) for row in decision.rows))

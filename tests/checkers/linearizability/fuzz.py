@@ -127,11 +127,23 @@ class Text(Object):
         super().__init__(rng)
         self.held = ""
         self.puts = rng.choice((0.0, 0.2, 0.4))
+        self.shared, self.twice = rng.choice(((0.0, 0.0), (0.0, 0.0), (0.5, 0.0), (0.0, 0.4), (0.5, 0.4)))
+        self.put: list[str] = []
+        self.appended: list[str] = []
 
     def call(self) -> tuple[str, Any]:
         if self.rng.random() < 0.5:
             return "get", None
-        return "put" if self.rng.random() < self.puts else "append", "abcdefghijklmnopqrst"[self.fresh() - 1]
+        if self.put and self.rng.random() < self.shared:
+            return "append", self.put.pop()
+        text = "abcdefghijklmnopqrst"[self.fresh() - 1]
+        if self.appended and self.rng.random() < self.twice:
+            return "append", self.rng.choice(self.appended)
+        if self.rng.random() >= self.puts:
+            self.appended.append(text)
+            return "append", text
+        self.put.append(text)
+        return "put", text
 
     def run(self, f: str, value: Any) -> Any:
         if f == "get":
