@@ -65,7 +65,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     lost = sum(_lost(verdict) for verdict in own)
     known = classify(consistent, before, equal, nodes=len(recording.nodes), lost=lost)
     exercised = _exercised(recording, consistent)
-    heading, reason = _headline(validity, own, usual, exercised, recording)
+    heading, reason = _headline(validity, own, usual, recording)
     variant = recording.variant
     result = Result(
         started=recording.started,
@@ -221,7 +221,7 @@ def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:
 
 
 def _headline(
-    validity: Validity, own: Sequence[Verdict], usual: Sequence[Verdict], exercised: str, recording: Recording
+    validity: Validity, own: Sequence[Verdict], usual: Sequence[Verdict], recording: Recording
 ) -> tuple[str, str]:
     """The heading and the sentence after it."""
     partial = ""
@@ -230,7 +230,8 @@ def _headline(
     elif recording.torn:
         partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
     if validity == "valid":
-        return "NO ANOMALY FOUND", exercised + partial
+        fine = [verdict.checker for verdict in (*own, *usual) if verdict.validity == "valid"]
+        return "NO ANOMALY FOUND", f"by {', '.join(fine)}." + partial
     if validity == "unknown":
         if not own:
             return "UNKNOWN", "no checker judged the history." + partial

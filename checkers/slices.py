@@ -42,7 +42,7 @@ def sliced(recording: Recording, fault: Fault) -> Recording | None:
     wanted = {(op.key, canonical(value)) for op in kept for value in _mentioned(op)}
     rows = {writers[name] for name in wanted if name in writers} | set(_last(history, calm, begin).values())
     before = [_as_write(history[row]) for row in sorted(rows)]
-    return msgspec.structs.replace(recording, history=History.of([*before, *kept]), faults=(fault,))
+    return msgspec.structs.replace(recording, history=History.of([*before, *kept]), faults=(fault,), local_reads=())
 
 
 def _mentioned(op: Operation) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -25,6 +25,7 @@ from harness.history.recording import Phase, View
 from tests.checkers.scenes import MS, NODES, SECOND, both, during, fault, recording, served
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 400))
 def test_wilson_is_the_interval_of_the_books(answered: int, attempted: int) -> None:
     answered = min(answered, attempted)
@@ -71,6 +72,7 @@ def slow_outages(ops: list[tuple[int, int, bool]], w0: int, w1: int) -> list[Out
     return found
 
 
+@settings(deadline=None)
 @given(calls, st.integers(0, 10), st.integers(1, 20))
 def test_outages_are_those_that_a_slow_look_finds(made: list[tuple[int, int | None, bool]], w0: int, length: int) -> None:
     ops = [(a, 1000 if took is None else a + took, answered and took is not None) for a, took, answered in made]

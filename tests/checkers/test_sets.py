@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.linearizability.search import search
@@ -47,6 +47,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
     return made
 
 
+@settings(deadline=None)
 @given(histories())
 def test_it_agrees_with_the_plain_search_and_its_evidence_stands_alone(made: list[Operation]) -> None:
     found = check(*made)

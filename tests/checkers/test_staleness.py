@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.staleness import staleness
@@ -40,6 +40,7 @@ def slow(ops: list[Operation]) -> list[float]:
     return sorted(found)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6), st.integers(0, 4), st.sampled_from("rrwc")), max_size=12))
 def test_it_finds_what_a_slow_look_finds(drawn: list[tuple[int, int, int, str]]) -> None:
     ops = []
