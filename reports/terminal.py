@@ -139,7 +139,7 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
     console.print()
     head = Text(result.heading, STYLE[result.validity])
     _wrap(console, "", head.append(f"   {printable(result.reason, 1000)}", "default not bold"), start=0, hang=2)
-    if result.validity != "invalid" and result.exercised:
+    if result.validity != "invalid" and result.exercised and result.exercised not in result.reason:
         _wrap(console, "", Text(printable(result.exercised, 1000), "dim"), start=2, hang=2)
     if result.anomalies:
         _evidence(console, result, result.anomalies[0])

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from checkers.result import Result
+from checkers.result import Check, Quality, Result
 from harness.errors import StorageError
 from harness.history.fault import Fault
 from harness.history.history import History
@@ -161,6 +161,13 @@ def test_an_undecided_run_does_not_claim_that_nothing_was_lost() -> None:
     assert "acknowledged writes lost" not in parsed.text.split("Why")[0].replace(story.result(story.recording()).sentence, "")
     _, parsed = page(blast=blast, consistency="held")
     assert "0 of 5,312 acknowledged writes lost" in parsed.text
+
+
+def test_failed_questions_of_quality_are_open_and_many_passed_ones_are_folded() -> None:
+    passed = tuple(Check(f"passed {number}", True, "yes") for number in range(9))
+    text, parsed = page(quality=Quality(checks=(*passed, Check("fault proven", False, "it never bit"))))
+    assert "9 of 10 questions answered with yes" in parsed.text
+    assert text.index("it never bit") < text.index("9 of 10 questions") < text.index("passed 0")
 
 
 def test_an_interval_is_rounded_outwards() -> None:
