@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from checkers.linearizability import shrink, zones
-from checkers.linearizability.append import decide_append
+from checkers.linearizability import append, shrink, zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
 from checkers.linearizability.explain import PRECEDENCE, Finding, explain
@@ -34,7 +34,6 @@ SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 
 _SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
-    KeyValue: decide_append,
     PriorityQueue: decide_priority_queue,
     Queue: decide_queue,
     Set: decide_set,
@@ -77,7 +76,8 @@ def check(
     The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit`
     seconds and `memory_limit` bytes of remembered configurations (`limits` says so, `facts["unknown_keys"]` which and how
     far), else `valid`. `processes` is how many may search at once, by default one a core. Without `explanation` there are
-    no anomalies and no counts, only the answer. Each anomaly names the one of `faults` in whose time it was caused.
+    no anomalies and no counts, only the answer, and what could not be decided at once is not searched when a key has been
+    refuted. Each anomaly names the one of `faults` in whose time it was caused.
 
     Facts: `keys`, `operations`, `invalid_keys`, `methods` (how many keys each way decided), `unknown_keys` (a list of
     `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost).
@@ -91,6 +91,8 @@ def check(
     keys = 1
     if isinstance(model, Register) and type(model) in (Register, CasRegister):
         keys = _registers(history, model, methods, cases, open_cases)
+    elif type(model) is KeyValue:
+        keys = _sort_out(history, append.decide(history, model), "append", methods, cases, open_cases)
     else:
         parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
         keys = len(parts)
@@ -106,7 +108,7 @@ def check(
                     cases.append(case)
 
     limits: list[str] = []
-    if open_cases:
+    if open_cases and (explanation or not cases):
         left = time_limit - (time.perf_counter() - began)
         _search(open_cases, model, left, memory_limit, processes, explanation)
         for case in open_cases:
@@ -135,8 +137,15 @@ def _registers(
     if len(history) <= SMALL and len(history.keys) <= 1:
         open_cases.append(_Case(history.keys[0] if history.keys else None, None, history))
         return 1
-    status = zones.decide(history, model)
     name = "chains" if "cas" in history.fs else "zones"
+    return _sort_out(history, zones.decide(history, model), name, methods, cases, open_cases)
+
+
+def _sort_out(
+    history: History, status: NDArray[np.int8], name: str, methods: Counter[str], cases: list[_Case],
+    open_cases: list[_Case],
+) -> int:
+    """Of keys that `name` decided all at once, put the invalid ones in `cases` and the undecided ones in `open_cases`."""
     valid = status == zones.VALID
     used = np.zeros(len(status), np.bool_)
     used[history.key + 1] = True
@@ -189,6 +198,8 @@ def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], end
     assert decision is not None
     counts: dict[str, int] = {}
     findings: list[Finding] = []
+    if decision.method == "append":
+        decision = append.decide_append(case.history, model) or decision
     if decision.rows:
         counts = {decision.identifier: 1}
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, decision.rows[-1])]
