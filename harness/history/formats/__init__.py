@@ -39,7 +39,7 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     if format == "jsonl":
         history, notes = jsonl.read(path, torn=torn)
         return Reading(history, format, notes)
-    text = Text(load(path), str(path))
+    text = Text(load(path), str(path), torn=torn)
     match format:
         case "edn":
             history, notes = edn.read(text, torn=torn)

@@ -1,8 +1,9 @@
 """EDN as Jepsen, Knossos and elle-cli write it: maps of events in a vector, in a list, or one after another.
 
-The reader is iterative and knows all of EDN (github.com/edn-format/edn). Keywords, symbols and characters become strings,
-lists and vectors tuples, sets frozensets; a tag is dropped and its content kept (`#inst "..."`, `#object[...]`); ratios and
-numbers without a value (`##NaN`) become strings, for only their equality matters here.
+The reader is iterative and knows all of EDN (github.com/edn-format/edn), and what Clojure prints beside it (`#"x"`, `0x1`).
+Keywords, symbols and characters become strings, lists and vectors tuples, sets frozensets; a tag is dropped and its content
+kept (`#inst "..."`, `#object[...]`); ratios and numbers without a value (`##NaN`) become strings, for only their equality
+matters here.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _TOKEN = re.compile(
       ([^\s,;"()\[\]{}\\\#][^\s,;"()\[\]{}\\]*+)        # 1 a number, keyword, symbol, nil
     | ([\[({]|\#\{|\#:{1,2}[^\s,;"()\[\]{}\\]*+[\s,]*+\{)   # 2 opens a collection
     | ([\])}])                                          # 3 closes one
-    | "([^"\\]*+(?:\\.[^"\\]*+)*+)"                     # 4 a string
+    | \#?"([^"\\]*+(?:\\.[^"\\]*+)*+)"                  # 4 a string, or Clojure's regular expression
     | (\#_|\#[A-Za-z][^\s,;"()\[\]{}\\]*+)              # 5 discards or tags the next form
-    | (\#\#[A-Za-z+-]++)                                # 6 a number without a value
+    | (\#\#[A-Za-z+-]*+)                                # 6 a number without a value
     | \\(u[0-9a-fA-F]{4}|[a-z]++|.)                     # 7 a character
     | (\Z)                                              # 8 the end
     | (.)                                               # 9 nothing of EDN, or a string without its end
@@ -39,12 +40,14 @@ _TOKEN = re.compile(
 _NUMBER = re.compile(r"[+-]?\d")
 _INTEGER = re.compile(r"[+-]?\d++N?\Z")
 _FLOAT = re.compile(r"[+-]?\d++(?:\.\d*+)?(?:[eE][+-]?\d++)?M?\Z")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,100}\Z")
 _RATIO = re.compile(r"[+-]?\d++/\d++\Z")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _CHARACTERS = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f"}
 _CLOSERS = {"[": "]", "(": ")", "{": "}", "#": "}"}
 _NAMES = {"[": "vector", "(": "list", "{": "map", "#": "set"}
+_NUMBERLESS = ("##NaN", "##Inf", "##-Inf")
 _DISCARD, _TAG, _UNSEEN = object(), object(), object()
 
 
@@ -82,12 +85,15 @@ def forms(
     stack: list[tuple[str, int, list[Any]]] = []  # opener, place, parts
     parts = waiting
     form: Any
-    for token in _TOKEN.finditer(text.text, start, len(text.text) if end is None else end):
+    last = len(text.text) if end is None else end
+    for token in _TOKEN.finditer(text.text, start, last):
         group = token.lastindex or 0
         if group == 1:
             word = token[1]
             form = words.get(word, _UNSEEN)
             if form is _UNSEEN:
+                if stack and token.end() == last:
+                    continue  # Cut short, as what it is in.
                 form = _word(word, token.start(1), text)
                 if len(words) < 50_000 and len(word) < 100:
                     words[word] = form
@@ -125,17 +131,22 @@ def forms(
         elif group == 5:
             parts.append(_DISCARD if token[5] == "#_" else _TAG)
             continue
+        elif group >= 6 and token.end() == last > at and token[0][-1] != '"' and (stack or around.strip()):
+            continue  # Cut short, as what it is in.
         elif group == 6:
             form = token[6]
+            if form not in _NUMBERLESS:
+                raise text.error(at, f"expected a number, found {form[:20]!r}")
         elif group == 7:
-            form = _character(token[7], at, text)
+            form = _character(token[7], at - 1, text)
         elif group == 9 and token[9] != '"':
             raise text.error(at, f"expected EDN, found {token[9]!r}")
         elif group >= 8:
             if stack or waiting or around.strip() or group == 9:
                 if not torn:
                     place = stack[-1][1] if stack and group == 8 else at
-                    raise text.error(place, f"{_unfinished(stack, group == 9)}: --torn judges what came before")
+                    mend = ": --torn judges what came before" if end is None else ""
+                    raise text.error(place, _unfinished(stack, group == 9) + mend)
                 notes.append("the file is cut short: what its end tells in part is left out")
             return
         if stack:
@@ -154,10 +165,10 @@ def forms(
 
 def _unfinished(stack: list[tuple[str, int, list[Any]]], string: bool) -> str:
     if string:
-        return "expected '\"' at the end of this string, found the end of the file"
+        return "expected '\"' at the end of this string, found the end"
     if stack:
         opener = stack[-1][0][0]
-        return f"expected {_CLOSERS[opener]!r} at the end of this {_NAMES[opener]}, found the end of the file"
+        return f"expected {_CLOSERS[opener]!r} at the end of this {_NAMES[opener]}, found the end"
     return "expected more operations and the end of the history, found the end of the file"
 
 
@@ -213,6 +224,8 @@ def _word(word: str, at: int, text: Text) -> Any:
     if _FLOAT.match(word):
         number = float(word.rstrip("M"))
         return number if math.isfinite(number) else word
+    if _HEXADECIMAL.match(word):
+        return int(word, 16)
     if _RATIO.match(word) and word.split("/")[1].strip("0"):
         return str(Fraction(word))
     raise text.error(at, f"expected a number, found {word[:40]!r}")

@@ -19,7 +19,8 @@ _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|([,\[\]{}"])', re.DOTALL)
 
 
 def explain(data: bytes, error: Exception) -> tuple[int, str]:
-    """The byte at which `data` is wrong and what was expected there, from what decoding it raised."""
+    """The byte at which `data` is wrong (its length, if and only if it is cut short) and what was expected there, from what
+    decoding it raised."""
     told = str(error)
     if isinstance(error, UnicodeDecodeError):
         try:
@@ -43,13 +44,12 @@ def explain(data: bytes, error: Exception) -> tuple[int, str]:
         wanted = " or ".join(dict.fromkeys(_NAMES.get(word.strip(), word.strip()) for word in types[1].split("|")))
         return at, f"expected {wanted}{as_name}, found {_NAMES.get(types[2], types[2])}"
     byte = _BYTE.search(told)
-    if byte is None and told != "Input data was truncated":
-        return 0, f"expected JSON, found what is none ({told})"
-    if byte is None:
+    if byte is None or (int(byte[1]) == len(data) and "invalid" in told):
         return len(data), "expected the rest of this JSON, found the end"
-    at = int(byte[1])
-    found = data[at : at + 1].decode("latin-1")
-    return at, f"expected JSON, found {found!r}" if found else "expected the rest of this JSON, found the end"
+    at = min(int(byte[1]), len(data) - 1)
+    if "trailing" in told:
+        return at, "expected nothing after the end of this JSON"
+    return at, f"expected JSON, found {data[at : at + 1].decode('latin-1')!r}"
 
 
 def elements(data: bytes) -> Iterator[tuple[int, int]]:

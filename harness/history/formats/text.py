@@ -24,19 +24,27 @@ def unreadable(path: Path, error: OSError) -> HistoryError:
 
 
 class Text:
-    """The text of a file, in UTF-8 with or without a byte order mark. Raises `HistoryError` where it is not UTF-8."""
+    """The text of a file, in UTF-8 with or without a byte order mark. With `torn`, it may end inside a character.
+
+    Raises `HistoryError` where it is not UTF-8.
+    """
 
     __slots__ = ("path", "text")
 
-    def __init__(self, data: bytes, path: str = "") -> None:
+    def __init__(self, data: bytes, path: str = "", *, torn: bool = False) -> None:
         self.path = path
         data = data.removeprefix(BOM)
         try:
             self.text = data.decode("utf-8")
         except UnicodeDecodeError as error:
+            cut = error.end == len(data) and error.reason == "unexpected end of data"
+            if cut and torn:
+                self.text = data[: error.start].decode("utf-8")
+                return
             start = data.rfind(b"\n", 0, error.start) + 1
             raise HistoryError(
-                f"expected UTF-8, found the byte 0x{data[error.start]:02x}.",
+                f"expected UTF-8, found the byte 0x{data[error.start]:02x}"
+                f"{': --torn judges what came before' if cut else ''}.",
                 path=path,
                 line=data.count(b"\n", 0, error.start) + 1,
                 column=len(data[start : error.start].decode("utf-8")) + 1,
