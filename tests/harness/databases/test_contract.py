@@ -13,7 +13,8 @@ import pytest
 
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd, EtcdClient
-from harness.databases.redis import Redis, RedisClient
+from harness.databases.redis import Redis
+from harness.databases.redis_client import RedisClient
 from harness.databases.reference import Reference, ReferenceClient
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.load.client import Client

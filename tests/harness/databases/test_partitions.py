@@ -1,7 +1,7 @@
 """Real servers, really cut off: what each database is known to do when its primary is isolated, and its control.
 
-Clients add distinct elements to one set from every home, by the variant's route; the primary is cut off from all the
-others and comes back; then every node's own copy is read.
+Clients add distinct elements to sets, one of each shard, from every home, by the variant's route; the primary (of the first
+shard) is cut off from all the others and comes back; then every node's own copy is read.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Seen:
     fail: set[int] = field(default_factory=set)
     info: set[int] = field(default_factory=set)
     in_cut: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     primary: str = ""
     views: dict[str, str | None] = field(default_factory=dict)
     copies: list[set[int]] = field(default_factory=list)
@@ -56,6 +57,10 @@ class _Experiment:
         self.stopped = False
         self.seen = Seen()
         self.elements = iter(range(1, 1_000_000))
+        self.keys = ["s"]
+        if isinstance(database, Redis):
+            keys = {database.shard(number): str(number) for number in range(100)}
+            self.keys = [keys[shard] for shard in sorted(keys)]
 
     async def run(self) -> Seen:
         database, seen = self.database, self.seen
@@ -81,16 +86,30 @@ class _Experiment:
         await await_ready(database)
         async with asyncio.timeout(10):
             while True:
-                copies = [set(await database.local_read(node, "elements", "s")) for node in database.nodes.values()]
-                if all(copy == copies[0] for copy in copies):
+                copies = [await self.copies(key) for key in self.keys]
+                if all(copy == some[0] for some in copies for copy in some):
                     break
                 await asyncio.sleep(0.1)
-        seen.copies = copies
+        seen.copies = [set.union(*(some[0] for some in copies))]
         return seen
 
-    async def view(self, home: str) -> str | None:
+    async def copies(self, key: str) -> list[set[int]]:
+        """What each node holds that has the key's shard."""
+        copies = []
+        for node in self.database.nodes.values():
+            try:
+                copies.append(set(await self.database.local_read(node, "elements", key)))
+            except Refused as refused:
+                assert refused.reason == "moved"
+        return copies
+
+    async def view(self, home: str, key: str = "") -> str | None:
+        node = self.database.nodes[home]
         try:
-            return await asyncio.wait_for(self.database.primary(self.database.nodes[home]), 1)
+            async with asyncio.timeout(1):
+                if isinstance(self.database, Redis) and key:
+                    return (await self.database.primaries(node))[self.database.shard(key)]
+                return await self.database.primary(node)
         except TimeoutError:
             return None
 
@@ -98,27 +117,29 @@ class _Experiment:
         clients: dict[str, Client] = {}
         while not self.stopped:
             element, during = next(self.elements), self.is_cut
+            key, reason = self.keys[element % len(self.keys)], ""
             server: str | None = home
             outcome = "fail"
             try:
                 if self.database.variant.writes == "primary":
-                    server = await self.view(home)
+                    server = await self.view(home, key)
                 if server is None or not (server == home or self.links.has_edge(home, server)):
                     raise Refused("no-primary-in-reach")
                 async with asyncio.timeout(1):
                     if server not in clients:
                         clients[server] = await self.database.connect(self.database.nodes[server])
                     outcome = "info"
-                    await clients[server].add("s", element)
+                    await clients[server].add(key, element)
                 outcome = "ok"
-            except Refused:
-                outcome = "fail"
+            except Refused as refused:
+                outcome, reason = "fail", refused.reason
             except (Indeterminate, TimeoutError):
                 if server in clients:
                     await clients.pop(server).close()
             {"ok": self.seen.ok, "fail": self.seen.fail, "info": self.seen.info}[outcome].add(element)
             if during and self.is_cut:
                 self.seen.in_cut[home, outcome] += 1
+                self.seen.reasons[home, reason] += 1
             await asyncio.sleep(0.02)
         for client in clients.values():
             await client.close()
@@ -180,3 +201,13 @@ def test_sentinel_with_wait_for_every_replica_loses_no_element(tmp_path: Path) -
     seen = _isolate_the_primary(Redis, "sentinel-wait", tmp_path)
     assert seen.answered("n1", "n2", "n3") == 0
     assert not seen.lost
+
+
+def test_a_cluster_stops_its_isolated_primary_after_the_node_timeout_and_loses_what_it_took_until_then(tmp_path: Path) -> None:
+    seen = _isolate_the_primary(Redis, "cluster", tmp_path, nodes=6)
+    assert seen.primary == "n1"
+    assert seen.answered("n1") > 0
+    assert seen.reasons["n1", "cluster-down"] > 0
+    assert len({seen.views[home] for home in ("n2", "n3", "n4", "n5", "n6")}) == 1
+    assert seen.views["n2"] == "n4"
+    assert len(seen.lost) > 0

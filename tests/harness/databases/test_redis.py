@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 from harness.databases.redis import Redis
-from harness.errors import Indeterminate, Mismatch, Refused
+from harness.errors import Indeterminate, Mismatch, Refused, UsageError
+from harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode, await_ready, running
 
 
@@ -98,3 +99,45 @@ async def test_the_sentinels_agree_on_a_new_primary_and_the_old_one_follows(tmp_
             await old.write(1, 7)
         assert await new.read(1) == 6
         await new.close()
+
+
+async def test_a_cluster_serves_each_key_at_the_owner_of_its_shard(tmp_path: Path) -> None:
+    async with running(Redis, "cluster", tmp_path, count=6) as database:
+        nodes = list(database.nodes.values())
+        owners = await database.primaries(nodes[5])
+        assert owners == ("n1", "n2", "n3")
+        assert {await database.primary(node) for node in nodes} == {"n1"}
+        served = set()
+        for key in range(12):
+            shard = database.shard(key)
+            for node in nodes:
+                client = await database.connect(node)
+                if node.name == owners[shard]:
+                    await client.write(key, key)
+                    await client.cas(key, key, key + 1)
+                    assert await client.read(key) == key + 1
+                    await client.add(key, 7)
+                    assert await client.elements(key) == [7]
+                    served.add(shard)
+                else:
+                    for call in (client.read(key), client.write(key, 0), client.cas(key, 0, 1), client.add(key, 1)):
+                        with pytest.raises(Refused) as refused:
+                            await call
+                        assert refused.value.reason == "moved"
+                await client.close()
+            holders = {owners[shard], f"n{shard + 4}"}
+            async with asyncio.timeout(5):
+                for node in nodes:
+                    if node.name in holders:
+                        while await database.local_read(node, "read", key) != key + 1:
+                            await asyncio.sleep(0.02)
+                    else:
+                        with pytest.raises(Refused):
+                            await database.local_read(node, "read", key)
+        assert served == {0, 1, 2}
+
+
+def test_a_cluster_has_three_primaries_or_is_refused(tmp_path: Path) -> None:
+    nodes = [LoopbackNode(number, tmp_path) for number in (1, 2)]
+    with pytest.raises(UsageError, match="at least 3 nodes"):
+        Redis(Plan(database="redis", variant="cluster", nodes=2), nodes)

@@ -1,0 +1,149 @@
+"""Redis Cluster: hash slots over several primaries, each with at most one asynchronous replica, one server on every node.
+
+Of N nodes the first M = max(3, (N + 1) // 2) are the first primaries and share the slots in order; the others replicate
+them in turn (6 nodes: 3+3, 5 nodes: 3+2, 3 nodes: 3+0). The slots of one primary are a **shard**; a fail-over moves a shard
+as a whole, so that the server of a key is the owner of its shard, as the server on a worker's home knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from harness.databases.redis_client import Connections, RedisClient, open_client
+from harness.errors import Refused, UsageError
+from harness.history.operation import Key
+from harness.testbeds.testbed import Node, Service
+
+SLOTS = 16384
+_NODE_TIMEOUT_MS = 2000
+_LISTENING = 5.0
+"""Seconds that a server may take to listen, and to hear of its primary."""
+
+
+class Cluster:
+    """One cluster."""
+
+    TUNED: ClassVar[tuple[str, ...]] = (
+        f"cluster-node-timeout {_NODE_TIMEOUT_MS} (default 15000)",
+        "repl-diskless-sync-delay 0 (default 5)",
+        "protected-mode no (default yes)",
+    )
+
+    def __init__(self, nodes: Sequence[Node], own: Connections, port: int, image: str) -> None:
+        if len(nodes) < 3:
+            raise UsageError("redis cluster needs 3 primaries, hence at least 3 nodes (6 for a replica of each): --nodes 6.")
+        self.shards = max(3, (len(nodes) + 1) // 2)
+        self.replicas = 0
+        self._nodes = nodes
+        self._own = own
+        self._port = port
+        self._image = image
+        self._by_address = {node.address: node.name for node in nodes}
+
+    async def start(self) -> None:
+        """Start every server, give the first of them their slots, let all of them meet, and attach the replicas."""
+        await asyncio.gather(*(node.start(self._server(node)) for node in self._nodes))
+        async with asyncio.timeout(2 * _LISTENING):
+            clients = await asyncio.gather(*(self._listening(node) for node in self._nodes))
+            identities = [(await client.call("CLUSTER", "MYID")).decode() for client in clients]
+            for number, client in enumerate(clients):
+                await client.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                if number < self.shards:
+                    await client.call("CLUSTER", "ADDSLOTS", *range(*self._slots(number)))
+            for number, client in enumerate(clients):
+                for other in self._nodes[number + 1 :]:
+                    await client.call("CLUSTER", "MEET", other.address, self._port)
+            for number, client in enumerate(clients[self.shards :]):
+                identity = identities[number % self.shards]
+                while identity not in await _text(client, "CLUSTER", "NODES"):
+                    await asyncio.sleep(0.02)
+                await client.call("CLUSTER", "REPLICATE", identity)
+
+    def _server(self, node: Node) -> Service:
+        lines = [
+            f"bind {node.address}",
+            f"port {self._port}",
+            "protected-mode no",
+            "dir {folder}",
+            "repl-diskless-sync-delay 0",
+            "cluster-enabled yes",
+            f"cluster-node-timeout {_NODE_TIMEOUT_MS}",
+            f"cluster-announce-ip {node.address}",
+        ]
+        return Service(
+            name="redis",
+            argv=("redis-server", "{folder}/redis.conf"),
+            files={"redis.conf": "\n".join(lines) + "\n"},
+            image=self._image,
+            memory_mb=32,
+        )
+
+    async def _listening(self, node: Node) -> RedisClient:
+        while True:
+            try:
+                return await self._own.to(node, self._port, "READONLY")
+            except Refused:
+                await asyncio.sleep(0.02)
+
+    def _slots(self, shard: int) -> tuple[int, int]:
+        return shard * SLOTS // self.shards, (shard + 1) * SLOTS // self.shards
+
+    def shard(self, key: Key) -> int:
+        """The shard of a key."""
+        from redis.crc import key_slot
+
+        slot = key_slot(f"{{{key}}}".encode(), SLOTS)
+        return next(shard for shard in range(self.shards) if slot < self._slots(shard)[1])
+
+    async def formed(self) -> tuple[Node, ...]:
+        """The shards' primaries, once every server knows all of them and calls the cluster well, and every replica is in sync;
+        until then nothing."""
+        views = await asyncio.gather(*(self._view(node) for node in self._nodes))
+        owners = views[0]
+        if any(view != owners for view in views) or not all(owners):
+            return ()
+        return tuple(node for owner in owners for node in self._nodes if node.name == owner)
+
+    async def _view(self, node: Node) -> tuple[str | None, ...]:
+        client = await self.local(node)
+        info = _lines(await _text(client, "CLUSTER", "INFO"))
+        replication = _lines(await _text(client, "INFO", "replication"))
+        roles = [line.split()[2].replace("myself,", "") for line in (await _text(client, "CLUSTER", "NODES")).splitlines()]
+        expected = ["master"] * self.shards + ["slave"] * (len(self._nodes) - self.shards)
+        in_sync = replication.get("master_link_status", "up") == "up"
+        if info["cluster_state"] != "ok" or not in_sync or sorted(roles) != expected:
+            return ()
+        return await self.primaries(node)
+
+    async def primaries(self, node: Node) -> tuple[str | None, ...]:
+        """Who serves each shard, as the server on that node knows. Raises `Refused` or `Indeterminate` where it does not
+        answer."""
+        return self._owners(await (await self.local(node)).call("CLUSTER", "SLOTS"))
+
+    def _owners(self, reply: list[list[Any]]) -> tuple[str | None, ...]:
+        """The owner of each shard's first slot in an answer to CLUSTER SLOTS."""
+        owners: list[str | None] = []
+        for shard in range(self.shards):
+            first = self._slots(shard)[0]
+            addresses = [entry[2][0].decode() for entry in reply if entry[0] <= first <= entry[1]]
+            owners.append(self._by_address.get(addresses[0]) if addresses else None)
+        return tuple(owners)
+
+    async def connect(self, server: Node) -> RedisClient:
+        """A connection to that node's server. Keys of others' shards are refused: `moved`."""
+        return await open_client(server, self._port)
+
+    async def local(self, node: Node) -> RedisClient:
+        """A connection that reads that node's own copy, replica or not; a key of another shard is refused: `moved`."""
+        return await self._own.to(node, self._port, "READONLY")
+
+
+async def _text(client: RedisClient, *command: str) -> str:
+    return str((await client.call(*command)).decode())
+
+
+def _lines(text: str) -> dict[str, str]:
+    """Lines of `name:value` as a map."""
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

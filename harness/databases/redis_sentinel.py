@@ -1,0 +1,144 @@
+"""Redis under Sentinel: one primary with asynchronous replicas, a server and a sentinel on every node.
+
+n1 is the first primary. Who is primary is what the sentinel beside a worker's home says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import ClassVar
+
+from harness.databases.redis_client import Connections, RedisClient, open_client
+from harness.errors import Indeterminate, Refused
+from harness.history.operation import Key
+from harness.testbeds.testbed import Node, Service
+
+SENTINEL_PORT = 26379
+
+_GROUP = "splitbrain"
+_TIMING = "info-period 500 ping-period 200 publish-period 500 ask-period 200 election-timeout 1000"
+_DOWN_AFTER_MS = 1000
+_FAILOVER_TIMEOUT_MS = 3000
+
+
+class Sentinel:
+    """One group of servers and its sentinels. `settings` are lines for every server's configuration; `wait` is the number of
+    replicas that must confirm a write."""
+
+    TUNED: ClassVar[tuple[str, ...]] = (
+        f"sentinel down-after-milliseconds {_DOWN_AFTER_MS} (default 30000)",
+        f"sentinel failover-timeout {_FAILOVER_TIMEOUT_MS} (default 180000)",
+        f"SENTINEL DEBUG {_TIMING} (defaults 10000, 1000, 2000, 1000, 10000 ms; Redis 7.0 and later)",
+        "repl-diskless-sync-delay 0 (default 5)",
+        "protected-mode no (default yes)",
+    )
+
+    def __init__(
+        self, nodes: Sequence[Node], own: Connections, port: int, image: str, *, settings: Sequence[str] = (), wait: int = 0
+    ) -> None:
+        self.shards = 1
+        self.replicas = len(nodes) - 1
+        self._nodes = nodes
+        self._own = own
+        self._port = port
+        self._image = image
+        self._settings = settings
+        self._wait = wait
+        self._by_address = {node.address: node.name for node in nodes}
+
+    async def start(self) -> None:
+        """Start every server, then every sentinel. The sentinels are quickened at the first contact."""
+        await asyncio.gather(*(node.start(self._server(node)) for node in self._nodes))
+        await asyncio.gather(*(node.start(self._sentinel(node)) for node in self._nodes))
+
+    def _server(self, node: Node) -> Service:
+        lines = [
+            f"bind {node.address}",
+            f"port {self._port}",
+            "protected-mode no",
+            "dir {folder}",
+            "repl-diskless-sync-delay 0",
+            f"replica-announce-ip {node.address}",
+            *self._settings,
+        ]
+        if node is not self._nodes[0]:
+            lines.append(f"replicaof {self._nodes[0].address} {self._port}")
+        return Service(
+            name="redis",
+            argv=("redis-server", "{folder}/redis.conf"),
+            files={"redis.conf": "\n".join(lines) + "\n"},
+            image=self._image,
+            memory_mb=32,
+        )
+
+    def _sentinel(self, node: Node) -> Service:
+        lines = [
+            f"bind {node.address}",
+            f"port {SENTINEL_PORT}",
+            "protected-mode no",
+            "dir {folder}",
+            f"sentinel announce-ip {node.address}",
+            f"sentinel monitor {_GROUP} {self._nodes[0].address} {self._port} {len(self._nodes) // 2 + 1}",
+            f"sentinel down-after-milliseconds {_GROUP} {_DOWN_AFTER_MS}",
+            f"sentinel failover-timeout {_GROUP} {_FAILOVER_TIMEOUT_MS}",
+        ]
+        return Service(
+            name="sentinel",
+            argv=("redis-sentinel", "{folder}/sentinel.conf"),
+            files={"sentinel.conf": "\n".join(lines) + "\n"},
+            image=self._image,
+            memory_mb=16,
+        )
+
+    async def formed(self) -> tuple[Node, ...]:
+        """The primary, once every sentinel names the same one and knows every replica, in sync, and every other sentinel;
+        until then nothing."""
+        views = await asyncio.gather(*(self._view(node) for node in self._nodes))
+        return tuple(node for node in self._nodes if set(views) == {node.name})
+
+    async def _view(self, node: Node) -> str | None:
+        sentinel = await self._contact(node)
+        master = _pairs(await sentinel.call("SENTINEL", "MASTER", _GROUP))
+        replicas = [_pairs(reply) for reply in await sentinel.call("SENTINEL", "REPLICAS", _GROUP)]
+        in_sync = [replica for replica in replicas if replica["flags"] == "slave" and replica["master-link-status"] == "ok"]
+        others = len(self._nodes) - 1
+        if master["flags"] != "master" or int(master["num-other-sentinels"]) != others or len(in_sync) != others:
+            return None
+        return self._by_address.get(master["ip"])
+
+    async def connect(self, server: Node) -> RedisClient:
+        """A connection to that node's server, which must call itself a primary: what Redis asks of clients of Sentinel."""
+        client = await open_client(server, self._port, wait=self._wait)
+        try:
+            role = await client.call("ROLE")
+        except Indeterminate as error:
+            raise Refused(error.reason) from None
+        if not isinstance(role, list) or role[:1] != [b"master"]:
+            await client.close()
+            raise Refused("not-primary")
+        return client
+
+    async def primaries(self, node: Node) -> tuple[str | None, ...]:
+        """Whom the sentinel on that node names. Raises `Refused` or `Indeterminate` where it does not answer."""
+        sentinel = await self._contact(node)
+        reply = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _GROUP)
+        return (self._by_address.get(reply[0].decode()) if reply else None,)
+
+    def shard(self, key: Key) -> int:
+        """The one shard that there is."""
+        return 0
+
+    async def local(self, node: Node) -> RedisClient:
+        """A connection that reads that node's own copy."""
+        return await self._own.to(node, self._port)
+
+    async def _contact(self, node: Node) -> RedisClient:
+        """A sentinel forgets its timing when it restarts, so every new connection sets it."""
+        return await self._own.to(node, SENTINEL_PORT, "SENTINEL", "DEBUG", *_TIMING.split())
+
+
+def _pairs(reply: list[bytes]) -> dict[str, str]:
+    """A flat list of names and values as a map."""
+    texts = [part.decode() for part in reply]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
