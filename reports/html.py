@@ -84,7 +84,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         link=quote,
         sentence=wording.sentence,
-        cited=lambda text: wording.cited(text)[1:-1],
+        cited=wording.cited,
         source=_source,
         interval=_interval,
     )

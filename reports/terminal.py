@@ -271,6 +271,8 @@ def _side_note(part: Side) -> str:
     if part.without_primary:
         return f"no primary in reach for {seconds(part.without_primary)}"
     worst = max((part.write, part.read), key=lambda measure: measure.outage)
+    if not part.write.answered and not part.read.answered:
+        return ""
     if worst.outage > worst.outage_limit:
         return f"no {worst.kind} answered for {seconds(worst.outage)}"
     return ""

@@ -151,11 +151,9 @@ def sides(of: Iterable[tuple[str, ...]]) -> str:
 
 
 def cited(text: str) -> str:
-    """What a source says, in one pair of quotation marks."""
-    return f'"{text.strip().strip(QUOTES)}"'
-
-
-QUOTES = '"“”'
+    """What a source says: in quotation marks, unless it brings its own."""
+    bare = text.strip()
+    return bare if bare.startswith(('"', "“")) else f'"{bare}"'
 
 
 def source(of: str) -> tuple[str, str]:

@@ -165,4 +165,5 @@ def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> 
 
 
 def test_quotation_marks_are_never_doubled() -> None:
-    assert wording.cited('"as it is"') == wording.cited("as it is") == wording.cited("“as it is”") == '"as it is"'
+    assert wording.cited('"as it is"') == wording.cited("as it is") == '"as it is"'
+    assert wording.cited('"all" (but watches)') == '"all" (but watches)'
