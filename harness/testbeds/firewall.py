@@ -16,6 +16,10 @@ from harness.testbeds.testbed import Connectivity
 CHAIN = "SPLITBRAIN"
 """The chain that is ours. Nothing else of a node's firewall is ever touched."""
 
+ARGUMENTS = ("--noflush", "--wait=5")
+"""What `iptables-restore` and `ip6tables-restore` are run with: rules of others stay, and the older kind of iptables waits
+for its lock, which both of them take."""
+
 _NEIGHBOUR_DISCOVERY = (
     f"-A {CHAIN} -p ipv6-icmp -m icmp6 --icmpv6-type neighbour-solicitation -j RETURN\n"
     f"-A {CHAIN} -p ipv6-icmp -m icmp6 --icmpv6-type neighbour-advertisement -j RETURN\n"

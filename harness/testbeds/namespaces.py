@@ -294,7 +294,7 @@ class NamespaceNode:
         commands = [(_program("iptables-restore", "iptables"), rules.ipv4)]
         if rules.ipv6:
             commands.append((_program("ip6tables-restore", "iptables"), rules.ipv6))
-        results = await _together(_run(self.channel, (program, "--noflush"), text) for program, text in commands)
+        results = await _together(_run(self.channel, (program, *firewall.ARGUMENTS), text) for program, text in commands)
         return max(_succeeded(self.name, result) for result in results)
 
     def end(self) -> None:
@@ -361,7 +361,7 @@ async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:
     text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
     try:
         for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
-            completed, _ = await _run(channel, (_program(program, "iptables"), "--noflush"), rules)
+            completed, _ = await _run(channel, (_program(program, "iptables"), *firewall.ARGUMENTS), rules)
             if completed.code != 0:
                 said.write(f"{program}: {' '.join(completed.stderr.split())} ")
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError
+from harness.testbeds import firewall
 from harness.testbeds.namespaces import Namespaces
 from harness.testbeds.testbed import Connectivity, Service, everything
 from tests.harness.testbeds.cluster import PORT, SERVER, plan, with_cluster
@@ -252,6 +254,25 @@ def test_a_firewall_that_refuses(tmp_path: Path) -> None:
             await testbed.apply(whole, without(whole, ("n1", "n2"), ("n2", "n1")))
 
     with_cluster(tmp_path, 2, work)
+
+
+@pytest.mark.skipif(shutil.which("iptables-legacy-restore") is None, reason="this machine has only the newer iptables")
+def test_the_older_iptables(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        for program in ("iptables", "ip6tables"):
+            (tmp_path / f"{program}-restore").symlink_to(str(shutil.which(f"{program}-legacy-restore")))
+        os.environ["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        whole = everything(node.name for node in testbed.nodes)
+        cut = without(whole, ("n1", "n2"), ("n3", "n1"))
+        for node in testbed.nodes:
+            await node.restore(firewall.install(firewall.Addresses(node.address, node.address6)))
+        await testbed.apply(whole, cut)
+        assert (await testbed.probe(cut, timeout=1.0)).wrong(cut) == ()
+        assert "DROP" not in (await testbed.nodes[0].run(["iptables-nft-save"])).stdout
+        await testbed.apply(cut, whole)
+        assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
+
+    with_cluster(tmp_path, 3, work)
 
 
 def test_a_node_that_dies(tmp_path: Path) -> None:
