@@ -454,7 +454,7 @@ class _Lineages:
             if version.there < NEVER and (self.f[row] == "read" or self.outcome[row] == FAIL
                                           or self.values[row][0] == self.values[row][1])
         ]
-        stale = set()
+        stale: set[int] = set()
         newest = _Newest([(v.written[1], v.written[0], v.writer, v.root) for v in self.order if v.acked and not v.lost])
         for row, version in reads:
             newer = version.replaced_by
@@ -463,28 +463,33 @@ class _Lineages:
                 if self._counts("stale-read"):
                     self._stale(row, newer, {version.writer, *self._between(newer, version)})
                 continue
-            write = newest.before(self.inv[row], version.root)
+            write = newest.before(self.inv[row], version.root, stale)
             if write >= 0 and self.inv[write] > version.there:
                 stale.add(row)
                 if self._counts("stale-read"):
                     self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
+        lost = {version.writer for version in self.order if version.lost}
         newest = _Newest([
             (self.ret[row], self.inv[row], row, version.root) for row, version in observed
-            if not version.lost and row not in stale
+            if not version.lost and row not in lost
         ])
+        wrong = stale
         for row, version in reads:
-            if row in stale:
+            if row in wrong:
                 continue
             seen = version.overtaken_by
-            if version.overtaken < self.inv[row]:
+            if version.overtaken < self.inv[row] and seen not in wrong:
+                wrong.add(row)
                 if self._counts("non-monotonic-read"):
                     after = self.versions[self._observed_by(seen)]
                     self._backwards(row, seen, {version.writer, *self._between(after, version)})
                 continue
-            seen = newest.before(self.inv[row], version.root)
-            if seen >= 0 and self.inv[seen] > version.there and self._counts("non-monotonic-read"):
-                after = self.versions[self._observed_by(seen)]
-                self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
+            seen = newest.before(self.inv[row], version.root, wrong)
+            if seen >= 0 and self.inv[seen] > version.there:
+                wrong.add(row)
+                if self._counts("non-monotonic-read"):
+                    after = self.versions[self._observed_by(seen)]
+                    self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
 
     def _set_by(self, row: int) -> Hashable:
         value: Hashable = self.values[row] if self.f[row] == "write" else self.values[row][1]
@@ -626,30 +631,26 @@ class _Lineages:
 
 class _Newest:
     """Among operations (returned, invoked, row, lineage) that returned before a moment, the one of another lineage than a
-    given one that was invoked last."""
+    given one that was invoked last. Moments must not go back."""
 
     def __init__(self, operations: list[tuple[int, int, int, Hashable]]) -> None:
-        operations.sort(key=lambda operation: operation[0])
-        self.returns = [operation[0] for operation in operations]
-        self.best: list[tuple[tuple[int, int, Hashable], tuple[int, int, Hashable]]] = []
-        first: tuple[int, int, Hashable] = (-2, -1, None)
-        second = first
-        for _, inv, row, root in operations:
-            if inv > first[0]:
-                if root != first[2]:
-                    second = first
-                first = (inv, row, root)
-            elif inv > second[0] and root != first[2]:
-                second = (inv, row, root)
-            self.best.append((first, second))
+        self.waiting = sorted(operations, key=lambda operation: -operation[0])
+        self.first: tuple[int, int, Hashable] = (-2, -1, None)
+        self.second: tuple[int, int, Hashable] = self.first
 
-    def before(self, moment: int, root: Hashable) -> int:
-        """That operation's row, -1 where there is none."""
-        at = bisect_left(self.returns, moment) - 1
-        if at < 0:
-            return -1
-        first, second = self.best[at]
-        return second[1] if first[2] == root else first[1]
+    def before(self, moment: int, root: Hashable, without: set[int]) -> int:
+        """That operation's row, -1 where there is none; rows in `without` do not count from now on."""
+        while self.waiting and self.waiting[-1][0] < moment:
+            _, inv, row, lineage = self.waiting.pop()
+            if row in without:
+                continue
+            if inv > self.first[0]:
+                if lineage != self.first[2]:
+                    self.second = self.first
+                self.first = (inv, row, lineage)
+            elif inv > self.second[0] and lineage != self.first[2]:
+                self.second = (inv, row, lineage)
+        return self.second[1] if self.first[2] == root else self.first[1]
 
 
 def _text(value: Hashable) -> str:

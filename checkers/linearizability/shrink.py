@@ -54,19 +54,22 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
                 break
             if chunk and kept and allowed(kept) and _refuted(kept, history, model):
                 rows = kept
+                # What is later stays rather than what is earlier: start again where something may have become free.
+                at = 0 if size == 1 else at
             else:
                 at += size
         if spent or (size == 1 and len(rows) == before):
             break
         size = max(1, size // 2)
+    if needs is not None:
+        found = _named(history, model, rows)
+        if found is not None and found.identifier == "lost-write":
+            # Nothing was lost if what was observed last of all is newer.
+            last = max(needs, key=lambda row: int(history.invoked[row]))
+            found = _named(history, model, sorted({*rows, last, *needs[last]})) or found
+        if found is not None:
+            return found, spent
     part = history.select(np.array(rows))
-    if isinstance(model, Register) and int(zones.decide(part, model).max()) == zones.INVALID:
-        _, findings = explain(part, model, 1)
-        if findings:
-            found = findings[0]
-            return Finding(
-                found.identifier, tuple(rows[at] for at in found.rows), found.sentence, rows[found.accused]
-            ), spent
     stuck = search(part, model, max_steps=STEPS).stuck
     accused = rows[stuck] if stuck is not None else rows[-1]
     identifier = "duplicate" if isinstance(model, IdGenerator) else "non-linearizable"
@@ -76,6 +79,19 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
         f"{len(rows)} operations that agrees with their times is one that a {model.name} allows"
     )
     return Finding(identifier, tuple(rows), sentence, accused), spent
+
+
+def _named(history: History, model: Model, rows: list[int]) -> Finding | None:
+    """What these rows of a register show, by the names for distinct values; None where values are not distinct."""
+    rows = sorted({*rows, *_failed_writers(history, rows)})
+    part = history.select(np.array(rows))
+    if not isinstance(model, Register) or int(zones.decide(part, model).max()) != zones.INVALID:
+        return None
+    _, findings = explain(part, model, 1)
+    if not findings:
+        return None
+    found = findings[0]
+    return Finding(found.identifier, tuple(rows[at] for at in found.rows), found.sentence, rows[found.accused])
 
 
 def _text(value: object) -> str:
@@ -122,12 +138,29 @@ def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[
         if accepts is None:
             continue
         latest = max((inv[other] for other in sure if ret[other] < inv[row]), default=-1)
-        sources[row] = [
+        same = [
             writer for writer in writers
-            if writer != row and inv[writer] <= ret[row] and ret[writer] >= latest
+            if writer != row and inv[writer] <= ret[row]
             and accepts(call[writer].value[1] if call[writer].f == "cas" else call[writer].value)
         ]
+        # Where all were overwritten, one is kept all the same, lest the value look as if nobody had ever written it.
+        sources[row] = [writer for writer in same if ret[writer] >= latest] or same[-1:]
     return sources
+
+
+def _failed_writers(history: History, rows: list[int]) -> list[int]:
+    """The failed operations that would have written what these rows read although none of them wrote it."""
+    calls = [_call(history, row) for row in rows]
+    written = {call.value[1] if call.f == "cas" else call.value for call in calls if call.f != "read"}
+    read = {call.value[0] if call.f == "cas" else call.value for call in calls if call.f != "write"} - written
+    failed = []
+    for row in np.flatnonzero(history.outcome == FAIL).tolist() if read else ():
+        operation = history[row]
+        if operation.f != "read" and row not in rows:
+            value = operation.value[1] if operation.f == "cas" else operation.value
+            if canonical(value) in read:
+                failed.append(row)
+    return failed
 
 
 def _accepts(call: Call, model: Model) -> Callable[[object], bool] | None:

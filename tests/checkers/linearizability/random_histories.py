@@ -44,18 +44,17 @@ def register_history(
     last_read: Any = initial
     fresh = 100
     out = []
-    for effect, p, invoked, completed in ops:
+    for _, p, invoked, completed in ops:
         f = rng.choice(["read", "write", "cas", "cas"] if cas else ["read", "read", "write"])
         value: Any = None
-        outcome, error, seen = "ok", None, ()
+        outcome, error = "ok", None
+        seen: tuple[Any, ...] = ()
         fresh += 1
         new = fresh if unique else rng.randrange(values)
         happens = True
         if rng.random() < info:
             outcome = "info"
             happens = rng.random() < 0.6
-            if rng.random() < 0.5:
-                effect += 0
         if f == "read":
             value = state
             last_read = state

@@ -1,0 +1,96 @@
+"""Zones and chains against the plain search, one key and many keys at once."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+
+from checkers.linearizability import zones
+from checkers.linearizability.search import search
+from checkers.models import CasRegister, Register
+from harness.errors import UsageError
+from harness.history.history import History
+from harness.history.operation import Operation
+from tests.checkers.linearizability.random_histories import register_history
+
+
+def _history(seed: str, initial: object, broken: float = 0.7) -> History:
+    rng = random.Random(seed)
+    return register_history(
+        rng, operations=rng.choice([4, 8, 12]), processes=rng.choice([2, 3, 5]), unique=rng.random() < 0.9,
+        cas=rng.random() < 0.7, refused=rng.random() < 0.6, initial=initial, broken=broken,
+    )
+
+
+@pytest.mark.parametrize("initial", [None, 0, "x", 101])
+@pytest.mark.parametrize("nil", ["absent", "wildcard"])
+def test_zones_agree_with_the_plain_search(initial: object, nil: str) -> None:
+    model = CasRegister(initial=initial, nil=nil)  # type: ignore[arg-type]
+    seen = {zones.VALID: 0, zones.INVALID: 0, zones.UNDECIDED: 0}
+    for seed in range(600):
+        history = _history(f"{initial} {nil} {seed}", initial)
+        status = int(zones.decide(history, model)[0])
+        seen[status] += 1
+        if status != zones.UNDECIDED:
+            assert (status == zones.VALID) is search(history, model).valid, seed
+    assert seen[zones.VALID] > 100 and seen[zones.INVALID] > 60 and seen[zones.UNDECIDED] < 250
+
+
+def test_keys_are_judged_apart_but_together() -> None:
+    model = CasRegister()
+    for seed in range(60):
+        parts = [_history(f"keys {seed} {key}", None) for key in range(8)]
+        shift = random.Random(seed).choice([0, 1, 1000, 1 << 50])
+        whole = History.of([
+            msgspec.structs.replace(op, key=f"k{key}", invoked=op.invoked + key * shift,
+                                    completed=None if op.completed is None else op.completed + key * shift)
+            for key, part in enumerate(parts) for op in part
+        ])
+        status = zones.decide(whole, model)
+        for code, name in enumerate(whole.keys):
+            assert status[code + 1] == zones.decide(parts[int(str(name)[1:])], model)[0]
+
+
+def test_values_of_other_types_are_other_values() -> None:
+    def judged(written: object, read: object) -> int:
+        history = History.of([
+            Operation(process=0, f="write", value=written, invoked=0, completed=1),
+            Operation(process=0, f="read", value=read, invoked=2, completed=3),
+        ])
+        return int(zones.decide(history, Register())[0])
+
+    values: list[object] = [1, "1", True, 1.0, [1], {"a": 1}, None, 1 << 70]
+    for a in values[:6]:
+        for b in values:
+            assert judged(a, b) == (zones.VALID if a is b else zones.INVALID)
+    assert judged([1, [2]], (1, (2,))) == zones.VALID
+
+
+def test_huge_times_do_not_overflow() -> None:
+    far = (1 << 62) + 5
+    operations = [
+        Operation(process=0, f="write", value=1, key=key, invoked=0, completed=1) for key in range(50)
+    ] + [Operation(process=0, f="read", value=1 + key % 2, key=key, invoked=far, completed=far + 1) for key in range(50)]
+    status = zones.decide(History.of(operations), Register())
+    assert np.bincount(status).tolist() == [0, 26, 25]
+
+
+def test_an_unseen_info_may_be_the_reason_of_a_refusal() -> None:
+    """cas 1→2 refused: only the info write of 5, which nobody read, explains it. Zones must not say that it is broken."""
+    history = History.of([
+        Operation(process=0, f="write", value=1, invoked=0, completed=1),
+        Operation(process=1, f="write", value=5, outcome="info", invoked=2),
+        Operation(process=0, f="cas", value=(1, 2), outcome="fail", error="mismatch", invoked=4, completed=5),
+    ])
+    assert search(history, CasRegister()).valid is True
+    assert zones.decide(history, CasRegister())[0] != zones.INVALID
+    assert zones.decide(history.select(np.array([0, 2])), CasRegister())[0] != zones.VALID
+
+
+def test_an_unknown_operation_is_refused() -> None:
+    history = History.of([Operation(process=0, f="pop", invoked=0, completed=1)])
+    with pytest.raises(UsageError, match="pop"):
+        zones.decide(history, Register())
