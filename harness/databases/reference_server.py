@@ -1402,7 +1402,7 @@ class PrimaryAsync(Unfenced):
 
     def tick(self) -> None:
         if self.primary() is None and self.server.now() >= self._due and self.server.quorum():
-            self._due = self.server.now() + random.uniform(0.15, 0.35)
+            self._due = self.server.now() + random.uniform(0.2, 0.35)
             self.server.spawn(self._campaign())
 
     async def _campaign(self) -> None:
@@ -1411,11 +1411,13 @@ class PrimaryAsync(Unfenced):
 
         def judge(peer: str, reply: Message | None) -> bool:
             nonlocal missing
-            missing -= reply is not None and reply["yes"]
+            if reply is not None:
+                missing -= reply["yes"]
+                self._voted = max(self._voted, reply["voted"])
             return missing <= 0
 
         message = {"t": "vote", "generation": generation, "held": [self.lineage, self.version]}
-        won = not missing or await self.server.ask(self.server.up(), message, judge, self.server.now() + BEAT)
+        won = not missing or await self.server.ask(self.server.up(), message, judge, self.server.now() + 2 * BEAT)
         if won and self.primary() is None and self.generation < generation:
             self.lead(generation)
 
@@ -1430,7 +1432,7 @@ class PrimaryAsync(Unfenced):
         if yes:
             self._voted = message["generation"]
             self._due = self.server.now() + random.uniform(0.25, 0.45)
-        return {"yes": yes}
+        return {"yes": yes, "voted": self._voted}
 
 
 class SplitBrain(Unfenced):
@@ -1691,7 +1693,7 @@ class FencedPrimary(Primary):
             for link in self.server.up() if self.is_primary else ():
                 self._replicate(link)
         elif now >= self._due and now >= self._granted and self._quorum():
-            self._due = now + random.uniform(0.15, 0.35)
+            self._due = now + random.uniform(0.2, 0.35)
             self.server.spawn(self._campaign())
 
     # The replicas.
@@ -1715,7 +1717,7 @@ class FencedPrimary(Primary):
                 return self._majority(votes)
 
             message = {"t": "vote", "g": generation + trial, "trial": trial, "last": self._last()}
-            await self.server.ask(self.server.up(), message, judge, self.server.now() + BEAT)
+            await self.server.ask(self.server.up(), message, judge, self.server.now() + 2 * BEAT)
             if not self._majority(votes) or self.generation != generation:
                 return
         if not self.is_primary and self._voted == self.server.name:
