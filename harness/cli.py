@@ -112,6 +112,7 @@ def suite(file: Path, runs: Path) -> int:
     opened = suites.open_suite(file, runs)
     screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
     finished = suites.run_suite(opened, perform, keep)
+    keep(finished)
     screen.print(summary.table(suites.results(finished.folder)))
     return suites.worst(finished)
 
@@ -121,10 +122,12 @@ def suite(file: Path, runs: Path) -> int:
 @click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables into this file.")
 def rates(folders: tuple[Path, ...], readme: Path | None) -> int:
     """Make the table of rates from the stored results in FOLDERS."""
+    from checkers.result import Result
     from harness.suite import results
     from reports.rates import rates_table, replace_rates
 
-    table = rates_table([result for folder in folders for result in results(folder)])
+    found = [result for folder in folders for result in results(folder)]
+    table = rates_table([result for result in found if isinstance(result, Result)])
     if readme is None:
         click.echo(table)
     else:
@@ -205,12 +208,14 @@ def clean() -> int:
 def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
     """One run, recorded and judged: its folder and its exit code."""
     from harness import store
-    from harness.run import record_run
+    from harness.run import not_judged, record_run
+    from reports import junit
 
     run = store.create(runs, plan)
     progress.plan(plan, run.label)
     code = record_run(plan, run, progress)
     if code not in (0, INTERRUPTED):
+        junit.write(run.junit, [not_judged(run, code)])
         progress.note(f"the run's folder: {run.folder}")
         return run, code
     judged = _judge(run, progress)

@@ -31,6 +31,7 @@ from harness.plan import Plan
 from harness.store import Run
 from harness.testbeds.testbed import Connectivity, Testbed, everything
 from nemeses.nemesis import Cluster, Nemesis, Step
+from reports.junit import NotJudged
 from workloads.workload import Workload
 
 VERSION = "0.1.0"
@@ -85,6 +86,17 @@ def record_run(plan: Plan, run: Run, progress: Progress) -> int:
             return error.exit_code
 
     return testbed.inside(work)
+
+
+def not_judged(run: Run, exit_code: int = 3) -> NotJudged:
+    """What is known of a run that ended before it could be judged: the phase that failed, and why."""
+    try:
+        header, recording = load(run.journal)
+    except HistoryError as error:
+        return NotJudged(run=run.label, reason=str(error), exit_code=exit_code)
+    failed = next((phase for phase in recording.phases if phase.problem), None)
+    reason = f"{failed.name}: {failed.problem}" if failed else "it ended before anything was recorded"
+    return NotJudged(run=run.label, plan=header.plan if header else None, reason=reason, exit_code=exit_code)
 
 
 def _ours(raised: BaseException) -> SplitbrainError | None:
@@ -290,7 +302,8 @@ class _Recording:
             problem = f"took longer than {LIMITS.get(name, 0):.0f} s"
             raise SetupError(f"{name} {problem}. {self.last_words()}") from None
         except BaseException as error:
-            problem = f"{type(error).__name__}: {error}"
+            known = _ours(error)
+            problem = f"{type(error).__name__}: {error}" if known is None else str(known)
             raise
         finally:
             self.journal.phase(name, self.clock(), ended=True, problem=problem)

@@ -33,6 +33,9 @@ from harness import store
 from harness.errors import HistoryError, UsageError
 from harness.plan import Plan
 from harness.resolve import resolve
+from harness.run import not_judged
+from harness.store import Run
+from reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 3, 4, 1, 2, 0)
@@ -134,16 +137,19 @@ def worst(suite: Suite) -> int:
     return next((code for code in WORST if code in codes), 0)
 
 
-def results(folder: Path) -> tuple[Result, ...]:
-    """The stored results of all runs in a folder of runs (a suite's too), the oldest first; runs without one are left
-    out."""
-    found: list[Result] = []
-    for path in sorted(folder.rglob("result.json")):
-        try:
-            found.append(decode(path.read_bytes(), path))
-        except OSError as error:
-            raise HistoryError(f"cannot be read: {error.strerror}.", path=str(path)) from None
-    return tuple(found)
+def results(folder: Path) -> tuple[Result | NotJudged, ...]:
+    """What came of every run in a folder of runs (a suite's too), the oldest first: its stored result, or why it has
+    none."""
+    return tuple(_outcome(Run(path.parent)) for path in sorted(folder.rglob("plan.toml")))
+
+
+def _outcome(run: Run) -> Result | NotJudged:
+    try:
+        return decode(run.result.read_bytes(), run.result)
+    except FileNotFoundError:
+        return not_judged(run)
+    except OSError as error:
+        raise HistoryError(f"cannot be read: {error.strerror}.", path=str(run.result)) from None
 
 
 def _stored(name: str, folder: Path) -> Suite | None:

@@ -17,6 +17,7 @@ from harness.load.route import Router
 from harness.plan import Plan
 from workloads.workload import Invocation, Workload
 
+
 class Load:
     """Workers on every node, `plan.concurrency` each. Closed loop with a think time, or open loop where the plan has a rate:
     then every call has a scheduled time, and a late start is recorded with it, so that latencies do not hide a stall."""
