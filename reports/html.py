@@ -109,6 +109,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract(result),
+        recovery=recovery(result),
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
         check=f"splitbrain check {wording.quoted(str(folder))}",
@@ -236,8 +237,10 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     if not data:
         data = ["No anomaly was found." if result.validity == "valid" else wording.sentence(result.reason)]
     after = []
-    if result.blast.recovery is not None:
-        after.append(f"Every client was served again {seconds(result.blast.recovery)} after the heal, at the latest.")
+    if (slowest := recovery(result)) is not None:
+        after.append(f"Every client was served again {seconds(slowest)} after the heal, at the latest.")
+    else:
+        after += sorted({f"{row.label}: {row.recovery_reason}." for row in result.scenarios if row.recovery_reason})
     if result.convergence.state != "unknown":
         took = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
         after.append(f"Replicas {'agreed' + took if result.convergence.state == 'agreed' else 'did not agree'}.")
@@ -247,6 +250,13 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
         ("After the heal", after or ["Nothing was measured."]),
         ("What to do", list(result.recommendations) or ["Nothing that this run suggests."]),
     ]
+
+
+def recovery(result: Result) -> float | None:
+    """The slowest recovery after a heal, in seconds; None unless every heal was followed by one."""
+    times = [row.recovery for row in result.scenarios]
+    known = [time for time in times if time is not None]
+    return max(known) if known and len(known) == len(times) else None
 
 
 def _served(part: Side, kind: Kind) -> str:

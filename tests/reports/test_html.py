@@ -170,6 +170,18 @@ def test_failed_questions_of_quality_are_open_and_many_passed_ones_are_folded() 
     assert text.index("it never bit") < text.index("9 of 10 questions") < text.index("passed 0")
 
 
+def test_recovery_is_claimed_only_where_every_heal_was_followed_by_it() -> None:
+    row = story.result(story.recording()).scenarios[0]
+    stuck = msgspec.structs.replace(row, fault=1, label="{n2}", recovery=None, recovery_reason="writes at n1 were not served")
+    assert html.recovery(msgspec.structs.replace(story.result(story.recording()), scenarios=(row, stuck))) is None
+    _, parsed = page(scenarios=(row, stuck))
+    assert "from heal to recovery" not in parsed.text
+    assert "Every client was served again" not in parsed.text
+    assert "After the heal {n2}: writes at n1 were not served." in parsed.text
+    _, parsed = page()
+    assert "1.2 s from heal to recovery" in parsed.text
+
+
 def test_an_interval_is_rounded_outwards() -> None:
     measure = msgspec.structs.replace(story.result(story.recording()).baseline[0], low=0.99961, high=0.99999)
     _, parsed = page(baseline=(measure,))
