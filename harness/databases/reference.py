@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from harness.databases.database import Database, Program
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.history.operation import Key
-from harness.history.variant import Claim, Label, Route, Variant
+from harness.history.variant import Claim, Label, Promise, Route, Variant
 from harness.plan import Plan
 from harness.testbeds.testbed import Node, Service
 
@@ -132,20 +132,31 @@ class ReferenceClient:
         return Indeterminate(reason)
 
 
-def _variant(name: str, summary: str, route: Route, label: str, claim: Claim) -> Variant:
+_METHODS = frozenset({"read", "write", "cas", "add", "elements"})
+
+
+def _variant(
+    name: str,
+    summary: str,
+    route: Route,
+    label: str,
+    known: str,
+    *,
+    promises: tuple[Promise, ...] = (),
+    admits: tuple[str, ...] = (),
+    methods: frozenset[str] = _METHODS,
+) -> Variant:
+    source = f"{_SERVER}, mode {name}"
     return Variant(
         name=name,
         summary=summary,
         reads=route,
         writes=route,
-        claim=claim,
-        labels=(Label(label, f"by design: {_SERVER}, mode {name}"),),
+        claim=Claim(text=f'"Known answer: {known}"', source=source, promises=promises, admits=admits),
+        labels=(Label(label, source),),
+        methods=methods,
         local="what each server's own copy holds",
     )
-
-
-def _known(name: str, text: str, *, promises: Any = (), admits: tuple[str, ...] = ()) -> Claim:
-    return Claim(text=text, source=f"{_SERVER}, mode {name}", promises=promises, admits=admits)
 
 
 _LOST = ("lost-write", "lost-element", "stale-read")
@@ -158,72 +169,56 @@ class Reference(Database):
     variants = (
         _variant(
             "majority",
-            "versioned register; writes and reads at a majority, reads write back what they return",
+            "consensus for every key: changes and reads need a majority",
             "home",
             "CP",
-            _known(
-                "majority",
-                "linearizable; a side without a majority refuses",
-                promises=("linearizable", "no-lost-write", "converges"),
-            ),
+            "linearizable; a side without a majority is blocked.",
+            promises=("linearizable", "no-lost-write", "converges"),
         ),
         _variant(
             "majority-no-writeback",
-            "the same without writing back: two reads may see new, then old",
+            "majority writes and majority reads that do not write back what they return",
             "home",
-            "CP, but not linearizable",
-            _known(
-                "majority-no-writeback",
-                "not linearizable: a read may see a write that a later read does not",
-                promises=("no-lost-write", "converges"),
-                admits=("non-monotonic-read", "stale-read"),
-            ),
+            "CP, yet not linearizable",
+            "new/old inversion, hence not linearizable; a side without a majority is blocked.",
+            promises=("converges",),
+            admits=("stale-read", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
         ),
         _variant(
             "primary-async",
-            "one primary, asynchronous replicas, fail-over by a majority",
+            "one primary, asynchronous replicas, fail-over by the votes of a majority",
             "primary",
             "neither C nor A",
-            _known(
-                "primary-async",
-                "loses writes that an isolated primary acknowledged",
-                promises=("converges",),
-                admits=(*_LOST, "split-brain"),
-            ),
+            "acknowledged writes are lost; neither consistent nor available.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain"),
         ),
         _variant(
             "lww",
             "every node accepts; the last write by wall clock wins; gossip",
             "home",
             "AP",
-            _known(
-                "lww",
-                "available everywhere, converges after heal, loses concurrent writes",
-                promises=("available", "converges"),
-                admits=(*_LOST, "non-monotonic-read"),
-            ),
+            "available everywhere, converges after heal, loses concurrent writes.",
+            promises=("available", "converges"),
+            admits=(*_LOST, "non-monotonic-read"),
         ),
         _variant(
             "split-brain",
             "every side makes a primary of its own, and nothing fences the old one",
             "primary",
-            "AP, and it never converges",
-            _known(
-                "split-brain",
-                "two lineages after a partition",
-                admits=(*_LOST, "split-brain", "diverged"),
-            ),
+            "AP by loss of a lineage",
+            "two lineages, acknowledged writes are lost.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain"),
         ),
         _variant(
             "fenced-primary",
-            "one primary with a lease, and a generation number that replicas check",
+            "one primary with a lease, elected by a majority for a generation that replicas check",
             "primary",
             "CP",
-            _known(
-                "fenced-primary",
-                "linearizable; a side without a majority refuses",
-                promises=("linearizable", "no-lost-write", "converges"),
-            ),
+            "linearizable; a side without a majority is blocked.",
+            promises=("linearizable", "no-lost-write", "converges"),
         ),
     )
     programs = (Program("python3", "apt-get install python3"),)
@@ -269,7 +264,7 @@ class Reference(Database):
                 return all(await asyncio.gather(*(self._serves(node) for node in self.nodes.values())))
             primary = named.pop()
             return primary in self.nodes and await self._serves(self.nodes[primary], copies=True)
-        except (Refused, Indeterminate, KeyError):
+        except (Refused, Indeterminate, TimeoutError, KeyError):
             return False
 
     async def _serves(self, node: Node, *, copies: bool = False) -> bool:
@@ -277,10 +272,11 @@ class Reference(Database):
         await client.write(key, token)
         if await client.read(key) != token:
             return False
-        if not copies:
-            return True
-        others = [await self._client(other) for other in self.nodes.values()]
-        return {await other.local("read", key) for other in others} == {token}
+        others = [await self._client(other) for other in self.nodes.values()] if copies else []
+        async with asyncio.timeout(1):
+            while any([await other.local("read", key) != token for other in others]):
+                await asyncio.sleep(0.01)
+        return True
 
     async def connect(self, server: Node) -> ReferenceClient:
         """A connection to that server."""
