@@ -53,12 +53,6 @@ def install(own: Addresses) -> Rules:
     return Rules(text, text if own.ipv6 else "")
 
 
-def remove(own: Addresses) -> Rules:
-    """Undoes `install`: for nodes that live on after the run."""
-    text = f"*filter\n:{CHAIN} - [0:0]\n-D INPUT -j {CHAIN}\n-X {CHAIN}\nCOMMIT\n"
-    return Rules(text, text if own.ipv6 else "")
-
-
 def rules(before: Connectivity, after: Connectivity, addresses: Mapping[str, Addresses]) -> dict[str, Rules]:
     """Node → the text that brings it from one connectivity to the other; nodes for which nothing changes are left out.
 
