@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from checkers.linearizability import zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.explain import Finding, explain
+from checkers.linearizability.jit import from_problem
+from checkers.linearizability.problem import Problem, encode
 from checkers.linearizability.start import search
-from checkers.models import Call, CasRegister, IdGenerator, Model, Register, canonical
+from checkers.models import Call, CasRegister, IdGenerator, Model, Register, State, canonical
 from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.operation import MISMATCH
 
@@ -19,14 +22,20 @@ PATIENCE = 3.0
 """Seconds for making one refutation smaller."""
 STEPS = 200_000
 """Steps of one search while making it smaller; what takes longer is kept."""
+LATER = 20
+"""Later observations that are tried before a write is called lost."""
+CUTS = 200
+"""Quiet moments that are tried as the beginning of the evidence."""
+_PROBE = "ends elsewhere"
 
 
 def refute(history: History, model: Model, decision: Decision, ends: float) -> tuple[Finding, str]:
     """The proof that the history of one object is not linearizable, as small as could be made, and the limit hit if any.
 
     Operations are left out only where that cannot make a linearizable history look broken: what came after the operation
-    that cannot be placed; pure operations; and of a register, writes that none of the remaining reads can have read. So what
-    is left refutes the whole history, and is refuted when judged alone.
+    that cannot be placed; what came before a quiet moment at which the object can only have been as in the beginning; pure
+    operations; and of a register, writes that none of the remaining reads can have read. So what is left refutes the whole
+    history, and is refuted when judged alone.
     """
     ends = min(ends, time.perf_counter() + PATIENCE)
     rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
@@ -34,6 +43,8 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
         last = int(history.completed[decision.stuck])
         rows = _if_refuted([row for row in rows if history.invoked[row] <= last], rows, history, model)
     needs = _sources(history, model, rows)
+    if needs is None:
+        rows = _without_past(rows, history, model, ends)
     free = None if needs is not None else {row for row in rows if model.pure(_call(history, row))}
     spent = ""
 
@@ -64,9 +75,14 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
     if needs is not None:
         found = _named(history, model, rows)
         if found is not None and found.identifier == "lost-write":
-            # Nothing was lost if what was observed last of all is newer.
-            last = max(needs, key=lambda row: int(history.invoked[row]))
-            found = _named(history, model, sorted({*rows, last, *needs[last]})) or found
+            # Nothing was lost if something newer was observed later.
+            since = max(int(history.invoked[row]) for row in rows)
+            later = [row for row in needs if int(history.invoked[row]) > since]
+            for row in sorted(later, key=lambda row: -int(history.invoked[row]))[:LATER]:
+                other = _named(history, model, sorted({*rows, row, *needs[row]}))
+                if other is not None and other.identifier != "lost-write":
+                    found = other
+                    break
         if found is not None:
             return found, spent
     part = history.select(np.array(rows))
@@ -117,6 +133,52 @@ def _refuted(rows: Iterable[int], history: History, model: Model) -> bool:
 
 def _if_refuted(smaller: list[int], rows: list[int], history: History, model: Model) -> list[int]:
     return smaller if len(smaller) < len(rows) and _refuted(smaller, history, model) else rows
+
+
+class _Elsewhere(Model):
+    """`model`, and a probe that is possible only where the object is not in its initial state."""
+
+    name = "elsewhere"
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.initial = model.initial
+
+    def step(self, state: Any, call: Call) -> tuple[State, ...]:
+        if call.f != _PROBE:
+            return self.model.step(state, call)
+        return (state,) if state != self.initial else ()
+
+    def pure(self, call: Call) -> bool:
+        return call.f == _PROBE or self.model.pure(call)
+
+
+def _without_past(rows: list[int], history: History, model: Model, ends: float) -> list[int]:
+    """`rows` from the last quiet moment on at which the object can only have been in its initial state again, and the `info`
+    operations from before it, which may still take effect."""
+    inv, ret, outcome = history.invoked.tolist(), history.completed.tolist(), history.outcome.tolist()
+    cuts = []
+    latest = -1
+    for at, row in enumerate(rows):
+        if at and latest < inv[row]:
+            cuts.append(at)
+        if outcome[row] != INFO:
+            latest = max(latest, ret[row])
+    for at in reversed(cuts[-CUTS:]):
+        if time.perf_counter() > ends:
+            break
+        rest = [row for row in rows[:at] if outcome[row] == INFO] + rows[at:]
+        if not _refuted(rest, history, model):
+            continue
+        past = encode(history.select(np.array(rows[:at])), model)
+        probe = len(past.calls)
+        ended = Problem(
+            _Elsewhere(model), [*past.calls, Call(_PROBE, None)], [*past.rows, -1], [*past.events, probe, ~probe], past.open_ok
+        )
+        hunt = from_problem(ended)
+        if hunt.run(STEPS) is False:
+            return rest
+    return rows
 
 
 def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[int]] | None:
