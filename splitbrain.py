@@ -1,7 +1,21 @@
 """The public names of splitbrain, all that a person's own code imports.
 
 `import splitbrain` loads nothing else: a name brings its module the moment it is used, so that judging a history needs no
-testbed, no driver and no terminal.
+testbed, no driver and no terminal. To judge a history that one's own program recorded:
+
+    import splitbrain
+    from splitbrain import Operation
+
+    operations = [
+        Operation(process=0, f="write", key="x", value=1, invoked=0, completed=10),
+        Operation(process=1, f="write", key="x", value=2, invoked=20, completed=30),
+        Operation(process=2, f="read", key="x", value=1, invoked=40, completed=50),
+        Operation(process=0, f="cas", key="x", value=(2, 3), invoked=60, outcome="info"),
+    ]
+    verdict = splitbrain.check(operations, "cas-register")
+    print(verdict.validity, "-", verdict.reason)
+    for anomaly in verdict.anomalies:
+        print(anomaly.identifier, "-", anomaly.sentence)
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from harness.history import formats
 from harness.history.formats import porcupine_kv
 from harness.history.formats.edn import read as read_edn
 from harness.history.formats.text import Text, load
+from tests.conftest import HISTORIES
 
-HISTORIES = Path(__file__).parents[5] / "shared" / "histories"
 needs_histories = pytest.mark.skipif(not HISTORIES.is_dir(), reason="the histories of others are not here")
 
 
