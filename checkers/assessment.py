@@ -72,18 +72,21 @@ def _broken(
             return ""
 
 
-def label(given: Label, seen: Class) -> Assessment:
-    """A label with CP or AP (or the P half of PACELC, `PC/EC`) against the class that was seen."""
-    named = set(re.findall(r"\b(CP|AP|CA|PC|PA)\b", given.text.upper()))
-    meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA"}
+def label(given: Label, seen: Class, held: Consistency) -> Assessment:
+    """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
+    against an anomaly."""
+    named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
+    meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
     classes = {meant[name] for name in named}
     standing: Standing
+    if not classes and "not consistent" in given.text.lower() and held == "refuted":
+        return Assessment(text=given.text, source=given.source, standing="holds", reason="an anomaly was seen")
     if seen in ("unknown", "not-exercised", "not-distributed"):
         standing, reason = "not tested", f"this run is {_WORDS[seen]}"
     elif len(classes) != 1:
         standing, reason = "not tested", "it names no class, or several"
     elif classes == {seen}:
-        standing, reason = "holds", f"what was seen is {seen}"
+        standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     else:
         standing, reason = "does not hold", f"not what was seen: {_WORDS.get(seen, seen)}"
     if standing == "holds" and named & {"PC", "PA"}:

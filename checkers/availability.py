@@ -46,7 +46,8 @@ def wilson(answered: int, attempted: int) -> tuple[float, float]:
 
 
 class Outage(NamedTuple):
-    """A time in which nobody was answered though some waited, in nanoseconds. `ended`: an answer ended it."""
+    """A time in which nobody was answered though some waited, in nanoseconds. `ended`: an answer ended it; else a pause in
+    which nobody waited, or the end of the window."""
 
     start: int
     end: int
@@ -147,8 +148,9 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
     else:
         state, reason = "unknown", f"{got:,} of {tried:,} answered: too close to {GOOD:.0%}"
     long = [gap for gap in gaps if gap.length > limit]
+    last_answer = int(ops.completed[answered].max(initial=0))
     served: bool | None = None
-    if long and not long[-1].ended:
+    if long and not long[-1].ended and last_answer < long[-1].end:
         served = False
     else:
         tail = attempted & (ops.invoked >= (long[-1].end if long else window[0]))
@@ -156,8 +158,8 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
             served = bool((answered & tail).sum() * 2 > tail.sum())
     return Measure(
         kind=kind, attempted=tried, answered=got, share=got / tried if tried else None, low=low, high=high,
-        outage=longest.length / SECOND, outage_limit=limit / SECOND, outage_ended=longest.ended, state=state, reason=reason,
-        served=served,
+        outage=longest.length / SECOND, outage_limit=limit / SECOND,
+        outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
     )
 
 

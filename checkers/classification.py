@@ -120,8 +120,8 @@ def _class(row: Scenario, kind: Kind, before: Sequence[Measure], converged: Conv
     if quorum is not None and not quorum.served:
         tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
         return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
-    if row.recovery is None:
-        return "unknown", f"unknown: linearizable and blocked on a side, but {row.recovery_reason}"
+    if not row.served_after:
+        return "unknown", "unknown: linearizable and blocked on a side, but not every home was served again after the heal"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
     return "CP", f"CP: linearizable; a side was blocked during the partition, {went}"
 

@@ -94,7 +94,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         sacrifices=known.sacrifices,
         blast=_blast(recording, known.rows, equal, own, lost),
         claim=claim(variant.claim, counts, known.rows, held, equal, validity) if variant else None,
-        labels=tuple(label(given, known.classification) for given in variant.labels) if variant else (),
+        labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
@@ -139,7 +139,8 @@ def _recovered(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenar
     found = []
     for fault, row in zip(recording.faults, rows, strict=True):
         seconds, reason = recovery.recovery(recording, fault)
-        found.append(msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason))
+        served = recovery.served_after(recording, fault)
+        found.append(msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served))
     return tuple(found)
 
 

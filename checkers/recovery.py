@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checkers.availability import GOOD, PATIENCE, SECOND, Operations, after, operations, outages
+from checkers.availability import GOOD, PATIENCE, SECOND, Operations, after, measure, operations, outages, wilson
 from checkers.result import KINDS, Scenario
 from checkers.verdict import Verdict
 from harness.history.fault import Fault
@@ -15,8 +15,8 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
     """Seconds from the proven heal to the moment from which on every home's reads and writes were served, and why that is
     unknown (None) if it is.
 
-    Served: answered for the first time, no later outage of more than a second, and 99% of the later operations answered.
-    It must be watched for a second at least before the next fault or the end of the load.
+    Served: answered, no later outage of more than a second, and of the later operations so many answered that 99% cannot be
+    excluded. It must be watched for a second at least before the next fault or the end of the load.
     """
     if fault.healed is None or fault.heal_wrong:
         return None, "the heal was not proven"
@@ -44,16 +44,32 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
 def _served_since(ops: Operations, span: tuple[int, int]) -> int | None:
     """The moment in `span` from which on these operations were served, None where there is none."""
     long = [gap for gap in outages(ops.invoked, ops.completed, ops.answered, span) if gap.length > PATIENCE]
-    if long and not long[-1].ended:
-        return None
     earliest = long[-1].end if long else span[0]
     inside = (ops.invoked >= span[0]) & (ops.completed <= span[1])
     completed, good = ops.completed[inside], ops.answered[inside]
     order = np.argsort(completed, kind="stable")
     completed, good = completed[order], good[order]
-    share = np.cumsum(good[::-1])[::-1] / np.arange(len(good), 0, -1)
-    fit = np.flatnonzero(good & (share >= GOOD) & (completed >= earliest))
-    return int(completed[fit[0]]) if len(fit) else None
+    later = np.cumsum(good[::-1])[::-1]
+    for at in np.flatnonzero(good & (completed >= earliest)).tolist():
+        if wilson(int(later[at]), len(good) - at)[1] >= GOOD:
+            return int(completed[at])
+    return None
+
+
+def served_after(recording: Recording, fault: Fault) -> bool:
+    """Whether in the second half of the time after the heal every home had more than half of its reads and of its writes
+    answered: less than recovery asks, and enough to say that the cluster served again."""
+    span = after(recording, fault)
+    if span is None or fault.heal_wrong:
+        return False
+    answered = recording.history.answered()
+    half = (span[0] + (span[1] - span[0]) // 2, span[1])
+    for node in recording.nodes:
+        for kind in KINDS:
+            found = measure(operations(recording.history, kind, (node,), answered), kind, half)
+            if found.answered * 2 <= found.attempted:
+                return False
+    return True
 
 
 def verdict(rows: tuple[Scenario, ...]) -> Verdict:

@@ -103,7 +103,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `proven` and `heal_began` bound the window that is measured; None where that was not reached. `bit`: probes proved that
     the fault took effect as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
-    reached, or not measured; `recovery_reason` says which). `anomalies` counts the shown anomalies that it caused.
+    reached, or not measured; `recovery_reason` says which); `served_after`: later after the heal every home had at least most
+    of its reads and writes answered. `anomalies` counts the shown anomalies that it caused.
     `classes` are the classes of reads and of writes apart, `sentence` why.
     """
 
@@ -126,6 +127,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     anomalies: dict[str, int] = {}
     recovery: float | None = None
     recovery_reason: str = ""
+    served_after: bool = False
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""

@@ -138,6 +138,12 @@ def test_workers_stuck_since_before_the_window_are_an_outage_without_an_attempt(
     assert (found.outage, found.outage_ended, found.served) == (10.0, False, False)
 
 
+def test_a_pause_after_an_outage_does_not_hide_that_someone_was_answered_later() -> None:
+    later = [(14 + i / 10, 14 + i / 10 + 0.01, True) for i in range(20)]
+    found = measure(operations((10.0, 11.5, False), *later), "write", WINDOW)
+    assert (found.outage, found.outage_ended, found.served) == (1.5, True, True)
+
+
 def test_nobody_waiting_is_no_outage() -> None:
     found = measure(operations((10.0, 10.01, True), (18.0, 18.01, True)), "read", WINDOW)
     assert found.outage == pytest.approx(0.01)

@@ -184,8 +184,9 @@ def test_too_little_on_one_side_is_unknown() -> None:
 def test_a_side_that_never_comes_back_is_not_cp() -> None:
     result = judged(None, during(5, 99, ("n1",), "silent"), [fault()])
     assert result.scenarios[0].recovery is None
+    assert "not served steadily again" in result.scenarios[0].recovery_reason
     assert result.classification == "unknown"
-    assert "not served steadily again" in result.sentence
+    assert "not every home was served again" in result.sentence
 
 
 def test_a_majority_that_serves_too_late_is_not_cp() -> None:

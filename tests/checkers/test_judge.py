@@ -169,7 +169,8 @@ def test_a_claim_is_not_tested_without_a_proven_fault() -> None:
 @pytest.mark.parametrize(("text", "says", "standing"), [
     ("CP", Says(), "holds"), ("PC/EC", Says(), "holds"), ("AP", Says(), "does not hold"), ("CA", Says(), "does not hold"),
     ("CP", LOST, "does not hold"), ("CP or AP", Says(), "not tested"), ("tunable", Says(), "not tested"),
-    ("CP", Says("unknown"), "not tested"),
+    ("CP", Says("unknown"), "not tested"), ("not consistent", LOST, "holds"), ("not consistent", Says(), "not tested"),
+    ("neither C nor A", LOST, "holds"), ("neither C nor A", Says(), "does not hold"),
 ])
 def test_labels(text: str, says: Says, standing: str) -> None:
     found = judged(says, labels=(Label(text, "a book"),)).labels

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from checkers.availability import scenarios
-from checkers.recovery import recovery, verdict
-from tests.checkers.scenes import NODES, Serve, both, during, fault, recording, served
+from checkers.recovery import recovery, served_after, verdict
+from tests.checkers.scenes import MS, NODES, Serve, both, during, fault, recording, served
 
 
 def after(serve: Serve, length: float = 18.0) -> tuple[float | None, str]:
@@ -41,6 +41,20 @@ def test_a_home_that_is_served_half_the_time_has_not_recovered() -> None:
     seconds, reason = after(flicker)  # type: ignore[arg-type]
     assert seconds is None
     assert "n1" in reason
+
+
+def test_one_refusal_among_few_operations_does_not_undo_it() -> None:
+    one = fault()
+    made = recording(during(16, 16.2, ("n1",), "refused"), [one], every=200 * MS)
+    assert recovery(made, one)[0] == pytest.approx(0.2, abs=0.2)
+
+
+def test_serving_again_asks_less_than_recovery() -> None:
+    one = fault()
+    assert served_after(recording(served, [one]), one)
+    assert served_after(recording(during(16, 17, ("n1",), "refused"), [one]), one)
+    assert not served_after(recording(during(14, 99, ("n1",), "silent", ("write",)), [one], readers=True), one)
+    assert not served_after(recording(served, [fault(healed=None)]), fault(healed=None))
 
 
 def test_never() -> None:
