@@ -94,7 +94,9 @@ def _decide(history: History) -> Decision | None:
     reads = []
     starts, ends = history.invoked.tolist(), finish.tolist()
     for row in reading.tolist():
-        value = canonical(values[row])
+        raw = values[row]
+        # Most reads list plain integers or strings, which need no stand-in.
+        value = raw if type(raw) is tuple and set(map(type, raw)) <= {int, str} else canonical(raw)
         if not (value is None or isinstance(value, tuple) or (isinstance(value, Tagged) and value.kind == "set")):
             return None
         shown = elements(value)
