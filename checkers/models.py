@@ -84,7 +84,8 @@ class Call(NamedTuple):
 class Model:
     """A sequential specification. Instances are immutable and can be pickled.
 
-    `functions` are the names of the operations it knows (empty: any). `per_key` says that every key is an object of its
+    `functions` are the names of the operations it knows (empty: any; a refused `cas` is shown only to a model that names
+    `cas`). `per_key` says that every key is an object of its
     own, judged alone; where it is false, a call carries its key. `per_process` says that it matters who calls (the owner
     of a lock): a call then carries its process.
     """

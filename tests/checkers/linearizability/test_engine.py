@@ -1,0 +1,254 @@
+"""The order of attack, limits, processes, models of one's own, and the checker of recordings."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from checkers.linearizability import Linearizability, check
+from checkers.linearizability import engine as engine_module
+from checkers.linearizability.pool import judge_apart
+from checkers.linearizability.search import search
+from checkers.models import MODELS, Call, CasRegister, KeyValue, Model, Mutex, State
+from harness.errors import UsageError
+from harness.history.fault import Fault
+from harness.history.formats import read
+from harness.history.history import History
+from harness.history.operation import Operation
+from harness.history.recording import LocalRead, Recording
+from tests.checkers.linearizability.random_histories import register_history
+from tests.checkers.linearizability.random_objects import object_history
+
+HISTORIES = Path(__file__).resolve().parents[4] / "shared" / "histories"
+SECOND = 1_000_000_000
+
+
+def _keyed(parts: list[History]) -> History:
+    return History.of([msgspec.structs.replace(op, key=key) for key, part in enumerate(parts) for op in part])
+
+
+def _hard(keys: int, writers: int = 12) -> History:
+    """Registers with many concurrent writes of repeated values, and a read at the end that none of them explains."""
+    operations = []
+    for key in range(keys):
+        for p in range(writers):
+            operations.append(Operation(process=100 * key + p, f="write", value=p % 6, key=key, invoked=p, completed=1000 + p))
+            operations.append(
+                Operation(process=100 * key + 50 + p, f="cas", value=(p % 6, p % 5), key=key, invoked=p, completed=2000 + p)
+            )
+        operations.append(Operation(process=100 * key + 99, f="read", value=77, key=key, invoked=3000, completed=3001))
+    return History.of(operations)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"multi-register"}))
+def test_every_model_over_many_keys_agrees_with_the_plain_search(name: str) -> None:
+    model = MODELS[name]()
+    for seed in range(40):
+        parts = [object_history(random.Random(f"engine {name} {seed} {key}"), model, operations=8) for key in range(4)]
+        verdict = check(_keyed(parts), model)
+        broken = sum(search(part, model).valid is False for part in parts)
+        assert verdict.facts["invalid_keys"] == broken and verdict.facts["keys"] == 4
+        assert verdict.validity == ("invalid" if broken else "valid"), seed
+        assert bool(verdict.anomalies) is bool(broken)
+        assert sum(verdict.facts["methods"].values()) == 4
+        for anomaly in verdict.anomalies:
+            assert search(History.of(anomaly.operations), model).valid is False
+
+
+def test_registers_of_many_keys_agree_with_the_plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SMALL", 10)
+    model = CasRegister()
+    for seed in range(60):
+        parts = [register_history(random.Random(f"{seed} {key}"), operations=9, unique=key != 2) for key in range(5)]
+        verdict = check(_keyed(parts), model)
+        assert verdict.facts["invalid_keys"] == sum(search(part, model).valid is False for part in parts)
+
+
+def test_an_empty_history_is_valid() -> None:
+    for model in (CasRegister(), Mutex(), KeyValue()):
+        assert check(History.of([]), model).validity == "valid"
+
+
+def test_a_time_limit_that_is_hit_is_said_and_nothing_is_guessed() -> None:
+    began = time.perf_counter()
+    verdict = check(_hard(2), Register2(), time_limit=0.2, processes=1)
+    assert time.perf_counter() - began < 20
+    assert verdict.validity == "unknown"
+    assert verdict.limits == ("time limit of 0.2 s",)
+    assert len(verdict.facts["unknown_keys"]) == 2
+    assert all(0 < entry["linearized"] < entry["operations"] for entry in verdict.facts["unknown_keys"])
+
+
+def test_a_memory_limit_that_is_hit_is_said() -> None:
+    verdict = check(_hard(2), Register2(), memory_limit=1 << 20, processes=1)
+    assert verdict.validity == "unknown"
+    assert len(verdict.limits) == 1 and verdict.limits[0].startswith("memory limit")
+
+
+def test_a_hard_key_does_not_hide_a_broken_one() -> None:
+    hard = list(_hard(1))
+    easy = [
+        Operation(process=500, f="write", value=1, key="easy", invoked=0, completed=1),
+        Operation(process=500, f="read", value=2, key="easy", invoked=2, completed=3),
+    ]
+    verdict = check(History.of([*hard, *easy]), Register2(), time_limit=0.5, processes=1)
+    assert verdict.validity == "invalid"
+    assert {anomaly.key for anomaly in verdict.anomalies} == {"easy"}
+
+
+class Register2(Model):
+    """A register under another name, so that only a search can judge it."""
+
+    name: ClassVar[str] = "register-2"
+    functions: ClassVar[tuple[str, ...]] = ("read", "write", "cas")
+    initial: State = None
+
+    def step(self, state: Any, call: Call) -> tuple[State, ...]:
+        return CasRegister().step(state, call)
+
+    def pure(self, call: Call) -> bool:
+        return call.f == "read"
+
+
+def test_a_model_of_ones_own_is_searched_like_the_others() -> None:
+    for seed in range(200):
+        history = register_history(random.Random(seed), unique=False, operations=8)
+        assert (check(history, Register2()).validity == "valid") is search(history, CasRegister()).valid
+
+
+def test_processes_give_the_same_answers() -> None:
+    parts = [register_history(random.Random(f"apart {key}"), operations=10, unique=False) for key in range(7)]
+    decisions = judge_apart(parts, CasRegister(), 20.0, 1 << 20, 2)
+    assert decisions is not None
+    assert [d.valid for d in decisions] == [search(part, CasRegister()).valid for part in parts]
+
+
+def test_a_model_of_a_script_stays_in_this_process() -> None:
+    foreign = type("Foreign", (Register2,), {"__module__": "__main__"})()
+    assert judge_apart([History.of([])], foreign, 1.0, 1, 1) is None
+
+
+def test_several_processes_are_used_where_one_is_not_soon_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "PATIENCE", 0.01)
+    verdict = check(_hard(3), CasRegister(), time_limit=2.0, processes=2)
+    assert verdict.validity == "unknown" and len(verdict.facts["unknown_keys"]) == 3
+
+
+def test_a_worker_ends_with_its_parent() -> None:
+    """The parent's end of the pipe is closed while the worker searches: it must not go on."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "checkers.linearizability.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    task = pickle.dumps(([_hard(1, writers=20)], CasRegister(), 3600.0, 1 << 40))
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(len(task).to_bytes(8, "big") + task)
+    worker.stdin.flush()
+    time.sleep(0.5)
+    assert worker.poll() is None
+    worker.stdin.close()
+    assert worker.wait(timeout=30) == 1
+    worker.stdout.close()
+
+
+def test_bad_values_are_refused_in_one_sentence() -> None:
+    history = History.of([Operation(process=0, f="cas", value=7, invoked=0, completed=1)])
+    with pytest.raises(UsageError, match="pair"):
+        check(history, CasRegister())
+
+
+def test_the_engine_loads_nothing_of_the_rest() -> None:
+    code = (
+        "import sys, json, checkers.linearizability\n"
+        "print(json.dumps(sorted(name for name in sys.modules if '.' not in name or name.startswith('harness'))))"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert not loaded & {"networkx", "docker", "click", "rich", "jinja2", "scipy", "redis", "aiohttp", "paramiko", "asyncio"}
+    allowed = ("harness.history", "harness.errors", "harness.plan")
+    assert all(name.startswith(allowed) for name in loaded if name.startswith("harness."))
+
+
+def _lossy() -> tuple[list[Operation], Fault]:
+    operations = [
+        Operation(process=0, f="write", value=7, key=1, invoked=0, completed=SECOND, node="n1", server="n1"),
+        Operation(process=1, f="write", value=42, key=1, invoked=14 * SECOND, completed=15 * SECOND, node="n1", server="n1"),
+    ]
+    cut = (("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1"))
+    fault = Fault(id=3, nemesis="partition", scenario="n1 | n2 n3", started=12 * SECOND, proven=12 * SECOND,
+                  healed=20 * SECOND, cut=cut, observed_cut=cut)
+    return operations, fault
+
+
+def _recording(reads: dict[str, Any], **changes: Any) -> Recording:
+    operations, fault = _lossy()
+    local = tuple(
+        LocalRead(node=node, key=1, value=value, time=30 * SECOND + at, round=1)
+        for at, (node, value) in enumerate(reads.items())
+    )
+    stale = tuple(LocalRead(node=node, key=1, value=0, time=25 * SECOND, round=0) for node in reads)
+    history = History.of(operations)
+    return Recording(history=history, nodes=("n1", "n2", "n3"), faults=(fault,), local_reads=stale + local, **changes)
+
+
+def test_what_every_replica_holds_in_the_end_proves_a_loss() -> None:
+    verdict = Linearizability(CasRegister()).check(_recording({"n1": 7, "n2": 7, "n3": 7}))
+    assert verdict.counts == {"lost-write": 1} and verdict.facts["lost_writes"] == 1
+    anomaly = verdict.anomalies[0]
+    assert anomaly.fault == 3
+    assert "write 42 of client 1, acknowledged by n1 at 15.00 s, was lost" in anomaly.sentence
+    assert anomaly.sentence.endswith("(n1 was cut off from n2 n3 since 12.0 s)")
+    again = check(History.of(anomaly.operations), CasRegister())
+    assert again.anomalies[0].identifier == "lost-write"
+
+
+@pytest.mark.parametrize("reads", [{"n1": 42, "n2": 7, "n3": 7}, {"n1": 7, "n2": 7}, {"n1": 42, "n2": 42, "n3": 42}])
+def test_replicas_that_differ_or_did_not_answer_prove_nothing(reads: dict[str, Any]) -> None:
+    assert Linearizability(CasRegister()).check(_recording(reads)).validity == "valid"
+
+
+def test_a_fault_that_was_over_is_not_blamed() -> None:
+    recording = _recording({"n1": 7, "n2": 7, "n3": 7})
+    over = msgspec.structs.replace(recording.faults[0], started=2 * SECOND, healed=3 * SECOND)
+    later = msgspec.structs.replace(recording.faults[0], started=40 * SECOND, healed=None)
+    verdict = Linearizability(CasRegister()).check(msgspec.structs.replace(recording, faults=(over, later)))
+    assert verdict.anomalies[0].fault != later.id or verdict.anomalies[0].fault == over.id
+
+
+def _published() -> list[dict[str, Any]]:
+    if not (HISTORIES / "verdicts.json").exists():
+        return []
+    entries = json.loads((HISTORIES / "verdicts.json").read_text())
+    return [entry for entry in entries if entry["expected"] is not None and _model(entry["model"]) is not None]
+
+
+def _model(name: str) -> Model | None:
+    if name.startswith("cas-register"):
+        return CasRegister(initial=0, nil="wildcard")
+    return {
+        "etcd-register": CasRegister(), "mutex": Mutex(), "kv": KeyValue(), "kv (unpartitioned)": KeyValue(),
+    }.get(name)
+
+
+@pytest.mark.skipif(not HISTORIES.exists(), reason="the published histories are not here")
+@pytest.mark.parametrize("small", [0, 600])
+def test_published_histories_get_their_published_verdicts(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SMALL", small)
+    judged = 0
+    for entry in _published():
+        model = _model(entry["model"])
+        assert model is not None
+        verdict = check(read(HISTORIES / entry["file"]).history, model, explanation=False)
+        assert verdict.validity == ("valid" if entry["expected"] else "invalid"), entry["file"]
+        judged += 1
+    assert judged > 150
