@@ -12,9 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd
 from harness.databases.redis import Redis
+from harness.databases.reference import Reference
 from harness.errors import Indeterminate, Refused
 from harness.load.client import Client
 from harness.plan import Plan
@@ -211,3 +214,21 @@ def test_a_cluster_stops_its_isolated_primary_after_the_node_timeout_and_loses_w
     assert len({seen.views[home] for home in ("n2", "n3", "n4", "n5", "n6")}) == 1
     assert seen.views["n2"] == "n4"
     assert len(seen.lost) > 0
+
+
+@pytest.mark.parametrize("variant", ["majority", "fenced-primary"])
+def test_the_consistent_designs_block_the_isolated_node_and_lose_nothing(tmp_path: Path, variant: str) -> None:
+    seen = _isolate_the_primary(Reference, variant, tmp_path)
+    others = {"n1", "n2", "n3"} - {seen.primary}
+    assert seen.answered(seen.primary) == 0
+    assert all(seen.answered(home) > 20 for home in others)
+    assert not seen.lost
+
+
+@pytest.mark.parametrize("variant", ["primary-async", "split-brain"])
+def test_the_unfenced_designs_go_on_at_the_isolated_primary_and_lose_what_it_took(tmp_path: Path, variant: str) -> None:
+    seen = _isolate_the_primary(Reference, variant, tmp_path)
+    assert seen.views[seen.primary] == seen.primary
+    assert len(set(seen.views.values())) == 2
+    assert seen.answered(seen.primary) > 50
+    assert seen.lost
