@@ -186,8 +186,7 @@ def detect(history: History, *, knossos: bool = False) -> tuple[Model, str]:
     names = ", ".join(sorted(fs))
     if "txn" in fs:
         raise UsageError("transactions (list-append, rw-register) are not judged yet: only --model multi-register is.")
-    read_values = _answers(history, "read")
-    if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in read_values)):
+    if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in _answers(history, "read"))):
         raise UsageError("bank accounts (transfer, and reads of all balances) are not judged yet.")
     if fs <= {"read", "write", "cas"}:
         register = CasRegister if "cas" in fs else Register
@@ -207,7 +206,7 @@ def detect(history: History, *, knossos: bool = False) -> tuple[Model, str]:
     if fs <= {"enqueue", "dequeue", "drain"}:
         return UnorderedQueue(), f"operations {names}; what is drained comes in any order"
     if fs <= {"add", "remove", "read"}:
-        counted = [type(value) is int for value in read_values if value is not None]
+        counted = [type(value) is int for value in _answers(history, "read") if value is not None]
         if "remove" in fs or (counted and not any(counted)):
             return MODELS["set"](), f"operations {names}, and reads return many elements"
         if counted and all(counted):
