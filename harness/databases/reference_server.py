@@ -175,8 +175,8 @@ class Incoming(Wire):
     def received(self, message: Message) -> None:
         if self.peer is not None:
             self.server.serve_peer(self, self.peer, message)
-        elif message.get("hello") in self.server.links:
-            self.peer = message["hello"]
+        elif isinstance(hello := message.get("hello"), str) and hello in self.server.links:
+            self.peer = hello
         else:
             self.server.serve_client(self, message)
 
@@ -767,7 +767,7 @@ class Majority(Mode):
         server = self.server
         deadline = server.now() + PATIENCE
         while server.quorum():
-            name = max([server.name, *(link.name for link in server.up())], key=lambda name: crc32(f"{key} {name}".encode()))
+            name = max([server.name, *(link.name for link in server.up())], key=lambda name: crc32(f"{key!r} {name}".encode()))
             if name == server.name:
                 break
             replies: list[Message | None] = []
@@ -1577,7 +1577,7 @@ class FencedPrimary(Primary):
 
     def primary(self) -> str | None:
         if self.is_primary:
-            return self.server.name
+            return self.server.name if self._leased() else None
         return self._leader if self.server.now() < self._granted else None
 
     def ready(self) -> bool:
