@@ -35,10 +35,13 @@ where neither of the two ways to take a beginning does, for the history may need
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +55,30 @@ from harness.history.values import MISSING
 
 EVER = int(np.iinfo(np.int64).min)
 
+FEW = 4
+"""In how many of the latest epochs a text is sought at once, before its beginning is looked up."""
+
 MOST_CHOICES = 256
 """How many ways to choose among appends of equal texts are tried, at most."""
 
 
-def decide(history: History, model: Model) -> NDArray[np.int8]:
-    """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c."""
+def decide(history: History, model: Model, *, every_key: bool = True) -> NDArray[np.int8]:
+    """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c.
+
+    With `every_key` false it ends at the first that is invalid, and those behind it are left undecided.
+    """
     status = np.full(len(history.keys) + 1, VALID, np.int8)
     if model.initial != "":
         status[:] = UNDECIDED
         return status
-    for code, judge in _judges(history).items():
+    left = _judges(history)
+    while left:
+        code, judge = left.popitem()
         status[code + 1] = judge.status()
+        if status[code + 1] == INVALID and not every_key:
+            for other in left:
+                status[other + 1] = UNDECIDED
+            break
     return status
 
 
@@ -106,8 +121,7 @@ class _Epoch:
     reads: dict[int, list[int]]
 
 
-@dataclass(slots=True)
-class _Chain:
+class _Chain(NamedTuple):
     """Operations that take effect together: those of an epoch, or one write that no read shows (`epoch` is None).
 
     `low` is their earliest end and `high` their latest start.
@@ -116,7 +130,7 @@ class _Chain:
     low: int
     high: int
     row: int
-    epoch: _Epoch | None = None
+    epoch: _Epoch | None
 
 
 @dataclass(slots=True)
@@ -183,9 +197,19 @@ class _Judge:
     def _linearizable(self, by_put: bool) -> int:
         self.epochs = {}
         self.fault = None
+        shared = not self.puts.keys().isdisjoint(self.appends)
+        epochs = list(self.epochs.values())
         for text in sorted(self.texts, key=len, reverse=True):
-            if not self._place(text, by_put):
-                return INVALID
+            length = len(text)
+            for epoch in () if shared else epochs:
+                # The beginnings of an epoch's texts are no other epoch's.
+                if length in epoch.counts and epoch.text.startswith(text):
+                    epoch.reads[epoch.counts[length]] = self.texts[text]
+                    break
+            else:
+                if not self._place(text, by_put):
+                    return INVALID
+                epochs = list(self.epochs.values())[-FEW:]
         if self.again:
             return self._choose()
         return VALID if self._in_order() else INVALID
@@ -208,7 +232,7 @@ class _Judge:
         start, end = self.start, self.end
         for row in self.writes():
             if row not in shown:
-                chains.append(_Chain(end[row], start[row], row))
+                chains.append(_Chain(end[row], start[row], row, None))
         return self._apart(chains)
 
     def writes(self) -> list[int]:
@@ -376,24 +400,24 @@ class _Judge:
 
     def _apart(self, chains: list[_Chain]) -> bool:
         """Whether no two chains precede each other."""
-        forward = sorted((chain for chain in chains if chain.low < chain.high), key=lambda chain: chain.low)
-        for one, other in pairwise(forward):
-            if other.low < one.high:
-                self.fault = _Fault("chains", chains=(one, other))
-                return False
-        if not forward:
-            return True
-        points = sorted((chain for chain in chains if chain.low >= chain.high), key=lambda chain: chain.high)
-        at = 0
-        around = None
-        for point in points:
-            while at < len(forward) and forward[at].low < point.high:
-                around = forward[at]
-                at += 1
-            if around is not None and point.low < around.high:
-                self.fault = _Fault("chains", chains=(around, point))
-                return False
+        forward = [chain for chain in chains if chain[0] < chain[1]]
+        if len(forward) > 1:
+            forward.sort(key=_low)
+            for one, other in pairwise(forward):
+                if other[0] < one[1]:
+                    self.fault = _Fault("chains", chains=(one, other))
+                    return False
+        lows = [chain[0] for chain in forward]
+        for chain in chains if forward else ():
+            if chain[0] >= chain[1]:
+                at = bisect_left(lows, chain[1]) - 1
+                if at >= 0 and chain[0] < forward[at][1]:
+                    self.fault = _Fault("chains", chains=(forward[at], chain))
+                    return False
         return True
+
+
+_low = itemgetter(0)
 
 
 def _judges(history: History) -> dict[int, _Judge]:

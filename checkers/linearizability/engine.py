@@ -92,7 +92,8 @@ def check(
     if isinstance(model, Register) and type(model) in (Register, CasRegister):
         keys = _registers(history, model, methods, cases, open_cases)
     elif type(model) is KeyValue:
-        keys = _sort_out(history, append.decide(history, model), "append", methods, cases, open_cases)
+        status = append.decide(history, model, every_key=explanation)
+        keys = _sort_out(history, status, "append", methods, cases, open_cases)
     else:
         parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
         keys = len(parts)
