@@ -44,10 +44,9 @@ _SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
 
 @dataclass(slots=True)
 class _Case:
-    """The history of one key and what is known of it. `rows` are its rows in the whole history."""
+    """The history of one key and what is known of it."""
 
     key: Key
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]] | None
     history: History
     decision: Decision | None = None
 
@@ -99,7 +98,7 @@ def check(
         keys = len(parts)
         special = _SPECIAL.get(type(model))
         for key, rows in parts:
-            case = _Case(key, rows, history if keys == 1 else history.select(rows))
+            case = _Case(key, history if keys == 1 else history.select(rows))
             case.decision = special(case.history, model) if special is not None else None
             if case.decision is None:
                 open_cases.append(case)
@@ -136,7 +135,7 @@ def _registers(
 ) -> int:
     """Decide registers by zones, all keys at once; what they cannot decide goes to `open_cases`."""
     if len(history) <= SMALL and len(history.keys) <= 1:
-        open_cases.append(_Case(history.keys[0] if history.keys else None, None, history))
+        open_cases.append(_Case(history.keys[0] if history.keys else None, history))
         return 1
     name = "chains" if "cas" in history.fs else "zones"
     return _sort_out(history, zones.decide(history, model), name, methods, cases, open_cases)
@@ -160,7 +159,7 @@ def _sort_out(
         for code, end in zip(codes.tolist(), ends, strict=True):
             mine = rows[start:end]
             start = end
-            case = _Case(history.keys[code - 1] if code else None, mine, history.select(mine))
+            case = _Case(history.keys[code - 1] if code else None, history.select(mine))
             if status[code] == zones.INVALID:
                 case.decision = Decision(method=name, valid=False)
                 cases.append(case)

@@ -41,6 +41,8 @@ PRECEDENCE = (
     "lost-write", "split-brain", "stale-read", "non-monotonic-read", "aborted-read", "future-read", "unwritten-read",
 )
 _LONG_AGO = -1
+_FAR = 1000
+"""How far a lineage is followed for a smaller proof."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -125,7 +127,7 @@ class _Lineages:
         self.values: list[Any] = [canonical(value) for value in history.values]
         servers, homes = history.server.tolist(), history.node.tolist()
         self.server = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
-        self.clock = max(self.inv, default=0) >= 1_000_000
+        self.clock = history.timed
         self.versions: dict[Hashable, _Version] = {}
         self.failed: dict[Hashable, int] = {}
         self.observed: list[tuple[int, Hashable]] = []
@@ -353,10 +355,12 @@ class _Lineages:
             chosen = second if spans[first][2].root == version.root else first
             if chosen < 0 or spans[chosen][1] <= ret:
                 continue
-            # The first cas of that lineage that is proof enough.
+            # The first cas of that lineage that is proof enough, sought from its end.
             child = cursor = spans[chosen][2]
-            while cursor.parent is not None:
-                if self.inv[cursor.writer] > ret and cursor.parent.there < inv:
+            for _ in range(_FAR):
+                if cursor.parent is None or self.inv[cursor.writer] <= ret:
+                    break
+                if cursor.parent.there < inv:
                     child = cursor
                 cursor = cursor.parent
             self._fork(version, child, child.parent or child)
