@@ -58,8 +58,10 @@ class Outage(NamedTuple):
         return self.end - self.start
 
 
-def outages(invoked: Ints, completed: Ints, answered: Mask, window: tuple[int, int]) -> list[Outage]:
-    """The outages of these operations (in any order) inside a window, ascending.
+def outages(
+    invoked: Ints, completed: Ints, answered: Mask, window: tuple[int, int], *, longer_than: int = 0
+) -> list[Outage]:
+    """The outages of these operations (in any order) inside a window that are longer than `longer_than`, ascending.
 
     An outage begins where somebody waits after the last answer (or the start of the window) and ends with the next answer,
     the end of the window, or the last of the waiting. Someone who tries again within a second of a refusal goes on
@@ -69,34 +71,27 @@ def outages(invoked: Ints, completed: Ints, answered: Mask, window: tuple[int, i
     touching = (invoked < w1) & (completed > w0)
     start = np.maximum(invoked[touching], w0)
     end = np.minimum(completed[touching], w1)
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
     if not len(start):
         return []
-    answers = np.unique(completed[touching & answered & (completed <= w1)])
-    # Someone waits from `start` until the running latest `end`; between spans, a longer pause ends an outage.
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    # Someone waits from `start` until the running latest `end`; between these spans nobody does for more than a second.
     latest = np.maximum.accumulate(end)
     breaks = np.flatnonzero(start[1:] - latest[:-1] > PATIENCE)
-    spans = zip(
-        [int(start[0]), *(int(start[i + 1]) for i in breaks)], [*(int(latest[i]) for i in breaks), int(latest[-1])], strict=True
-    )
-    ends = np.sort(end)
-    found = []
-    for opened, closed in spans:
-        inside = answers[(answers > opened) & (answers <= closed)].tolist()
-        for after, before, ended in zip(
-            [opened, *inside], [*inside, closed], [True] * len(inside) + [False], strict=True
-        ):
-            # The first moment from `after` on at which somebody waits.
-            waiting = np.searchsorted(start, after, "right") > np.searchsorted(ends, after, "right")
-            if not waiting:
-                at = np.searchsorted(start, after, "right")
-                if at == len(start):
-                    continue
-                after = int(start[at])
-            if before > after:
-                found.append(Outage(int(after), int(before), ended))
-    return found
+    opened, closed = start[np.append(0, breaks + 1)], latest[np.append(breaks, len(latest) - 1)]
+    answers = np.unique(completed[touching & answered & (completed <= w1)])
+    # Every stretch between two answers, or an answer and an end of its span.
+    begins = np.sort(np.concatenate([opened, answers]))
+    span = np.searchsorted(opened, begins, "right") - 1
+    following = np.append(answers, NEVER)[np.searchsorted(answers, begins, "right")]
+    until, ended = np.minimum(following, closed[span]), following <= closed[span]
+    # From the first moment of it at which somebody waits.
+    started = np.searchsorted(start, begins, "right")
+    idle = started <= np.searchsorted(np.sort(end), begins, "right")
+    begins = np.where(idle, np.append(start, NEVER)[started], begins)
+    long = until - longer_than > begins
+    rows = zip(begins[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)
+    return list(dict.fromkeys(Outage(*row) for row in rows))
 
 
 class Operations(NamedTuple):
@@ -134,8 +129,7 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
     attempted, answered = _tried(ops, window)
     tried, got = int(attempted.sum()), int(answered.sum())
     low, high = wilson(got, tried)
-    gaps = outages(ops.invoked, ops.completed, ops.answered, window)
-    longest = max(gaps, key=lambda gap: gap.length, default=Outage(0, 0, True))
+    longest, long = _longest(ops, window, limit)
     state: State
     if longest.length > limit:
         state, reason = "blocked", f"nothing answered for {longest.length / SECOND:.1f} s"
@@ -147,7 +141,6 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
         state, reason = "unknown", f"only {tried:,} {'operation' if tried == 1 else 'operations'}"
     else:
         state, reason = "unknown", f"{got:,} of {tried:,} answered: too close to {GOOD:.0%}"
-    long = [gap for gap in gaps if gap.length > limit]
     last_answer = int(ops.completed[answered].max(initial=0))
     served: bool | None = None
     if long and not long[-1].ended and last_answer < long[-1].end:
@@ -161,6 +154,15 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
         outage=longest.length / SECOND, outage_limit=limit / SECOND,
         outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
     )
+
+
+def _longest(ops: Operations, window: tuple[int, int], limit: int) -> tuple[Outage, list[Outage]]:
+    """The longest outage (of no length where there is none), and all that are longer than `limit`."""
+    least = limit
+    while not (found := outages(ops.invoked, ops.completed, ops.answered, window, longer_than=least)) and least:
+        least //= 10
+    longest = max(found, key=lambda gap: gap.length, default=Outage(0, 0, True))
+    return longest, [gap for gap in found if gap.length > limit]
 
 
 def load_period(recording: Recording) -> tuple[int, int] | None:
@@ -261,8 +263,7 @@ class _Survey:
             ops = operations(self.history, kind, nodes, self.answered)
             limit = PATIENCE
             if self.healthy is not None:
-                calm = outages(ops.invoked, ops.completed, ops.answered, self.healthy)
-                limit = max(limit, 3 * max((gap.length for gap in calm), default=0))
+                limit = max(limit, 3 * _longest(ops, self.healthy, limit)[0].length)
             self.known[nodes, kind] = ops, limit
         return self.known[nodes, kind]
 
@@ -346,7 +347,8 @@ class _Survey:
         for kind in KINDS:
             ops, _ = self.group(nodes, kind)
             refused = ops.completed[np.isin(self.history.error[ops.rows], codes)]
-            for gap in outages(ops.invoked, ops.completed, ops.answered, span) if len(refused) else ():
+            gaps = outages(ops.invoked, ops.completed, ops.answered, span, longer_than=SECOND // 10) if len(refused) else ()
+            for gap in gaps:
                 if ((refused > gap.start) & (refused <= gap.end)).any():
                     longest = max(longest or 0.0, gap.length / SECOND)
         return longest

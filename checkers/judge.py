@@ -13,7 +13,7 @@ import numpy as np
 from checkers import availability, convergence, quality, recovery
 from checkers.assessment import claim, label, recommendations
 from checkers.blame import blame
-from checkers.classification import classify
+from checkers.classification import READS_ONLY, classify
 from checkers.expectations import meets
 from checkers.result import (
     Blast,
@@ -175,12 +175,15 @@ def _consistent(
 
 
 def _caused(recording: Recording, checker: Checker, verdict: Verdict, fault: int) -> tuple[Counter[str], bool]:
-    """The anomalies that a fault caused, and whether that there are no others is known."""
+    """The anomalies that a fault caused (if one that is shown refutes everything, only those that are shown), and whether it
+    is known that there is nothing worse."""
     if verdict.validity != "invalid":
         return Counter(), verdict.validity == "valid"
     if "faults" in verdict.facts:
         return Counter(verdict.facts["faults"].get(str(fault), {})), True
     blamed = Counter(anomaly.identifier for anomaly in verdict.anomalies if anomaly.fault == fault)
+    if not READS_ONLY.issuperset(blamed):
+        return blamed, True
     part = sliced(recording, next(one for one in recording.faults if one.id == fault))
     if part is None:
         return blamed, False

@@ -43,7 +43,7 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
 
 def _served_since(ops: Operations, span: tuple[int, int]) -> int | None:
     """The moment in `span` from which on these operations were served, None where there is none."""
-    long = [gap for gap in outages(ops.invoked, ops.completed, ops.answered, span) if gap.length > PATIENCE]
+    long = outages(ops.invoked, ops.completed, ops.answered, span, longer_than=PATIENCE)
     earliest = long[-1].end if long else span[0]
     inside = (ops.invoked >= span[0]) & (ops.completed <= span[1])
     completed, good = ops.completed[inside], ops.answered[inside]

@@ -82,8 +82,8 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a partition. `quorum`: it holds more than half of all nodes. `primary`: the node that was primary when the
-    fault was aimed is on it. `without_primary` is the longest time in which its workers found no primary in reach and
-    nothing was answered (None: they never missed one)."""
+    fault was aimed is on it. `without_primary` is the longest time, of more than 0.1 s, in which its workers found no primary
+    in reach and nothing was answered (None: they never missed one)."""
 
     nodes: tuple[str, ...]
     quorum: bool
