@@ -31,6 +31,7 @@ from harness.history.values import MISSING, NIL, OBJECT, PAIR, SCALAR
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Codes = NDArray[np.int32]
 
 UNDECIDED, VALID, INVALID = 0, 1, 2
 
@@ -48,7 +49,7 @@ def decide(history: History, model: Register) -> NDArray[np.int8]:
 class _Coded:
     """Values as dense integers, the same for equal values of the same key: `code[i]` for item i, `size` codes in all."""
 
-    code: Ints
+    code: Codes
     size: int
 
 
@@ -89,25 +90,28 @@ class _Zones:
         size = coded.size
 
         # Time, with the keys one after another so that one sort serves them all. 0 is before everything in a key.
-        key = history.key.astype(np.int64) + 1
-        returned = np.where(ok | (outcome == FAIL), history.completed, NEVER)
+        key = history.key + np.int32(1)
+        returned = np.where(info, NEVER, history.completed)
         start = int(history.invoked.min())
-        finite = history.completed[history.completed != NEVER]
-        end = max(int(history.invoked.max()), int(finite.max()) if len(finite) else start) + 2
+        finite = int(np.max(history.completed, where=history.completed != NEVER, initial=start))
+        end = max(int(history.invoked.max()), finite) + 2
         if (end - start + 2) * keys < 1 << 61:
             span = end - start + 2
-            inv = history.invoked - start + 1
-            ret = np.minimum(returned, end) - start + 1
+            inv = history.invoked - (start - 1)
+            ret = np.minimum(returned, end, out=returned)
+            ret -= start - 1
         else:
             moments = np.unique(np.concatenate([history.invoked, returned]))
             span = len(moments) + 2
             inv = np.searchsorted(moments, history.invoked).astype(np.int64) + 1
             ret = np.searchsorted(moments, returned).astype(np.int64) + 1
-        inv += key * span
-        ret += key * span
+        offset = np.multiply(key, span, dtype=np.int64)
+        inv += offset
+        ret += offset
+        del offset, returned
         never = np.int64(np.iinfo(np.int64).max)
 
-        owner = np.zeros(size, np.int64)
+        owner = np.zeros(size, np.int32)
         for rows, codes in ((reads, c_read), (writes, c_write), (swaps, c_from), (swaps, c_to), (blind, c_blind),
                             (seers, c_seen), (seers, c_spurned)):
             owner[codes] = key[rows]
@@ -156,7 +160,7 @@ class _Zones:
         branches = np.bincount(source, minlength=size) > 1
         if branches.any():
             self.bad[owner[branches]] = True
-        root = np.arange(size)
+        root = np.arange(size, dtype=np.int32)
         early = first_seen < write_inv
         if early.any():
             self.bad[owner[early]] = True
@@ -169,10 +173,11 @@ class _Zones:
         high = np.maximum(last_sought, write_inv)
         if len(links):
             chain_low, chain_high = low.copy(), high.copy()
-            at = np.flatnonzero(root != np.arange(size))
+            alone = root == np.arange(size, dtype=np.int32)
+            at = np.flatnonzero(~alone)
             np.minimum.at(chain_low, root[at], low[at])
             np.maximum.at(chain_high, root[at], high[at])
-            whole = np.flatnonzero(present & (root == np.arange(size)))
+            whole = np.flatnonzero(present & alone)
             self._zone_rule(chain_low[whole], chain_high[whole], owner[whole])
         else:
             whole = np.flatnonzero(present)
@@ -233,20 +238,14 @@ class _Zones:
             numbers += expected[:m] + new[:m] + expected[m:m + b] + seen + expected[m + b:] + [number(initial)] * keys
             raw = np.array(numbers, np.int64)
 
-        key = history.key.astype(np.int64) + 1
-        where = np.concatenate([key[plain], key[swaps], key[swaps], key[blind], key[seers], key[seers], np.arange(keys)])
-        real = raw[raw != NIL]
-        least, most = (int(real.min()), int(real.max())) if len(real) else (0, 0)
-        width = most - least + 2
-        if width * keys <= 4 * len(raw) + 65536:
-            return _Coded(where * width + np.where(raw == NIL, 0, raw - least + 1), width * keys)
-        distinct, dense = np.unique(raw, return_inverse=True)
-        if len(distinct) * keys <= 4 * len(raw) + 65536:
-            return _Coded(where * len(distinct) + dense, len(distinct) * keys)
-        distinct, dense = np.unique(where * len(distinct) + dense, return_inverse=True)
-        return _Coded(dense.astype(np.int64), len(distinct))
+        key = history.key
+        where = np.concatenate([
+            key[plain], key[swaps], key[swaps], key[blind], key[seers], key[seers], np.arange(-1, keys - 1, dtype=np.int32),
+        ])
+        where += 1
+        return _dense(raw, where, keys)
 
-    def _needed(self, maybe: Ints, c_from: Ints, c_to: Ints, watched: Bools) -> list[int]:
+    def _needed(self, maybe: Ints, c_from: Codes, c_to: Codes, watched: Bools) -> list[int]:
         """Which of the indeterminate swaps did happen, because their value was seen; marks what they saw in turn."""
         makers: dict[int, list[int]] = {}
         for at, code in zip(maybe.tolist(), c_to[maybe].tolist(), strict=True):
@@ -263,17 +262,18 @@ class _Zones:
         return found
 
     def _chain(
-        self, root: Ints, source: Ints, target: Ints, owner: Ints, span: int,
+        self, root: Codes, source: Codes, target: Codes, owner: Codes, span: int,
         write_inv: Ints, write_ret: Ints, first_seen: Ints, last_sought: Ints,
     ) -> None:
         """Set `root` to the first value of each value's chain, and check the order within every chain."""
         size = len(root)
         members = np.unique(np.concatenate([source, target]))
-        place = np.empty(size, np.int64)
-        place[members] = np.arange(len(members))
-        up = np.arange(len(members))
+        place = np.empty(size, np.int32)
+        place[members] = np.arange(len(members), dtype=np.int32)
+        up = np.arange(len(members), dtype=np.int32)
         up[place[target]] = place[source]
-        depth = (up != np.arange(len(members))).astype(np.int64)
+        del place
+        depth = (up != np.arange(len(members), dtype=np.int32)).astype(np.int32)
         parent = up.copy()
         for _ in range(len(members).bit_length() + 1):
             further = up[up]
@@ -288,7 +288,7 @@ class _Zones:
         order = np.lexsort((depth, up))
         ordered = members[order]
         # Levels: the write, then the reads, of each value along the chain, in times of the key alone.
-        base = owner[ordered] * span
+        base = np.multiply(owner[ordered], span, dtype=np.int64)
         latest = np.empty(2 * len(ordered), np.int64)
         earliest = np.empty(2 * len(ordered), np.int64)
         latest[0::2], latest[1::2] = write_inv[ordered] - base, np.maximum(last_sought[ordered] - base, -1)
@@ -305,7 +305,7 @@ class _Zones:
         if wrong.any():
             self.bad[owner[np.repeat(ordered, 2)[1:][wrong]]] = True
 
-    def _zone_rule(self, low: Ints, high: Ints, owner: Ints) -> None:
+    def _zone_rule(self, low: Ints, high: Ints, owner: Codes) -> None:
         forward = low < high
         zones = np.flatnonzero(forward)
         zones = zones[np.argsort(low[zones], kind="stable")]
@@ -322,7 +322,33 @@ class _Zones:
             self.bad[owner[points[inside]]] = True
 
 
-def _reasons(clusters: Ints, low: Ints, high: Ints, write_inv: Ints, code: Ints, inv: Ints, ret: Ints) -> Bools:
+def _dense(raw: Ints, where: NDArray[np.int32], keys: int) -> _Coded:
+    """Numbers for the values `raw` of the keys `where`, from 0 and without gaps."""
+    nil = raw == NIL
+    real = raw[~nil] if nil.any() else raw
+    least, most = (int(real.min()), int(real.max())) if len(real) else (0, 0)
+    del real
+    width = most - least + 2
+    if width * keys > 4 * len(raw) + 65536:
+        distinct, inverse = np.unique(raw, return_inverse=True)
+        if len(distinct) * keys > 4 * len(raw) + 65536:
+            distinct, inverse = np.unique(where * np.int64(len(distinct)) + inverse, return_inverse=True)
+            return _Coded(inverse.astype(np.int32), len(distinct))
+        width = len(distinct)
+        place = inverse
+    else:
+        place = raw
+        place -= least - 1
+        place[nil] = 0
+    place += np.multiply(where, width, dtype=np.int64)
+    used = np.zeros(width * keys, np.bool_)
+    used[place] = True
+    number = np.cumsum(used, dtype=np.int32)
+    number -= 1
+    return _Coded(number[place], int(number[-1]) + 1)
+
+
+def _reasons(clusters: Ints, low: Ints, high: Ints, write_inv: Ints, code: Codes, inv: Ints, ret: Ints) -> Bools:
     """Whether the register certainly held another value than `code` at some moment of each refused cas [inv, ret].
 
     `clusters` are the values present; the keys that are linearizable without the refusals are meant. It held another one if
