@@ -43,21 +43,31 @@ def canonical(value: Any) -> Hashable:
     """A hashable stand-in for `value`, equal for two values exactly if a database would call them equal.
 
     Integers, strings, bytes and None stand for themselves, lists and tuples become tuples; booleans, floats, maps, sets and
-    anything unhashable are `Tagged`.
+    anything unhashable are `Tagged`. Raises `UsageError` where a value is nested too deeply.
     """
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value  # type: ignore[no-any-return]
+    try:
+        return _canonical(value)
+    except RecursionError:
+        raise UsageError("a value is nested too deeply to be compared with others") from None
+
+
+def _canonical(value: Any) -> Hashable:
     kind = type(value)
     if kind is int or kind is str or value is None or kind is bytes or kind is Tagged:
         return value  # type: ignore[no-any-return]
     if kind is tuple or kind is list:
-        return tuple([canonical(part) for part in value])
+        return tuple([_canonical(part) for part in value])
     if kind is bool:
         return Tagged("bool", value)
     if kind is float:
         return Tagged("float", repr(value))
     if kind is dict:
-        return Tagged("map", frozenset((canonical(name), canonical(part)) for name, part in value.items()))
+        return Tagged("map", frozenset((_canonical(name), _canonical(part)) for name, part in value.items()))
     if kind is set or kind is frozenset:
-        return Tagged("set", frozenset(canonical(part) for part in value))
+        return Tagged("set", frozenset(_canonical(part) for part in value))
     try:
         hash(value)
     except TypeError:

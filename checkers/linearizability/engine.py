@@ -79,7 +79,8 @@ def check(
     refuted. Each anomaly names the one of `faults` in whose time it was caused.
 
     Facts: `keys`, `operations`, `invalid_keys`, `methods` (how many keys each way decided), `unknown_keys` (a list of
-    `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost).
+    `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost),
+    `anomalies_shown` (how many of those counted are in `anomalies`).
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
@@ -256,6 +257,7 @@ def _verdict(
             for case in unknown if case.decision is not None
         ],
         "lost_writes": counts.get("lost-write", 0),
+        "anomalies_shown": len(anomalies),
     }
     return Verdict(
         checker="linearizability", validity=validity, reason=reason, anomalies=tuple(anomalies), counts=counts,
