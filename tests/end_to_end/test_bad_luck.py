@@ -1,0 +1,300 @@
+"""Bad input and bad luck: one clear sentence, nothing running or cut afterwards, the history kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.history.journal import load
+from tests.conftest import ROOT, Ran, need
+
+Splitbrain = Callable[..., Ran]
+
+FORGETFUL = Path(__file__).parent / "forgetful.py"
+BRIEF = "time = 7.0\nbaseline = 2.0\nfault = 3.0\nbetween = 2.0\nkeys = 20\n"
+
+
+@pytest.fixture
+def brief(tmp_path: Path) -> Path:
+    """A plan of 7 s: one fault of 3 s."""
+    file = tmp_path / "brief.toml"
+    file.write_text(BRIEF)
+    return file
+
+
+def left(folder: Path) -> list[str]:
+    """What still runs of the run in that folder: its servers carry its label, its harness names its runs folder."""
+    label, runs = f"SPLITBRAIN_RUN={folder.name}".encode(), str(folder.parent).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            command = (entry / "cmdline").read_bytes()
+            if label in (entry / "environ").read_bytes().split(b"\0") or runs in command.split(b"\0"):
+                found.append(command.replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def nothing_left(folder: Path, seconds: float = 5) -> None:
+    """A killed process takes its namespaces, and whatever lives in them, along: within moments."""
+    end = time.monotonic() + seconds
+    while left(folder) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not left(folder)
+
+
+class Started:
+    """A run that goes on in the background, so that it can be hit."""
+
+    def __init__(self, tmp_path: Path, *words: object, **environment: str) -> None:
+        self.runs = tmp_path / "runs"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli", "test", *map(str, words), "--runs", str(self.runs)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        )
+
+    @property
+    def journal(self) -> Path:
+        return next(iter(self.runs.glob("*/journal.jsonl")))
+
+    def until(self, moment: str, seconds: float = 30) -> None:
+        """Wait until the journal tells that moment, a part of a line."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            if any(moment in path.read_text(errors="replace") for path in self.runs.glob("*/journal.jsonl")):
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"'{moment}' never came")
+
+    def end(self, seconds: float = 30) -> str:
+        return self.process.communicate(timeout=seconds)[0]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    started: list[Started] = []
+
+    def begin(*words: object, **environment: str) -> Started:
+        started.append(Started(tmp_path, *words, **environment))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+MOMENTS = {
+    "set-up": '"type":"header"',
+    "load": '"name":"load"',
+    "cutting": '"type":"fault"',
+    "cut": '"proven":',
+    "heal": '"heal_began":',
+    "final reads": '"name":"final-reads"',
+    "tear-down": '"name":"tear-down"',
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
+    moment: str, start: Callable[..., Started], splitbrain: Splitbrain, brief: Path, tmp_path: Path
+) -> None:
+    acknowledged = tmp_path / "acknowledged"
+    run = start(FORGETFUL, "--nemesis", "halves", "--plan", brief, FORGETFUL_ACKNOWLEDGED=str(acknowledged))
+    run.until(MOMENTS[moment])
+    time.sleep(random.uniform(0, 0.3) if moment not in ("tear-down", "cutting") else 0)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    nothing_left(run.journal.parent)
+    _, recording = load(run.journal)
+    kept = {op.value for op in recording.history if op.f == "write" and op.outcome == "ok"}
+    told = {int(line) for line in acknowledged.read_text().split()} if acknowledged.exists() else set()
+    assert len({value for value in told if value != 1} - kept) <= 1, "more than the line being written was lost"
+    checked = splitbrain("check", run.journal.parent)
+    assert checked.code in (0, 1, 2), checked.stdout + checked.stderr
+    assert recording.torn or moment == "tear-down"
+
+
+def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., Started], brief: Path) -> None:
+    run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
+    run.until('"proven":')
+    run.process.send_signal(signal.SIGINT)
+    told = run.end()
+    assert run.process.returncode == 130, told
+    _, recording = load(run.journal)
+    assert recording.interrupted and not recording.torn
+    assert recording.faults[0].healed is not None
+    assert (run.journal.parent / "report.html").is_file()
+    assert "healing and tearing down" in told
+
+
+def test_interrupted_twice_it_tears_down_now(start: Callable[..., Started], brief: Path) -> None:
+    run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
+    run.until('"proven":')
+    run.process.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    run.process.send_signal(signal.SIGINT)
+    told = run.end()
+    assert run.process.returncode == 130, told
+    nothing_left(run.journal.parent)
+
+
+def test_a_closed_terminal_ends_the_run(start: Callable[..., Started], brief: Path) -> None:
+    run = start("reference", "--nemesis", "none", "--plan", brief)
+    run.until('"name":"load"')
+    assert run.process.stdout is not None
+    run.process.stdout.close()
+    run.process.send_signal(signal.SIGHUP)
+    run.process.wait(20)
+    nothing_left(run.journal.parent)
+    assert len(load(run.journal)[1].history) > 0
+
+
+def test_a_database_in_one_file_outside_the_tree(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "forgetful.py"
+    mine.parent.mkdir()
+    shutil.copy(FORGETFUL, mine)
+    assert len(mine.read_text().splitlines()) < 250
+    brief.write_text(BRIEF.replace("keys = 20", "keys = 1000"))  # Some are not written again after the heal.
+    ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
+    assert ran.code == 1, ran.stdout + ran.stderr
+    assert ran.result.convergence.state == "diverged" and ran.result.classification == "neither", ran.stdout
+    assert "stale-read" in ran.result.counts
+
+
+def test_a_database_that_another_package_installs(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    about = site / "forgetful_database-1.dist-info"
+    about.mkdir(parents=True)
+    shutil.copy(FORGETFUL, site / "forgetful.py")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: forgetful-database\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[splitbrain.databases]\nforgetful = forgetful:Forgetful\n")
+    path = f"{ROOT}:{site}"
+    assert "forgetful" in splitbrain("list", PYTHONPATH=path).stdout
+    ran = splitbrain("test", "forgetful", "--nemesis", "none", "--time", "3s", PYTHONPATH=path)
+    assert ran.code in (0, 1, 2), ran.stdout + ran.stderr
+    assert ran.result.totals.ok > 100
+
+
+def test_as_an_ordinary_user() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("this test steps down from root; the others already run as an ordinary user")
+    home = Path("/tmp") / f"splitbrain-ordinary-{os.getpid()}"
+    shutil.copytree(ROOT, home / "splitbrain", ignore=shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info"))
+    (home / "plan.toml").write_text(BRIEF)
+    packages = sysconfig.get_path("purelib")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": f"{home / 'splitbrain'}:{packages}"}
+
+    def call(python: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python, *words], check=False, capture_output=True, text=True, cwd=home, timeout=90, env=environment,
+            user=65534, group=65534, extra_groups=[],
+        )
+
+    def usable(python: str) -> bool:
+        try:
+            return call(python, "-c", "import msgspec, numpy, harness").returncode == 0
+        except OSError:
+            return False
+
+    try:
+        subprocess.run(["chown", "-R", "65534:65534", str(home)], check=True)
+        python = next(filter(usable, (sys.executable, "/usr/bin/python3")), None)
+        if python is None:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)("another user can run no Python with our libraries here")
+        ran = call(
+            python, "-m", "harness.cli", "test", "reference", "--nemesis", "partition-primary",
+            "--plan", str(home / "plan.toml"), "--runs", str(home / "runs"),
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        report = next((home / "runs").glob("*/report.html"))
+        assert report.stat().st_uid == 65534
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    need("etcd")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "etcd").write_text("#!/bin/sh\necho 'cannot start: the moon is full' >&2\nexit 1\n")
+    (broken / "etcd").chmod(0o755)
+    ran = splitbrain("test", "etcd", "--binary", broken / "etcd", "--nemesis", "none", "--time", "3s")
+    assert ran.code == 3, ran.stdout + ran.stderr
+    assert "the moon is full" in ran.stdout and "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, brief: Path) -> None:
+    small = tmp_path / "runs"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("no small file system can be mounted here")
+    try:
+        ran = splitbrain("test", "reference", "--nemesis", "none", "--plan", brief)
+        assert ran.code == 3, ran.stdout + ran.stderr
+        assert "no space" in (ran.stdout + ran.stderr).lower() and "Traceback" not in ran.stdout + ran.stderr
+        nothing_left(ran.folder)
+        assert len(load(ran.folder / "journal.jsonl")[1].history) > 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["test", "redos"], "did you mean 'redis'"),
+        (["test", "redis", "--variant", "sentinal"], "did you mean 'sentinel'"),
+        (["test", "redis", "--workload", "regster"], "did you mean 'register'"),
+        (["test", "redis", "--nemesis", "one_node"], "did you mean 'one-node'"),
+        (["test", "reference", "--nodes", "1"], "needs 2 nodes"),
+        (["test", "reference", "--nodes", "many"], "--nodes"),
+        (["test", "reference", "--time", "soon"], "is not a length of time"),
+        (["test", "reference", "--expect", "lost-writes"], "lost-write"),
+        (["test"], "names no database"),
+        (["tset"], "tset"),
+        (["check", "/no/such/file"], "/no/such/file"),
+        (["test", "reference", "--plan", "/no/such/plan.toml"], "cannot be read"),
+    ],
+)
+def test_bad_input_gets_one_sentence(splitbrain: Splitbrain, words: list[str], told: str) -> None:
+    ran = splitbrain(*words)
+    assert ran.code == 64, ran.stdout + ran.stderr
+    assert told in ran.stderr and "Traceback" not in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert not ran.runs.exists()
+
+
+def test_foreign_and_newer_journals(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    for name, text, told in (
+        ("newer", json.dumps({"type": "header", "format": 99}), "update splitbrain"),
+        ("foreign", "these are not the lines you are looking for", "journal.jsonl:1"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "journal.jsonl").write_text(text + "\n")
+        ran = splitbrain("check", folder)
+        assert ran.code == 64 and told in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_expectations_decide_the_exit_code(splitbrain: Splitbrain, brief: Path) -> None:
+    ran = splitbrain("test", FORGETFUL, "--nemesis", "halves", "--plan", brief, "--expect", "stale-read", "--expect", "CP")
+    assert ran.code == 4, ran.stdout
+    assert {(one.what, one.met) for one in ran.result.expectations} == {("stale-read", True), ("CP", False)}
