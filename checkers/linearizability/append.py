@@ -25,12 +25,13 @@ precedes nothing), for in a linearization nobody would notice. Indeterminate and
 
 **Equal texts.** A text that was appended several times is a choice: which append put it where it is shown. Only those are
 candidates that may come behind what is before that place and before what is behind it; the history is linearizable if and
-only if it is so for one of the choices. A text that was both put and appended is the put's at the beginning of a read,
-unless the put began only after the read, in which case (and if no put had ended before the read) it is the first append of
-the first epoch. Where both are possible all such reads are taken for the one, then for the other.
+only if it is so for one of the choices. A text that was put several times, or put and appended, opens several epochs: a read
+that begins with it belongs to one whose put began before the read ended, and not to one that a put behind it had closed
+before the read began (the first epoch is closed by any put). Where several are possible, all such reads are taken for the
+latest, then for the earliest.
 
-**Undecided** is a key where a text was put twice, is empty, or begins with another; where the choices are too many; and
-where neither of the two ways to take a beginning does, for the history may need some of each.
+**Undecided** is a key where a text is empty or begins with another; where the choices are too many; and where neither of the
+two ways to take such beginnings does, for the history may need some of each.
 """
 
 from __future__ import annotations
@@ -148,7 +149,8 @@ class _Fault:
 class _Judge:
     """One key: its writes and reads, and whether they are linearizable. `fault` tells what is wrong, once that is known.
 
-    `again` maps a text that was appended several times to the rows, in the order of their start.
+    `puts` maps a text to the rows of its puts and `appends` to that of its first append; `again` has all rows of a text that
+    was appended several times; all in the order of their start.
     """
 
     __slots__ = (
@@ -159,7 +161,7 @@ class _Judge:
         self.start = start
         self.end = end
         self.lengths: tuple[int, ...] = ()
-        self.puts: dict[str, int] = {}
+        self.puts: dict[str, list[int]] = {}
         self.appends: dict[str, int] = {}
         self.again: dict[str, list[int]] = {}
         self.texts: dict[str, list[int]] = {}
@@ -172,10 +174,10 @@ class _Judge:
     def status(self) -> int:
         if self.unfit or not self._prefix_free():
             return UNDECIDED
-        status = self._linearizable(by_put=True)
+        status = self._linearizable(latest=True)
         if status != INVALID or not self.contested:
             return status
-        return VALID if self._linearizable(by_put=False) == VALID else UNDECIDED
+        return VALID if self._linearizable(latest=False) == VALID else UNDECIDED
 
     def _prefix_free(self) -> bool:
         """Whether no written text begins with another; sets their `lengths`."""
@@ -194,10 +196,10 @@ class _Judge:
                         return False
         return True
 
-    def _linearizable(self, by_put: bool) -> int:
+    def _linearizable(self, latest: bool) -> int:
         self.epochs = {}
         self.fault = None
-        shared = not self.puts.keys().isdisjoint(self.appends)
+        shared = not self.puts.keys().isdisjoint(self.appends) or any(len(rows) > 1 for rows in self.puts.values())
         epochs = list(self.epochs.values())
         for text in sorted(self.texts, key=len, reverse=True):
             length = len(text)
@@ -207,7 +209,7 @@ class _Judge:
                     epoch.reads[epoch.counts[length]] = self.texts[text]
                     break
             else:
-                if not self._place(text, by_put):
+                if not self._place(text, latest):
                     return INVALID
                 epochs = list(self.epochs.values())[-FEW:]
         if self.again:
@@ -237,34 +239,41 @@ class _Judge:
 
     def writes(self) -> list[int]:
         """The rows of everything that was put or appended."""
-        rows = [*self.puts.values(), *self.appends.values()]
+        rows = [*self.appends.values()]
         for copies in self.again.values():
             rows += copies[1:]
+        for copies in self.puts.values():
+            rows += copies
         return rows
 
-    def _place(self, text: str, by_put: bool) -> bool:
+    def _place(self, text: str, latest: bool) -> bool:
         """Put the reads of `text` (no longer than any text before) into their epoch. False where it cannot have been read."""
-        put = append = -1
-        for length in self.lengths:
-            head = text[:length]
-            put, append = self.puts.get(head, -1), self.appends.get(head, -1)
-            if put >= 0 or append >= 0:
-                break
+        puts, append = self.heads(text)
         rows = self.texts[text]
-        if put < 0 or append < 0:
-            return self._join(put, text, rows)
+        if len(puts) + (append >= 0) < 2:
+            return self._join(puts[0] if puts else -1, text, rows)
+        start, end = self.start, self.end
+        every = [row for copies in self.puts.values() for row in copies]
+        ended = min(end[row] for row in every)
         by: dict[int, list[int]] = {}
-        ended = min(self.end[row] for row in self.puts.values())
         for row in rows:
-            if self.start[put] > self.end[row]:
-                chosen = -1
-            elif ended >= self.start[row] and self.start[append] <= self.end[row]:
+            begun = [put for put in puts if start[put] <= end[row]]
+            possible = [put for put in begun if not any(start[q] > end[put] and end[q] < start[row] for q in every)]
+            if append >= 0 and start[append] <= end[row] and ended >= start[row]:
+                possible.insert(0, -1)
+            if len(possible) > 1:
                 self.contested = True
-                chosen = put if by_put else -1
-            else:
-                chosen = put
+            chosen = (possible or begun or ([-1] if append >= 0 else puts))[-1 if latest else 0]
             by.setdefault(chosen, []).append(row)
         return all([self._join(chosen, text, some) for chosen, some in by.items()])
+
+    def heads(self, text: str) -> tuple[list[int], int]:
+        """The puts and the append that `text` may begin with."""
+        for length in self.lengths:
+            head = text[:length]
+            if head in self.puts or head in self.appends:
+                return self.puts.get(head, []), self.appends.get(head, -1)
+        return [], -1
 
     def _join(self, put: int, text: str, rows: list[int]) -> bool:
         """Count these reads of `text` into the epoch of `put`."""
@@ -296,7 +305,7 @@ class _Judge:
         at = 0
         appends, lengths = self.appends, self.lengths
         if put >= 0:
-            at = next(length for length in lengths if self.puts.get(text[:length], -1) == put)
+            at = next(length for length in lengths if put in self.puts.get(text[:length], ()))
         while at < len(text):
             for length in lengths:
                 part = text[at:at + length]
@@ -450,15 +459,14 @@ def _judges(history: History) -> dict[int, _Judge]:
             if type(value) is str and value:
                 judge.failed.setdefault(value, row)
         else:
-            writes = judge.appends if f == "append" else judge.puts
             if type(value) is not str or not value or f not in ("append", "put"):
                 judge.unfit = True
-            elif value not in writes:
-                writes[value] = row
-            elif f == "append":
-                judge.again.setdefault(value, [writes[value]]).append(row)
+            elif f == "put":
+                judge.puts.setdefault(value, []).append(row)
+            elif value not in judge.appends:
+                judge.appends[value] = row
             else:
-                judge.unfit = True
+                judge.again.setdefault(value, [judge.appends[value]]).append(row)
     return judges
 
 
@@ -469,7 +477,7 @@ class _Account:
         self.history = history
         self.judge = judge
         self.start, self.end = judge.start, judge.end
-        self.puts = set(judge.puts.values())
+        self.puts = {row for copies in judge.puts.values() for row in copies}
         self.writes = set(judge.writes())
 
     def decision(self) -> Decision:
@@ -496,21 +504,13 @@ class _Account:
     def _value(self, row: int) -> str:
         return _short(self.history.values[row])
 
-    def _heads(self, text: str) -> tuple[int, int]:
-        """The put and the append that `text` may begin with, -1 for none."""
-        for length in self.judge.lengths:
-            heads = self.judge.puts.get(text[:length], -1), self.judge.appends.get(text[:length], -1)
-            if heads != (-1, -1):
-                return heads
-        return -1, -1
-
     def _made_of(self, epoch: _Epoch, count: int, read: int) -> set[int]:
         """The row of a read, and those that prove which writes its text is made of: `count` appends of `epoch`."""
-        heads = self._heads(self.history.values[read] or "")
-        rows = {read, *self._copies(epoch.parts[:count]), *heads}
-        if -1 not in heads:
-            # The put that ended first tells whether the first epoch was over.
-            rows.add(min(self.puts, key=self.end.__getitem__))
+        puts, append = self.judge.heads(self.history.values[read] or "")
+        rows = {read, *self._copies(epoch.parts[:count]), *puts}
+        if len(puts) + (append >= 0) > 1:
+            # All puts tell together which epoch it is.
+            rows |= {append, *self.puts}
         return rows - {-1}
 
     def _copies(self, parts: list[str]) -> set[int]:
@@ -565,7 +565,7 @@ class _Account:
         """The rows of all that wrote the same text."""
         text = self.history.values[write]
         rows = self.judge.again.get(text, [self.judge.appends[text]] if text in self.judge.appends else [])
-        return [*rows, self.judge.puts[text]] if text in self.judge.puts else rows
+        return [*rows, *self.judge.puts.get(text, ())]
 
     def _future(self, read: int, write: int, copies: list[int]) -> Decision:
         sentence = f"{self._name(read)} read {self._value(write)} before {self._name(write)} began to write it"
@@ -579,8 +579,8 @@ class _Account:
             for length in judge.lengths:
                 part = text[at:at + length]
                 row = judge.appends.get(part, -1)
-                if at == 0 and (put >= 0 or row < 0):
-                    row = judge.puts.get(part, row)
+                if at == 0 and (put >= 0 or row < 0) and part in judge.puts:
+                    row = put if put in judge.puts[part] else judge.puts[part][0]
                 if row >= 0:
                     found.append(row)
                     at += length
@@ -660,9 +660,16 @@ class _Account:
             what = "put" if b.row in self.puts else "append"
             return self._invalid("lost-write", rows, f"{did} {before}; no read ever showed that {what}")
         sentence = f"{did} {before}, which had replaced it"
-        if not wrote_late or (not first and b_late not in self.writes):
-            return self._invalid("stale-read" if wrote_early else "non-monotonic-read", rows, sentence)
-        return self._invalid("split-brain", rows, f"{sentence}: two texts grew at once")
+        if wrote_late and (first or b_late in self.writes):
+            return self._invalid("split-brain", rows, f"{sentence}: two texts grew at once")
+        if not wrote_early:
+            return self._invalid("non-monotonic-read", rows, sentence)
+        later = [
+            (count, row) for count, reads in b.epoch.reads.items() for row in reads if self.start[row] > self.end[a_late]
+        ]
+        if not later:
+            return self._invalid("lost-write", rows, f"{sentence}, and no later read showed that again")
+        return self._invalid("stale-read", rows | self._made_of(b.epoch, *min(later)), sentence)
 
     def _least(self, chain: _Chain, suits: Callable[[int], bool]) -> int:
         """The first row of `chain` that suits: the one that takes the fewest others to explain."""
