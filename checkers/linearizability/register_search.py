@@ -32,11 +32,8 @@ class RegisterSearch(Search):
     def __init__(self, history: History, model: Register) -> None:
         n = len(history)
         returns = np.where(history.outcome == INFO, NEVER, history.completed)
-        order = np.argsort(np.concatenate([history.invoked, returns]), kind="stable")
-        place = np.empty(2 * n, np.int64)
-        place[order] = np.arange(2 * n)
-        self._order_of = order.tolist()
-        self._place = place[n:].tolist()
+        self._order_of = np.concatenate([history.invoked, returns]).argsort(kind="stable").tolist()
+        self._returns = returns.tolist()
         self._n = n
         codes = [_CODES[f] for f in history.fs]
         self._f = [codes[code] for code in history.f.tolist()]
@@ -58,12 +55,12 @@ class RegisterSearch(Search):
         self._used = 0
         self._bit, self._want, self._gives = [0] * n, [0] * n, [-1] * n
         self._active_pures: dict[int, tuple[int, int]] = {}
-        self._active_effects: list[tuple[int, int, int, int, bool, int]] = []
+        self._active_effects: list[tuple[int, int, int, int, int, bool]] = []
         # By return: its bit, what it wants if it is pure (else None), the pending pure ones, the pending others.
         self._bits_back: list[int] = []
         self._wants_back: list[int | None] = []
         self._pending_pures: list[tuple[tuple[int, int], ...]] = []
-        self._pending: list[list[tuple[int, int, int, int, bool, int]]] = []
+        self._pending: list[list[tuple[int, int, int, int, int, bool]]] = []
         self._ready: dict[int, list[Any]] = {}
         self._stack = []
         self._seen = set()
@@ -81,10 +78,11 @@ class RegisterSearch(Search):
 
     def _build(self) -> bool:
         """Go on to the next few returns; False where there are none."""
-        events, n, slots, place = self._order_of, self._n, self._slots, self._place
+        events, n, slots, returns = self._order_of, self._n, self._slots, self._returns
         active, pures, bits, wants, gives = self._active_effects, self._active_pures, self._bit, self._want, self._gives
         fs, outcomes, firsts, states = self._f, self._outcome, self._first, self._states
         bits_back, wants_back, pending_pures, pending = self._bits_back, self._wants_back, self._pending_pures, self._pending
+        kinds, wild = self._kind, self._wild
         built = len(bits_back)
         enough = built + _BATCH
         at, end = self._cursor, 2 * n
@@ -94,7 +92,7 @@ class RegisterSearch(Search):
             if i < n:
                 outcome, f, first, give = outcomes[i], fs[i], firsts[i], -1
                 if f == _READ:
-                    if outcome != OK or self._kind[i] == MISSING or (first == NIL and self._wild):
+                    if outcome != OK or kinds[i] == MISSING or (wild and first == NIL):
                         continue
                     want = states.setdefault(first, len(states))
                 elif outcome == FAIL:
@@ -121,7 +119,7 @@ class RegisterSearch(Search):
                     pures[i] = (bit, want)
                 else:
                     gives[i] = give
-                    insort(active, (place[i], bit, want, give, outcome == INFO, i))
+                    insort(active, (returns[i], i, bit, want, give, outcome == INFO))
                 continue
             i -= n
             bit = bits[i]
@@ -146,7 +144,7 @@ class RegisterSearch(Search):
         """The pending operations that are not pure, each with the bits of those that do the same and return before it."""
         twins: dict[int, int] = {}
         candidates = self._ready[e] = []
-        for _, bit, want, gives, free, op in self._pending[e]:
+        for _, op, bit, want, gives, free in self._pending[e]:
             kind = want << 32 | gives
             before = twins.get(kind, 0)
             candidates.append((bit, want, gives, before, free, op))
@@ -163,6 +161,7 @@ class RegisterSearch(Search):
         e, state, mask, trail, k = self._now
         steps = self.steps
         last = steps + budget
+        deepest = self._deepest[0]
         while True:
             if k == 0:
                 while True:
@@ -182,7 +181,8 @@ class RegisterSearch(Search):
                 for b, want in all_pures[e]:
                     if not mask & b and (want == state or (want < 0 and -2 - want != state)):
                         mask |= b
-                if e > self._deepest[0]:
+                if e > deepest:
+                    deepest = e
                     self._deepest = (e, trail)
             pending = ready.get(e) or self._candidates(e)
             own = wants_back[e]
