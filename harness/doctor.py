@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import shutil
 from collections.abc import Sequence
 
 import msgspec
@@ -13,9 +12,8 @@ from rich.table import Table
 
 from harness import registry
 from harness.databases.database import Database
+from harness.servers import find_program
 from harness.testbeds.testbed import Testbed
-
-SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -60,8 +58,3 @@ def table(findings: Sequence[Finding]) -> Table:
         mark = "[green]yes[/]" if finding.there else "[red]no[/]"
         shown.add_row(mark, finding.what, finding.found, "" if finding.there else finding.mend)
     return shown
-
-
-def find_program(name: str) -> str | None:
-    """The path of a server's program, also where it is not on an ordinary user's PATH."""
-    return shutil.which(name) or shutil.which(name, path=":".join(SEARCH))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from checkers.result import Result
-from harness.doctor import find_program
+from harness.servers import find_program
 
 ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TypeVar
 from harness.databases.database import Database
 from harness.errors import SetupError
 from harness.plan import Plan
+from harness.servers import find_program
 from harness.testbeds.testbed import Completed, Service
 
 D = TypeVar("D", bound=Database)
@@ -38,7 +38,7 @@ class LoopbackNode:
         return str(self._folder)
 
     async def start(self, service: Service) -> None:
-        program = sys.executable if service.argv[0] == "python3" else shutil.which(service.argv[0])
+        program = sys.executable if service.argv[0] == "python3" else find_program(service.argv[0])
         if program is None:
             raise SetupError(f"{service.argv[0]} is not installed.")
         for name, content in service.files.items():

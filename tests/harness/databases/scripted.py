@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
+
+import bson
 
 HANG_UP = b"<hang up>"
 SILENCE = b"<silence>"
@@ -20,6 +24,8 @@ class Wire:
 
     split: Split
     greet: Callable[[bytes], bytes | None]
+    number: Callable[[bytes, bytes], bytes] = lambda request, answer: answer
+    """Makes an answer (its second argument) one to that request, where answers name their request."""
 
 
 @dataclass
@@ -53,10 +59,10 @@ async def scripted(wire: Wire, address: str, port: int, *answers: bytes) -> Asyn
                     if request is None:
                         break
                     if (greeting := wire.greet(request)) is not None:
-                        writer.write(greeting)
+                        writer.write(wire.number(request, greeting))
                         continue
                     script.requests.append(request)
-                    answer = script.answer()
+                    answer = wire.number(request, script.answer())
                     if answer == SILENCE:
                         continue
                     writer.write(answer.removesuffix(HANG_UP))
@@ -113,6 +119,24 @@ def split_lines(buffer: bytes) -> tuple[bytes | None, bytes]:
     """One request a line."""
     line, separator, rest = buffer.partition(b"\n")
     return (line, rest) if separator else (None, buffer)
+
+
+def split_op_msg(buffer: bytes) -> tuple[bytes | None, bytes]:
+    """MongoDB's messages, each with its length in front."""
+    length = int.from_bytes(buffer[:4], "little")
+    return (buffer[:length], buffer[length:]) if len(buffer) >= max(length, 16) else (None, buffer)
+
+
+def op_msg(answer: Mapping[str, Any], *, responds: int = 0, code: int = 2013) -> bytes:
+    """A MongoDB answer to message number `responds`; 0 stands for the one that is answered (see `Wire.number`)."""
+    body = bson.encode(answer)
+    return struct.pack("<iiiiIB", 21 + len(body), 1, responds, code, 0, 0) + body
+
+
+def number_op_msg(request: bytes, answer: bytes) -> bytes:
+    """The same answer with the number of the request."""
+    known = len(answer) >= 16 and answer[8:12] == bytes(4)
+    return answer[:8] + request[4:8] + answer[12:] if known else answer
 
 
 def http(status: int, body: str, *, headers: str = "") -> bytes:

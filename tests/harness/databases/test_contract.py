@@ -13,6 +13,7 @@ import pytest
 
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd, EtcdClient
+from harness.databases.mongodb import MongoClient, MongoDB
 from harness.databases.redis import Redis
 from harness.databases.redis_client import RedisClient
 from harness.databases.reference import Reference, ReferenceClient
@@ -26,9 +27,12 @@ from tests.harness.databases.scripted import (
     Scripted,
     Wire,
     http,
+    number_op_msg,
+    op_msg,
     scripted,
     split_http,
     split_lines,
+    split_op_msg,
     split_resp,
 )
 
@@ -144,7 +148,47 @@ REFERENCE = Kind(
     ),
 )
 
-KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE], ids=lambda kind: kind.database.name)
+_CURSOR = {"id": 0, "ns": "splitbrain.registers", "firstBatch": [{"_id": 1, "value": 5, "elements": [5]}]}
+_DONE: dict[str, Any] = {"n": 1, "value": {"_id": 1, "value": 4}, "cursor": _CURSOR}
+
+
+def _command_failed(code: int, **more: object) -> bytes:
+    return op_msg({"ok": 0.0, "errmsg": "as the script says", "code": code, "codeName": "Scripted", **more})
+
+
+def _update_failed(code: int) -> bytes:
+    return op_msg({"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": code, "errmsg": "as the script says"}]})
+
+
+MONGODB = Kind(
+    database=MongoDB,
+    wire=Wire(split_op_msg, lambda request: op_msg({"ok": 1.0}) if b"hello" in request else None, number_op_msg),
+    garbage=(
+        b"hello, this is no server of documents",
+        op_msg({}),
+        op_msg({"ok": 1.0}),
+        op_msg({"ok": 2.0, **_DONE}),
+        op_msg({"ok": "1", **_DONE}),
+        op_msg({"ok": 1.0, **_DONE}, responds=99),
+        op_msg({"ok": 1.0, **_DONE}, code=1),
+        op_msg({"ok": 1.0, **_DONE})[:-4],
+        op_msg({"ok": 1.0, **_DONE})[:16] + b"\1" + op_msg({"ok": 1.0, **_DONE})[17:],
+        op_msg({"ok": 1.0, "n": 2, "value": 7, "cursor": 7}),
+        op_msg({"ok": 1.0, "n": "1", "value": {"_id": 1}, "cursor": {"firstBatch": [{"_id": 1}]}}),
+        op_msg({"ok": 1.0, "value": {"value": "4"}, "cursor": {"firstBatch": [{"_id": 2, "value": 5, "elements": [5]}]}}),
+        op_msg({"ok": 1.0, "value": [], "cursor": {"firstBatch": [{"_id": 1, "value": "5", "elements": ["5"]}]}}),
+    ),
+    refusals={_command_failed(code): reason for code, reason in MongoClient.DEFINITE.items()},
+    indefinite=(
+        *(_command_failed(code) for code in MongoClient.INDEFINITE),
+        *(_command_failed(code, writeConcernError={"code": 64}) for code in MongoClient.DEFINITE),
+        _command_failed(123456),
+        op_msg({"ok": 0.0, "errmsg": "no code"}),
+        op_msg({"ok": 1.0, "writeErrors": [{"index": 0, "code": 123456}], "n": 0}),
+    ),
+)
+
+KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE, MONGODB], ids=lambda kind: kind.database.name)
 METHODS = pytest.mark.parametrize("method", CALLS)
 
 
@@ -270,3 +314,21 @@ def test_every_variant_says_where_its_claim_is_from(kind: Kind) -> None:
     for variant in kind.database.variants:
         assert ("reference_server.py" if kind is REFERENCE else "https://") in variant.claim.source
         assert all(label.source for label in variant.labels)
+
+
+async def test_mongodb_a_write_whose_concern_failed_was_done_all_the_same(tmp_path: Path) -> None:
+    for code in (64, 10107, 11602):
+        failed = op_msg({"ok": 1.0, **_DONE, "writeConcernError": {"code": code, "errmsg": "waiting timed out"}})
+        for method in ("write", "cas", "add"):
+            async with _connected(MONGODB, tmp_path / f"{method}{code}", failed) as (client, script):
+                with pytest.raises(Indeterminate) as lost:
+                    await CALLS[method](client)
+                assert (lost.value.reason, len(script.requests)) == ("write-concern", 1)
+
+
+async def test_mongodb_an_update_that_failed_is_as_definite_as_its_code(tmp_path: Path) -> None:
+    for code, reason in MongoClient.DEFINITE.items():
+        async with _connected(MONGODB, tmp_path / str(code), _update_failed(code)) as (client, _):
+            with pytest.raises(Refused) as refused:
+                await client.add(1, 5)
+            assert refused.value.reason == reason

@@ -1,0 +1,112 @@
+"""MongoDB against real members."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.databases.mongodb import MongoDB
+from harness.errors import Indeterminate, Mismatch, Refused
+from tests.conftest import need
+from tests.harness.databases.loopback import running
+
+
+@asynccontextmanager
+async def _mongodb(root: Path, variant: str = "majority") -> AsyncIterator[MongoDB]:
+    need("mongod")
+    async with running(MongoDB, variant, root, count=3) as database:
+        yield database
+
+
+async def _primary(database: MongoDB) -> str:
+    named = {await database.primary(node) for node in database.nodes.values()}
+    name = named.pop()
+    assert name is not None and not named
+    return name
+
+
+async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
+    async with _mongodb(tmp_path, "linearizable") as database:
+        nodes = list(database.nodes.values())
+        name = await _primary(database)
+        client = await database.connect(database.nodes[name])
+        assert await client.read(1) is None
+        await client.cas(1, None, 5)
+        assert await client.read(1) == 5
+        for expected, key, seen in ((4, 1, 5), (None, 1, 5), (4, 2, None)):
+            with pytest.raises(Mismatch) as mismatch:
+                await client.cas(key, expected, 6)
+            assert mismatch.value.seen == (seen,)
+            assert await client.read(key) == seen
+        await client.cas(1, 5, 6)
+        await client.write(1, -7)
+        assert await client.read(1) == -7
+
+        assert await client.elements("a") == []
+        for element in (3, 11, 2, 3):
+            await client.add("a", element)
+        assert await client.elements("a") == [3, 11, 2, 3], "an element that was added twice is there twice"
+
+        versions = await database.versions()
+        assert list(versions) == ["n1", "n2", "n3"] and len(set(versions.values())) == 1
+        async with asyncio.timeout(5):
+            while [await database.local_read(node, "read", 1) for node in nodes] != [-7, -7, -7]:
+                await asyncio.sleep(0.02)
+        assert await database.local_read(nodes[2], "elements", "a") == [3, 11, 2, 3]
+        assert await database.local_read(nodes[2], "read", "nothing") is None
+
+        other = await database.connect(next(node for node in nodes if node.name != name))
+        for call in (other.read(1), other.write(1, 8), other.add("a", 8), other.cas(1, -7, 8)):
+            with pytest.raises(Refused) as refused:
+                await call
+            assert refused.value.reason == "not-primary"
+        assert await client.read(1) == -7, "what was refused did not happen"
+        await client.close()
+        await other.close()
+
+
+async def test_first_writes_that_race_are_all_decided(tmp_path: Path) -> None:
+    async with _mongodb(tmp_path, "w1") as database:
+        server = database.nodes[await _primary(database)]
+        clients = [await database.connect(server) for _ in range(4)]
+        for key in range(10):
+            await asyncio.gather(*(client.add(key, number) for number, client in enumerate(clients)))
+            results = await asyncio.gather(*(client.cas(key, None, n) for n, client in enumerate(clients)),
+                                           return_exceptions=True)
+            assert results.count(None) == 1
+            assert all(isinstance(result, Refused) for result in results if result is not None)
+            assert sorted(await clients[0].elements(key)) == [0, 1, 2, 3]
+            assert await clients[0].read(key) == results.index(None)
+        for client in clients:
+            await client.close()
+
+
+async def test_reads_of_a_secondary_and_a_primary_without_a_majority(tmp_path: Path) -> None:
+    async with _mongodb(tmp_path, "secondary") as database:
+        name = await _primary(database)
+        writer = await database.connect(database.nodes[name])
+        await writer.write(1, 5)
+        others = [node for node in database.nodes.values() if node.name != name]
+        reader = await database.connect(others[0])
+        async with asyncio.timeout(5):
+            while await reader.read(1) != 5:
+                await asyncio.sleep(0.02)
+        for node in others:
+            await node.stop("mongod", kill=True)
+        with pytest.raises((Indeterminate, TimeoutError)):
+            await asyncio.wait_for(writer.write(1, 6), 1)
+        async with asyncio.timeout(10):
+            while await database.primary(database.nodes[name]) is not None:
+                await asyncio.sleep(0.05)
+        assert await database.primary(others[0]) is None
+        writer = await database.connect(database.nodes[name])
+        with pytest.raises(Refused) as refused:
+            await writer.write(1, 7)
+        assert refused.value.reason == "not-primary"
+        assert await database.local_read(database.nodes[name], "read", 1) == 6
+        assert not await database.ready()
+        await writer.close()
