@@ -11,6 +11,7 @@ from checkers.availability import SECOND, load_period
 from checkers.models import canonical
 from checkers.result import Convergence
 from checkers.verdict import Anomaly, Verdict
+from harness.errors import ELSEWHERE
 from harness.history.operation import Key
 from harness.history.recording import LocalRead, Recording
 
@@ -42,7 +43,7 @@ def convergence(recording: Recording) -> Convergence:
         held = {_content(read.value) for read in found.values() if read.error is None}
         if len(held) > 1:
             differing.append(key)
-        elif any(node not in found or found[node].error is not None for node in recording.nodes):
+        elif not held or any(_missing(found, node) for node in recording.nodes):
             unread.append(key)
     period = load_period(recording)
     healed = max([period[1] if period else 0, *(fault.healed or 0 for fault in recording.faults)])
@@ -58,13 +59,17 @@ def convergence(recording: Recording) -> Convergence:
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         return msgspec.structs.replace(known, state="diverged", reason=reason, differing=shown)
     if unread:
-        missing = sorted({node for key in unread for node in recording.nodes
-                          if node not in copies[key] or copies[key][node].error is not None})
+        missing = sorted({node for key in unread for node in recording.nodes if _missing(copies[key], node)})
         why = next((read.error for key in unread for read in copies[key].values() if read.error), "not read")
         reason = f"{len(unread)} of {len(copies)} keys could not be compared: {', '.join(missing)} did not answer ({why})"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
     reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes after {spent:.1f} s"
     return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent)
+
+
+def _missing(found: Mapping[str, LocalRead], node: str) -> bool:
+    """Whether this node should have told what it holds, and did not."""
+    return node not in found or found[node].error not in (None, ELSEWHERE)
 
 
 def _content(value: object) -> Hashable:

@@ -288,7 +288,7 @@ def _blast(
     return Blast(
         clients_blocked=_worst(row.clients_blocked for row in rows),
         without_primary=_worst(side.without_primary for row in rows for side in row.sides if side.quorum),
-        recovery=_worst(row.recovery for row in rows),
+        recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
         staleness=next((found for found in late if found is not None), None),

@@ -46,12 +46,23 @@ class Refused(Exception):
         self.reason = reason
 
 
+ELSEWHERE = "elsewhere"
+"""The reason of an `Elsewhere`."""
+
+
 class Mismatch(Refused):
     """A compare-and-set whose expected value differed: a decided answer. `seen` is the value the reply told, if it did."""
 
     def __init__(self, *seen: object) -> None:
         super().__init__("mismatch")
         self.seen = seen
+
+
+class Elsewhere(Refused):
+    """Raised by a node-local read: by design this node holds no copy of that key."""
+
+    def __init__(self) -> None:
+        super().__init__(ELSEWHERE)
 
 
 class Indeterminate(Exception):

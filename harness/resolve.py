@@ -41,12 +41,13 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     database: type[Database] = registry.look_up("databases", str(given["database"]))
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
-    given.setdefault("nodes", database.default_nodes)
     if RTO_MAX.exists():
         given.setdefault("tcp_rto_max_ms", 1000)
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
         raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {_near(given['variant'], variants)}")
+    variant = next(variant for variant in database.variants if variant.name == given["variant"])
+    given.setdefault("nodes", variant.nodes or database.default_nodes)
     try:
         plan = msgspec.convert(given, Plan)
     except msgspec.ValidationError as error:

@@ -8,6 +8,7 @@ tear-down → journal loaded once → checkers → result. The part up to the te
 from __future__ import annotations
 
 import asyncio
+import platform
 import random
 import signal
 import time
@@ -20,7 +21,7 @@ from checkers.judge import judge
 from checkers.result import Result
 from harness import registry
 from harness.databases.database import Database
-from harness.errors import HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
+from harness.errors import ELSEWHERE, HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
 from harness.history.fault import Fault
 from harness.history.journal import Header, Journal, load
 from harness.history.operation import Key
@@ -142,7 +143,7 @@ class _Recording:
         self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
         self.journal.header(
             Header(
-                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION,
+                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION, kernel=platform.release(),
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
@@ -271,6 +272,7 @@ class _Recording:
                 try:
                     async with asyncio.timeout(self.plan.timeout):
                         value = await self.database.local_read(self.database.nodes[name], method, key)
+                        value = sorted(value) if method == "elements" else value
                 except (Refused, Indeterminate, TimeoutError) as problem:
                     error = str(problem) or "timeout"
                 found[name].append((value if error is None else error, error is None))
@@ -281,10 +283,12 @@ class _Recording:
         async with asyncio.TaskGroup() as group:
             for name in self.names:
                 group.create_task(read(name))
-        first = found[self.names[0]]
-        return tuple(
-            key for at, key in enumerate(wanted) if not first[at][1] or any(found[name][at] != first[at] for name in self.names)
-        )
+        disagreed = []
+        for at, key in enumerate(wanted):
+            copies = [found[name][at] for name in self.names if found[name][at] != (ELSEWHERE, False)]
+            if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
+                disagreed.append(key)
+        return tuple(disagreed)
 
     @asynccontextmanager
     async def phase(self, name: PhaseName) -> AsyncIterator[None]:

@@ -64,9 +64,19 @@ class Database(ABC):
         or where the database has none. Asked several times a second: cheap, one request, its own connection kept."""
         return None
 
+    def shard(self, key: Key) -> int:
+        """Which of the database's shards, counted from 0, holds this key. Where shards have primaries of their own, the
+        primary that an operation goes to is that of its key's shard."""
+        return 0
+
+    async def primaries(self, node: Node) -> tuple[str | None, ...]:
+        """`primary`, for each shard; one request too. `primary` is that of the first shard."""
+        return (await self.primary(node),)
+
     @abstractmethod
     async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """What this node's own copy holds, asking no other node where the database allows it. Raises `Refused`."""
+        """What this node's own copy holds, asking no other node where the database allows it. Raises `Refused`, `Elsewhere`
+        where this node holds no copy of the key by design."""
 
     @abstractmethod
     async def versions(self) -> dict[str, str]:

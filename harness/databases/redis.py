@@ -12,7 +12,7 @@ from harness.databases.database import Database, Program
 from harness.databases.redis_client import WAIT_MS, Connections, RedisClient
 from harness.databases.redis_cluster import Cluster
 from harness.databases.redis_sentinel import Sentinel
-from harness.errors import Indeterminate, Refused
+from harness.errors import Elsewhere, Indeterminate, Refused
 from harness.history.operation import Key
 from harness.history.variant import Claim, Label, Variant
 from harness.plan import Plan
@@ -88,6 +88,7 @@ class Redis(Database):
         ),
         Variant(
             name="cluster",
+            nodes=6,
             summary="hash slots over several primaries, asynchronous replicas, fail-over by a majority of the primaries",
             reads="primary",
             writes="primary",
@@ -171,7 +172,7 @@ class Redis(Database):
         return (await self.primaries(node))[0]
 
     async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """GET or SMEMBERS at that node's server. In a cluster a key of another shard is refused: `moved`."""
+        """GET or SMEMBERS at that node's server."""
         try:
             return await self._local_read(node, method, key)
         except Indeterminate:  # whoever was demoted since the last read has hung up on everybody
@@ -182,7 +183,12 @@ class Redis(Database):
 
     async def _local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
         client = await self._deployment.local(node)
-        return await (client.read(key) if method == "read" else client.elements(key))
+        try:
+            return await (client.read(key) if method == "read" else client.elements(key))
+        except Refused as refused:
+            if refused.reason == "moved":
+                raise Elsewhere from None
+            raise
 
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""

@@ -35,6 +35,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     nodes: tuple[str, ...]
     started: str
     version: str
+    kernel: str = ""
 
 
 class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
@@ -203,6 +204,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         plan=header.plan if header else None,
         variant=header.variant if header else None,
         started=header.started if header else "",
+        splitbrain=header.version if header else "",
+        kernel=header.kernel if header else "",
         faults=tuple(faults.values()),
         phases=tuple(phases.values()),
         local_reads=tuple(local_reads),

@@ -48,13 +48,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """One run as its journal tells it. `plan` and `variant` are None for a history recorded by another program. `started`
-    is the wall-clock time of the start (ISO 8601, UTC). `torn` is set where the journal ends in the middle of the run."""
+    is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on. `torn` is set where the journal ends in the middle of the run."""
 
     history: History
     nodes: tuple[str, ...]
     plan: Plan | None = None
     variant: Variant | None = None
     started: str = ""
+    splitbrain: str = ""
+    kernel: str = ""
     faults: tuple[Fault, ...] = ()
     phases: tuple[Phase, ...] = ()
     local_reads: tuple[LocalRead, ...] = ()

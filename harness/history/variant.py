@@ -35,6 +35,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration of a database whose guarantees differ from another's.
 
     `methods` are the Client's methods it offers. `tuned` says, a line each, what differs from the vendor's defaults.
+    `nodes` is the size of cluster that it needs by default, 0 where any of its database does.
     `local` says what a final, node-local read is here ("GET on each replica").
     """
 
@@ -46,4 +47,5 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[Label, ...] = ()
     methods: frozenset[str] = frozenset({"read", "write", "cas", "add", "elements"})
     tuned: tuple[str, ...] = ()
+    nodes: int = 0
     local: str = "a read of each node's own copy"

@@ -138,7 +138,7 @@ class _Worker:
         invoked = load._clock()
         try:
             try:
-                self._server = load._router.server(self._home, route)
+                self._server = load._router.server(self._home, route, invocation.key)
             finally:
                 load._journal.invoke(
                     Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,

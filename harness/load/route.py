@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from harness.databases.database import Database
 from harness.errors import Indeterminate, Refused
+from harness.history.operation import Key
 from harness.history.recording import View
 from harness.history.variant import Route
 from harness.testbeds.testbed import Connectivity
@@ -29,12 +30,14 @@ class Router:
         self._record = record
         self._clock = clock
         self._views: dict[str, str | None] = {}
+        self._shards: dict[str, tuple[str | None, ...]] = {}
 
-    def server(self, home: str, route: Route) -> str:
-        """The node that an operation from this home goes to. Raises `Refused` where no primary is in reach."""
+    def server(self, home: str, route: Route, key: Key) -> str:
+        """The node that an operation on this key from this home goes to. Raises `Refused` where no primary is in reach."""
         if route == "home":
             return home
-        primary = self._views.get(home)
+        known = self._shards.get(home)
+        primary = known[self._database.shard(key)] if known else None
         if primary is None or not self.linked(home, primary):
             raise Refused("no-primary-in-reach")
         return primary
@@ -75,9 +78,11 @@ class Router:
     async def _look(self, name: str) -> None:
         try:
             async with asyncio.timeout(self._database.plan.timeout):
-                primary = await self._database.primary(self._database.nodes[name])
+                primaries = await self._database.primaries(self._database.nodes[name])
         except (TimeoutError, Refused, Indeterminate):
-            primary = None
+            primaries = (None,)
+        self._shards[name] = primaries if any(primaries) else ()
+        primary = primaries[0]
         if name not in self._views or self._views[name] != primary:
             self._views[name] = primary
             self._record(View(node=name, primary=primary, time=self._clock()))

@@ -244,11 +244,11 @@ def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Sp
 def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, brief: Path) -> None:
     small = tmp_path / "runs"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:
-        ran = splitbrain("test", "reference", "--nemesis", "none", "--plan", brief)
+        ran = splitbrain("test", "reference", "--variant", "lww", "--nemesis", "none", "--plan", brief)
         assert ran.code == 3, ran.stdout + ran.stderr
         assert "no space" in (ran.stdout + ran.stderr).lower() and "Traceback" not in ran.stdout + ran.stderr
         nothing_left(ran.folder)

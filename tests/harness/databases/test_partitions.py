@@ -16,6 +16,7 @@ import pytest
 
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd
+from harness.databases.mongodb import MongoDB
 from harness.databases.redis import Redis
 from harness.databases.reference import Reference
 from harness.errors import Indeterminate, Refused
@@ -23,6 +24,7 @@ from harness.load.client import Client
 from harness.plan import Plan
 from harness.testbeds.namespaces import Namespaces
 from harness.testbeds.testbed import Connectivity, everything
+from tests.conftest import need
 from tests.harness.databases.loopback import await_ready
 
 CUT = 4.0
@@ -103,7 +105,7 @@ class _Experiment:
             try:
                 copies.append(set(await self.database.local_read(node, "elements", key)))
             except Refused as refused:
-                assert refused.reason == "moved"
+                assert refused.reason == "elsewhere"
         return copies
 
     async def view(self, home: str, key: str = "") -> str | None:
@@ -232,3 +234,22 @@ def test_the_unfenced_designs_go_on_at_the_isolated_primary_and_lose_what_it_too
     assert len(set(seen.views.values())) == 2
     assert seen.answered(seen.primary) > 50
     assert seen.lost
+
+
+def test_a_primary_of_mongodb_takes_writes_until_it_steps_down_and_they_are_rolled_back(tmp_path: Path) -> None:
+    need("mongod")
+    seen = _isolate_the_primary(MongoDB, "w1", tmp_path)
+    others = {"n1", "n2", "n3"} - {seen.primary}
+    assert seen.views[seen.primary] is None
+    assert {seen.views[home] for home in others} < others
+    assert seen.answered(seen.primary) > 10
+    assert all(seen.answered(home) > 10 for home in others)
+    assert len(seen.lost) >= 10
+
+
+def test_writes_of_mongodb_that_a_majority_has_are_never_rolled_back(tmp_path: Path) -> None:
+    need("mongod")
+    seen = _isolate_the_primary(MongoDB, "majority", tmp_path)
+    assert seen.answered(seen.primary) == 0
+    assert all(seen.answered(home) > 0 for home in {"n1", "n2", "n3"} - {seen.primary})
+    assert not seen.lost
