@@ -1468,7 +1468,7 @@ class SplitBrain(Unfenced):
                 self._rivalled = None
                 self.follow(max(primaries)[1], max(primaries)[0])
         elif self.primary() is None:
-            started = len(views) == len(self.server.links) or now - self._begun > self.ASSEMBLY
+            started = len(self.views) == len(self.server.links) or now - self._begun > self.ASSEMBLY
             if primaries:
                 self.follow(max(primaries)[1], max(primaries)[0])
             elif started and self.server.name <= min([name for name, view in views.items() if not view["names"]], default="~"):
