@@ -6,7 +6,7 @@ Prints Markdown. Reading and checking are timed apart; a ratio is Porcupine's ti
 for us. Each side checks a small history `REPEAT` times and its best time counts; the sides take turns. Porcupine (latest
 release from the Go proxy, with the hash of states for strings) checks keys in parallel on all processors; we decide what is
 near-linear in one thread. "Evidence" is the whole of `check`: the verdict with the operations that prove it, which Porcupine
-does not look for. Memory is what a process grows by from before reading to its peak in checking, over the operations.
+does not look for. Memory is what a process of its own grows by, over the operations: after reading, and at its peak.
 
 What is missing (Go, the shared histories) is left out, and said.
 """
@@ -38,14 +38,16 @@ GIVE_UP = 15
 
 
 class Ours(msgspec.Struct):
-    """One file by us. Seconds; `memory` in bytes an operation, 0 where it was not measured."""
+    """One file by us. Seconds; `held` (after reading) and `peak` (in reading and checking) in bytes an operation, 0 where
+    they were not measured."""
 
     operations: int
     verdict: str
     read: float
     check: float
     evidence: float
-    memory: float = 0.0
+    held: float = 0.0
+    peak: float = 0.0
 
 
 class Theirs(msgspec.Struct):
@@ -77,6 +79,7 @@ def judge(path: Path, model: Model, repeat: int = REPEAT) -> Ours:
     began = time.perf_counter()
     history = formats.read(path).history
     read = time.perf_counter() - began
+    held = _resident()
     best = evidence = float("inf")
     verdict = ""
     for _ in range(repeat):
@@ -87,7 +90,13 @@ def judge(path: Path, model: Model, repeat: int = REPEAT) -> Ours:
         began = time.perf_counter()
         check(history, model, time_limit=GIVE_UP)
         evidence = min(evidence, time.perf_counter() - began)
-    return Ours(len(history), verdict, read, best, evidence)
+    return Ours(len(history), verdict, read, best, evidence, held if repeat == 1 else 0)
+
+
+def _resident() -> int:
+    """The memory that this process occupies, in bytes; 0 where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
 def judge_apart(path: Path, name: str) -> Ours:
@@ -103,10 +112,11 @@ def _one(path: Path, name: str) -> None:
         small = Path(folder) / "warm.jsonl"
         small.write_bytes(b"\n".join(msgspec.json.encode(operation) for operation in warm))
         judge(small, MODELS[name](), 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident()
     ours = judge(path, MODELS[name](), 1)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    sys.stdout.write(msgspec.json.encode(msgspec.structs.replace(ours, memory=grown / ours.operations)).decode())
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    held, peak = (ours.held - before) / ours.operations, (most - before) / ours.operations
+    sys.stdout.write(msgspec.json.encode(msgspec.structs.replace(ours, held=held, peak=peak)).decode())
 
 
 class Porcupine:
@@ -204,7 +214,7 @@ def tell(found: dict[str, list[Row]]) -> str:
             continue
         lines += [
             f"| {title} | operations | verdict | Porcupine's | checking, ms | Porcupine's, ms | ratio | with evidence, ms |"
-            " reading, ms | Porcupine's, ms | bytes an operation |",
+            " reading, ms | Porcupine's, ms | bytes an operation, held / peak |",
             "|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for row in rows:
@@ -215,7 +225,7 @@ def tell(found: dict[str, list[Row]]) -> str:
             cells = [
                 row.name.removeprefix("kv/"), f"{row.ours.operations:,}", _verdict(row), their_verdict, _ms(row.ours.check),
                 _ms(min(theirs.check)) if theirs else "-", _ratio(row), _ms(row.ours.evidence), _ms(row.ours.read),
-                _ms(theirs.read) if theirs else "-", f"{row.ours.memory:.0f}" if row.ours.memory else "-",
+                _ms(theirs.read) if theirs else "-", f"{row.ours.held:.0f} / {row.ours.peak:.0f}" if row.ours.peak else "-",
             ]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
