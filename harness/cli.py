@@ -209,6 +209,27 @@ def get(names: tuple[str, ...]) -> int:
     return 0
 
 
+@commands.group()
+def images() -> None:
+    """Container images where no registry answers."""
+
+
+@images.command()
+@click.argument("database")
+def build(database: str) -> int:
+    """Build the image of DATABASE from this machine's own programs.
+
+    DATABASE may also be 'tools': what faults in containers need where splitbrain is not root.
+    """
+    from harness.images import TOOLS_NAME, build
+
+    built = build(database)
+    click.echo(f"{built.name}  {built.digest}  {built.size / 1e6:.0f} MB")
+    if database != TOOLS_NAME:
+        click.echo(f"splitbrain test {database} --testbed docker --image {built.name}")
+    return 0
+
+
 @commands.command()
 def clean() -> int:
     """Remove what runs that were killed left behind, and exactly that."""

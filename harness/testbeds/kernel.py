@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 
 CLONE_NEWNS = 0x00020000
@@ -31,6 +32,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
+def setns(descriptor: int, kind: int) -> None:
+    """Enter the namespace of that descriptor, which is of that kind; for a network namespace, this thread alone."""
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
     """Mount a file system (`kind`, empty for a bind mount) on `target`."""
     _check(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()), f"mount on {target}")
@@ -40,6 +46,12 @@ def own_mounts() -> None:
     """In mount and pid namespaces just made: their own /proc, and an empty /run (iptables keeps its lock there)."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+
+
+def many_descriptors() -> None:
+    """Let this process have more descriptors than the usual 1024: standing connections between many nodes take them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536, hard))
 
 
 def die_with_parent() -> None:

@@ -15,28 +15,27 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, TextIO, TypeVar
+from typing import ClassVar, TextIO
 
 from harness.errors import SetupError
 from harness.plan import Plan
-from harness.testbeds import firewall, kernel, sandbox
+from harness.servers import find_program
+from harness.testbeds import commands, firewall, kernel, sandbox
+from harness.testbeds.owner import is_gone, owner
 from harness.testbeds.prober import Prober, Site
 from harness.testbeds.spawner import SERVICE, Channel, Process
 from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Reach, Service
 
-T = TypeVar("T")
-
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
 HARNESS = "SPLITBRAIN_HARNESS"
-"""Beside it: the process that a person started, as pid, start time and pid namespace."""
+"""Beside it: the process that a person started (see owner.py)."""
 
 _GRACE = 2.0
 _BRIDGE = "198.18.255.254"
 _BRIDGE6 = "fd00:198:18::ffff"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "TMPDIR")
 _MOST_NODES = 250
 
@@ -56,7 +55,7 @@ class Namespaces:
         self._plan = plan
         self._run = run
         self._folder = folder.resolve()
-        self._outer = f"{os.getpid()}:{_started(os.getpid())}:{_pid_namespace()}"
+        self._outer = owner()
         self._init_end: socket.socket | None = None
         self._init: Channel | None = None
         self._prober: Prober | None = None
@@ -67,7 +66,7 @@ class Namespaces:
         found = []
         packages = {"ip": "iproute2", "iptables-restore": "iptables", "ip6tables-restore": "iptables"}
         for program, package in packages.items():
-            if _which(program) is None:
+            if find_program(program) is None:
                 found.append(Problem(f"the program {program} is missing", f"sudo apt-get install {package}"))
         if not found:
             with tempfile.TemporaryFile("w+") as said:
@@ -97,9 +96,7 @@ class Namespaces:
                 )
             except OSError:  # gone meanwhile, or another user's
                 continue
-            pid, started, namespace = (*environment.get(HARNESS, "").split(":"), "", "")[:3]
-            # Of a harness in a container this process cannot tell whether it lives.
-            if RUN in environment and namespace == _pid_namespace() and _started(int(pid)) != started:
+            if RUN in environment and is_gone(environment.get(HARNESS, "")):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
                     removed.append(f"process {entry.name} of run {environment[RUN]}: killed")
@@ -122,7 +119,7 @@ class Namespaces:
             raise RuntimeError("up() belongs inside inside()")
         if not 1 <= count <= _MOST_NODES:
             raise SetupError(f"{count} nodes: namespaces hold 1 to {_MOST_NODES}.")
-        ip = _program("ip", "iproute2")
+        ip = commands.program("ip", "iproute2")
         self._init = Channel("the sandbox", self._init_end)
         ipv6 = os.access("/proc/net/if_inet6", os.R_OK)
         names = [f"n{number}" for number in range(1, count + 1)]
@@ -140,7 +137,7 @@ class Namespaces:
         rto = self._plan.tcp_rto_max_ms
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
-        made = await _together(self._init.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
+        made = await commands.together(self._init.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
         self.nodes = tuple(
             NamespaceNode(name, address, address6, folder / name, channel, pid, self._plan.binary, labels)
             for name, (address, address6), (channel, pid) in zip(names, addresses, made, strict=True)
@@ -156,17 +153,17 @@ class Namespaces:
         for node in self.nodes:
             bridge.append(f"link add {node.name} type veth peer name eth0 netns {node.pid}")
             bridge.append(f"link set {node.name} addrgenmode none master br0 up")
-        _succeeded("the bridge", await _run(self._init, (ip, "-batch", "-"), "\n".join(bridge)))
+        commands.succeeded("the bridge", await commands.run(self._init, (ip, "-batch", "-"), "\n".join(bridge)))
 
         async def network(node: NamespaceNode) -> None:
             lines = ["link set lo up", "link set eth0 addrgenmode none", "link set eth0 up"]
             lines.append(f"address add {node.address}/16 dev eth0")
             if node.address6:
                 lines.append(f"address add {node.address6}/64 dev eth0 nodad")
-            _succeeded(node.name, await _run(node.channel, (ip, "-batch", "-"), "\n".join(lines)))
+            commands.succeeded(node.name, await commands.run(node.channel, (ip, "-batch", "-"), "\n".join(lines)))
 
         own = self._addresses()
-        await _together(
+        await commands.together(
             step for node in self.nodes for step in (network(node), node.restore(firewall.install(own[node.name])))
         )
 
@@ -175,7 +172,7 @@ class Namespaces:
         connectivity is then neither of the two."""
         texts = firewall.rules(before, after, self._addresses())
         changed = [node for node in self.nodes if node.name in texts]
-        times = await _together(node.restore(texts[node.name]) for node in changed)
+        times = await commands.together(node.restore(texts[node.name]) for node in changed)
         return Applied(
             spread=max(times) - min(times) if times else 0,
             rules={node.name: texts[node.name].text() for node in changed},
@@ -286,16 +283,14 @@ class NamespaceNode:
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
         """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
         command = (self._tool(argv[0]), *argv[1:])
-        completed, _ = await _run(self.channel, command, stdin, env=self._environment(), cwd=self.folder, timeout=timeout)
+        env = self._environment()
+        completed, _ = await commands.run(self.channel, command, stdin, env=env, cwd=self.folder, timeout=timeout)
         return completed
 
     async def restore(self, rules: firewall.Rules) -> int:
         """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
-        commands = [(_program("iptables-restore", "iptables"), rules.ipv4)]
-        if rules.ipv6:
-            commands.append((_program("ip6tables-restore", "iptables"), rules.ipv6))
-        results = await _together(_run(self.channel, (program, *firewall.ARGUMENTS), text) for program, text in commands)
-        return max(_succeeded(self.name, result) for result in results)
+        iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
+        return await commands.restore(self.channel, rules, iptables, ip6tables)
 
     def end(self) -> None:
         """Kill the node: its init, and with it every process on it."""
@@ -305,7 +300,7 @@ class NamespaceNode:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {"PATH": _PATH} | kept | {"HOME": self.folder} | self._labels
+        return {"PATH": commands.PATH} | kept | {"HOME": self.folder} | self._labels
 
     def _server(self, program: str) -> str:
         """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the
@@ -326,33 +321,12 @@ class NamespaceNode:
         if program == "python3":
             return sys.executable  # new enough for certain, which the one in PATH may not be
         binary = Path(self._binary).expanduser().absolute()
-        found = _which(program, str(binary if binary.is_dir() else binary.parent) if self._binary else "")
+        found = find_program(program, *([str(binary if binary.is_dir() else binary.parent)] if self._binary else []))
         if found is None:
-            raise SetupError(f"the program {program} is neither in PATH nor in a usual folder.")
+            raise SetupError(
+                f"the program {program} is neither in PATH nor in a usual folder: 'splitbrain doctor' says how to get it."
+            )
         return found
-
-
-def _which(program: str, first: str = "") -> str | None:
-    found = shutil.which(program, path=":".join(part for part in (first, os.environ.get("PATH", ""), _PATH) if part))
-    return str(Path(found).absolute()) if found else None
-
-
-def _program(name: str, package: str) -> str:
-    found = _which(name)
-    if found is None:
-        raise SetupError(f"the program {name} is missing: sudo apt-get install {package}")
-    return found
-
-
-def _started(pid: int) -> str:
-    """When a process started (clock ticks since boot), empty where there is none."""
-    with contextlib.suppress(OSError):
-        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
-    return ""
-
-
-def _pid_namespace() -> str:
-    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:
@@ -361,62 +335,10 @@ async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:
     text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
     try:
         for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
-            completed, _ = await _run(channel, (_program(program, "iptables"), *firewall.ARGUMENTS), rules)
+            completed, _ = await commands.run(channel, (commands.program(program, "iptables"), *firewall.ARGUMENTS), rules)
             if completed.code != 0:
                 said.write(f"{program}: {' '.join(completed.stderr.split())} ")
     finally:
         channel.close()
     said.flush()
     return 0
-
-
-async def _run(
-    channel: Channel,
-    argv: Sequence[str],
-    stdin: str,
-    *,
-    env: dict[str, str] | None = None,
-    cwd: str = "/",
-    timeout: float = 10.0,
-) -> tuple[Completed, int]:
-    """Run a program to its end; with what it printed, when it ended (monotonic clock, nanoseconds)."""
-    with contextlib.ExitStack() as stack:
-        streams = []
-        for stream in ("stdin", "stdout", "stderr"):
-            descriptor = os.memfd_create(stream)
-            stack.callback(os.close, descriptor)
-            streams.append(descriptor)
-        os.write(streams[0], stdin.encode())
-        os.lseek(streams[0], 0, os.SEEK_SET)
-        given = {"PATH": _PATH} if env is None else env
-        process = await channel.spawn(argv, given, cwd, (streams[0], streams[1], streams[2]))
-        try:
-            async with asyncio.timeout(timeout):
-                ended = await asyncio.shield(process.ended)
-        except TimeoutError:
-            raise SetupError(f"{channel.name}: `{' '.join(argv)}` took longer than {timeout:g} s.") from None
-        finally:
-            if not process.ended.done():
-                await channel.signal(process, signal.SIGKILL)
-        stdout, stderr = (_everything_in(descriptor) for descriptor in streams[1:])
-        return Completed(ended.code, stdout, stderr), ended.at
-
-
-async def _together(steps: Iterable[Awaitable[T]]) -> list[T]:
-    """Await all at once; where one fails, the first failure once all have ended: nothing goes on behind the caller."""
-    results = await asyncio.gather(*steps, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
-
-
-def _everything_in(descriptor: int) -> str:
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
-
-
-def _succeeded(where: str, result: tuple[Completed, int]) -> int:
-    completed, at = result
-    if completed.code != 0:
-        raise SetupError(f"{where}: {completed.stderr.strip() or completed.stdout.strip() or 'no reason given'}")
-    return at

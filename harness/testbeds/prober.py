@@ -89,7 +89,9 @@ class Prober:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
         for name, site in (*self._nodes.items(), (_HARNESS, self._harness)):
             for family, address in _families(site):
-                (made,) = await site.sockets([SocketAt(family, socket.SOCK_DGRAM, address, PORT)])
+                # Nothing is sent to the harness, and it may be an ordinary user on a network of others.
+                port = PORT if name != _HARNESS else 0
+                (made,) = await site.sockets([SocketAt(family, socket.SOCK_DGRAM, address, port)])
                 self._datagrams[name, family] = made
                 self._loop.add_reader(made, self._datagram, made, family, name)
         for name, site in self._nodes.items():

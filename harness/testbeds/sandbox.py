@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import select
 import signal
 import socket
@@ -199,9 +198,7 @@ def _inner(work: Work, init: socket.socket, handlers: Handlers) -> int:
     for number, handler in handlers.items():
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-    # Standing connections between many nodes take more descriptors than the usual 1024.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536, hard))
+    kernel.many_descriptors()
     try:
         code = work(init)
     except SplitbrainError as error:

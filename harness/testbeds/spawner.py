@@ -83,6 +83,13 @@ class _Fork(msgspec.Struct, frozen=True, tag=True):
     sysctl: dict[str, str]
 
 
+class _Enter(msgspec.Struct, frozen=True, tag=True):
+    """Make a process in a network namespace that is there already, and have it serve. With it: the socket that it serves,
+    and a descriptor of the namespace."""
+
+    id: int
+
+
 class _Done(msgspec.Struct, frozen=True, tag=True):
     """The reply to a request: `pid` of what was spawned, or why it failed."""
 
@@ -92,7 +99,7 @@ class _Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Ready(msgspec.Struct, frozen=True, tag=True):
-    """The first message of a node: its init's pid as the harness sees it, or why there is none."""
+    """The first message of whoever serves: its pid as the harness sees it (0 where it cannot tell), or why there is none."""
 
     pid: int = 0
     error: str = ""
@@ -106,14 +113,14 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Fork
+_Request = _Spawn | _Open | _Signal | _Kill | _Fork | _Enter
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
 _encode = msgspec.json.Encoder().encode
 
 
-# --- in the first process of a namespace
+# --- in the process that serves a namespace
 
 
 def serve(channel: socket.socket, *, child: int | None = None, control: int | None = None) -> int:
@@ -173,8 +180,10 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
                 os.killpg(request.pid, request.signal)
         elif isinstance(request, _Kill):
             _kill(request)
-        else:
+        elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
+        else:
+            _enter(*descriptors)
     except OSError as error:
         reply = _Done(request.id, 0, kernel.reason(error))
     else:
@@ -288,10 +297,7 @@ def _node(request: _Fork, channel: socket.socket) -> NoReturn:
             os._exit(0)
         pid = int(Path("/proc/self").readlink().name)  # /proc is still that of the harness
         os.setsid()
-        for other in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-            if other > 2 and other != channel.fileno():
-                with contextlib.suppress(OSError):  # the descriptor that listed them
-                    os.close(other)
+        _close_all_but(channel)
         socket.sethostname(request.name)
         kernel.own_mounts()
         if Path("/etc/hosts").exists():
@@ -305,6 +311,36 @@ def _node(request: _Fork, channel: socket.socket) -> NoReturn:
     _send(channel, _Ready(pid))
     serve(channel)
     os._exit(0)
+
+
+def _enter(descriptor: int, namespace: int) -> None:
+    if os.fork() == 0:
+        channel = socket.socket(fileno=os.dup(descriptor))
+        try:
+            os.setsid()
+            kernel.setns(namespace, kernel.CLONE_NEWNET)
+            _close_all_but(channel)
+            _send(channel, _Ready(os.getpid()))
+            serve(channel)
+        except OSError as error:
+            _send(channel, _Ready(error=kernel.reason(error)))
+        finally:
+            os._exit(0)
+
+
+def join(path: str) -> None:
+    """Connect to the socket at `path` and serve whoever listens there, until it hangs up."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel.connect(path)
+    _send(channel, _Ready())
+    serve(channel)
+
+
+def _close_all_but(channel: socket.socket) -> None:
+    for other in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if other > 2 and other != channel.fileno():
+            with contextlib.suppress(OSError):  # the descriptor that listed them
+                os.close(other)
 
 
 # --- in the harness
@@ -340,10 +376,23 @@ class Channel:
         node = Channel(name, ours)
         with theirs:
             await self._ask(_Fork(self._number(), name, str(hosts), dict(sysctl)), [theirs.fileno()])
-        ready = await node._ready
+        return node, await node.ready()
+
+    async def enter(self, name: str, namespace: int) -> Channel:
+        """A process in the network namespace of that descriptor: its channel."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        entered = Channel(name, ours)
+        with theirs:
+            await self._ask(_Enter(self._number()), [theirs.fileno(), namespace])
+        await entered.ready()
+        return entered
+
+    async def ready(self) -> int:
+        """Wait until the other end serves; its pid as this process sees it, 0 where it cannot tell."""
+        ready = await self._ready
         if ready.error:
-            raise SetupError(f"node {name} could not be made: {ready.error}")
-        return node, ready.pid
+            raise SetupError(f"node {self.name} could not be made: {ready.error}")
+        return ready.pid
 
     async def spawn(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str, descriptors: tuple[int, int, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.testbeds.firewall import CHAIN, Addresses, install, rules
@@ -78,6 +78,7 @@ class Table:
                 assert "neighbour" in line
 
 
+@settings(deadline=None)
 @given(st.lists(graphs(), min_size=1, max_size=5))
 def test_any_sequence_of_connectivities(sequence: list[Connectivity]) -> None:
     tables = {name: (Table(), Table()) for name in ADDRESSES}

@@ -14,6 +14,7 @@ import pytest
 from harness.errors import SetupError
 from harness.testbeds import firewall
 from harness.testbeds.namespaces import Namespaces
+from harness.testbeds.owner import owner
 from harness.testbeds.testbed import Connectivity, Service, everything
 from tests.harness.testbeds.cluster import PORT, SERVER, plan, with_cluster
 
@@ -312,7 +313,7 @@ def test_this_machine_can_do_it() -> None:
 
 def test_a_missing_program_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("harness.testbeds.namespaces._PATH", str(tmp_path))
+    monkeypatch.setattr("harness.servers.SEARCH", (str(tmp_path),))
     assert [problem.mend for problem in Namespaces.problems()] == [
         "sudo apt-get install iproute2",
         "sudo apt-get install iptables",
@@ -333,10 +334,9 @@ def test_clean_kills_what_carries_a_dead_run_and_nothing_else() -> None:
     def labelled(harness: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "60"], env={"SPLITBRAIN_RUN": "test-clean", "SPLITBRAIN_HARNESS": harness})
 
-    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    namespace = Path("/proc/self/ns/pid").stat().st_ino
-    stray = labelled(f"{os.getpid()}:1:{namespace}")
-    others = [labelled(harness) for harness in ("", f"{os.getpid()}:{started}:{namespace}", f"{os.getpid()}:1:2")]
+    pid, _, *rest = owner().split(":")
+    stray = labelled(":".join((pid, "1", *rest)))
+    others = [labelled(harness) for harness in ("", owner(), ":".join((pid, "1", "2", *rest[1:])))]
     try:
         assert list(Namespaces.clean()) == [f"process {stray.pid} of run test-clean: killed"]
         assert stray.wait(timeout=5) == -signal.SIGKILL

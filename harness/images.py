@@ -1,0 +1,214 @@
+"""Images where no registry answers: a database's servers from this machine's own files, with the libraries they need.
+
+An image holds the programs, everything that `ldd` names for them, two users, and nothing else: no shell, no package manager.
+It is given to the engine as one tar (`docker import`), so nothing is downloaded and no build runs.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+import harness
+from harness import registry
+from harness.databases.database import Database
+from harness.errors import SetupError
+from harness.servers import SEARCH, find_program
+from harness.testbeds import engine
+from harness.testbeds.docker import IN_TOOLS, TOOLS
+
+TOOLS_NAME = TOOLS.split("/")[1].split(":")[0]
+"""What is asked for instead of a database to get the image of the sidecars."""
+
+_LDD_LIMIT = 60
+_USERS = {
+    "etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+}
+_NOT_IN_PYTHON = {
+    "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "site-packages", "dist-packages",
+}
+_JOIN = "import sys; sys.path.insert(0, '/opt/splitbrain'); from harness.testbeds.spawner import join; join(sys.argv[1])"
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An image that was built: its name, what it certainly is, and its size in bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+
+def build(name: str) -> Built:
+    """The image for a database (or `TOOLS_NAME`) from this machine's files. Raises `UsageError` for a name that is none,
+    `SetupError` where a program is missing, cannot be packed, or the engine refuses."""
+    with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
+        with _Root(packed) as root:
+            if name == TOOLS_NAME:
+                _tools(root)
+                start = msgspec.json.encode(["python3", "-I", "-c", _JOIN]).decode()
+                image, source, changes = TOOLS, "iptables and Python", [f"ENTRYPOINT {start}"]
+            else:
+                database: type[Database] = registry.look_up("databases", name)
+                versions = [_program(root, program.name, program.mend) for program in database.programs]
+                image, changes = f"splitbrain/{database.name}:{versions[0]}", []
+                source = " and ".join(program.name for program in database.programs)
+        packed.flush()
+        return _give(packed.name, image, source, changes)
+
+
+class _Root:
+    """The root file system of an image, as a tar that is being written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._tar = tarfile.open(fileobj=file, mode="w")  # noqa: SIM115
+        self._names: set[str] = set()
+        for path, text in _USERS.items():
+            self.text(path, text)
+        entry = tarfile.TarInfo("tmp")
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+        self._tar.addfile(entry)
+
+    def __enter__(self) -> _Root:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._tar.close()
+
+    def text(self, path: str, text: str) -> None:
+        """A file of our own."""
+        entry = tarfile.TarInfo(path)
+        entry.size, entry.mode = len(text.encode()), 0o644
+        self._tar.addfile(entry, io.BytesIO(text.encode()))
+
+    def file(self, path: Path, at: Path | None = None) -> None:
+        """A file of this machine, itself where it is a link, at the same path or another one; root's, whoever's it is."""
+        name = str(at or path).lstrip("/")
+        if name in self._names:
+            return
+        self._names.add(name)
+        try:
+            entry = self._tar.gettarinfo(str(path.resolve()), arcname=name)
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            with path.open("rb") as content:
+                self._tar.addfile(entry, content)
+        except OSError as error:
+            raise SetupError(f"{path}: cannot be read: {error.strerror}.") from None
+
+    def link(self, name: Path, to: Path) -> None:
+        """A symbolic link, where these are two paths."""
+        if name != to and str(name) not in self._names:
+            self._names.add(str(name))
+            entry = tarfile.TarInfo(str(name).lstrip("/"))
+            entry.type, entry.linkname = tarfile.SYMTYPE, str(to)
+            self._tar.addfile(entry)
+
+    def tree(self, folder: Path, at: Path | None = None, *, without: Iterable[str] = ()) -> list[Path]:
+        """The files below a folder, except archives and what is in folders of these names; the shared libraries among them."""
+        left_out = set(without)
+        libraries = []
+        for path in sorted(folder.rglob("*")):
+            parts = path.relative_to(folder).parts
+            if path.is_file() and not left_out & set(parts) and path.suffix != ".a":
+                self.file(path, at / Path(*parts) if at else None)
+                if ".so" in path.suffixes:
+                    libraries.append(path)
+        return libraries
+
+    def libraries(self, of: Sequence[Path]) -> None:
+        """What these files are linked with, as `ldd` finds it."""
+        listed = _output(["ldd", *map(str, of)]) if of else ""
+        for line in listed.splitlines():
+            if "not found" in line:
+                raise SetupError(f"the library {line.split()[0]} is missing on this machine, which {of[0]} needs.")
+            if match := re.search(r"(/\S+) \(0x", line):
+                self.file(Path(match[1]))
+
+    def program(self, path: Path, name: Path) -> None:
+        """A program where it really is, found by another name too, with its libraries."""
+        real = path.resolve()
+        self.file(real)
+        self.link(name, real)
+        self.libraries([real])
+
+
+def _program(root: _Root, name: str, mend: str) -> str:
+    """Put a server's program in; its version."""
+    found = sys.executable if name == "python3" else find_program(name)
+    if found is None:
+        raise SetupError(f"the program {name} is missing: {mend}")
+    path = Path(found)
+    if name == "python3":
+        _python(root)
+    elif _is_script(path):
+        raise SetupError(f"{path} is a script: an image of it cannot be built from its libraries alone.")
+    else:
+        root.program(path, Path("/usr/bin", name))
+    match = re.search(r"\d+(\.\d+)+", _output([found, "--version"]))
+    return match[0] if match else "local"
+
+
+def _is_script(path: Path) -> bool:
+    with path.open("rb") as content:
+        return content.read(2) == b"#!"
+
+
+def _python(root: _Root) -> None:
+    """Python and its standard library, as this process runs on them."""
+    root.program(Path(sys.executable), Path("/usr/bin/python3"))
+    standard = Path(os.__file__).parent
+    root.libraries(root.tree(standard, without=_NOT_IN_PYTHON))
+
+
+def _tools(root: _Root) -> None:
+    """What a sidecar needs: the programs that the harness runs there, and the harness' end of the channel."""
+    for program in IN_TOOLS:
+        found = find_program(Path(program).name)
+        if found is None:
+            raise SetupError(f"the program {Path(program).name} is missing: sudo apt-get install iptables")
+        root.program(Path(found), Path(program))
+    for extensions in [*Path("/usr/lib").glob("*/xtables"), *Path("/usr").glob("lib*/xtables")]:
+        root.libraries(root.tree(extensions))
+    _python(root)
+    place = Path("/opt/splitbrain")
+    root.libraries(root.tree(Path(msgspec.__file__).parent, place / "msgspec"))
+    ours = Path(harness.__file__).parent
+    for module in ("__init__.py", "errors.py", "testbeds/__init__.py", "testbeds/kernel.py", "testbeds/spawner.py"):
+        root.file(ours / module, place / "harness" / module)
+
+
+def _output(command: Sequence[str]) -> str:
+    """What a command prints, whatever its exit code: `ldd` fails on a static program."""
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LDD_LIMIT, check=False)
+    except FileNotFoundError:
+        raise SetupError(f"the program {command[0]} is missing on this machine.") from None
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"`{command[0]}` took longer than {_LDD_LIMIT} s.") from None
+    return ran.stdout + ran.stderr
+
+
+def _give(packed: str, name: str, source: str, changes: Sequence[str]) -> Built:
+    """Give the engine a root file system as an image."""
+    client = engine.connect()
+    repository, tag = name.split(":")
+    label = f'LABEL {engine.BUILT}="this machine\'s {source}"'
+    try:
+        with engine.speaking():
+            always = (f"ENV PATH={':'.join(SEARCH)}", "ENV LANG=C.UTF-8", label)
+            client.api.import_image_from_file(packed, repository=repository, tag=tag, changes=[*always, *changes])
+            image = client.images.get(name)
+            return Built(name, image.id, image.attrs["Size"])
+    finally:
+        client.close()

@@ -1,0 +1,256 @@
+"""A node of the testbed `docker`: its holder, and a container for each service that was started (see docker.py)."""
+
+from __future__ import annotations
+
+import io
+import socket
+import struct
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.errors import SetupError
+from harness.testbeds import commands, firewall
+from harness.testbeds.spawner import Channel
+from harness.testbeds.testbed import Completed, Service
+
+FOLDER = "/splitbrain"
+"""Where every container of a node sees the node's volume."""
+MEMORY_FACTOR = 4
+"""A service may take so many times the memory that it says it needs: a limit stops what has run away, and no honest server."""
+
+_GRACE = 2.0
+
+Call = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Makes a blocking call to the engine in a thread. Raises `SetupError` with what the engine said."""
+
+
+class Entrance(NamedTuple):
+    """How the harness acts in a node's network: a channel to `what` lives there, and the paths of programs there."""
+
+    channel: Channel
+    iptables: str
+    ip6tables: str
+    cat: str
+    what: str
+
+
+class DockerNode:
+    """One node. `holder` and `entrance` are there once `Docker.up` has made them; `create` makes a service's container."""
+
+    holder: Any
+    entrance: Entrance
+
+    def __init__(
+        self, name: str, address: str, logs: Path, call: Call, create: Callable[[DockerNode, Service], Awaitable[Any]]
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.address6 = ""
+        self._logs = logs
+        self._call = call
+        self._create = create
+        self._services: dict[str, _Running] = {}
+
+    @property
+    def folder(self) -> str:
+        """The node's volume, also the working directory of its services."""
+        return FOLDER
+
+    def log(self, name: str) -> Path:
+        """What a service printed, both streams, all its starts."""
+        return self._logs / f"{name}.log"
+
+    async def start(self, service: Service) -> None:
+        """Start a service: in the container that it had, if it is the same one. Raises `SetupError` where it runs already, its
+        image cannot be had, or its program cannot be executed."""
+        if self.running(service.name):
+            raise SetupError(f"{self.name}: {service.name} runs already.")
+        before = self._services.get(service.name)
+        if before is not None and before.service == service:
+            container = before.container
+        else:
+            if before is not None:
+                await self._call(partial(before.container.remove, v=True, force=True))
+            container = await self._create(self, service)
+        files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
+        await self._call(partial(self.holder.put_archive, FOLDER, archive(files)))
+        running = self._services[service.name] = _Running(service, container, self.log(service.name))
+        try:
+            await self._call(running.start)
+        except SetupError as error:
+            image = container.attrs["Config"]["Image"]
+            raise SetupError(f"{self.name}: {service.name} cannot be started from the image {image}: {error}") from None
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a service and everything in its container; nothing happens where it does not run."""
+        running = self._services.get(name)
+        if running is not None:
+            await self._call(partial(running.stop, kill=kill))
+
+    def running(self, name: str) -> bool:
+        """Whether the service's container runs."""
+        return name in self._services and not self._services[name].over.is_set()
+
+    def ended(self) -> Sequence[str]:
+        """The services that ended though nobody stopped them, and how."""
+        return [f"{name} {running.end}" for name, running in self._services.items() if running.end and not running.stopped]
+
+    async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
+        """Run a program in the container of the first service that runs. Raises `SetupError` where none does, the image has no
+        such program, or it takes too long; it then goes on until its service ends."""
+        container = next((running.container for name, running in self._services.items() if self.running(name)), None)
+        if container is None:
+            raise SetupError(f"{self.name}: no service runs in whose container `{' '.join(argv)}` could be run.")
+        completed: Completed | None = await self._call(partial(_execute, container, argv, stdin, timeout))
+        if completed is None:
+            raise SetupError(f"{self.name}: `{' '.join(argv)}` took longer than {timeout:g} s.")
+        if completed.code in (126, 127) and completed.stdout.startswith("OCI runtime"):
+            raise SetupError(f"{self.name}: `{' '.join(argv)}` cannot be run: {completed.stdout.strip()}")
+        return completed
+
+    async def restore(self, rules: firewall.Rules) -> int:
+        """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
+        return await commands.restore(self.entrance.channel, rules, self.entrance.iptables, self.entrance.ip6tables)
+
+    async def refuse_ipv6(self) -> None:
+        """Raise `SetupError` where the node has an IPv6 address by which it could be reached."""
+        result = await commands.run(self.entrance.channel, (self.entrance.cat, "/proc/net/if_inet6"), "")
+        found = [line for line in result[0].stdout.splitlines() if line.split()[-1] != "lo"]
+        if found:  # without IPv6 in the kernel there is no such file, and nothing is printed
+            raise SetupError(f"{self.name} has an IPv6 address, by which packets would go round a cut: {found[0]}")
+
+    def copy_out(self) -> None:
+        """Copy the node's volume into its folder, as `data`. Blocking."""
+        with tempfile.TemporaryFile() as packed:
+            packed.writelines(self.holder.get_archive(FOLDER)[0])
+            packed.seek(0)
+            with tarfile.open(fileobj=packed) as volume:
+                for member in volume.getmembers():
+                    member.name = str(Path("data", *Path(member.name).parts[1:]))
+                    if member.isfile() or member.isdir():
+                        volume.extract(member, self._logs, filter="data")
+
+    def close(self) -> None:
+        """Give up the entrance."""
+        if hasattr(self, "entrance"):
+            self.entrance.channel.close()
+
+
+class _Running:
+    """One start of a service's container. `over` is set when it has ended, `end` then says how; a thread copies what it
+    prints into its log."""
+
+    def __init__(self, service: Service, container: Any, log: Path) -> None:
+        self.service = service
+        self.container = container
+        self.over = threading.Event()
+        self.over.set()
+        self.end = ""
+        self.stopped = False
+        self._log = log
+
+    def start(self) -> None:
+        """Blocking. Its output is listened to before it begins."""
+        output = self.container.attach(stdout=True, stderr=True, stream=True, logs=False)
+        self.container.start()
+        self.over.clear()
+        threading.Thread(target=self._follow, args=(output,), daemon=True, name="log").start()
+
+    def _follow(self, output: Any) -> None:
+        import docker
+
+        try:
+            with self._log.open("ab", buffering=0) as log:
+                for chunk in output:
+                    log.write(chunk)
+            code = self.container.wait()["StatusCode"]
+            self.container.reload()
+            memory = self.container.attrs["HostConfig"]["Memory"] >> 20
+            killed = f" (out of memory: its limit was {memory} MB)" if self.container.attrs["State"]["OOMKilled"] else ""
+            self.end = f"ended with exit code {code}{killed}"
+        except docker.errors.NotFound:
+            self.end = "was removed"
+        finally:
+            self.over.set()
+
+    def stop(self, *, kill: bool) -> None:
+        """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once."""
+        self.stopped = True
+        if not kill:
+            self._signal("SIGTERM")
+            self.over.wait(_GRACE)
+        if not self.over.is_set():
+            self._signal("SIGKILL")
+            self.over.wait()
+
+    def _signal(self, name: str) -> None:
+        import docker
+
+        try:
+            self.container.kill(name)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # it has ended by itself
+                raise
+
+
+class File(NamedTuple):
+    """A file to be put into a container."""
+
+    content: bytes
+    mode: int = 0o666
+
+
+def archive(files: Mapping[str, File], *folders: str) -> bytes:
+    """A tar of files and folders. Anybody may write to them: the user that a server becomes is its image's own business."""
+    made = io.BytesIO()
+    needed = {str(parent) for name in files for parent in Path(name).parents} - {"."}
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for folder in sorted(needed | set(folders)):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+            tar.addfile(entry)
+        for name, file in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(file.content), file.mode, int(time.time())
+            tar.addfile(entry, io.BytesIO(file.content))
+    return made.getvalue()
+
+
+def _execute(container: Any, argv: Sequence[str], stdin: str, timeout: float) -> Completed | None:
+    """Run a program in a container; None where it took longer. Blocking."""
+    api = container.client.api
+    identity = api.exec_create(container.id, list(argv), stdin=True, workdir=FOLDER)["Id"]
+    stream = api.exec_start(identity, socket=True)
+    end: socket.socket = getattr(stream, "_sock", stream)
+    printed = {1: b"", 2: b""}
+    deadline = time.monotonic() + timeout
+    with end:
+        try:
+            end.settimeout(timeout)
+            end.sendall(stdin.encode())
+            end.shutdown(socket.SHUT_WR)
+            while header := _exactly(end, 8, deadline):
+                number, size = struct.unpack(">BxxxI", header)
+                printed[number] += _exactly(end, size, deadline)
+        except TimeoutError:
+            return None
+    code = api.exec_inspect(identity)["ExitCode"]
+    return Completed(code, printed[1].decode(errors="replace"), printed[2].decode(errors="replace"))
+
+
+def _exactly(end: socket.socket, size: int, deadline: float) -> bytes:
+    """The next `size` bytes, fewer only where the stream ends."""
+    read = b""
+    while len(read) < size:
+        end.settimeout(max(deadline - time.monotonic(), 0.001))
+        part = end.recv(size - len(read))
+        if not part:
+            break
+        read += part
+    return read

@@ -1,0 +1,420 @@
+"""Nodes as containers of a Docker engine on this machine: any image as it is, faults from outside.
+
+**A node is a network that outlives its servers.** A restarted container has a new network namespace without any rule, and
+whoever puts rules into it afterwards is too late: its server has spoken already. So each node has a *holder*: a container
+that runs nothing but `pause` (pause.py, 130 bytes, given to the engine by us), owns the node's network, address, name and
+volume, and is never restarted. Each service is a container of its own from the database's own image, which joins the
+holder's network (`--network container:`). Rules are in the holder's network before the first service exists, and a service
+that is killed and started again comes back to the rules in force: there is no moment in which it could speak to anyone. If
+a holder dies, its services cannot be started any more.
+
+**Faults come from outside.** In each holder's network a process of ours serves a channel (spawner.py), so that the firewall
+and the probes are those of the testbed `namespaces`. Where we may enter the network (root on the engine's machine), it is a
+process on the host. Where we may not, it is one more container on the holder's network with the capability NET_ADMIN, from
+an image of our own that has iptables and Python; it connects to a socket in the run's folder, and sockets and pipes are
+handed through that like on the host. A node's own containers have no capability more than Docker's default, and nothing is
+added to an image.
+
+**No packet can go round.** The network is made for the run, has no way out (`internal`) and no IPv6; that is looked at, not
+assumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.errors import SetupError, UsageError
+from harness.plan import Plan
+from harness.servers import find_program
+from harness.testbeds import commands, engine, firewall, kernel, pause
+from harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
+from harness.testbeds.engine import in_thread
+from harness.testbeds.owner import owner
+from harness.testbeds.prober import Prober, Site
+from harness.testbeds.spawner import Channel, SocketAt, serve
+from harness.testbeds.testbed import Applied, Connectivity, Problem, Reach, Service
+
+TOOLS = "splitbrain/tools:1"
+"""The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
+IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
+"""The programs in that image."""
+
+_RANGE = ipaddress.ip_network("198.19.0.0/16")
+_PAUSE = "splitbrain/pause:1"
+_PULL = 60.0
+_MOST_NODES = 250
+_ELSEWHERE = (
+    "the engine's networks are not on this machine, or not in this network namespace",
+    "run splitbrain where the engine runs (one in a virtual machine, as Docker Desktop's, cannot be used).",
+)
+
+
+class Docker:
+    """N nodes on a network of their own, a /24 of 198.19.0.0/16 (RFC 2544: it belongs to no one); the harness reaches them
+    over the network's bridge, whatever is cut."""
+
+    name: ClassVar[str] = "docker"
+    summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
+
+    def __init__(self, plan: Plan, run: str, folder: Path) -> None:
+        if plan.binary:
+            raise UsageError("--binary is for the testbed namespaces: what a container runs is its image's, see --image.")
+        self.nodes: tuple[DockerNode, ...] = ()
+        self._plan = plan
+        self._folder = folder.resolve()
+        self._labels = {engine.RUN: run, engine.OWNER: owner(), "splitbrain.mark": secrets.token_hex(4)}
+        self._mark = f"splitbrain-{re.sub(r'[^A-Za-z0-9_.-]', '-', run)}-{self._labels['splitbrain.mark']}"
+        self._client: Any = None
+        self._agent_end: socket.socket | None = None
+        self._agent: Channel | None = None
+        self._prober: Prober | None = None
+        self._gateway = ""
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._images: dict[str, asyncio.Task[engine.Image]] = {}
+
+    @classmethod
+    def problems(cls) -> Sequence[Problem]:
+        """What keeps this testbed from working here: no engine or none that answers us, its networks elsewhere, no iptables
+        and no right to use it."""
+        try:
+            client = engine.connect()
+        except engine.Unreachable as error:
+            return [error.problem]
+        found = []
+        with contextlib.closing(client), engine.speaking():
+            gateway = _gateway_of_default(client)
+            if gateway and not _has_address(gateway):
+                found.append(Problem(*_ELSEWHERE))
+            if os.geteuid() == 0 and find_program("iptables-restore") is None:
+                found.append(Problem("the program iptables-restore is missing", "sudo apt-get install iptables"))
+            if os.geteuid() != 0 and not client.images.list(TOOLS):
+                found.append(Problem(f"an ordinary user needs the image {TOOLS}", "splitbrain images build tools"))
+        return found
+
+    @classmethod
+    def clean(cls) -> Sequence[str]:
+        """Remove the containers, networks and volumes that carry a run's labels and whose harness is gone; where no engine can
+        be spoken to, nothing."""
+        try:
+            client = engine.connect()
+        except engine.Unreachable:
+            return ()
+        with contextlib.closing(client), engine.speaking():
+            return engine.remove(client, engine.left_behind)
+
+    def inside(self, work: Callable[[], int]) -> int:
+        """Call `work` in this process. If it is killed, containers stay behind, for `clean`.
+
+        Before, with one thread only, a process is forked from which those come that enter the nodes' networks. It ends with
+        this one.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        agent = os.fork()
+        if agent == 0:
+            try:
+                ours.close()
+                os.setsid()
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)
+                gc.disable()
+                serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._agent_end = ours
+        kernel.many_descriptors()
+        try:
+            return work()
+        finally:
+            ours.close()
+            os.waitpid(agent, 0)
+
+    async def up(self, count: int) -> None:
+        """Make the network and the nodes. Raises `SetupError` where the engine refuses or cannot be reached."""
+        if self._agent_end is None:
+            raise RuntimeError("up() belongs inside inside()")
+        if not 1 <= count <= _MOST_NODES:
+            raise SetupError(f"{count} nodes: a network holds 1 to {_MOST_NODES}.")
+        self._agent = Channel("the harness", self._agent_end)
+        self._client = await in_thread(engine.connect)
+        names = [f"n{number}" for number in range(1, count + 1)]
+        try:
+            for name in names:
+                (self._folder / "nodes" / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"the nodes have no place for their logs: {kernel.reason(error)}") from None
+        subnet = await self.call(self._network)
+        await self.call(partial(_provide_pause, self._client))
+        self._gateway = str(subnet[254])
+        if not _has_address(self._gateway):
+            raise SetupError(": ".join(_ELSEWHERE))
+        addresses = {name: str(subnet[number]) for number, name in enumerate(names, 1)}
+        self.nodes = tuple(
+            DockerNode(name, address, self._folder / "nodes" / name, self.call, self._container)
+            for name, address in addresses.items()
+        )
+        await commands.together(self._up(node, addresses) for node in self.nodes)
+
+    async def _up(self, node: DockerNode, hosts: Mapping[str, str]) -> None:
+        node.holder = await self.call(partial(self._holder, node, hosts))
+        await self._enter(node)
+        await node.refuse_ipv6()
+        await node.restore(firewall.install(firewall.Addresses(node.address, "")))
+
+    def _network(self) -> ipaddress.IPv4Network:
+        """Make the network in the first subnet that is free."""
+        import docker
+
+        routes = _routes()
+        for subnet in _RANGE.subnets(new_prefix=24):
+            if any(subnet.overlaps(route) for route in routes):
+                continue
+            pool = docker.types.IPAMPool(subnet=str(subnet), gateway=str(subnet[254]))
+            try:
+                self._client.networks.create(
+                    self._mark, driver="bridge", internal=True, labels=self._labels,
+                    ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                )
+            except docker.errors.APIError as error:
+                if "overlap" not in str(error.explanation).lower():
+                    raise
+                continue
+            return ipaddress.IPv4Network(subnet)
+        raise SetupError(f"every subnet of {_RANGE} is taken: `splitbrain clean` removes those of runs that were killed.")
+
+    def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
+        """Make a node's volume and the container that holds its network, started."""
+        rto = self._plan.tcp_rto_max_ms
+        volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels)
+        endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
+        holder = self._client.containers.create(
+            _PAUSE, ["/pause"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
+            network=self._mark, networking_config={self._mark: endpoint}, extra_hosts=dict(hosts),
+            sysctls={"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {},
+            volumes={volume.name: {"bind": FOLDER, "mode": "rw"}},
+            mem_limit="32m", pids_limit=16, cap_drop=["ALL"], security_opt=["no-new-privileges"],
+        )
+        # Whoever the server runs as, the volume is its own; official images begin as root and then become somebody else.
+        holder.put_archive("/", archive({}, FOLDER.lstrip("/")))
+        holder.start()
+        holder.reload()
+        return holder
+
+    async def _enter(self, node: DockerNode) -> None:
+        """Have a process serve in the node's network: one of this machine, or else a container."""
+        channel = await self._channel_of_process(node)
+        if channel is not None:
+            iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
+            cat = commands.program("cat", "coreutils")
+            node.entrance = Entrance(channel, iptables, ip6tables, cat, "a process of the harness")
+        else:
+            node.entrance = Entrance(await self._channel_of_sidecar(node), *IN_TOOLS, "a sidecar container")
+
+    async def _channel_of_process(self, node: DockerNode) -> Channel | None:
+        """None where this user may not enter the node's network, or where the engine's process numbers are not ours."""
+        assert self._agent is not None
+        channel = None
+        try:
+            namespace = os.open(f"/proc/{node.holder.attrs['State']['Pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            channel = await self._agent.enter(node.name, namespace)
+            # Only there can this address be bound.
+            (proof,) = await channel.sockets([SocketAt(socket.AF_INET, socket.SOCK_DGRAM, node.address)])
+            proof.close()
+        except SetupError:
+            if channel is not None:
+                channel.close()
+            return None
+        finally:
+            os.close(namespace)
+        return channel
+
+    async def _channel_of_sidecar(self, node: DockerNode) -> Channel:
+        if not await self.call(partial(self._client.images.list, TOOLS)):
+            raise SetupError(
+                f"this user may not enter the nodes' networks, and there is no image {TOOLS}, by which a container could: "
+                "run `splitbrain images build tools` once, or splitbrain as root."
+            )
+        folder = self._folder / "nodes" / "channels"
+        folder.mkdir(exist_ok=True)
+        place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            try:
+                listener.bind(f"/proc/self/fd/{place}/{node.name}")  # the folder's own path may be too long for a socket
+            finally:
+                os.close(place)
+            listener.listen(1)
+            listener.setblocking(False)
+            await self.call(partial(self._sidecar, node, folder))
+            try:
+                async with asyncio.timeout(10):
+                    end, _ = await asyncio.get_running_loop().sock_accept(listener)
+            except TimeoutError:
+                raise SetupError(f"{node.name}: the sidecar from {TOOLS} does not answer; build it again.") from None
+        channel = Channel(node.name, end)
+        await channel.ready()
+        return channel
+
+    def _sidecar(self, node: DockerNode, folder: Path) -> None:
+        self._client.containers.run(
+            TOOLS, [f"/channels/{node.name}"], name=f"{self._mark}-{node.name}-tools", labels=self._labels, detach=True,
+            network_mode=f"container:{node.holder.id}", volumes={str(folder): {"bind": "/channels", "mode": "rw"}},
+            cap_add=["NET_ADMIN", "NET_RAW"], security_opt=["no-new-privileges", "label=disable"], mem_limit="128m",
+        )
+
+    async def _container(self, node: DockerNode, service: Service) -> Any:
+        """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
+        official one; it is pulled where it is not here. Raises `SetupError` where it cannot be had."""
+        image = self._plan.image or service.image
+        if not image:
+            raise SetupError(f"the service {service.name} names no container image: give one with --image.")
+        if image not in self._images:
+            self._images[image] = asyncio.create_task(self._fetch(image))
+        await asyncio.shield(self._images[image])
+        memory = f"{MEMORY_FACTOR * service.memory_mb}m" if service.memory_mb else None
+        return await self.call(partial(
+            self._client.containers.create, image, [part.replace("{folder}", FOLDER) for part in service.argv],
+            name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
+            network_mode=f"container:{node.holder.id}", volumes={f"{self._mark}-{node.name}": {"bind": FOLDER, "mode": "rw"}},
+            mem_limit=memory, memswap_limit=memory, security_opt=["no-new-privileges"],
+        ))
+
+    async def _fetch(self, name: str) -> engine.Image:
+        try:
+            async with asyncio.timeout(_PULL):
+                return await in_thread(partial(engine.fetch, self._client, name))
+        except TimeoutError:
+            raise SetupError(f"the image {name} was not pulled within {_PULL:.0f} s: `docker pull {name}`.") from None
+        except SetupError as error:
+            database = self._plan.database
+            offer = f"build one from this machine's own packages: splitbrain images build {database}"
+            if here := await self.call(partial(engine.built, self._client, database)):
+                offer = f"use the one that was built on this machine: --image {here[-1]}"
+            raise SetupError(f"the image {name} is not here and cannot be pulled ({error}); {offer}") from None
+
+    async def facts(self) -> dict[str, str]:
+        """The engine, the images with their digests, and how the faults came into the nodes' networks."""
+        version = await self.call(self._client.version)
+        images = [str(await image) for image in self._images.values()]
+        return {
+            "engine": f"Docker {version['Version']}, kernel {version['KernelVersion']}",
+            "image": "; ".join(images),
+            "faults": f"put in force in each node's network by {self.nodes[0].entrance.what}",
+        }
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
+        connectivity is then neither of the two."""
+        texts = firewall.rules(before, after, {node.name: firewall.Addresses(node.address, "") for node in self.nodes})
+        changed = [node for node in self.nodes if node.name in texts]
+        times = await commands.together(node.restore(texts[node.name]) for node in changed)
+        return Applied(
+            spread=max(times) - min(times) if times else 0,
+            rules={node.name: texts[node.name].text() for node in changed},
+        )
+
+    async def listen(self, port: int) -> None:
+        """See `Prober.open`."""
+        if self._agent is None:
+            raise RuntimeError("listen() comes after up()")
+        sites = {node.name: Site(node.address, "", node.entrance.channel.sockets) for node in self.nodes}
+        self._prober = Prober(sites, Site(self._gateway, "", self._agent.sockets), port)
+        await self._prober.open()
+
+    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+        """See `Prober.probe`."""
+        if self._prober is None:
+            raise RuntimeError("probe() comes after listen()")
+        return await self._prober.probe(intended, timeout=timeout)
+
+    async def down(self) -> None:
+        """Remove every container, the network and the volumes; with the plan's `keep`, what the volumes hold is copied into
+        the nodes' folders before. Idempotent."""
+        if self._prober is not None:
+            self._prober.close()
+            self._prober = None
+        if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
+            await asyncio.wait(set(self._calls))
+        for image in self._images.values():
+            image.cancel()
+        for node in self.nodes:
+            node.close()
+        if self._client is not None:
+            if self._plan.keep:
+                await commands.together(self.call(node.copy_out) for node in self.nodes if node.holder is not None)
+            mark = self._labels["splitbrain.mark"]
+            await self.call(partial(engine.remove, self._client, lambda labels: labels.get("splitbrain.mark") == mark))
+            self._client.close()
+            self._client = None
+            shutil.rmtree(self._folder / "nodes" / "channels", ignore_errors=True)
+        self.nodes = ()
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+    async def call(self, work: Callable[[], Any]) -> Any:
+        """A blocking call to the engine, in a thread; `down` waits for it. Raises `SetupError` with what the engine said."""
+        call = asyncio.ensure_future(in_thread(work))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.shield(call)
+
+
+def _provide_pause(client: Any) -> None:
+    """Give the engine the image of the holders, if it has not got it."""
+    if client.images.list(_PAUSE):
+        return
+    architecture = client.version()["Arch"]
+    if architecture not in pause.ARCHITECTURES:
+        raise SetupError(f"nodes can be made on {' and '.join(pause.ARCHITECTURES)}, this engine's machine is {architecture}.")
+    repository, tag = _PAUSE.split(":")
+    program = {"pause": File(pause.program(architecture), 0o755)}
+    label = f"LABEL {engine.BUILT}=nothing"
+    client.api.import_image_from_data(archive(program), repository=repository, tag=tag, changes=[label])
+
+
+def _gateway_of_default(client: Any) -> str:
+    """The address of the bridge that every engine has, empty where it has none or does not tell."""
+    for network in client.networks.list(names=["bridge"]):
+        for pool in network.attrs["IPAM"]["Config"] or ():
+            return str(pool.get("Gateway", ""))
+    return ""
+
+
+def _has_address(address: str) -> bool:
+    """Whether this network namespace has that address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    """Where packets from here have a way already, other than the default one."""
+    routes = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        fields = line.split()
+        destination, mask = (int.from_bytes(bytes.fromhex(fields[column]), sys.byteorder) for column in (1, 7))
+        if mask:
+            routes.append(ipaddress.IPv4Network((destination, mask.bit_count())))
+    return routes
