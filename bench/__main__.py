@@ -1,5 +1,6 @@
 """All benchmarks: `python -m bench`."""
 
-from bench import linearizability
+from bench import linearizability, runs
 
 linearizability.main()
+print(runs.tell())
