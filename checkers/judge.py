@@ -72,6 +72,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         plan=recording.plan,
         variant=variant,
         versions=recording.versions,
+        facts=recording.facts,
         nodes=recording.nodes,
         torn=recording.torn,
         interrupted=recording.interrupted,

@@ -256,6 +256,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     variant: Variant | None = None
     versions: dict[str, str] = {}
+    facts: dict[str, str] = {}
+    """What the testbed says of itself: of a container's image, where it came from and its digest."""
     nodes: tuple[str, ...] = ()
     torn: bool = False
     interrupted: bool = False

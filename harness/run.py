@@ -143,8 +143,8 @@ class _Recording:
         self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
         self.journal.header(
             Header(
-                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION, kernel=platform.release(),
-                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION,
+                kernel=platform.release(), started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
         self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
@@ -169,20 +169,34 @@ class _Recording:
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock)
-        await self.database.start()
-        try:
-            async with asyncio.timeout(LIMITS["set-up"] - 10):
-                while not await self.database.ready():
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self.watch())
+            await self.start()
+            watching.cancel()
         versions = await self.database.versions()
-        self.journal.versions(versions)
+        self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
         await self.router.look()
         primary = self.router.primary()
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
+
+    async def start(self) -> None:
+        """Start the database and wait until it is ready."""
+        try:
+            async with asyncio.timeout(LIMITS["set-up"] - 10):
+                await self.database.start()
+                while not await self.database.ready():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
+
+    async def watch(self) -> None:
+        """A server that ends by itself ends the wait for it."""
+        while True:
+            await asyncio.sleep(0.1)
+            if ended := [f"{node.name}: {how}" for node in self.testbed.nodes for how in node.ended()]:
+                raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
 
     async def measure(self) -> None:
         """Load with faults, heal, settle, final reads."""

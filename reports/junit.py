@@ -70,6 +70,7 @@ def _suite(result: Result | NotJudged) -> ET.Element:
         if result.started:
             suite.set("timestamp", _text(result.started[:19]))
         properties |= {f"version.{node}": version for node, version in result.versions.items()}
+        properties |= {f"testbed.{what}": told for what, told in result.facts.items()}
         properties |= {"validity": result.validity, "class": result.classification, "exit-code": result.exit_code}
         properties |= {f"count.{identifier}": number for identifier, number in result.counts.items()}
         _judged(suite, name, result)

@@ -59,6 +59,7 @@ class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"
 
 class _Versions(msgspec.Struct, frozen=True, tag="versions", tag_field="type"):
     versions: dict[str, str]
+    facts: dict[str, str] = {}
 
 
 class _End(msgspec.Struct, frozen=True, tag="end", tag_field="type"):
@@ -138,8 +139,9 @@ class Journal:
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
 
-    def versions(self, versions: dict[str, str]) -> None:
-        self._line(_Versions(versions))
+    def versions(self, versions: dict[str, str], facts: dict[str, str]) -> None:
+        """What the servers say that they are, by node, and what the testbed says of itself."""
+        self._line(_Versions(versions, facts))
 
     def end(self, time: int, *, interrupted: bool) -> None:
         self._line(_End(time, interrupted))
@@ -171,10 +173,11 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     views: list[View] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
+    facts: dict[str, str] = {}
     end: _End | None = None
 
     def take(number: int, line: bytes) -> None:
-        nonlocal header, versions, end
+        nonlocal header, versions, facts, end
         _refuse_newer(line, number, path)
         try:
             event = decoder.decode(line)
@@ -192,8 +195,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 views.append(view)
             case _LocalRead(read):
                 local_reads.append(read)
-            case _Versions(found):
-                versions = found
+            case _Versions(found, told):
+                versions, facts = found, told
             case _End():
                 end = event
 
@@ -211,6 +214,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         local_reads=tuple(local_reads),
         views=tuple(views),
         versions=versions,
+        facts=facts,
         torn=end is None,
         interrupted=end is not None and end.interrupted,
     )

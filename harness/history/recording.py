@@ -48,7 +48,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """One run as its journal tells it. `plan` and `variant` are None for a history recorded by another program. `started`
-    is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on. `torn` is set where the journal ends in the middle of the run."""
+    is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on.
+    `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
+    `torn` is set where the journal ends in the middle of the run."""
 
     history: History
     nodes: tuple[str, ...]
@@ -62,6 +64,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     local_reads: tuple[LocalRead, ...] = ()
     views: tuple[View, ...] = ()
     versions: dict[str, str] = {}
+    facts: dict[str, str] = {}
     torn: bool = False
     interrupted: bool = False
 

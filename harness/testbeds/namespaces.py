@@ -167,6 +167,13 @@ class Namespaces:
             step for node in self.nodes for step in (network(node), node.restore(firewall.install(own[node.name])))
         )
 
+    async def facts(self) -> dict[str, str]:
+        """The version of iptables."""
+        if self._init is None:
+            raise RuntimeError("facts() comes after up()")
+        said, _ = await commands.run(self._init, (commands.program("iptables", "iptables"), "--version"), "")
+        return {"firewall": said.stdout.strip()}
+
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
         """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
         connectivity is then neither of the two."""
@@ -279,6 +286,14 @@ class NamespaceNode:
         """Whether the service's own process is alive."""
         process = self._services.get(name)
         return process is not None and not process.ended.done()
+
+    def ended(self) -> Sequence[str]:
+        """The services whose own process ended though nobody stopped them, and how."""
+        over = {name: process.ended.result().code for name, process in self._services.items() if process.ended.done()}
+        return [
+            f"{name} ended with exit code {code}" if code >= 0 else f"{name} was ended by signal {-code}"
+            for name, code in over.items()
+        ]
 
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
         """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""

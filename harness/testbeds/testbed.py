@@ -26,6 +26,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     `argv[0]` is the program's bare name; the testbed finds it (PATH or the plan's `binary` in a namespace, the image in a
     container). `files` (name → content) are written into the node's folder before the start; `{folder}` in `argv` and in
     their content stands for that folder as the server sees it. `image` is the official container image, pinned.
+    `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
     """
 
     name: str
@@ -105,6 +106,10 @@ class Node(Protocol):
         """Whether the service's process is alive."""
         ...
 
+    def ended(self) -> Sequence[str]:
+        """The services that ended though nobody stopped them, each with how: `redis ended with exit code 1`."""
+        ...
+
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
         """Run a command on the node, without a shell, and wait for its end (`timeout` seconds)."""
         ...
@@ -147,11 +152,15 @@ class Testbed(Protocol):
 
     def inside(self, work: Callable[[], int]) -> int:
         """Call `work` where the nodes can be reached and return what it returns. If this process dies, so does all that
-        `work` started."""
+        `work` started, or `clean` finds it."""
         ...
 
     async def up(self, count: int) -> None:
         """Make the nodes, `n1` to `nN`, all links up."""
+        ...
+
+    async def facts(self) -> dict[str, str]:
+        """What the report says of this testbed, once the services run: versions, and images with where they came from."""
         ...
 
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:

@@ -184,6 +184,7 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
             View(node="n1", primary="n3", time=second(28.2)),
         ),
         versions=dict.fromkeys(NODES, HOSTILE if hostile else "7.0.15"),
+        facts={"image": f"redis:7.2.6 (sha256:{'5e' * 32}, pulled{HOSTILE if hostile else ''})"},
     )
 
 
@@ -293,6 +294,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
         plan=of.plan,
         variant=of.variant,
         versions=of.versions,
+        facts=of.facts,
         nodes=of.nodes,
         validity="invalid",
         heading="NOT LINEARIZABLE",

@@ -75,6 +75,7 @@ def test_versions_and_seed_are_properties(tmp_path: Path) -> None:
     properties = {item.get("name"): item.get("value") for item in root.iter("property")}
     assert properties["seed"] == "8161"
     assert properties["version.n1"] == "7.0.15"
+    assert properties["testbed.image"] == f"redis:7.2.6 (sha256:{'5e' * 32}, pulled)"
     assert properties["count.lost-write"] == "143"
     assert root[0][0].tag == "properties"
 

@@ -68,6 +68,9 @@ class LoopbackNode:
     def running(self, name: str) -> bool:
         return self._processes[name].returncode is None
 
+    def ended(self) -> Sequence[str]:
+        raise NotImplementedError
+
     def send_signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a service."""
         self._processes[name].send_signal(number)

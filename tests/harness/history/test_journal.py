@@ -48,7 +48,7 @@ def write(path: Path) -> None:
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, proven=16, cut=(("n1", "n2"),)))
     journal.view(View(node="n1", primary="n2", time=3))
     journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
-    journal.versions({"n1": "9"})
+    journal.versions({"n1": "9"}, {"image": "nine:9"})
     journal.phase("load", 80, ended=True)
     journal.end(99, interrupted=False)
     journal.close()
@@ -66,7 +66,8 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert tuple(refused.value) == (5, 6) and refused.answered and tuple(refused.seen) == (7,)
     assert [fault.proven for fault in recording.faults] == [16]
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
-    assert recording.versions == {"n1": "9"} and not recording.torn and not recording.interrupted
+    assert recording.versions == {"n1": "9"} and recording.facts == {"image": "nine:9"}
+    assert not recording.torn and not recording.interrupted
     load_phase = recording.phase("load")
     assert load_phase is not None and (load_phase.began, load_phase.ended) == (5, 80)
 
@@ -100,4 +101,4 @@ def test_a_disk_that_does_not_take_a_line_is_told(tmp_path: Path) -> None:
         Journal(tmp_path / "no" / "such" / "folder.jsonl")
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     with pytest.raises(StorageError):
-        Journal(tmp_path / "full.jsonl").versions({"n1": "1"})
+        Journal(tmp_path / "full.jsonl").versions({"n1": "1"}, {})
