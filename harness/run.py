@@ -243,7 +243,7 @@ class _Recording:
             self.journal.fault(fault)
             fault = await nemesis.start(fault, cluster)
             self.journal.fault(fault)
-            self.progress.fault(fault.started, describe(fault, self.names), proof(fault, len(self.names)))
+            self.progress.fault(fault.started, describe(fault), proof(fault, len(self.names)))
             await load.stops_within(step.duration)
             fault = await nemesis.heal(fault, cluster)
             self.journal.fault(fault)
@@ -392,12 +392,12 @@ def schedule(plan: Plan) -> tuple[Step, ...]:
     return nemesis.steps(plan)
 
 
-def describe(fault: Fault, names: Sequence[str]) -> str:
-    """`partition {n1} | {n2 n3}`, or the links that are cut where the sides do not tell it."""
-    whole = len(fault.sides) == 1
-    sides = " | ".join("{" + " ".join(side) + "}" for side in sorted(fault.sides, key=lambda side: (len(side), side)))
-    cut = ", ".join(f"{a}→{b}" for a, b in fault.cut)
-    return f"partition {cut if whole else sides}"
+def describe(fault: Fault) -> str:
+    """`partition {n1} | {n2 n3}`, or the links that are cut where the sides alone do not tell it."""
+    between = {(a, b) for side in fault.sides for other in fault.sides if side != other for a in side for b in other}
+    if between != set(fault.cut):
+        return f"partition {', '.join(f'{a}→{b}' for a, b in fault.cut)}"
+    return "partition " + " | ".join("{" + " ".join(side) + "}" for side in sorted(fault.sides, key=lambda side: (len(side), side)))
 
 
 def proof(fault: Fault, nodes: int) -> str:
