@@ -397,7 +397,8 @@ def describe(fault: Fault) -> str:
     between = {(a, b) for side in fault.sides for other in fault.sides if side != other for a in side for b in other}
     if between != set(fault.cut):
         return f"partition {', '.join(f'{a}→{b}' for a, b in fault.cut)}"
-    return "partition " + " | ".join("{" + " ".join(side) + "}" for side in sorted(fault.sides, key=lambda side: (len(side), side)))
+    sides = sorted(fault.sides, key=lambda side: (len(side), side))
+    return "partition " + " | ".join("{" + " ".join(side) + "}" for side in sides)
 
 
 def proof(fault: Fault, nodes: int) -> str:
