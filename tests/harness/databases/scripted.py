@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,6 +137,42 @@ def number_op_msg(request: bytes, answer: bytes) -> bytes:
     """The same answer with the number of the request."""
     known = len(answer) >= 16 and answer[8:12] == bytes(4)
     return answer[:8] + request[4:8] + answer[12:] if known else answer
+
+
+def split_cql(buffer: bytes) -> tuple[bytes | None, bytes]:
+    """Cassandra's frames, nine bytes and a body."""
+    length = 9 + int.from_bytes(buffer[5:9], "big")
+    return (buffer[:length], buffer[length:]) if len(buffer) >= max(length, 9) else (None, buffer)
+
+
+def cql(opcode: int, body: bytes, *, version: int = 0x84, stream: int = 0) -> bytes:
+    """A Cassandra answer."""
+    return struct.pack(">BBhBi", version, 0, stream, opcode, len(body)) + body
+
+
+def cql_rows(columns: Mapping[str, int], *rows: Sequence[bytes | None]) -> bytes:
+    """A Cassandra result: the types of its columns (2 bigint, 4 boolean, 13 varchar), and its rows."""
+
+    def text(word: str) -> bytes:
+        return struct.pack(">H", len(word)) + word.encode()
+
+    body = struct.pack(">iii", 2, 1, len(columns)) + text("splitbrain") + text("registers")
+    body += b"".join(text(name) + struct.pack(">H", kind) for name, kind in columns.items()) + struct.pack(">i", len(rows))
+    for row in rows:
+        body += b"".join(struct.pack(">i", -1) if cell is None else struct.pack(">i", len(cell)) + cell for cell in row)
+    return cql(8, body)
+
+
+def cql_error(code: int, consistency: int = 1) -> bytes:
+    """A Cassandra error, with what its code brings along."""
+    more = {
+        0x1000: struct.pack(">Hii", consistency, 1, 0),
+        0x1100: struct.pack(">Hii", consistency, 0, 1) + b"\0\6SIMPLE",
+        0x1200: struct.pack(">HiiB", consistency, 0, 1, 0),
+        0x1300: struct.pack(">HiiiB", consistency, 0, 1, 1, 0),
+        0x1500: struct.pack(">Hiii", consistency, 0, 1, 1) + b"\0\6SIMPLE",
+    }
+    return cql(0, struct.pack(">i", code) + b"\0\6as the" + more.get(code, b""))
 
 
 def http(status: int, body: str, *, headers: str = "") -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd, EtcdClient
 from harness.databases.mongodb import MongoClient, MongoDB
@@ -26,10 +27,14 @@ from tests.harness.databases.scripted import (
     SILENCE,
     Scripted,
     Wire,
+    cql,
+    cql_error,
+    cql_rows,
     http,
     number_op_msg,
     op_msg,
     scripted,
+    split_cql,
     split_http,
     split_lines,
     split_op_msg,
@@ -188,7 +193,33 @@ MONGODB = Kind(
     ),
 )
 
-KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE, MONGODB], ids=lambda kind: kind.database.name)
+VOID = cql(8, b"\0\0\0\1")
+
+CASSANDRA = Kind(
+    database=Cassandra,
+    wire=Wire(split_cql, lambda request: cql(2, b"") if request[4] == 1 else None),
+    garbage=(
+        b"hello, this is no server of rows",
+        cql(2, b""),
+        cql(8, b""),
+        cql(8, b"\0\0\0\2"),
+        cql(8, b"\0\0\0\3\0\5hello"),
+        cql(0, b""),
+        cql(99, b"hello"),
+        cql(8, b"\0\0\0\1", stream=1),
+        cql(8, b"\0\0\0\1", version=0x85),
+        cql(8, b"\0\0\0\1")[:-1],
+        cql_rows({"value": 13}, [b"hello"]),
+        cql_rows({"value": 2}, [b"hello"]),
+        cql_rows({"value": 2, "more": 2}, [bytes(8), bytes(8)]),
+        cql_rows({"[applied]": 13, "value": 2}, [b"true", bytes(8)]),
+    ),
+    # Unavailable is another matter, see below.
+    refusals={cql_error(code): reason for code, reason in CassandraClient.DEFINITE.items() if code != 0x1000},
+    indefinite=(*(cql_error(code) for code in CassandraClient.INDEFINITE), cql_error(0x1700), cql_error(0x2500)),
+)
+
+KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE, MONGODB, CASSANDRA], ids=lambda kind: kind.database.name)
 METHODS = pytest.mark.parametrize("method", CALLS)
 
 
@@ -332,3 +363,31 @@ async def test_mongodb_an_update_that_failed_is_as_definite_as_its_code(tmp_path
             with pytest.raises(Refused) as refused:
                 await client.add(1, 5)
             assert refused.value.reason == reason
+
+
+async def test_cassandra_is_unavailable_for_certain_where_nothing_came_before(tmp_path: Path) -> None:
+    for method in CALLS:
+        conditional = method.startswith("cas")
+        for consistency in (ONE, QUORUM, ALL, SERIAL):
+            script = cql_error(0x1000, consistency)
+            async with _connected(CASSANDRA, tmp_path / f"{method}{consistency}", script) as (client, _):
+                certain = consistency == (SERIAL if conditional else ONE)
+                with pytest.raises(Refused if certain else Indeterminate, match=r"^unavailable$"):
+                    await CALLS[method](client)
+
+
+async def test_cassandra_tells_what_a_transaction_saw_unless_it_may_have_been_its_own_write(tmp_path: Path) -> None:
+    def seen(value: bytes | None) -> bytes:
+        return cql_rows({"[applied]": 4, "value": 2}, [b"\0", value])
+
+    for answer, told in ((seen((7).to_bytes(8, "big")), 7), (seen(None), None), (cql_rows({"[applied]": 4}, [b"\0"]), None)):
+        async with _connected(CASSANDRA, tmp_path / f"{told}{len(answer)}", answer) as (client, _):
+            with pytest.raises(Mismatch) as mismatch:
+                await client.cas(1, 4, 5)
+            assert mismatch.value.seen == (told,)
+    async with _connected(CASSANDRA, tmp_path / "own", seen((5).to_bytes(8, "big"))) as (client, _):
+        with pytest.raises(Indeterminate):
+            await client.cas(1, 4, 5)
+    async with _connected(CASSANDRA, tmp_path / "applied", cql_rows({"[applied]": 4}, [b"\1"])) as (client, script):
+        await client.cas(1, 4, 5)
+        assert len(script.requests) == 1

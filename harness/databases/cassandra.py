@@ -1,0 +1,572 @@
+"""Cassandra: no primary, every node answers for the cluster, and each call says how many replicas must.
+
+The driver's codec writes and reads the frames of the native protocol (version 4); its `Cluster` is not used, because it is a
+pool of connections with control connections, host states, reconnection and speculation around every call. Here one call is
+one QUERY and its answer, on one connection that can be closed. A register is a row of `registers`; an element of a set is a
+row of `sets` of its own, so that an element that was added twice is seen once.
+
+Plain writes carry the client's clock as their timestamp, as those of the drivers do; of two, the later wins. Where `serial` is
+asked for, every write is a lightweight transaction, since plain writes beside them void what they promise; the other variants
+therefore offer no compare-and-set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from harness.databases.database import Database, Program
+from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
+from harness.history.operation import Key
+from harness.history.variant import Claim, Label, Variant
+from harness.plan import Plan
+from harness.servers import JAVA_17
+from harness.testbeds.testbed import Node, Service
+
+REPLICAS = 3
+"""Copies of every row; on fewer nodes, one on each."""
+
+WARMING, WARMTH = 3, 30
+"""Connections to each node, and writes and reads on each of them, that warm it."""
+
+ANY, ONE, QUORUM, ALL, SERIAL = 0, 1, 4, 5, 8
+"""Consistency levels, as the protocol numbers them."""
+
+VOID, ROWS, SCHEMA_CHANGE = 1, 2, 5
+"""Kinds of results."""
+
+_HEAD = struct.Struct(">BBhBi")
+_VERSION = 4
+_ANSWER = 0x80 | _VERSION
+_LONGEST = 64_000_000
+_BIGINT = struct.Struct(">q")
+_NEVER = -(2**63)
+"""A value that no register holds: a write that must be conditional asks that the value is another."""
+
+_SCHEMA = (
+    "CREATE KEYSPACE IF NOT EXISTS splitbrain WITH replication = "
+    "{{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}",
+    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint)",
+    "CREATE TABLE IF NOT EXISTS splitbrain.sets (key text, element bigint, PRIMARY KEY (key, element))",
+)
+
+_YAML = """\
+cluster_name: splitbrain
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+num_tokens: 1
+initial_token: {token}
+auto_bootstrap: false
+endpoint_snitch: GossipingPropertyFileSnitch
+dynamic_snitch: false
+listen_address: {address}
+rpc_address: {address}
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: "{seeds}"
+commitlog_sync: periodic
+commitlog_sync_period: 10s
+commitlog_segment_size: 4MiB
+data_file_directories: ["{folder}/data"]
+commitlog_directory: {folder}/commitlog
+saved_caches_directory: {folder}/saved_caches
+hints_directory: {folder}/hints
+hints_flush_period: 1s
+read_request_timeout: {timeout}ms
+write_request_timeout: {timeout}ms
+cas_contention_timeout: {timeout}ms
+concurrent_reads: 8
+concurrent_writes: 8
+memtable_heap_space: 64MiB
+memtable_offheap_space: 32MiB
+networking_cache_size: 16MiB
+"""
+
+_LOGBACK = """\
+<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%-5level %date{ISO8601} %logger{0} %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="out"/></root>
+  <logger name="org.apache.cassandra.config.Config" level="WARN"/>
+</configuration>
+"""
+
+_JAVA = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-Xss256k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Dcassandra.storagedir={folder}",
+    "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
+    "-Dcassandra.ring_delay_ms=1000",
+    "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+)
+
+_TUNED = (
+    "GossipingPropertyFileSnitch (default SimpleSnitch) and dynamic_snitch false (default true): a node asks itself first",
+    "num_tokens 1 with given tokens (default 16), auto_bootstrap false (default true)",
+    "read_request_timeout, write_request_timeout and cas_contention_timeout nine tenths of an operation's time-out (defaults "
+    "5s, 2s, 1.8s)",
+    "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000)",
+    "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
+)
+_DYNAMO = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/dynamo.html"
+_GUARANTEES = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/guarantees.html"
+_LABELS = (
+    Label("AP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
+    Label(
+        "PA/EL",
+        "D. Abadi, Consistency tradeoffs in modern distributed database system design, IEEE Computer 45(2), 2012: "
+        "https://www.cs.umd.edu/~abadi/papers/abadi-pacelc.pdf",
+    ),
+)
+_LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
+_PLAIN = frozenset({"read", "write", "add", "elements"})
+
+
+class CassandraClient:
+    """One connection to one node. `reads` and `writes` are consistency levels; where `reads` is SERIAL, writes are lightweight
+    transactions that are committed with `writes`."""
+
+    DEFINITE: ClassVar[dict[int, str]] = {
+        0x1000: "unavailable",
+        0x1002: "bootstrapping",
+        0x2000: "syntax",
+        0x2100: "unauthorized",
+        0x2200: "invalid",
+    }
+    """The error's code → the reason: the coordinator saw that it could not be done, and asked no replica. A lightweight
+    transaction that is unavailable is so only where the round of Paxos was, and not the commit that follows it."""
+
+    INDEFINITE: ClassVar[dict[int, str]] = {
+        0x0000: "server-error",
+        0x1001: "overloaded",
+        0x1100: "write-timeout",
+        0x1200: "read-timeout",
+        0x1300: "read-failure",
+        0x1500: "write-failure",
+    }
+    """The code → the reason: some replicas may have it, and hints may bring it to others later. Any other code is indefinite
+    too."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reads: int, writes: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._reads = reads
+        self._writes = writes
+        self._serial = reads == SERIAL
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    async def read(self, key: Key) -> int | None:
+        """SELECT the register's row."""
+        rows = await self._select("SELECT value FROM splitbrain.registers WHERE key = ?", key)
+        if len(rows) > 1:
+            raise await self._lost("garbled-answer")
+        return rows[0] if rows else None
+
+    async def write(self, key: Key, value: int) -> None:
+        """UPDATE the register's row; in `serial` on a condition that always holds."""
+        if self._serial:
+            await self._set_if("!=", key, _NEVER, value)
+        else:
+            await self._change("UPDATE splitbrain.registers SET value = ? WHERE key = ?", _BIGINT.pack(value), _text(key))
+
+    async def cas(self, key: Key, expected: int | None, new: int) -> None:
+        """UPDATE the register's row IF it holds the expected value (null where there is none)."""
+        await self._set_if("=", key, expected, new)
+
+    async def add(self, key: Key, element: int) -> None:
+        """INSERT the element's row; in `serial` IF NOT EXISTS, and one that is there already is as good as added."""
+        values = _text(key), _BIGINT.pack(element)
+        if self._serial:
+            await self._transact("INSERT INTO splitbrain.sets (key, element) VALUES (?, ?) IF NOT EXISTS", *values)
+        else:
+            await self._change("INSERT INTO splitbrain.sets (key, element) VALUES (?, ?)", *values)
+
+    async def elements(self, key: Key) -> list[int]:
+        """SELECT all rows of the set."""
+        rows = await self._select("SELECT element FROM splitbrain.sets WHERE key = ?", key)
+        if None in rows:
+            raise await self._lost("garbled-answer")
+        return [element for element in rows if element is not None]
+
+    async def call(self, query: str, *values: bytes | None, consistency: int = ONE, timestamp: int | None = None) -> Any:
+        """One query and its result, for everything but the operations too: a list of rows, each a dict; None where the result
+        has no rows. The error of one that failed is classified."""
+        async with self._turn:  # the harness' own connections are asked by several tasks
+            return await self._call(query, values, consistency, timestamp)
+
+    async def close(self) -> None:
+        """Close the connection without waiting for the server."""
+        self._closed = True
+        self._writer.transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, by `close` or because a call's outcome is not known."""
+        return self._closed
+
+    async def greet(self) -> None:
+        """Begin the protocol. Raises `Refused`."""
+        from cassandra.protocol import ReadyMessage, StartupMessage
+
+        try:
+            answer = await self._exchange(StartupMessage(cqlversion="3.0.0", options={}))
+        except Indeterminate:
+            raise Refused("no-connection") from None
+        if not isinstance(answer, ReadyMessage):
+            await self.close()
+            raise Refused("no-connection")
+
+    async def _set_if(self, operator: str, key: Key, condition: int | None, new: int) -> None:
+        query = f"UPDATE splitbrain.registers SET value = ? WHERE key = ? IF value {operator} ?"
+        known = None if condition is None else _BIGINT.pack(condition)
+        row = await self._transact(query, _BIGINT.pack(new), _text(key), known)
+        if row["[applied]"]:
+            return
+        seen = row.get("value")
+        if not isinstance(seen, int | None):
+            raise await self._lost("garbled-answer")
+        if seen == new:  # by another's hand, or because this very call was finished by another coordinator
+            raise await self._lost("new-value-seen")
+        raise Mismatch(seen)
+
+    async def _transact(self, query: str, *values: bytes | None) -> dict[str, Any]:
+        rows = await self.call(query, *values, consistency=self._writes)
+        match rows:
+            case [{"[applied]": bool()}]:
+                return dict(rows[0])
+        raise await self._lost("garbled-answer")
+
+    async def _change(self, query: str, *values: bytes) -> None:
+        if await self.call(query, *values, consistency=self._writes, timestamp=time.time_ns() // 1000) is not None:
+            raise await self._lost("garbled-answer")
+
+    async def _select(self, query: str, key: Key) -> list[int | None]:
+        rows = await self.call(query, _text(key), consistency=self._reads)
+        if not isinstance(rows, list) or any(len(row) != 1 for row in rows):
+            raise await self._lost("garbled-answer")
+        found = [next(iter(row.values())) for row in rows]
+        if not all(isinstance(value, int | None) for value in found):
+            raise await self._lost("garbled-answer")
+        return found
+
+    async def _call(self, query: str, values: Sequence[bytes | None], consistency: int, timestamp: int | None) -> Any:
+        from cassandra.protocol import ErrorMessage, QueryMessage, ResultMessage
+
+        if self._closed:
+            raise Refused("no-connection")
+        message = QueryMessage(query, consistency, SERIAL, timestamp=timestamp)
+        message.query_params = list(values) or None
+        answer = await self._exchange(message)
+        if isinstance(answer, ErrorMessage):
+            raise await self._error(answer, SERIAL if " IF " in query else consistency)
+        if not isinstance(answer, ResultMessage) or answer.kind not in (VOID, ROWS, SCHEMA_CHANGE):
+            raise await self._lost("garbled-answer")
+        if answer.kind != ROWS:
+            return None
+        return [dict(zip(answer.column_names, row, strict=True)) for row in answer.parsed_rows]
+
+    async def _exchange(self, message: Any) -> Any:
+        from cassandra.protocol import ProtocolHandler
+
+        frame = ProtocolHandler.encode_message(message, 0, _VERSION, None, False)
+        try:
+            self._writer.write(frame)
+            version, flags, stream, opcode, length = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
+            if version != _ANSWER or stream != 0 or not 0 <= length < _LONGEST:
+                raise await self._lost("garbled-answer")
+            body = await self._reader.readexactly(length)
+        except (OSError, EOFError):
+            raise await self._lost("connection-lost") from None
+        except BaseException:
+            await self.close()
+            raise
+        try:
+            return ProtocolHandler.decode_message(_VERSION, {}, stream, flags, opcode, body, None, None)
+        except Exception:  # the codec raises whatever a malformed frame leads it to
+            raise await self._lost("garbled-answer") from None
+
+    async def _error(self, error: Any, asked: int) -> Refused | Indeterminate:
+        unavailable = error.code == 0x1000
+        if error.code in self.DEFINITE and not (unavailable and error.info.get("consistency") != asked):
+            return Refused(self.DEFINITE[error.code])
+        return await self._lost(self.INDEFINITE.get(error.code, "unavailable" if unavailable else "unknown-error"))
+
+    async def _lost(self, reason: str) -> Indeterminate:
+        await self.close()
+        return Indeterminate(reason)
+
+
+class Cassandra(Database):
+    """Cassandra 5.0, on every node."""
+
+    name = "cassandra"
+    variants = (
+        Variant(
+            name="one",
+            summary="the drivers' default: one replica acknowledges a write, one answers a read",
+            reads="home",
+            writes="home",
+            claim=Claim(
+                text='"Divergent versions of the same data may exist temporarily, but they are eventually reconciled to a '
+                'consistent state."',
+                source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
+                promises=("converges",),
+                admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+            ),
+            labels=_LABELS,
+            methods=_PLAIN,
+            tuned=_TUNED,
+            local=_LOCAL,
+        ),
+        Variant(
+            name="quorum",
+            summary="a majority of the replicas acknowledges a write, a majority answers a read",
+            reads="home",
+            writes="home",
+            claim=Claim(
+                text='"If QUORUM is used for both writes and reads, at least one of the replicas is guaranteed to participate '
+                'in both the write and the read request, which in turn guarantees that the quorums will overlap and the write '
+                'will be visible to the read."',
+                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+                promises=("converges",),
+                admits=("lost-write", "stale-read"),
+            ),
+            labels=_LABELS,
+            methods=_PLAIN,
+            tuned=(*_TUNED, "consistency QUORUM (the drivers' default is LOCAL_ONE)"),
+            local=_LOCAL,
+        ),
+        Variant(
+            name="serial",
+            summary="every write is a lightweight transaction (Paxos), every read asks the same majority",
+            reads="home",
+            writes="home",
+            claim=Claim(
+                text='"Lightweight transactions with linearizable consistency"',
+                source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
+                promises=("linearizable", "no-lost-write", "converges"),
+            ),
+            labels=_LABELS,
+            tuned=(*_TUNED, "consistency SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)"),
+            local=_LOCAL,
+        ),
+        Variant(
+            name="all",
+            summary="every replica acknowledges a write, every replica answers a read",
+            reads="home",
+            writes="home",
+            claim=Claim(
+                text='"All of the replicas must respond."',
+                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+                promises=("converges",),
+                admits=("lost-write", "stale-read"),
+            ),
+            labels=_LABELS,
+            methods=_PLAIN,
+            tuned=(*_TUNED, "consistency ALL (the drivers' default is LOCAL_ONE)"),
+            local=_LOCAL,
+        ),
+        Variant(
+            name="any",
+            summary="a write is acknowledged as soon as any node has it, even as a hint; one replica answers a read",
+            reads="home",
+            writes="home",
+            claim=Claim(
+                text='"A single replica may respond, or the coordinator may store a hint. If a hint is stored, the coordinator '
+                'will later attempt to replay the hint and deliver the mutation to the replicas."',
+                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+                promises=("available", "converges"),
+                admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+            ),
+            labels=_LABELS,
+            methods=_PLAIN,
+            tuned=(*_TUNED, "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)"),
+            local=_LOCAL,
+        ),
+    )
+    programs = (
+        Program("java", "apt-get install openjdk-17-jre-headless"),
+        Program("cassandra", "splitbrain servers get cassandra"),
+    )
+    driver = "cassandra"
+    modules = ("cassandra",)
+    default_nodes = 3
+    port = 9042
+
+    LEVELS: ClassVar[dict[str, tuple[int, int]]] = {
+        "one": (ONE, ONE),
+        "quorum": (QUORUM, QUORUM),
+        "serial": (SERIAL, QUORUM),
+        "all": (ALL, ALL),
+        "any": (ONE, ANY),
+    }
+    """Variant → the consistency levels of its reads and its writes."""
+
+    def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
+        super().__init__(plan, nodes)
+        self._tokens = {node.name: -(2**63) + number * 2**64 // len(nodes) for number, node in enumerate(nodes)}
+        self._replicas = min(REPLICAS, len(nodes))
+        self._own: dict[str, CassandraClient] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def start(self) -> None:
+        """Start every node, wait until all of them are in the ring, and create the tables."""
+        async with asyncio.TaskGroup() as group:
+            for node in self.nodes.values():
+                group.create_task(self._start(node))
+        for statement in _SCHEMA:
+            first = await self._client(next(iter(self.nodes.values())))
+            try:
+                await first.call(statement.format(replicas=self._replicas))
+            except (Refused, Indeterminate) as error:
+                raise SetupError(f"the tables could not be created: {error}.") from None
+
+    async def _start(self, node: Node) -> None:
+        await node.start(self._service(node))
+        while True:
+            try:
+                peers = await (await self._client(node)).call("SELECT peer FROM system.peers_v2")
+                if len(peers or ()) == len(self.nodes) - 1:
+                    return
+            except (Refused, Indeterminate):
+                if not node.running("cassandra"):
+                    raise SetupError(f"{node.name}: cassandra ended. {_last_line(node)}") from None
+            await asyncio.sleep(0.1)
+
+    def _service(self, node: Node) -> Service:
+        seeds = ",".join(other.address for other in self.nodes.values())
+        known = {"address": node.address, "seeds": seeds, "token": str(self._tokens[node.name]),
+                 "timeout": str(int(self.plan.timeout * 900)), "folder": "{folder}"}
+        return Service(
+            name="cassandra",
+            argv=("cassandra", "-f", "-R"),
+            # The image's entry point writes these into the file again, whatever the file says.
+            env={
+                "CASSANDRA_CONF": ".",
+                "CASSANDRA_SEEDS": seeds,
+                **{
+                    f"CASSANDRA_{name}": node.address
+                    for name in ("LISTEN_ADDRESS", "BROADCAST_ADDRESS", "RPC_ADDRESS", "BROADCAST_RPC_ADDRESS")
+                },
+            },
+            files={
+                "cassandra.yaml": _YAML.format_map(known),
+                "cassandra-rackdc.properties": "dc=dc1\nrack=rack1\n",
+                "jvm-server.options": "\n".join(_JAVA) + "\n",
+                "jvm17-server.options": "\n".join(JAVA_17) + "\n",
+                "logback.xml": _LOGBACK,
+            },
+            image="cassandra:5.0.2",
+            memory_mb=450,
+        )
+
+    async def ready(self) -> bool:
+        """Through every node a write to all replicas and a read of all replicas went through; then the nodes were warmed."""
+        try:
+            if not all(await asyncio.gather(*(self._serves(node) for node in self.nodes.values()))):
+                return False
+            await asyncio.gather(*(self._warm(node, number) for node in self.nodes.values() for number in range(WARMING)))
+        except (Refused, Indeterminate):
+            return False
+        return True
+
+    async def _warm(self, node: Node, number: int) -> None:
+        """Write and read until Java has compiled the way of it: a cold node takes many times as long for one call."""
+        client = await self.connect(node)
+        try:
+            for value in range(WARMTH):
+                await client.write(f"splitbrain-ready/{node.name}/{number}", value)
+                await client.read(f"splitbrain-ready/{node.name}/{number}")
+        finally:
+            await client.close()
+
+    async def _serves(self, node: Node) -> bool:
+        client = await self._client(node)
+        for number in range(len(self.nodes) * 2):
+            key = _text(f"splitbrain-ready/{number}")
+            update = "UPDATE splitbrain.registers SET value = ? WHERE key = ?"
+            await client.call(update, _BIGINT.pack(number), key, consistency=ALL)
+            select = "SELECT value FROM splitbrain.registers WHERE key = ?"
+            if await client.call(select, key, consistency=ALL) != [{"value": number}]:
+                return False
+        transaction = "INSERT INTO splitbrain.sets (key, element) VALUES (?, ?) IF NOT EXISTS"
+        await client.call(transaction, _text(f"splitbrain-ready/{node.name}"), _BIGINT.pack(1), consistency=ALL)
+        return True
+
+    async def connect(self, server: Node) -> CassandraClient:
+        """A connection to that node."""
+        reads, writes = self.LEVELS[self.variant.name]
+        return await self._open(server, reads=reads, writes=writes)
+
+    def replicas(self, key: Key) -> tuple[str, ...]:
+        """The nodes that hold a row: the first one on the ring from the key's token on, and those that follow it."""
+        from cassandra.metadata import Murmur3Token
+
+        token = Murmur3Token.hash_fn(_text(key))
+        names = list(self._tokens)
+        first = next((at for at, name in enumerate(names) if self._tokens[name] >= token), 0)
+        return tuple(names[(first + more) % len(names)] for more in range(self._replicas))
+
+    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
+        """A SELECT with consistency ONE at that node. Raises `Elsewhere` where it is no replica of the key."""
+        if node.name not in self.replicas(key):
+            raise Elsewhere
+        try:
+            client = await self._client(node)
+            return await (client.read(key) if method == "read" else client.elements(key))
+        except Indeterminate as error:
+            raise Refused(error.reason) from None
+
+    async def versions(self) -> dict[str, str]:
+        """`release_version` of each node's own row."""
+        versions = {}
+        for node in self.nodes.values():
+            rows = await (await self._client(node)).call("SELECT release_version FROM system.local")
+            versions[node.name] = str(rows[0]["release_version"])
+        return versions
+
+    async def close(self) -> None:
+        """Close the connections behind `ready` and `local_read`."""
+        for client in self._own.values():
+            await client.close()
+        self._own.clear()
+
+    async def _client(self, node: Node) -> CassandraClient:
+        async with self._turns[node.name]:
+            client = self._own.get(node.name)
+            if client is None or client.closed:
+                client = self._own[node.name] = await self._open(node, reads=ONE, writes=ONE)
+            return client
+
+    async def _open(self, server: Node, *, reads: int, writes: int) -> CassandraClient:
+        try:
+            reader, writer = await asyncio.open_connection(server.address, self.port)
+        except OSError:
+            raise Refused("no-connection") from None
+        client = CassandraClient(reader, writer, reads=reads, writes=writes)
+        try:
+            await client.greet()
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+
+def _text(key: Key) -> bytes:
+    return str(key).encode()
+
+
+def _last_line(node: Node) -> str:
+    log = node.log("cassandra")
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-1] if lines else "It logged nothing."

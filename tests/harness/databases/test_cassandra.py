@@ -1,0 +1,72 @@
+"""Cassandra against real nodes. A cluster takes long to start, so a test looks at many things on one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness.databases.cassandra import Cassandra
+from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused
+from harness.plan import Plan
+from tests.conftest import need
+from tests.harness.databases.loopback import LoopbackNode, running
+
+
+async def test_registers_sets_copies_and_a_node_without_a_quorum(tmp_path: Path) -> None:
+    need("java", "cassandra")
+    async with running(Cassandra, "serial", tmp_path, count=3) as database:
+        nodes = list(database.nodes.values())
+        first, second, third = [await database.connect(node) for node in nodes]
+        assert await first.read(1) is None
+        await first.cas(1, None, 5)
+        assert await second.read(1) == 5
+        for expected, key, seen in ((4, 1, 5), (None, 1, 5), (4, 2, None)):
+            with pytest.raises(Mismatch) as mismatch:
+                await third.cas(key, expected, 6)
+            assert mismatch.value.seen == (seen,)
+        await second.cas(1, 5, 6)
+        await third.write(1, -7)
+        await third.write(3, 8)
+        assert (await first.read(1), await second.read(3)) == (-7, 8)
+
+        assert await first.elements("a") == []
+        for element in (3, 11, 2, 3):
+            await second.add("a", element)
+        await third.add("ab", 99)
+        assert sorted(await first.elements("a")) == [2, 3, 11]
+
+        assert list((await database.versions()).values()) == ["5.0.2"] * 3
+        assert await database.primary(nodes[0]) is None
+        async with asyncio.timeout(10):
+            while [await database.local_read(node, "read", 1) for node in nodes] != [-7, -7, -7]:
+                await asyncio.sleep(0.05)
+        assert sorted(await database.local_read(nodes[2], "elements", "a")) == [2, 3, 11]
+        assert await database.local_read(nodes[2], "read", "nothing") is None
+
+        for node in nodes[1:]:
+            await node.stop("cassandra", kill=True)
+        for call in (first.write(1, 9), first.add("a", 9)):
+            with pytest.raises((Indeterminate, Refused)):
+                await call
+            await first.close()
+            first = await database.connect(nodes[0])
+        assert await database.local_read(nodes[0], "read", 1) == -7
+        with pytest.raises(Refused):
+            await database.local_read(nodes[1], "read", 1)
+        for client in (first, second, third):
+            await client.close()
+
+
+async def test_a_row_has_three_replicas_and_no_copy_elsewhere(tmp_path: Path) -> None:
+    nodes = [LoopbackNode(number, tmp_path) for number in range(1, 6)]
+    database = Cassandra(Plan(database="cassandra", variant="one", nodes=5), nodes)
+    held = [database.replicas(key) for key in range(200)]
+    assert all(len(set(names)) == 3 for names in held)
+    assert {name for names in held for name in names} == {"n1", "n2", "n3", "n4", "n5"}
+    for names in held[:3]:
+        for node in nodes:
+            if node.name not in names:
+                with pytest.raises(Elsewhere):
+                    await database.local_read(node, "read", held.index(names))
