@@ -39,6 +39,8 @@ def refute(history: History, model: Model, decision: Decision, ends: float) -> t
     """
     ends = min(ends, time.perf_counter() + PATIENCE)
     rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
+    if type(model) is CasRegister:
+        rows = _about_refusal(history, model, rows)
     if decision.stuck is not None:
         last = int(history.completed[decision.stuck])
         rows = _if_refuted([row for row in rows if history.invoked[row] <= last], rows, history, model)
@@ -179,6 +181,29 @@ def _without_past(rows: list[int], history: History, model: Model, ends: float) 
         if hunt.run(STEPS) is False:
             return rest
     return rows
+
+
+def _about_refusal(history: History, model: CasRegister, rows: list[int]) -> list[int]:
+    """Where a compare-and-set was refused although what it expected was there all the time: that one, the operations on the
+    value by then, and those that their values come from. No other write can have taken effect in that time."""
+    refused = zones.refused_in_vain(history, model)
+    if not refused:
+        return rows
+    row = min(refused, key=lambda row: int(history.completed[row]))
+    calls = {other: _call(history, other) for other in rows if history.invoked[other] <= history.completed[row]}
+    touching: dict[object, list[int]] = {}
+    for other, call in calls.items():
+        if call.outcome != "refused":
+            for value in set(call.value) if call.f == "cas" else (call.value,):
+                touching.setdefault(value, []).append(other)
+    kept = {row}
+    work = [calls[row].value[0]]
+    while work:
+        for other in touching.pop(work.pop(), ()):
+            kept.add(other)
+            if calls[other].f == "cas":
+                work.append(calls[other].value[0])
+    return _if_refuted(sorted(kept), rows, history, model)
 
 
 def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[int]] | None:

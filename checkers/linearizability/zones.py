@@ -12,8 +12,10 @@ earlier link is invoked. Between chains the zone rule holds as it does between c
 contains one of length two.
 
 Indeterminate operations: a write or cas whose value was seen did happen, before the first who saw it returned; its own
-return is unknown, so it bounds nothing. One whose value nobody saw may be left out, since the rest can only become easier;
-where a refused compare-and-set would need it as the reason, the key is left undecided.
+return is unknown, so it bounds nothing. One whose value nobody saw may be left out, since the rest can only become easier,
+but for a refused compare-and-set that needs it as the reason.
+
+Refused compare-and-sets that told what they saw are reads of it. For the others see `refusals`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.linearizability.refusals import Witness
 from checkers.models import CasRegister, Register, canonical, check_functions
 from harness.errors import UsageError
 from harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -39,10 +42,16 @@ UNDECIDED, VALID, INVALID = 0, 1, 2
 def decide(history: History, model: Register) -> NDArray[np.int8]:
     """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c.
 
-    A key is undecided where a value was written twice (or is also the initial one), or where a refused compare-and-set
-    has no reason that is certain. Raises `UsageError` for a function that the model does not know.
+    A key is undecided where a value was written twice (or is also the initial one), or where no order is found that
+    gives every refused compare-and-set its reason. Raises `UsageError` for a function that the model does not know.
     """
     return _Zones(history, model).status
+
+
+def refused_in_vain(history: History, model: Register) -> list[int]:
+    """The rows of refused compare-and-sets that had no moment at which the register did not hold what they expected."""
+    found: list[int] = _Zones(history, model).refuted.tolist()
+    return found
 
 
 @dataclass(slots=True)
@@ -55,6 +64,7 @@ class _Coded:
 
 class _Zones:
     def __init__(self, history: History, model: Register) -> None:
+        self.refuted = np.empty(0, np.int64)
         keys = len(history.keys) + 1
         self.bad = np.zeros(keys, np.bool_)
         self.unsure = np.zeros(keys, np.bool_)
@@ -188,11 +198,68 @@ class _Zones:
             np.minimum.at(low, source, ret[link_rows])
             np.maximum.at(high, source, inv[link_rows])
             needed = writers[c_blind] > 0
-            doubtful = blind[needed]
-            reasons = _reasons(
-                np.flatnonzero(present), low, high, write_inv, c_blind[needed], inv[doubtful], ret[doubtful],
-            )
-            self.unsure[key[doubtful[~reasons]]] |= ~self.bad[key[doubtful[~reasons]]]
+            doubtful, code = blind[needed], c_blind[needed]
+            clusters = np.flatnonzero(present)
+            reasons = _reasons(clusters, low, high, write_inv, code, inv[doubtful], ret[doubtful]) | self.bad[key[doubtful]]
+            doubtful, code = doubtful[~reasons], code[~reasons]
+            if len(doubtful):
+                if not len(links):
+                    chain_low, chain_high = low, high
+                lost = maybe[~happened[maybe]]
+                spare = np.zeros(size, np.bool_)
+                spare[c_write[info[writes]]] = True
+                spare[watched] = False
+                self._refused(
+                    history, doubtful, code, key, inv, ret, low, high, write_inv, chain_low, chain_high, whole, root, source,
+                    target, c_from[lost], inv[swaps[lost]], spare, owner,
+                )
+
+    def _refused(
+        self, history: History, rows: Ints, code: Codes, key: Codes, inv: Ints, ret: Ints, low: Ints, high: Ints,
+        write_inv: Ints, chain_low: Ints, chain_high: Ints, whole: Ints, root: Codes, source: Codes, target: Codes,
+        spare_from: Codes, spare_inv: Ints, spare: Bools, owner: Codes,
+    ) -> None:
+        """Decide the keys of refused compare-and-sets that have no certain reason: see `refusals`."""
+        after = np.full(len(low), -1, np.int32)
+        after[source] = target
+        first, last = inv[rows], ret[rows]
+        # Who might come next before the refusal returned.
+        by_inv = whole[np.argsort(write_inv[whole], kind="stable")]
+        at = np.searchsorted(write_inv[by_inv], last, side="right")
+        others = _greatest_other(by_inv, chain_low, at, root[code].astype(np.int64), -1) >= chain_high[root[code]]
+        following = after[code]
+        others = np.where(following >= 0, write_inv[following] <= last, others)
+        possible = (first <= low[code]) | ((high[code] <= last) & (others | np.isin(code, spare_from)))
+        self.refuted = rows[~possible]
+        self.bad[key[self.refuted]] = True
+        left = ~self.bad[key[rows]] & ~self.unsure[key[rows]]
+        if not left.any():
+            return
+        rows, code, first, last = rows[left], code[left], first[left], last[left]
+        affected = np.zeros(len(self.bad), np.bool_)
+        affected[key[rows]] = True
+        refusals: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        for k, value, began, ended in zip(key[rows].tolist(), code.tolist(), first.tolist(), last.tolist(), strict=True):
+            refusals.setdefault(k, {}).setdefault(value, []).append((began, ended))
+        roots: dict[int, list[tuple[int, int, int]]] = {k: [] for k in refusals}
+        spares: dict[int, list[int]] = {k: [] for k in refusals}
+        lows, highs, invs = low.tolist(), high.tolist(), write_inv.tolist()
+        mine = whole[affected[owner[whole]]]
+        for k, value, a, b, may in zip(
+            owner[mine].tolist(), mine.tolist(), chain_low[mine].tolist(), chain_high[mine].tolist(), spare[mine].tolist(),
+            strict=True,
+        ):
+            if not may:
+                roots[k].append((value, a, b))
+            elif value not in refusals[k]:
+                spares[k].append(invs[value])
+        swapped: dict[int, int] = {}
+        for value, began in zip(spare_from.tolist(), spare_inv.tolist(), strict=True):
+            swapped[value] = min(began, swapped.get(value, began))
+        chained = dict(zip(source.tolist(), target.tolist(), strict=True))
+        for k, calls in refusals.items():
+            if not Witness(lows, highs, invs, chained, roots[k], calls, spares[k], swapped).found():
+                self.unsure[k] = True
 
     def _code(
         self, history: History, model: Register, reads: Ints, writes: Ints, swaps: Ints, blind: Ints, seers: Ints, keys: int
@@ -356,17 +423,11 @@ def _reasons(clusters: Ints, low: Ints, high: Ints, write_inv: Ints, code: Codes
     and was there before the call, or b came before `code` and was still there after the call.
     """
     f, s = low[clusters], high[clusters]
+    place = np.searchsorted(clusters, code)
     found: Bools = inv <= write_inv[code]
 
     def other(order: Ints, best: Ints, at: Ints, worst: int) -> Ints:
-        """The greatest of `best` among the first `at` of `order` whose cluster is not the refused one."""
-        value = best[order]
-        top = np.maximum.accumulate(value)
-        second = np.maximum.accumulate(np.minimum(value, np.concatenate([[worst], top[:-1]])))
-        holder = np.maximum.accumulate(np.where(value == top, np.arange(len(order)), -1))
-        chosen = np.maximum(at - 1, 0)
-        own = clusters[order[holder[chosen]]] == code
-        return np.where(at == 0, worst, np.where(own, second[chosen], top[chosen]))
+        return _greatest_other(order, best, at, place, worst)
 
     least = np.iinfo(np.int64).min + 2
     by_f = np.argsort(f, kind="stable")
@@ -382,3 +443,14 @@ def _reasons(clusters: Ints, low: Ints, high: Ints, write_inv: Ints, code: Codes
     if len(by_f):
         found |= other(by_f, s, np.searchsorted(f[by_f], ret, side="right"), least) >= inv
     return found
+
+
+def _greatest_other(order: Ints, best: Ints, at: Ints, own: Ints, worst: int) -> Ints:
+    """For each question i the greatest of `best` among the first `at[i]` of `order` without `own[i]`, `worst` where there
+    is none."""
+    value = best[order]
+    top = np.maximum.accumulate(value)
+    second = np.maximum.accumulate(np.minimum(value, np.concatenate([[worst], top[:-1]])))
+    holder = np.maximum.accumulate(np.where(value == top, np.arange(len(order)), -1))
+    chosen = np.maximum(at - 1, 0)
+    return np.where(at == 0, worst, np.where(order[holder[chosen]] == own, second[chosen], top[chosen]))

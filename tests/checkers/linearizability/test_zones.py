@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from checkers.linearizability import zones
+from bench import generate
+from checkers.linearizability import check, zones
 from checkers.linearizability.search import search
 from checkers.models import CasRegister, Register
 from harness.errors import UsageError
@@ -94,3 +95,49 @@ def test_an_unknown_operation_is_refused() -> None:
     history = History.of([Operation(process=0, f="pop", invoked=0, completed=1)])
     with pytest.raises(UsageError, match="pop"):
         zones.decide(history, Register())
+
+def test_refusals_that_told_nothing_agree_with_the_plain_search() -> None:
+    model = CasRegister()
+    seen = {zones.VALID: 0, zones.INVALID: 0, zones.UNDECIDED: 0}
+    refuted = 0
+    for seed in range(2500):
+        rng = random.Random(seed)
+        told = register_history(
+            rng, operations=rng.choice([4, 8, 12]), processes=rng.choice([2, 3, 5]), info=rng.choice([0, 0.1, 0.3]), broken=0.5,
+        )
+        history = History.of([msgspec.structs.replace(op, seen=()) for op in told])
+        status = int(zones.decide(history, model)[0])
+        seen[status] += 1
+        refuted += bool(zones.refused_in_vain(history, model))
+        if status != zones.UNDECIDED:
+            assert (status == zones.VALID) is search(history, model).valid, seed
+    assert seen[zones.VALID] > 1500 and seen[zones.INVALID] > 200 and refuted >= 4, (seen, refuted)
+    assert seen[zones.UNDECIDED] < 60, seen
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_large_histories_with_refusals_and_unanswered_writes_need_no_search(told: bool) -> None:
+    operations = list(generate.operations("cas-register", 5000, unsure=0.02, seed=3))
+    if not told:
+        operations = [msgspec.structs.replace(op, seen=()) for op in operations]
+    history = History.of(operations)
+    assert zones.decide(history, CasRegister()).tolist() == [zones.VALID]
+
+
+def test_a_refusal_of_what_was_there_all_the_time_is_found_and_shown() -> None:
+    operations = list(generate.operations("cas-register", 5000, unsure=0.0, seed=3))
+    last = max(op.completed for op in operations if op.completed is not None)
+    refused = Operation(
+        process=-1, f="cas", value=(10**6, -1), outcome="fail", error="mismatch", invoked=last + 6, completed=last + 7,
+    )
+    around = [
+        Operation(process=-1, f="write", value=10**6, invoked=last + 1, completed=last + 2),
+        Operation(process=-1, f="read", value=10**6, invoked=last + 3, completed=last + 4),
+    ]
+    spoiled = History.of([*operations, *around, refused])
+    assert zones.refused_in_vain(spoiled, CasRegister()) == [len(spoiled) - 1]
+    verdict = check(spoiled, CasRegister())
+    assert verdict.validity == "invalid"
+    evidence = verdict.anomalies[0].operations
+    assert len(evidence) <= 3 and refused.value in [op.value for op in evidence]
+    assert check(History.of(evidence), CasRegister()).counts == verdict.counts
