@@ -8,13 +8,18 @@ from rich.table import Table
 
 from harness import registry
 from harness.databases.database import Database
+from harness.errors import UsageError
 
 
 def catalogue() -> Group:
     """The registered names, a line each."""
     databases = _table("database", "variant", "what it is")
     for name in registry.names("databases"):
-        database: type[Database] = registry.look_up("databases", name)
+        try:
+            database: type[Database] = registry.look_up("databases", name)
+        except UsageError as error:
+            databases.add_row(name, "", str(error))
+            continue
         for number, variant in enumerate(database.variants):
             databases.add_row(name if number == 0 else "", variant.name, variant.summary)
     others = _table("", "name", "what it does")

@@ -20,9 +20,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `time` is the length of the load; 0 stands for "as long as the nemesis' schedule needs". `rate` is operations a second
     of an open loop over all workers; 0 is a closed loop, whose workers wait `think` seconds after each answer.
-    `concurrency` is workers a node. `timeout` bounds one operation. `keys` is the number of keys.
-    `schedule` replaces the nemesis' own interval schedule. `tcp_rto_max_ms` bounds the kernel's retransmission time-out on
-    the nodes; 0 leaves the kernel's default.
+    `concurrency` is workers a node. `timeout` bounds one operation. `keys` is the number of keys. `settle` bounds the waiting
+    for equal replicas after the load. `schedule` replaces the nemesis' own interval schedule. `tcp_rto_max_ms` bounds the
+    kernel's retransmission time-out on the nodes; 0 leaves the kernel's default.
     """
 
     format: int = FORMAT
@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     baseline: float = 5.0
     fault: float = 8.0
     between: float = 5.0
+    settle: float = 28.0
     keys: int = 40
     schedule: tuple[ScriptedFault, ...] = ()
     tcp_rto_max_ms: int = 0

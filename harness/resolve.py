@@ -48,6 +48,9 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
         raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {_near(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
     given.setdefault("nodes", variant.nodes or database.default_nodes)
+    given.setdefault("timeout", database.default_timeout)
+    if variant.keys:
+        given.setdefault("keys", variant.keys)
     try:
         plan = msgspec.convert(given, Plan)
     except msgspec.ValidationError as error:
@@ -122,6 +125,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("baseline", 0, 3600),
     ("fault", 0.5, 3600),
     ("between", 0, 3600),
+    ("settle", 0, 3600),
     ("keys", 1, 100_000),
     ("tcp_rto_max_ms", 0, 120_000),
 )

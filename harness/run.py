@@ -8,6 +8,7 @@ tear-down → journal loaded once → checkers → result. The part up to the te
 from __future__ import annotations
 
 import asyncio
+import itertools
 import platform
 import random
 import signal
@@ -16,6 +17,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+import msgspec
 
 from checkers.judge import judge
 from checkers.result import Result
@@ -40,14 +43,13 @@ VERSION = "0.1.0"
 LIMITS: dict[PhaseName, float] = {
     "set-up": 90.0,
     "heal": 15.0,
-    "settle": 30.0,
     "final-reads": 60.0,
     "logs": 10.0,
     "tear-down": 20.0,
 }
-"""Seconds that a phase may take; the load has its own length, and this much more for its last calls and the last heal."""
+"""Seconds that a phase may take. The load and the settling have the plan's lengths, and this much more to end in."""
 
-LOAD_GRACE = 15.0
+GRACE = 15.0
 
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
@@ -116,7 +118,8 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
     workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
-    return judge(recording, workload.checkers()), recording
+    result = judge(recording, workload.checkers())
+    return msgspec.structs.replace(result, run=run.label), recording
 
 
 class _Recording:
@@ -223,7 +226,7 @@ class _Recording:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
-        async with asyncio.timeout(seconds + LOAD_GRACE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
             faulting = group.create_task(self.faults(load, steps))
             await load.run(seconds)
@@ -263,13 +266,13 @@ class _Recording:
             self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
 
     async def settle(self) -> None:
-        """Wait until all replicas hold the same, or the phase's limit is near."""
-        async with asyncio.timeout(LIMITS["settle"] - 2) as limit:
-            round = 0
-            keys = self.workload.local[1]
-            while keys := await self.compare(round, keys):
-                round += 1
-                if asyncio.get_running_loop().time() + AGREE > (limit.when() or 0):
+        """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
+        end = asyncio.get_running_loop().time() + self.plan.settle
+        keys = self.workload.local[1]
+        async with asyncio.timeout(self.plan.settle + GRACE):
+            for round in itertools.count():
+                keys = await self.compare(round, keys)
+                if not keys or asyncio.get_running_loop().time() + AGREE > end:
                     return
                 await asyncio.sleep(AGREE)
 
@@ -311,13 +314,10 @@ class _Recording:
         self.journal.phase(name, began, ended=False)
         problem = ""
         try:
-            if name == "load":
+            async with asyncio.timeout(LIMITS.get(name)):
                 yield
-            else:
-                async with asyncio.timeout(LIMITS[name]):
-                    yield
         except TimeoutError:
-            problem = f"took longer than {LIMITS.get(name, 0):.0f} s"
+            problem = "took too long"
             raise SetupError(f"{name} {problem}. {self.last_words()}") from None
         except BaseException as error:
             known = _ours(error)

@@ -129,7 +129,7 @@ def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
     assert len({value for value in told if value != 1} - kept) <= 1, "more than the line being written was lost"
     checked = splitbrain("check", run.journal.parent)
     assert checked.code in (0, 1, 2), checked.stdout + checked.stderr
-    assert recording.torn or moment == "tear-down"
+    assert recording.torn or moment in ("final reads", "tear-down")  # A quick run may have ended by then.
 
 
 def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., Started], brief: Path) -> None:
@@ -172,7 +172,8 @@ def test_a_database_in_one_file_outside_the_tree(splitbrain: Splitbrain, brief: 
     mine.parent.mkdir()
     shutil.copy(FORGETFUL, mine)
     assert len(mine.read_text().splitlines()) < 250
-    brief.write_text(BRIEF.replace("keys = 20", "keys = 1000"))  # Some are not written again after the heal.
+    # Of a thousand keys some are not written again after the heal.
+    brief.write_text(BRIEF.replace("keys = 20", "keys = 1000\nsettle = 4.0"))
     ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
     assert ran.code == 1, ran.stdout + ran.stderr
     assert ran.result.convergence.state == "diverged" and ran.result.classification == "neither", ran.stdout
