@@ -92,7 +92,9 @@ class _Zones:
             refusals = np.flatnonzero(cas & (outcome == FAIL) & (history.error == history.errors.index(MISMATCH)))
 
         # Values: what was read, written, expected and set, refused, seen, and every key's initial one.
-        seers = np.array([row for row in refusals.tolist() if row in history.seen], np.int64) if history.seen else refusals[:0]
+        seers = refusals[:0]
+        if history.seen:
+            seers = np.intersect1d(refusals, np.fromiter(history.seen, np.int64, len(history.seen)), assume_unique=True)
         blind = np.setdiff1d(refusals, seers, assume_unique=True) if len(seers) else refusals
         coded = self._code(history, model, reads, writes, swaps, blind, seers, keys)
         cuts = np.cumsum([len(reads), len(writes), len(swaps), len(swaps), len(blind), len(seers), len(seers)])
@@ -272,10 +274,13 @@ class _Zones:
         kinds = np.bincount(values.kind[plain], minlength=4), np.bincount(values.kind[pairs], minlength=4)
         initial = model.initial
         initial_plain = initial is None or (type(initial) is int and NIL < initial < -NIL)
-        if kinds[0][PAIR] + kinds[0][OBJECT] == 0 and kinds[1].sum() == kinds[1][PAIR] and initial_plain and not len(seers):
+        told = _plain([history.seen[row][0] for row in seers.tolist()])
+        all_plain = initial_plain and told is not None
+        if all_plain and kinds[0][PAIR] + kinds[0][OBJECT] == 0 and kinds[1].sum() == kinds[1][PAIR]:
             first = int(initial) if initial is not None else NIL  # type: ignore[call-overload]
             raw = np.concatenate([
-                values.first[plain], values.first[swaps], values.second[swaps], values.first[blind], np.full(keys, first),
+                values.first[plain], values.first[swaps], values.second[swaps], values.first[blind], told,
+                values.first[seers], np.full(keys, first),
             ])
         else:
             known: dict[object, int] = {}
@@ -387,6 +392,17 @@ class _Zones:
         inside = (around >= 0) & (low[points] < ends[around])
         if inside.any():
             self.bad[owner[points[inside]]] = True
+
+
+def _plain(values: list[object]) -> Ints | None:
+    """Integers and None as they are kept in columns; None where some are of another kind."""
+    if not set(map(type, values)) <= {int, type(None)}:
+        return None
+    try:
+        column = np.array([NIL if value is None else value for value in values], np.int64)
+    except OverflowError:
+        return None
+    return column if np.count_nonzero(column == NIL) == values.count(None) else None
 
 
 def _dense(raw: Ints, where: NDArray[np.int32], keys: int) -> _Coded:

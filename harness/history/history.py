@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.history.operation import Key, Operation, Outcome
-from harness.history.values import Values, packed
+from harness.history.values import Packer, Values
 
 OK, FAIL, INFO = 0, 1, 2
 OUTCOMES: tuple[Outcome, ...] = ("ok", "fail", "info")
+_OUTCOME_CODES = {name: code for code, name in enumerate(OUTCOMES)}
 NEVER = np.iinfo(np.int64).max
 """`completed` of an operation that no answer ever came for."""
 
@@ -55,24 +56,9 @@ class History:
     @classmethod
     def of(cls, operations: Iterable[Operation]) -> History:
         """The history of these operations, put in the order of their invocation (stable)."""
-        ops = sorted(operations, key=lambda op: op.invoked)
-        self = cls()
-        self.timed = True
-        n = len(ops)
-        self.process = np.fromiter((op.process for op in ops), np.int64, n)
-        self.invoked = np.fromiter((op.invoked for op in ops), np.int64, n)
-        self.completed = np.fromiter((NEVER if op.completed is None else op.completed for op in ops), np.int64, n)
-        self.outcome = np.fromiter((OUTCOMES.index(op.outcome) for op in ops), np.int8, n)
-        self.scheduled = np.fromiter((NEVER if op.scheduled is None else op.scheduled for op in ops), np.int64, n)
-        self.index = np.fromiter((i if op.index < 0 else op.index for i, op in enumerate(ops)), np.int64, n)
-        self.f, self.fs = _codes([op.f for op in ops])
-        self.key, self.keys = _codes([op.key for op in ops])
-        self.error, self.errors = _codes([op.error for op in ops])
-        homes_servers, self.nodes = _codes([op.node for op in ops] + [op.server for op in ops])
-        self.node, self.server = homes_servers[:n], homes_servers[n:]
-        self.values = packed(op.value for op in ops)
-        self.seen = {i: op.seen for i, op in enumerate(ops) if op.seen}
-        return self
+        table = Table()
+        table.extend(sorted(operations, key=lambda op: op.invoked))
+        return table.history()
 
     def __len__(self) -> int:
         return len(self.process)
@@ -127,7 +113,81 @@ class History:
             yield None if code < 0 else self.keys[code], rows
 
 
-def _codes(names: Sequence[Any]) -> tuple[NDArray[np.int32], tuple[Any, ...]]:
-    known: dict[Any, int] = {}
-    codes = np.fromiter((-1 if name is None else known.setdefault(name, len(known)) for name in names), np.int32, len(names))
-    return codes, tuple(known)
+class Table:
+    """Operations on their way into the columns of a History, a batch at a time."""
+
+    def __init__(self) -> None:
+        self._values = Packer()
+        self._names: dict[str, dict[Any, int]] = {name: {None: -1} for name in ("f", "key", "error", "node")}
+        self._parts: list[dict[str, NDArray[Any]]] = []
+        self._seen: dict[int, tuple[Any, ...]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def extend(self, operations: Sequence[Operation]) -> None:
+        """Take operations in any order. Raises `OverflowError` for an integer of more than 64 bits but in a value."""
+        n, ops = len(operations), operations
+        part: dict[str, NDArray[Any]] = {
+            "process": np.fromiter([op.process for op in ops], np.int64, n),
+            "invoked": np.fromiter([op.invoked for op in ops], np.int64, n),
+            "completed": np.fromiter([NEVER if op.completed is None else op.completed for op in ops], np.int64, n),
+            "outcome": np.fromiter([_OUTCOME_CODES[op.outcome] for op in ops], np.int8, n),
+            "f": self._codes("f", [op.f for op in ops]),
+            "key": self._codes("key", [op.key for op in ops]),
+            "error": self._codes("error", [op.error for op in ops]),
+            "node": self._codes("node", [op.node for op in ops]),
+            "server": self._codes("node", [op.server for op in ops]),
+            "scheduled": np.fromiter([NEVER if op.scheduled is None else op.scheduled for op in ops], np.int64, n),
+            "index": np.fromiter([op.index for op in ops], np.int64, n),
+        }
+        values = self._values.pack([op.value for op in ops])
+        part |= {"kind": values.kind, "first": values.first, "second": values.second}
+        self._seen |= {self._count + at: op.seen for at, op in enumerate(ops) if op.seen}
+        # Most histories leave several columns empty: these weigh nothing until the end.
+        for name, column in part.items():
+            if n and (column == column[0]).all():
+                part[name] = np.broadcast_to(column[0].copy(), n)
+        self._parts.append(part)
+        self._count += n
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of what was taken so far, in that order."""
+        return np.concatenate([part[name] for part in self._parts])
+
+    def history(self) -> History:
+        """The history, in the order of invocation (stable). The table is empty then."""
+        history = History()
+        history.timed = True
+        if not self._parts:
+            self.extend(())
+        order = np.argsort(self.column("invoked"), kind="stable")
+        sorted_already = bool((order[1:] > order[:-1]).all())
+        columns = {}
+        for name in tuple(self._parts[0]):
+            column = np.concatenate([part.pop(name) for part in self._parts])
+            columns[name] = column if sorted_already else column[order]
+        history.values = Values(columns.pop("kind"), columns.pop("first"), columns.pop("second"), self._values.objects)
+        for name, column in columns.items():
+            setattr(history, name, column)
+        unnamed = history.index < 0
+        history.index[unnamed] = np.flatnonzero(unnamed)
+        history.fs, history.keys, history.errors, history.nodes = (tuple(names)[1:] for names in self._names.values())
+        history.seen = self._seen
+        if self._seen and not sorted_already:
+            place = np.empty(len(order), np.int64)
+            place[order] = np.arange(len(order))
+            rows = place[np.fromiter(self._seen, np.int64, len(self._seen))]
+            history.seen = dict(zip(rows.tolist(), self._seen.values(), strict=True))
+        self._parts, self._seen, self._count = [], {}, 0
+        return history
+
+    def _codes(self, column: str, names: list[Any]) -> NDArray[np.int32]:
+        codes = self._names[column]
+        try:
+            return np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
+        except KeyError:
+            for name in names:
+                codes.setdefault(name, len(codes) - 1)
+            return self._codes(column, names)

@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import HistoryError
 from harness.history.builder import Builder, Event
 from harness.history.formats import malformed
 from harness.history.formats.text import BOM, unreadable
-from harness.history.history import History
+from harness.history.history import NEVER, History, Table
 from harness.history.operation import Operation
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
 TYPES = frozenset(("invoke", "ok", "fail", "info"))
 
 Other = Callable[[int, bytes], None]
@@ -55,8 +57,15 @@ def read_events(data: bytes, path: str = "", *, torn: bool = False, other: Other
     return _read(io.BytesIO(data), path, torn, other)[0]
 
 
+class _Line(Operation, frozen=True, kw_only=True):
+    """An operation; what tells a type is none."""
+
+    type: str = ""
+
+
 _EVENTS = msgspec.json.Decoder(Event)
 _OPERATIONS = msgspec.json.Decoder(Operation)
+_LINES = msgspec.json.Decoder(_Line)
 
 
 def encode(operations: Iterable[Operation]) -> bytes:
@@ -108,23 +117,43 @@ class _Reader:
         self.notes: list[str] = []
         self.line = 1
         self.builder = Builder(path, clock="times", where=lambda line: (line, 1))
-        self.operations: list[tuple[int, Operation]] = []
+        self.table = Table()
+        self.lines: list[NDArray[np.int64]] = []
 
     def take(self, chunk: bytes) -> None:
         """Take whole lines; the last of the file may lack its line break."""
         many = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-        try:
-            events = _EVENTS.decode_lines(chunk)
-        except malformed.ERRORS:
-            events = []
-        if len(events) == many and not self.operations:
-            self.builder.extend(events, self.line)
-        else:
+        if not (self._all_events(chunk, many) or self._all_operations(chunk, many)):
             self._take_lines(chunk)
         self.line += many
 
+    def _all_events(self, chunk: bytes, many: int) -> bool:
+        if len(self.table):
+            return False
+        try:
+            events = _EVENTS.decode_lines(chunk)
+        except malformed.ERRORS:
+            return False
+        if len(events) == many:
+            self.builder.extend(events, self.line)
+        return len(events) == many
+
+    def _all_operations(self, chunk: bytes, many: int) -> bool:
+        if self.builder.events:
+            return False
+        try:
+            operations = _LINES.decode_lines(chunk)
+            wrong = any([one.type or (one.completed is not None and one.completed < one.invoked) for one in operations])
+            if wrong or len(operations) != many:
+                return False
+            self.table.extend(operations)
+        except (*malformed.ERRORS, OverflowError):
+            return False
+        self.lines.append(np.arange(self.line, self.line + many))
+        return True
+
     def _take_event(self, event: Event, line: int) -> None:
-        if self.operations:
+        if len(self.table):
             raise self._error(line, 1, "expected an operation like the lines before, found an event")
         self.builder.add(event, line)
 
@@ -158,20 +187,27 @@ class _Reader:
             raise self._error(line, 1, "expected an event like the lines before, found an operation")
         if operation.completed is not None and operation.completed < operation.invoked:
             raise self._error(line, 1, "the operation completes before the time at which it was invoked")
-        self.operations.append((line, operation))
+        try:
+            self.table.extend([operation])
+        except OverflowError:
+            raise self._error(line, 1, "expected integers of at most 64 bits") from None
+        self.lines.append(np.array([line]))
 
     def history(self) -> History:
-        if not self.operations:
+        if not len(self.table):
             return self.builder.history()
-        last: dict[int, Operation] = {}
-        for line, operation in sorted(self.operations, key=lambda one: one[1].invoked):
-            before = last.get(operation.process)
-            if before is not None and before.completed is None:
-                raise self._error(line, 1, f"process {operation.process} acts again after an operation that never completed")
-            if before is not None and before.completed is not None and before.completed > operation.invoked:
-                raise self._error(line, 1, f"process {operation.process} begins an operation before its last one completed")
-            last[operation.process] = operation
-        return History.of(operation for _, operation in self.operations)
+        process, invoked, completed = (self.table.column(name) for name in ("process", "invoked", "completed"))
+        order = np.lexsort((invoked, process))
+        before, behind = order[:-1], order[1:]
+        wrong = np.flatnonzero((process[before] == process[behind]) & (completed[before] > invoked[behind]))
+        if len(wrong):
+            first = wrong[np.argmin(invoked[behind[wrong]])]
+            line, who = int(np.concatenate(self.lines)[behind[first]]), process[behind[first]]
+            if completed[before[first]] == NEVER:
+                raise self._error(line, 1, f"process {who} acts again after an operation that never completed")
+            raise self._error(line, 1, f"process {who} begins an operation before its last one completed")
+        del process, invoked, completed, order, before, behind
+        return self.table.history()
 
     def _error(self, line: int, column: int, message: str) -> HistoryError:
         return HistoryError(f"{message}.", path=self.path, line=line, column=column)

@@ -139,7 +139,7 @@ def test_a_model_of_a_script_stays_in_this_process() -> None:
 
 def test_several_processes_are_used_where_one_is_not_soon_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "PATIENCE", 0.01)
-    verdict = check(_hard(3), CasRegister(), time_limit=2.0, processes=2)
+    verdict = check(_hard(3, 16), CasRegister(), time_limit=2.0, processes=2)
     assert verdict.validity == "unknown" and len(verdict.facts["unknown_keys"]) == 3
 
 
