@@ -79,8 +79,7 @@ hints_flush_period: 1s
 read_request_timeout: {timeout}ms
 write_request_timeout: {timeout}ms
 cas_contention_timeout: {timeout}ms
-concurrent_reads: 8
-concurrent_writes: 8
+paxos_variant: v2
 memtable_heap_space: 64MiB
 memtable_offheap_space: 32MiB
 networking_cache_size: 16MiB
@@ -357,7 +356,8 @@ class Cassandra(Database):
                 promises=("linearizable", "no-lost-write", "converges"),
             ),
             labels=_LABELS,
-            tuned=(*_TUNED, "consistency SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)"),
+            tuned=(*_TUNED, "paxos_variant v2 (default v1)", "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)"),
+            keys=200,
             local=_LOCAL,
         ),
         Variant(
@@ -401,6 +401,7 @@ class Cassandra(Database):
     driver = "cassandra"
     modules = ("cassandra",)
     default_nodes = 3
+    default_timeout = 2.0
     port = 9042
 
     LEVELS: ClassVar[dict[str, tuple[int, int]]] = {

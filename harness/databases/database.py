@@ -38,6 +38,8 @@ class Database(ABC):
     """The modules that the driver's extra brings, for `doctor`. They are imported where they are used, never at the top of
     the module, so that `list` and `doctor` work without them."""
     default_nodes: ClassVar[int] = 5
+    default_timeout: ClassVar[float] = 1.0
+    """Seconds that an operation may take by default: longer where a server that is well sometimes needs longer."""
     port: ClassVar[int]
     """The port that probes connect to."""
 

@@ -36,7 +36,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     `methods` are the Client's methods it offers. `tuned` says, a line each, what differs from the vendor's defaults.
     `nodes` is the size of cluster that it needs by default, 0 where any of its database does.
-    `local` says what a final, node-local read is here ("GET on each replica").
+    `keys` is the number of keys that it needs by default, 0 where the plan's own will do: where calls that meet on a key
+    hinder each other, more keys keep them apart. `local` says what a final, node-local read is here ("GET on each replica").
     """
 
     name: str
@@ -48,4 +49,5 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     methods: frozenset[str] = frozenset({"read", "write", "cas", "add", "elements"})
     tuned: tuple[str, ...] = ()
     nodes: int = 0
+    keys: int = 0
     local: str = "a read of each node's own copy"
