@@ -1,0 +1,219 @@
+"""Workers: homes, routes, outcomes, processes; against a scripted database, so that each answer is known."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import networkx as nx
+import pytest
+
+from harness.databases.database import Database
+from harness.errors import Indeterminate, Mismatch, Refused
+from harness.history.journal import Header, Journal, load
+from harness.history.operation import Operation
+from harness.history.variant import Claim, Route, Variant
+from harness.load.load import Load
+from harness.load.route import Router
+from harness.plan import Plan
+from harness.testbeds.testbed import Connectivity, Node, everything
+from workloads.register import Register
+
+NAMES = ("n1", "n2", "n3")
+Answer = Callable[[str], Any]
+
+
+def variant(route: Route) -> Variant:
+    return Variant(name="v", summary="", reads=route, writes=route, claim=Claim(text="", source=""))
+
+
+class Scripted(Database):
+    """Answers every call with what `answer` returns or raises for the server's name."""
+
+    name = "scripted"
+    variants = (variant("home"),)
+    programs = ()
+    port = 1
+
+    def __init__(self, plan: Plan, answer: Answer, route: Route = "home", primary: str | None = None) -> None:
+        nodes: Any = [SimpleNamespace(name=name) for name in NAMES]
+        super().__init__(plan, nodes)
+        self.variant = variant(route)
+        self.named = primary
+        self.answer = answer
+        self.connections = 0
+
+    async def start(self) -> None: ...
+
+    async def ready(self) -> bool:
+        return True
+
+    async def connect(self, server: Node) -> Any:
+        self.connections += 1
+        return ScriptedClient(self, server.name)
+
+    async def primary(self, node: Node) -> str | None:
+        return self.named
+
+    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Any) -> Any: ...
+
+    async def versions(self) -> dict[str, str]:
+        return {}
+
+
+class ScriptedClient:
+    def __init__(self, database: Scripted, server: str) -> None:
+        self._database = database
+        self._server = server
+
+    async def _call(self, *_: Any) -> Any:
+        await asyncio.sleep(0.001)
+        found = self._database.answer(self._server)
+        return await found if asyncio.iscoroutine(found) else found
+
+    read = write = cas = _call
+
+    async def close(self) -> None: ...
+
+
+async def work(
+    tmp_path: Path, database: Scripted, seconds: float = 0.2, links: Connectivity | None = None,
+    during: Callable[[Load, Router], Any] | None = None,
+) -> list[Operation]:
+    """The history of so many seconds of load."""
+    began = time.monotonic_ns()
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.header(Header(run="r", plan=database.plan, variant=database.variant, nodes=NAMES, started="", version=""))
+    linked = everything(NAMES) if links is None else links
+    router = Router(database, linked, journal.view, lambda: time.monotonic_ns() - began)
+    await router.look()
+    workload = Register(database.plan, frozenset({"read", "write"}))
+    made = Load(database.plan, database, workload, router, journal, lambda: time.monotonic_ns() - began)
+    running = asyncio.create_task(made.run(seconds))
+    if during is not None:
+        await during(made, router)
+    await running
+    await made.close()
+    journal.end(1, interrupted=False)
+    journal.close()
+    return list(load(tmp_path / "journal.jsonl")[1].history)
+
+
+def plan(**fields: Any) -> Plan:
+    return Plan(database="scripted", variant="v", nodes=3, **({"concurrency": 2, "timeout": 0.1} | fields))
+
+
+def refuse(reason: str) -> Answer:
+    def answer(server: str) -> Any:
+        raise Refused(reason)
+
+    return answer
+
+
+async def test_every_worker_calls_its_home(tmp_path: Path) -> None:
+    operations = await work(tmp_path, Scripted(plan(), lambda server: 1))
+    assert {op.node for op in operations} == set(NAMES)
+    assert all(op.server == op.node and op.outcome == "ok" for op in operations)
+    assert len({op.process for op in operations}) == 6
+
+
+async def test_after_an_indeterminate_write_the_worker_is_a_new_process(tmp_path: Path) -> None:
+    def answer(server: str) -> Any:
+        raise Indeterminate("connection-lost")
+
+    database = Scripted(plan(), answer)
+    operations = await work(tmp_path, database)
+    writes = [op for op in operations if op.f == "write"]
+    assert writes and all(op.outcome == "info" for op in writes)
+    assert all(op.outcome == "fail" for op in operations if op.f == "read"), "a read that was not answered changed nothing"
+    for write in writes:
+        assert not [op for op in operations if op.process == write.process and op.invoked > write.invoked]
+    assert database.connections >= len(operations) - 6, "a connection whose call is indeterminate is not used again"
+
+
+async def test_a_refusal_keeps_process_and_connection(tmp_path: Path) -> None:
+    database = Scripted(plan(), refuse("no-leader"))
+    operations = await work(tmp_path, database)
+    assert {(op.outcome, op.error) for op in operations} == {("fail", "no-leader")}
+    assert len({op.process for op in operations}) == 6 == database.connections
+
+
+async def test_a_mismatch_is_an_answer_with_what_was_seen(tmp_path: Path) -> None:
+    def answer(server: str) -> Any:
+        raise Mismatch(7)
+
+    operations = await work(tmp_path, Scripted(plan(), answer))
+    assert all(op.answered and op.error == "mismatch" and tuple(op.seen) == (7,) for op in operations)
+
+
+async def test_a_call_that_is_not_answered_in_time_is_indeterminate(tmp_path: Path) -> None:
+    operations = await work(tmp_path, Scripted(plan(), lambda server: asyncio.sleep(60)))
+    assert all(op.error == "timeout" for op in operations)
+    assert all(op.outcome == ("fail" if op.f == "read" else "info") for op in operations)
+
+
+async def test_a_primary_across_a_cut_is_out_of_reach(tmp_path: Path) -> None:
+    one_way: Connectivity = nx.DiGraph([("n1", "n2"), ("n2", "n1"), ("n1", "n3")])  # n3 hears the primary, and is not heard
+    database = Scripted(plan(), lambda server: 1, "primary", "n1")
+    operations = await work(tmp_path, database, links=one_way)
+    for op in operations:
+        if op.node == "n3":
+            assert (op.outcome, op.error, op.server) == ("fail", "no-primary-in-reach", None)
+        else:
+            assert (op.outcome, op.server) == ("ok", "n1")
+
+
+async def test_open_calls_across_a_cut_are_broken_off(tmp_path: Path) -> None:
+    database = Scripted(plan(timeout=5.0), lambda server: asyncio.sleep(60), "primary", "n1")
+
+    async def cut(made: Load, router: Router) -> None:
+        await asyncio.sleep(0.1)
+        router.links = nx.DiGraph([("n1", "n2"), ("n2", "n1")])
+        made.enforce()
+        await asyncio.sleep(0.05)
+        database.answer = lambda server: 1
+
+    began = time.monotonic()
+    running = asyncio.create_task(work(tmp_path, database, 0.3, during=cut))
+    await asyncio.sleep(0.2)
+    lost = [line for line in (tmp_path / "journal.jsonl").read_text().splitlines() if "cut-off" in line]
+    assert len(lost) == 2, "both workers of n3 and nobody else"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert time.monotonic() - began < 4
+
+
+async def test_an_open_loop_keeps_its_schedule_and_tells_late_starts(tmp_path: Path) -> None:
+    stalled = time.monotonic() + 0.3
+
+    async def answer() -> int:
+        await asyncio.sleep(max(0.0, stalled - time.monotonic()))
+        return 1
+
+    operations = await work(tmp_path, Scripted(plan(rate=120.0, timeout=2.0), lambda server: answer()), 0.6)
+    assert all(op.scheduled is not None and op.scheduled <= op.invoked + 1_000_000 for op in operations)
+    late = [op.invoked - (op.scheduled or 0) for op in operations]
+    assert max(late) > 100_000_000, "the calls that waited behind the stall say since when"
+    assert 50 <= len(operations) <= 80
+
+
+async def test_a_seed_fixes_the_calls(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder in (first, second):
+        folder.mkdir()
+    one = await work(first, Scripted(plan(seed=5, concurrency=1), refuse("no")))
+    two = await work(second, Scripted(plan(seed=5, concurrency=1), refuse("no")))
+    for process in range(3):
+        calls = [[(op.f, op.key) for op in ops if op.process == process][:5] for ops in (one, two)]
+        assert calls[0] == calls[1]
+
+
+@pytest.mark.parametrize("named", ["n2", None])
+async def test_the_primary_is_who_most_nodes_name(tmp_path: Path, named: str | None) -> None:
+    router = Router(Scripted(plan(), lambda server: 1, "primary", named), everything(NAMES), lambda view: None, lambda: 0)
+    await router.look()
+    assert router.primary() == named
