@@ -30,8 +30,12 @@ SMALL = 600
 """Up to so many operations of one register, a search is tried before the columns are sorted into zones."""
 PATIENCE = 1.0
 """Seconds of searching in this process after which more processes are worth their start."""
+_AT_ONCE = 1000
+"""Steps that the search of a single key is given before anybody looks at the clock."""
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
+
+_RANK = {name: at for at, name in enumerate((*PRECEDENCE, *ANOMALIES))}
 
 _SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
     PriorityQueue: decide_priority_queue,
@@ -172,6 +176,9 @@ def _sort_out(
 def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool) -> None:
     """Search every case, in this process first, in several if that is not soon enough."""
     searches = [start(case.history, model) for case in cases]
+    if len(cases) == 1 and searches[0].run(_AT_ONCE) is not None:
+        cases[0].decision = searches[0].decision(trace=trace and searches[0].valid is not True)
+        return
     workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
     ends = time.perf_counter() + seconds
     configurations = max(1, memory // BYTES_PER_CONFIGURATION)
@@ -223,15 +230,14 @@ def _verdict(
     history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
     limits: list[str], faults: Sequence[Fault], seconds: float,
 ) -> Verdict:
-    rank = {name: at for at, name in enumerate((*PRECEDENCE, *ANOMALIES))}
-    found.shown.sort(key=lambda pair: (rank.get(pair[1].identifier, 99), len(pair[1].rows)))
+    found.shown.sort(key=lambda pair: (_RANK.get(pair[1].identifier, 99), len(pair[1].rows)))
     per: Counter[str] = Counter()
     anomalies = []
     for case, finding in found.shown:
         per[finding.identifier] += 1
         if per[finding.identifier] <= SHOWN:
             anomalies.append(_anomaly(case, finding, faults))
-    counts = dict(sorted(found.counts.items(), key=lambda entry: rank.get(entry[0], 99)))
+    counts = dict(sorted(found.counts.items(), key=lambda entry: _RANK.get(entry[0], 99)))
     of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
     validity: Validity
     if found.bad_keys:

@@ -31,13 +31,15 @@ class RegisterSearch(Search):
 
     def __init__(self, history: History, model: Register) -> None:
         n = len(history)
-        returns = np.where(history.outcome == INFO, NEVER, history.completed)
+        self._outcome = outcome = history.outcome.tolist()
+        returns = history.completed
+        if INFO in outcome:
+            returns = np.where(history.outcome == INFO, NEVER, returns)
         self._order_of = np.concatenate([history.invoked, returns]).argsort(kind="stable").tolist()
         self._returns = returns.tolist()
         self._n = n
         codes = [_CODES[f] for f in history.fs]
         self._f = [codes[code] for code in history.f.tolist()]
-        self._outcome = history.outcome.tolist()
         self._error = history.error.tolist()
         self._mismatch = history.errors.index(MISMATCH) if MISMATCH in history.errors else -2
         values = history.values
