@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from harness import registry
 from harness.databases.database import Database
@@ -55,6 +56,6 @@ def table(findings: Sequence[Finding]) -> Table:
     for heading in ("", "what", "found", "to mend it"):
         shown.add_column(heading, overflow="fold")
     for finding in findings:
-        mark = "[green]yes[/]" if finding.there else "[red]no[/]"
+        mark = Text("yes", "green") if finding.there else Text("no", "red")
         shown.add_row(mark, finding.what, finding.found, "" if finding.there else finding.mend)
     return shown

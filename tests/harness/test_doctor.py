@@ -1,0 +1,32 @@
+"""What `doctor` and `list` tell of this machine and of what is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import registry
+from harness.doctor import examine
+from tests.conftest import Ran
+
+
+def test_everything_is_looked_at_and_what_is_missing_has_its_mend() -> None:
+    findings = examine()
+    looked = " ".join(finding.what for finding in findings)
+    for name in (*registry.names("databases"), *registry.names("testbeds")):
+        assert name in looked
+    assert all(finding.there or finding.mend for finding in findings)
+
+
+def test_the_tables_are_plain_text_in_a_pipe(splitbrain: Callable[..., Ran]) -> None:
+    for command in ("doctor", "list"):
+        ran = splitbrain(command)
+        assert ran.code == 0 and ran.stderr == ""
+        assert "\x1b" not in ran.stdout and "[/" not in ran.stdout
+    for name in ("reference", "sentinel", "serializable", "four-partitions", "register", "namespaces"):
+        assert name in ran.stdout
+
+
+def test_a_server_that_is_missing_is_named_with_the_command(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("doctor", PATH="/nowhere", COLUMNS="200")
+    assert ran.code == 0, ran.stderr
+    assert "no" in ran.stdout
