@@ -24,9 +24,3 @@ def test_the_tables_are_plain_text_in_a_pipe(splitbrain: Callable[..., Ran]) -> 
         assert "\x1b" not in ran.stdout and "[/" not in ran.stdout
     for name in ("reference", "sentinel", "serializable", "four-partitions", "register", "namespaces"):
         assert name in ran.stdout
-
-
-def test_a_server_that_is_missing_is_named_with_the_command(splitbrain: Callable[..., Ran]) -> None:
-    ran = splitbrain("doctor", PATH="/nowhere", COLUMNS="200")
-    assert ran.code == 0, ran.stderr
-    assert "no" in ran.stdout
