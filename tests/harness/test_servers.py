@@ -1,0 +1,57 @@
+"""Where servers' programs are found, and what is told where one cannot be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SetupError, UsageError
+from harness.plan import Plan
+from harness.resolve import resolve
+from harness.servers import SERVERS, find_program, get
+
+
+def _program(path: Path) -> str:
+    path.parent.mkdir(parents=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_program_is_found_in_the_named_folder_then_on_path_then_where_servers_are_fetched_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    fetched = _program(SERVERS[0].folder / "a-server-of-this-test")
+    assert SERVERS[0].folder.is_relative_to(tmp_path)
+    assert find_program("a-server-of-this-test") == fetched
+    on_path = _program(tmp_path / "bin" / "a-server-of-this-test")
+    assert find_program("a-server-of-this-test") == on_path
+    named = _program(tmp_path / "named" / "a-server-of-this-test")
+    assert find_program("a-server-of-this-test", str(tmp_path / "named")) == named
+    assert find_program("no-server-of-this-test") is None
+    assert get(SERVERS[0].name) == SERVERS[0].folder, "what is there is not fetched again"
+
+
+def test_a_server_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="there is no server 'oracle' to get: mongodb, cassandra"):
+        get("oracle")
+    with pytest.raises(SetupError, match="the program mvn is missing"):
+        get("cassandra")
+    assert not list((tmp_path / "cache" / "splitbrain" / "servers").iterdir())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SetupError, match="cannot be written: Not a directory"):
+        get("cassandra")
+
+
+def test_a_database_may_need_its_own_defaults() -> None:
+    plan = resolve({"database": "cassandra", "variant": "serial", "seed": 1})
+    assert (plan.nodes, plan.timeout, plan.keys) == (3, 2.0, 200)
+    plan = resolve({"database": "cassandra", "seed": 1, "timeout": 0.5})
+    assert (plan.variant, plan.timeout, plan.keys) == ("one", 0.5, Plan(database="", variant="").keys)
+    assert resolve({"database": "mongodb", "seed": 1}).timeout == 1.0
