@@ -14,7 +14,7 @@ demo: setup
 	@ls -t runs/*/report.html | head -2
 
 test: setup servers lint
-	$(BIN)/pytest
+	./tools/docker-lab $(BIN)/pytest
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from checkers.result import Result
 from harness.servers import find_program
+from tests.lab import enter
 
 ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"
@@ -50,6 +52,12 @@ def splitbrain(tmp_path: Path) -> Callable[..., Ran]:
         return Ran(ran.returncode, ran.stdout, ran.stderr, tmp_path / "runs")
 
     return call
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """See `tests.lab.enter`."""
+    yield from enter(monkeypatch)
 
 
 def need(*programs: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import socket
 import struct
 import tarfile
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,15 +128,19 @@ class DockerNode:
             raise SetupError(f"{self.name} has an IPv6 address, by which packets would go round a cut: {found[0]}")
 
     def copy_out(self) -> None:
-        """Copy the node's volume into its folder, as `data`. Blocking."""
+        """Copy the files of the node's volume into its folder, as `data`. Blocking."""
         with tempfile.TemporaryFile() as packed:
             packed.writelines(self.holder.get_archive(FOLDER)[0])
             packed.seek(0)
             with tarfile.open(fileobj=packed) as volume:
-                for member in volume.getmembers():
-                    member.name = str(Path("data", *Path(member.name).parts[1:]))
-                    if member.isfile() or member.isdir():
-                        volume.extract(member, self._logs, filter="data")
+                for member in volume:
+                    parts = Path(member.name).parts[1:]
+                    content = volume.extractfile(member) if member.isreg() and ".." not in parts else None
+                    if content is not None:
+                        path = Path(self._logs, "data", *parts)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        with path.open("wb") as copy:
+                            shutil.copyfileobj(content, copy)
 
     def close(self) -> None:
         """Give up the entrance."""
@@ -157,16 +163,17 @@ class _Running:
 
     def start(self) -> None:
         """Blocking. Its output is listened to before it begins."""
+        log = self._log.open("ab", buffering=0)
         output = self.container.attach(stdout=True, stderr=True, stream=True, logs=False)
         self.container.start()
         self.over.clear()
-        threading.Thread(target=self._follow, args=(output,), daemon=True, name="log").start()
+        threading.Thread(target=self._follow, args=(output, log), daemon=True, name="log").start()
 
-    def _follow(self, output: Any) -> None:
+    def _follow(self, output: Any, log: FileIO) -> None:
         import docker
 
         try:
-            with self._log.open("ab", buffering=0) as log:
+            with log:
                 for chunk in output:
                     log.write(chunk)
             code = self.container.wait()["StatusCode"]

@@ -53,6 +53,7 @@ TOOLS = "splitbrain/tools:1"
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""
 
+_MARK = "splitbrain.mark"  # tells two runs of one name apart
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _PAUSE = "splitbrain/pause:1"
 _PULL = 60.0
@@ -76,8 +77,8 @@ class Docker:
         self.nodes: tuple[DockerNode, ...] = ()
         self._plan = plan
         self._folder = folder.resolve()
-        self._labels = {engine.RUN: run, engine.OWNER: owner(), "splitbrain.mark": secrets.token_hex(4)}
-        self._mark = f"splitbrain-{re.sub(r'[^A-Za-z0-9_.-]', '-', run)}-{self._labels['splitbrain.mark']}"
+        self._labels = {engine.RUN: run, engine.OWNER: owner(), _MARK: secrets.token_hex(4)}
+        self._mark = f"splitbrain-{re.sub(r'[^A-Za-z0-9_.-]', '-', run)}-{self._labels[_MARK]}"
         self._client: Any = None
         self._agent_end: socket.socket | None = None
         self._agent: Channel | None = None
@@ -97,7 +98,7 @@ class Docker:
         found = []
         with contextlib.closing(client), engine.speaking():
             gateway = _gateway_of_default(client)
-            if gateway and not _has_address(gateway):
+            if gateway and not _is_here(gateway):
                 found.append(Problem(*_ELSEWHERE))
             if os.geteuid() == 0 and find_program("iptables-restore") is None:
                 found.append(Problem("the program iptables-restore is missing", "sudo apt-get install iptables"))
@@ -162,7 +163,7 @@ class Docker:
         subnet = await self.call(self._network)
         await self.call(partial(_provide_pause, self._client))
         self._gateway = str(subnet[254])
-        if not _has_address(self._gateway):
+        if not _is_here(self._gateway):
             raise SetupError(": ".join(_ELSEWHERE))
         addresses = {name: str(subnet[number]) for number, name in enumerate(names, 1)}
         self.nodes = tuple(
@@ -236,16 +237,17 @@ class Docker:
             return None
         try:
             channel = await self._agent.enter(node.name, namespace)
-            # Only there can this address be bound.
-            (proof,) = await channel.sockets([SocketAt(socket.AF_INET, socket.SOCK_DGRAM, node.address)])
-            proof.close()
+            (proof,) = await channel.sockets([SocketAt(socket.AF_INET, socket.SOCK_DGRAM)])
+            with proof:
+                if _is_local(proof, node.address):
+                    return channel
+            channel.close()
         except SetupError:
             if channel is not None:
                 channel.close()
-            return None
         finally:
             os.close(namespace)
-        return channel
+        return None
 
     async def _channel_of_sidecar(self, node: DockerNode) -> Channel:
         if not await self.call(partial(self._client.images.list, TOOLS)):
@@ -357,18 +359,21 @@ class Docker:
             image.cancel()
         for node in self.nodes:
             node.close()
-        if self._client is not None:
-            if self._plan.keep:
-                await commands.together(self.call(node.copy_out) for node in self.nodes if node.holder is not None)
-            mark = self._labels["splitbrain.mark"]
-            await self.call(partial(engine.remove, self._client, lambda labels: labels.get("splitbrain.mark") == mark))
-            self._client.close()
-            self._client = None
-            shutil.rmtree(self._folder / "nodes" / "channels", ignore_errors=True)
-        self.nodes = ()
         if self._agent is not None:
             self._agent.close()
             self._agent = None
+        nodes, self.nodes = self.nodes, ()
+        if self._client is None:
+            return
+        try:
+            if self._plan.keep:
+                await commands.together(self.call(node.copy_out) for node in nodes if hasattr(node, "holder"))
+        finally:
+            mark = self._labels[_MARK]
+            await self.call(partial(engine.remove, self._client, lambda labels: labels.get(_MARK) == mark))
+            self._client.close()
+            self._client = None
+            shutil.rmtree(self._folder / "nodes" / "channels", ignore_errors=True)
 
     async def call(self, work: Callable[[], Any]) -> Any:
         """A blocking call to the engine, in a thread; `down` waits for it. Raises `SetupError` with what the engine said."""
@@ -399,13 +404,20 @@ def _gateway_of_default(client: Any) -> str:
     return ""
 
 
-def _has_address(address: str) -> bool:
+def _is_here(address: str) -> bool:
     """Whether this network namespace has that address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        try:
-            one.bind((address, 0))
-        except OSError:
-            return False
+        return _is_local(one, address)
+
+
+def _is_local(datagrams: socket.socket, address: str) -> bool:
+    """Whether the network namespace of a socket has that address: it can be bound, and there is a way to it (in a namespace
+    without any route, any address can be bound)."""
+    try:
+        datagrams.bind((address, 0))
+        datagrams.connect((address, 9))
+    except OSError:
+        return False
     return True
 
 

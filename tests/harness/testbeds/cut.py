@@ -1,0 +1,34 @@
+"""A program for tests: `python -m tests.harness.testbeds.cut FOLDER IMAGE` cuts a cluster in containers and heals it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from harness.testbeds.docker import Docker
+from harness.testbeds.testbed import everything
+from tests.harness.testbeds.cluster import PORT, plan
+
+
+async def cut_and_heal(testbed: Docker) -> int:
+    try:
+        await testbed.up(3)
+        await testbed.listen(PORT)
+        whole = everything(node.name for node in testbed.nodes)
+        alone = whole.copy()
+        alone.remove_edges_from(list(whole.edges))
+        for before, after in ((whole, alone), (alone, whole)):
+            await testbed.apply(before, after)
+            reach = await testbed.probe(after, timeout=1.0)
+            assert reach.wrong(after) == ()
+            print(f"{len(reach.cut())} cut")
+        print((await testbed.facts())["faults"])
+    finally:
+        await testbed.down()
+    return 0
+
+
+if __name__ == "__main__":
+    made = Docker(plan(image=sys.argv[2]), "a test", Path(sys.argv[1]))
+    sys.exit(made.inside(lambda: asyncio.run(cut_and_heal(made))))

@@ -1,0 +1,391 @@
+"""Real nodes in containers: services, firewall and probes, what a restart changes, and what is in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import SetupError, UsageError
+from harness.testbeds import commands, docker, engine
+from harness.testbeds.docker import Docker
+from harness.testbeds.owner import owner
+from harness.testbeds.testbed import Service, everything
+from tests.conftest import ROOT
+from tests.harness.testbeds.cluster import PORT, SERVER, plan
+from tests.harness.testbeds.test_namespaces import without
+from tests.lab import built, inside, removed
+
+ON_PYTHON = msgspec.structs.replace(SERVER, argv=("python3", "-S", "-E", "{folder}/server.py"), memory_mb=24)
+WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+
+
+def bed(folder: Path, **settings: Any) -> Docker:
+    return Docker(plan(image=built("reference"), **settings), "a test", folder)
+
+
+def with_nodes(testbed: Docker, count: int, work: Callable[[Docker], Awaitable[None]], *, serving: bool = True) -> None:
+    """Run `work` beside `count` nodes, each with the small server."""
+
+    async def whole() -> None:
+        try:
+            await testbed.up(count)
+            if serving:
+                await asyncio.gather(*(node.start(ON_PYTHON) for node in testbed.nodes))
+                await logged(testbed, "server", "listening\n")
+                await testbed.listen(PORT)
+            await work(testbed)
+        finally:
+            await testbed.down()
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert testbed.inside(inner) == 0
+
+
+async def logged(testbed: Docker, service: str, text: str) -> None:
+    """Wait until every node's service has printed this, and nothing else."""
+    async with asyncio.timeout(20):
+        for node in testbed.nodes:
+            while node.log(service).read_text() != text:
+                await asyncio.sleep(0.01)
+
+
+def ours(client: Any) -> list[str]:
+    label = {"label": engine.RUN}
+    things = [*client.containers.list(all=True, filters=label), *client.networks.list(filters=label)]
+    return [thing.name for thing in [*things, *client.volumes.list(filters=label)]]
+
+
+def test_nodes(lab: Any, tmp_path: Path) -> None:
+    before = ours(lab)
+
+    async def work(testbed: Docker) -> None:
+        assert [node.name for node in testbed.nodes] == ["n1", "n2", "n3"]
+        one = testbed.nodes[0]
+        said = await one.run(["python3", "-c", "import os, socket; print(socket.gethostname(), os.getcwd())"])
+        assert said.stdout == f"n1 {one.folder}\n"
+        known = await one.run(["python3", "-c", "import socket; print(socket.gethostbyname('n3'))"])
+        assert known.stdout == f"{testbed.nodes[2].address}\n"
+        copied = await one.run(["python3", "-c", "print(input())"], stdin="héllo" * 10_000 + "\n")
+        assert copied.stdout == "héllo" * 10_000 + "\n"
+        failed = await one.run(["python3", "-c", "import sys; print('bad', file=sys.stderr); sys.exit(3)"])
+        assert (failed.code, failed.stdout, failed.stderr) == (3, "", "bad\n")
+        with pytest.raises(SetupError, match=r"n1: `no-such-program` cannot be run"):
+            await one.run(["no-such-program"])
+        with pytest.raises(SetupError, match=r"n1: .*sleep\(9\)` took longer than 0.3 s"):
+            await one.run(["python3", "-c", "import time; time.sleep(9)"], timeout=0.3)
+        for node in testbed.nodes:
+            reader, writer = await asyncio.open_connection(node.address, PORT)
+            assert await reader.read() == b""
+            writer.close()
+        labels = {engine.RUN: "a test", engine.OWNER: owner()}
+        containers = lab.containers.list(all=True, filters={"label": [f"{key}={value}" for key, value in labels.items()]})
+        assert len(containers) == 6
+        for container in containers:
+            host = container.attrs["HostConfig"]
+            assert not host["Privileged"] and not host["CapAdd"] and host["NetworkMode"] != "host" and host["Memory"]
+        assert {len(ours(lab)) - len(before)} == {6 + 1 + 3}
+        facts = await testbed.facts()
+        assert facts["engine"].startswith("Docker ") and "process of the harness" in facts["faults"]
+        assert "splitbrain/reference:" in facts["image"] and "built from this machine's python3" in facts["image"]
+
+    with_nodes(bed(tmp_path, keep=True), 3, work)
+    assert (tmp_path / "nodes/n1/server.log").read_text() == "listening\n"
+    assert (tmp_path / "nodes/n3/data/server.py").read_text() == SERVER.files["server.py"]
+    assert ours(lab) == before
+
+
+def test_services(lab: Any, tmp_path: Path) -> None:
+    counting = Service(
+        name="counting",
+        argv=("python3", "{folder}/a/count.py", "{folder}"),
+        files={"a/count.py": """
+import os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+path = pathlib.Path(sys.argv[1], "starts")
+path.write_text(str(int(path.read_text()) + 1) if path.exists() else "1")
+print(path.read_text(), os.environ.get("GREETING"), "{folder}", flush=True)
+signal.pause()
+"""},
+    )
+
+    async def work(testbed: Docker) -> None:
+        (node,) = testbed.nodes
+        loop = asyncio.get_running_loop()
+        said = ""
+        greeting = msgspec.structs.replace(counting, env={"GREETING": "hello"})
+        for number, (service, kill) in enumerate([(counting, False), (counting, True), (greeting, True)], 1):
+            await node.start(service)
+            said += f"{number} {service.env.get('GREETING')} {node.folder}\n"
+            await logged(testbed, "counting", said)
+            with pytest.raises(SetupError, match="n1: counting runs already"):
+                await node.start(service)
+            began = loop.time()
+            await node.stop("counting", kill=kill)
+            assert not node.running("counting") and (loop.time() - began > 1.9) != kill
+            await node.stop("counting")
+            assert list(node.ended()) == []
+        await node.stop("nonsense")
+        with pytest.raises(SetupError, match="n1: no service runs in whose container"):
+            await node.run(["python3"])
+
+        with pytest.raises(SetupError, match=r"n1: missing cannot be started from the image splitbrain/ref.*no-such-program"):
+            await node.start(Service(name="missing", argv=("no-such-program",)))
+        await node.start(Service(name="short", argv=("python3", "-c", "print('last words'); raise SystemExit(5)")))
+        while node.running("short"):
+            await asyncio.sleep(0.01)
+        assert list(node.ended()) == ["short ended with exit code 5"]
+        assert node.log("short").read_text() == "last words\n"
+        greedy = Service(name="greedy", argv=("python3", "-c", "x = b'1' * (200 << 20)"), memory_mb=8)
+        await node.start(greedy)
+        while node.running("greedy"):
+            await asyncio.sleep(0.01)
+        assert "greedy ended with exit code 137 (out of memory: its limit was 32 MB)" in node.ended()
+
+    with_nodes(bed(tmp_path), 1, work, serving=False)
+
+
+def test_probes_see_what_is_cut_and_what_is_not(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        alone = without(whole, *whole.edges)
+        before = whole
+        for graph in (whole, without(whole, ("n2", "n1")), without(whole, ("n1", "n2"), ("n2", "n1")), alone, whole):
+            await testbed.apply(before, graph)
+            reach = await testbed.probe(graph, timeout=1.0)
+            assert reach.wrong(graph) == () and set(reach.cut()) == set(whole.edges) - set(graph.edges)
+            assert reach.standing.items() <= reach.datagrams.items() and reach.standing and reach.datagrams6 == {}
+            for node in testbed.nodes:
+                _, writer = await asyncio.open_connection(node.address, PORT)
+                writer.close()
+            before = graph
+
+    with_nodes(bed(tmp_path), 3, work)
+
+
+def test_what_somebody_does_behind_the_harness_is_found(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        await testbed.apply(whole, cut)
+        iptables = commands.program("iptables", "iptables")
+        await commands.run(testbed.nodes[1].entrance.channel, (iptables, "-F", "SPLITBRAIN"), "")
+        assert ("n1", "n2") in (await testbed.probe(cut, timeout=0.3)).wrong(cut)
+
+    with_nodes(bed(tmp_path), 2, work)
+
+
+TALKER = """
+import os, socket, sys, time
+# From its first instruction on it sends to the other node, and says so; and it prints what it hears.
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("", 7001))
+one.setblocking(False)
+heard = set()
+began = time.monotonic()
+while True:
+    try:
+        one.sendto(sys.argv[2].encode(), (sys.argv[1], 7001))
+        words = one.recv(100).decode()
+        if words not in heard:
+            heard.add(words)
+            print("heard", words, flush=True)
+    except BlockingIOError:
+        pass
+    if time.monotonic() - began > 0.2:
+        time.sleep(0.005)
+"""
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_a_node_that_is_killed_and_started_again_is_still_cut(
+    lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if entered == "by sidecars":
+        built("tools")
+
+        async def refused(testbed: Docker, node: object) -> None:
+            return None
+
+        monkeypatch.setattr(Docker, "_channel_of_process", refused)
+
+    def talker(node: int, words: str) -> Service:
+        other = f"n{3 - node}"
+        argv = ("python3", "-S", "-E", "{folder}/talker.py", other, words)
+        return Service(name="talker", argv=argv, files={"talker.py": TALKER})
+
+    async def hears(node: Any, words: str) -> bool:
+        for _ in range(100):
+            if f"heard {words}\n" in node.log("talker").read_text():
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def work(testbed: Docker) -> None:
+        one, two = testbed.nodes
+        whole = everything(["n1", "n2"])
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        await one.start(talker(1, "first"))
+        await two.start(talker(2, "other"))
+        assert await hears(two, "first") and await hears(one, "other")
+        await testbed.apply(whole, cut)
+        await one.stop("talker", kill=True)
+        for _ in range(5):  # in the container that it had
+            await one.start(talker(1, "first"))
+            await asyncio.sleep(0.1)
+            await one.stop("talker", kill=True)
+        await one.start(talker(1, "second"))  # in a new one
+        reach = await testbed.probe(cut, timeout=1.0)
+        assert reach.wrong(cut) == () and len(reach.cut()) == 2
+        assert not await hears(two, "second")
+        assert one.log("talker").read_text().count("other") == 1
+        await testbed.apply(cut, whole)
+        assert await hears(two, "second")
+
+    with_nodes(bed(tmp_path), 2, work)
+
+
+def test_a_node_whose_holder_was_killed_does_not_come_back(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        node = testbed.nodes[0]
+        node.holder.kill()
+        await node.stop("server", kill=True)
+        with pytest.raises(SetupError, match="n1: server cannot be started"):
+            await node.start(ON_PYTHON)
+
+    with_nodes(bed(tmp_path), 1, work)
+
+
+def test_without_rights_on_this_machine_sidecars_do_it(lab: Any, tmp_path: Path) -> None:
+    tools, image = built("tools"), built("reference")
+    command = [*WITHOUT_RIGHTS, sys.executable, "-m", "tests.harness.testbeds.cut", str(tmp_path), image]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    assert ran.stdout == "6 cut\n0 cut\nput in force in each node's network by a sidecar container\n", ran.stderr
+    lab.images.remove(tools)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    finally:
+        built.cache_clear()
+    assert ran.returncode != 0 and "run `splitbrain images build tools` once" in ran.stderr
+    assert not ours(lab)
+
+
+def test_a_subnet_that_is_taken_is_left_alone(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import docker as sdk
+
+    taken = sdk.types.IPAMConfig(pool_configs=[sdk.types.IPAMPool(subnet="198.19.8.0/25")])
+    monkeypatch.setattr(docker, "_RANGE", ip_network("198.19.8.0/23"))
+    seen: list[str] = []
+
+    async def work(testbed: Docker) -> None:
+        seen.append(testbed.nodes[0].address)
+
+    with removed(lambda: lab.networks.create("stranger", driver="bridge", ipam=taken)):
+        # Once as the harness sees it, once as only the engine does.
+        with_nodes(bed(tmp_path), 1, work, serving=False)
+        monkeypatch.setattr(docker, "_routes", list)
+        with_nodes(bed(tmp_path), 1, work, serving=False)
+        monkeypatch.setattr(docker, "_RANGE", ip_network("198.19.8.0/24"))
+        with pytest.raises(SetupError, match=r"every subnet of 198.19.8.0/24 is taken: `splitbrain clean`"):
+            with_nodes(bed(tmp_path), 1, work, serving=False)
+    assert seen == ["198.19.9.1"] * 2
+
+
+def test_an_image_that_cannot_be_had(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        with pytest.raises(SetupError, match=r"the service a names no container image: give one with --image"):
+            await testbed.nodes[0].start(Service(name="a", argv=("a",)))
+        for _ in range(2):
+            with pytest.raises(SetupError, match=r"/no:1 is not here and cannot be pulled \(.*\); build one from"):
+                await testbed.nodes[0].start(Service(name="b", argv=("b",), image="127.0.0.1:1/no:1"))
+
+    with_nodes(Docker(plan(), "a test", tmp_path), 1, work, serving=False)
+
+
+def test_it_is_cancelled_while_it_comes_up(lab: Any, tmp_path: Path) -> None:
+    for delay in (0.05, 0.2, 0.5, 0.8, 1.2):
+        testbed = bed(tmp_path)
+
+        async def whole(testbed: Docker, delay: float) -> None:
+            try:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await testbed.up(5)
+                        await asyncio.sleep(60)
+            finally:
+                await testbed.down()
+                await testbed.down()
+
+        def inner(testbed: Docker = testbed, delay: float = delay) -> int:
+            asyncio.run(whole(testbed, delay))
+            return 0
+
+        assert testbed.inside(inner) == 0
+        assert ours(lab) == []
+
+
+def test_a_binary_is_for_namespaces(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--image"):
+        Docker(plan(binary="/usr/bin/etcd"), "a test", tmp_path)
+
+
+def test_this_machine_can_do_it(lab: Any) -> None:
+    assert list(Docker.problems()) == []
+
+
+def test_an_engine_whose_networks_are_elsewhere(lab: Any, tmp_path: Path) -> None:
+    with inside(None):
+        (problem,) = Docker.problems()
+        assert "not on this machine" in problem.what
+        with pytest.raises(SetupError, match="not on this machine, or not in this network namespace"):
+            with_nodes(bed(tmp_path), 1, lambda testbed: asyncio.sleep(0), serving=False)
+    assert ours(lab) == []
+
+
+def test_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    (problem,) = Docker.problems()
+    assert problem.mend == "pip install 'splitbrain[docker]'"
+    assert list(Docker.clean()) == []
+
+
+def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    (problem,) = Docker.problems()
+    assert problem.what == f"there is no Docker engine at unix://{path}" and "apt-get install docker.io" in problem.mend
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        (problem,) = Docker.problems()
+        assert "no Docker engine answers" in problem.what and "systemctl start docker" in problem.mend
+    monkeypatch.setenv("DOCKER_HOST", "nonsense://here")
+    (problem,) = Docker.problems()
+    assert "nonsense://here" in problem.what
+    assert list(Docker.clean()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up a right")
+def test_no_permission(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0)
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+        show = "from harness.testbeds.docker import Docker; print(Docker.problems())"
+        ran = subprocess.run(
+            [*command, sys.executable, "-c", show], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True,
+            env={**os.environ, "DOCKER_HOST": f"unix://{path}"},
+        )
+    assert "this user may not speak to the Docker engine" in ran.stdout and "usermod -aG docker" in ran.stdout
