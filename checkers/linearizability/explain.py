@@ -40,7 +40,8 @@ from harness.history.values import MISSING
 PRECEDENCE = (
     "lost-write", "split-brain", "stale-read", "non-monotonic-read", "aborted-read", "future-read", "unwritten-read",
 )
-_LONG_AGO = -1
+_LONG_AGO = -NEVER - 1
+"""Before every moment; times may be negative."""
 _FAR = 1000
 """How far a lineage is followed for a smaller proof."""
 
@@ -79,7 +80,7 @@ class _Version:
     # The earliest return of an operation on this version, or on one that it descends from.
     there: int = NEVER
     # The latest invocation of an observation of this version or a descendant, and which.
-    sought: int = -1
+    sought: int = _LONG_AGO
     sought_by: int = -1
     # The earliest acknowledgement among the descendants' writes that were not lost, and the version written.
     replaced: int = NEVER
@@ -639,7 +640,7 @@ class _Newest:
 
     def __init__(self, operations: list[tuple[int, int, int, Hashable]]) -> None:
         self.waiting = sorted(operations, key=lambda operation: -operation[0])
-        self.first: tuple[int, int, Hashable] = (-2, -1, None)
+        self.first: tuple[int, int, Hashable] = (_LONG_AGO, -1, None)
         self.second: tuple[int, int, Hashable] = self.first
 
     def before(self, moment: int, root: Hashable, without: set[int]) -> int:

@@ -160,7 +160,7 @@ def _without_past(rows: list[int], history: History, model: Model, ends: float) 
     operations from before it, which may still take effect."""
     inv, ret, outcome = history.invoked.tolist(), history.completed.tolist(), history.outcome.tolist()
     cuts = []
-    latest = -1
+    latest = -NEVER
     for at, row in enumerate(rows):
         if at and latest < inv[row]:
             cuts.append(at)
@@ -224,7 +224,7 @@ def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[
         accepts = _accepts(call[row], model)
         if accepts is None:
             continue
-        latest = max((inv[other] for other in sure if ret[other] < inv[row]), default=-1)
+        latest = max((inv[other] for other in sure if ret[other] < inv[row]), default=-NEVER)
         same = [
             writer for writer in writers
             if writer != row and inv[writer] <= ret[row]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
-from checkers.linearizability import check
+from checkers.linearizability import check, zones
 from checkers.linearizability import engine as engine_module
+from checkers.linearizability.explain import explain
 from checkers.linearizability.search import search
 from checkers.models import CasRegister, Mutex
 from checkers.verdict import ANOMALIES, Verdict
@@ -206,3 +208,22 @@ def test_repeated_values_are_explained_without_leaving_out_what_may_have_been_re
     values = [operation.value for operation in verdict.anomalies[0].operations]
     assert 4 in values and 5 in values
     assert list(verdict.counts) == ["lost-write"]
+
+
+def test_times_before_zero_are_times_like_others() -> None:
+    refuted = 0
+    for seed in range(150):
+        history = register_history(random.Random(seed), operations=10, broken=1.0)
+        if zones.decide(history, CasRegister())[0] != zones.INVALID:
+            continue
+        earlier = History.of([
+            msgspec.structs.replace(
+                op, invoked=op.invoked - 100, completed=None if op.completed is None else op.completed - 100,
+            ) for op in history
+        ])
+        counts, findings = explain(history, CasRegister(), 5)
+        counts_earlier, findings_earlier = explain(earlier, CasRegister(), 5)
+        refuted += bool(counts)
+        assert counts == counts_earlier, seed
+        assert [found.rows for found in findings] == [found.rows for found in findings_earlier], seed
+    assert refuted > 40
