@@ -1,6 +1,6 @@
 """Linearizability side by side with Porcupine: the same files, in one run, on one machine.
 
-    python -m bench.linearizability [--json FILE]
+    python -m bench.linearizability [--json FILE] [--readme FILE]
 
 Prints Markdown. Reading and checking are timed apart; a ratio is Porcupine's time for checking over ours, so more is better
 for us. Each side checks a small history `REPEAT` times and its best time counts; the sides take turns. Porcupine (latest
@@ -29,6 +29,7 @@ from bench import generate
 from checkers.linearizability import check
 from checkers.models import MODELS, CasRegister, KeyValue, Model
 from harness.history import formats
+from reports.rates import replace_table
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared" / "histories"
@@ -236,6 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     parser.add_argument("--one", nargs=2, metavar=("FILE", "MODEL"), help=argparse.SUPPRESS)
+    parser.add_argument("--readme", type=Path, help="put the tables into this file, between its bench markers")
     options = parser.parse_args()
     if options.one:
         _one(Path(options.one[0]), options.one[1])
@@ -253,7 +255,10 @@ def main() -> None:
         else:
             sys.stderr.write(f"LEFT OUT: the etcd logs and key-value files, because {SHARED} is not here\n")
         found["generated"] = generated(porcupine, folder)
-    print(tell(found))
+    tables = tell(found)
+    print(tables)
+    if options.readme:
+        replace_table(options.readme, "bench", tables)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
 

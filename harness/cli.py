@@ -124,14 +124,14 @@ def rates(folders: tuple[Path, ...], readme: Path | None) -> int:
     """Make the table of rates from the stored results in FOLDERS."""
     from checkers.result import Result
     from harness.suite import results
-    from reports.rates import rates_table, replace_rates
+    from reports.rates import rates_table, replace_table
 
     found = [result for folder in folders for result in results(folder)]
     table = rates_table([result for result in found if isinstance(result, Result)])
     if readme is None:
         click.echo(table)
     else:
-        replace_rates(readme, table)
+        replace_table(readme, "rates", table)
     return 0
 
 

@@ -12,8 +12,6 @@ from harness.errors import UsageError
 from reports.files import write_whole
 from reports.wording import count, printable
 
-BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
-
 COLUMNS = (
     "database",
     "variant",
@@ -50,18 +48,19 @@ def rates_table(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_rates(path: Path, table: str) -> None:
-    """Put the table between its markers in that file. Raises `UsageError` where they are not there once each, in order, and
-    `StorageError` where the file cannot be written."""
+def replace_table(path: Path, name: str, table: str) -> None:
+    """Put the table between the markers of its name in that file. Raises `UsageError` where they are not there once each, in
+    order, and `StorageError` where the file cannot be written."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}.") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"{path}: holds no place for the table: put the lines {BEGIN} and {END} where it belongs.")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    write_whole(path, f"{before}{BEGIN}\n{table}{END}{after}")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UsageError(f"{path}: holds no place for the table: put the lines {begin} and {end} where it belongs.")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    write_whole(path, f"{before}{begin}\n{table}{end}{after}")
 
 
 def _counted(of: Iterable[str]) -> str:

@@ -5,8 +5,10 @@ import pytest
 
 from harness.errors import UsageError
 from harness.plan import Plan
-from reports.rates import BEGIN, END, rates_table, replace_rates
+from reports.rates import rates_table, replace_table
 from tests.reports import story
+
+BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
 
 
 def test_rows_count_runs_and_not_occurrences() -> None:
@@ -39,7 +41,7 @@ def test_the_table_is_put_between_its_markers_and_again(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
-        replace_rates(readme, "| new |\n")
+        replace_table(readme, "rates", "| new |\n")
         assert readme.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
 
 
@@ -48,5 +50,5 @@ def test_a_file_without_its_place_is_refused(tmp_path: Path, text: str) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(UsageError, match="holds no place for the table"):
-        replace_rates(readme, "")
+        replace_table(readme, "rates", "")
     assert readme.read_text() == text
