@@ -20,8 +20,8 @@ import msgspec
 
 from harness import registry
 from harness.databases.database import Database
-from harness.servers import find_program
 from harness.history.journal import load
+from harness.servers import find_program
 
 REPEAT = 3
 PLAN = "time = 11.0\nbaseline = 3.0\nfault = 5.0\nbetween = 3.0\n"
