@@ -146,20 +146,20 @@ def fetch(client: Any, name: str) -> Image:
     import docker
     from docker.utils import parse_repository_tag
 
+    repository, tag = parse_repository_tag(name)
     origin = "was here already"
     try:
         image = client.images.get(name)
     except docker.errors.ImageNotFound:
-        repository, tag = parse_repository_tag(name)
         for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if "error" in line:
                 raise SetupError(line["error"]) from None
         image = client.images.get(name)
         origin = "pulled"
-    if source := image.labels.get(BUILT):
-        return Image(name, image.id, f"built from {source}")
-    digests = image.attrs.get("RepoDigests") or [image.id]
-    return Image(name, digests[0].rpartition("@")[2], origin)
+    if repository.startswith("splitbrain/") and BUILT in image.labels:
+        return Image(name, image.id, f"built from {image.labels[BUILT]}")
+    digests = [digest for at, _, digest in (entry.partition("@") for entry in image.attrs["RepoDigests"]) if at == repository]
+    return Image(name, digests[0] if digests else image.id, origin)
 
 
 def built(client: Any, database: str) -> list[str]:
