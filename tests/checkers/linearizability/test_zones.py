@@ -31,13 +31,13 @@ def _history(seed: str, initial: object, broken: float = 0.7) -> History:
 def test_zones_agree_with_the_plain_search(initial: object, nil: str) -> None:
     model = CasRegister(initial=initial, nil=nil)  # type: ignore[arg-type]
     seen = {zones.VALID: 0, zones.INVALID: 0, zones.UNDECIDED: 0}
-    for seed in range(600):
+    for seed in range(300):
         history = _history(f"{initial} {nil} {seed}", initial)
         status = int(zones.decide(history, model)[0])
         seen[status] += 1
         if status != zones.UNDECIDED:
             assert (status == zones.VALID) is search(history, model).valid, seed
-    assert seen[zones.VALID] > 100 and seen[zones.INVALID] > 60 and seen[zones.UNDECIDED] < 250
+    assert seen[zones.VALID] > 50 and seen[zones.INVALID] > 30 and seen[zones.UNDECIDED] < 125
 
 
 def test_keys_are_judged_apart_but_together() -> None:
@@ -100,7 +100,7 @@ def test_refusals_that_told_nothing_agree_with_the_plain_search() -> None:
     model = CasRegister()
     seen = {zones.VALID: 0, zones.INVALID: 0, zones.UNDECIDED: 0}
     refuted = 0
-    for seed in range(2500):
+    for seed in range(1500):
         rng = random.Random(seed)
         told = register_history(
             rng, operations=rng.choice([4, 8, 12]), processes=rng.choice([2, 3, 5]), info=rng.choice([0, 0.1, 0.3]), broken=0.5,
@@ -111,8 +111,8 @@ def test_refusals_that_told_nothing_agree_with_the_plain_search() -> None:
         refuted += bool(zones.refused_in_vain(history, model))
         if status != zones.UNDECIDED:
             assert (status == zones.VALID) is search(history, model).valid, seed
-    assert seen[zones.VALID] > 1500 and seen[zones.INVALID] > 200 and refuted >= 4, (seen, refuted)
-    assert seen[zones.UNDECIDED] < 60, seen
+    assert seen[zones.VALID] > 900 and seen[zones.INVALID] > 120 and refuted >= 2, (seen, refuted)
+    assert seen[zones.UNDECIDED] < 36, seen
 
 
 @pytest.mark.parametrize("told", [True, False])
