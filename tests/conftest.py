@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 from checkers.result import Result
 from harness.servers import find_program
@@ -18,6 +19,10 @@ from tests.lab import enter
 
 ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"
+
+# How fast examples are made says how busy the machine is.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 class Ran(msgspec.Struct, frozen=True):
