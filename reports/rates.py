@@ -27,10 +27,10 @@ COLUMNS = (
 
 def rates_table(results: Sequence[Result]) -> str:
     """A Markdown table, a row for each database and version, variant, workload and nemesis. Results of histories that
-    another program recorded have no plan and are left out."""
+    another program recorded have no plan and are left out, and so are runs that were interrupted."""
     rows: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
-        if result.plan is not None:
+        if result.plan is not None and not result.interrupted:
             plan = result.plan
             version = "/".join(sorted(set(result.versions.values())))
             name = f"{plan.database} {version}".strip()
