@@ -129,7 +129,7 @@ class Forgetful(splitbrain.Database):
             return False
         return True
 
-    async def connect(self, server: splitbrain.Node) -> ForgetfulClient:
+    async def connect(self, server: splitbrain.Node) -> Any:
         try:
             return ForgetfulClient(*await asyncio.open_connection(server.address, self.port))
         except OSError:
