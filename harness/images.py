@@ -1,7 +1,7 @@
 """Images where no registry answers: a database's servers from this machine's own files, with the libraries they need.
 
-An image holds the programs, everything that `ldd` names for them, two users, and nothing else: no shell, no package manager.
-It is given to the engine as one tar (`docker import`), so nothing is downloaded and no build runs.
+An image holds the programs, everything that `ldd` names for them, two users, and nothing else: no package manager, and a shell
+only where a program is a script. It is given to the engine as one tar (`docker import`): nothing is downloaded, no build runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import harness
 from harness import registry
 from harness.databases.database import Database
 from harness.errors import SetupError
-from harness.servers import SEARCH, find_program
+from harness.servers import SEARCH, SERVERS, find_program
 from harness.testbeds import engine
 from harness.testbeds.docker import IN_TOOLS, TOOLS
 
@@ -38,6 +38,7 @@ _USERS = {
 _NOT_IN_PYTHON = {
     "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "site-packages", "dist-packages",
 }
+_OF_A_SCRIPT = ("sh", "cat", "dirname", "grep", "readlink", "tr")
 _JOIN = "import sys; sys.path.insert(0, '/opt/splitbrain'); from harness.testbeds.spawner import join; join(sys.argv[1])"
 
 
@@ -61,7 +62,7 @@ def build(name: str) -> Built:
             else:
                 database: type[Database] = registry.look_up("databases", name)
                 versions = [_program(root, program.name, program.mend) for program in database.programs]
-                image, changes = f"splitbrain/{database.name}:{versions[0]}", []
+                image, changes = f"splitbrain/{database.name}:{versions[-1]}", []
                 source = " and ".join(program.name for program in database.programs)
         packed.flush()
         return _give(packed.name, image, source, changes)
@@ -93,10 +94,9 @@ class _Root:
 
     def file(self, path: Path, at: Path | None = None) -> None:
         """A file of this machine, itself where it is a link, at the same path or another one; root's, whoever's it is."""
-        name = str(at or path).lstrip("/")
-        if name in self._names:
+        name = self._new(at or path)
+        if not name:
             return
-        self._names.add(name)
         try:
             entry = self._tar.gettarinfo(str(path.resolve()), arcname=name)
             entry.uid = entry.gid = 0
@@ -108,29 +108,37 @@ class _Root:
 
     def link(self, name: Path, to: Path) -> None:
         """A symbolic link, where these are two paths."""
-        if name != to and str(name) not in self._names:
-            self._names.add(str(name))
-            entry = tarfile.TarInfo(str(name).lstrip("/"))
+        if name != to and (new := self._new(name)):
+            entry = tarfile.TarInfo(new)
             entry.type, entry.linkname = tarfile.SYMTYPE, str(to)
             self._tar.addfile(entry)
 
-    def tree(self, folder: Path, at: Path | None = None, *, without: Iterable[str] = ()) -> list[Path]:
-        """The files below a folder, except archives and what is in folders of these names; the shared libraries among them."""
-        left_out = set(without)
-        libraries = []
-        for path in sorted(folder.rglob("*")):
-            parts = path.relative_to(folder).parts
-            if path.is_file() and not left_out & set(parts) and path.suffix != ".a":
-                self.file(path, at / Path(*parts) if at else None)
-                if ".so" in path.suffixes:
-                    libraries.append(path)
-        return libraries
+    def _new(self, path: Path) -> str:
+        """The name of a file's entry, empty where it has one already. `ldd` names files as `bin/../lib/FILE`."""
+        name = os.path.normpath(path).lstrip("/")
+        if name in self._names:
+            return ""
+        self._names.add(name)
+        return name
 
-    def libraries(self, of: Sequence[Path]) -> None:
+    def tree(self, folder: Path, at: Path | None = None, *, without: Iterable[str] = ()) -> None:
+        """The files below a folder, except archives and what is in folders of these names, and what the shared libraries among
+        them are linked with, as far as this machine has it: what it has not, it does not use either."""
+        libraries = []
+        for place, folders, files in os.walk(folder, followlinks=True):
+            folders[:] = sorted(set(folders) - set(without))
+            for path in (Path(place, name) for name in sorted(files)):
+                if path.is_file() and path.suffix != ".a":
+                    self.file(path, at / path.relative_to(folder) if at else None)
+                    if ".so" in path.suffixes:
+                        libraries.append(path)
+        self._libraries(libraries, all_of_them=False)
+
+    def _libraries(self, of: Sequence[Path], *, all_of_them: bool) -> None:
         """What these files are linked with, as `ldd` finds it."""
         listed = _output(["ldd", *map(str, of)]) if of else ""
         for line in listed.splitlines():
-            if "not found" in line:
+            if "not found" in line and all_of_them:
                 raise SetupError(f"the library {line.split()[0]} is missing on this machine, which {of[0]} needs.")
             if match := re.search(r"(/\S+) \(0x", line):
                 self.file(Path(match[1]))
@@ -140,7 +148,8 @@ class _Root:
         real = path.resolve()
         self.file(real)
         self.link(name, real)
-        self.libraries([real])
+        if not _is_script(real):
+            self._libraries([real], all_of_them=True)
 
 
 def _program(root: _Root, name: str, mend: str) -> str:
@@ -151,12 +160,31 @@ def _program(root: _Root, name: str, mend: str) -> str:
     path = Path(found)
     if name == "python3":
         _python(root)
+    elif name == "java":
+        _java(root, path)
+    elif path.parent in (server.folder for server in SERVERS):
+        _fetched(root, path)
+        return path.parent.name.rpartition("-")[2]
     elif _is_script(path):
-        raise SetupError(f"{path} is a script: an image of it cannot be built from its libraries alone.")
+        raise SetupError(f"{path} is a script, and what it needs is not known: {mend}")
     else:
         root.program(path, Path("/usr/bin", name))
     match = re.search(r"\d+(\.\d+)+", _output([found, "--version"]))
     return match[0] if match else "local"
+
+
+def _fetched(root: _Root, path: Path) -> None:
+    """A server that `splitbrain servers get` fetched: its whole folder, and a shell where it is a script."""
+    root.tree(path.parent)
+    root.program(path, Path("/usr/bin", path.name))
+    for name in _OF_A_SCRIPT if _is_script(path) else ():
+        root.program(Path(find_program(name) or f"/usr/bin/{name}"), Path("/bin", name))
+
+
+def _java(root: _Root, path: Path) -> None:
+    """A Java with all that belongs to it."""
+    root.program(path, Path("/usr/bin/java"))
+    root.tree(path.resolve().parent.parent)
 
 
 def _is_script(path: Path) -> bool:
@@ -168,7 +196,7 @@ def _python(root: _Root) -> None:
     """Python and its standard library, as this process runs on them."""
     root.program(Path(sys.executable), Path("/usr/bin/python3"))
     standard = Path(os.__file__).parent
-    root.libraries(root.tree(standard, without=_NOT_IN_PYTHON))
+    root.tree(standard, without=_NOT_IN_PYTHON)
 
 
 def _tools(root: _Root) -> None:
@@ -179,10 +207,10 @@ def _tools(root: _Root) -> None:
             raise SetupError(f"the program {Path(program).name} is missing: sudo apt-get install iptables")
         root.program(Path(found), Path(program))
     for extensions in [*Path("/usr/lib").glob("*/xtables"), *Path("/usr").glob("lib*/xtables")]:
-        root.libraries(root.tree(extensions))
+        root.tree(extensions)
     _python(root)
     place = Path("/opt/splitbrain")
-    root.libraries(root.tree(Path(msgspec.__file__).parent, place / "msgspec"))
+    root.tree(Path(msgspec.__file__).parent, place / "msgspec")
     ours = Path(harness.__file__).parent
     for module in ("__init__.py", "errors.py", "testbeds/__init__.py", "testbeds/kernel.py", "testbeds/spawner.py"):
         root.file(ours / module, place / "harness" / module)

@@ -297,6 +297,7 @@ class Docker:
             name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
             network_mode=f"container:{node.holder.id}", volumes={f"{self._mark}-{node.name}": {"bind": FOLDER, "mode": "rw"}},
             mem_limit=memory, memswap_limit=memory, security_opt=["no-new-privileges"],
+            log_config={"type": "json-file", "config": {"max-size": "16m"}},
         ))
 
     async def _fetch(self, name: str) -> engine.Image:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, TextIO
 
-from harness.errors import SetupError
+from harness.errors import SetupError, UsageError
 from harness.plan import Plan
 from harness.servers import find_program
 from harness.testbeds import commands, firewall, kernel, sandbox
@@ -51,6 +51,8 @@ class Namespaces:
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
+        if plan.image:
+            raise UsageError("--image is for the testbed docker: the programs of nodes in namespaces are chosen with --binary.")
         self.nodes: tuple[NamespaceNode, ...] = ()
         self._plan = plan
         self._run = run

@@ -128,7 +128,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 class Testbed(Protocol):
     """Where nodes live. Made once for a run from its plan, its label and its folder; `folder / "nodes" / NAME` keeps what
-    each node wrote."""
+    each node wrote. Raises `UsageError` for a plan that means something else than this testbed has."""
 
     name: ClassVar[str]
     summary: ClassVar[str]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SetupError
+from harness.errors import SetupError, UsageError
 from harness.testbeds import firewall
 from harness.testbeds.namespaces import Namespaces
 from harness.testbeds.owner import owner
@@ -126,6 +126,11 @@ def test_a_binary_of_ones_own(tmp_path: Path, given: str) -> None:
             await node.start(Service(name="other", argv=("sleep", "1")))
 
     with_cluster(tmp_path, 1, work, testbed)
+
+
+def test_an_image_is_for_containers(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--binary"):
+        Namespaces(plan(image="redis:7.2.6"), "test", tmp_path)
 
 
 def test_retransmission_time_out(tmp_path: Path) -> None:
