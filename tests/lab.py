@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,17 +16,20 @@ from harness import images
 from harness.testbeds import engine, kernel
 
 NAMESPACE = Path("/run/netns/lab")
+_TURN = Path("/run/splitbrain-lab/turn")
 
 
 def enter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """This process beside the engine: in its network namespace, with DOCKER_HOST set. Yields a client of it."""
+    """This process beside the engine: in its network namespace, with DOCKER_HOST set, and with no other test there meanwhile,
+    of this session or another. Yields a client of it."""
     address = os.environ.get("SPLITBRAIN_LAB")
     if not address and os.environ.get("CI"):
         pytest.fail("CI has no Docker engine for tests: tools/docker-lab says why")
     if not address:
         pytest.skip("no Docker engine for tests: run `tools/docker-lab .venv/bin/pytest`, as root")
     monkeypatch.setenv("DOCKER_HOST", address)
-    with inside(NAMESPACE):
+    with _TURN.open("w") as turn, inside(NAMESPACE):
+        fcntl.flock(turn, fcntl.LOCK_EX)
         client = engine.connect()
         try:
             yield client

@@ -1,4 +1,5 @@
-"""A program for tests: `python -m tests.harness.testbeds.cut FOLDER IMAGE` cuts a cluster in containers and heals it."""
+"""A program for tests: `python -m tests.harness.testbeds.cut FOLDER TOOLS` cuts nodes of the testbed docker and heals them,
+by sidecars from the image TOOLS where it has no right of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from harness.testbeds import docker
 from harness.testbeds.docker import Docker
 from harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import PORT, plan
@@ -30,5 +32,6 @@ async def cut_and_heal(testbed: Docker) -> int:
 
 
 if __name__ == "__main__":
-    made = Docker(plan(image=sys.argv[2]), "a test", Path(sys.argv[1]))
+    docker.TOOLS = sys.argv[2]
+    made = Docker(plan(), "a test", Path(sys.argv[1]))
     sys.exit(made.inside(lambda: asyncio.run(cut_and_heal(made))))
