@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PEER_PORT = 2380
 
+_PRE_VOTE = "--pre-vote=true (the default since 3.5; without it, in 3.4, a member that comes back unseats the leader)"
+
 _GUARANTEES = "etcd documentation v3.5, KV API guarantees: https://etcd.io/docs/v3.5/learning/api_guarantees/"
 _LABELS = (
     Label("CP", "K. Kingsbury, Call me maybe: etcd and Consul (2014): https://aphyr.com/posts/316-call-me-maybe-etcd-and-consul"),
@@ -181,6 +183,7 @@ class Etcd(Database):
                 promises=("linearizable", "no-lost-write", "converges"),
             ),
             labels=_LABELS,
+            tuned=(_PRE_VOTE,),
             local="a serializable range at each member",
         ),
         Variant(
@@ -196,7 +199,7 @@ class Etcd(Database):
                 admits=("stale-read",),
             ),
             labels=_LABELS,
-            tuned=("reads are sent with serializable: true (the API's default is false)",),
+            tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
             local="a serializable range at each member",
         ),
     )
@@ -230,6 +233,7 @@ class Etcd(Database):
                 f"--listen-peer-urls={peer}",
                 f"--initial-advertise-peer-urls={peer}",
                 f"--initial-cluster={cluster}",
+                "--pre-vote=true",
                 "--initial-cluster-state=new",
                 "--initial-cluster-token=splitbrain",
             ),

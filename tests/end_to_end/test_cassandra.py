@@ -17,7 +17,7 @@ def short(tmp_path: Path) -> Path:
     """A plan of 18 s: one node is cut off for 7."""
     need("java", "cassandra")
     file = tmp_path / "short.toml"
-    file.write_text('nemesis = "one-node"\ntime = 18.0\nbaseline = 6.0\nfault = 7.0\nbetween = 4.0\n')
+    file.write_text('nemesis = "one-node"\ntime = 22.0\nbaseline = 6.0\nfault = 7.0\nbetween = 8.0\n')
     return file
 
 

@@ -23,10 +23,10 @@ from tests.lab import built, removed
 Splitbrain = Callable[..., Ran]
 
 SHORT = """
-time = 15.0
+time = 18.0
 baseline = 3.0
 fault = 8.0
-between = 4.0
+between = 6.0
 concurrency = 1
 """
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("lab")
 
 @pytest.fixture
 def short(tmp_path: Path) -> Path:
-    """A plan of 15 s: one fault of 8 s."""
+    """A plan of 18 s: one fault of 8 s."""
     file = tmp_path / "short.toml"
     file.write_text(SHORT)
     return file
