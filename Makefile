@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test lint bench fuzz rates setup servers
+.PHONY: demo test lint bench fuzz setup servers
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml

@@ -263,11 +263,11 @@ def _judge(run: Run, progress: Progress, *, as_json: bool = False) -> int:
     """Judge a run's journal, keep the result and its reports in its folder, print the verdict; its exit code."""
     from checkers.result import encode
     from harness.run import judge_run
-    from harness.store import keep
     from reports import html, junit
+    from reports.files import write_whole
 
     result, recording = judge_run(run)
-    keep(run.result, encode(result))
+    write_whole(run.result, encode(result))
     html.write(run.report, result, recording)
     junit.write(run.junit, [result])
     if as_json:

@@ -44,7 +44,6 @@ LIMITS: dict[PhaseName, float] = {
     "set-up": 90.0,
     "heal": 15.0,
     "final-reads": 60.0,
-    "logs": 10.0,
     "tear-down": 20.0,
 }
 """Seconds that a phase may take. The load and the settling have the plan's lengths, and this much more to end in."""

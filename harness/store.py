@@ -19,6 +19,7 @@ import msgspec
 
 from harness.errors import StorageError, UsageError
 from harness.plan import Plan
+from reports.files import write_whole
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ class Run(msgspec.Struct, frozen=True):
 def create(runs: Path, plan: Plan) -> Run:
     """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
     run = Run(create_folder(runs, f"{Path(plan.database).stem}-{plan.variant}-{plan.workload}"))
-    keep(run.plan, msgspec.toml.encode(plan))
+    write_whole(run.plan, msgspec.toml.encode(plan))
     return run
 
 
@@ -86,14 +87,3 @@ def find(path: Path) -> Run:
     if not run.journal.is_file():
         raise UsageError(f"{path}: not the folder of a run (it holds no journal.jsonl).")
     return run
-
-
-def keep(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises `StorageError` where the disk does not take it."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written: {error.strerror}.") from None

@@ -35,6 +35,7 @@ from harness.plan import Plan
 from harness.resolve import resolve
 from harness.run import not_judged
 from harness.store import Run
+from reports.files import write_whole
 from reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
@@ -161,4 +162,4 @@ def _stored(name: str, folder: Path) -> Suite | None:
 
 
 def _save(suite: Suite) -> None:
-    store.keep(suite.folder / "results.json", msgspec.json.format(msgspec.json.encode(suite.entries), indent=2) + b"\n")
+    write_whole(suite.folder / "results.json", msgspec.json.format(msgspec.json.encode(suite.entries), indent=2) + b"\n")

@@ -8,13 +8,13 @@ from pathlib import Path
 from harness.errors import StorageError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put `text` there as UTF-8. A reader sees the old file or the new one, never a part; a failed write leaves nothing
-    behind. Raises `StorageError`."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Put `content` there, text as UTF-8. A reader sees the old file or the new one, never a part; a failed write leaves
+    nothing behind. Raises `StorageError`."""
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
     try:
         try:
-            half.write_text(text, "utf-8", errors="backslashreplace")
+            half.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
             half.replace(path)
         finally:
             half.unlink(missing_ok=True)

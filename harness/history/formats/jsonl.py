@@ -16,7 +16,6 @@ type belong to runs, and are left out.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,11 +49,6 @@ def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple
             return _read(file, str(path), torn, other)
     except OSError as error:
         raise unreadable(path, error) from None
-
-
-def read_events(data: bytes, path: str = "", *, torn: bool = False, other: Other | None = None) -> History:
-    """As `read`, from bytes; `path` is what errors name."""
-    return _read(io.BytesIO(data), path, torn, other)[0]
 
 
 class _Line(Operation, frozen=True, kw_only=True):
