@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from harness.errors import SetupError
 from harness.servers import SEARCH, find_program
 from harness.testbeds import firewall
 from harness.testbeds.spawner import Channel
-from harness.testbeds.testbed import Completed
+from harness.testbeds.testbed import Applied, Completed
 
 T = TypeVar("T")
 
@@ -67,6 +67,17 @@ async def restore(channel: Channel, rules: firewall.Rules, iptables: str, ip6tab
     commands = [(iptables, rules.ipv4)] + ([(ip6tables, rules.ipv6)] if rules.ipv6 else [])
     results = await together(run(channel, (program, *firewall.ARGUMENTS), text) for program, text in commands)
     return max(succeeded(channel.name, result) for result in results)
+
+
+async def apply(
+    restore: Mapping[str, Callable[[firewall.Rules], Awaitable[int]]], texts: Mapping[str, firewall.Rules]
+) -> Applied:
+    """Give every node that `texts` names its rules, all at once. `restore` maps a node to what puts rules in force there and
+    tells when (nanoseconds). Raises `SetupError` where a node refused."""
+    times = await together(restore[name](rules) for name, rules in texts.items())
+    return Applied(
+        spread=max(times) - min(times) if times else 0, rules={name: rules.text() for name, rules in texts.items()}
+    )
 
 
 async def together(steps: Iterable[Awaitable[T]]) -> list[T]:

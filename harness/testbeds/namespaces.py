@@ -180,12 +180,7 @@ class Namespaces:
         """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
         connectivity is then neither of the two."""
         texts = firewall.rules(before, after, self._addresses())
-        changed = [node for node in self.nodes if node.name in texts]
-        times = await commands.together(node.restore(texts[node.name]) for node in changed)
-        return Applied(
-            spread=max(times) - min(times) if times else 0,
-            rules={node.name: texts[node.name].text() for node in changed},
-        )
+        return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
 
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
