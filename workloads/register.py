@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from checkers.linearizability import Linearizability
 from checkers.models import CasRegister
+from checkers.result import Kind
 from checkers.verdict import Checker
 from harness.history.operation import Key, Operation
 from harness.load.client import Client
@@ -42,11 +43,12 @@ class Register(Workload):
         self._written = 0
         self._last: dict[Key, int] = {}
 
-    def next(self, rng: random.Random, process: int) -> Invocation:
+    def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         key = rng.randrange(self.plan.keys)
         reads, writes = CALM if key % 2 else BUSY
         draw = rng.random()
-        if draw < reads or self.reader(process):
+        wanted = kind or ("read" if draw < reads else "write")
+        if wanted == "read" or self.reader(process):
             return Invocation("read", key, None, "read")
         self._written += 1
         last = self._last.get(key)

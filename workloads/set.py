@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+from checkers.result import Kind
 from checkers.sets import SetChecker
 from checkers.verdict import Checker
 from harness.history.operation import Key
@@ -41,11 +42,12 @@ class Set(Workload):
         self._growing = list(range(plan.keys))
         self._sizes = [0] * plan.keys
 
-    def next(self, rng: random.Random, process: int) -> Invocation:
+    def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
         draw = rng.random()
         older = rng.randrange(len(self._sizes))
-        if draw >= ADDITIONS or self.reader(process):
+        wanted = kind or ("read" if draw >= ADDITIONS else "write")
+        if wanted == "read" or self.reader(process):
             key = older if rng.random() < OLDER else self._growing[slot]
             return Invocation("read", key, None, "read")
         if self._sizes[self._growing[slot]] == FULL:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from checkers.result import Kind
 from checkers.verdict import Checker
 from harness.history.operation import Key, Operation
 from harness.load.client import Client
@@ -21,7 +22,7 @@ class Invocation(msgspec.Struct, frozen=True):
     f: str
     key: Key
     value: Any
-    kind: Literal["read", "write"]
+    kind: Kind
 
 
 class Workload(ABC):
@@ -37,8 +38,9 @@ class Workload(ABC):
         self.methods = methods
 
     @abstractmethod
-    def next(self, rng: random.Random, process: int) -> Invocation:
-        """The next call of that process."""
+    def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
+        """The next call of that process, of that kind where one is asked for: a worker that got no answer tries the other
+        kind next, so that a side where every call hangs is asked for both."""
 
     def reader(self, process: int) -> bool:
         """Whether that process only reads: the first worker of every home that has several. So reads are still measured

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
+from checkers.result import Kind
 from harness.databases.database import Database
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.history.journal import Invoke, Journal
@@ -99,6 +100,7 @@ class _Worker:
 
     async def work(self, schedule: Iterator[float] | None) -> None:
         loop = asyncio.get_running_loop()
+        kind: Kind | None = None
         while not self._load.stopped:
             scheduled: int | None = None
             if schedule is not None:
@@ -108,7 +110,9 @@ class _Worker:
                     await asyncio.sleep(at - loop.time())
                     if self._load.stopped:
                         break
-            await self._call(self._load._workload.next(self._rng, self._process), scheduled)
+            invocation = self._load._workload.next(self._rng, self._process, kind)
+            operation = await self._call(invocation, scheduled)
+            kind = None if operation.answered else "write" if invocation.kind == "read" else "read"
             if schedule is None:
                 await asyncio.sleep(self._load._plan.think)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from checkers.result import KINDS
 from harness.history.operation import Operation
 from harness.load.client import Client
 from harness.plan import Plan
@@ -71,6 +72,14 @@ def test_a_cas_goes_from_the_value_last_seen_and_never_before_one_was() -> None:
     )
     made = [workload.next(rng, 1) for _ in range(500)]
     assert {one.value[0] for one in made if one.f == "cas" and one.key == 0} == {77}
+
+
+def test_the_kind_that_is_asked_for_is_made_by_all_but_the_readers() -> None:
+    workload = Register(PLAN, METHODS)
+    rng = random.Random(5)
+    for kind in KINDS:
+        assert {workload.next(rng, 1, kind).kind for _ in range(200)} == {kind}
+    assert {workload.next(rng, 0, "write").kind for _ in range(200)} == {"read"}
 
 
 def test_without_cas_there_is_none() -> None:

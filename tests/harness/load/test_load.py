@@ -156,6 +156,13 @@ async def test_a_call_that_is_not_answered_in_time_is_indeterminate(tmp_path: Pa
     assert all(op.outcome == ("fail" if op.f == "read" else "info") for op in operations)
 
 
+async def test_a_worker_without_an_answer_tries_the_other_kind_next(tmp_path: Path) -> None:
+    operations = await work(tmp_path, Scripted(plan(timeout=0.05), lambda server: asyncio.sleep(60)), seconds=0.5)
+    for home in NAMES:
+        made = [op.f for op in operations if op.node == home]
+        assert made.count("write") >= len(made) // 4 - 1 > 0, "one of two workers only reads, the other one takes turns"
+
+
 async def test_a_primary_across_a_cut_is_out_of_reach(tmp_path: Path) -> None:
     one_way: Connectivity = nx.DiGraph([("n1", "n2"), ("n2", "n1"), ("n1", "n3")])  # n3 hears the primary, and is not heard
     database = Scripted(plan(), lambda server: 1, "primary", "n1")
