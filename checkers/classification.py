@@ -61,8 +61,11 @@ def classify(
     else:
         whole = _over([row.classification for row in done])
         sentence = _spelled(whole, classes, done)
+    given_up = sum(row.merge.given_up for row in done if row.merge)
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
+    elif given_up:
+        sentence += f", {given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} lost to concurrent ones"
     return Classified(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},

@@ -15,6 +15,7 @@ from checkers.assessment import claim, label, recommendations
 from checkers.blame import blame
 from checkers.classification import READS_ONLY, classify
 from checkers.expectations import meets
+from checkers.merges import merge
 from checkers.result import (
     Blast,
     Consistency,
@@ -141,7 +142,10 @@ def _recovered(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenar
     for fault, row in zip(recording.faults, rows, strict=True):
         seconds, reason = recovery.recovery(recording, fault)
         served = recovery.served_after(recording, fault)
-        found.append(msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served))
+        merged = merge(recording, fault)
+        found.append(
+            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, merge=merged)
+        )
     return tuple(found)
 
 
@@ -292,6 +296,7 @@ def _blast(
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
+        given_up=sum(merges) if (merges := [row.merge.given_up for row in rows if row.merge]) else None,
         staleness=next((found for found in late if found is not None), None),
         convergence=equal.seconds,
     )

@@ -97,6 +97,14 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         return self.read if kind == "read" else self.write
 
 
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of concurrent writes after a heal: `contested` registers were written by more than one side of the
+    partition, and of the sides' last writes to them `given_up` gave way to another side's."""
+
+    contested: int = 0
+    given_up: int = 0
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and what it cost: a row of the result.
 
@@ -128,6 +136,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
+    merge: Merge | None = None
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
@@ -197,13 +206,15 @@ class Staleness(msgspec.Struct, frozen=True, kw_only=True):
 
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
-    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones."""
+    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `given_up` are those that gave way
+    at a heal to another side's concurrent ones, in all scenarios."""
 
     clients_blocked: float | None = None
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
     acknowledged: int = 0
+    given_up: int | None = None
     staleness: Staleness | None = None
     convergence: float | None = None
 

@@ -84,6 +84,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         link=quote,
         sentence=wording.sentence,
+        merged=wording.merged,
         cited=wording.cited,
         source=_source,
         interval=_interval,
@@ -232,6 +233,8 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
+    if result.blast.given_up:
+        data.append(f"{count(result.blast.given_up)} acknowledged writes gave way to concurrent ones of another side.")
     if stale := result.blast.staleness:
         data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
     if not data:

@@ -25,6 +25,7 @@ from reports.wording import (
     cited,
     clock,
     count,
+    merged,
     moment,
     phrase,
     plural,
@@ -231,6 +232,9 @@ def _observed(console: Console, result: Result) -> None:
         if not scenario.bit:
             _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
         _sides(console, scenario, indent=0 if single else 6)
+        if scenario.merge and scenario.merge.contested:
+            indent = GUTTER + (0 if single else 6)
+            _wrap(console, "", Text(merged(scenario.merge)), start=indent, hang=indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:

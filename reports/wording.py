@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from checkers.result import Merge
 from harness.history.operation import MISMATCH, Operation
 from harness.plan import Plan
 
@@ -123,6 +124,14 @@ def seconds(of: float) -> str:
 def count(number: int) -> str:
     """An integer with its thousands apart: `12,431`."""
     return f"{number:,}"
+
+
+def merged(of: Merge) -> str:
+    """What became of the writes that several sides acknowledged: `40 keys were written on several sides; after the heal 38 of
+    the last writes there gave way to another side's`."""
+    keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
+    given_up = f"{count(of.given_up)} of the last writes there gave way to another side's" if of.given_up else "none gave way"
+    return f"{keys}; after the heal {given_up}"
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
