@@ -45,18 +45,19 @@ _POM = """\
 </project>
 """
 
-_LAUNCHER = """\
+LAUNCHER = """\
 #!/bin/sh
-# Starts Cassandra from the jars beside this file, in the foreground. Its options come from the files in $CASSANDRA_CONF that
-# bin/cassandra of the distribution takes them from, so that either may be started.
-home=$(dirname "$(readlink -f "$0")")
+# Starts Cassandra from the jars in $CASSANDRA_JARS, or beside this file, in the foreground. Its options come from the files in
+# $CASSANDRA_CONF that bin/cassandra of the distribution takes them from, so that either may be started.
+home=${CASSANDRA_JARS:-$(dirname "$(readlink -f "$0")")}
 conf=$(cd "$CASSANDRA_CONF" && pwd)
-jars=$(echo "$home"/*.jar | tr ' ' ':')
+jars=$(printf '%s:' "$home"/*.jar)
 [ -f "$home/cassandra.jsa" ] && archive="-XX:SharedArchiveFile=$home/cassandra.jsa -Xshare:auto -Xlog:cds=off"
 exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" $(cat "$conf"/jvm-server.options "$conf"/jvm17-server.options | grep '^-') \\
   $archive $JVM_EXTRA_OPTS "-Dcassandra.config=file://$conf/cassandra.yaml" "-Dlogback.configurationFile=$conf/logback.xml" \\
-  -Dcassandra-foreground=yes -cp "$jars" org.apache.cassandra.service.CassandraDaemon
+  -Dcassandra-foreground=yes -cp "${jars%:}" org.apache.cassandra.service.CassandraDaemon
 """
+"""A program that stands for `cassandra` where there are only its jars."""
 
 JAVA_17 = (
     "-Djdk.attach.allowAttachSelf=true",
@@ -181,7 +182,7 @@ def _cassandra(folder: Path) -> None:
         _run(["mvn", "--quiet", "--batch-mode", f"--file={pom}", "dependency:copy-dependencies", "-DincludeScope=runtime",
               f"-DoutputDirectory={folder}"])
     launcher = folder / "cassandra"
-    launcher.write_text(_LAUNCHER)
+    launcher.write_text(LAUNCHER)
     launcher.chmod(0o755)
 
 

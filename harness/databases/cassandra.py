@@ -5,26 +5,31 @@ pool of connections with control connections, host states, reconnection and spec
 one QUERY and its answer, on one connection that can be closed. A register is a row of `registers`; an element of a set is a
 row of `sets` of its own, so that an element that was added twice is seen once.
 
-Plain writes carry the client's clock as their timestamp, as those of the drivers do; of two, the later wins. Where `serial` is
-asked for, every write is a lightweight transaction, since plain writes beside them void what they promise; the other variants
-therefore offer no compare-and-set.
+Of two plain writes the one with the later timestamp wins. They carry the client's clock, as those of the drivers do, or in the
+variants `...-server-clock` none, and the node that coordinates them gives them its own. Where `serial` is asked for, every
+write is a lightweight transaction, since plain writes beside them void what they promise; the other variants therefore offer
+no compare-and-set.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from harness.databases.database import Database, Program
 from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
 from harness.history.operation import Key
 from harness.history.variant import Claim, Label, Variant
 from harness.plan import Plan
-from harness.servers import JAVA_17
+from harness.servers import JAVA_17, LAUNCHER
 from harness.testbeds.testbed import Node, Service
 
 REPLICAS = 3
@@ -106,6 +111,7 @@ _JAVA = (
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.ring_delay_ms=1000",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+    "-Dcassandra.memtable.row_overhead_size=180",
 )
 
 _TUNED = (
@@ -115,6 +121,7 @@ _TUNED = (
     "5s, 2s, 1.8s)",
     "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000)",
     "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
+    "cassandra.memtable.row_overhead_size 180: the bytes that a node otherwise measures at every start, for seconds",
 )
 _DYNAMO = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/dynamo.html"
 _GUARANTEES = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/guarantees.html"
@@ -130,9 +137,99 @@ _LOCAL = "SELECT with consistency ONE at each node that holds the row, which ask
 _PLAIN = frozenset({"read", "write", "add", "elements"})
 
 
+def _variant(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
+    """A variant of plain reads and writes."""
+    return Variant(
+        name=name, summary=summary, reads="home", writes="home", claim=claim, labels=_LABELS, methods=_PLAIN,
+        tuned=(*_TUNED, *tuned), local=_LOCAL,
+    )
+
+
+def _by_server_clock(variant: Variant) -> Variant:
+    """The same, but the coordinator stamps the writes."""
+    return msgspec.structs.replace(
+        variant,
+        name=f"{variant.name}-server-clock",
+        summary=f"{variant.name}, but each write gets its timestamp from the node that coordinates it, not from the client",
+        tuned=(*variant.tuned, "writes without a timestamp (the drivers' default is the client's clock)"),
+    )
+
+
+_ONE = _variant(
+    "one",
+    "the drivers' default: one replica acknowledges a write, one answers a read",
+    Claim(
+        text='"Divergent versions of the same data may exist temporarily, but they are eventually reconciled to a '
+        'consistent state."',
+        source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
+        promises=("converges",),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+    ),
+)
+_QUORUM = _variant(
+    "quorum",
+    "a majority of the replicas acknowledges a write, a majority answers a read",
+    Claim(
+        text='"If QUORUM is used for both writes and reads, at least one of the replicas is guaranteed to participate '
+        'in both the write and the read request, which in turn guarantees that the quorums will overlap and the write '
+        'will be visible to the read."',
+        source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+        promises=("converges",),
+        admits=("lost-write", "stale-read"),
+    ),
+    "consistency QUORUM (the drivers' default is LOCAL_ONE)",
+)
+_ALL = _variant(
+    "all",
+    "every replica acknowledges a write, every replica answers a read",
+    Claim(
+        text='"All of the replicas must respond."',
+        source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+        promises=("converges",),
+        admits=("lost-write", "stale-read"),
+    ),
+    "consistency ALL (the drivers' default is LOCAL_ONE)",
+)
+_ANY = _variant(
+    "any",
+    "a write is acknowledged as soon as any node has it, even as a hint; one replica answers a read",
+    Claim(
+        text='"A single replica may respond, or the coordinator may store a hint. If a hint is stored, the coordinator '
+        'will later attempt to replay the hint and deliver the mutation to the replicas."',
+        source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+        promises=("available", "converges"),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+    ),
+    "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)",
+)
+_SERIAL = msgspec.structs.replace(
+    _variant(
+        "serial",
+        "every write is a lightweight transaction (Paxos), every read asks the same majority",
+        Claim(
+            text='"Lightweight transactions with linearizable consistency"',
+            source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
+            promises=("linearizable", "no-lost-write", "converges"),
+        ),
+        "paxos_variant v2 (default v1)",
+        "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)",
+    ),
+    methods=_PLAIN | {"cas"},
+    keys=200,
+)
+
+
+class Level(msgspec.Struct, frozen=True):
+    """How a variant calls: the consistency levels of its reads and its writes, and whether the client stamps the writes."""
+
+    reads: int
+    writes: int
+    stamped: bool = True
+
+
 class CassandraClient:
-    """One connection to one node. `reads` and `writes` are consistency levels; where `reads` is SERIAL, writes are lightweight
-    transactions that are committed with `writes`."""
+    """One connection to one node. Where `level.reads` is SERIAL, writes are lightweight transactions that are committed with
+    `level.writes`."""
 
     DEFINITE: ClassVar[dict[int, str]] = {
         0x1000: "unavailable",
@@ -155,12 +252,11 @@ class CassandraClient:
     """The code → the reason: some replicas may have it, and hints may bring it to others later. Any other code is indefinite
     too."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reads: int, writes: int) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, level: Level) -> None:
         self._reader = reader
         self._writer = writer
-        self._reads = reads
-        self._writes = writes
-        self._serial = reads == SERIAL
+        self._level = level
+        self._serial = level.reads == SERIAL
         self._turn = asyncio.Lock()
         self._closed = False
 
@@ -239,18 +335,19 @@ class CassandraClient:
         raise Mismatch(seen)
 
     async def _transact(self, query: str, *values: bytes | None) -> dict[str, Any]:
-        rows = await self.call(query, *values, consistency=self._writes)
+        rows = await self.call(query, *values, consistency=self._level.writes)
         match rows:
             case [{"[applied]": bool()}]:
                 return dict(rows[0])
         raise await self._lost("garbled-answer")
 
     async def _change(self, query: str, *values: bytes) -> None:
-        if await self.call(query, *values, consistency=self._writes, timestamp=time.time_ns() // 1000) is not None:
+        stamp = time.time_ns() // 1000 if self._level.stamped else None
+        if await self.call(query, *values, consistency=self._level.writes, timestamp=stamp) is not None:
             raise await self._lost("garbled-answer")
 
     async def _select(self, query: str, key: Key) -> list[int | None]:
-        rows = await self.call(query, _text(key), consistency=self._reads)
+        rows = await self.call(query, _text(key), consistency=self._level.reads)
         if not isinstance(rows, list) or any(len(row) != 1 for row in rows):
             raise await self._lost("garbled-answer")
         found = [next(iter(row.values())) for row in rows]
@@ -309,91 +406,7 @@ class Cassandra(Database):
     """Cassandra 5.0, on every node."""
 
     name = "cassandra"
-    variants = (
-        Variant(
-            name="one",
-            summary="the drivers' default: one replica acknowledges a write, one answers a read",
-            reads="home",
-            writes="home",
-            claim=Claim(
-                text='"Divergent versions of the same data may exist temporarily, but they are eventually reconciled to a '
-                'consistent state."',
-                source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
-                promises=("converges",),
-                admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
-            ),
-            labels=_LABELS,
-            methods=_PLAIN,
-            tuned=_TUNED,
-            local=_LOCAL,
-        ),
-        Variant(
-            name="quorum",
-            summary="a majority of the replicas acknowledges a write, a majority answers a read",
-            reads="home",
-            writes="home",
-            claim=Claim(
-                text='"If QUORUM is used for both writes and reads, at least one of the replicas is guaranteed to participate '
-                'in both the write and the read request, which in turn guarantees that the quorums will overlap and the write '
-                'will be visible to the read."',
-                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
-                promises=("converges",),
-                admits=("lost-write", "stale-read"),
-            ),
-            labels=_LABELS,
-            methods=_PLAIN,
-            tuned=(*_TUNED, "consistency QUORUM (the drivers' default is LOCAL_ONE)"),
-            local=_LOCAL,
-        ),
-        Variant(
-            name="serial",
-            summary="every write is a lightweight transaction (Paxos), every read asks the same majority",
-            reads="home",
-            writes="home",
-            claim=Claim(
-                text='"Lightweight transactions with linearizable consistency"',
-                source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
-                promises=("linearizable", "no-lost-write", "converges"),
-            ),
-            labels=_LABELS,
-            tuned=(*_TUNED, "paxos_variant v2 (default v1)", "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)"),
-            keys=200,
-            local=_LOCAL,
-        ),
-        Variant(
-            name="all",
-            summary="every replica acknowledges a write, every replica answers a read",
-            reads="home",
-            writes="home",
-            claim=Claim(
-                text='"All of the replicas must respond."',
-                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
-                promises=("converges",),
-                admits=("lost-write", "stale-read"),
-            ),
-            labels=_LABELS,
-            methods=_PLAIN,
-            tuned=(*_TUNED, "consistency ALL (the drivers' default is LOCAL_ONE)"),
-            local=_LOCAL,
-        ),
-        Variant(
-            name="any",
-            summary="a write is acknowledged as soon as any node has it, even as a hint; one replica answers a read",
-            reads="home",
-            writes="home",
-            claim=Claim(
-                text='"A single replica may respond, or the coordinator may store a hint. If a hint is stored, the coordinator '
-                'will later attempt to replay the hint and deliver the mutation to the replicas."',
-                source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
-                promises=("available", "converges"),
-                admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
-            ),
-            labels=_LABELS,
-            methods=_PLAIN,
-            tuned=(*_TUNED, "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)"),
-            local=_LOCAL,
-        ),
-    )
+    variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY)
     programs = (
         Program("java", "apt-get install openjdk-17-jre-headless"),
         Program("cassandra", "splitbrain servers get cassandra"),
@@ -404,14 +417,16 @@ class Cassandra(Database):
     default_timeout = 2.0
     port = 9042
 
-    LEVELS: ClassVar[dict[str, tuple[int, int]]] = {
-        "one": (ONE, ONE),
-        "quorum": (QUORUM, QUORUM),
-        "serial": (SERIAL, QUORUM),
-        "all": (ALL, ALL),
-        "any": (ONE, ANY),
+    LEVELS: ClassVar[dict[str, Level]] = {
+        "one": Level(ONE, ONE),
+        "one-server-clock": Level(ONE, ONE, stamped=False),
+        "quorum": Level(QUORUM, QUORUM),
+        "quorum-server-clock": Level(QUORUM, QUORUM, stamped=False),
+        "serial": Level(SERIAL, QUORUM, stamped=False),
+        "all": Level(ALL, ALL),
+        "any": Level(ONE, ANY),
     }
-    """Variant → the consistency levels of its reads and its writes."""
+    """Variant → how it calls."""
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
@@ -441,19 +456,34 @@ class Cassandra(Database):
                     return
             except (Refused, Indeterminate):
                 if not node.running("cassandra"):
-                    raise SetupError(f"{node.name}: cassandra ended. {_last_line(node)}") from None
+                    raise SetupError(f"{node.name}: cassandra ended. {_last_words(node)}") from None
             await asyncio.sleep(0.1)
 
+    def _jars(self) -> Path | None:
+        """The folder of jars that the plan's `binary` is; None where it is a program, holds one, or is not given. Raises
+        `SetupError` for a folder that holds neither."""
+        folder = Path(self.plan.binary).expanduser().absolute()
+        if not self.plan.binary or not folder.is_dir() or (folder / "cassandra").is_file():
+            return None
+        if not [*folder.glob("cassandra-all-5.*.jar"), *folder.glob("apache-cassandra-5.*.jar")]:
+            raise SetupError(
+                f"{folder}, where --binary says that Cassandra is, holds neither the program cassandra nor Cassandra's jars "
+                "(no cassandra-all-5.*.jar and no apache-cassandra-5.*.jar): 'splitbrain servers get cassandra' fetches them."
+            )
+        return folder
+
     def _service(self, node: Node) -> Service:
+        jars = self._jars()
         seeds = ",".join(other.address for other in self.nodes.values())
         known = {"address": node.address, "seeds": seeds, "token": str(self._tokens[node.name]),
                  "timeout": str(int(self.plan.timeout * 900)), "folder": "{folder}"}
         return Service(
             name="cassandra",
-            argv=("cassandra", "-f", "-R"),
+            argv=("/bin/sh", "{folder}/cassandra") if jars else ("cassandra", "-f", "-R"),
             # The image's entry point writes these into the file again, whatever the file says.
             env={
                 "CASSANDRA_CONF": ".",
+                **({"CASSANDRA_JARS": str(jars)} if jars else {}),
                 "CASSANDRA_SEEDS": seeds,
                 **{
                     f"CASSANDRA_{name}": node.address
@@ -466,6 +496,7 @@ class Cassandra(Database):
                 "jvm-server.options": "\n".join(_JAVA) + "\n",
                 "jvm17-server.options": "\n".join(JAVA_17) + "\n",
                 "logback.xml": _LOGBACK,
+                **({"cassandra": LAUNCHER} if jars else {}),
             },
             image="cassandra:5.0.2",
             memory_mb=450,
@@ -506,8 +537,7 @@ class Cassandra(Database):
 
     async def connect(self, server: Node) -> CassandraClient:
         """A connection to that node."""
-        reads, writes = self.LEVELS[self.variant.name]
-        return await self._open(server, reads=reads, writes=writes)
+        return await self._open(server, self.LEVELS[self.variant.name])
 
     def replicas(self, key: Key) -> tuple[str, ...]:
         """The nodes that hold a row: the first one on the ring from the key's token on, and those that follow it."""
@@ -546,15 +576,15 @@ class Cassandra(Database):
         async with self._turns[node.name]:
             client = self._own.get(node.name)
             if client is None or client.closed:
-                client = self._own[node.name] = await self._open(node, reads=ONE, writes=ONE)
+                client = self._own[node.name] = await self._open(node, Level(ONE, ONE))
             return client
 
-    async def _open(self, server: Node, *, reads: int, writes: int) -> CassandraClient:
+    async def _open(self, server: Node, level: Level) -> CassandraClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError:
             raise Refused("no-connection") from None
-        client = CassandraClient(reader, writer, reads=reads, writes=writes)
+        client = CassandraClient(reader, writer, level)
         try:
             await client.greet()
         except BaseException:
@@ -567,7 +597,9 @@ def _text(key: Key) -> bytes:
     return str(key).encode()
 
 
-def _last_line(node: Node) -> str:
+def _last_words(node: Node) -> str:
     log = node.log("cassandra")
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1] if lines else "It logged nothing."
+    text = log.read_text(errors="replace") if log.exists() else ""
+    if missing := re.search(r"(?:NoClassDefFoundError|ClassNotFoundException): ([\w./$]+)", text):
+        return f"A jar is missing: there is no class {missing[1].replace('/', '.')} in those that it was started with."
+    return (text.splitlines() or ["It logged nothing."])[-1]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.databases import cassandra
 from harness.databases.cassandra import Cassandra
-from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused
+from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
 from harness.plan import Plan
+from harness.servers import find_program
 from tests.conftest import need
 from tests.harness.databases.loopback import LoopbackNode, running
 
 
-async def test_registers_sets_copies_and_a_node_without_a_quorum(tmp_path: Path) -> None:
+async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need("java", "cassandra")
     async with running(Cassandra, "serial", tmp_path, count=3) as database:
         nodes = list(database.nodes.values())
@@ -45,6 +50,15 @@ async def test_registers_sets_copies_and_a_node_without_a_quorum(tmp_path: Path)
         assert sorted(await database.local_read(nodes[2], "elements", "a")) == [2, 3, 11]
         assert await database.local_read(nodes[2], "read", "nothing") is None
 
+        with monkeypatch.context() as slow_clock:
+            slow_clock.setattr(cassandra, "time", SimpleNamespace(time_ns=lambda: 1_000_000))
+            for variant in ("one", "one-server-clock"):
+                client = await Cassandra(Plan(database="cassandra", variant=variant, nodes=3), nodes).connect(nodes[0])
+                await client.write(variant, 4)
+                select = "SELECT WRITETIME(value) AS at FROM splitbrain.registers WHERE key = ?"
+                assert ((await client.call(select, variant.encode()))[0]["at"] == 1000) == (variant == "one")
+                await client.close()
+
         for node in nodes[1:]:
             await node.stop("cassandra", kill=True)
         for call in (first.write(1, 9), first.add("a", 9)):
@@ -70,3 +84,33 @@ async def test_a_row_has_three_replicas_and_no_copy_elsewhere(tmp_path: Path) ->
             if node.name not in names:
                 with pytest.raises(Elsewhere):
                     await database.local_read(node, "read", held.index(names))
+
+
+def test_the_clock_that_stamps_a_write_is_all_that_differs_between_two_variants() -> None:
+    variants = {variant.name: variant for variant in Cassandra.variants}
+    assert variants.keys() == Cassandra.LEVELS.keys()
+    for name in ("one", "quorum"):
+        assert variants[name].claim == variants[f"{name}-server-clock"].claim
+        client, server = Cassandra.LEVELS[name], Cassandra.LEVELS[f"{name}-server-clock"]
+        assert (client.reads, client.writes, client.stamped) == (server.reads, server.writes, not server.stamped)
+
+
+async def test_a_folder_of_jars_is_started_and_one_without_them_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    need("java", "cassandra")
+    jars = tmp_path / "some jars"
+    jars.mkdir()
+    node = LoopbackNode(1, tmp_path)
+    database = Cassandra(Plan(database="cassandra", variant="one", nodes=1, binary=str(jars)), [node])
+    with pytest.raises(ExceptionGroup) as refused:
+        await database.start()
+    assert refused.group_contains(SetupError, match="some jars, where --binary says .* holds neither .* nor Cassandra's jars")
+    for jar in Path(str(find_program("cassandra"))).parent.glob("*.jar"):
+        if not jar.name.startswith("jamm-"):
+            (jars / jar.name).symlink_to(jar)
+    try:
+        with pytest.raises(ExceptionGroup) as ended:
+            await database.start()
+    finally:
+        await database.close()
+        await node.down()
+    assert ended.group_contains(SetupError, match=r"n1: .* A jar is missing: there is no class org\.github\.jamm\.")
