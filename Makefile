@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test lint bench fuzz setup servers
+.PHONY: demo test lint bench fuzz rates setup servers
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -25,6 +25,10 @@ bench: setup servers
 
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
+
+rates: setup servers
+	$(RUN) suite rates.toml --runs runs/rates
+	$(RUN) rates runs/rates --store rates.jsonl --readme README.md
 
 setup: $(VENV)/.installed
 	@./tools/system-packages iproute2 iptables util-linux

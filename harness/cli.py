@@ -118,20 +118,27 @@ def suite(file: Path, runs: Path) -> int:
 
 
 @commands.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the tables into this file.")
-def rates(folders: tuple[Path, ...], readme: Path | None) -> int:
-    """Make the table of rates from the stored results in FOLDERS."""
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Keep the results in this file, a line each.")
+@click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the table into this file.")
+def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
+    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
     from checkers.result import Result
     from harness.suite import results
-    from reports.rates import rates_table, replace_table
+    from reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
 
-    found = [result for folder in folders for result in results(folder)]
-    table = rates_table([result for result in found if isinstance(result, Result)])
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += [one for result in results(path) if isinstance(result, Result) and (one := rate(result))]
+        else:
+            found += stored_rates(path)
+    if store is not None:
+        store_rates(store, found)
     if readme is None:
-        click.echo(table)
+        click.echo(rates_table(found))
     else:
-        replace_table(readme, "rates", table)
+        replace_table(readme, "rates", rates_table(found))
     return 0
 
 

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from checkers.result import Result
+import msgspec
+
+from checkers.result import Class, Result
+from checkers.verdict import Validity
 from harness.errors import UsageError
 from reports.files import write_whole
 from reports.wording import count, printable
@@ -15,37 +18,127 @@ from reports.wording import count, printable
 COLUMNS = (
     "database",
     "variant",
+    "nodes",
     "workload",
     "nemesis",
     "runs",
     "verdicts",
     "anomalies (runs)",
     "class (runs)",
-    "writes lost (median)",
+    "replicas after the heal (runs)",
+    "writes answered: minority, majority (median)",
+    "acknowledged writes lost (median)",
+    "gave way to concurrent ones (median)",
 )
+NUMBERS = 3
+"""Columns at the end that hold numbers."""
 
 
-def rates_table(results: Sequence[Result]) -> str:
-    """A Markdown table, a row for each database and version, variant, workload and nemesis. Results of histories that
-    another program recorded have no plan and are left out, and so are runs that were interrupted."""
-    rows: dict[tuple[str, ...], list[Result]] = {}
-    for result in results:
-        if result.plan is not None and not result.interrupted:
-            plan = result.plan
-            version = "/".join(sorted(set(result.versions.values())))
-            name = f"{plan.database} {version}".strip()
-            nemesis = "scripted" if plan.schedule else plan.nemesis
-            rows.setdefault((name, plan.variant, plan.workload, nemesis), []).append(result)
-    lines = [markdown_row(COLUMNS), markdown_row(("---",) * 4 + ("---:",) + ("---",) * 3 + ("---:",))]
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """One run in one line: what a table of rates is made from. Shares are of the writes tried during the faults at the homes
+    of sides without a quorum, and with one (where the primary changed, from the new one's first answer on)."""
+
+    run: str
+    started: str
+    database: str
+    version: str
+    variant: str
+    testbed: str
+    nodes: int
+    workload: str
+    nemesis: str
+    seed: int
+    validity: Validity
+    classification: Class
+    anomalies: dict[str, int]
+    replicas: str
+    minority: float | None
+    majority: float | None
+    lost: int | None
+    given_up: int | None
+
+
+def rate(result: Result) -> Rate | None:
+    """That run in one line; None of a history that another program recorded, and of a run that was interrupted."""
+    plan = result.plan
+    if plan is None or result.interrupted:
+        return None
+    minority = [side.write.share for row in result.scenarios for side in row.sides if not side.quorum]
+    majority = [
+        side.write.share if side.write.after_transition is None else side.write.after_transition
+        for row in result.scenarios for side in row.sides if side.quorum
+    ]
+    # An undecided history lost nothing that anyone knows of: that is no zero.
+    lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None
+    return Rate(
+        run=result.run, started=result.started, database=plan.database, version="/".join(sorted(set(result.versions.values()))),
+        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=plan.workload,
+        nemesis="scripted" if plan.schedule else plan.nemesis, seed=plan.seed, validity=result.validity,
+        classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
+        replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
+        given_up=result.blast.given_up,
+    )
+
+
+def store_rates(path: Path, rates: Sequence[Rate]) -> None:
+    """Write them into a file, a line each. Raises `StorageError`."""
+    write_whole(path, b"".join(msgspec.json.encode(one) + b"\n" for one in rates))
+
+
+def stored_rates(path: Path) -> tuple[Rate, ...]:
+    """Those of a file that `store_rates` wrote. Raises `UsageError`."""
+    found = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(msgspec.json.decode(line, type=Rate))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{path}:{number}: is no stored result ({error}): 'splitbrain rates FOLDER --store {path}' writes them."
+            ) from None
+    return tuple(found)
+
+
+def rates_table(rates: Iterable[Rate]) -> str:
+    """A Markdown table, a row for each database and version, variant, testbed and number of nodes, workload and nemesis."""
+    rows: dict[tuple[str, ...], list[Rate]] = {}
+    for one in rates:
+        nodes = f"{one.nodes} in {one.testbed}"
+        name = f"{one.database} {one.version}".strip()
+        rows.setdefault((name, one.variant, nodes, one.workload, one.nemesis), []).append(one)
+    words = len(COLUMNS) - NUMBERS
+    lines = [markdown_row(COLUMNS), markdown_row(("---",) * 5 + ("---:",) + ("---",) * (words - 6) + ("---:",) * NUMBERS)]
     for names, group in sorted(rows.items()):
-        validities = _counted(result.validity for result in group)
-        classes = _counted(result.classification for result in group)
-        found = _counted(identifier for result in group for identifier, number in result.counts.items() if number)
-        # An undecided history lost nothing that anyone knows of: that is no zero.
-        lost = [result.blast.lost for result in group if result.blast.lost or result.consistency != "undecided"]
-        middle = f"{median(lost):,.10g}" if lost else "-"
-        lines.append(markdown_row((*names, count(len(group)), validities, found or "none", classes, middle)))
+        lines.append(markdown_row((
+            *names,
+            count(len(group)),
+            _counted(one.validity for one in group),
+            _counted(name for one in group for name in one.anomalies) or "none",
+            _counted(one.classification for one in group),
+            _counted(one.replicas for one in group),
+            f"{_share(one.minority for one in group)}, {_share(one.majority for one in group)}",
+            _number(one.lost for one in group),
+            _number(one.given_up for one in group),
+        )))
     return "\n".join(lines) + "\n"
+
+
+def _middle(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return median(known) if known else None
+
+
+def _share(shares: Iterable[float | None]) -> str:
+    middle = _middle(shares)
+    return "-" if middle is None else f"{middle:.1%}"
+
+
+def _number(numbers: Iterable[float | None]) -> str:
+    middle = _middle(numbers)
+    return "-" if middle is None else f"{middle:,.10g}"
 
 
 def replace_table(path: Path, name: str, table: str) -> None:

@@ -3,27 +3,35 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from checkers.result import Result
 from harness.errors import UsageError
 from harness.plan import Plan
-from reports.rates import rates_table, replace_table
+from reports.rates import Rate, rate, rates_table, replace_table, store_rates, stored_rates
 from tests.reports import story
 
 BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
+
+
+def rates(*results: Result) -> list[Rate]:
+    return [one for result in results if (one := rate(result)) is not None]
 
 
 def test_rows_count_runs_and_not_occurrences() -> None:
     bad = story.result(story.recording())
     more = msgspec.structs.replace(bad, counts={"lost-write": 7}, blast=msgspec.structs.replace(bad.blast, lost=7))
     good = msgspec.structs.replace(
-        bad, validity="valid", counts={}, classification="CP", blast=msgspec.structs.replace(bad.blast, lost=0)
+        bad, validity="valid", counts={}, classification="CP", blast=msgspec.structs.replace(bad.blast, lost=0, given_up=3)
     )
-    other = msgspec.structs.replace(good, plan=Plan(database="etcd", variant="a|b"), versions={"n1": "3.4.23"})
+    elsewhere = Plan(database="etcd", variant="a|b", nodes=3, testbed="docker")
+    other = msgspec.structs.replace(good, plan=elsewhere, versions={"n1": "3.4.23"}, scenarios=())
     foreign = msgspec.structs.replace(good, plan=None)
-    table = rates_table([bad, good, more, other, foreign])
+    interrupted = msgspec.structs.replace(good, interrupted=True)
+    table = rates_table(rates(bad, good, more, other, foreign, interrupted))
     assert table.splitlines()[2:] == [
-        "| etcd 3.4.23 | a\\|b | register | four-partitions | 1 | valid 1 | none | CP 1 | 0 |",
-        "| redis 7.0.15 | sentinel | register | partition-primary | 3 | invalid 2, valid 1 | lost-write 2, stale-read 1 "
-        "| neither 2, CP 1 | 7 |",
+        "| etcd 3.4.23 | a\\|b | 3 in docker | register | four-partitions | 1 | valid 1 "
+        "| none | CP 1 | agreed 1 | -, - | 0 | 3 |",
+        "| redis 7.0.15 | sentinel | 5 in namespaces | register | partition-primary | 3 | invalid 2, valid 1 | "
+        "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 3 |",
     ]
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
@@ -33,8 +41,23 @@ def test_what_was_not_decided_counts_as_no_loss_at_all() -> None:
     unknown = msgspec.structs.replace(
         bad, validity="unknown", consistency="undecided", counts={}, blast=msgspec.structs.replace(bad.blast, lost=0)
     )
-    assert rates_table([unknown]).splitlines()[2].endswith("| - |")
-    assert rates_table([unknown, unknown, bad]).splitlines()[2].endswith("| 143 |")
+    assert rates_table(rates(unknown)).splitlines()[2].endswith("| - | - |")
+    assert rates_table(rates(unknown, unknown, bad)).splitlines()[2].endswith("| 143 | - |")
+
+
+def test_stored_rates_are_read_back(tmp_path: Path) -> None:
+    kept = rates(story.result(story.recording()))
+    store_rates(tmp_path / "rates.jsonl", kept)
+    assert list(stored_rates(tmp_path / "rates.jsonl")) == kept and kept
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"no\n", b'{"run": 3}\n', b"\xff\n"])
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "rates.jsonl").write_bytes(content)
+    with pytest.raises(UsageError, match=r"rates\.jsonl:1: is no stored result"):
+        stored_rates(tmp_path / "rates.jsonl")
+    with pytest.raises(UsageError, match="cannot be read"):
+        stored_rates(tmp_path / "other.jsonl")
 
 
 def test_the_table_is_put_between_its_markers_and_again(tmp_path: Path) -> None:
