@@ -69,6 +69,12 @@ async def restore(channel: Channel, rules: firewall.Rules, iptables: str, ip6tab
     return max(succeeded(channel.name, result) for result in results)
 
 
+async def connections(channel: Channel, cat: str) -> str:
+    """The kernel's tables of the TCP connections there, IPv4 and IPv6. `cat` is the path of that program."""
+    completed, _ = await run(channel, (cat, "/proc/net/tcp", "/proc/net/tcp6"), "")
+    return completed.stdout  # without IPv6 in the kernel the second does not exist
+
+
 async def apply(
     restore: Mapping[str, Callable[[firewall.Rules], Awaitable[int]]], texts: Mapping[str, firewall.Rules]
 ) -> Applied:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import SetupError
+from harness.history.death import Death
 from harness.testbeds import commands, firewall
 from harness.testbeds.spawner import Channel
 from harness.testbeds.testbed import Completed, Service
@@ -58,6 +59,7 @@ class DockerNode:
         self._call = call
         self._create = create
         self._services: dict[str, _Running] = {}
+        self._dead: list[Death] = []
 
     @property
     def folder(self) -> str:
@@ -80,8 +82,11 @@ class DockerNode:
             if before is not None:
                 await self._call(partial(before.container.remove, v=True, force=True))
             container = await self._create(self, service)
-        files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
-        await self._call(partial(self.holder.put_archive, FOLDER, archive(files)))
+            files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
+            await self._call(partial(self.holder.put_archive, FOLDER, archive(files)))
+        if before is not None:
+            del self._services[service.name]  # the order is that of starts
+            self._dead += self._deaths(before)
         running = self._services[service.name] = _Running(service, container, self.log(service.name))
         try:
             await self._call(running.start)
@@ -95,18 +100,42 @@ class DockerNode:
         if running is not None:
             await self._call(partial(running.stop, kill=kill))
 
+    async def pause(self, name: str) -> None:
+        """Freeze a service's container. The holder, which answers for the node's network, and a sidecar go on."""
+        if self.running(name) and not self._services[name].paused:
+            await self._call(self._services[name].pause)
+
+    async def resume(self, name: str) -> None:
+        """Have a frozen container go on."""
+        if self.running(name) and self._services[name].paused:
+            await self._call(self._services[name].resume)
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services whose containers run, in the order in which they were started."""
+        return [running.service for name, running in self._services.items() if self.running(name)]
+
     def running(self, name: str) -> bool:
         """Whether the service's container runs."""
         return name in self._services and not self._services[name].over.is_set()
 
-    def ended(self) -> Sequence[str]:
+    def ended(self) -> Sequence[Death]:
         """The services that ended though nobody stopped them, and how."""
-        return [f"{name} {running.end}" for name, running in self._services.items() if running.end and not running.stopped]
+        found = [death for running in self._services.values() for death in self._deaths(running)]
+        return sorted([*self._dead, *found], key=lambda death: death.time)
+
+    def _deaths(self, running: _Running) -> list[Death]:
+        """The end of that start of a service, if it has ended by itself."""
+        end = running.end
+        if end is None or running.stopped:
+            return []
+        return [Death(node=self.name, service=running.service.name, time=end.time, code=end.code, detail=end.detail)]
 
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
-        """Run a program in the container of the first service that runs. Raises `SetupError` where none does, the image has no
-        such program, or it takes too long; it then goes on until its service ends."""
-        container = next((running.container for name, running in self._services.items() if self.running(name)), None)
+        """Run a program in the container of the first service that runs and is not paused. Raises `SetupError` where none does,
+        the image has no such program, or it takes too long; it then goes on until its service ends."""
+        going = (running for name, running in self._services.items() if self.running(name) and not running.paused)
+        container = next((running.container for running in going), None)
         if container is None:
             raise SetupError(f"{self.name}: no service runs in whose container `{' '.join(argv)}` could be run.")
         completed: Completed | None = await self._call(partial(_execute, container, argv, stdin, timeout))
@@ -119,6 +148,10 @@ class DockerNode:
     async def restore(self, rules: firewall.Rules) -> int:
         """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
         return await commands.restore(self.entrance.channel, rules, self.entrance.iptables, self.entrance.ip6tables)
+
+    async def connections(self) -> str:
+        """The kernel's tables of the node's TCP connections."""
+        return await commands.connections(self.entrance.channel, self.entrance.cat)
 
     async def refuse_ipv6(self) -> None:
         """Raise `SetupError` where the node has an IPv6 address by which it could be reached."""
@@ -148,6 +181,14 @@ class DockerNode:
             self.entrance.channel.close()
 
 
+class _End(NamedTuple):
+    """How a container ended (see `Death`), and when that was seen (monotonic clock, ns)."""
+
+    time: int
+    code: int | None
+    detail: str
+
+
 class _Running:
     """One start of a service's container. `over` is set when it has ended, `end` then says how; a thread copies what it
     prints into its log."""
@@ -157,8 +198,9 @@ class _Running:
         self.container = container
         self.over = threading.Event()
         self.over.set()
-        self.end = ""
+        self.end: _End | None = None
         self.stopped = False
+        self.paused = False
         self._log = log
 
     def start(self) -> None:
@@ -177,30 +219,43 @@ class _Running:
                 for chunk in output:
                     log.write(chunk)
             code = self.container.wait()["StatusCode"]
+            now = time.monotonic_ns()
             self.container.reload()
             memory = self.container.attrs["HostConfig"]["Memory"] >> 20
-            killed = f" (out of memory: its limit was {memory} MB)" if self.container.attrs["State"]["OOMKilled"] else ""
-            self.end = f"ended with exit code {code}{killed}"
+            killed = self.container.attrs["State"]["OOMKilled"]
+            self.end = _End(now, code, f"out of memory: its limit was {memory} MB" if killed else "")
         except docker.errors.NotFound:
-            self.end = "was removed"
+            self.end = _End(time.monotonic_ns(), None, "its container was removed")
         finally:
             self.over.set()
 
+    def pause(self) -> None:
+        """Blocking. Returns once the kernel has frozen all of it."""
+        self._ask(self.container.pause)
+        self.paused = True
+
+    def resume(self) -> None:
+        """Blocking."""
+        self._ask(self.container.unpause)
+        self.paused = False
+
     def stop(self, *, kill: bool) -> None:
         """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once."""
+        if self.over.is_set():  # by itself, or stopped before
+            return
         self.stopped = True
         if not kill:
-            self._signal("SIGTERM")
+            self._ask(partial(self.container.kill, "SIGTERM"))
             self.over.wait(_GRACE)
         if not self.over.is_set():
-            self._signal("SIGKILL")
+            self._ask(partial(self.container.kill, "SIGKILL"))
             self.over.wait()
 
-    def _signal(self, name: str) -> None:
+    def _ask(self, call: Callable[[], Any]) -> None:
         import docker
 
         try:
-            self.container.kill(name)
+            call()
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # it has ended by itself
                 raise

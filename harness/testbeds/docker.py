@@ -334,7 +334,8 @@ class Docker:
         if self._agent is None:
             raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, "", node.entrance.channel.sockets) for node in self.nodes}
-        self._prober = Prober(sites, Site(self._gateway, "", self._agent.sockets), port)
+        harness = Site(self._gateway, "", self._agent.sockets)
+        self._prober = Prober(sites, harness, port, {node.name: node.connections for node in self.nodes})
         await self._prober.open()
 
     async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
@@ -342,6 +343,12 @@ class Docker:
         if self._prober is None:
             raise RuntimeError("probe() comes after listen()")
         return await self._prober.probe(intended, timeout=timeout)
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        """See `Prober.serving`."""
+        if self._prober is None:
+            raise RuntimeError("serving() comes after listen()")
+        return await self._prober.serving(timeout=timeout)
 
     async def down(self) -> None:
         """Remove every container, the network and the volumes; with the plan's `keep`, what the volumes hold is copied into

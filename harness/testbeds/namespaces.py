@@ -17,9 +17,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar, NamedTuple, TextIO
 
 from harness.errors import SetupError, UsageError
+from harness.history.death import Death
 from harness.plan import Plan
 from harness.servers import find_program
 from harness.testbeds import commands, firewall, kernel, sandbox
@@ -188,7 +189,7 @@ class Namespaces:
             raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, node.address6, node.channel.sockets) for node in self.nodes}
         harness = Site(_BRIDGE, _BRIDGE6 if self.nodes[0].address6 else "", self._init.sockets)
-        self._prober = Prober(sites, harness, port)
+        self._prober = Prober(sites, harness, port, {node.name: node.connections for node in self.nodes})
         await self._prober.open()
 
     async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
@@ -196,6 +197,12 @@ class Namespaces:
         if self._prober is None:
             raise RuntimeError("probe() comes after listen()")
         return await self._prober.probe(intended, timeout=timeout)
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        """See `Prober.serving`."""
+        if self._prober is None:
+            raise RuntimeError("serving() comes after listen()")
+        return await self._prober.serving(timeout=timeout)
 
     async def down(self) -> None:
         """Kill every node with all its processes; the network goes with the last of them. Idempotent."""
@@ -211,6 +218,13 @@ class Namespaces:
 
     def _addresses(self) -> dict[str, firewall.Addresses]:
         return {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
+
+
+class _Running(NamedTuple):
+    """One start of a service."""
+
+    service: Service
+    process: Process
 
 
 class NamespaceNode:
@@ -236,7 +250,9 @@ class NamespaceNode:
         self._data = folder / "data"
         self._binary = binary
         self._labels = labels
-        self._services: dict[str, Process] = {}
+        self._services: dict[str, _Running] = {}
+        self._given: dict[str, Service] = {}
+        self._dead: list[Death] = []
 
     @property
     def folder(self) -> str:
@@ -251,12 +267,13 @@ class NamespaceNode:
         """Start a service. Raises `SetupError` where its program is missing, it runs already, or it cannot be executed."""
         if self.running(service.name):
             raise SetupError(f"{self.name}: {service.name} runs already.")
+        self._forget(service.name)
         argv = [part.replace("{folder}", self.folder) for part in service.argv]
         argv[0] = self._server(argv[0])
         env = self._environment() | {SERVICE: service.name} | service.env
         with contextlib.ExitStack() as stack:
             try:
-                for name, content in service.files.items():
+                for name, content in service.files.items() if self._given.get(service.name) != service else ():
                     path = self._data / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(content.replace("{folder}", self.folder))
@@ -266,11 +283,13 @@ class NamespaceNode:
                 stack.callback(os.close, log)
             except OSError as error:
                 raise SetupError(f"{self.name}: {service.name} cannot be started: {kernel.reason(error)}") from None
-            self._services[service.name] = await self.channel.spawn(argv, env, self.folder, (nothing, log, log))
+            process = await self.channel.spawn(argv, env, self.folder, (nothing, log, log))
+        self._services[service.name] = _Running(service, process)
+        self._given[service.name] = service
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
-        """End a service and everything that came of it; nothing happens where it does not run."""
-        process = self._services.pop(name, None)
+        """End a service and everything that came of it; nothing happens where it was not started."""
+        process = self._forget(name)
         if process is None:
             return
         if not kill and not process.ended.done():
@@ -279,18 +298,43 @@ class NamespaceNode:
         await self.channel.kill(process, name)
         await process.ended
 
+    async def pause(self, name: str) -> None:
+        """Have a service and everything that came of it stand still."""
+        if self.running(name):
+            await self.channel.pause(self._services[name].process, name)
+
+    async def resume(self, name: str) -> None:
+        """Have a paused service go on."""
+        if self.running(name):
+            await self.channel.resume(self._services[name].process, name)
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services whose own process is alive, in the order in which they were started."""
+        return [running.service for name, running in self._services.items() if self.running(name)]
+
     def running(self, name: str) -> bool:
         """Whether the service's own process is alive."""
-        process = self._services.get(name)
-        return process is not None and not process.ended.done()
+        running = self._services.get(name)
+        return running is not None and not running.process.ended.done()
 
-    def ended(self) -> Sequence[str]:
+    def ended(self) -> Sequence[Death]:
         """The services whose own process ended though nobody stopped them, and how."""
-        over = {name: process.ended.result().code for name, process in self._services.items() if process.ended.done()}
-        return [
-            f"{name} ended with exit code {code}" if code >= 0 else f"{name} was ended by signal {-code}"
-            for name, code in over.items()
-        ]
+        found = [self._death(name, running.process) for name, running in self._services.items() if running.process.ended.done()]
+        return sorted([*self._dead, *found], key=lambda death: death.time)
+
+    def _death(self, name: str, process: Process) -> Death:
+        ended = process.ended.result()
+        return Death(node=self.name, service=name, time=ended.at, code=ended.code)
+
+    def _forget(self, name: str) -> Process | None:
+        """The process that a service had, which counts no more; that it ended by itself is remembered."""
+        running = self._services.pop(name, None)
+        if running is None:
+            return None
+        if running.process.ended.done():
+            self._dead.append(self._death(name, running.process))
+        return running.process
 
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
         """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
@@ -303,6 +347,10 @@ class NamespaceNode:
         """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
         iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
         return await commands.restore(self.channel, rules, iptables, ip6tables)
+
+    async def connections(self) -> str:
+        """The kernel's tables of the node's TCP connections."""
+        return await commands.connections(self.channel, commands.program("cat", "coreutils"))
 
     def end(self) -> None:
         """Kill the node: its init, and with it every process on it."""

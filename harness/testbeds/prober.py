@@ -44,6 +44,8 @@ _STANDING = 2
 _HARNESS = "harness"
 _NO_LINGER = struct.pack("ii", 1, 0)
 _ESTABLISHED = b"\1"  # the first byte of struct tcp_info
+_MADE = ("01", "08")  # in the kernel's table of connections: established, and given up by the other end
+_HALF_OPEN = "03"
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -69,12 +71,16 @@ class _Standing:
 
 
 class Prober:
-    """Sends probes between `nodes`; `harness` is a site whose packets reach every node always."""
+    """Sends probes between `nodes`; `harness` is a site whose packets reach every node always. `connections` tells for each
+    node the kernel's tables of its TCP connections."""
 
-    def __init__(self, nodes: Mapping[str, Site], harness: Site, port: int) -> None:
+    def __init__(
+        self, nodes: Mapping[str, Site], harness: Site, port: int, connections: Mapping[str, Callable[[], Awaitable[str]]]
+    ) -> None:
         self._nodes = dict(nodes)
         self._harness = harness
         self._port = port
+        self._connections = dict(connections)
         self._loop = asyncio.get_running_loop()
         self._datagrams: dict[tuple[str, int], socket.socket] = {}
         self._listeners: dict[str, socket.socket] = {}
@@ -155,12 +161,24 @@ class Prober:
                 attempt.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
         self._drain()
+        unanswered = sorted({b for _, b in round_trip - fresh})
+        stuck = await asyncio.gather(*(self._nobody_accepts(name) for name in unanswered))
+        untaken = {name for name, is_stuck in zip(unanswered, stuck, strict=True) if is_stuck}
         return Reach(
             datagrams={link: (socket.AF_INET, *link) in self._heard for link in links},
             datagrams6={link: (socket.AF_INET6, *link) in self._heard for link in links} if len(families) > 1 else {},
-            fresh={link: link in fresh for link in links},
+            fresh={link: link in fresh for link in links if link in fresh or link[1] not in untaken},
             standing={link: link in self._bytes for link in links if link in standing},
         )
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        """Node → whether its server takes a connection of the harness within `timeout` seconds. A connection that was made is
+        the kernel's doing; that the server took it is seen in the node's table of connections."""
+        made = await self._harness.sockets([SocketAt(socket.AF_INET, socket.SOCK_STREAM)] * len(self._nodes))
+        answers = await asyncio.gather(
+            *(self._serves(name, one, timeout) for name, one in zip(self._nodes, made, strict=True))
+        )
+        return dict(zip(self._nodes, answers, strict=True))
 
     def close(self) -> None:
         """Close every socket. Idempotent."""
@@ -234,6 +252,38 @@ class Prober:
                 return
             answered.add(link)
             self._news.set()
+
+    # --- connections that the kernel has made and no server has taken
+
+    async def _serves(self, name: str, one: socket.socket, timeout: float) -> bool:
+        with one:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._loop.sock_connect(one, (self._nodes[name].address, self._port))
+                    while one.getsockname() in await self._waiting(name, *_MADE, _HALF_OPEN):
+                        await asyncio.sleep(_TICK)
+            except OSError:  # refused, or (TimeoutError) waiting for ever
+                return False
+            return True
+
+    async def _nobody_accepts(self, name: str) -> bool:
+        """Whether a connection to the node's server has waited for longer than a live one lets it."""
+        before = await self._waiting(name, *_MADE)
+        if before:
+            await asyncio.sleep(SETTLE)
+            before &= await self._waiting(name, *_MADE)
+        return bool(before)
+
+    async def _waiting(self, name: str, *states: str) -> set[tuple[str, int]]:
+        """Whose connection (address, port) in one of these states the node's server has not taken: it belongs to no process,
+        so that it has no inode."""
+        found = set()
+        for line in (await self._connections[name]()).splitlines():
+            _, own, other, state, *_, inode = line.split()[:10]
+            if state in states and inode == "0" and int(own.rpartition(":")[2], 16) == self._port:
+                address, _, port = other.rpartition(":")  # an IPv4 address is the end of an IPv6 one
+                found.add((socket.inet_ntoa(struct.pack("=I", int(address[-8:], 16))), int(port, 16)))
+        return found
 
     # --- standing connections
 

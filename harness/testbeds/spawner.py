@@ -74,6 +74,22 @@ class _Kill(msgspec.Struct, frozen=True, tag=True):
     service: str
 
 
+class _Pause(msgspec.Struct, frozen=True, tag=True):
+    """Stop a spawned process and everything that came of it, as for `_Kill`, where they stand."""
+
+    id: int
+    pid: int
+    service: str
+
+
+class _Resume(msgspec.Struct, frozen=True, tag=True):
+    """Have them go on."""
+
+    id: int
+    pid: int
+    service: str
+
+
 class _Fork(msgspec.Struct, frozen=True, tag=True):
     """Make a node: namespaces of its own with an init that serves the socket that comes with this."""
 
@@ -113,7 +129,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Fork | _Enter
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Fork | _Enter
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -180,6 +196,11 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
                 os.killpg(request.pid, request.signal)
         elif isinstance(request, _Kill):
             _kill(request)
+        elif isinstance(request, _Pause):
+            _pause(request)
+        elif isinstance(request, _Resume):
+            for member in _family(request.pid, request.service):
+                _send_signal(member, signal.SIGCONT)
         elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
         else:
@@ -230,25 +251,53 @@ def _socket(at: SocketAt) -> socket.socket:
 
 
 def _kill(request: _Kill) -> None:
-    mark = f"{SERVICE}={request.service}".encode()
     end = time.monotonic() + _KILL_TIMEOUT
-    while True:
-        family = {request.pid}
-        alive: set[int] = set()
-        for pid, parent, session in sorted(_processes()):
-            if pid == 1:
-                continue
-            if parent in family or session == request.pid or pid == request.pid or mark in _environment(pid):
-                family.add(pid)
-                alive.add(pid)
-        if not alive:
-            return
+    while alive := _family(request.pid, request.service):
         if time.monotonic() > end:
             raise OSError(errno.EBUSY, f"{request.service} does not die: {', '.join(map(str, sorted(alive)))}")
         for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _send_signal(pid, signal.SIGKILL)
         time.sleep(0.001)
+
+
+def _pause(request: _Pause) -> None:
+    """One that is stopped cannot fork, so that a look at which all are stopped has seen all."""
+    end = time.monotonic() + _KILL_TIMEOUT
+    told: set[int] = set()
+    while not ((family := _family(request.pid, request.service)) <= told and all(map(_stands, family))):
+        if time.monotonic() > end:
+            raise OSError(errno.EBUSY, f"{request.service} does not stop: {', '.join(map(str, sorted(family)))}")
+        for pid in family - told:
+            _send_signal(pid, signal.SIGSTOP)
+        told |= family
+        time.sleep(0.001)
+
+
+def _family(leader: int, service: str) -> set[int]:
+    """The processes that live of those that came of a spawned one: its session, its descendants, and what inherited
+    `service` in its environment."""
+    mark = f"{SERVICE}={service}".encode()
+    family = {leader}
+    alive: set[int] = set()
+    for pid, parent, session in sorted(_processes()):
+        if pid != 1 and (parent in family or session == leader or pid == leader or mark in _environment(pid)):
+            family.add(pid)
+            alive.add(pid)
+    return alive
+
+
+def _send_signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _stands(pid: int) -> bool:
+    """Whether no thread of a process that was told to stop runs any more; one that waits for a disk stops before it would."""
+    states = ""
+    for task in Path("/proc", str(pid), "task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states += task.read_text().rpartition(")")[2].split()[0]
+    return set(states) <= set("TtDZX")
 
 
 def _processes() -> list[tuple[int, int, int]]:
@@ -419,6 +468,14 @@ class Channel:
     async def kill(self, process: Process, service: str) -> None:
         """Kill the process and everything that came of it."""
         await self._ask(_Kill(self._number(), process.pid, service))
+
+    async def pause(self, process: Process, service: str) -> None:
+        """Stop the process and everything that came of it where they stand; returns once nothing of it runs."""
+        await self._ask(_Pause(self._number(), process.pid, service))
+
+    async def resume(self, process: Process, service: str) -> None:
+        """Have the process and everything that came of it go on."""
+        await self._ask(_Resume(self._number(), process.pid, service))
 
     def close(self) -> None:
         """Give the channel up; what waits on it fails. Idempotent."""

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, TypeAlias
 import msgspec
 import networkx as nx
 
+from harness.history.death import Death
 from harness.history.fault import Link
 from harness.plan import Plan
 
@@ -24,8 +25,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One long-running server of a database on one node.
 
     `argv[0]` is the program's bare name; the testbed finds it (PATH or the plan's `binary` in a namespace, the image in a
-    container). `files` (name → content) are written into the node's folder before the start; `{folder}` in `argv` and in
-    their content stands for that folder as the server sees it. `image` is the official container image, pinned.
+    container). `files` (name → content) are written into the node's folder before its first start, and never again: a server
+    that is started again finds what it made of them. `{folder}` in `argv` and in their content stands for that folder as the
+    server sees it. `image` is the official container image, pinned.
     `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
     """
 
@@ -57,8 +59,9 @@ class Reach(msgspec.Struct, frozen=True):
     """What probes saw of every link: packets pass (True) or are lost (False).
 
     `datagrams` are one-way packets over IPv4, the truth of a directed link; `datagrams6` the same over IPv6, empty where
-    the testbed has none. `fresh` are new connections to the database's port (they need both directions). `standing` are
-    bytes on a connection that was opened before the fault; a link without one that could be judged is left out.
+    the testbed has none. `fresh` are new connections to the database's port (they need both directions); a link to a node
+    where they wait and no server takes them is left out, for the queue may be full. `standing` are bytes on a connection that
+    was opened before the fault; a link without one that could be judged is left out.
     """
 
     datagrams: dict[Link, bool]
@@ -99,19 +102,36 @@ class Node(Protocol):
         ...
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
-        """End a service: SIGTERM and, after a grace of 2 s, SIGKILL; with `kill` SIGKILL at once."""
+        """End a service with everything that came of it, paused or not: SIGTERM and, after a grace of 2 s, SIGKILL; with `kill`
+        SIGKILL at once."""
+        ...
+
+    async def pause(self, name: str) -> None:
+        """Have a service and everything that came of it stand still, with its memory and its connections; the node's links
+        stay as they are. Returns once nothing of it runs. Nothing happens where the service does not run or is paused."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Have a paused service go on. Nothing happens where it is not paused."""
+        ...
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services that run, paused or not, in the order in which they were started."""
         ...
 
     def running(self, name: str) -> bool:
-        """Whether the service's process is alive."""
+        """Whether the service's process is alive, paused or not."""
         ...
 
-    def ended(self) -> Sequence[str]:
-        """The services that ended though nobody stopped them, each with how: `redis ended with exit code 1`."""
+    def ended(self) -> Sequence[Death]:
+        """The services that ended though nobody stopped them, in the order of their ends and also those that were started
+        again since. Their `time` is that of the monotonic clock; `log` is empty."""
         ...
 
     async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
-        """Run a command on the node, without a shell, and wait for its end (`timeout` seconds)."""
+        """Run a command on the node, without a shell, and wait for its end (`timeout` seconds). In a container that needs a
+        service that runs and is not paused."""
         ...
 
     def log(self, name: str) -> Path:
@@ -174,6 +194,12 @@ class Testbed(Protocol):
     async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
         """Send packets over every link, from inside the nodes. What is intended says only how long to wait: for packets
         that should pass up to `timeout` seconds, for those that should not a fixed fifth of a second."""
+        ...
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        """Node → whether its server takes a connection to the database's port within `timeout` seconds. The harness makes it,
+        whose links are never cut. False where nothing listens (the server was killed) and where the connection waits and
+        nobody takes it (the server is paused, or hangs)."""
         ...
 
     async def down(self) -> None:

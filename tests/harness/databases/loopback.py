@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from harness.databases.database import Database
 from harness.errors import SetupError
+from harness.history.death import Death
 from harness.plan import Plan
 from harness.servers import find_program
 from harness.testbeds.testbed import Completed, Service
@@ -68,7 +69,17 @@ class LoopbackNode:
     def running(self, name: str) -> bool:
         return self._processes[name].returncode is None
 
-    def ended(self) -> Sequence[str]:
+    async def pause(self, name: str) -> None:
+        raise NotImplementedError
+
+    async def resume(self, name: str) -> None:
+        raise NotImplementedError
+
+    @property
+    def services(self) -> Sequence[Service]:
+        raise NotImplementedError
+
+    def ended(self) -> Sequence[Death]:
         raise NotImplementedError
 
     def send_signal(self, name: str, number: signal.Signals) -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from harness.plan import Plan
 from harness.testbeds.namespaces import Namespaces
 from harness.testbeds.testbed import Service
@@ -25,6 +27,9 @@ with socket.create_server(("0.0.0.0", 7000), backlog=64) as server:
 """
     },
 )
+
+ON_PYTHON = msgspec.structs.replace(SERVER, argv=("python3", "-S", "-E", "{folder}/server.py"), memory_mb=24)
+"""The same by the Python of the node, whatever testbed it is of."""
 
 
 def plan(**settings: int | str) -> Plan:

@@ -21,11 +21,10 @@ from harness.testbeds.docker import Docker
 from harness.testbeds.owner import owner
 from harness.testbeds.testbed import Service, everything
 from tests.conftest import ROOT
-from tests.harness.testbeds.cluster import PORT, SERVER, plan
+from tests.harness.testbeds.cluster import ON_PYTHON, PORT, SERVER, plan
 from tests.harness.testbeds.test_namespaces import without
 from tests.lab import built, inside, removed
 
-ON_PYTHON = msgspec.structs.replace(SERVER, argv=("python3", "-S", "-E", "{folder}/server.py"), memory_mb=24)
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 
 
@@ -146,13 +145,13 @@ signal.pause()
         await node.start(Service(name="short", argv=("python3", "-c", "print('last words'); raise SystemExit(5)")))
         while node.running("short"):
             await asyncio.sleep(0.01)
-        assert list(node.ended()) == ["short ended with exit code 5"]
+        assert list(map(str, node.ended())) == ["short ended with exit code 5"]
         assert node.log("short").read_text() == "last words\n"
         greedy = Service(name="greedy", argv=("python3", "-c", "x = b'1' * (200 << 20)"), memory_mb=8)
         await node.start(greedy)
         while node.running("greedy"):
             await asyncio.sleep(0.01)
-        assert "greedy ended with exit code 137 (out of memory: its limit was 32 MB)" in node.ended()
+        assert "greedy ended with exit code 137 (out of memory: its limit was 32 MB)" in map(str, node.ended())
 
     with_nodes(bed(tmp_path), 1, work, serving=False)
 

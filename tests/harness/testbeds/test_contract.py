@@ -1,0 +1,306 @@
+"""What every testbed's nodes do alike: services that are killed, paused, started again, or die on their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from harness.testbeds.docker import Docker
+from harness.testbeds.namespaces import NamespaceNode, Namespaces
+from harness.testbeds.testbed import Node, Service, everything
+from tests.conftest import ROOT
+from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
+from tests.harness.testbeds.test_namespaces import without
+from tests.harness.testbeds.test_sandbox import gone
+from tests.lab import built
+
+if TYPE_CHECKING:
+    from harness.testbeds.testbed import Testbed  # which pytest would take for a test
+
+Work = Callable[[Any], Awaitable[None]]
+
+FAMILY = Service(
+    name="family",
+    argv=("python3", "-S", "-E", "{folder}/family.py"),
+    memory_mb=48,
+    files={"family.py": """
+import os, subprocess, sys, threading, time
+# A process, its other thread, its child, and a daemon that left it: each counts in its memory and says how far it is.
+def count(who):
+    number = 0
+    while True:
+        number += 1
+        os.write(1, f"{who} {number}\\n".encode())
+        time.sleep(0.005)
+if os.fork() == 0:
+    count("child")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        count("daemon")
+    os._exit(0)
+os.wait()
+threading.Thread(target=count, args=("thread",), daemon=True).start()
+count("parent")
+"""},
+)
+MEMBERS = ("child", "daemon", "thread", "parent")
+
+
+@pytest.fixture(params=["namespaces", "docker"])
+def testbed(request: pytest.FixtureRequest, tmp_path: Path) -> Testbed:
+    if request.param == "docker":
+        request.getfixturevalue("lab")
+        return Docker(plan(image=built("reference")), "a test", tmp_path)
+    return Namespaces(plan(), "a test", tmp_path)
+
+
+def with_nodes(testbed: Testbed, count: int, work: Work, service: Service = ON_PYTHON) -> None:
+    """Run `work` beside `count` nodes with a small server on each."""
+
+    async def whole() -> None:
+        try:
+            await testbed.up(count)
+            for node in testbed.nodes:
+                await node.start(service)
+                await says(node, service.name, "listening")
+            await testbed.listen(PORT)
+            await work(testbed)
+        finally:
+            await testbed.down()
+            assert not testbed.nodes
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert testbed.inside(inner) == 0, "see what the inner process printed"
+
+
+def log(node: Node, name: str) -> str:
+    return node.log(name).read_text() if node.log(name).exists() else ""
+
+
+async def says(node: Node, name: str, text: str, times: int = 1) -> None:
+    """Wait until a service has printed this so often."""
+    async with asyncio.timeout(20):
+        while log(node, name).count(text) < times:
+            await asyncio.sleep(0.01)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def counted(node: Node) -> dict[str, int]:
+    """How far each member of the family is; that none missed a number says that its memory was kept."""
+    found = dict.fromkeys(MEMBERS, 0)
+    for line in log(node, "family").splitlines():
+        who, number = line.split()
+        assert int(number) == found[who] + 1, line
+        found[who] += 1
+    return found
+
+
+async def go_on(node: Node) -> dict[str, int]:
+    before = counted(node)
+    await until(lambda: all(number > before[who] + 5 for who, number in counted(node).items()))
+    return counted(node)
+
+
+def test_paused_it_stands_still_and_resumed_it_goes_on(testbed: Testbed) -> None:
+    async def work(testbed: Testbed) -> None:
+        (node,) = testbed.nodes
+        await node.start(FAMILY)
+        await go_on(node)
+        for _ in range(3):
+            await node.pause("family")
+            await asyncio.sleep(0.1)  # what was printed reaches the log
+            still = counted(node)
+            await node.pause("family")
+            await asyncio.sleep(0.3)
+            assert counted(node) == still
+            assert node.running("family") and not node.ended()
+            await node.resume("family")
+            await go_on(node)
+            await node.resume("family")
+        for nothing in (node.pause, node.resume):
+            await nothing("nonsense")
+
+    with_nodes(testbed, 1, work)
+
+
+def test_a_paused_server_is_no_cut_link(testbed: Testbed) -> None:
+    async def work(testbed: Testbed) -> None:
+        whole = everything(["n1", "n2"])
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        one = testbed.nodes[0]
+        assert await testbed.serving(timeout=5) == {"n1": True, "n2": True}
+        await one.pause("server")
+        assert await testbed.serving(timeout=0.5) == {"n1": False, "n2": True}
+        assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
+        # More than its queue holds wait for it: from now on nothing answers a new connection at all.
+        waiting = [socket.socket() for _ in range(100)]
+        try:
+            for each in waiting:
+                each.setblocking(False)
+                each.connect_ex((one.address, PORT))
+            await asyncio.sleep(0.1)
+            assert await testbed.serving(timeout=0.5) == {"n1": False, "n2": True}
+            reach = await testbed.probe(whole, timeout=0.5)
+            assert reach.wrong(whole) == () and reach.fresh == {("n1", "n2"): True}
+            await testbed.apply(whole, cut)
+            reach = await testbed.probe(cut, timeout=1.0)
+            assert reach.wrong(cut) == () and len(reach.cut()) == 2
+            await testbed.apply(cut, whole)
+        finally:
+            for each in waiting:
+                each.close()
+        await one.resume("server")
+        assert await testbed.serving(timeout=20) == {"n1": True, "n2": True}
+        assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
+        await one.stop("server", kill=True)
+        assert await testbed.serving(timeout=5) == {"n1": False, "n2": True}
+        assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
+
+    with_nodes(testbed, 2, work)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("kill", [True, False])
+def test_killed_and_started_again_it_is_still_cut(testbed: Testbed, paused: bool, kill: bool) -> None:
+    async def work(testbed: Testbed) -> None:
+        whole = everything(["n1", "n2"])
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        one = testbed.nodes[0]
+        await one.start(FAMILY)
+        await go_on(one)
+        services = one.services
+        assert [service.name for service in services] == ["server", "family"]
+        await testbed.apply(whole, cut)
+        for service in services:
+            if paused:
+                await one.pause(service.name)
+            await one.stop(service.name, kill=kill)
+            assert not one.running(service.name)
+        still = counted(one)
+        await asyncio.sleep(0.1)
+        assert counted(one) == still and not one.services
+        assert (await testbed.probe(cut, timeout=1.0)).wrong(cut) == ()
+        await one.start(services[0])
+        await says(one, "server", "listening", times=2)
+        assert await testbed.serving(timeout=20) == {"n1": True, "n2": True}
+        assert (await testbed.probe(cut, timeout=1.0)).wrong(cut) == ()
+        assert not one.ended()
+
+    with_nodes(testbed, 2, work)
+
+
+def test_a_server_started_again_finds_its_files_as_it_left_them(testbed: Testbed) -> None:
+    rewriting = Service(
+        name="rewriting",
+        argv=("python3", "-S", "-E", "{folder}/rewriting.py"),
+        memory_mb=24,
+        files={"state/own.conf": "first", "rewriting.py": """
+import pathlib, time
+own = pathlib.Path("state/own.conf")
+print("found", own.read_text(), flush=True)
+own.write_text(own.read_text() + " and more")
+print("wrote", flush=True)
+time.sleep(600)
+"""},
+    )
+    other = msgspec.structs.replace(rewriting, files={**rewriting.files, "state/own.conf": "second"})
+
+    async def work(testbed: Testbed) -> None:
+        (node,) = testbed.nodes
+        for number, service in enumerate((rewriting, rewriting, other, other), 1):
+            await node.start(service)
+            await says(node, "rewriting", "wrote", times=number)
+            await node.stop("rewriting", kill=True)
+        found = [line.removeprefix("found ") for line in log(node, "rewriting").splitlines() if line.startswith("found")]
+        assert found == ["first", "first and more", "second", "second and more"]
+
+    with_nodes(testbed, 1, work)
+
+
+def test_who_died_is_remembered_and_who_was_stopped_is_not(testbed: Testbed) -> None:
+    dying = Service(name="dying", argv=("python3", "-c", "print('alas'); raise SystemExit(5)"), memory_mb=24)
+
+    async def work(testbed: Testbed) -> None:
+        (node,) = testbed.nodes
+        for _ in range(2):
+            await node.start(dying)
+            await until(lambda: not node.running("dying"))
+        await murder(node, "server")
+        await until(lambda: not node.running("server"))
+        assert [(death.node, death.service, death.code) for death in node.ended()] == [
+            ("n1", "dying", 5), ("n1", "dying", 5), ("n1", "server", KILLED[testbed.name]),
+        ]
+        await node.start(ON_PYTHON)
+        await says(node, "server", "listening", times=2)
+        await node.stop("server", kill=True)
+        await node.stop("dying")
+        await node.start(FAMILY)
+        await node.pause("family")
+        await node.stop("family")
+        assert len(node.ended()) == 3
+        assert [death.time for death in node.ended()] == sorted(death.time for death in node.ended())
+
+    with_nodes(testbed, 1, work)
+
+
+KILLED = {"namespaces": -signal.SIGKILL, "docker": 128 + signal.SIGKILL}
+
+
+async def murder(node: Node, service: str) -> None:
+    """End a service behind the node's back."""
+    if isinstance(node, NamespaceNode):
+        assert (await node.run(["pkill", "-KILL", "-f", f"{service}.py"])).code == 0
+    else:
+        cast(Any, node)._services[service].container.kill("SIGKILL")
+
+
+def test_nodes_with_paused_servers_can_be_torn_down(testbed: Testbed) -> None:
+    async def work(testbed: Testbed) -> None:
+        for node in testbed.nodes:
+            await node.start(FAMILY)
+            for service in node.services:
+                await node.pause(service.name)
+
+    with_nodes(testbed, 2, work)
+
+
+def test_kill_9_while_servers_are_paused_leaves_nothing(testbed: Testbed, tmp_path: Path) -> None:
+    run = f"test-{uuid.uuid4()}"
+    image = built("reference") if testbed.name == "docker" else "none"
+    command = [sys.executable, "-m", "tests.harness.testbeds.paused", testbed.name, str(tmp_path), run, image]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": run}) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "paused\n"
+        process.kill()
+    assert gone(run)
+    removed = [line for line in type(testbed).clean() if run in line]
+    assert len(removed) == (4 + 1 + 2 if testbed.name == "docker" else 0)  # containers, network, volumes
+
+
+def test_a_paused_run_that_is_alive_is_not_cleaned(testbed: Testbed) -> None:
+    async def work(testbed: Testbed) -> None:
+        await testbed.nodes[0].pause("server")
+        assert list(type(testbed).clean()) == []
+        assert testbed.nodes[0].running("server")
+
+    with_nodes(testbed, 1, work)
