@@ -214,11 +214,32 @@ class Etcd(Database):
         self._own: dict[str, EtcdClient] = {}
 
     async def start(self) -> None:
-        """Start every member with a static list of members."""
-        cluster = ",".join(f"{node.name}=http://{node.address}:{PEER_PORT}" for node in self.nodes.values())
+        """Start every member with a static list of members: one, and when it answers its peers, the others.
+
+        A new member asks the others, in the order of their URLs, whether it was in the cluster before. One that listens but
+        does not serve yet, because it is asking too, costs a second; so the first in that order is there for all.
+        """
+        peers = {f"http://{node.address}:{PEER_PORT}": node for node in self.nodes.values()}
+        cluster = ",".join(f"{node.name}={url}" for url, node in peers.items())
+        first, *others = sorted(peers)
+        await peers[first].start(self._service(peers[first], cluster))
+        while others and not await self._serves_peers(peers[first]):
+            await asyncio.sleep(0.02)
         async with asyncio.TaskGroup() as group:
-            for node in self.nodes.values():
-                group.create_task(node.start(self._service(node, cluster)))
+            for url in others:
+                group.create_task(peers[url].start(self._service(peers[url], cluster)))
+
+    async def _serves_peers(self, node: Node) -> bool:
+        try:
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_connection(node.address, PEER_PORT)
+                try:
+                    writer.write(b"GET /members HTTP/1.0\r\n\r\n")
+                    return bool(await reader.read(1))
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
 
     def _service(self, node: Node, cluster: str) -> Service:
         client, peer = f"http://{node.address}:{self.port}", f"http://{node.address}:{PEER_PORT}"
