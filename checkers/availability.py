@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.result import KINDS, Home, Kind, Measure, Scenario, Side
+from checkers.result import KINDS, Held, Home, Kind, Measure, Scenario, Side
 from checkers.result import Availability as State
 from checkers.verdict import Verdict
 from harness.history.fault import Fault
@@ -103,14 +103,19 @@ class Operations(NamedTuple):
     rows: Ints
 
 
-def operations(history: History, kind: Kind, homes: Sequence[str] | None = None, answered: Mask | None = None) -> Operations:
-    """The operations of that kind by workers of these homes (None: all, also workers without a home)."""
+def operations(
+    history: History, kind: Kind, homes: Sequence[str] | None = None, answered: Mask | None = None, keys: Sequence[int] = ()
+) -> Operations:
+    """The operations of that kind by workers of these homes (None: all, also workers without a home), on keys of these codes
+    (none: all)."""
     chosen = (history.f == history.fs.index("read")) if "read" in history.fs else np.zeros(len(history), np.bool_)
     if kind == "write":
         chosen = ~chosen
     if homes is not None:
         codes = [code for code, name in enumerate(history.nodes) if name in set(homes)]
         chosen = chosen & np.isin(history.node, codes)
+    if keys:
+        chosen = chosen & np.isin(history.key, keys)
     rows = np.flatnonzero(chosen)
     decided = history.answered() if answered is None else answered
     return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows)
@@ -255,17 +260,20 @@ class _Survey:
         self.history = recording.history
         self.healthy = baseline_window(recording)
         self.answered = recording.history.answered()
-        self.known: dict[tuple[tuple[str, ...], Kind], tuple[Operations, int]] = {}
+        self.known: dict[tuple[tuple[str, ...], Kind, tuple[int, ...]], tuple[Operations, int]] = {}
+        codes = {key: code for code, key in enumerate(self.history.keys)}
+        self.placed = {codes[at.key]: at.replicas for at in recording.placements if at.key in codes}
 
-    def group(self, nodes: tuple[str, ...], kind: Kind) -> tuple[Operations, int]:
-        """The operations of these homes, and what an outage of theirs may last: it follows from their own baseline."""
-        if (nodes, kind) not in self.known:
-            ops = operations(self.history, kind, nodes, self.answered)
+    def group(self, nodes: tuple[str, ...], kind: Kind, keys: tuple[int, ...] = ()) -> tuple[Operations, int]:
+        """The operations of these homes (on these keys, by their codes; none: all), and what an outage of theirs may last: it
+        follows from their own baseline."""
+        if (nodes, kind, keys) not in self.known:
+            ops = operations(self.history, kind, nodes, self.answered, keys)
             limit = PATIENCE
             if self.healthy is not None:
                 limit = max(limit, 3 * _longest(ops, self.healthy, limit)[0].length)
-            self.known[nodes, kind] = ops, limit
-        return self.known[nodes, kind]
+            self.known[nodes, kind, keys] = ops, limit
+        return self.known[nodes, kind, keys]
 
     def home(self, fault: Fault, node: str) -> Home:
         read, write = (self.served(fault, (node,), kind) for kind in KINDS)
@@ -282,13 +290,23 @@ class _Survey:
             read=read,
             write=write,
             without_primary=self.without_primary(fault, nodes),
+            held=tuple(self.held(fault, nodes)),
         )
 
-    def served(self, fault: Fault, nodes: tuple[str, ...], kind: Kind) -> Measure:
+    def held(self, fault: Fault, nodes: tuple[str, ...]) -> Iterator[Held]:
+        """How these homes were served, apart for the keys with as many replicas among these nodes."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for code, replicas in self.placed.items():
+            groups.setdefault((len(set(replicas) & set(nodes)), len(replicas)), []).append(code)
+        for (here, of), codes in sorted(groups.items(), reverse=True):
+            read, write = (self.served(fault, nodes, kind, tuple(codes)) for kind in KINDS)
+            yield Held(here=here, of=of, keys=len(codes), read=read, write=write)
+
+    def served(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, keys: tuple[int, ...] = ()) -> Measure:
         span = window(self.recording, fault)
         if span is None:
             return Measure(kind=kind, reason="the fault was never proven")
-        ops, limit = self.group(nodes, kind)
+        ops, limit = self.group(nodes, kind, keys)
         return measure(ops, kind, span, limit)
 
     def whole(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, homes: Sequence[Home]) -> Measure:

@@ -80,10 +80,21 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     worked: bool | None = None
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """How a side served the keys (there are `keys` of them) of which it holds `here` of `of` replicas."""
+
+    here: int
+    of: int
+    keys: int
+    read: Measure
+    write: Measure
+
+
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a partition. `quorum`: it holds more than half of all nodes. `primary`: the node that was primary when the
     fault was aimed is on it. `without_primary` is the longest time, of more than 0.1 s, in which its workers found no primary
-    in reach and nothing was answered (None: they never missed one)."""
+    in reach and nothing was answered (None: they never missed one). `held` is how it served its keys by the replicas that it
+    holds of them, most first; empty where every node holds every key."""
 
     nodes: tuple[str, ...]
     quorum: bool
@@ -91,6 +102,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     read: Measure
     write: Measure
     without_primary: float | None = None
+    held: tuple[Held, ...] = ()
 
     def of(self, kind: Kind) -> Measure:
         """Its measure of that kind of operation."""

@@ -85,6 +85,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         link=quote,
         sentence=wording.sentence,
         merged=wording.merged,
+        replicas=wording.replicas,
         cited=wording.cited,
         source=_source,
         interval=_interval,

@@ -31,6 +31,7 @@ from reports.wording import (
     plural,
     printable,
     quoted,
+    replicas,
     seconds,
     share,
     side,
@@ -259,13 +260,16 @@ def _sides(console: Console, scenario: Scenario, indent: int) -> None:
 
 
 def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[Measure], str]]:
-    """A row a side; more than three sides without a quorum, as when everyone is alone, share a row."""
+    """A row a side, and where not every node holds every key one for each number of replicas there; more than three sides
+    without a quorum, as when everyone is alone, share a row."""
     small = [part for part in sides if not part.quorum]
     together = small if len(small) > 3 else []
     for part in sides:
         if part in together:
             continue
         yield side(part.nodes), [part.write], [part.read], _side_note(part)
+        for held in part.held:
+            yield f"  {replicas(held)}", [held.write], [held.read], ""
     if together:
         name = f"{len(together)} sides alone" if all(len(part.nodes) == 1 for part in together) else f"{len(together)} sides"
         yield name, [part.write for part in together], [part.read for part in together], ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.result import Merge
+from checkers.result import Held, Merge
 from harness.history.operation import MISMATCH, Operation
 from harness.plan import Plan
 
@@ -132,6 +132,11 @@ def merged(of: Merge) -> str:
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
     given_up = f"{count(of.given_up)} of the last writes there gave way to another side's" if of.given_up else "none gave way"
     return f"{keys}; after the heal {given_up}"
+
+
+def replicas(held: Held) -> str:
+    """Which keys these are: `2 of 3 replicas here`."""
+    return f"{held.here} of {plural(held.of, 'replica')} here"
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

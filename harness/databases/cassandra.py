@@ -18,7 +18,7 @@ import re
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -111,6 +111,7 @@ _JAVA = (
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.ring_delay_ms=1000",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+    "-Dcassandra.schema_pull_interval_ms=1000",
     "-Dcassandra.memtable.row_overhead_size=180",
 )
 
@@ -119,7 +120,8 @@ _TUNED = (
     "num_tokens 1 with given tokens (default 16), auto_bootstrap false (default true)",
     "read_request_timeout, write_request_timeout and cas_contention_timeout nine tenths of an operation's time-out (defaults "
     "5s, 2s, 1.8s)",
-    "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000)",
+    "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000), cassandra.schema_pull_interval_ms 1000 "
+    "(default 60000)",
     "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
     "cassandra.memtable.row_overhead_size 180: the bytes that a node otherwise measures at every start, for seconds",
 )
@@ -150,7 +152,7 @@ def _by_server_clock(variant: Variant) -> Variant:
     return msgspec.structs.replace(
         variant,
         name=f"{variant.name}-server-clock",
-        summary=f"{variant.name}, but each write gets its timestamp from the node that coordinates it, not from the client",
+        summary="the same; each write gets its timestamp from the node that coordinates it, not from the client",
         tuned=(*variant.tuned, "writes without a timestamp (the drivers' default is the client's clock)"),
     )
 
@@ -432,11 +434,12 @@ class Cassandra(Database):
         super().__init__(plan, nodes)
         self._tokens = {node.name: -(2**63) + number * 2**64 // len(nodes) for number, node in enumerate(nodes)}
         self._replicas = min(REPLICAS, len(nodes))
+        self._warm: set[tuple[str, int]] = set()
         self._own: dict[str, CassandraClient] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
-        """Start every node, wait until all of them are in the ring, and create the tables."""
+        """Start every node, wait until all of them are in the ring, and create the tables on all of them."""
         async with asyncio.TaskGroup() as group:
             for node in self.nodes.values():
                 group.create_task(self._start(node))
@@ -446,6 +449,14 @@ class Cassandra(Database):
                 await first.call(statement.format(replicas=self._replicas))
             except (Refused, Indeterminate) as error:
                 raise SetupError(f"the tables could not be created: {error}.") from None
+        while len(await self._schemas()) > 1:  # a node that the others took for dead was not told, and pulls it
+            await asyncio.sleep(0.1)
+
+    async def _schemas(self) -> set[str]:
+        """What the nodes say that their schema's version is."""
+        clients = [await self._client(node) for node in self.nodes.values()]
+        rows = [await client.call("SELECT schema_version FROM system.local") for client in clients]
+        return {str(row[0]["schema_version"]) for row in rows}
 
     async def _start(self, node: Node) -> None:
         await node.start(self._service(node))
@@ -504,16 +515,15 @@ class Cassandra(Database):
 
     async def ready(self) -> bool:
         """Through every node a write to all replicas and a read of all replicas went through; then the nodes were warmed."""
-        try:
-            if not all(await asyncio.gather(*(self._serves(node) for node in self.nodes.values()))):
-                return False
-            await asyncio.gather(*(self._warm(node, number) for node in self.nodes.values() for number in range(WARMING)))
-        except (Refused, Indeterminate):
+        if not all(await asyncio.gather(*(_went(self._serves(node)) for node in self.nodes.values()))):
             return False
-        return True
+        places = [(node, number) for node in self.nodes.values() for number in range(WARMING)]
+        return all(await asyncio.gather(*(_went(self._warmed(*place)) for place in places)))
 
-    async def _warm(self, node: Node, number: int) -> None:
-        """Write and read until Java has compiled the way of it: a cold node takes many times as long for one call."""
+    async def _warmed(self, node: Node, number: int) -> bool:
+        """Write and read, once, until Java has compiled the way of it: a cold node takes many times as long for one call."""
+        if (node.name, number) in self._warm:
+            return True
         client = await self.connect(node)
         try:
             for value in range(WARMTH):
@@ -521,6 +531,8 @@ class Cassandra(Database):
                 await client.read(f"splitbrain-ready/{node.name}/{number}")
         finally:
             await client.close()
+        self._warm.add((node.name, number))
+        return True
 
     async def _serves(self, node: Node) -> bool:
         client = await self._client(node)
@@ -540,7 +552,7 @@ class Cassandra(Database):
         return await self._open(server, self.LEVELS[self.variant.name])
 
     def replicas(self, key: Key) -> tuple[str, ...]:
-        """The nodes that hold a row: the first one on the ring from the key's token on, and those that follow it."""
+        """The first node on the ring from the key's token on, and those that follow it."""
         from cassandra.metadata import Murmur3Token
 
         token = Murmur3Token.hash_fn(_text(key))
@@ -591,6 +603,14 @@ class Cassandra(Database):
             await client.close()
             raise
         return client
+
+
+async def _went(step: Awaitable[bool]) -> bool:
+    """Whether it came to an end that is good."""
+    try:
+        return await step
+    except (Refused, Indeterminate):
+        return False
 
 
 def _text(key: Key) -> bytes:

@@ -75,6 +75,10 @@ class Database(ABC):
         """`primary`, for each shard; one request too. `primary` is that of the first shard."""
         return (await self.primary(node),)
 
+    def replicas(self, key: Key) -> tuple[str, ...]:
+        """The nodes that hold this key by design, whatever a fail-over has made of them: all of them unless it says else."""
+        return tuple(self.nodes)
+
     @abstractmethod
     async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
         """What this node's own copy holds, asking no other node where the database allows it. Raises `Refused`, `Elsewhere`

@@ -160,6 +160,10 @@ class Redis(Database):
         """The shard of a key; there is one shard under Sentinel."""
         return self._deployment.shard(key)
 
+    def replicas(self, key: Key) -> tuple[str, ...]:
+        """The nodes of the key's shard."""
+        return self._deployment.holders(key)
+
     async def primaries(self, node: Node) -> tuple[str | None, ...]:
         """Who serves each shard, as that node knows; where it knows nothing, None for each."""
         try:

@@ -97,6 +97,10 @@ class Cluster:
         slot = key_slot(f"{{{key}}}".encode(), SLOTS)
         return next(shard for shard in range(self.shards) if slot < self._slots(shard)[1])
 
+    def holders(self, key: Key) -> tuple[str, ...]:
+        """The first primary of the key's shard, and the nodes that replicate it."""
+        return tuple(node.name for node in self._nodes[self.shard(key) :: self.shards])
+
     async def formed(self) -> tuple[Node, ...]:
         """The shards' primaries, once every server knows all of them and calls the cluster well, and every replica is in sync;
         until then nothing."""

@@ -125,6 +125,10 @@ class Sentinel:
         reply = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _GROUP)
         return (self._by_address.get(reply[0].decode()) if reply else None,)
 
+    def holders(self, key: Key) -> tuple[str, ...]:
+        """Every node."""
+        return tuple(node.name for node in self._nodes)
+
     def shard(self, key: Key) -> int:
         """The one shard that there is."""
         return 0

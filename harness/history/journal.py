@@ -18,7 +18,7 @@ from harness.errors import HistoryError, StorageError
 from harness.history.fault import Fault
 from harness.history.formats import jsonl
 from harness.history.operation import Key, Operation, Outcome
-from harness.history.recording import LocalRead, Phase, PhaseName, Recording, View
+from harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
 from harness.history.variant import Variant
 from harness.plan import Plan
 
@@ -51,6 +51,10 @@ class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
 
 class _View(msgspec.Struct, frozen=True, tag="view", tag_field="type"):
     view: View
+
+
+class _Placement(msgspec.Struct, frozen=True, tag="placement", tag_field="type"):
+    placement: Placement
 
 
 class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"):
@@ -91,7 +95,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Any, ...] = ()
 
 
-_Other = Header | _Phase | _Fault | _View | _LocalRead | _Versions | _End
+_Other = Header | _Phase | _Fault | _View | _Placement | _LocalRead | _Versions | _End
 
 
 class Journal:
@@ -136,6 +140,9 @@ class Journal:
     def view(self, view: View) -> None:
         self._line(_View(view))
 
+    def placement(self, placement: Placement) -> None:
+        self._line(_Placement(placement))
+
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
 
@@ -171,6 +178,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     phases: dict[PhaseName, Phase] = {}
     faults: dict[int, Fault] = {}
     views: list[View] = []
+    placements: list[Placement] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
@@ -193,6 +201,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 faults[fault.id] = fault
             case _View(view):
                 views.append(view)
+            case _Placement(placement):
+                placements.append(placement)
             case _LocalRead(read):
                 local_reads.append(read)
             case _Versions(found, told):
@@ -213,6 +223,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         phases=tuple(phases.values()),
         local_reads=tuple(local_reads),
         views=tuple(views),
+        placements=tuple(placements),
         versions=versions,
         facts=facts,
         torn=end is None,

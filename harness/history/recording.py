@@ -46,9 +46,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     time: int
 
 
+class Placement(msgspec.Struct, frozen=True):
+    """The nodes that hold a key by design, where that is not every node."""
+
+    key: Key
+    replicas: tuple[str, ...]
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """One run as its journal tells it. `plan` and `variant` are None for a history recorded by another program. `started`
     is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on.
+    `placements` name each key that was used once, and none where every node holds every key.
     `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
     `torn` is set where the journal ends in the middle of the run."""
 
@@ -63,6 +71,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     phases: tuple[Phase, ...] = ()
     local_reads: tuple[LocalRead, ...] = ()
     views: tuple[View, ...] = ()
+    placements: tuple[Placement, ...] = ()
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
     torn: bool = False

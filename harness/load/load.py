@@ -12,7 +12,8 @@ from checkers.result import Kind
 from harness.databases.database import Database
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.history.journal import Invoke, Journal
-from harness.history.operation import MISMATCH, Operation, Outcome
+from harness.history.operation import MISMATCH, Key, Operation, Outcome
+from harness.history.recording import Placement
 from harness.load.client import Client
 from harness.load.route import Router
 from harness.plan import Plan
@@ -33,9 +34,19 @@ class Load:
         self._journal = journal
         self._clock = clock
         self._processes = count()
+        self._placed: set[Key] = set()
         self._stopped = asyncio.Event()
         homes = [name for name in database.nodes for _ in range(plan.concurrency)]
         self._workers = [_Worker(self, number, home) for number, home in enumerate(homes)]
+
+    def place(self, key: Key) -> None:
+        """Record which nodes hold a key that was not used before, where that is not all of them."""
+        if key in self._placed:
+            return
+        self._placed.add(key)
+        replicas = self._database.replicas(key)
+        if set(replicas) != set(self._database.nodes):
+            self._journal.placement(Placement(key, replicas))
 
     async def run(self, seconds: float) -> None:
         """Work for so long, or until `stop`; calls that are open at the end are waited for."""
@@ -139,6 +150,7 @@ class _Worker:
         seen: tuple[object, ...] = ()
         value = invocation.value
         self._server, self._broken_off = None, False
+        load.place(invocation.key)
         invoked = load._clock()
         try:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,8 +21,9 @@ from checkers.availability import (
     verdict,
     wilson,
 )
-from harness.history.history import NEVER
-from harness.history.recording import Phase, View
+from checkers.result import KINDS
+from harness.history.history import NEVER, History
+from harness.history.recording import Phase, Placement, View
 from tests.checkers.scenes import MS, NODES, SECOND, both, during, fault, recording, served
 
 
@@ -175,6 +177,32 @@ def test_a_transition_by_route_counts_from_the_new_primarys_own_answer() -> None
 def test_a_side_that_lost_its_primary_for_good_has_no_transition() -> None:
     views = [View(node="n2", primary="n1", time=SECOND), View(node="n2", primary=None, time=7 * SECOND)]
     assert scenarios(recording(served, [fault()], views=views))[0].sides[1].write.transition is None
+
+
+def test_a_side_is_measured_apart_by_the_replicas_that_it_holds_of_a_key() -> None:
+    placements = [Placement(key, ("n1", "n2", "n3", "n4", "n5")[key : key + 3]) for key in range(3)]
+    sides = ("n3", "n4", "n5"), ("n1", "n2")
+    made = recording(faults=[fault(sides=sides)], placements=tuple(placements), keys=3)
+    # From the cut on, the smaller side answers for a key by how many replicas it has of it: 2 all, 1 reads alone, 0 nothing.
+    served_here = {0: ("read", "write"), 1: ("read",), 2: ()}
+    operations = [
+        op if op.node not in sides[1] or not 5 <= op.invoked / SECOND < 13 or op.f in served_here[op.key]
+        else msgspec.structs.replace(op, outcome="fail", error="unavailable")
+        for op in made.history
+    ]
+    (row,) = scenarios(msgspec.structs.replace(made, history=History.of(operations)))
+    large, small = sorted(row.sides, key=lambda side: -len(side.nodes))
+    found = {(held.here, held.of): (held.keys, held.write.share, held.read.share) for held in small.held}
+    assert found == {(2, 3): (1, 1.0, 1.0), (1, 3): (1, 0.0, 1.0), (0, 3): (1, 0.0, 0.0)}
+    assert [held.here for held in small.held] == [2, 1, 0]
+    assert {held.here: held.write.state for held in small.held} == {2: "available", 1: "blocked", 0: "blocked"}
+    assert {held.here: held.write.state for held in large.held} == dict.fromkeys((3, 2, 1), "available")
+    for side in row.sides:
+        for kind in KINDS:
+            parts = [held.read if kind == "read" else held.write for held in side.held]
+            assert sum(part.attempted for part in parts) == side.of(kind).attempted
+            assert sum(part.answered for part in parts) == side.of(kind).answered
+    assert not any(side.held for side in scenarios(recording(faults=[fault(sides=sides)]))[0].sides)
 
 
 def test_quorum_is_more_than_half_of_all_nodes() -> None:

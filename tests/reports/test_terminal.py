@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from checkers.result import Held
 from reports import terminal
 from tests.reports import story
 
@@ -44,6 +45,24 @@ def test_availability_stands_beside_each_side() -> None:
     assert "{n1}           writes 100.0%  reads 100.0%" in text
     assert "(no primary in reach for 3.2 s)" in text
     assert "after heal: recovered in 1.2 s, replicas equal after 1.9 s" in text
+
+
+def test_where_a_side_holds_more_of_some_keys_than_of_others_each_has_its_row() -> None:
+    result = story.result(story.recording())
+    scenario = result.scenarios[0]
+    side = scenario.sides[0]
+    nothing = msgspec.structs.replace(side.write, answered=0)
+    held = (
+        Held(here=2, of=3, keys=7, read=side.read, write=side.write),
+        Held(here=0, of=3, keys=2, read=nothing, write=nothing),
+    )
+    sides = (msgspec.structs.replace(side, held=held), *scenario.sides[1:])
+    lines = printed(100, scenarios=(msgspec.structs.replace(scenario, sides=sides),)).splitlines()
+    first = next(at for at, line in enumerate(lines) if "{n1}" in line)
+    assert lines[first].split()[1:] == ["writes", "100.0%", "reads", "100.0%"]
+    assert lines[first + 1].split() == ["2", "of", "3", "replicas", "here", "writes", "100.0%", "reads", "100.0%"]
+    assert lines[first + 2].split() == ["0", "of", "3", "replicas", "here", "writes", "0.0%", "reads", "0.0%"]
+    assert len({line.index("writes") for line in lines[first : first + 3]}) == 1
 
 
 @pytest.mark.parametrize("width", [60, 80, 132])

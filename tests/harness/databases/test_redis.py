@@ -126,6 +126,7 @@ async def test_a_cluster_serves_each_key_at_the_owner_of_its_shard(tmp_path: Pat
                         assert refused.value.reason == "moved"
                 await client.close()
             holders = {owners[shard], f"n{shard + 4}"}
+            assert set(database.replicas(key)) == holders
             async with asyncio.timeout(5):
                 for node in nodes:
                     if node.name in holders:

@@ -12,7 +12,7 @@ from harness.errors import HistoryError, StorageError
 from harness.history.fault import Fault
 from harness.history.journal import FORMAT, Header, Invoke, Journal, load
 from harness.history.operation import Operation
-from harness.history.recording import LocalRead, View
+from harness.history.recording import LocalRead, Placement, View
 from harness.history.variant import Claim, Variant
 from harness.plan import Plan
 
@@ -47,6 +47,7 @@ def write(path: Path) -> None:
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15))
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, proven=16, cut=(("n1", "n2"),)))
     journal.view(View(node="n1", primary="n2", time=3))
+    journal.placement(Placement(key=1, replicas=("n1", "n2")))
     journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
     journal.versions({"n1": "9"}, {"image": "nine:9"})
     journal.phase("load", 80, ended=True)
@@ -66,6 +67,7 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert tuple(refused.value) == (5, 6) and refused.answered and tuple(refused.seen) == (7,)
     assert [fault.proven for fault in recording.faults] == [16]
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
+    assert recording.placements == (Placement(key=1, replicas=("n1", "n2")),)
     assert recording.versions == {"n1": "9"} and recording.facts == {"image": "nine:9"}
     assert not recording.torn and not recording.interrupted
     load_phase = recording.phase("load")

@@ -16,6 +16,7 @@ from harness.databases.database import Database
 from harness.errors import Indeterminate, Mismatch, Refused
 from harness.history.journal import Header, Journal, load
 from harness.history.operation import Operation
+from harness.history.recording import Placement
 from harness.history.variant import Claim, Route, Variant
 from harness.load.load import Load
 from harness.load.route import Router
@@ -119,6 +120,17 @@ async def test_every_worker_calls_its_home(tmp_path: Path) -> None:
     assert {op.node for op in operations} == set(NAMES)
     assert all(op.server == op.node and op.outcome == "ok" for op in operations)
     assert len({op.process for op in operations}) == 6
+
+
+async def test_the_replicas_of_every_key_are_recorded_where_they_are_not_all_nodes(tmp_path: Path) -> None:
+    class Placed(Scripted):
+        def replicas(self, key: Any) -> tuple[str, ...]:
+            return NAMES[::-1] if key == 0 else NAMES[: key + 1]
+
+    operations = await work(tmp_path, Placed(plan(keys=3), lambda server: 1))
+    assert {op.key for op in operations} == {0, 1, 2}
+    placements = load(tmp_path / "journal.jsonl")[1].placements
+    assert sorted(placements, key=str) == [Placement(1, ("n1", "n2"))]
 
 
 async def test_after_an_indeterminate_write_the_worker_is_a_new_process(tmp_path: Path) -> None:
