@@ -65,7 +65,7 @@ def classify(
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
     elif given_up:
-        sentence += f", {given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} lost to concurrent ones"
+        sentence += f", {given_up:,} concurrent {'write' if given_up == 1 else 'writes'} gave way to another side's"
     return Classified(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},

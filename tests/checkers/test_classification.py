@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from checkers.classification import classify
 from checkers.judge import judge
-from checkers.result import Result
+from checkers.result import Merge, Result
 from harness.history.recording import LocalRead, View
 from tests.checkers.scenes import (
     MS,
@@ -208,3 +210,12 @@ def test_one_blocked_home_blocks_its_side_however_busy_the_others_are() -> None:
 
 def test_replicas_that_were_not_compared_leave_ap_open() -> None:
     assert judged(REFUTED, served, [fault()], local=[]).classification == "unknown"
+
+
+@pytest.mark.parametrize(("given_up", "told"), [(0, ""), (1, ", 1 concurrent write gave way to another side's"),
+                                               (7, ", 7 concurrent writes gave way to another side's")])
+def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> None:
+    result = judged(STALE, served, [fault()])
+    rows = [msgspec.structs.replace(row, merge=Merge(contested=9, given_up=given_up)) for row in result.scenarios]
+    found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0)
+    assert found.sentence == result.sentence + told

@@ -121,3 +121,10 @@ def test_sets_under_sentinel_lose_elements(splitbrain: Splitbrain, short: Path) 
     need("redis-server", "redis-sentinel")
     ran = splitbrain("test", "redis", "--workload", "set", "--nemesis", "partition-primary", "--plan", short)
     assert ran.code == 1 and ran.result.counts["lost-element"] > 0, ran.stdout
+
+
+def test_a_redis_cluster_whose_primary_is_isolated_loses_acknowledged_writes(splitbrain: Splitbrain, short: Path) -> None:
+    need("redis-server")
+    ran = splitbrain("test", "redis", "--variant", "cluster", "--nemesis", "partition-primary", "--plan", short)
+    assert ran.code == 1 and ran.result.counts["lost-write"] > 0, ran.stdout
+    assert ran.result.scenarios[0].bit
