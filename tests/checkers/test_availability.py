@@ -23,6 +23,7 @@ from checkers.availability import (
 )
 from checkers.result import KINDS
 from harness.history.history import NEVER, History
+from harness.history.operation import Key
 from harness.history.recording import Phase, Placement, View
 from tests.checkers.scenes import MS, NODES, SECOND, both, during, fault, recording, served
 
@@ -184,7 +185,7 @@ def test_a_side_is_measured_apart_by_the_replicas_that_it_holds_of_a_key() -> No
     sides = ("n3", "n4", "n5"), ("n1", "n2")
     made = recording(faults=[fault(sides=sides)], placements=tuple(placements), keys=3)
     # From the cut on, the smaller side answers for a key by how many replicas it has of it: 2 all, 1 reads alone, 0 nothing.
-    served_here = {0: ("read", "write"), 1: ("read",), 2: ()}
+    served_here: dict[Key, tuple[str, ...]] = {0: ("read", "write"), 1: ("read",), 2: ()}
     operations = [
         op if op.node not in sides[1] or not 5 <= op.invoked / SECOND < 13 or op.f in served_here[op.key]
         else msgspec.structs.replace(op, outcome="fail", error="unavailable")

@@ -97,7 +97,7 @@ class LoopbackNode:
         await asyncio.gather(*(self.stop(name, kill=True) for name in self._processes))
 
 
-async def await_ready(database: Database, *, limit: float = 20.0) -> float:
+async def await_ready(database: Database, *, limit: float = 60.0) -> float:
     """Ask until it is ready; the seconds that it took."""
     began = time.monotonic()
     async with asyncio.timeout(limit):

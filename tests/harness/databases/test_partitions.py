@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.databases.cassandra import Cassandra
 from harness.databases.database import Database
 from harness.databases.etcd import Etcd
 from harness.databases.mongodb import MongoDB
@@ -89,7 +90,7 @@ class _Experiment:
             await asyncio.sleep(1)
             self.stopped = True
         await await_ready(database)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while True:
                 copies = [await self.copies(key) for key in self.keys]
                 if all(copy == some[0] for some in copies for copy in some):
@@ -130,7 +131,7 @@ class _Experiment:
                     server = await self.view(home, key)
                 if server is None or not (server == home or self.links.has_edge(home, server)):
                     raise Refused("no-primary-in-reach")
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(self.database.plan.timeout):
                     if server not in clients:
                         clients[server] = await self.database.connect(self.database.nodes[server])
                     outcome = "info"
@@ -151,7 +152,7 @@ class _Experiment:
 
 
 def _isolate_the_primary(kind: type[Database], variant: str, folder: Path, *, nodes: int = 3) -> Seen:
-    plan = Plan(database=kind.name, variant=variant, nodes=nodes)
+    plan = Plan(database=kind.name, variant=variant, nodes=nodes, timeout=kind.default_timeout)
     bed = Namespaces(plan, "test", folder)
     result = folder / "seen"
 
@@ -252,4 +253,19 @@ def test_writes_of_mongodb_that_a_majority_has_are_never_rolled_back(tmp_path: P
     seen = _isolate_the_primary(MongoDB, "majority", tmp_path)
     assert seen.answered(seen.primary) == 0
     assert all(seen.answered(home) > 0 for home in {"n1", "n2", "n3"} - {seen.primary})
+    assert not seen.lost
+
+
+def test_a_quorum_of_cassandra_blocks_the_isolated_node_and_loses_nothing(tmp_path: Path) -> None:
+    need("java", "cassandra")
+    seen = _isolate_the_primary(Cassandra, "quorum", tmp_path)
+    assert seen.answered("n1") == 0
+    assert all(seen.answered(home) > 5 for home in ("n2", "n3"))
+    assert not seen.lost
+
+
+def test_one_replica_of_cassandra_answers_on_both_sides_and_the_sides_hold_the_same_in_the_end(tmp_path: Path) -> None:
+    need("java", "cassandra")
+    seen = _isolate_the_primary(Cassandra, "one-server-clock", tmp_path)
+    assert all(seen.answered(home) > 5 for home in ("n1", "n2", "n3"))
     assert not seen.lost
