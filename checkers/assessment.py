@@ -66,7 +66,7 @@ def _broken(
         case "available":
             for row in rows:
                 for side in row.sides:
-                    if row.bit and "blocked" in (side.read.state, side.write.state):
+                    if row.bit and not row.dead and "blocked" in (side.read.state, side.write.state):
                         kind = "writes" if side.write.state == "blocked" else "reads"
                         return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
             return ""
@@ -120,7 +120,8 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
         found.append("Make consumers idempotent: an element can be there twice.")
     if counts.get("diverged"):
         found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
-    if any(side.of(kind).state == "blocked" for row in rows for side in row.sides for kind in ("read", "write")):
+    clear = [row for row in rows if not row.dead]
+    if any(side.of(kind).state == "blocked" for row in clear for side in row.sides for kind in ("read", "write")):
         found.append(
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."

@@ -246,6 +246,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         spread_ms=fault.spread / 1e6,
         primary=fault.primary,
         links_cut=len(fault.cut),
+        dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
         homes=homes,
         clients_blocked=1 - sum(worked) / len(worked) if worked else None,

@@ -14,7 +14,8 @@ refuted        all available                      AP if the replicas were equal 
 anything else                                     unknown
 =============  =================================  =================================================================
 
-A fault or a heal that was not proven, and an unhealthy baseline, leave the class unknown. One label over all: the class that
+A fault or a heal that was not proven, an unhealthy baseline, and a server that died on its own before the heal leave the class
+unknown. One label over all: the class that
 all faults agree on, those that cost nothing left out; else `hybrid`, or `unknown` where only an unknown one is in the way.
 """
 
@@ -96,6 +97,8 @@ def _class(row: Scenario, kind: Kind, before: Sequence[Measure], converged: Conv
         return "unknown", "unknown: the fault was not proven to take effect as intended"
     if row.healed is None or row.recovery_reason == "the heal was not proven":
         return "unknown", "unknown: the heal was not proven"
+    if row.dead:
+        return "unknown", f"unknown: {row.deaths}, so what was not answered is not the fault's doing alone"
     calm = next((found for found in before if found.kind == kind), None)
     if calm is None or calm.share is None or calm.share < GOOD:
         return "unknown", f"unknown: {kind}s were not served well before the first fault"
@@ -210,13 +213,13 @@ def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
     """The worst that any fault did to that kind."""
     if any(consistency(row, kind) == "refuted" for row in rows):
         return "wrong"
-    rows = [row for row in rows if row.bit]
-    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.sides] for row in rows]
+    clear = [row for row in rows if row.bit and not row.dead]
+    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.sides] for row in clear]
     if any(sides and all(sides) for sides in shut):
         return "blocked everywhere"
     if any(any(sides) for sides in shut):
         return "blocked on a side"
-    states = {side.of(kind).state for row in rows for side in row.sides}
-    if "unknown" in states or any(consistency(row, kind) == "undecided" for row in rows):
+    states = {side.of(kind).state for row in clear for side in row.sides}
+    if "unknown" in states or any(row.dead for row in rows) or any(consistency(row, kind) == "undecided" for row in clear):
         return "unknown"
     return "delayed" if "blocked" in states else "none"

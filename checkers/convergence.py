@@ -23,7 +23,8 @@ def convergence(recording: Recording) -> Convergence:
 
     The settle phase reads every key once and goes on with those that differ. Time counts from the last heal or the end of
     the load, whichever is later, since until then writes are under way. A key that some node did not answer for is
-    unknown, and one known difference in the last round is `diverged`. Sets are compared without regard to order.
+    unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own. Sets are
+    compared without regard to order.
     """
     how = recording.variant.local if recording.variant is not None else ""
     reads = recording.local_reads
@@ -56,6 +57,9 @@ def convergence(recording: Recording) -> Convergence:
         settle = recording.phase("settle")
         if settle is None or settle.ended is None or settle.problem:
             reason += ", when the recording ended"
+            return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
+        if dead := recording.dead(agreed):
+            reason += f", but the server on {dead[0].node} had died on its own"
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         return msgspec.structs.replace(known, state="diverged", reason=reason, differing=shown)
     if unread:

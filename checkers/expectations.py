@@ -45,6 +45,8 @@ def _side(what: str, result: Result) -> Expectation:
     if not sides:
         return Expectation(what, False, f"no fault left a {which} side")
     for row, side in sides:
+        if row.dead:
+            return Expectation(what, False, f"in '{row.name}' {row.deaths}")
         states = (side.read.state, side.write.state)
         if not (states == ("available", "available") if state == "available" else "blocked" in states):
             where = "{" + " ".join(side.nodes) + "}"

@@ -290,9 +290,10 @@ def _blast(
     written = history.outcome == OK
     if "read" in history.fs:
         written &= history.f != history.fs.index("read")
+    clear = [row for row in rows if not row.dead]
     return Blast(
-        clients_blocked=_worst(row.clients_blocked for row in rows),
-        without_primary=_worst(side.without_primary for row in rows for side in row.sides if side.quorum),
+        clients_blocked=_worst(row.clients_blocked for row in clear),
+        without_primary=_worst(side.without_primary for row in clear for side in row.sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),

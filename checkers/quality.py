@@ -9,6 +9,7 @@ import numpy as np
 from checkers.availability import (
     ENOUGH,
     GOOD,
+    SECOND,
     after,
     baseline_window,
     load_period,
@@ -36,11 +37,23 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
         return Quality()
     return Quality(
         checks=tuple([
-            *_complete(recording), *_load(recording, period), *_baseline(before), *_faults(recording, rows), *_final(recording),
+            *_servers(recording), *_complete(recording), *_load(recording, period), *_baseline(before),
+            *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording)),
         in_flight=_in_flight(recording, period),
     )
+
+
+def _servers(recording: Recording) -> Iterator[Check]:
+    if recording.deaths is None:
+        yield Check("servers", False, "whether a server died on its own was not looked for", grave=False)
+    elif recording.deaths:
+        told = [f"{death.node}: {death} at {death.time / SECOND:.1f} s" for death in recording.deaths[:3]]
+        more = [f"{len(recording.deaths) - 3} more"] if len(recording.deaths) > 3 else []
+        yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
+    else:
+        yield Check("servers", True, "no server died on its own")
 
 
 def _complete(recording: Recording) -> Iterator[Check]:

@@ -23,6 +23,8 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
     span = after(recording, fault)
     if span is None or span[1] - span[0] < SECOND:
         return None, "less than a second was left after the heal"
+    if dead := recording.dead(span[1]):
+        return None, f"the server on {dead[0].node} had died on its own"
     answered = recording.history.answered()
     latest = span[0]
     watched = False

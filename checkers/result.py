@@ -122,6 +122,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     `proven` and `heal_began` bound the window that is measured; None where that was not reached. `bit`: probes proved that
     the fault took effect as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
+    `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
+    fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
     reached, or not measured; `recovery_reason` says which); `served_after`: later after the heal every home had at least most
     of its reads and writes answered. `anomalies` counts the shown anomalies that it caused.
@@ -140,6 +142,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     spread_ms: float
     primary: str | None
     links_cut: int
+    dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
     clients_blocked: float | None = None
@@ -152,6 +155,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def deaths(self) -> str:
+        """`dead` as a clause, empty where nobody died."""
+        if len(self.dead) < 2:
+            return f"the server on {self.dead[0]} had died on its own" if self.dead else ""
+        return f"servers on {', '.join(self.dead)} had died on their own"
 
 
 class Convergence(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import platform
 import random
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -25,6 +27,7 @@ from checkers.result import Result
 from harness import registry
 from harness.databases.database import Database
 from harness.errors import ELSEWHERE, HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.journal import Header, Journal, load
 from harness.history.operation import Key
@@ -50,6 +53,12 @@ LIMITS: dict[PhaseName, float] = {
 
 GRACE = 15.0
 
+WATCH = 0.1
+"""Seconds between two looks for servers that ended by themselves."""
+
+LAST_LINES = 5
+"""Of the log of a server that died, so many are kept in the journal."""
+
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
 
@@ -60,6 +69,8 @@ class Progress(Protocol):
     def phase(self, name: str, text: str, seconds: float) -> None: ...
 
     def fault(self, time_ns: int, text: str, detail: str) -> None: ...
+
+    def death(self, death: Death) -> None: ...
 
     def tick(self, elapsed: float, totals: Mapping[str, int]) -> None: ...
 
@@ -134,6 +145,7 @@ class _Recording:
         self.interrupted = False
         self.tearing_down = False
         self.load: Load | None = None
+        self.mourned: set[Death] = set()
 
     def clock(self) -> int:
         """Nanoseconds from the start of the run."""
@@ -196,13 +208,13 @@ class _Recording:
     async def watch(self) -> None:
         """A server that ends by itself ends the wait for it."""
         while True:
-            await asyncio.sleep(0.1)
-            if ended := [f"{node.name}: {how}" for node in self.testbed.nodes for how in node.ended()]:
+            await asyncio.sleep(WATCH)
+            if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
                 raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
 
     async def measure(self) -> None:
         """Load with faults, heal, settle, final reads."""
-        following = asyncio.create_task(self.router.follow())
+        beside = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.mourn())]
         self.load = load = Load(self.plan, self.database, self.workload, self.router, self.journal, self.clock)
         try:
             async with self.phase("load"):
@@ -216,10 +228,29 @@ class _Recording:
                     await load.make(self.workload.final())
                     await self.compare(round=1000)
         finally:
-            following.cancel()
-            await asyncio.wait([following])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
+            self.look_for_deaths()
             await load.close()
             await self.database.close()
+
+    async def mourn(self) -> None:
+        """A server that ends by itself is told; the run goes on."""
+        while True:
+            self.look_for_deaths()
+            await asyncio.sleep(WATCH)
+
+    def look_for_deaths(self) -> None:
+        """Record each server that ended though nobody stopped it, once."""
+        for node in self.testbed.nodes:
+            for found in node.ended():
+                if found not in self.mourned:
+                    log = tuple(tail(node.log(found.service), LAST_LINES))
+                    death = msgspec.structs.replace(found, time=found.time - self.began, log=log)
+                    self.journal.death(death)
+                    self.mourned.add(found)
+                    self.progress.death(death)
 
     async def load_and_faults(self, load: Load) -> None:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
@@ -276,7 +307,8 @@ class _Recording:
                 await asyncio.sleep(AGREE)
 
     async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
-        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree."""
+        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree.
+        What only a server that died cannot tell is not waited for."""
         method, all_keys = self.workload.local
         wanted = all_keys if keys is None else keys
         found: dict[str, list[Any]] = {}
@@ -300,8 +332,10 @@ class _Recording:
             for name in self.names:
                 group.create_task(read(name))
         disagreed = []
+        dead = {death.node for death in self.mourned}
         for at, key in enumerate(wanted):
-            copies = [found[name][at] for name in self.names if found[name][at] != (ELSEWHERE, False)]
+            held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
+            copies = [copy for name, copy in held if copy[1] or name not in dead]
             if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
                 disagreed.append(key)
         return tuple(disagreed)
@@ -375,9 +409,15 @@ class _Recording:
         """The last lines that each node's servers logged."""
         words = []
         for log in sorted(self.run.folder.glob("nodes/*/*.log")):
-            lines = log.read_text(errors="replace").splitlines()[-3:]
-            words += [f"{log.parent.name}/{log.name}: {line}" for line in lines]
+            words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
         return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of a log, of which it reads a few kilobytes."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+        return file.read().decode(errors="replace").splitlines()[-lines:]
 
 
 def schedule(plan: Plan) -> tuple[Step, ...]:

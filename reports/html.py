@@ -201,6 +201,9 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         if first <= view.time <= last:
             text = f"takes {view.primary} for primary" if view.primary else "knows of no primary"
             events.append((view.time, 3, Row(clock(view.time), view.node, text, "", "", "view")))
+    for death in recording.deaths or ():
+        if first <= death.time <= last:
+            events.append((death.time, 2, Row(clock(death.time), death.node, f"{death}, on its own", "", "", "fault")))
     return _joined([row for _, _, row in sorted(events, key=lambda event: event[:2])])
 
 
@@ -227,6 +230,9 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     during: list[str] = []
     for scenario in result.scenarios:
         if not scenario.bit:
+            continue
+        if scenario.dead:
+            during.append(f"{scenario.label}: not known, for {scenario.deaths}.")
             continue
         for part in scenario.sides:
             served = ", ".join(_served(part, kind) for kind in KINDS[::-1])

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from checkers.result import Measure, Result, Scenario, Side
 from checkers.verdict import Anomaly
+from harness.history.death import Death
 from harness.history.operation import Operation
 from harness.plan import Plan
 from reports.wording import (
@@ -98,6 +99,12 @@ class Progress:
             _line(self.console, "", Text("  " + printable(detail), "dim"))
         else:
             _line(self.console, f"{moment(time_ns):>6}", line)
+
+    def death(self, death: Death) -> None:
+        """A server ended though nobody stopped it; with its last words."""
+        self.fault(death.time, f"{death.node}: {death}", "on its own")
+        for line in death.log[-3:]:
+            _wrap(self.console, "", Text("  " + printable(line, 200), "dim"))
 
     def tick(self, elapsed: float, totals: Mapping[str, int]) -> None:
         """The load goes on: `elapsed` seconds, operations by outcome. Only a terminal shows it."""
@@ -232,6 +239,8 @@ def _observed(console: Console, result: Result) -> None:
             _wrap(console, "", head, hang=GUTTER + 6)
         if not scenario.bit:
             _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
+        if scenario.dead and not single:
+            _wrap(console, "", Text(scenario.deaths, "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
         _sides(console, scenario, indent=0 if single else 6)
         if scenario.merge and scenario.merge.contested:
             indent = GUTTER + (0 if single else 6)

@@ -1,7 +1,7 @@
 """The journal: every event of a run as one line of JSON, written the moment it happens.
 
 The first line is a header (format, plan, variant, nodes). Then, in the order in which they happened: `phase`, `invoke` and
-its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`,
+its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`,
 `local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that a killed harness loses at most the line
 it was writing. A journal without its `end` is torn, and still loads.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import HistoryError, StorageError
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.formats import jsonl
 from harness.history.operation import Key, Operation, Outcome
@@ -22,7 +23,8 @@ from harness.history.recording import LocalRead, Phase, PhaseName, Placement, Re
 from harness.history.variant import Variant
 from harness.plan import Plan
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 knew no deaths: nobody looked for them."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -55,6 +57,10 @@ class _View(msgspec.Struct, frozen=True, tag="view", tag_field="type"):
 
 class _Placement(msgspec.Struct, frozen=True, tag="placement", tag_field="type"):
     placement: Placement
+
+
+class _Death(msgspec.Struct, frozen=True, tag="death", tag_field="type"):
+    death: Death
 
 
 class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"):
@@ -95,7 +101,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Any, ...] = ()
 
 
-_Other = Header | _Phase | _Fault | _View | _Placement | _LocalRead | _Versions | _End
+_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _LocalRead | _Versions | _End
 
 
 class Journal:
@@ -143,6 +149,9 @@ class Journal:
     def placement(self, placement: Placement) -> None:
         self._line(_Placement(placement))
 
+    def death(self, death: Death) -> None:
+        self._line(_Death(death))
+
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
 
@@ -179,6 +188,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     faults: dict[int, Fault] = {}
     views: list[View] = []
     placements: list[Placement] = []
+    deaths: list[Death] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
@@ -203,6 +213,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 views.append(view)
             case _Placement(placement):
                 placements.append(placement)
+            case _Death(death):
+                deaths.append(death)
             case _LocalRead(read):
                 local_reads.append(read)
             case _Versions(found, told):
@@ -224,6 +236,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         local_reads=tuple(local_reads),
         views=tuple(views),
         placements=tuple(placements),
+        deaths=tuple(deaths) if header is not None and header.format >= 2 else None,
         versions=versions,
         facts=facts,
         torn=end is None,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.history import History
 from harness.history.operation import Key
@@ -58,6 +59,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on.
     `placements` name each key that was used once, and none where every node holds every key.
     `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
+    `deaths` are those from the load to the final reads, None where nobody looked for them (an older journal, another program).
     `torn` is set where the journal ends in the middle of the run."""
 
     history: History
@@ -72,6 +74,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     local_reads: tuple[LocalRead, ...] = ()
     views: tuple[View, ...] = ()
     placements: tuple[Placement, ...] = ()
+    deaths: tuple[Death, ...] | None = None
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
     torn: bool = False
@@ -80,3 +83,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     def phase(self, name: PhaseName) -> Phase | None:
         """The phase of that name, None where the run never reached it."""
         return next((phase for phase in self.phases if phase.name == name), None)
+
+    def dead(self, by: int) -> tuple[Death, ...]:
+        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for."""
+        return tuple(death for death in self.deaths or () if death.time <= by)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from checkers.verdict import Anomaly, Validity, Verdict
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.history import History
 from harness.history.operation import Operation
@@ -115,9 +116,14 @@ def recording(
     fields: dict[str, Any] = dict(
         history=History.of(operations), nodes=tuple(nodes), faults=tuple(faults), views=tuple(views), local_reads=tuple(local),
         plan=Plan(database="d", variant="v", nodes=len(nodes), keys=keys, expect=expect) if plan else None,
-        variant=variant if plan else None, phases=tuple(phases),
+        variant=variant if plan else None, phases=tuple(phases), deaths=() if plan else None,
     )
     return Recording(**fields | changes)
+
+
+def death(second: float, node: str = "n3", code: int = -9) -> Death:
+    """A server that died on its own."""
+    return Death(node=node, service="server", time=int(second * SECOND), code=code, log=("the moon is full",))
 
 
 def during(start: float, end: float, homes: Sequence[str], how: Service, kinds: Sequence[str] = ("read", "write")) -> Serve:

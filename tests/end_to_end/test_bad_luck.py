@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -73,11 +74,11 @@ class Started:
         return next(iter(self.runs.glob("*/journal.jsonl")))
 
     def until(self, moment: str, seconds: float = 30) -> None:
-        """Wait until the journal tells that moment, a part of a line."""
+        """Wait until the journal tells that moment, a pattern."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process.poll() is None, self.process.communicate()[0]
-            if any(moment in path.read_text(errors="replace") for path in self.runs.glob("*/journal.jsonl")):
+            if any(re.search(moment, path.read_text(errors="replace")) for path in self.runs.glob("*/journal.jsonl")):
                 return
             time.sleep(0.005)
         raise AssertionError(f"'{moment}' never came")
@@ -105,8 +106,8 @@ MOMENTS = {
     "set-up": '"type":"header"',
     "load": '"name":"load"',
     "cutting": '"type":"fault"',
-    "cut": '"proven":',
-    "heal": '"heal_began":',
+    "cut": r'"proven":\d',
+    "heal": r'"heal_began":\d',
     "final reads": '"name":"final-reads"',
     "tear-down": '"name":"tear-down"',
 }
@@ -132,9 +133,48 @@ def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
     assert recording.torn or moment in ("final reads", "tear-down")  # A quick run may have ended by then.
 
 
+@pytest.mark.parametrize(("moment", "dead"), [('"name":"load"', True), (r'"proven":\d', True), (r'"healed":\d', False)])
+def test_a_server_that_dies_on_its_own_is_told_and_not_blamed_on_the_partition(
+    moment: str, dead: bool, start: Callable[..., Started], brief: Path
+) -> None:
+    run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
+    run.until(moment)
+    (victim,) = servers(run.journal.parent, "--name=n2")
+    os.kill(victim, signal.SIGKILL)
+    told = run.end()
+    assert run.process.returncode == 2, told
+    _, recording = load(run.journal)
+    assert recording.deaths is not None and not recording.torn
+    (death,) = recording.deaths
+    assert (death.node, death.service, death.code) == ("n2", "reference", -signal.SIGKILL) and death.log
+    noticed = told.split("\n\n")[0]
+    assert "n2: reference was ended by SIGKILL" in noticed and "on its own" in noticed and death.log[-1].strip() in noticed
+    result = json.loads((run.journal.parent / "result.json").read_bytes())
+    assert result["validity"] == "unknown" and result["reason"].startswith("a server died on its own: n2: reference was ended")
+    assert "UNKNOWN   a server died on its own: n2: reference was ended by SIGKILL" in told
+    assert [row["dead"] for row in result["scenarios"]] == [["n2"] if dead else []]
+    if dead:
+        assert result["classification"] == "unknown"
+        assert "the server on n2 had died on its own" in " ".join(told.split("OBSERVED")[1].split())
+    assert "reference was ended by SIGKILL" in (run.journal.parent / "report.html").read_text()
+
+
+def servers(folder: Path, *words: str) -> list[int]:
+    """The processes of the run in that folder whose commands have these words."""
+    label, found = f"SPLITBRAIN_RUN={folder.name}".encode(), []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and label in (entry / "environ").read_bytes().split(b"\0"):
+                command = (entry / "cmdline").read_bytes().decode().split("\0")
+                found += [int(entry.name)] if set(words) <= set(command) else []
+        except OSError:
+            continue
+    return found
+
+
 def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., Started], brief: Path) -> None:
     run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
-    run.until('"proven":')
+    run.until(r'"proven":\d')
     run.process.send_signal(signal.SIGINT)
     told = run.end()
     assert run.process.returncode == 130, told
@@ -147,7 +187,7 @@ def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., St
 
 def test_interrupted_twice_it_tears_down_now(start: Callable[..., Started], brief: Path) -> None:
     run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
-    run.until('"proven":')
+    run.until(r'"proven":\d')
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.02)
     run.process.send_signal(signal.SIGINT)

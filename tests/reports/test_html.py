@@ -10,6 +10,7 @@ import pytest
 
 from checkers.result import Check, Quality, Result
 from harness.errors import StorageError
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.history import History
 from reports import charts, html
@@ -202,6 +203,21 @@ def test_the_timeline_holds_the_evidence_between_the_faults() -> None:
     shown = sum(row.kind in ("op", "evidence") for row in rows)
     assert shown + skipped <= on_key
     assert any(row.who == "n2 n3 n4 n5" and row.what == "takes n3 for primary" for row in rows)
+
+
+def test_a_server_that_died_is_told_with_its_last_words_and_holds_the_fault_harmless() -> None:
+    recording = story.recording()
+    result = story.result(recording)
+    anomaly = result.anomalies[0]
+    at = anomaly.operations[0].invoked + 1
+    death = Death(node="n4", service="redis", time=at, code=-9, log=("<b>the moon</b>", "is full"))
+    died = msgspec.structs.replace(recording, deaths=(death,))
+    told = [row for row in html.timeline(died, anomaly) if row.who == "n4" and row.kind == "fault"]
+    assert [row.what for row in told] == ["redis was ended by SIGKILL, on its own"]
+    row = msgspec.structs.replace(result.scenarios[0], dead=("n4",))
+    text = html.page(msgspec.structs.replace(result, scenarios=(row,)), died, Path("x"))
+    assert "The last lines that redis logged on n4" in text and "&lt;b&gt;the moon&lt;/b&gt;" in text
+    assert "not known, for the server on n4 had died on its own" in Page(text).text
 
 
 def test_a_heal_that_did_not_take_is_said() -> None:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from checkers.result import Held
+from harness.history.death import Death
 from reports import terminal
 from tests.reports import story
 
@@ -131,6 +132,17 @@ def test_a_pipe_gets_one_plain_line_a_phase_or_a_fault() -> None:
         "second line",
     ]
     assert "\x1b" not in out.getvalue()
+
+
+def test_a_server_that_died_is_told_with_its_last_words() -> None:
+    out = io.StringIO()
+    log = ("first", "second", "\x1b[31mthe moon\n", "is full")
+    terminal.Progress(terminal.console(out, 80)).death(
+        Death(node="n2", service="redis", time=5_200_000_000, code=3, log=log)
+    )
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines[0].split() == ["0:05", "n2:", "redis", "ended", "with", "exit", "code", "3", "on", "its", "own"]
+    assert "\x1b" not in out.getvalue() and lines[1] == "second" and "the moon" in lines[2] and lines[-1] == "is full"
 
 
 def test_a_terminal_gets_a_live_line_and_keeps_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

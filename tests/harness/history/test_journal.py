@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import HistoryError, StorageError
+from harness.history.death import Death
 from harness.history.fault import Fault
 from harness.history.journal import FORMAT, Header, Invoke, Journal, load
 from harness.history.operation import Operation
@@ -30,6 +31,8 @@ OPERATIONS = (
     Operation(process=0, f="write", key=1, value=9, invoked=60, node="n1", server="n2", outcome="info"),
 )
 
+DEATH = Death(node="n2", service="server", time=55, code=-9, log=("oh", "no"))
+
 
 def write(path: Path) -> None:
     journal = Journal(path)
@@ -48,6 +51,7 @@ def write(path: Path) -> None:
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, proven=16, cut=(("n1", "n2"),)))
     journal.view(View(node="n1", primary="n2", time=3))
     journal.placement(Placement(key=1, replicas=("n1", "n2")))
+    journal.death(DEATH)
     journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
     journal.versions({"n1": "9"}, {"image": "nine:9"})
     journal.phase("load", 80, ended=True)
@@ -68,10 +72,21 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert [fault.proven for fault in recording.faults] == [16]
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
     assert recording.placements == (Placement(key=1, replicas=("n1", "n2")),)
+    assert recording.deaths == (DEATH,) and recording.dead(54) == () and recording.dead(55) == (DEATH,)
     assert recording.versions == {"n1": "9"} and recording.facts == {"image": "nine:9"}
     assert not recording.torn and not recording.interrupted
     load_phase = recording.phase("load")
     assert load_phase is not None and (load_phase.began, load_phase.ended) == (5, 80)
+
+
+def test_an_older_journal_knows_of_no_deaths(tmp_path: Path) -> None:
+    write(tmp_path / "journal.jsonl")
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
+    older = [line.replace(f'"format":{FORMAT}', '"format":1', 1) for line in lines if '"type":"death"' not in line]
+    (tmp_path / "older.jsonl").write_text("".join(older))
+    header, recording = load(tmp_path / "older.jsonl")
+    assert header is not None and header.format == 1
+    assert recording.deaths is None and recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
