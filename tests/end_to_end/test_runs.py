@@ -81,7 +81,7 @@ def test_last_write_wins_is_ap_and_converges(splitbrain: Splitbrain, short: Path
 def test_etcd_is_cp_in_all_scenarios(splitbrain: Splitbrain, tmp_path: Path) -> None:
     need("etcd")
     plan = tmp_path / "plan.toml"
-    plan.write_text("baseline = 3.0\nfault = 6.0\nbetween = 6.0\n")
+    plan.write_text("baseline = 5.0\nfault = 7.0\nbetween = 6.0\n")
     ran = splitbrain("test", "etcd", "--plan", plan)
     result = ran.result
     assert (ran.code, result.validity, result.classification) == (0, "valid", "CP"), ran.stdout
