@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from harness.history.journal import load
 from tests.conftest import ROOT, Ran, need
+from tests.end_to_end.ordinary import USER, ordinary_user
 
 Splitbrain = Callable[..., Ran]
 
@@ -235,40 +235,14 @@ def test_a_database_that_another_package_installs(splitbrain: Splitbrain, brief:
 
 
 def test_as_an_ordinary_user() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("this test steps down from root; the others already run as an ordinary user")
-    home = Path("/tmp") / f"splitbrain-ordinary-{os.getpid()}"
-    shutil.copytree(ROOT, home / "splitbrain", ignore=shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info"))
-    (home / "plan.toml").write_text(BRIEF)
-    packages = sysconfig.get_path("purelib")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": f"{home / 'splitbrain'}:{packages}"}
-
-    def call(python: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [python, *words], check=False, capture_output=True, text=True, cwd=home, timeout=90, env=environment,
-            user=65534, group=65534, extra_groups=[],
-        )
-
-    def usable(python: str) -> bool:
-        try:
-            return call(python, "-c", "import msgspec, numpy, harness").returncode == 0
-        except OSError:
-            return False
-
-    try:
-        subprocess.run(["chown", "-R", "65534:65534", str(home)], check=True)
-        python = next(filter(usable, (sys.executable, "/usr/bin/python3")), None)
-        if python is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)("another user can run no Python with our libraries here")
-        ran = call(
-            python, "-m", "harness.cli", "test", "reference", "--nemesis", "partition-primary",
-            "--plan", str(home / "plan.toml"), "--runs", str(home / "runs"),
+    with ordinary_user() as user:
+        (user.home / "plan.toml").write_text(BRIEF)
+        ran = user.splitbrain(
+            "test", "reference", "--nemesis", "partition-primary", "--plan", "plan.toml", "--runs", str(user.home / "runs")
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
-        report = next((home / "runs").glob("*/report.html"))
-        assert report.stat().st_uid == 65534
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+        report = next((user.home / "runs").glob("*/report.html"))
+        assert report.stat().st_uid == USER
 
 
 def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Splitbrain, tmp_path: Path) -> None:

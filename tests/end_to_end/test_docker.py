@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 
 from harness.testbeds import engine
 from tests.conftest import ROOT, Ran, need
+from tests.end_to_end.ordinary import USER, ordinary_user
 from tests.lab import built, removed
 
 Splitbrain = Callable[..., Ran]
@@ -74,6 +77,29 @@ def test_other_databases_run_unchanged(splitbrain: Splitbrain, database: str, pr
     ran = splitbrain("test", database, "--testbed", "docker", "--image", built(database), *quick)
     assert ran.code != 3 and ran.result.totals.ok > 10 and not ran.result.torn, ran.stdout
     assert set(ran.result.versions) == {"n1", "n2", "n3"}
+
+
+def test_an_ordinary_user_in_the_group_of_the_engine(lab: Any, short: Path) -> None:
+    need("etcd")
+    built("tools")
+    image, before = built("etcd"), {one.name for one in lab.containers.list(all=True)}
+    engine_socket = Path(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    with ordinary_user() as stranger:
+        refused = stranger.splitbrain("test", "etcd", "--testbed", "docker", "--image", image)
+        assert refused.returncode == 3 and "usermod -aG docker" in flat(refused.stdout + refused.stderr), refused.stdout
+    with ordinary_user(engine_socket.stat().st_gid) as user:
+        (user.home / "short.toml").write_text(short.read_text())
+        ran = user.splitbrain(
+            "test", "etcd", "--testbed", "docker", "--image", image, "--nemesis", "partition-primary", "--plan", "short.toml",
+            "--runs", str(user.home / "runs"),
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        (folder,) = (user.home / "runs").iterdir()
+        result = json.loads((folder / "result.json").read_bytes())
+        assert (result["validity"], result["classification"]) == ("valid", "CP") and result["scenarios"][0]["bit"]
+        assert "by a sidecar container" in result["facts"]["faults"]
+        assert {path.stat().st_uid for path in folder.rglob("*")} == {USER}
+    assert {one.name for one in lab.containers.list(all=True)} == before
 
 
 @contextmanager
