@@ -11,7 +11,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     """One server that crashed, gave up, or was killed by somebody else, as the kernel for want of memory.
 
     `time` is in nanoseconds from the start of the run. `code` is its exit code, negative for the signal that ended it, None
-    where that cannot be told; `detail` is what else its testbed knows. `log` holds the last lines that it printed.
+    where it was lost sight of; `detail` is what else its testbed knows. `log` holds the last lines that it printed.
     """
 
     node: str
@@ -23,7 +23,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         if self.code is None:
-            how = "ended"
+            how = "was lost sight of"
         elif self.code < 0:
             how = f"was ended by {_signal(-self.code)}"
         else:

@@ -226,6 +226,8 @@ class _Running:
             self.end = _End(now, code, f"out of memory: its limit was {memory} MB" if killed else "")
         except docker.errors.NotFound:
             self.end = _End(time.monotonic_ns(), None, "its container was removed")
+        except Exception as error:  # the engine went away, or the disk is full: nobody follows it any more
+            self.end = _End(time.monotonic_ns(), None, " ".join(str(error).split()))
         finally:
             self.over.set()
 

@@ -2,11 +2,11 @@
 
 **A node is a network that outlives its servers.** A restarted container has a new network namespace without any rule, and
 whoever puts rules into it afterwards is too late: its server has spoken already. So each node has a *holder*: a container
-that runs nothing but `pause` (pause.py, 130 bytes, given to the engine by us), owns the node's network, address, name and
-volume, and is never restarted. Each service is a container of its own from the database's own image, which joins the
-holder's network (`--network container:`). Rules are in the holder's network before the first service exists, and a service
-that is killed and started again comes back to the rules in force: there is no moment in which it could speak to anyone. If
-a holder dies, its services cannot be started any more.
+that runs nothing but a program which waits for ever (holder.py, 130 bytes, given to the engine by us), owns the node's
+network, address, name and volume, and is never restarted or paused. Each service is a container of its own from the
+database's own image, which joins the holder's network (`--network container:`). Rules are in the holder's network before the
+first service exists, and a service that is killed and started again comes back to the rules in force: there is no moment in
+which it could speak to anyone. If a holder dies, its services cannot be started any more.
 
 **Faults come from outside.** In each holder's network a process of ours serves a channel (spawner.py), so that the firewall
 and the probes are those of the testbed `namespaces`. Where we may enter the network (root on the engine's machine), it is a
@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 from harness.errors import SetupError, UsageError
 from harness.plan import Plan
 from harness.servers import find_program
-from harness.testbeds import commands, engine, firewall, kernel, pause
+from harness.testbeds import commands, engine, firewall, holder, kernel
 from harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
 from harness.testbeds.engine import in_thread
 from harness.testbeds.owner import owner
@@ -55,7 +55,7 @@ IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/c
 
 _MARK = "splitbrain.mark"  # tells two runs of one name apart
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
-_PAUSE = "splitbrain/pause:1"
+_HOLDER = "splitbrain/holder:1"
 _PULL = 60.0
 _MOST_NODES = 250
 _ELSEWHERE = (
@@ -161,7 +161,7 @@ class Docker:
         except OSError as error:
             raise SetupError(f"the nodes have no place for their logs: {kernel.reason(error)}") from None
         subnet = await self.call(self._network)
-        await self.call(partial(_provide_pause, self._client))
+        await self.call(partial(_provide_holder, self._client))
         self._gateway = str(subnet[254])
         if not _is_here(self._gateway):
             raise SetupError(": ".join(_ELSEWHERE))
@@ -205,7 +205,7 @@ class Docker:
         volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels)
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
-            _PAUSE, ["/pause"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
+            _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
             network=self._mark, networking_config={self._mark: endpoint}, extra_hosts=dict(hosts),
             sysctls={"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {},
             volumes={volume.name: {"bind": FOLDER, "mode": "rw"}},
@@ -386,15 +386,15 @@ class Docker:
         return await asyncio.shield(call)
 
 
-def _provide_pause(client: Any) -> None:
+def _provide_holder(client: Any) -> None:
     """Give the engine the image of the holders, if it has not got it."""
-    if client.images.list(_PAUSE):
+    if client.images.list(_HOLDER):
         return
     architecture = client.version()["Arch"]
-    if architecture not in pause.ARCHITECTURES:
-        raise SetupError(f"nodes can be made on {' and '.join(pause.ARCHITECTURES)}, this engine's machine is {architecture}.")
-    repository, tag = _PAUSE.split(":")
-    program = {"pause": File(pause.program(architecture), 0o755)}
+    if architecture not in holder.ARCHITECTURES:
+        raise SetupError(f"nodes can be made on {' and '.join(holder.ARCHITECTURES)}, this engine's machine is {architecture}.")
+    repository, tag = _HOLDER.split(":")
+    program = {"holder": File(holder.program(architecture), 0o755)}
     label = f"LABEL {engine.BUILT}=nothing"
     client.api.import_image_from_data(archive(program), repository=repository, tag=tag, changes=[label])
 

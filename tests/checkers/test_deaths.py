@@ -113,5 +113,6 @@ def test_how_it_ended() -> None:
     )]
     assert told == [
         "server ended with exit code 3", "server was ended by SIGSEGV", "server was ended by signal 200",
-        "server ended (its container was removed)", "server ended with exit code 137 (out of memory: its limit was 96 MB)",
+        "server was lost sight of (its container was removed)",
+        "server ended with exit code 137 (out of memory: its limit was 96 MB)",
     ]

@@ -277,6 +277,21 @@ def test_without_rights_on_this_machine_sidecars_do_it(lab: Any, tmp_path: Path)
     assert not ours(lab)
 
 
+def test_a_container_that_somebody_removes_is_a_death(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        node = testbed.nodes[0]
+        lab.containers.get(node._services["server"].container.id).remove(force=True)
+        async with asyncio.timeout(20):
+            while not (ended := node.ended()):
+                await asyncio.sleep(0.01)
+        assert not node.running("server") and str(ended[0]).startswith("server ")
+        await node.pause("server")
+        await node.resume("server")
+        await node.stop("server")
+
+    with_nodes(bed(tmp_path), 1, work)
+
+
 def test_a_subnet_that_is_taken_is_left_alone(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import docker as sdk
 
