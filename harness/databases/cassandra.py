@@ -110,8 +110,9 @@ _JAVA = (
     "-Dcassandra.storagedir={folder}",
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.ring_delay_ms=1000",
+    # It would follow the delay above; then a node that starts slowly is forgotten, and its tables are never asked for again.
+    "-Dcassandra.gossip_quarantine_delay_ms=60000",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-    "-Dcassandra.schema_pull_interval_ms=1000",
     "-Dcassandra.memtable.row_overhead_size=180",
 )
 
@@ -120,8 +121,7 @@ _TUNED = (
     "num_tokens 1 with given tokens (default 16), auto_bootstrap false (default true)",
     "read_request_timeout, write_request_timeout and cas_contention_timeout nine tenths of an operation's time-out (defaults "
     "5s, 2s, 1.8s)",
-    "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000), cassandra.schema_pull_interval_ms 1000 "
-    "(default 60000)",
+    "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000)",
     "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
     "cassandra.memtable.row_overhead_size 180: the bytes that a node otherwise measures at every start, for seconds",
 )
@@ -449,7 +449,7 @@ class Cassandra(Database):
                 await first.call(statement.format(replicas=self._replicas))
             except (Refused, Indeterminate) as error:
                 raise SetupError(f"the tables could not be created: {error}.") from None
-        while len(await self._schemas()) > 1:  # a node that the others took for dead was not told, and pulls it
+        while len(await self._schemas()) > 1:
             await asyncio.sleep(0.1)
 
     async def _schemas(self) -> set[str]:
