@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test lint bench fuzz rates setup servers
+.PHONY: demo test lint bench fuzz rates setup fast servers
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -13,14 +13,14 @@ demo: setup
 	@echo "The two reports:"
 	@ls -t runs/*/report.html | head -2
 
-test: setup servers lint
+test: setup fast servers lint
 	./tools/docker-lab $(BIN)/pytest
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup servers
+bench: setup fast servers
 	$(BIN)/python -m bench
 
 fuzz: setup
@@ -33,10 +33,16 @@ rates: setup servers
 setup: $(VENV)/.installed
 	@./tools/system-packages iproute2 iptables util-linux
 
+fast: $(VENV)/.fast
+
 servers: setup
 	@./tools/system-packages redis-server redis-sentinel etcd-server
 	@./tools/system-packages openjdk-17-jre-headless maven
 	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
+
+$(VENV)/.fast: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[fast]'
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)

@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from checkers.linearizability.compiled import load_machine_code
     from checkers.models import Call, Model
     from checkers.verdict import Anomaly, Checker, Verdict
     from harness.check import CheckedFile, check, check_file
@@ -45,10 +46,11 @@ __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
     "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Plan", "Program",
     "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
-    "Workload", "check", "check_file", "read",
+    "Workload", "check", "check_file", "load_machine_code", "read",
 ]
 
 _HOMES = {
+    "checkers.linearizability.compiled": ("load_machine_code",),
     "checkers.models": ("Call", "Model"),
     "checkers.verdict": ("Anomaly", "Checker", "Verdict"),
     "harness.check": ("CheckedFile", "check", "check_file"),

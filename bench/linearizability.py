@@ -5,10 +5,15 @@
 Prints Markdown. Reading and checking are timed apart; a ratio is Porcupine's time for checking over ours, so more is better
 for us. Each side checks a small history `REPEAT` times and its best time counts; the sides take turns. Porcupine (latest
 release from the Go proxy, with the hash of states for strings) checks keys in parallel on all processors; we decide what is
-near-linear in one thread. "Evidence" is the whole of `check`: the verdict with the operations that prove it, which Porcupine
-does not look for. Memory is what a process of its own grows by, over the operations: after reading, and at its peak.
+near-linear in one thread. Checking is from the read history to the verdict on both sides. "Evidence" is the whole of `check`:
+the verdict with the operations that prove it, which Porcupine does not look for. Memory is what a process of its own grows
+by, over the operations: after reading, and at its peak.
 
-What is missing (Go, the shared histories) is left out, and said.
+The files of others are judged twice by us: by the plain code, and with machine code (`splitbrain.load_machine_code`, the
+extra `fast`) as a program has it that judges many histories; loading it is not counted, but told. What is generated is judged
+by the plain code.
+
+What is missing (Go, numba, the shared histories) is left out, and said.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from pathlib import Path
 import msgspec
 
 from bench import generate
-from checkers.linearizability import check
+from checkers.linearizability import check, compiled
 from checkers.models import MODELS, CasRegister, KeyValue, Model
 from harness.history import formats
 from reports.rates import replace_table
@@ -62,17 +67,17 @@ class Theirs(msgspec.Struct):
 
 
 class Row(msgspec.Struct):
-    """One history by both. `theirs` is None where Porcupine did not run."""
+    """One history by both. `theirs` is None where Porcupine did not run, `fast` where machine code did not."""
 
     name: str
     expected: str
     ours: Ours
     theirs: Theirs | None
+    fast: Ours | None = None
 
-    @property
-    def ratio(self) -> float:
+    def ratio(self, ours: Ours) -> float:
         """How many times as long Porcupine took; at least that where it gave up."""
-        return min(self.theirs.check) / self.ours.check if self.theirs else 0.0
+        return min(self.theirs.check) / ours.check if self.theirs else 0.0
 
 
 def judge(path: Path, model: Model, repeat: int = REPEAT) -> Ours:
@@ -132,21 +137,31 @@ class Porcupine:
         return msgspec.json.decode(subprocess.run(command, check=True, capture_output=True).stdout, type=Theirs)
 
 
-def shared(porcupine: Porcupine | None) -> dict[str, list[Row]]:
-    """The etcd logs and the key-value files, each with the verdict that its authors published."""
+def shared(porcupine: Porcupine | None, *, fast: bool) -> dict[str, list[Row]]:
+    """The etcd logs and the key-value files, each with the verdict that its authors published.
+
+    All by the plain code first, then with machine code if `fast`, for it stays once it is loaded.
+    """
     listed = json.loads((SHARED / "verdicts.json").read_text())
     found: dict[str, list[Row]] = {"etcd": [], "kv": []}
+    rows: list[tuple[Row, Model]] = []
     for entry in listed:
         name, folder = entry["file"], entry["file"].split("/")[0]
-        models: dict[str, tuple[str, Model]] = {
-            "etcd-register": ("cas-register", CasRegister()), "kv": ("kv", KeyValue()),
-        }
+        models: dict[str, Model] = {"etcd-register": CasRegister(), "kv": KeyValue()}
         if entry["model"] not in models or entry["expected"] is None:
             continue
-        theirs_model, model = models[entry["model"]]
+        model = models[entry["model"]]
         ours = judge(SHARED / name, model)
-        theirs = porcupine.judge(theirs_model, SHARED / name) if porcupine else None
-        found[folder].append(Row(name, "valid" if entry["expected"] else "invalid", ours, theirs))
+        theirs = porcupine.judge(model.name, SHARED / name) if porcupine else None
+        row = Row(name, "valid" if entry["expected"] else "invalid", ours, theirs)
+        found[folder].append(row)
+        rows.append((row, model))
+    if fast:
+        compiled.load_machine_code()
+        for row, model in rows:
+            row.fast = judge(SHARED / row.name, model)
+            if porcupine and row.theirs:
+                row.theirs.check += porcupine.judge(model.name, SHARED / row.name).check
     found["kv"].sort(key=lambda row: (row.ours.operations, row.name))
     return found
 
@@ -176,61 +191,96 @@ def _ms(seconds: float) -> str:
 
 
 def _verdict(row: Row) -> str:
-    wrong = "" if row.ours.verdict == row.expected else f" (expected {row.expected})"
-    return row.ours.verdict + wrong
+    told = {ours.verdict for ours in (row.ours, row.fast) if ours}
+    wrong = "" if told == {row.expected} else f" (expected {row.expected})"
+    return " or ".join(sorted(told)) + wrong
 
 
-def _ratio(row: Row) -> str:
-    if row.theirs is None:
+def _ratio(row: Row, ours: Ours | None) -> str:
+    if row.theirs is None or ours is None:
         return "-"
-    return f"{'> ' if row.theirs.verdict == 'unknown' else ''}{row.ratio:,.1f}"
+    return f"{'> ' if row.theirs.verdict == 'unknown' else ''}{row.ratio(ours):,.1f}"
 
 
-def tell(found: dict[str, list[Row]]) -> str:
-    """The tables, in Markdown."""
-    lines = []
-    etcd = found.get("etcd", [])
-    if etcd:
-        right = sum(row.ours.verdict == row.expected for row in etcd)
-        ours = sum(row.ours.check for row in etcd)
-        lines += [
-            f"**{len(etcd)} etcd logs** ({sum(row.ours.operations for row in etcd):,} operations): {right} verdicts as"
-            f" published; checking {_ms(ours)} ms, reading {_ms(sum(row.ours.read for row in etcd))} ms,"
-            f" with evidence {_ms(sum(row.ours.evidence for row in etcd))} ms.",
-        ]
-        pairs = [row for row in etcd if row.theirs]
-        if pairs:
-            total = sum(min(row.theirs.check) for row in pairs if row.theirs)
-            worst = min(pairs, key=lambda row: row.ratio)
-            reading = sum(row.theirs.read for row in pairs if row.theirs)
-            slow = sum(row.ratio < 0.5 for row in pairs)
-            lines += [
-                f"Porcupine: checking {_ms(total)} ms, reading {_ms(reading)} ms. Ratio of the totals: **{total / ours:.1f}**;"
-                f" worst file {worst.name}: {worst.ratio:.2f}; files on which Porcupine is more than twice as fast: {slow}.",
-            ]
-        lines.append("")
-    for name, title in (("kv", "key-value file"), ("generated", "generated history")):
-        rows = found.get(name, [])
-        if not rows:
+def _tell_etcd(rows: list[Row]) -> list[str]:
+    right = sum(row.expected == row.ours.verdict == (row.fast or row.ours).verdict for row in rows)
+    lines = [
+        f"**{len(rows)} etcd logs** ({sum(row.ours.operations for row in rows):,} operations): {right} verdicts as published;"
+        f" reading {_ms(sum(row.ours.read for row in rows))} ms, checking with evidence"
+        f" {_ms(sum(row.ours.evidence for row in rows))} ms.",
+    ]
+    for title, chosen in (
+        ("With machine code", [(row, row.fast) for row in rows if row.fast]),
+        ("Plain", [(row, row.ours) for row in rows]),
+    ):
+        if not chosen:
             continue
+        ours = sum(mine.check for _, mine in chosen)
+        line = f"{title}: checking {_ms(ours)} ms"
+        pairs = [(row, mine) for row, mine in chosen if row.theirs]
+        if pairs:
+            total = sum(min(row.theirs.check) for row, _ in pairs if row.theirs)
+            reading = sum(row.theirs.read for row, _ in pairs if row.theirs)
+            ratio, worst = min((row.ratio(mine), row.name) for row, mine in pairs)
+            slow = sum(row.ratio(mine) < 0.5 for row, mine in pairs)
+            line += (
+                f", Porcupine {_ms(total)} ms (reading {_ms(reading)} ms). Ratio of the totals: **{total / ours:.1f}**; worst"
+                f" file {worst}: {ratio:.2f}; files on which Porcupine is more than twice as fast: {slow}"
+            )
+        lines += ["", line + "."]
+    return [*lines, ""]
+
+
+def tell(found: dict[str, list[Row]], loading: float | None) -> str:
+    """The tables, in Markdown. `loading` is how many seconds machine code takes to load, None where there is none."""
+    lines = _tell_etcd(found["etcd"]) if found.get("etcd") else []
+    if loading is not None:
+        lines += [f"Loading machine code takes a process {loading:.1f} s; the first time after installation it is compiled."]
+    lines.append("")
+    if found.get("kv"):
         lines += [
-            f"| {title} | operations | verdict | Porcupine's | checking, ms | Porcupine's, ms | ratio | with evidence, ms |"
-            " reading, ms | Porcupine's, ms | bytes an operation, held / peak |",
+            "| key-value file | operations | verdict | Porcupine's | checking with machine code, ms | plain, ms |"
+            " Porcupine's, ms | ratio with machine code | plain | plain with evidence, ms | reading, ms | Porcupine's, ms |",
+            "|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+    for row in found.get("kv", ()):
+        cells = [
+            row.name.removeprefix("kv/"), f"{row.ours.operations:,}", _verdict(row),
+            row.theirs.verdict if row.theirs else "-", _ms(row.fast.check) if row.fast else "-", _ms(row.ours.check),
+            _ms(min(row.theirs.check)) if row.theirs else "-", _ratio(row, row.fast), _ratio(row, row.ours),
+            _ms(row.ours.evidence), _ms(row.ours.read), _ms(row.theirs.read) if row.theirs else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    if found.get("generated"):
+        lines += [
+            "| generated history | operations | verdict | Porcupine's | checking, ms | Porcupine's, ms | ratio |"
+            " with evidence, ms | reading, ms | Porcupine's, ms | bytes an operation, held / peak |",
             "|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
-        for row in rows:
-            theirs = row.theirs
-            their_verdict = "not asked" if theirs is None else theirs.verdict
-            if theirs and theirs.verdict == "unknown":
-                their_verdict = f"gave up after {GIVE_UP} s"
-            cells = [
-                row.name.removeprefix("kv/"), f"{row.ours.operations:,}", _verdict(row), their_verdict, _ms(row.ours.check),
-                _ms(min(theirs.check)) if theirs else "-", _ratio(row), _ms(row.ours.evidence), _ms(row.ours.read),
-                _ms(theirs.read) if theirs else "-", f"{row.ours.held:.0f} / {row.ours.peak:.0f}" if row.ours.peak else "-",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
+    for row in found.get("generated", ()):
+        theirs = row.theirs
+        their_verdict = "not asked" if theirs is None else theirs.verdict
+        if theirs and theirs.verdict == "unknown":
+            their_verdict = f"gave up after {GIVE_UP} s"
+        cells = [
+            row.name, f"{row.ours.operations:,}", _verdict(row), their_verdict, _ms(row.ours.check),
+            _ms(min(theirs.check)) if theirs else "-", _ratio(row, row.ours), _ms(row.ours.evidence), _ms(row.ours.read),
+            _ms(theirs.read) if theirs else "-", f"{row.ours.held:.0f} / {row.ours.peak:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _loading() -> float | None:
+    """Seconds that a new process takes to load the machine code, compiled before; None where it cannot."""
+    began = time.perf_counter()
+    for _ in range(2):
+        began = time.perf_counter()
+        command = "from checkers.linearizability import compiled; compiled.load_machine_code()"
+        if subprocess.run([sys.executable, "-c", command], capture_output=True, cwd=HERE.parent).returncode:
+            return None
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -250,12 +300,15 @@ def main() -> None:
             porcupine = Porcupine(folder)
         else:
             sys.stderr.write("LEFT OUT: Porcupine, because there is no Go here\n")
+        loading = _loading()
+        if loading is None:
+            sys.stderr.write("LEFT OUT: machine code, because numba is not here\n")
         if (SHARED / "verdicts.json").exists():
-            found |= shared(porcupine)
+            found |= shared(porcupine, fast=loading is not None)
         else:
             sys.stderr.write(f"LEFT OUT: the etcd logs and key-value files, because {SHARED} is not here\n")
         found["generated"] = generated(porcupine, folder)
-    tables = tell(found)
+    tables = tell(found, loading)
     print(tables)
     if options.readme:
         replace_table(options.readme, "bench", tables)

@@ -47,9 +47,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.linearizability import compiled
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.evidence import settle
-from checkers.linearizability.zones import INVALID, UNDECIDED, VALID
+from checkers.linearizability.zones import ABSENT, INVALID, UNDECIDED, VALID
 from checkers.models import Model
 from harness.history.history import FAIL, NEVER, OK, History
 from harness.history.values import MISSING
@@ -64,15 +65,23 @@ MOST_CHOICES = 256
 
 
 def decide(history: History, model: Model, *, every_key: bool = True) -> NDArray[np.int8]:
-    """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c.
+    """`VALID`, `INVALID`, `UNDECIDED` or `ABSENT` for every key: entry 0 for operations without a key, c + 1 for key code c.
 
     With `every_key` false it ends at the first that is invalid, and those behind it are left undecided.
     """
-    status = np.full(len(history.keys) + 1, VALID, np.int8)
-    if model.initial != "":
-        status[:] = UNDECIDED
-        return status
-    left = _judges(history)
+    status = compiled.append(history, every_key=every_key) if model.initial == "" else None
+    part = history
+    if status is None:
+        status = np.full(len(history.keys) + 1, ABSENT, np.int8)
+        status[history.key + 1] = UNDECIDED
+        if model.initial != "":
+            return status
+    else:
+        found = status.tolist()
+        if UNDECIDED not in found or (INVALID in found and not every_key):
+            return status
+        part = history.select(status[history.key + 1] == UNDECIDED)
+    left = _judges(part)
     while left:
         code, judge = left.popitem()
         status[code + 1] = judge.status()
@@ -448,7 +457,7 @@ def _judges(history: History) -> dict[int, _Judge]:
         if f == "get":
             if how != OK:
                 continue
-            text = value or ""
+            text = "" if value is None else value
             if type(text) is not str or (missing and history.values.kind[row] == MISSING):
                 judge.unfit = True
             elif text in judge.texts:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability import append, shrink, zones
+from checkers.linearizability import append, compiled, shrink, zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
 from checkers.linearizability.explain import PRECEDENCE, Finding, explain
 from checkers.linearizability.pool import judge_apart
 from checkers.linearizability.rotation import BYTES_PER_CONFIGURATION, rotate
 from checkers.linearizability.sets import decide_set
-from checkers.linearizability.start import start
+from checkers.linearizability.start import search, start
 from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
 from checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
 from harness.history.fault import Fault
@@ -46,13 +46,41 @@ _SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
 }
 
 
-@dataclass(slots=True)
-class _Case:
-    """The history of one key and what is known of it."""
+class _Parts:
+    """The parts of a history that belong to each of some key codes, taken apart when the first of them is asked for."""
 
-    key: Key
-    history: History
-    decision: Decision | None = None
+    def __init__(self, history: History, codes: list[int]) -> None:
+        self.history = history
+        self.codes = codes
+        self._rows: dict[int, NDArray[np.int64]] = {}
+
+    def of(self, code: int) -> History:
+        if not self._rows:
+            wanted = np.zeros(len(self.history.keys) + 1, np.bool_)
+            wanted[np.array(self.codes) + 1] = True
+            rows = np.flatnonzero(wanted[self.history.key + 1])
+            rows = rows[np.argsort(self.history.key[rows], kind="stable")]
+            ends = np.searchsorted(self.history.key[rows], self.codes, side="right")
+            self._rows = dict(zip(self.codes, np.split(rows, ends[:-1]), strict=True))
+        return self.history.select(self._rows[code])
+
+
+class _Case:
+    """The history of one key and what is known of it. The history of one of several `parts` is made when it is asked for."""
+
+    __slots__ = ("key", "decision", "_history", "_code")
+
+    def __init__(self, key: Key, history: History | _Parts, code: int = -1, decision: Decision | None = None) -> None:
+        self.key = key
+        self.decision = decision
+        self._history = history
+        self._code = code
+
+    @property
+    def history(self) -> History:
+        if isinstance(self._history, _Parts):
+            self._history = self._history.of(self._code)
+        return self._history
 
 
 @dataclass(slots=True)
@@ -151,40 +179,42 @@ def _sort_out(
     open_cases: list[_Case],
 ) -> int:
     """Of keys that `name` decided all at once, put the invalid ones in `cases` and the undecided ones in `open_cases`."""
-    valid = status == zones.VALID
-    used = np.zeros(len(status), np.bool_)
-    used[history.key + 1] = True
-    methods[name] = int(((status != zones.UNDECIDED) & used).sum())
-    if not (valid | ~used).all():
-        codes = np.flatnonzero(~valid & used)
-        rows = np.flatnonzero(~valid[history.key + 1])
-        rows = rows[np.argsort(history.key[rows], kind="stable")]
-        ends = np.searchsorted(history.key[rows] + 1, codes, side="right").tolist()
-        start = 0
-        for code, end in zip(codes.tolist(), ends, strict=True):
-            mine = rows[start:end]
-            start = end
-            case = _Case(history.keys[code - 1] if code else None, history.select(mine))
-            if status[code] == zones.INVALID:
-                case.decision = Decision(method=name, valid=False)
-                cases.append(case)
-            else:
-                open_cases.append(case)
-    return int(used.sum())
+    found: list[int] = status.tolist()
+    keys = len(found) - found.count(zones.ABSENT)
+    methods[name] = keys - found.count(zones.UNDECIDED)
+    if found.count(zones.VALID) == keys:
+        return keys
+    codes = [at - 1 for at, how in enumerate(found) if how in (zones.INVALID, zones.UNDECIDED)]
+    parts = _Parts(history, codes)
+    for code in codes:
+        case = _Case(history.keys[code] if code >= 0 else None, parts, code)
+        if found[code + 1] == zones.INVALID:
+            case.decision = Decision(method=name, valid=False)
+            cases.append(case)
+        else:
+            open_cases.append(case)
+    return keys
 
 
 def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool) -> None:
     """Search every case, in this process first, in several if that is not soon enough."""
+    ends = time.perf_counter() + seconds
+    if isinstance(model, Register) and compiled.loaded():
+        for case in cases:
+            if time.perf_counter() < ends:
+                case.decision = _by_machine_code(case.history, model, trace)
+        cases = [case for case in cases if case.decision is None]
+        if not cases:
+            return
     searches = [start(case.history, model) for case in cases]
     if len(cases) == 1 and searches[0].run(_AT_ONCE) is not None:
         cases[0].decision = searches[0].decision(trace=trace and searches[0].valid is not True)
         return
     workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
-    ends = time.perf_counter() + seconds
     configurations = max(1, memory // BYTES_PER_CONFIGURATION)
     if workers > 1:
         rotate(searches, min(seconds, PATIENCE), configurations)
-        rest = [at for at, search in enumerate(searches) if search.valid is None and not search.spent]
+        rest = [at for at, hunt in enumerate(searches) if hunt.valid is None and not hunt.spent]
         if len(rest) > 1 and ends > time.perf_counter():
             parts = [cases[at].history for at in rest]
             decisions = judge_apart(parts, model, ends - time.perf_counter(), configurations, workers)
@@ -192,12 +222,25 @@ def _search(cases: list[_Case], model: Model, seconds: float, memory: int, proce
                 for at, decision in zip(rest, decisions, strict=True):
                     cases[at].decision = decision
     if any(case.decision is None for case in cases):
-        left = [search for case, search in zip(cases, searches, strict=True) if case.decision is None]
+        left = [hunt for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
         rotate(left, ends - time.perf_counter(), configurations)
-    for case, search in zip(cases, searches, strict=True):
+    for case, hunt in zip(cases, searches, strict=True):
         if case.decision is None:
-            limit = search.spent or f"time limit of {seconds:.3g} s"
-            case.decision = search.decision(limit, trace and search.valid is not True)
+            limit = hunt.spent or f"time limit of {seconds:.3g} s"
+            case.decision = hunt.decision(limit, trace and hunt.valid is not True)
+
+
+def _by_machine_code(history: History, model: Register, trace: bool) -> Decision | None:
+    """The decision of the compiled search, None where it has none. Where a refuted history got stuck only the plain search
+    can tell; that is worth a few steps."""
+    status = compiled.register(history, model)
+    if status == zones.UNDECIDED:
+        return None
+    if status == zones.INVALID and trace:
+        traced = search(history, model, max_steps=_AT_ONCE)
+        if traced.valid is False:
+            return traced
+    return Decision(method="search", valid=status == zones.VALID)
 
 
 def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], ends: float) -> None:
@@ -247,13 +290,7 @@ def _verdict(
     history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
     limits: list[str], faults: Sequence[Fault], seconds: float,
 ) -> Verdict:
-    found.shown.sort(key=lambda pair: (_RANK.get(pair[1].identifier, 99), len(pair[1].rows)))
-    per: Counter[str] = Counter()
-    anomalies = []
-    for case, finding in found.shown:
-        per[finding.identifier] += 1
-        if per[finding.identifier] <= SHOWN:
-            anomalies.append(_anomaly(case, finding, faults))
+    anomalies = _anomalies(found, faults) if found.shown else ()
     counts = dict(sorted(found.counts.items(), key=lambda entry: _RANK.get(entry[0], 99)))
     of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
     validity: Validity
@@ -283,9 +320,20 @@ def _verdict(
         "anomalies_shown": len(anomalies),
     }
     return Verdict(
-        checker="linearizability", validity=validity, reason=reason, anomalies=tuple(anomalies), counts=counts,
+        checker="linearizability", validity=validity, reason=reason, anomalies=anomalies, counts=counts,
         limits=tuple(limits), facts=facts, seconds=seconds,
     )
+
+
+def _anomalies(found: _Findings, faults: Sequence[Fault]) -> tuple[Anomaly, ...]:
+    """Those that are shown, the most telling first."""
+    per: Counter[str] = Counter()
+    anomalies = []
+    for case, finding in sorted(found.shown, key=lambda pair: (_RANK.get(pair[1].identifier, 99), len(pair[1].rows))):
+        per[finding.identifier] += 1
+        if per[finding.identifier] <= SHOWN:
+            anomalies.append(_anomaly(case, finding, faults))
+    return tuple(anomalies)
 
 
 def _anomaly(case: _Case, finding: Finding, faults: Sequence[Fault]) -> Anomaly:

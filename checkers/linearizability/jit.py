@@ -73,6 +73,7 @@ class Search:
         self.rows, self.compute, self.several, self.pure = rows, compute, several, pure
         self.call_of, self.rows_of = call_of, rows_of
         self.events = [*events, *(~i for i in open_ok)] if open_ok else events
+        self.initial = 0
         self.valid: bool | None = None
         self.spent = ""
         self.steps = 0
@@ -88,7 +89,7 @@ class Search:
         self._active: list[tuple[int, int, int, int, bool]] = []
         self._due = {~event: at for at, event in enumerate(self.events) if event < 0}
         # The stack: return, state, mask, trail, next candidate.
-        self._stack: list[tuple[int, int, int, Any, int]] = []
+        self._stack: list[Any] = []
         self._seen: set[tuple[int, int, int]] = set()
         self._now: tuple[int, int, int, Any, int] = (0, 0, 0, None, 0)
         self._deepest: tuple[int, Any] = (-1, None)
@@ -268,7 +269,7 @@ class Search:
         order: list[int] = []
         done: set[int] = set()
         pending: list[int] = []
-        state, at, e = 0, 0, 0
+        state, at, e = self.initial, 0, 0
 
         def settle() -> None:
             for i in pending:

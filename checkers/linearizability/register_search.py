@@ -1,13 +1,15 @@
-"""The just-in-time search for registers of integers: the same order of search, without asking the model.
+"""The just-in-time search for registers of integers: the same search, without asking the model.
 
-Whether a call is legal in a state is one comparison here, states are numbers of values, and an operation is looked at only
-when the search first gets to its invocation, so that a short history that breaks early costs no more than its beginning.
+Whether a call is legal in a state is one comparison here, and an operation is looked at only when the search first gets to
+its invocation, so that a short history that breaks early costs no more than its beginning. The operation that returns is
+tried before all others that are pending; these are listed only where it does not lead to the end.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,226 +22,225 @@ from harness.history.values import MISSING, NIL, PAIR
 
 _READ, _WRITE, _CAS = 0, 1, 2
 _CODES = {"read": _READ, "write": _WRITE, "cas": _CAS}
-_ANY = -1
-_NEVER_LEGAL = 1 << 60
-_BATCH = 16
-"""Returns that are looked at together."""
+
+_EFFECT, _SAME, _OTHER = 0, 1, 2
+"""Kinds: an operation that may change the state, a pure one that wants this state, a pure one that wants any but this."""
+_ANY = 1 << 64
+"""What an effect wants that is legal in every state; no state is that number."""
+_NONE = _ANY + 1
+"""A state that there never is."""
+
+_Entry = tuple[int, int, int, int, int, int]
+"""A pending operation: when it returns, its row, bit and kind, the state that it wants and the one that it leads to."""
+_Return = tuple[tuple[tuple[int, int, int], ...], list[_Entry], int]
+"""What is pending when an operation returns: the pure ones (bit, kind, wanted state); those that return, the next to return
+first, which is the operation itself; and how many that do not."""
+_Move = tuple[int, int, int]
+"""What may take effect now: its bit, row, and the state that it leads to."""
+
+_FIRST, _RETURNING, _ALL = 0, 1, 2
+"""Which moves of a frame have been listed: that of the returning operation, of those that return, of all that are pending."""
 
 
 class RegisterSearch(Search):
-    """As `Search`. What an operation wants of the state is a number: the state itself, `_ANY`, or -2 - s for all but s."""
+    """As `Search`. States are values as columns keep them."""
 
     def __init__(self, history: History, model: Register) -> None:
-        n = len(history)
-        self._outcome = outcome = history.outcome.tolist()
-        returns = history.completed
-        if INFO in outcome:
-            returns = np.where(history.outcome == INFO, NEVER, returns)
-        self._order_of = np.concatenate([history.invoked, returns]).argsort(kind="stable").tolist()
-        self._returns = returns.tolist()
-        self._n = n
-        codes = [_CODES[f] for f in history.fs]
-        self._f = [codes[code] for code in history.f.tolist()]
-        self._error = history.error.tolist()
-        self._mismatch = history.errors.index(MISMATCH) if MISMATCH in history.errors else -2
-        values = history.values
-        self._kind, self._first, self._second = values.kind.tolist(), values.first.tolist(), values.second.tolist()
-        self._seen_values = history.seen
+        self._history = history
         self._wild = model.nil == "wildcard"
         initial: Any = model.initial
-        self._states: dict[int, int] = {NIL if initial is None else initial: 0}
-
+        self.initial = NIL if initial is None else initial
         self.valid = None
         self.spent = ""
         self.steps = 0
-        self._cursor = 0
-        self._slots: list[int] = []
-        self._used = 0
-        self._bit, self._want, self._gives = [0] * n, [0] * n, [-1] * n
-        self._active_pures: dict[int, tuple[int, int]] = {}
-        self._active_effects: list[tuple[int, int, int, int, int, bool]] = []
-        # By return: its bit, what it wants if it is pure (else None), the pending pure ones, the pending others.
-        self._bits_back: list[int] = []
-        self._wants_back: list[int | None] = []
-        self._pending_pures: list[tuple[tuple[int, int], ...]] = []
-        self._pending: list[list[tuple[int, int, int, int, int, bool]]] = []
-        self._ready: dict[int, list[Any]] = {}
+        self._open: list[_Entry] = []
+        """What may have happened and does not return, in the order of invocation."""
+        self._upcoming = self._returns()
+        self._passed: list[_Return] = []
+        # By frame: return, state, mask, trail, which moves were listed, and those of them that are left.
         self._stack = []
         self._seen = set()
-        self._now = (0, 0, 0, None, 0)
+        self._at: tuple[int, int, int, Any] = (0, self.initial, 0, None)
         self._deepest = (-1, None)
 
-    def _refusal(self, i: int) -> int:
-        """What a refused cas wants: that another value was there, and the one that was seen."""
-        expected = self._first[i]
-        if i not in self._seen_values:
-            return -2 - self._states.setdefault(expected, len(self._states))
-        seen = self._seen_values[i][0]
-        value = NIL if seen is None else seen
-        return self._states.setdefault(value, len(self._states)) if value != expected else _NEVER_LEGAL
-
-    def _build(self) -> bool:
-        """Go on to the next few returns; False where there are none."""
-        events, n, slots, returns = self._order_of, self._n, self._slots, self._returns
-        active, pures, bits, wants, gives = self._active_effects, self._active_pures, self._bit, self._want, self._gives
-        fs, outcomes, firsts, states = self._f, self._outcome, self._first, self._states
-        bits_back, wants_back, pending_pures, pending = self._bits_back, self._wants_back, self._pending_pures, self._pending
-        kinds, wild = self._kind, self._wild
-        built = len(bits_back)
-        enough = built + _BATCH
-        at, end = self._cursor, 2 * n
-        while at < end and built < enough:
-            i = events[at]
-            at += 1
-            if i < n:
-                outcome, f, first, give = outcomes[i], fs[i], firsts[i], -1
-                if f == _READ:
-                    if outcome != OK or kinds[i] == MISSING or (wild and first == NIL):
-                        continue
-                    want = states.setdefault(first, len(states))
-                elif outcome == FAIL:
-                    if f == _WRITE or self._error[i] != self._mismatch:
-                        continue
-                    want = self._refusal(i)
-                elif f == _WRITE:
-                    want, give = _ANY, states.setdefault(first, len(states))
-                else:
-                    want = states.setdefault(first, len(states))
-                    second = self._second[i]
-                    if first != second:
-                        give = states.setdefault(second, len(states))
-                    elif outcome == INFO:
-                        continue
-                if slots:
-                    bit = slots.pop()
-                else:
-                    bit = 1 << self._used
-                    self._used += 1
-                bits[i] = bit
-                wants[i] = want
-                if give < 0:
-                    pures[i] = (bit, want)
-                else:
-                    gives[i] = give
-                    insort(active, (returns[i], i, bit, want, give, outcome == INFO))
-                continue
-            i -= n
-            bit = bits[i]
-            if not bit or outcomes[i] == INFO:
-                continue
-            bits_back.append(bit)
-            pending_pures.append(tuple(pures.values()) if pures else ())
-            pending.append(active[:])
-            if gives[i] < 0:
-                del pures[i]
-                wants_back.append(wants[i])
+    def _returns(self) -> Iterator[_Return]:
+        """The returns in the order of time, one row of the history after the other."""
+        history, values = self._history, self._history.values
+        starts, ends = history.invoked.tolist(), history.completed.tolist()
+        starts.append(NEVER)
+        codes = [_CODES[f] for f in history.fs]
+        functions, outcomes, told = history.f.tolist(), history.outcome.tobytes(), values.kind.tobytes()
+        firsts, seconds = values.first.tolist(), values.second.tolist()
+        refusals = set()
+        if MISMATCH in history.errors:
+            refusals = set(np.flatnonzero(history.error == history.errors.index(MISMATCH)).tolist())
+        wild = self._wild
+        active: list[_Entry] = []
+        open_infos = self._open
+        pures: dict[int, tuple[int, int, int]] = {}
+        slots: list[int] = []
+        used = 0
+        due = NEVER
+        for row, start in enumerate(starts):
+            while due < start:
+                yield tuple(pures.values()) if pures else (), active[:], len(open_infos)
+                _, who, bit, kind, _, _ = active.pop(0)
+                slots.append(bit)
+                if kind:
+                    del pures[who]
+                due = active[0][0] if active else NEVER
+            if start == NEVER:
+                return
+            outcome, function, want, kind, give = outcomes[row], codes[functions[row]], firsts[row], _EFFECT, _NONE
+            if function == _READ:
+                if outcome != OK or told[row] == MISSING or (wild and want == NIL):
+                    continue
+                kind = _SAME
+            elif outcome == FAIL:
+                if function != _CAS or row not in refusals:
+                    continue
+                kind, want = self._refusal(row, want)
+            elif function == _WRITE:
+                want, give = _ANY, want
             else:
-                # It returns first of all that are pending.
-                del active[0]
-                wants_back.append(None)
-            slots.append(bit)
-            built += 1
-        self._cursor = at
-        return built > enough - _BATCH
+                give = seconds[row]
+                if want == give:
+                    if outcome == INFO:
+                        continue
+                    kind = _SAME
+            if slots:
+                bit = slots.pop()
+            else:
+                bit = 1 << used
+                used += 1
+            if kind:
+                pures[row] = (bit, kind, want)
+            # What was answered at an unknown time returns last, what may never have happened does not return.
+            if outcome == INFO:
+                open_infos.append((NEVER, row, bit, kind, want, give))
+            else:
+                end = min(ends[row], NEVER - 1)
+                insort(active, (end, row, bit, kind, want, give))
+                if end < due:
+                    due = end
 
-    def _candidates(self, e: int) -> list[Any]:
-        """The pending operations that are not pure, each with the bits of those that do the same and return before it."""
-        twins: dict[int, int] = {}
-        candidates = self._ready[e] = []
-        for _, op, bit, want, gives, free in self._pending[e]:
-            kind = want << 32 | gives
-            before = twins.get(kind, 0)
-            candidates.append((bit, want, gives, before, free, op))
-            twins[kind] = before | bit
-        return candidates
+    def _refusal(self, row: int, expected: int) -> tuple[int, int]:
+        """What a refused cas wants: that another value was there, and the one that was seen."""
+        if row not in self._history.seen:
+            return _OTHER, expected
+        value = self._history.seen[row][0]
+        seen = NIL if value is None else value
+        return _SAME, seen if seen != expected else _NONE
+
+    def _moves(self, e: int, listed: int, state: int, mask: int) -> list[_Move]:
+        """The operations behind those `listed` that may take effect in this state, the first to be tried last.
+
+        Of those that do the same only the one that returns first. It is none that does what the returning one does: if that
+        could take effect, it was tried.
+        """
+        _, pending, infos = self._passed[e]
+        _, _, _, _, want, give = pending[0]
+        kinds = {(want, give)}
+        moves: list[_Move] = []
+        for _, row, bit, kind, want, give in pending:
+            if kind or mask & bit or (want != state and want != _ANY) or (want, give) in kinds:
+                continue
+            kinds.add((want, give))
+            moves.append((bit, row, give))
+        if listed == _FIRST:
+            moves.reverse()
+            return moves
+        moves = []
+        for _, row, bit, _, want, give in self._open[:infos]:
+            if mask & bit or give == state or (want != state and want != _ANY) or (want, give) in kinds:
+                continue
+            kinds.add((want, give))
+            moves.append((bit, row, give))
+        moves.reverse()
+        return moves
 
     def run(self, budget: int) -> bool | None:
         """Search for at most about `budget` steps; the answer, or None where it needs more."""
         if self.valid is not None:
             return self.valid
-        bits_back, wants_back = self._bits_back, self._wants_back
-        all_pures, ready = self._pending_pures, self._ready
-        stack, seen = self._stack, self._seen
-        e, state, mask, trail, k = self._now
+        upcoming, passed, frames, seen = self._upcoming, self._passed, self._stack, self._seen
+        e, state, mask, trail = self._at
         steps = self.steps
         last = steps + budget
         deepest = self._deepest[0]
         while True:
-            if k == 0:
-                while True:
-                    if e == len(bits_back) and not self._build():
+            # Pass the returns of operations that have taken effect, and of pure ones that are legal now.
+            while True:
+                if e == len(passed):
+                    following = next(upcoming, None)
+                    if following is None:
                         self._finish(True, steps, e, trail)
                         return True
-                    bit = bits_back[e]
-                    if mask & bit:
-                        mask ^= bit
-                        e += 1
-                        continue
-                    want = wants_back[e]
-                    if want is not None and (want == state or (want < 0 and -2 - want != state)):
-                        e += 1
-                        continue
+                    passed.append(following)
+                pures, pending, _ = passed[e]
+                _, row, bit, kind, want, give = pending[0]
+                if mask & bit:
+                    mask ^= bit
+                elif not kind or (want == state) is (kind == _OTHER):
                     break
-                for b, want in all_pures[e]:
-                    if not mask & b and (want == state or (want < 0 and -2 - want != state)):
-                        mask |= b
+                e += 1
+            for pure_bit, pure_kind, pure_want in pures:
+                if (pure_want == state) is (pure_kind == _SAME):
+                    mask |= pure_bit
+            steps += 1
+            mark = (e, state, mask)
+            moved = False
+            if mark not in seen:
+                seen.add(mark)
                 if e > deepest:
                     deepest = e
                     self._deepest = (e, trail)
-            pending = ready.get(e) or self._candidates(e)
-            own = wants_back[e]
-            bit = bits_back[e]
-            moved = False
-            while k < len(pending):
-                b, want, t, twins, free, op = pending[k]
-                k += 1
-                if mask & b or mask & twins != twins or (want != state and want != _ANY) or (free and t == state):
-                    continue
-                after = mask | b
-                for pb, want in all_pures[e]:
-                    if not after & pb and (want == t or (want < 0 and -2 - want != t)):
-                        after |= pb
-                if own is not None and (own == t or (own < 0 and -2 - own != t)):
-                    after |= bit
-                steps += 1
-                mark = (e, t, after)
-                if mark in seen:
-                    continue
-                seen.add(mark)
-                if k < len(pending):
-                    stack.append((e, state, mask, trail, k))
-                state, mask, trail, k = t, after, (trail, e, op, t), 0
-                moved = True
-                break
-            if not moved:
-                if not stack:
+                if not kind and want in (state, _ANY):
+                    frames.append((e, state, mask, trail, _FIRST, []))
+                    trail = (trail, e, row, give)
+                    state = give
+                    e += 1
+                    moved = True
+                else:
+                    frames.append((e, state, mask, trail, _RETURNING, self._moves(e, _FIRST, state, mask)))
+            while not moved:
+                if not frames:
                     self._finish(False, steps, e, trail)
                     return False
-                e, state, mask, trail, k = stack.pop()
+                e, state, mask, trail, listed, moves = frames.pop()
+                while not moves and listed < _ALL:
+                    moves = self._moves(e, listed, state, mask)
+                    listed += 1
+                if moves:
+                    bit, row, give = moves.pop()
+                    if moves or listed < _ALL:
+                        frames.append((e, state, mask, trail, listed, moves))
+                    mask |= bit
+                    trail = (trail, e, row, give)
+                    state = give
+                    moved = True
             if steps >= last:
-                self._now = (e, state, mask, trail, k)
+                self._at = (e, state, mask, trail)
                 self.steps = steps
                 return None
 
     def _lineup(self) -> None:
         """Put this search into the terms of `Search`, for the order of its deepest trail."""
-        n = self._n
-        while self._build():
-            pass
-        self.rows_of = list(range(n))
-        self.call_of = list(range(n))
-        self.pure = [give < 0 for give in self._gives]
+        self._passed += self._upcoming
+        entries = {entry[1]: entry for _, pending, _ in self._passed for entry in pending}
+        entries |= {entry[1]: entry for entry in self._open}
+        moments = [(int(self._history.invoked[row]), False, row) for row in entries]
+        moments += [(end, True, row) for row, (end, *_) in entries.items() if end != NEVER]
+        self.events = [~row if back else row for _, back, row in sorted(moments)]
+        self.rows_of = self.call_of = list(range(len(self._history)))
+        self.pure = [row in entries and entries[row][3] != _EFFECT for row in self.rows_of]
         self.rows = defaultdict(dict)  # type: ignore[assignment]
-        self.events = [
-            i if i < n else ~(i - n) for i in self._order_of
-            if self._bit[i if i < n else i - n] and (i < n or self._outcome[i - n] != INFO)
-        ]
 
-        def compute(state: int, i: int) -> int:
-            want = self._want[i]
-            if want != state and (want >= 0 or -2 - want == state):
-                return -1
-            return state if self._gives[i] < 0 else self._gives[i]
+        def compute(state: int, row: int) -> int:
+            _, _, _, kind, want, give = entries[row]
+            if kind:
+                return state if (want == state) is (kind == _SAME) else _NONE
+            return give if want in (state, _ANY) else _NONE
 
         self.compute = compute
 
@@ -250,7 +251,8 @@ class RegisterSearch(Search):
 
 def usable(history: History, model: Register) -> bool:
     """Whether all values are integers or nil, all functions known and every cas has a pair: else the model must be asked."""
-    if history.values.objects or not (model.initial is None or type(model.initial) is int):
+    initial = model.initial
+    if history.values.objects or not (initial is None or (type(initial) is int and NIL < initial < -NIL)):
         return False
     if not all(f in model.functions for f in history.fs):
         return False

@@ -37,10 +37,12 @@ Bools = NDArray[np.bool_]
 Codes = NDArray[np.int32]
 
 UNDECIDED, VALID, INVALID = 0, 1, 2
+ABSENT = -1
+"""Of a key without operations."""
 
 
 def decide(history: History, model: Register) -> NDArray[np.int8]:
-    """`VALID`, `INVALID` or `UNDECIDED` for every key: entry 0 for operations without a key, entry c + 1 for key code c.
+    """`VALID`, `INVALID`, `UNDECIDED` or `ABSENT` for every key: entry 0 for operations without a key, c + 1 for key code c.
 
     A key is undecided where a value was written twice (or is also the initial one), or where no order is found that
     gives every refused compare-and-set its reason. Raises `UsageError` for a function that the model does not know.
@@ -71,6 +73,7 @@ class _Zones:
         if len(history):
             self._judge(history, model, keys)
         self.status = np.where(self.unsure, UNDECIDED, np.where(self.bad, INVALID, VALID)).astype(np.int8)
+        self.status[np.bincount(history.key + 1, minlength=keys) == 0] = ABSENT
 
     def _judge(self, history: History, model: Register, keys: int) -> None:
         names = {name: code for code, name in enumerate(history.fs)}
