@@ -29,7 +29,8 @@ from checkers.availability import GOOD
 from checkers.result import KINDS, Class, Consistency, Convergence, Kind, Measure, Sacrifice, Scenario
 
 READS_ONLY = frozenset({"stale-read", "non-monotonic-read", "reordered"})
-"""Anomalies that show reads to be wrong and leave the writes as they were; every other one refutes both kinds."""
+"""Anomalies that show reads to be wrong and leave the writes as they were, unless several sides took writes of the same key;
+every other one refutes both kinds."""
 
 SHORT = 2.0
 """Seconds; a shorter fault is named as a reason why it cost nothing."""
@@ -76,7 +77,7 @@ def classify(
 def consistency(row: Scenario, kind: Kind) -> Consistency:
     """What the row's consistency means for one kind of operation."""
     if row.consistency == "refuted" and kind == "write" and row.anomalies and READS_ONLY.issuperset(row.anomalies):
-        return "held"
+        return "refuted" if row.merge is not None and row.merge.contested else "held"
     return row.consistency
 
 

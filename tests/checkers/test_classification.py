@@ -219,3 +219,11 @@ def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> N
     rows = [msgspec.structs.replace(row, merge=Merge(contested=9, given_up=given_up)) for row in result.scenarios]
     found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0)
     assert found.sentence == result.sentence + told
+
+
+def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_the_stale_reads_beside_them() -> None:
+    result = judged(STALE, during(5, 13, ("n1",), "silent", ("write",)), [fault()], readers=True)
+    for contested, write in ((0, "CP"), (1, "neither")):
+        rows = [msgspec.structs.replace(row, merge=Merge(contested=contested)) for row in result.scenarios]
+        found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0)
+        assert (found.classes["write"], found.sacrifices["write"] == "wrong") == (write, contested > 0)
