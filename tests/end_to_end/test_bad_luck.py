@@ -73,7 +73,7 @@ class Started:
     def journal(self) -> Path:
         return next(iter(self.runs.glob("*/journal.jsonl")))
 
-    def until(self, moment: str, seconds: float = 30) -> None:
+    def until(self, moment: str, seconds: float = 90) -> None:
         """Wait until the journal tells that moment, a pattern."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -83,7 +83,7 @@ class Started:
             time.sleep(0.005)
         raise AssertionError(f"'{moment}' never came")
 
-    def end(self, seconds: float = 30) -> str:
+    def end(self, seconds: float = 90) -> str:
         return self.process.communicate(timeout=seconds)[0]
 
 
