@@ -258,11 +258,9 @@ def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], end
         if decision.method == "search" and int(zones.decide(case.history, model).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            counts, findings = explain(case.history, model, SHOWN)
+            counts, findings, _ = explain(case.history, model, SHOWN)
     if not findings:
-        finding, limit = shrink.refute(case.history, model, decision, ends)
-        if finding.identifier == "non-linearizable":
-            finding = _renamed(case.history, model, finding)
+        finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))
         counts, findings = {finding.identifier: 1}, [finding]
         if limit and limit not in limits:
             limits.append(limit)
@@ -271,19 +269,12 @@ def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], end
         found.shown.append((case, finding))
 
 
-def _renamed(history: History, model: Model, finding: Finding) -> Finding:
-    """The finding of a search by the name that a faster way has for what is left, if one has."""
-    rows = np.array(finding.rows)
-    part = history.select(rows)
+def _faster(model: Model) -> Callable[[History], Decision | None] | None:
+    """The faster way that there is for histories of one object."""
     if type(model) is KeyValue:
-        decision = append.decide_append(part, model)
-    else:
-        special = _SPECIAL.get(type(model))
-        decision = special(part, model) if special is not None else None
-    if decision is None or not decision.rows:
-        return finding
-    proof = tuple(rows[list(decision.rows)].tolist())
-    return Finding(decision.identifier, proof, decision.sentence, proof[-1])
+        return lambda history: append.decide_append(history, model)
+    special = _SPECIAL.get(type(model))
+    return None if special is None else lambda history: special(history, model)
 
 
 def _verdict(

@@ -12,7 +12,8 @@ The names, in the order in which the first that applies is reported:
   version, and the other one's lineage was observed last; or the last that was ever observed is a version that was there
   before the write, although nothing newer was observed since. In the third case a single lagging replica would look the
   same, so where nodes are known, most of them (or the one that acknowledged the write) must have told the old version.
-* `split-brain`: two cas took effect on one version.
+* `split-brain`: two cas took effect on one version, and neither lineage is proven lost, or both were observed after both
+  had begun.
 * `stale-read`: a version was read that was there before a write that had been acknowledged when the read began, and that
   write was not lost.
 * `non-monotonic-read`: versions were read in an order that contradicts itself (new, then old) while no newer write had been
@@ -20,10 +21,16 @@ The names, in the order in which the first that applies is reported:
 * `aborted-read`: the value of a write that was reported as failed was observed.
 * `future-read`: a value was observed before its write was invoked.
 * `unwritten-read`: a value was observed that nobody wrote.
+
+A cas that was refused, without a word of what it saw, although what it expected was there all the time, saw something else:
+an older value (`stale-read`; `non-monotonic-read` where the write of what it expected was not acknowledged yet, but read),
+or where there was none before, the value of a failed write (`aborted-read`) or one that nobody wrote (`unwritten-read`).
 """
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
@@ -32,6 +39,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from checkers.linearizability import zones
 from checkers.models import CasRegister, Register, canonical
 from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.operation import MISMATCH
@@ -44,6 +52,12 @@ _LONG_AGO = -NEVER - 1
 """Before every moment; times may be negative."""
 _FAR = 1000
 """How far a lineage is followed for a smaller proof."""
+_CANDIDATES = 3
+"""For each that is to be shown, so many proofs are kept: of some, the rows alone show something else as well."""
+_FEW = 6
+"""A proof of so many operations is not made smaller."""
+_OFTEN = 1 << 14
+"""Operations after which somebody looks at the clock."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -79,6 +93,9 @@ class _Version:
     leave: int = 0
     # The earliest return of an operation on this version, or on one that it descends from.
     there: int = NEVER
+    # The earliest return of an observation of this version, or of an operation on a descendant, and which.
+    early: int = NEVER
+    early_by: int = -1
     # The latest invocation of an observation of this version or a descendant, and which.
     sought: int = _LONG_AGO
     sought_by: int = -1
@@ -90,31 +107,80 @@ class _Version:
     overtaken_by: int = -1
 
 
-def explain(history: History, model: Register, shown: int) -> tuple[dict[str, int], list[Finding]]:
-    """How many anomalies of each name there are in the history of one key with distinct written values, and of each name
-    the first `shown`, the most telling name first. Empty if there are none.
+def explain(
+    history: History, model: Register, shown: int, ends: float = math.inf
+) -> tuple[dict[str, int], list[Finding], bool]:
+    """How many anomalies of each name there are in the history of one key with distinct written values; at most `shown` of
+    each name, the most telling name first; and whether all was looked at by `ends`, a moment of `time.perf_counter`. Empty
+    if there are none.
 
-    Each finding's rows, taken as a history of their own, show the same anomaly: one of which that is not so, because others
-    mingle with it, is counted but not shown, unless there is no other.
+    Each finding's rows, taken as a history of their own, show this anomaly and no other. One whose proof cannot be told from
+    another anomaly's is counted but not shown, unless there is nothing else to show.
     """
-    lineages = _Lineages(history, model, shown)
-    lineages.judge()
     rank = {name: at for at, name in enumerate(PRECEDENCE)}
-    counts = dict(sorted(lineages.counts.items(), key=lambda entry: rank[entry[0]]))
-    found = [finding for finding in lineages.found if _alone(history, model, finding) == finding.identifier]
-    return counts, sorted(found or lineages.found, key=lambda finding: rank[finding.identifier])
+    counts: dict[str, int] = {}
+    candidates: list[Finding] = []
+    found: list[Finding] = []
+    mingled: list[Finding] = []
+    per = dict.fromkeys(PRECEDENCE, 0)
+    try:
+        lineages = _Lineages(history, model, _CANDIDATES * shown, ends)
+        counts, candidates = lineages.counts, lineages.found
+        lineages.judge()
+        whole = True
+    except _Late:
+        whole = False
+    for finding in sorted(candidates, key=lambda finding: rank[finding.identifier]):
+        if per[finding.identifier] == shown:
+            continue
+        if found and time.perf_counter() > ends:
+            whole = False
+            break
+        exact = _alone(lineages, history, model, finding)
+        if exact is not None:
+            per[finding.identifier] += 1
+            found.append(exact)
+        elif len(mingled) < shown:
+            mingled.append(finding)
+    return dict(sorted(counts.items(), key=lambda entry: rank[entry[0]])), found or mingled, whole
 
 
-def _alone(history: History, model: Register, finding: Finding) -> str:
-    """The most telling name of what the rows of `finding` show alone."""
-    part = _Lineages(history.select(np.array(finding.rows)), model, 0)
+def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
+    """The finding with rows that alone show it and nothing else; None where others mingle in every choice of them.
+
+    A row is left out only where no other observes what it wrote; so what is left is no less true of the whole history.
+    """
+    rows = lineages.closed(finding.rows)
+    names = _names(history, model, rows)
+    if names == {finding.identifier} and len(rows) <= _FEW:
+        return msgspec.structs.replace(finding, rows=tuple(sorted(rows)))
+    for row in sorted(rows - {finding.accused}, key=lambda row: (-int(history.invoked[row]), row)):
+        fewer = rows - {row}
+        if lineages.proves(row, finding) or lineages.closed(fewer) != fewer:
+            continue
+        left = _names(history, model, fewer)
+        if finding.identifier in left and left <= names:
+            rows, names = fewer, left
+    return msgspec.structs.replace(finding, rows=tuple(sorted(rows))) if names == {finding.identifier} else None
+
+
+def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
+    """The names of what `rows` show alone."""
+    part = _Lineages(history.select(np.array(sorted(rows))), model, 0, math.inf)
     part.judge()
-    return min(part.counts, key=PRECEDENCE.index, default="")
+    return set(part.counts)
+
+
+class _Late(Exception):
+    """The time is up."""
 
 
 class _Lineages:
-    def __init__(self, history: History, model: Register, shown: int) -> None:
+    """The versions of one key and what is wrong with them. Raises `_Late` after `ends`."""
+
+    def __init__(self, history: History, model: Register, shown: int, ends: float) -> None:
         self.shown = shown
+        self.ends = ends
         self.counts: dict[str, int] = {}
         self.found: list[Finding] = []
         self.history = history
@@ -132,8 +198,15 @@ class _Lineages:
         self.versions: dict[Hashable, _Version] = {}
         self.failed: dict[Hashable, int] = {}
         self.observed: list[tuple[int, Hashable]] = []
+        self.refused: set[int] = set()
+        self._in_time()
         self._read()
+        self._in_time()
         self._link()
+
+    def _in_time(self) -> None:
+        if time.perf_counter() > self.ends:
+            raise _Late
 
     def _read(self) -> None:
         """Find the versions, their writers and who observed them."""
@@ -145,6 +218,8 @@ class _Lineages:
         maybe: dict[Hashable, int] = {}
         swaps: list[int] = []
         for row, f in enumerate(self.f):
+            if not row % _OFTEN:
+                self._in_time()
             how, value = self.outcome[row], values[row]
             if f == "read":
                 if how == OK and not missing[row] and not (value is None and model.nil == "wildcard"):
@@ -159,8 +234,10 @@ class _Lineages:
                 if how == FAIL:
                     self.failed.setdefault(new, row)
                     code = int(self.history.error[row])
-                    if code >= 0 and errors[code] == MISMATCH and row in self.history.seen:
-                        self.observed.append((row, canonical(self.history.seen[row][0])))
+                    if code >= 0 and errors[code] == MISMATCH:
+                        self.refused.add(row)
+                        if row in self.history.seen:
+                            self.observed.append((row, canonical(self.history.seen[row][0])))
                 elif expected == new:
                     if how == OK:
                         self.observed.append((row, expected))
@@ -210,14 +287,18 @@ class _Lineages:
                 version.root = version.value
             if version.value == initial and version.writer < 0:
                 version.there = _LONG_AGO
-            for row in ([version.writer] if version.writer >= 0 else []) + version.observers:
+            for row in self._own(version):
                 version.there = min(version.there, self.ret[row])
         for version in reversed(order):
             version.leave = 1 + sum(child.leave for child in version.children)
             for row in version.observers:
                 if self.inv[row] > version.sought:
                     version.sought, version.sought_by = self.inv[row], row
+                if self.ret[row] < version.early:
+                    version.early, version.early_by = self.ret[row], row
             for child in version.children:
+                if child.early < version.early:
+                    version.early, version.early_by = child.early, child.early_by
                 if child.sought > version.sought:
                     version.sought, version.sought_by = child.sought, child.sought_by
         walked = 0
@@ -232,11 +313,9 @@ class _Lineages:
 
     def judge(self) -> None:
         """Count every anomaly, and keep the first of each name."""
-        self._impossible()
-        self._branches()
-        self._forks()
-        self._gone()
-        self._reads()
+        for part in (self._impossible, self._branches, self._forks, self._gone, self._reads, self._refusals):
+            self._in_time()
+            part()
         if not self.counts:
             self._contradiction()
 
@@ -278,6 +357,17 @@ class _Lineages:
                     continue
                 when = f"{self._name(version.writer)} was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, (version.writer,), f"{self._did(row)}, before {when}")
+        for version in self.order:
+            # Not the version itself was observed too early, but one that came of it.
+            if version.early >= version.written[0] or version.writer < 0 or version.odd:
+                continue
+            for below in self._below(version):
+                below.odd = True
+            if self._counts("future-read"):
+                row = version.early_by
+                way = self._between(self.versions[self._observed_by(row)], version)
+                when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
+                self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
 
     def _branches(self) -> None:
         """Two cas that took effect on one version, and what was lost of the lineage that was not observed last."""
@@ -314,8 +404,12 @@ class _Lineages:
                     f"{self._acked(lost.writer)}, was lost: {self._did(witness)}, which came from "
                     f"{self._name(survivor.writer)}, and {_text(lost.value)} was never seen again"
                 ))
-        # With an indeterminate cas the proof of the one is the proof of the other.
-        if (not proven or (one.acked and other.acked)) and self._counts("split-brain"):
+        # Lost and nothing more, unless both lineages went on after both had begun.
+        both = one.acked and other.acked and head.sought > self.inv[survivor.writer] and survivor.sought > self.inv[head.writer]
+        if (not proven or both) and self._counts("split-brain"):
+            if not (one.acked and other.acked) and survivor.sought > head.sought:
+                # Whoever saw the indeterminate one would else be the last to see anything.
+                proof |= {witness, *self._between(self.versions[self._observed_by(witness)], survivor)}
             had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
             self._show("split-brain", other.writer, proof, (
                 f"{self._did(other.writer)}, although {had}: two lineages from one value"
@@ -437,6 +531,7 @@ class _Lineages:
 
     def _reads(self) -> None:
         """Reads of a version older than one that had been acknowledged, or read, when they began."""
+        lost = {version.writer for version in self.order if version.lost}
         for version in reversed(self.order):
             for child in version.children:
                 if child.lost:
@@ -446,7 +541,7 @@ class _Lineages:
                 if child.replaced < version.replaced:
                     version.replaced, version.replaced_by = child.replaced, child.replaced_by
                 for row in () if child.odd else child.observers:
-                    if self.ret[row] < version.overtaken:
+                    if self.ret[row] < version.overtaken and row not in lost:
                         version.overtaken, version.overtaken_by = self.ret[row], row
                 if child.overtaken < version.overtaken:
                     version.overtaken, version.overtaken_by = child.overtaken, child.overtaken_by
@@ -473,7 +568,6 @@ class _Lineages:
                 stale.add(row)
                 if self._counts("stale-read"):
                     self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
-        lost = {version.writer for version in self.order if version.lost}
         newest = _Newest([
             (self.ret[row], self.inv[row], row, version.root) for row, version in observed
             if not version.lost and row not in lost
@@ -495,6 +589,72 @@ class _Lineages:
                 if self._counts("non-monotonic-read"):
                     after = self.versions[self._observed_by(seen)]
                     self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
+
+    def _refusals(self) -> None:
+        """Compare-and-sets that were refused, without a word of what was there, while what they expected was."""
+        if self.refused <= self.history.seen.keys():
+            return
+        initial = self.versions[canonical(self.model.initial)]
+        for row in zones.refused_in_vain(self.history, self.model):
+            version = self.versions[self.values[row][0]]
+            rows = {version.writer, *self._stayed(row, version)}
+            expected = _text(version.value)
+            told = f"client {int(self.history.process[row])} was refused {self._name(row)}{self._at(self.inv[row])}"
+            again = [other for other in version.observers if self.inv[other] > self.ret[row]]
+            newer = self._newer(version, self.ret[row]) if again else []
+            if newer:
+                # It may have seen the newer value; then the older one must not be there again.
+                if self._counts("non-monotonic-read"):
+                    rows |= {newer[0].writer}
+                    self._show("non-monotonic-read", row, rows, f"{told}, although later {self._did(again[0])}")
+            elif version is initial and version.writer < 0:
+                aborted = [other for other in self.failed.values() if other not in self.refused]
+                failed = [other for other in aborted if self.inv[other] <= self.ret[row]]
+                if failed:
+                    if self._counts("aborted-read"):
+                        self._show("aborted-read", row, {failed[0], *rows}, (
+                            f"{told}, although {self._name(failed[0])} had failed and {expected} was still there"
+                        ))
+                elif self._counts("unwritten-read"):
+                    self._show("unwritten-read", row, rows, f"{told}, although nobody had written anything but {expected}")
+            elif version.acked and self.ret[version.writer] < self.inv[row]:
+                if self._counts("stale-read"):
+                    had = f"{self._name(version.writer)} had been acknowledged{self._at(self.ret[version.writer])}"
+                    self._show("stale-read", row, rows, f"{told}, although {had} and nothing newer can have been there")
+            elif self._counts("non-monotonic-read"):
+                seen = min(version.observers, key=lambda other: self.ret[other])
+                had = f"{expected} had been read{self._at(self.ret[seen])}"
+                self._show("non-monotonic-read", row, {seen, *rows}, (
+                    f"{told}, although {had} and nothing newer can have been there"
+                ))
+
+    def _newer(self, version: _Version, moment: int) -> list[_Version]:
+        """The versions that may have taken the place of `version` before `moment`, for all that is known by then."""
+        low = min((self.ret[row] for row in self._own(version)), default=_LONG_AGO)
+        return [
+            other for other in self.order
+            if other.written[0] <= moment and other.writer >= 0
+            and (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
+        ]
+
+    def _own(self, version: _Version) -> list[int]:
+        """Who wrote or observed `version`."""
+        return ([version.writer] if version.writer >= 0 else []) + version.observers
+
+    def _stayed(self, row: int, version: _Version) -> list[int]:
+        """What shows that no other value can have taken the place of `version` before `row` returned."""
+        later = [other for other in version.observers if self.inv[other] > self.ret[row]]
+        if later:
+            return [min(later, key=lambda other: self.ret[other])]
+        rows = []
+        for other in self.order:
+            inv, ret = other.written
+            if other.root == version.root or inv > self.ret[row] or ret < version.written[0] or other.writer < 0:
+                continue
+            # It came before, for whoever observed it first had returned before `version` was last observed or written.
+            line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
+            rows += [min(line, key=lambda one: self.ret[one]), max(self._own(version), key=lambda one: self.inv[one])]
+        return rows
 
     def _set_by(self, row: int) -> Hashable:
         value: Hashable = self.values[row] if self.f[row] == "write" else self.values[row][1]
@@ -521,7 +681,7 @@ class _Lineages:
         high: dict[Hashable, int] = {}
         for version in self.order:
             root = version.root
-            for row in ([version.writer] if version.writer >= 0 else []) + version.observers:
+            for row in self._own(version):
                 if root not in low or self.ret[row] < self.ret[low[root]]:
                     low[root] = row
                 if root not in high or self.inv[row] > self.inv[high[root]]:
@@ -548,6 +708,35 @@ class _Lineages:
         if self.f[row] == "cas" and self.outcome[row] != FAIL:
             return self.values[row][0], self.values[row][1]
         return (self._observed_by(row),)
+
+    def closed(self, rows: Iterable[int]) -> set[int]:
+        """`rows` with those that wrote what they observed, and those that wrote what these observed."""
+        found: set[int] = set()
+        work = [*rows]
+        while work:
+            row = work.pop()
+            if row not in found:
+                found.add(row)
+                work.extend(self._source(row))
+        return found
+
+    def proves(self, row: int, finding: Finding) -> bool:
+        """Whether the proof needs `row` for what is not in the proof: one of the nodes that told the old version, and what
+        shows that nothing replaced the value that was refused."""
+        if finding.identifier == "lost-write" and self.f[row] == "read" and self.server[row] >= 0:
+            return True
+        return finding.accused in self.refused and finding.accused not in self.history.seen
+
+    def _source(self, row: int) -> list[int]:
+        """The row that wrote, or failed to write, what `row` observed or is known to have found absent."""
+        f, how = self.f[row], self.outcome[row]
+        if f == "write" or (how == FAIL and row not in self.refused) or (f == "read" and how != OK):
+            return []
+        value = self.values[row][0] if how == FAIL and row not in self.history.seen else self._observed_by(row)
+        version = self.versions.get(value)
+        if version is not None and version.writer >= 0:
+            return [version.writer]
+        return [self.failed[value]] if value in self.failed and value != canonical(self.model.initial) else []
 
     # Ways through the lineages
 

@@ -1,118 +1,526 @@
-"""The smallest refuted part of a history that a search refuted."""
+"""The smallest refuted part of a history that a search refuted, and the name of what it shows.
+
+The part is refuted whatever the other operations did (`optional`), and no operation of it can be left out. Then it is given
+back what it needs to stand alone: the writes of the values that it observed, so that none looks as if nobody had written it.
+
+Names. A faster way that can judge the part names it. Of a register whose values were written more than once, each
+observation may come from several writes; where every choice among them, the impossible ones apart, shows the same, that is
+its name. A refused compare-and-set that the part needs is named as in `explain`. What has no name is `non-linearizable`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, product
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from checkers.linearizability import zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.explain import Finding, explain
 from checkers.linearizability.jit import from_problem
+from checkers.linearizability.optional import Trials
 from checkers.linearizability.problem import Problem, encode
 from checkers.linearizability.start import search
-from checkers.models import Call, CasRegister, IdGenerator, Model, Register, State, canonical
+from checkers.models import (
+    Call,
+    IdGenerator,
+    KeyValue,
+    Model,
+    PriorityQueue,
+    Queue,
+    Register,
+    Set,
+    Stack,
+    State,
+    Tagged,
+    UnorderedQueue,
+    canonical,
+    elements,
+)
 from harness.history.history import FAIL, INFO, NEVER, OK, History
-from harness.history.operation import MISMATCH
+from harness.history.operation import MISMATCH, Operation
 
 PATIENCE = 3.0
 """Seconds for making one refutation smaller."""
-STEPS = 200_000
+STEPS = 20_000
 """Steps of one search while making it smaller; what takes longer is kept."""
 LATER = 20
 """Later observations that are tried before a write is called lost."""
 CUTS = 200
 """Quiet moments that are tried as the beginning of the evidence."""
+CHOICES = 200
+"""Choices of who read from whom that are tried for a name."""
+ROUNDS = 3
+"""Times that evidence is judged alone."""
 _PROBE = "ends elsewhere"
+_CONTAINERS = (Queue, UnorderedQueue, Stack, PriorityQueue)
+_LOST = ("lost-write", "lost-element")
+_STRANGE = ("future-read", "aborted-read", "unwritten-read", "unexpected")
+"""Names that depend on who wrote a value, not on the order of things."""
+
+Faster = Callable[[History], Decision | None]
 
 
-def refute(history: History, model: Model, decision: Decision, ends: float) -> tuple[Finding, str]:
-    """The proof that the history of one object is not linearizable, as small as could be made, and the limit hit if any.
-
-    Operations are left out only where that cannot make a linearizable history look broken: what came after the operation
-    that cannot be placed; what came before a quiet moment at which the object can only have been as in the beginning; pure
-    operations; and of a register, writes that none of the remaining reads can have read. So what is left refutes the whole
-    history, and is refuted when judged alone.
+def refute(
+    history: History, model: Model, decision: Decision, ends: float, faster: Faster | None = None
+) -> tuple[Finding, str]:
+    """The proof that the history of one object is not linearizable, as small as could be made by `ends`, a moment of
+    `time.perf_counter`, and the limit hit if any. `faster` may judge parts of it that it could not judge whole.
     """
-    ends = min(ends, time.perf_counter() + PATIENCE)
-    rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
-    if type(model) is CasRegister:
-        rows = _about_refusal(history, model, rows)
-    if decision.stuck is not None:
-        last = int(history.completed[decision.stuck])
-        rows = _if_refuted([row for row in rows if history.invoked[row] <= last], rows, history, model)
-    needs = _sources(history, model, rows)
-    if needs is None:
-        rows = _without_past(rows, history, model, ends)
-    free = None if needs is not None else {row for row in rows if model.pure(_call(history, row))}
-    spent = ""
-
-    def allowed(kept: list[int]) -> bool:
-        if needs is None:
-            return True
-        present = set(kept)
-        return all(source in present for row in kept for source in needs.get(row, ()))
-
-    size = max(1, len(rows) // 2)
-    while True:
-        at, before = 0, len(rows)
-        while at < len(rows):
-            chunk = {row for row in rows[at:at + size] if free is None or row in free}
-            kept = [row for row in rows if row not in chunk]
-            if time.perf_counter() > ends:
-                spent = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
-                break
-            if chunk and kept and allowed(kept) and _refuted(kept, history, model):
-                rows = kept
-                # What is later stays rather than what is earlier: start again where something may have become free.
-                at = 0 if size == 1 else at
-            else:
-                at += size
-        if spent or (size == 1 and len(rows) == before):
+    now = time.perf_counter()
+    ends = min(ends, now + PATIENCE)
+    # Some of the time is for looking at what was found.
+    finding, part = _found(history, model, decision, now + (ends - now) * 2 / 3, faster)
+    for _ in range(ROUNDS):
+        names, other = _judged(history.select(np.array(finding.rows)), model, ends, faster)
+        if other is None or names == {finding.identifier}:
             break
-        size = max(1, size // 2)
-    if needs is not None:
-        found = _named(history, model, rows)
-        if found is not None and found.identifier == "lost-write":
-            # Nothing was lost if something newer was observed later.
-            since = max(int(history.invoked[row]) for row in rows)
-            later = [row for row in needs if int(history.invoked[row]) > since]
-            for row in sorted(later, key=lambda row: -int(history.invoked[row]))[:LATER]:
-                other = _named(history, model, sorted({*rows, row, *needs[row]}))
-                if other is not None and other.identifier != "lost-write":
-                    found = other
-                    break
-        if found is not None:
-            return found, spent
-    part = history.select(np.array(rows))
-    stuck = search(part, model, max_steps=STEPS).stuck
-    accused = rows[stuck] if stuck is not None else rows[-1]
-    identifier = "duplicate" if isinstance(model, IdGenerator) else "non-linearizable"
-    operation = history[accused]
-    sentence = (
-        f"{operation.f} {_text(operation.value)} of client {operation.process} fits nowhere: no order of these "
-        f"{len(rows)} operations that agrees with their times is one that a {model.name} allows"
-    )
-    return Finding(identifier, tuple(rows), sentence, accused), spent
+        # Alone it shows something else: that is what is shown, and only that where it is as true of the whole history.
+        rows = tuple(finding.rows[at] for at in other.rows)
+        if part.proven(rows):
+            finding = Finding(other.identifier, rows, other.sentence, finding.rows[other.accused])
+        else:
+            sentence = _fits_nowhere(history, model, finding.rows, finding.accused, part.spent)
+            finding = Finding(other.identifier, finding.rows, sentence, finding.accused)
+            break
+    return finding, part.spent
 
 
-def _named(history: History, model: Model, rows: list[int]) -> Finding | None:
-    """What these rows of a register show, by the names for distinct values; None where values are not distinct."""
-    rows = sorted({*rows, *_failed_writers(history, rows)})
-    part = history.select(np.array(rows))
-    if not isinstance(model, Register) or int(zones.decide(part, model).max()) != zones.INVALID:
+def _found(
+    history: History, model: Model, decision: Decision, ends: float, faster: Faster | None
+) -> tuple[Finding, _Part]:
+    rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
+    stuck = decision.stuck if decision.stuck is not None else search(history, model, max_steps=10 * STEPS).stuck
+    part = _Part(history, model, rows, None, ends)
+    if stuck is not None:
+        ended = int(history.completed[stuck])
+        short = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, ends)
+        part = short if short.refuted_by(short.place.values()) else part
+    kept, accused = part.minimal()
+    names = _Names(history, model, faster, part)
+    rows = names.standing(kept)
+    return names.of(rows) or _unnamed(history, model, rows, accused, part.spent), part
+
+
+def _judged(history: History, model: Model, ends: float, faster: Faster | None) -> tuple[set[str], Finding | None]:
+    """What a small history alone is said to show."""
+    decision = faster(history) if faster is not None else None
+    if decision is not None and decision.rows:
+        return {decision.identifier}, _finding(decision, range(len(history)))
+    if isinstance(model, Register) and int(zones.decide(history, model).max()) == zones.INVALID:
+        counts, findings, _ = explain(history, model, 1)
+        if findings:
+            return set(counts), findings[0]
+    decision = search(history, model, max_steps=10 * STEPS)
+    if decision.valid is not False:
+        return set(), None
+    finding, _ = _found(history, model, decision, ends, faster)
+    return {finding.identifier}, finding
+
+
+def _finding(decision: Decision, rows: Sequence[int]) -> Finding:
+    """What a faster way found in the history of these rows."""
+    proof = tuple(rows[at] for at in decision.rows)
+    return Finding(decision.identifier, proof, decision.sentence, proof[-1])
+
+
+class _Part:
+    """The operations of a history that its refutation is sought in: up to the return of `stuck`, by which it is refuted."""
+
+    def __init__(self, history: History, model: Model, rows: list[int], stuck: int | None, ends: float) -> None:
+        self.history, self.model, self.stuck, self.ends = history, model, stuck, ends
+        self.spent = ""
+        self._set(rows)
+
+    def _set(self, rows: list[int]) -> None:
+        self.rows = rows
+        self.trials = Trials(encode(self.history.select(np.array(rows)), self.model))
+        self.place = {rows[at]: i for i, at in enumerate(self.trials.problem.rows)}
+        if self.stuck not in self.place:
+            stuck = search(self.history.select(np.array(rows)), self.model, max_steps=10 * STEPS).stuck
+            self.stuck = None if stuck is None else rows[stuck]
+        self.window = self.trials.whole() if self.stuck is None else self.trials.until(self.place[self.stuck])
+
+    def minimal(self) -> tuple[list[int], int | None]:
+        """The rows that are refuted whatever the others did, and the one that cannot be placed after the others, if known."""
+        if not self.refuted_by(self.place.values()):
+            self.spent = f"{STEPS} steps of the search for the smallest evidence"
+            return self.rows, self.stuck
+        states = self.trials.all_states()
+        if states is not None:
+            self._begin_late(states)
+        else:
+            self._forget()
+        kept = self._without(sorted(self.place.values()))
+        self.refuted_by(kept)
+        row = {i: row for row, i in self.place.items()}
+        stuck = self.trials.stuck
+        return sorted(row[i] for i in kept), None if stuck is None else row[stuck]
+
+    def refuted_by(self, operations: Iterable[int]) -> bool:
+        """Whether these operations are refuted whatever the others did."""
+        return self.trials.refuted(frozenset(operations), self.window, STEPS) is True
+
+    def proven(self, rows: Iterable[int]) -> bool:
+        """As `refuted_by`, by rows of the history; those that are not in this part prove nothing."""
+        return self.refuted_by(self.place[row] for row in rows if row in self.place)
+
+    def _begin_late(self, states: tuple[int, ...]) -> None:
+        """Go on with the shortest, or nearly, last part of the events that is refuted in whatever state it begins."""
+        length = 4
+        while length < len(self.window.events) and time.perf_counter() < self.ends:
+            window = self.trials.since(len(self.window.events) - length, self.window, states)
+            if self.trials.refuted(window.events, window, STEPS):
+                self.window = window
+                return
+            length *= 2
+
+    def _forget(self) -> None:
+        """Go on without what a container held and gave back, and without what came before it was as in the beginning."""
+        for smaller in (_without_past, _without_values):
+            before = self.rows
+            self._set(smaller(self.rows, self.history, self.model, self.ends))
+            if len(self.rows) < len(before) and not self.refuted_by(self.place.values()):
+                self._set(before)
+
+    def _without(self, operations: list[int]) -> list[int]:
+        """What is left of `operations` when one part after the other, ever smaller, is left out: the earliest first."""
+        known = set(self.window.events)
+        operations = [i for i in operations if i in known and i not in self.window.free]
+        size = max(1, len(operations) // 2)
+        while operations:
+            at = 0
+            while at < len(operations):
+                if time.perf_counter() > self.ends:
+                    self.spent = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+                    return operations
+                fewer = operations[:at] + operations[at + size:]
+                if self.refuted_by(fewer):
+                    operations = fewer
+                else:
+                    at += size
+            if size == 1:
+                break
+            size = max(1, size // 2)
+        return operations
+
+
+class _Names:
+    """Names for parts of a history, and the operations that they need to stand alone."""
+
+    def __init__(self, history: History, model: Model, faster: Faster | None, part: _Part) -> None:
+        self.history, self.model, self.faster, self.part = history, model, faster, part
+        self.f = [history.fs[code] for code in history.f.tolist()]
+        # By value: who wrote it, and who failed to.
+        self._by_value: dict[object, tuple[list[int], list[int]]] = {}
+
+    def standing(self, rows: list[int]) -> list[int]:
+        """`rows`, which are refuted whatever the others did, with what they need to stand alone."""
+        if isinstance(self.model, (KeyValue, Set)):
+            return self._with_parts(rows)
+        closed = self.closed(rows)
+        if not isinstance(self.model, _CONTAINERS) or _refuted(closed, self.history, self.model):
+            return closed
+        # What was put in had been taken out before: all that was done with these elements belongs together.
+        closed = self._all_of(closed)
+        return closed if _refuted(closed, self.history, self.model) else rows
+
+    def _with_parts(self, rows: list[int]) -> list[int]:
+        """As `standing`, of texts and sets: with who wrote the parts of what was read, if it would else look as if nobody had;
+        first only those that began in time."""
+        texts: list[tuple[Any, int]] = []
+        for row in rows:
+            call = _call(self.history, row)
+            if call.f in ("get", "read") and call.outcome == "ok" and call.value:
+                texts.append((call.value if call.f == "get" else elements(call.value) or (), int(self.history.completed[row])))
+        writers = [
+            (row, _call(self.history, row).value) for row, f in enumerate(self.f)
+            if f in ("put", "append", "add") and row not in rows
+        ]
+        sure = [(row, part) for row, part in writers if self.history.outcome[row] != FAIL]
+        wider = rows
+        for late, candidates in ((False, sure), (True, sure), (True, writers)):
+            decision = self.faster(self.history.select(np.array(wider))) if self.faster is not None else None
+            if decision is None or decision.identifier not in _STRANGE:
+                break
+            more = {
+                row for row, part in candidates for text, ended in texts
+                if part != "" and part in text and (late or self.history.invoked[row] <= ended)
+            }
+            wider = sorted({*rows, *more})
+        return wider if _refuted(wider, self.history, self.model) else rows
+
+    def of(self, rows: list[int]) -> Finding | None:
+        """The finding that `rows`, which stand alone, are."""
+        finding = self._named(rows)
+        if finding is not None and finding.identifier in _LOST:
+            finding = self._seen_again(rows, finding)
+        return finding
+
+    def _seen_again(self, rows: list[int], finding: Finding) -> Finding:
+        """Nothing was lost if it, or something newer, was observed later: then that belongs to the evidence."""
+        since = max(int(self.history.invoked[row]) for row in rows)
+        later = [
+            row for row in np.flatnonzero((self.history.invoked > since) & (self.history.outcome == OK)).tolist()
+            if self._observed(row) or self.f[row] in ("get", "read")
+        ]
+        for row in sorted(later, key=lambda row: -int(self.history.invoked[row]))[:LATER]:
+            other = self._named(self.standing(sorted([*rows, row])))
+            if other is not None and other.identifier not in _LOST:
+                return other
+        return finding
+
+    def _named(self, rows: list[int]) -> Finding | None:
+        if isinstance(self.model, Register):
+            return self._register(rows)
+        decision = self.faster(self.history.select(np.array(rows))) if self.faster is not None else None
+        if decision is None or not decision.rows:
+            return None
+        finding = _finding(decision, rows)
+        whole = isinstance(self.model, _CONTAINERS) and self._all_of(rows) == rows
+        return finding if whole or self.part.proven(finding.rows) else msgspec.structs.replace(finding, rows=tuple(rows))
+
+    # Who wrote what was observed
+
+    def closed(self, rows: Iterable[int]) -> list[int]:
+        """`rows`, with one operation that wrote, or else tried to write, each value that was observed: the last that began
+        before the observation ended, else the first at all."""
+        kept = set(rows)
+        work = list(kept)
+        wanted: dict[object, int] = {}
+        while work:
+            row = work.pop()
+            for value in self._observed(row):
+                wanted[value] = wanted.get(value, 0) + 1
+                number = wanted[value] if isinstance(self.model, _CONTAINERS) else 1
+                ended = NEVER if self.history.outcome[row] == INFO else int(self.history.completed[row])
+                writers = [writer for writer in self._writers(value) if writer != row]
+                writers = [writer for writer in writers if self.history.invoked[writer] <= ended][::-1] or writers
+                missing = number - len(kept.intersection(writers))
+                more = [writer for writer in writers if writer not in kept][:max(0, missing)]
+                kept.update(more)
+                work.extend(more)
+        return sorted(kept)
+
+    def _all_of(self, rows: Iterable[int]) -> list[int]:
+        """Everything that was done with the elements of a container that `rows` deal with."""
+        calls = {row: _call(self.history, row) for row in range(len(self.history)) if self.history.outcome[row] != FAIL}
+        values = {calls[row].value for row in rows if row in calls}
+        return [row for row, call in calls.items() if call.value in values]
+
+    def _observed(self, row: int) -> tuple[object, ...]:
+        """The values that `row` found, or is known to have found absent, and that somebody must have written."""
+        call = _call(self.history, row)
+        if call.outcome == "info" and call.f != "cas":
+            return ()
+        if isinstance(self.model, Register):
+            if self.history.outcome[row] == FAIL and not _refused(self.history, row):
+                return ()
+            if call.f == "write" or (call.f == "read" and self.model.step(object(), call)):
+                return ()
+            value = call.value if call.f == "read" else call.seen[0] if call.seen else call.value[0]
+            return () if value == self.model.initial else (value,)
+        if isinstance(self.model, _CONTAINERS):
+            return (call.value,) if call.f == self.model.functions[1] and call.value is not None else ()
+        return ()
+
+    def _writers(self, value: object) -> list[int]:
+        """The operations that wrote `value`, or else those that failed to, in the order of their invocation."""
+        if not self._by_value:
+            for row, f in enumerate(self.f):
+                if f in ("write", "cas", "enqueue", "push"):
+                    call = _call(self.history, row)
+                    if f == "cas" and call.value[0] == call.value[1]:
+                        continue
+                    new = call.value[1] if f == "cas" else call.value
+                    failed = self.history.outcome[row] == FAIL
+                    self._by_value.setdefault(new, ([], []))[bool(failed)].append(row)
+            for lists in self._by_value.values():
+                for some in lists:
+                    some.sort(key=lambda row: int(self.history.invoked[row]))
+        wrote, failed_to = self._by_value.get(value, ([], []))
+        return wrote or failed_to
+
+    # Registers
+
+    def _register(self, rows: list[int]) -> Finding | None:
+        """What these rows show: by the names for distinct values, or by what is the same whoever read from whom."""
+        history, model = self.history, self.model
+        assert isinstance(model, Register)
+        part = history.select(np.array(rows))
+        if int(zones.decide(part, model).max()) == zones.INVALID:
+            counts, findings, _ = explain(part, model, 1)
+            for found in findings:
+                proof = tuple(rows[at] for at in found.rows)
+                if self.part.proven(proof):
+                    return Finding(found.identifier, proof, found.sentence, rows[found.accused])
+            if len(counts) == 1:
+                return Finding(findings[0].identifier, tuple(rows), findings[0].sentence, rows[findings[0].accused])
+        blind = [row for row in rows if _refused(history, row) and row not in history.seen]
+        sighted = [row for row in rows if row not in blind]
+        if blind and not self.part.proven(sighted):
+            return self._refusal(rows, max(blind, key=lambda row: int(history.completed[row])))
+        return self._whichever(sighted)
+
+    def _refusal(self, rows: list[int], row: int) -> Finding | None:
+        """A compare-and-set that was refused although what it expected was there."""
+        history, model = self.history, self.model
+        call = _call(history, row)
+        expected = call.value[0]
+        began, ended = int(history.invoked[row]), int(history.completed[row])
+        others = [other for other in rows if other != row]
+        writers = [other for other in others if other in self._writers(expected) and history.outcome[other] != FAIL]
+        acked = [w for w in writers if history.outcome[w] == OK and history.completed[w] < began]
+        seen = [other for other in others if expected in self._observed(other) or self._found_initial(other, expected)]
+        name = f"client {int(history.process[row])} was refused cas {_text(expected)} → {_text(call.value[1])}"
+        if [other for other in seen if history.invoked[other] > ended]:
+            newer = [
+                other for other, f in enumerate(self.f)
+                if f in ("write", "cas") and other != row and history.outcome[other] != FAIL
+                and history.invoked[other] <= ended and other not in writers
+                and (not acked or history.outcome[other] == INFO or history.completed[other] > min(
+                    int(history.invoked[w]) for w in acked))
+            ]
+            sentence = f"{name}, as if it had been replaced, although {_text(expected)} was there again later"
+            return Finding("non-monotonic-read", tuple(sorted({*rows, *newer[-1:]})), sentence, row)
+        if acked:
+            had = f"write of {_text(expected)} had been acknowledged and nothing newer can have been there"
+            return Finding("stale-read", tuple(rows), f"{name}, although the {had}", row)
+        if [other for other in seen if history.outcome[other] == OK and history.completed[other] < began]:
+            sentence = f"{name}, although {_text(expected)} had been read and nothing newer can have been there"
+            return Finding("non-monotonic-read", tuple(rows), sentence, row)
+        if expected == canonical(model.initial) and not writers:
+            failed = [
+                other for other, f in enumerate(self.f)
+                if f in ("write", "cas") and history.outcome[other] == FAIL and not _refused(history, other)
+                and history.invoked[other] <= ended
+            ]
+            if failed:
+                sentence = f"{name}, although {_text(expected)} was still there: only a write that failed can have changed it"
+                return Finding("aborted-read", tuple(sorted({*rows, failed[0]})), sentence, row)
+            sentence = f"{name}, although nobody had written anything but {_text(expected)}"
+            return Finding("unwritten-read", tuple(rows), sentence, row)
         return None
-    _, findings = explain(part, model, 1)
-    if not findings:
+
+    def _found_initial(self, row: int, value: object) -> bool:
+        call = _call(self.history, row)
+        if value != canonical(self.model.initial) or call.outcome != "ok":
+            return False
+        return (call.f == "read" and call.value == value) or (call.f == "cas" and call.value[0] == value)
+
+    def _whichever(self, rows: list[int]) -> Finding | None:
+        """The name of what `rows` show whichever write each observation came from; a write that it cannot have come from
+        counts only where there is no other."""
+        history, model = self.history, self.model
+        assert isinstance(model, Register)
+        observers, choices = [], []
+        for row in rows:
+            call = _call(history, row)
+            value: Any
+            if call.f == "write" or (call.outcome == "info" and call.f == "read"):
+                continue
+            if history.outcome[row] == FAIL and not call.seen:
+                continue
+            value = call.value if call.f == "read" else call.seen[0] if call.seen else call.value[0]
+            if call.f == "read" and model.step(object(), call):
+                continue
+            wrote = [w for w in self._writers(value) if w in rows and w != row]
+            ended = NEVER if call.outcome == "info" else int(history.completed[row])
+            options: list[int] = [w for w in wrote if history.invoked[w] <= ended]
+            options += [-1] if value == canonical(model.initial) else []
+            observers.append(row)
+            choices.append(options or wrote or [-2])
+        found: dict[str, Finding] = {}
+        for number, chosen in enumerate(islice(product(*choices), CHOICES + 1)):
+            if number == CHOICES:
+                return None
+            finding = self._with_sources(rows, dict(zip(observers, chosen, strict=True)))
+            if finding is None:
+                return None
+            found.setdefault(finding.identifier, finding)
+        likely = [name for name in found if name not in _STRANGE] or list(found)
+        if len(likely) > 1 and set(likely) <= {"lost-write", "stale-read", "non-monotonic-read"}:
+            # Each says that something older was read.
+            finding = next(found[name] for name in ("stale-read", "non-monotonic-read", "lost-write") if name in found)
+            return msgspec.structs.replace(finding, identifier="stale-read", rows=tuple(rows))
+        return msgspec.structs.replace(found[likely[0]], rows=tuple(rows)) if len(likely) == 1 else None
+
+    def _with_sources(self, rows: list[int], source: dict[int, int]) -> Finding | None:
+        """What `rows` show if each observation came from this row: -1 for the initial value, -2 for nowhere."""
+        model = self.model
+        assert isinstance(model, Register)
+
+        def version(writer: int, value: object) -> object:
+            return model.initial if writer == -1 else Tagged(f"of {writer}", getattr(value, "content", value))
+
+        operations: list[Operation] = []
+        swaps: dict[int, int] = {}
+        for row in rows:
+            call, operation = _call(self.history, row), self.history[row]
+            if call.f == "write":
+                value = version(row, call.value)
+            elif row not in source:
+                value = operation.value
+            elif call.f == "read":
+                value = version(source[row], call.value)
+            elif operation.outcome == "fail":
+                seen = (version(source[row], call.seen[0]),)
+                value = version(-3, call.value[0]), version(row, call.value[1])
+                operations.append(msgspec.structs.replace(operation, value=value, seen=seen, key=None))
+                continue
+            elif call.value[0] == call.value[1]:
+                operation = msgspec.structs.replace(operation, f="read")
+                value = version(source[row], call.value[0])
+            else:
+                value = version(source[row], call.value[0]), version(row, call.value[1])
+                swaps[row] = source[row]
+            operations.append(msgspec.structs.replace(operation, value=value, key=None))
+        part = History.of(operations)
+        part.timed = self.history.timed
+        if int(zones.decide(part, model).max()) == zones.INVALID:
+            _, findings, _ = explain(part, model, 1)
+            if not findings:
+                return None
+            at = findings[0].accused
+            return Finding(findings[0].identifier, tuple(rows), findings[0].sentence, rows[at])
+        for row in swaps:
+            met = [row]
+            while swaps.get(met[-1], -1) in swaps and swaps[met[-1]] not in met:
+                met.append(swaps[met[-1]])
+            if swaps.get(met[-1], -1) == row:
+                names = " and ".join(f"cas {_text(v[0])} → {_text(v[1])}" for v in (_call(self.history, r).value for r in met))
+                return Finding("future-read", tuple(rows), f"{names} were each made on what another of them had set", row)
         return None
-    found = findings[0]
-    return Finding(found.identifier, tuple(rows[at] for at in found.rows), found.sentence, rows[found.accused])
+
+
+def _unnamed(history: History, model: Model, rows: list[int], stuck: int | None, spent: str) -> Finding:
+    """The finding where no name fits."""
+    accused = rows[-1] if stuck is None else stuck
+    if isinstance(model, IdGenerator):
+        return Finding("duplicate", tuple(rows), f"{_what(history, accused)} was generated before", accused)
+    return Finding("non-linearizable", tuple(rows), _fits_nowhere(history, model, rows, accused, spent), accused)
+
+
+def _fits_nowhere(history: History, model: Model, rows: Sequence[int], accused: int, spent: str) -> str:
+    what = _what(history, accused)
+    if _refused(history, accused) and canonical(history[accused].value[0]) in _call(history, accused).seen:
+        return f"{what} was refused although it saw what it expected"
+    these = f"these {len(rows)} operations" if len(rows) > 1 else "this operation alone"
+    sentence = f"{what} fits nowhere: no order of {these} that agrees with their times is one that a {model.name} allows"
+    return sentence if spent else f"{sentence}, whatever the others did"
+
+
+def _what(history: History, row: int) -> str:
+    operation = history[row]
+    return f"{operation.f} {_text(operation.value)} of client {operation.process}"
 
 
 def _text(value: object) -> str:
+    value = getattr(value, "content", value)
     text = "nil" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -129,12 +537,34 @@ def _call(history: History, row: int) -> Call:
     return Call(operation.f, canonical(operation.value), outcome, seen, operation.process, operation.key)
 
 
-def _refuted(rows: Iterable[int], history: History, model: Model) -> bool:
-    return search(history.select(np.array(list(rows))), model, max_steps=STEPS).valid is False
+def _refuted(rows: Sequence[int], history: History, model: Model) -> bool:
+    return search(history.select(np.array(list(rows))), model, max_steps=10 * STEPS).valid is False
 
 
-def _if_refuted(smaller: list[int], rows: list[int], history: History, model: Model) -> list[int]:
-    return smaller if len(smaller) < len(rows) and _refuted(smaller, history, model) else rows
+def _without_values(rows: list[int], history: History, model: Model, ends: float) -> list[int]:
+    """`rows` of a queue, stack or id generator without all operations on some values: what is left of an order that the
+    object allows is one that it allows."""
+    if not isinstance(model, (*_CONTAINERS, IdGenerator)):
+        return rows
+    by_value: dict[object, list[int]] = {}
+    for row in rows:
+        call = _call(history, row)
+        if call.f == model.functions[0] or (call.outcome == "ok" and call.value is not None):
+            by_value.setdefault(call.value, []).append(row)
+    values = sorted(by_value, key=lambda value: by_value[value][0])
+    size = max(1, len(values) // 2)
+    while True:
+        at = 0
+        while at < len(values) and time.perf_counter() < ends:
+            dropped = {row for value in values[at:at + size] for row in by_value[value]}
+            fewer = [row for row in rows if row not in dropped]
+            if fewer and _refuted(fewer, history, model):
+                rows, values = fewer, values[:at] + values[at + size:]
+            else:
+                at += size
+        if size == 1:
+            return rows
+        size //= 2
 
 
 class _Elsewhere(Model):
@@ -181,83 +611,3 @@ def _without_past(rows: list[int], history: History, model: Model, ends: float) 
         if hunt.run(STEPS) is False:
             return rest
     return rows
-
-
-def _about_refusal(history: History, model: CasRegister, rows: list[int]) -> list[int]:
-    """Where a compare-and-set was refused although what it expected was there all the time: that one, the operations on the
-    value by then, and those that their values come from. No other write can have taken effect in that time."""
-    refused = zones.refused_in_vain(history, model)
-    if not refused:
-        return rows
-    row = min(refused, key=lambda row: int(history.completed[row]))
-    calls = {other: _call(history, other) for other in rows if history.invoked[other] <= history.completed[row]}
-    touching: dict[object, list[int]] = {}
-    for other, call in calls.items():
-        if call.outcome != "refused":
-            for value in set(call.value) if call.f == "cas" else (call.value,):
-                touching.setdefault(value, []).append(other)
-    kept = {row}
-    work = [calls[row].value[0]]
-    while work:
-        for other in touching.pop(work.pop(), ()):
-            kept.add(other)
-            if calls[other].f == "cas":
-                work.append(calls[other].value[0])
-    return _if_refuted(sorted(kept), rows, history, model)
-
-
-def _sources(history: History, model: Model, rows: list[int]) -> dict[int, list[int]] | None:
-    """For every row of a register, the rows that it cannot do without: those that may have set the value it observed.
-
-    A write cannot have been the one where it began after the observation had ended, or where another write, that certainly
-    happened, lies wholly between the two. None where the model is not a register.
-    """
-    if type(model) not in (Register, CasRegister):
-        return None
-    call = {row: _call(history, row) for row in rows}
-    inv = {row: int(history.invoked[row]) for row in rows}
-    ret = {row: NEVER if history.outcome[row] == INFO else int(history.completed[row]) for row in rows}
-    writers = [row for row in rows if call[row].f != "read" and not model.pure(call[row])]
-    sure = [row for row in writers if history.outcome[row] == OK]
-    sources: dict[int, list[int]] = {}
-    for row in rows:
-        accepts = _accepts(call[row], model)
-        if accepts is None:
-            continue
-        latest = max((inv[other] for other in sure if ret[other] < inv[row]), default=-NEVER)
-        same = [
-            writer for writer in writers
-            if writer != row and inv[writer] <= ret[row]
-            and accepts(call[writer].value[1] if call[writer].f == "cas" else call[writer].value)
-        ]
-        # Where all were overwritten, one is kept all the same, lest the value look as if nobody had ever written it.
-        sources[row] = [writer for writer in same if ret[writer] >= latest] or same[-1:]
-    return sources
-
-
-def _failed_writers(history: History, rows: list[int]) -> list[int]:
-    """The failed operations that would have written what these rows read although none of them wrote it."""
-    calls = [_call(history, row) for row in rows]
-    written = {call.value[1] if call.f == "cas" else call.value for call in calls if call.f != "read"}
-    read = {call.value[0] if call.f == "cas" else call.value for call in calls if call.f != "write"} - written
-    failed = []
-    for row in np.flatnonzero(history.outcome == FAIL).tolist() if read else ():
-        operation = history[row]
-        if operation.f != "read" and row not in rows:
-            value = operation.value[1] if operation.f == "cas" else operation.value
-            if canonical(value) in read:
-                failed.append(row)
-    return failed
-
-
-def _accepts(call: Call, model: Model) -> Callable[[object], bool] | None:
-    """Which values `call` may have found; None where it may have found any."""
-    if call.f == "write" or (call.f == "read" and (call.outcome == "info" or model.step(object(), call))):
-        return None
-    if call.f == "read":
-        return lambda value: value == call.value
-    if call.seen:
-        return lambda value: value == call.seen[0]
-    if call.outcome == "refused":
-        return lambda value: value != call.value[0]
-    return lambda value: value == call.value[0]

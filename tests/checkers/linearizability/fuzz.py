@@ -4,7 +4,8 @@
 
 Half of the histories are recorded from an object that works, the rest are broken afterwards, so that valid and invalid ones
 come in similar share. A disagreement stops the run and prints the model, the seed and the history. Evidence is tested too:
-the rows of an invalid decision, judged alone, are invalid by the search, and by the same way with the same identifier.
+the rows of an invalid decision, judged alone, are invalid by the search, and by the same way with the same identifier; and
+`check` finds in the operations that it shows for an anomaly that anomaly and no other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.linearizability import zones
+from checkers.linearizability import check, zones
 from checkers.linearizability.append import decide_append
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
@@ -368,13 +369,16 @@ def histories(kind: Kind, seed: int, count: int) -> Iterator[tuple[int, History]
 
 @dataclass
 class Outcomes:
-    """What a run saw: how many were valid, invalid, or not decided by the way in question; identifiers; rows of evidence."""
+    """What a run saw: how many were valid, invalid, or not decided by the way in question; identifiers; rows of evidence;
+    and of what `check` shows, the identifiers and how many operations each has."""
 
     valid: int = 0
     invalid: int = 0
     passed: int = 0
     identifiers: Tally[str] = field(default_factory=Tally)
     rows: Tally[int] = field(default_factory=Tally)
+    shown: Tally[str] = field(default_factory=Tally)
+    operations: Tally[int] = field(default_factory=Tally)
 
 
 def complaint(kind: Kind, history: History, seen: Outcomes) -> str:
@@ -406,6 +410,17 @@ def complaint(kind: Kind, history: History, seen: Outcomes) -> str:
         again = way(alone, kind.model)
         if again is None or again.valid or again.identifier != decision.identifier:
             return f"the evidence alone is judged otherwise: {decision}, then {again}"
+    verdict = check(history, kind.model)
+    if (verdict.validity == "valid") is not truth.valid:
+        return f"check says {verdict}, the search {truth}"
+    for anomaly in verdict.anomalies:
+        seen.shown[anomaly.identifier] += 1
+        seen.operations[len(anomaly.operations)] += 1
+        shown = check(History.of(anomaly.operations), kind.model)
+        if shown.validity != "invalid" or set(shown.counts) != {anomaly.identifier}:
+            return f"the evidence shown is judged otherwise: {anomaly}, then {shown.counts}"
+    if verdict.validity == "invalid" and not verdict.anomalies:
+        return "nothing is shown"
     return ""
 
 

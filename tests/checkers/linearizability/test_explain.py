@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import msgspec
@@ -77,7 +78,14 @@ CASES: dict[str, tuple[dict[str, int], list[Operation]]] = {
     ),
     "two cas on one value": ({"split-brain": 1}, [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5)]),
     "two cas on one value, and one of them survived": (
-        {"lost-write": 1, "split-brain": 1}, [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5), _r(3, 6, 7)],
+        {"lost-write": 1}, [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5), _r(3, 6, 7)],
+    ),
+    "two cas on one value, both seen, and one of them survived": (
+        {"lost-write": 1, "split-brain": 1},
+        [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5), _r(2, 6, 7), _r(3, 8, 9)],
+    ),
+    "what came of a write that had not begun": (
+        {"future-read": 1}, [_c(1, 2, 0, 9), _c(2, 3, 1, 2), _w(1, 4, 5), _r(3, 20, 21)],
     ),
     "new, then old, while the write is pending": (
         {"non-monotonic-read": 1}, [_w(1, 0, 1), _w(2, 2, 20), _r(2, 3, 4), _r(1, 5, 6), _r(2, 21, 22)],
@@ -101,7 +109,7 @@ def _confirm(verdict: Verdict, model: CasRegister) -> None:
     for anomaly in verdict.anomalies:
         again = check(History.of(anomaly.operations), model)
         assert again.validity == "invalid"
-        assert again.anomalies[0].identifier == anomaly.identifier, (anomaly, again.counts)
+        assert set(again.counts) == {anomaly.identifier}, (anomaly, again.counts)
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
@@ -115,7 +123,7 @@ def test_the_evidence_alone_shows_the_same(case: str) -> None:
 def test_random_violations_are_named_and_proven(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways, by zones and by a search first; the verdict is that of the plain search."""
     monkeypatch.setattr(engine_module, "SMALL", small)
-    unproven = shown = 0
+    shown = 0
     for seed in range(800):
         rng = random.Random(f"explain {seed}")
         history = register_history(rng, operations=10, processes=3, unique=rng.random() < 0.9, broken=0.9)
@@ -126,13 +134,9 @@ def test_random_violations_are_named_and_proven(small: int, monkeypatch: pytest.
             assert not verdict.counts and not verdict.anomalies
             continue
         assert verdict.anomalies and set(verdict.counts) <= set(ANOMALIES)
-        for anomaly in verdict.anomalies:
-            again = check(History.of(anomaly.operations), model)
-            assert again.validity == "invalid", (seed, anomaly)
-            shown += 1
-            unproven += again.anomalies[0].identifier != anomaly.identifier
-    # Where two anomalies share their only operations, the evidence of the one can be evidence of the other first.
-    assert shown > 200 and unproven <= shown // 100
+        _confirm(verdict, model)
+        shown += len(verdict.anomalies)
+    assert shown > 200
 
 
 MUTATIONS: dict[str, str] = {
@@ -210,6 +214,12 @@ def test_repeated_values_are_explained_without_leaving_out_what_may_have_been_re
     assert list(verdict.counts) == ["lost-write"]
 
 
+def test_an_explanation_that_ran_out_of_time_says_so() -> None:
+    history = History.of(CASES["several lost at once"][1])
+    assert explain(history, CasRegister(), 5, time.perf_counter() - 1) == ({}, [], False)
+    assert explain(history, CasRegister(), 5)[2]
+
+
 def test_times_before_zero_are_times_like_others() -> None:
     refuted = 0
     for seed in range(150):
@@ -221,8 +231,8 @@ def test_times_before_zero_are_times_like_others() -> None:
                 op, invoked=op.invoked - 100, completed=None if op.completed is None else op.completed - 100,
             ) for op in history
         ])
-        counts, findings = explain(history, CasRegister(), 5)
-        counts_earlier, findings_earlier = explain(earlier, CasRegister(), 5)
+        counts, findings, _ = explain(history, CasRegister(), 5)
+        counts_earlier, findings_earlier, _ = explain(earlier, CasRegister(), 5)
         refuted += bool(counts)
         assert counts == counts_earlier, seed
         assert [found.rows for found in findings] == [found.rows for found in findings_earlier], seed
