@@ -62,7 +62,7 @@ def commands() -> None:
 @click.option("--concurrency", type=int, help="Workers on each node.")
 @click.option("--seed", type=int, help="Same schedule of operations and faults.")
 @click.option("--testbed", help="Where nodes live: namespaces, docker.")
-@click.option("--binary", help="The server's program, or the folder that holds its programs.")
+@click.option("--binary", help="The server's program, or the folder that holds its programs (or Cassandra's jars).")
 @click.option("--image", help="The container image, instead of the official one.")
 @click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
 @click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
