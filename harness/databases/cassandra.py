@@ -449,14 +449,14 @@ class Cassandra(Database):
                 await first.call(statement.format(replicas=self._replicas))
             except (Refused, Indeterminate) as error:
                 raise SetupError(f"the tables could not be created: {error}.") from None
-        while len(await self._schemas()) > 1:
+        while not await _went(self._agree()):
             await asyncio.sleep(0.1)
 
-    async def _schemas(self) -> set[str]:
-        """What the nodes say that their schema's version is."""
+    async def _agree(self) -> bool:
+        """Whether the nodes' schemas are of the same version."""
         clients = [await self._client(node) for node in self.nodes.values()]
         rows = [await client.call("SELECT schema_version FROM system.local") for client in clients]
-        return {str(row[0]["schema_version"]) for row in rows}
+        return len({str(row[0]["schema_version"]) for row in rows}) == 1
 
     async def _start(self, node: Node) -> None:
         await node.start(self._service(node))

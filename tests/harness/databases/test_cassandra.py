@@ -50,6 +50,16 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
         assert sorted(await database.local_read(nodes[2], "elements", "a")) == [2, 3, 11]
         assert await database.local_read(nodes[2], "read", "nothing") is None
 
+        ring = {}
+        for node, client in zip(nodes, (first, second, third), strict=True):
+            (row,) = await client.call("SELECT tokens FROM system.local")
+            ring[int(*row["tokens"])] = node.name
+        for key in range(100, 120):
+            await first.write(key, 1)
+            (row,) = await first.call("SELECT token(key) AS at FROM splitbrain.registers WHERE key = ?", str(key).encode())
+            order = sorted(ring, key=lambda token: (token < row["at"], token))
+            assert database.replicas(key) == tuple(ring[token] for token in order)
+
         with monkeypatch.context() as slow_clock:
             slow_clock.setattr(cassandra, "time", SimpleNamespace(time_ns=lambda: 1_000_000))
             for variant in ("one", "one-server-clock"):
