@@ -267,7 +267,8 @@ class _Judge:
         by: dict[int, list[int]] = {}
         for row in rows:
             begun = [put for put in puts if start[put] <= end[row]]
-            possible = [put for put in begun if not any(start[q] > end[put] and end[q] < start[row] for q in every)]
+            replaced = max((start[put] for put in every if end[put] < start[row]), default=EVER)
+            possible = [put for put in begun if end[put] >= replaced]
             if append >= 0 and start[append] <= end[row] and ended >= start[row]:
                 possible.insert(0, -1)
             if len(possible) > 1:

@@ -25,6 +25,8 @@ from harness.history.values import NIL
 
 MOST_STEPS = 100_000
 """Steps of a search before it is left to the plain one, which is watched by the clock."""
+MOST_LETTERS = 1 << 24
+"""Letters of all texts together, for each takes 16 bytes of digests."""
 
 _kernels: ModuleType | None = None
 
@@ -78,7 +80,10 @@ def append(history: History, *, every_key: bool) -> NDArray[np.int8] | None:
         return None
     values, fs = history.values, history.fs
     try:
-        letters = bytearray("\0".join([*values.objects, ""]), "utf-8")
+        text = "\0".join([*values.objects, ""])
+        if len(text) > MOST_LETTERS:
+            return None
+        letters = bytearray(text, "utf-8")
     except (TypeError, UnicodeEncodeError):
         # Not all of them are texts.
         return None

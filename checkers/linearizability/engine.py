@@ -125,7 +125,7 @@ def check(
         keys = _registers(history, model, methods, cases, open_cases)
     elif type(model) is KeyValue:
         status = append.decide(history, model, every_key=explanation)
-        keys = _sort_out(history, status, "append", methods, cases, open_cases)
+        keys = _sort_out(history, status, "append", methods, cases, open_cases, every_key=explanation)
     else:
         parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
         keys = len(parts)
@@ -176,15 +176,17 @@ def _registers(
 
 def _sort_out(
     history: History, status: NDArray[np.int8], name: str, methods: Counter[str], cases: list[_Case],
-    open_cases: list[_Case],
+    open_cases: list[_Case], *, every_key: bool = True,
 ) -> int:
-    """Of keys that `name` decided all at once, put the invalid ones in `cases` and the undecided ones in `open_cases`."""
+    """Of keys that `name` decided all at once, put the invalid ones in `cases` and the undecided ones in `open_cases`; without
+    `every_key` only the invalid ones, if there are any. The number of keys."""
     found: list[int] = status.tolist()
     keys = len(found) - found.count(zones.ABSENT)
     methods[name] = keys - found.count(zones.UNDECIDED)
     if found.count(zones.VALID) == keys:
         return keys
-    codes = [at - 1 for at, how in enumerate(found) if how in (zones.INVALID, zones.UNDECIDED)]
+    wanted = (zones.INVALID, zones.UNDECIDED) if every_key or zones.INVALID not in found else (zones.INVALID,)
+    codes = [at - 1 for at, how in enumerate(found) if how in wanted]
     parts = _Parts(history, codes)
     for code in codes:
         case = _Case(history.keys[code] if code >= 0 else None, parts, code)

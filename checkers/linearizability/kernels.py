@@ -7,8 +7,11 @@ Importing this module loads numba, and compiles where nothing compiled is kept f
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from checkers.linearizability.zones import INVALID, UNDECIDED, VALID
 from harness.history.history import FAIL, INFO, NEVER, OK
@@ -21,6 +24,7 @@ _EFFECT, _SAME, _OTHER = 0, 1, 2
 """Kinds of operations: see `register_search`."""
 _FIRST_EPOCH, _NOBODY, _SEVERAL = -1, -2, -3
 """Who opened the epoch of a read, where it was no put, none can have, or it may be one of several."""
+Ints, Digests = NDArray[np.int64], NDArray[np.uint64]
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -171,23 +175,51 @@ def register(
             return UNDECIDED
 
 
+class _Letters(NamedTuple):
+    """The letters of all texts of a history, where each text begins, and what digests of parts are made from."""
+
+    codes: NDArray[np.uint8]
+    begins: Ints
+    sums: Digests
+    powers: Digests
+
+
+_INT = np.int64
+_TEXT = np.dtype([
+    ("begin", _INT), ("length", _INT), ("digest", np.uint64), ("newest", _INT), ("written", _INT),
+    ("appended", _INT), ("shown", _INT),
+])
+"""A text that was written: where its letters begin, how many they are, their digest, the last write of it, how many wrote it,
+how many of them appended it, at how many places it is shown."""
+_WRITE = np.dtype([
+    ("text", _INT), ("older", _INT), ("start", _INT), ("end", _INT), ("put", _INT), ("taken", _INT), ("place", _INT),
+])
+"""A put or an append that is not certain to have failed: its text, the write before it of the same text, its start and end,
+whether it is a put, whether a read shows it, and if it is a put, where."""
+_PLACE = np.dtype([
+    ("text", _INT), ("behind", _INT), ("write", _INT), ("first_end", _INT), ("last_start", _INT), ("earliest", _INT),
+])
+"""What reads show: the beginning of the first epoch (place 0), a put, or a text behind another place. Its text, -1 where an
+epoch begins; the place behind it; its write; the first end of those who read up to it, and their last start; the first end of
+what is certain to be behind."""
+
+
 @njit(cache=True)
-def _written(letters, begin, length, digest, table, begins, lengths, digests):
-    """Which write has these letters as its text, -1 for none. `table` is addressed by the digests of texts."""
-    size = len(table)
-    slot = np.int64(digest % np.uint64(size))
+def _find(letters, begin, length, table, known):
+    """The text among those `known` that has these letters, -1 for none, and its slot in the table from digests to texts."""
+    digest = letters.sums[begin + length] - letters.sums[begin] * letters.powers[length]
+    slot = np.int64(digest % np.uint64(len(table)))
     while table[slot] >= 0:
-        write = table[slot]
-        if digests[write] == digest and lengths[write] == length:
-            same = True
-            for at in range(length):
-                if letters[begin + at] != letters[begins[write] + at]:
-                    same = False
-                    break
-            if same:
-                return write
-        slot = slot + 1 if slot + 1 < size else 0
-    return np.int64(-1)
+        text = table[slot]
+        if known[text].digest == digest and known[text].length == length:
+            other = known[text].begin
+            at = 0
+            while at < length and letters.codes[begin + at] == letters.codes[other + at]:
+                at += 1
+            if at == length:
+                return text, slot
+        slot = slot + 1 if slot + 1 < len(table) else 0
+    return np.int64(-1), slot
 
 
 @njit(cache=True)
@@ -214,207 +246,222 @@ def _apart(lows, highs, starts, stops):
 
 
 @njit(cache=True)
-def _head(head, newest, older, is_put, w_start, w_end, count, start, end):
-    """The epoch of a read from `start` to `end` that begins with this text, which several wrote: a put, `_FIRST_EPOCH`,
-    `_NOBODY`, or `_SEVERAL` where there is a choice."""
-    closed = NEVER
-    for write in range(count):
-        if is_put[write]:
-            closed = min(closed, w_end[write])
-    found = _NOBODY
-    write = newest[head]
-    while write >= 0:
-        possible = w_start[write] <= end
-        if is_put[write]:
-            for other in range(count):
-                if is_put[other] and w_start[other] > w_end[write] and w_end[other] < start:
-                    possible = False
-        elif closed < start:
-            possible = False
-        epoch = write if is_put[write] else _FIRST_EPOCH
-        if possible and found != epoch:
-            found = epoch if found == _NOBODY else _SEVERAL
-            if found == _SEVERAL:
-                return found
-        write = older[write]
-    return found
-
-
-@njit(cache=True)
-def _key(rows, columns, texts_told, codes, room, digests, table):
-    """The status of one key, of which these are the rows."""
+def _take_writes(rows, columns, codes, letters, table, known, lengths, writes):
+    """Take up the writes of a key, in the order of their start, and their texts: how many writes there are, and how many
+    `lengths`, ascending. -1 writes where the key cannot be decided here."""
     starts, ends, outcomes, functions, kinds, firsts = columns
-    letters, text_begin, sums, powers = texts_told
     get, put, add = codes
-    n = len(rows)
-    # The writes, in the order of their start, and the texts that they wrote.
-    text_of, older, w_start, w_end, is_put = room[0], room[1], room[2], room[3], room[4]
-    begins, lengths, sizes, newest, appended, written = room[5], room[6], room[7], room[8], room[9], room[10]
-    newest[:n] = -1
-    appended[:n] = written[:n] = 0
-    table = table[:2 * n + 1]
-    table[:] = -1
-    count = texts = different = 0
+    undecided = -1, 0
+    count = texts = sizes = 0
     for i in rows:
         is_text = kinds[i] == OBJECT
         if functions[i] == get:
             if outcomes[i] == OK and not is_text and not (kinds[i] == SCALAR and firsts[i] == NIL):
-                return UNDECIDED
+                return undecided
             continue
         if outcomes[i] == FAIL:
             continue
         if not is_text or (functions[i] != put and functions[i] != add):
-            return UNDECIDED
-        begin = text_begin[firsts[i]]
-        length = text_begin[firsts[i] + 1] - 1 - begin
+            return undecided
+        begin = letters.begins[firsts[i]]
+        length = letters.begins[firsts[i] + 1] - 1 - begin
         if length == 0:
-            return UNDECIDED
-        digest = sums[begin + length] - sums[begin] * powers[length]
-        text = _written(letters, begin, length, digest, table, begins, lengths, digests)
+            return undecided
+        text, slot = _find(letters, begin, length, table, known)
         if text < 0:
             text = texts
-            begins[text], lengths[text], digests[text] = begin, length, digest
-            slot = np.int64(digest % np.uint64(len(table)))
-            while table[slot] >= 0:
-                slot = slot + 1 if slot + 1 < len(table) else 0
             table[slot] = text
+            known[text].begin, known[text].length = begin, length
+            known[text].digest = letters.sums[begin + length] - letters.sums[begin] * letters.powers[length]
+            known[text].newest = -1
+            known[text].written = known[text].appended = known[text].shown = 0
             texts += 1
-            place = different
-            while place > 0 and sizes[place - 1] >= length:
+            place = sizes
+            while place > 0 and lengths[place - 1] >= length:
                 place -= 1
-            if place == different or sizes[place] != length:
-                for behind in range(different, place, -1):
-                    sizes[behind] = sizes[behind - 1]
-                sizes[place] = length
-                different += 1
-        w_start[count], w_end[count] = starts[i], NEVER if outcomes[i] == INFO else ends[i]
-        is_put[count] = functions[i] == put
-        text_of[count], older[count], newest[text] = text, newest[text], count
-        written[text] += 1
-        appended[text] += not is_put[count]
+            if place == sizes or lengths[place] != length:
+                for at in range(sizes, place, -1):
+                    lengths[at] = lengths[at - 1]
+                lengths[place] = length
+                sizes += 1
+        write = writes[count]
+        write.start, write.end = starts[i], NEVER if outcomes[i] == INFO else ends[i]
+        write.put, write.taken, write.place = functions[i] == put, 0, -1
+        write.text, write.older = text, known[text].newest
+        known[text].newest = count
+        known[text].written += 1
+        known[text].appended += functions[i] == add
         count += 1
     for text in range(texts):
-        for size in sizes[:different]:
-            if size >= lengths[text]:
+        for at in range(sizes):
+            if lengths[at] >= known[text].length:
                 break
-            digest = sums[begins[text] + size] - sums[begins[text]] * powers[size]
-            if _written(letters, begins[text], size, digest, table, begins, lengths, digests) >= 0:
-                return UNDECIDED
+            if _find(letters, known[text].begin, lengths[at], table, known)[0] >= 0:
+                return undecided
+    return count, sizes
 
-    # The places that reads show: the beginning of the first epoch (0), a put, or a text behind another place.
-    places = 1
-    text_at, behind, write_at, place_of, first_end, last_start, shown = (
-        room[11], room[12], room[13], room[14], room[15], room[16], room[17],
-    )
-    text_at[:count + 2] = behind[:count + 2] = write_at[:count + 2] = place_of[:count + 2] = -1
-    first_end[:count + 2], last_start[:count + 2], shown[:count + 2] = NEVER, _EVER, 0
+
+@njit(cache=True)
+def _epoch(newest, writes, start, end):
+    """The epoch of a read from `start` to `end` that begins with a text that several wrote, the last of them `newest`: a put,
+    `_FIRST_EPOCH`, `_NOBODY`, or `_SEVERAL` where there is a choice."""
+    closed, replaced = NEVER, _EVER
+    for at in range(len(writes)):
+        if writes[at].put:
+            closed = min(closed, writes[at].end)
+            if writes[at].end < start:
+                replaced = max(replaced, writes[at].start)
+    found = _NOBODY
+    at = newest
+    while at >= 0:
+        write = writes[at]
+        epoch = at if write.put else _FIRST_EPOCH
+        open_then = write.end >= replaced if write.put else closed >= start
+        if write.start <= end and open_then and found != epoch:
+            if found != _NOBODY:
+                return _SEVERAL
+            found = epoch
+        at = write.older
+    return found
+
+
+@njit(cache=True)
+def _take_reads(rows, columns, codes, letters, table, known, lengths, writes, places):
+    """Take up what was read: how many places that shows, and `VALID` unless a read settles the status."""
+    starts, ends, outcomes, functions, kinds, firsts = columns
+    for place in range(len(writes) + 2):
+        places[place].text = places[place].behind = places[place].write = -1
+        places[place].first_end, places[place].last_start = NEVER, _EVER
+    count = 1
     for i in rows:
-        if functions[i] != get or outcomes[i] != OK:
+        if functions[i] != codes[0] or outcomes[i] != OK:
             continue
-        place = 0
-        at = stop = 0
+        place = at = begin = stop = 0
         if kinds[i] == OBJECT:
-            at, stop = text_begin[firsts[i]], text_begin[firsts[i] + 1] - 1
-        first = True
+            begin, stop = letters.begins[firsts[i]], letters.begins[firsts[i] + 1] - 1
+            at = begin
         while at < stop:
             text = np.int64(-1)
-            for size in sizes[:different]:
-                if at + size > stop:
-                    break
-                digest = sums[at + size] - sums[at] * powers[size]
-                text = _written(letters, at, size, digest, table, begins, lengths, digests)
-                if text >= 0:
-                    break
+            for length in lengths:
+                if text < 0 and at + length <= stop:
+                    text = _find(letters, at, length, table, known)[0]
             if text < 0:
-                return INVALID
-            at += lengths[text]
+                return count, INVALID
             epoch = _FIRST_EPOCH
-            if first and appended[text] < written[text]:
-                epoch = newest[text]
-                if written[text] > 1:
-                    epoch = _head(text, newest, older, is_put, w_start, w_end, count, starts[i], ends[i])
-                    if epoch == _SEVERAL:
-                        return UNDECIDED
-                    if epoch == _NOBODY:
-                        return INVALID
-            first = False
+            if at == begin and known[text].appended < known[text].written:
+                epoch = known[text].newest
+                if known[text].written > 1:
+                    epoch = _epoch(epoch, writes, starts[i], ends[i])
+                if epoch == _SEVERAL:
+                    return count, UNDECIDED
+                if epoch == _NOBODY:
+                    return count, INVALID
+            at += known[text].length
             if epoch != _FIRST_EPOCH:
-                if place_of[epoch] < 0:
-                    place_of[epoch] = places
-                    write_at[places] = epoch
-                    places += 1
-                place = place_of[epoch]
+                if writes[epoch].place < 0:
+                    writes[epoch].place, places[count].write = count, epoch
+                    count += 1
+                place = writes[epoch].place
                 continue
-            if behind[place] < 0:
-                shown[text] += 1
-                if shown[text] > appended[text]:
-                    return INVALID
-                behind[place] = places
-                text_at[places] = text
-                places += 1
-            elif text_at[behind[place]] != text:
-                return INVALID
-            place = behind[place]
-        first_end[place] = min(first_end[place], ends[i])
-        last_start[place] = max(last_start[place], starts[i])
+            if places[place].behind < 0:
+                known[text].shown += 1
+                if known[text].shown > known[text].appended:
+                    return count, INVALID
+                places[place].behind, places[count].text = count, text
+                count += 1
+            elif places[places[place].behind].text != text:
+                return count, INVALID
+            place = places[place].behind
+        places[place].first_end = min(places[place].first_end, ends[i])
+        places[place].last_start = max(places[place].last_start, starts[i])
+    return count, VALID
 
-    # The chains. Which append is at a place is certain where only one can be.
-    taken, earliest, chain, lows, highs = room[18], room[19], room[20], room[21], room[22]
-    taken[:count] = 0
+
+@njit(cache=True)
+def _line_up(head, chain, known, writes, places):
+    """Put the places of the chain that begins at `head` into `chain`: how many they are. Sets the writes that are certain."""
+    length = 0
+    place = head
+    while place >= 0:
+        chain[length] = place
+        length += 1
+        place = places[place].behind
+    after = NEVER
+    for at in range(length - 1, -1, -1):
+        place = chain[at]
+        after = min(after, places[place].first_end)
+        places[place].earliest = after
+        text = places[place].text
+        if text >= 0 and known[text].written == 1:
+            places[place].write = known[text].newest
+            after = min(after, writes[known[text].newest].end)
+    return length
+
+
+@njit(cache=True)
+def _ordered(chain, known, writes, places):
+    """Whether a chain is in order, with its first end and its last start.
+
+    Of several appends of one text the only one that can be at a place is; `UNDECIDED` where there are more.
+    """
+    # What is certain to be before a place began no later than `latest`; `high` counts the choices made, too.
+    low, high, latest = _EVER, _EVER, _EVER
+    for number in range(len(chain)):
+        place = places[chain[number]]
+        text = place.text
+        if text >= 0 and known[text].written > 1:
+            at = known[text].newest
+            while at >= 0:
+                if not writes[at].put and writes[at].end >= latest and writes[at].start <= place.earliest:
+                    if place.write >= 0:
+                        return UNDECIDED, low, high
+                    place.write = at
+                at = writes[at].older
+            if place.write < 0:
+                return INVALID, low, high
+        if place.write >= 0:
+            write = writes[place.write]
+            if write.taken or write.end < high:
+                return INVALID, low, high
+            write.taken = 1
+            low = write.end if number == 0 else min(low, write.end)
+            high = max(high, write.start)
+            if text < 0 or known[text].written == 1:
+                latest = max(latest, write.start)
+        if place.first_end < high:
+            return INVALID, low, high
+        low, high = min(low, place.first_end), max(high, place.last_start)
+        latest = max(latest, place.last_start)
+    return VALID, low, high
+
+
+@njit(cache=True)
+def _key(rows, columns, codes, letters, table, known, writes, places, room):
+    """The status of one key, of which these are the rows. The last five are room for what is found out about it."""
+    table = table[:2 * len(rows) + 1]
+    table[:] = -1
+    count, sizes = _take_writes(rows, columns, codes, letters, table, known, room[0], writes)
+    if count < 0:
+        return UNDECIDED
+    writes = writes[:count]
+    shown, status = _take_reads(rows, columns, codes, letters, table, known, room[0, :sizes], writes, places)
+    if status != VALID:
+        return status
+    chain, lows, highs = room[1], room[2], room[3]
     chains = 0
-    for head in range(places):
-        if text_at[head] >= 0:
-            continue
-        length = 0
-        place = head
-        while place >= 0:
-            chain[length] = place
-            length += 1
-            place = behind[place]
-        after = NEVER
-        for at in range(length - 1, -1, -1):
-            place = chain[at]
-            after = min(after, first_end[place])
-            earliest[place] = after
-            text = text_at[place]
-            if text >= 0 and written[text] == 1:
-                write_at[place] = newest[text]
-                after = min(after, w_end[newest[text]])
-        # What is certain to be before a place began no later than `latest`; `high` counts the choices made, too.
-        low, high, latest = _EVER, _EVER, _EVER
-        for at in range(length):
-            place = chain[at]
-            text = text_at[place]
-            if text >= 0 and written[text] > 1:
-                write = newest[text]
-                while write >= 0:
-                    if not is_put[write] and w_end[write] >= latest and w_start[write] <= earliest[place]:
-                        if write_at[place] >= 0:
-                            return UNDECIDED
-                        write_at[place] = write
-                    write = older[write]
-                if write_at[place] < 0:
-                    return INVALID
-            write = write_at[place]
-            if write >= 0:
-                if taken[write] or w_end[write] < high:
-                    return INVALID
-                taken[write] = 1
-                low = w_end[write] if at == 0 else min(low, w_end[write])
-                high = max(high, w_start[write])
-                if text < 0 or written[text] == 1:
-                    latest = max(latest, w_start[write])
-            if first_end[place] < high:
-                return INVALID
-            low, high = min(low, first_end[place]), max(high, last_start[place])
-            latest = max(latest, last_start[place])
-        lows[chains], highs[chains] = low, high
-        chains += 1
-    for write in range(count):
-        if not taken[write]:
-            lows[chains], highs[chains] = w_end[write], w_start[write]
+    for head in range(shown):
+        if places[head].text < 0:
+            length = _line_up(head, chain, known, writes, places)
+            status, low, high = _ordered(chain[:length], known, writes, places)
+            if status != VALID:
+                return status
+            lows[chains], highs[chains] = low, high
             chains += 1
-    return VALID if _apart(lows[:chains], highs[:chains], earliest, chain) else INVALID
+    for at in range(count):
+        if not writes[at].taken:
+            lows[chains], highs[chains] = writes[at].end, writes[at].start
+            chains += 1
+    return VALID if _apart(lows[:chains], highs[:chains], room[4], room[5]) else INVALID
 
 
 @njit(
@@ -442,12 +489,15 @@ def append(starts, ends, outcomes, functions, keys, kinds, firsts, letters, obje
             if at <= objects:
                 text_begin[at] = place + 1
     if at != objects:
-        status[:] = UNDECIDED
+        # Zeros in the texts themselves.
+        for i in range(n):
+            status[keys[i] + 1] = UNDECIDED
         return
 
-    columns, texts = (starts, ends, outcomes, functions, kinds, firsts), (letters, text_begin, sums, powers)
-    room = np.empty((23, n + 2), np.int64)
-    digests, table = np.empty(n, np.uint64), np.empty(2 * n + 1, np.int64)
+    columns = starts, ends, outcomes, functions, kinds, firsts
+    told = _Letters(letters, text_begin, sums, powers)
+    table, room = np.empty(2 * n + 1, np.int64), np.empty((6, n + 2), np.int64)
+    known, writes, places = np.empty(n, _TEXT), np.empty(n, _WRITE), np.empty(n + 2, _PLACE)
     order = np.argsort(keys, kind="mergesort")
     begin = 0
     while begin < n:
@@ -455,7 +505,7 @@ def append(starts, ends, outcomes, functions, keys, kinds, firsts, letters, obje
         while end < n and keys[order[end]] == keys[order[begin]]:
             end += 1
         code = keys[order[begin]] + 1
-        status[code] = _key(order[begin:end], columns, texts, (get, put, add), room, digests, table)
+        status[code] = _key(order[begin:end], columns, (get, put, add), told, table, known, writes, places, room)
         if status[code] == INVALID and not every_key:
             for at in range(end, n):
                 status[keys[order[at]] + 1] = UNDECIDED
