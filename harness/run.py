@@ -145,7 +145,7 @@ class _Recording:
         self.interrupted = False
         self.tearing_down = False
         self.load: Load | None = None
-        self.mourned: set[Death] = set()
+        self.deaths: set[Death] = set()
 
     def clock(self) -> int:
         """Nanoseconds from the start of the run."""
@@ -214,7 +214,7 @@ class _Recording:
 
     async def measure(self) -> None:
         """Load with faults, heal, settle, final reads."""
-        beside = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.mourn())]
+        beside = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.watch_for_deaths())]
         self.load = load = Load(self.plan, self.database, self.workload, self.router, self.journal, self.clock)
         try:
             async with self.phase("load"):
@@ -235,7 +235,7 @@ class _Recording:
             await load.close()
             await self.database.close()
 
-    async def mourn(self) -> None:
+    async def watch_for_deaths(self) -> None:
         """A server that ends by itself is told; the run goes on."""
         while True:
             self.look_for_deaths()
@@ -245,11 +245,11 @@ class _Recording:
         """Record each server that ended though nobody stopped it, once."""
         for node in self.testbed.nodes:
             for found in node.ended():
-                if found not in self.mourned:
+                if found not in self.deaths:
                     log = tuple(tail(node.log(found.service), LAST_LINES))
                     death = msgspec.structs.replace(found, time=found.time - self.began, log=log)
                     self.journal.death(death)
-                    self.mourned.add(found)
+                    self.deaths.add(found)
                     self.progress.death(death)
 
     async def load_and_faults(self, load: Load) -> None:
@@ -332,7 +332,7 @@ class _Recording:
             for name in self.names:
                 group.create_task(read(name))
         disagreed = []
-        dead = {death.node for death in self.mourned}
+        dead = {death.node for death in self.deaths}
         for at, key in enumerate(wanted):
             held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
             copies = [copy for name, copy in held if copy[1] or name not in dead]
