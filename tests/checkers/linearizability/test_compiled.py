@@ -97,8 +97,16 @@ def test_letters_of_any_kind() -> None:
                 Operation(process=0, f="get", key=1, value=told, invoked=2, completed=3),
             ])
             assert check(history, KeyValue(), explanation=False).validity == expected
+            assert check(history, KeyValue(), explanation=False).facts["keys"] == 1
     odd = History.of([Operation(process=0, f="get", value=(1, 2, 3), invoked=0, completed=1)])
     assert compiled.append(odd, every_key=True) is None
+
+
+def test_longer_texts_than_there_is_room_for_are_left_to_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "MOST_LETTERS", 10)
+    history = History.of([Operation(process=0, f="append", value="x" * 11, invoked=0, completed=1)])
+    assert compiled.append(history, every_key=True) is None
+    assert append.decide(history, KeyValue()).tolist() == [zones.VALID]
 
 
 def test_more_pending_operations_than_there_are_bits_are_left_to_the_plain_search() -> None:
