@@ -217,9 +217,16 @@ def _counted(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 
 def _ordered(verdicts: Sequence[Verdict]) -> tuple[Anomaly, ...]:
-    """All anomalies: those of lost data first, then in each checker's own order."""
+    """All anomalies: those of lost data first, then those of the checkers' first kind; of a kind, those that a fault caused
+    first, then in each checker's own order."""
     anomalies = [anomaly for verdict in verdicts for anomaly in verdict.anomalies]
-    return tuple(sorted(anomalies, key=lambda anomaly: anomaly.identifier not in ("lost-write", "lost-element")))
+    kinds = {name: at for at, name in enumerate(dict.fromkeys(anomaly.identifier for anomaly in anomalies))}
+
+    def place(anomaly: Anomaly) -> tuple[bool, int, bool]:
+        name = anomaly.identifier
+        return name not in ("lost-write", "lost-element"), kinds[name], anomaly.fault is None
+
+    return tuple(sorted(anomalies, key=place))
 
 
 def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:

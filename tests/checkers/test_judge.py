@@ -211,3 +211,16 @@ def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
 
 def test_nodes_that_nobody_lives_at_change_nothing() -> None:
     assert {home.node for home in judged().scenarios[0].homes} == set(NODES)
+
+
+def test_anomalies_of_lost_data_come_first_and_of_a_kind_those_that_a_fault_caused() -> None:
+    shown = (
+        anomaly("stale-read", 1), anomaly("non-monotonic-read", 2), anomaly("stale-read", 7), anomaly("lost-write", 3),
+        anomaly("lost-write", 8), anomaly("stale-read", 2), anomaly("stale-read", 9),
+    )
+    result = judge(recording(faults=[fault()]), (Says("invalid", shown),))
+    told = [(one.identifier, one.operations[0].invoked // SECOND) for one in result.anomalies]
+    assert told == [
+        ("lost-write", 8), ("lost-write", 3), ("stale-read", 7), ("stale-read", 9), ("stale-read", 1), ("stale-read", 2),
+        ("non-monotonic-read", 2),
+    ]
