@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +33,8 @@ PATIENCE = 1.0
 """Seconds of searching in this process after which more processes are worth their start."""
 _AT_ONCE = 1000
 """Steps that the search of a single key is given before anybody looks at the clock."""
+AT_LEAST = 0.5
+"""Seconds for the explanation even where deciding took all the time there was."""
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 
@@ -104,11 +107,12 @@ def check(
 ) -> Verdict:
     """Whether every key of `history` is linearizable for `model`, and if not, why not.
 
-    The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit`
-    seconds and `memory_limit` bytes of remembered configurations (`limits` says so, `facts["unknown_keys"]` which and how
-    far), else `valid`. `processes` is how many may search at once, by default one a core. Without `explanation` there are
-    no anomalies and no counts, only the answer, and what could not be decided at once is not searched when a key has been
-    refuted. Each anomaly names the one of `faults` in whose time it was caused.
+    The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit` seconds
+    (some of which are for the explanation) and `memory_limit` bytes of remembered configurations, else `valid`. `limits` names
+    every limit that was hit, `facts["unknown_keys"]` which keys are undecided and how far they were searched. `processes` is
+    how many may search at once, by default one a core. Without `explanation` there are no anomalies and no counts, only the
+    answer, and what could not be decided at once is not searched when a key has been refuted. Each anomaly names the one of
+    `faults` in whose time it was caused.
 
     Facts: `keys`, `operations`, `invalid_keys`, `methods` (how many keys each way decided), `unknown_keys` (a list of
     `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost),
@@ -117,12 +121,13 @@ def check(
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
     began = time.perf_counter()
+    ends = began + time_limit
     methods: Counter[str] = Counter()
     cases: list[_Case] = []
     open_cases: list[_Case] = []
     keys = 1
     if isinstance(model, Register) and type(model) in (Register, CasRegister):
-        keys = _registers(history, model, methods, cases, open_cases)
+        keys = _registers(history, model, methods, cases, open_cases, ends)
     elif type(model) is KeyValue:
         status = append.decide(history, model, every_key=explanation)
         keys = _sort_out(history, status, "append", methods, cases, open_cases, every_key=explanation)
@@ -132,7 +137,8 @@ def check(
         special = _SPECIAL.get(type(model))
         for key, rows in parts:
             case = _Case(key, history if keys == 1 else history.select(rows))
-            case.decision = special(case.history, model) if special is not None else None
+            in_time = time.perf_counter() < ends
+            case.decision = special(case.history, model) if special is not None and in_time else None
             if case.decision is None:
                 open_cases.append(case)
             else:
@@ -141,13 +147,14 @@ def check(
                     cases.append(case)
 
     limits: list[str] = []
+    late = f"time limit of {time_limit:.3g} s"
     if open_cases and (explanation or not cases):
-        left = time_limit - (time.perf_counter() - began)
-        _search(open_cases, model, left, memory_limit, processes, explanation)
+        # What is refuted is also to be explained.
+        left = ends - time.perf_counter() - (min(time_limit / 5, shrink.PATIENCE) if explanation else 0.0)
+        if left > 0:
+            _search(open_cases, model, left, memory_limit, processes, explanation, late)
         for case in open_cases:
-            decision = case.decision
-            if decision is None:
-                continue
+            decision = case.decision = case.decision or Decision(method="search", valid=None, limit=late)
             methods[decision.method] += 1
             if decision.valid is not True:
                 cases.append(case)
@@ -158,20 +165,26 @@ def check(
     unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
     found = _Findings(bad_keys=len(invalid))
     if explanation:
-        for case in invalid:
-            _explain(case, model, found, limits, began + time_limit * 1.5)
+        ends = max(ends, time.perf_counter() + AT_LEAST)
+        for number, case in enumerate(invalid):
+            if time.perf_counter() > ends:
+                limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
+                break
+            limit = _explain(case, model, found, ends, late)
+            if limit and limit not in limits:
+                limits.append(limit)
     return _verdict(history, model, keys, methods, found, unknown, limits, faults, time.perf_counter() - began)
 
 
 def _registers(
-    history: History, model: Register, methods: Counter[str], cases: list[_Case], open_cases: list[_Case]
+    history: History, model: Register, methods: Counter[str], cases: list[_Case], open_cases: list[_Case], ends: float
 ) -> int:
     """Decide registers by zones, all keys at once; what they cannot decide goes to `open_cases`."""
     if len(history) <= SMALL and len(history.keys) <= 1:
         open_cases.append(_Case(history.keys[0] if history.keys else None, history))
         return 1
     name = "chains" if "cas" in history.fs else "zones"
-    return _sort_out(history, zones.decide(history, model), name, methods, cases, open_cases)
+    return _sort_out(history, zones.decide(history, model, ends), name, methods, cases, open_cases)
 
 
 def _sort_out(
@@ -198,8 +211,11 @@ def _sort_out(
     return keys
 
 
-def _search(cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool) -> None:
-    """Search every case, in this process first, in several if that is not soon enough."""
+def _search(
+    cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool, late: str
+) -> None:
+    """Search every case, in this process first, in several if that is not soon enough; `late` is what to call the limit of
+    `seconds`."""
     ends = time.perf_counter() + seconds
     if isinstance(model, Register) and compiled.loaded():
         for case in cases:
@@ -222,14 +238,14 @@ def _search(cases: list[_Case], model: Model, seconds: float, memory: int, proce
             decisions = judge_apart(parts, model, ends - time.perf_counter(), configurations, workers)
             if decisions is not None:
                 for at, decision in zip(rest, decisions, strict=True):
-                    cases[at].decision = decision
+                    slow = decision.limit.startswith("time limit")
+                    cases[at].decision = msgspec.structs.replace(decision, limit=late) if slow else decision
     if any(case.decision is None for case in cases):
         left = [hunt for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
         rotate(left, ends - time.perf_counter(), configurations)
     for case, hunt in zip(cases, searches, strict=True):
         if case.decision is None:
-            limit = hunt.spent or f"time limit of {seconds:.3g} s"
-            case.decision = hunt.decision(limit, trace and hunt.valid is not True)
+            case.decision = hunt.decision(hunt.spent or late, trace and hunt.valid is not True)
 
 
 def _by_machine_code(history: History, model: Register, trace: bool) -> Decision | None:
@@ -245,30 +261,33 @@ def _by_machine_code(history: History, model: Register, trace: bool) -> Decision
     return Decision(method="search", valid=status == zones.VALID)
 
 
-def _explain(case: _Case, model: Model, found: _Findings, limits: list[str], ends: float) -> None:
-    """Name what is wrong with the history of one key that was refuted."""
+def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str) -> str:
+    """Name what is wrong with the history of one key that was refuted; the limit that was hit, if one was. `late` is what to
+    call the end of the time."""
     decision = case.decision
     assert decision is not None
     counts: dict[str, int] = {}
     findings: list[Finding] = []
+    limit = ""
     if decision.method == "append":
         decision = append.decide_append(case.history, model) or decision
     if decision.rows:
         counts = {decision.identifier: 1}
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, decision.rows[-1])]
+        limit = decision.limit
     elif isinstance(model, Register):
-        if decision.method == "search" and int(zones.decide(case.history, model).max()) == zones.INVALID:
+        if decision.method == "search" and int(zones.decide(case.history, model, ends).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            counts, findings, _ = explain(case.history, model, SHOWN)
-    if not findings:
+            counts, findings, whole = explain(case.history, model, SHOWN, ends)
+            limit = "" if whole else f"{late}: not every anomaly was looked for"
+    if not findings and not limit:
         finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))
         counts, findings = {finding.identifier: 1}, [finding]
-        if limit and limit not in limits:
-            limits.append(limit)
     found.counts.update(counts)
     for finding in findings:
         found.shown.append((case, finding))
+    return limit
 
 
 def _faster(model: Model) -> Callable[[History], Decision | None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -14,6 +15,29 @@ from harness.history.history import History
 Rows = NDArray[np.int64]
 
 MOST_TRIALS = 400
+PATIENCE = 3.0
+"""Seconds for making one proof smaller."""
+
+
+class _Trials:
+    """Judgements of parts of a history, as many as the limits allow in one round; `limit` is the last that was hit."""
+
+    def __init__(self, decide: Callable[[History], Decision | None]) -> None:
+        self.decide = decide
+        self.ends = time.perf_counter() + PATIENCE
+        self.left = MOST_TRIALS
+        self.limit = ""
+
+    def another(self) -> bool:
+        """Whether there may be one more."""
+        self.left -= 1
+        if self.left < 0:
+            self.limit = f"{MOST_TRIALS} attempts to make the evidence smaller"
+        elif time.perf_counter() > self.ends:
+            self.limit = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+        else:
+            return True
+        return False
 
 
 def settle(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> Decision:
@@ -21,33 +45,37 @@ def settle(history: History, decision: Decision, decide: Callable[[History], Dec
 
     The rows alone are judged again, and again with what that names, until they name themselves; then every row is left out
     that can be without changing the identifier. Where the rows named are not refuted alone, it begins with the whole
-    history. At most `MOST_TRIALS` trials a round, after which the evidence may be larger than it needs to be.
+    history. After `MOST_TRIALS` trials in a round, or `PATIENCE` seconds, the evidence may be larger than it needs to be;
+    then the decision's `limit` says so.
     """
-    decision = _reduced(history, decision, decide)
+    trials = _Trials(decide)
+    decision = _reduced(history, decision, trials)
     while True:
         rows = np.array(decision.rows, np.int64)
         alone = history.select(rows)
         again = decide(alone)
         if again is None or again.valid is not False:
-            return decision
-        again = _reduced(alone, again, decide)
+            break
+        again = _reduced(alone, again, trials)
         decision = _lifted(again, rows)
         if len(again.rows) == len(rows):
-            return decision
+            break
+    return msgspec.structs.replace(decision, limit=trials.limit)
 
 
-def _reduced(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> Decision:
+def _reduced(history: History, decision: Decision, trials: _Trials) -> Decision:
     """One round of `settle`."""
-    given = decision
+    given, decide = decision, trials.decide
+    trials.left = MOST_TRIALS
     decision, rows = _narrowed(history, decision, decide)
     if not decision.rows:
-        return _thinned(history, given, decide)
-    trials = 0
+        return _thinned(history, given, trials)
     for row in decision.rows:
-        trials += 1
         fewer = rows[rows != row]
-        if trials > MOST_TRIALS or row not in rows or not len(fewer):
+        if row not in rows or not len(fewer):
             continue
+        if not trials.another():
+            break
         without = decide(history.select(fewer))
         if without is not None and without.valid is False and without.rows and without.identifier == decision.identifier:
             narrower, fewer = _narrowed(history, _lifted(without, fewer), decide)
@@ -68,16 +96,17 @@ def _narrowed(history: History, decision: Decision, decide: Callable[[History], 
             return decision, rows
 
 
-def _thinned(history: History, given: Decision, decide: Callable[[History], Decision | None]) -> Decision:
+def _thinned(history: History, given: Decision, trials: _Trials) -> Decision:
     """What is left of the whole history when ever smaller parts are left out while the identifier stays."""
     rows = np.arange(len(history))
-    best, trials, size = given, 0, len(rows) // 2
-    while size and trials < MOST_TRIALS:
+    best, size = given, len(rows) // 2
+    while size:
         at = 0
-        while at < len(rows) and trials < MOST_TRIALS:
-            trials += 1
+        while at < len(rows):
+            if not trials.another():
+                return msgspec.structs.replace(best, rows=tuple(rows.tolist()))
             fewer = np.concatenate([rows[:at], rows[at + size:]])
-            without = decide(history.select(fewer))
+            without = trials.decide(history.select(fewer))
             if without is not None and without.valid is False and without.identifier == given.identifier:
                 rows, best = fewer, without
             else:

@@ -371,10 +371,8 @@ class _Lineages:
 
     def _branches(self) -> None:
         """Two cas that took effect on one version, and what was lost of the lineage that was not observed last."""
-        for version in self.order:
+        for version in [version for version in self.order if len(version.children) > 1 and not version.odd]:
             heads = version.children
-            if len(heads) < 2:
-                continue
             survivor = max(heads, key=lambda head: (head.sought, self.inv[head.writer]))
             for below in self._below(survivor):
                 below.odd = True

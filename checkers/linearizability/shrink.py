@@ -74,7 +74,7 @@ def refute(
     now = time.perf_counter()
     ends = min(ends, now + PATIENCE)
     # Some of the time is for looking at what was found.
-    finding, part = _found(history, model, decision, now + (ends - now) * 2 / 3, faster)
+    finding, part = _found(history, model, decision, now + (ends - now) * 0.8, faster)
     for _ in range(ROUNDS):
         names, other = _judged(history.select(np.array(finding.rows)), model, ends, faster)
         if other is None or names == {finding.identifier}:
@@ -95,15 +95,14 @@ def _found(
 ) -> tuple[Finding, _Part]:
     rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
     stuck = decision.stuck if decision.stuck is not None else search(history, model, max_steps=10 * STEPS).stuck
-    part = _Part(history, model, rows, None, ends)
-    if stuck is not None:
-        ended = int(history.completed[stuck])
-        short = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, ends)
-        part = short if short.refuted_by(short.place.values()) else part
+    ended = NEVER if stuck is None else int(history.completed[stuck])
+    part = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, ends)
+    if stuck is not None and not part.refuted_by(part.place.values()):
+        part = _Part(history, model, rows, None, ends)
     kept, accused = part.minimal()
     names = _Names(history, model, faster, part)
     rows = names.standing(kept)
-    return names.of(rows) or _unnamed(history, model, rows, accused, part.spent), part
+    return names.of(rows) or _unnamed(history, model, rows, accused, part.spent, rows == kept), part
 
 
 def _judged(history: History, model: Model, ends: float, faster: Faster | None) -> tuple[set[str], Finding | None]:
@@ -497,12 +496,15 @@ class _Names:
         return None
 
 
-def _unnamed(history: History, model: Model, rows: list[int], stuck: int | None, spent: str) -> Finding:
-    """The finding where no name fits."""
+def _unnamed(history: History, model: Model, rows: list[int], stuck: int | None, spent: str, minimal: bool) -> Finding:
+    """The finding where no name fits; if `minimal`, no row can be left out unless the limit `spent` was hit."""
     accused = rows[-1] if stuck is None else stuck
     if isinstance(model, IdGenerator):
         return Finding("duplicate", tuple(rows), f"{_what(history, accused)} was generated before", accused)
-    return Finding("non-linearizable", tuple(rows), _fits_nowhere(history, model, rows, accused, spent), accused)
+    sentence = _fits_nowhere(history, model, rows, accused, spent)
+    if minimal and not spent and len(rows) > 1:
+        sentence += ", and none of them can be left out"
+    return Finding("non-linearizable", tuple(rows), sentence, accused)
 
 
 def _fits_nowhere(history: History, model: Model, rows: Sequence[int], accused: int, spent: str) -> str:

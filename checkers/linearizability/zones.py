@@ -20,6 +20,8 @@ Refused compare-and-sets that told what they saw are reads of it. For the others
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,18 +43,19 @@ ABSENT = -1
 """Of a key without operations."""
 
 
-def decide(history: History, model: Register) -> NDArray[np.int8]:
+def decide(history: History, model: Register, ends: float = math.inf) -> NDArray[np.int8]:
     """`VALID`, `INVALID`, `UNDECIDED` or `ABSENT` for every key: entry 0 for operations without a key, c + 1 for key code c.
 
     A key is undecided where a value was written twice (or is also the initial one), or where no order is found that
-    gives every refused compare-and-set its reason. Raises `UsageError` for a function that the model does not know.
+    gives every refused compare-and-set its reason, or where `ends`, a moment of `time.perf_counter`, came before an answer.
+    Raises `UsageError` for a function that the model does not know.
     """
-    return _Zones(history, model).status
+    return _Zones(history, model, ends).status
 
 
 def refused_in_vain(history: History, model: Register) -> list[int]:
     """The rows of refused compare-and-sets that had no moment at which the register did not hold what they expected."""
-    found: list[int] = _Zones(history, model).refuted.tolist()
+    found: list[int] = _Zones(history, model, math.inf).refuted.tolist()
     return found
 
 
@@ -64,16 +67,28 @@ class _Coded:
     size: int
 
 
+class _Late(Exception):
+    """The time is up."""
+
+
 class _Zones:
-    def __init__(self, history: History, model: Register) -> None:
+    def __init__(self, history: History, model: Register, ends: float) -> None:
+        self.ends = ends
         self.refuted = np.empty(0, np.int64)
         keys = len(history.keys) + 1
         self.bad = np.zeros(keys, np.bool_)
         self.unsure = np.zeros(keys, np.bool_)
         if len(history):
-            self._judge(history, model, keys)
+            try:
+                self._judge(history, model, keys)
+            except _Late:
+                self.unsure |= ~self.bad
         self.status = np.where(self.unsure, UNDECIDED, np.where(self.bad, INVALID, VALID)).astype(np.int8)
         self.status[np.bincount(history.key + 1, minlength=keys) == 0] = ABSENT
+
+    def _in_time(self) -> None:
+        if time.perf_counter() > self.ends:
+            raise _Late
 
     def _judge(self, history: History, model: Register, keys: int) -> None:
         names = {name: code for code, name in enumerate(history.fs)}
@@ -99,7 +114,9 @@ class _Zones:
         if history.seen:
             seers = np.intersect1d(refusals, np.fromiter(history.seen, np.int64, len(history.seen)), assume_unique=True)
         blind = np.setdiff1d(refusals, seers, assume_unique=True) if len(seers) else refusals
+        self._in_time()
         coded = self._code(history, model, reads, writes, swaps, blind, seers, keys)
+        self._in_time()
         cuts = np.cumsum([len(reads), len(writes), len(swaps), len(swaps), len(blind), len(seers), len(seers)])
         c_read, c_write, c_from, c_to, c_blind, c_seen, c_spurned, c_initial = np.split(coded.code, cuts)
         size = coded.size
@@ -171,6 +188,7 @@ class _Zones:
         np.minimum.at(first_seen, observed, ret[observers])
         np.maximum.at(last_sought, observed, inv[observers])
 
+        self._in_time()
         # Chains.
         branches = np.bincount(source, minlength=size) > 1
         if branches.any():
@@ -182,6 +200,7 @@ class _Zones:
         if len(links):
             self._chain(root, source, target, owner, span, write_inv, write_ret, first_seen, last_sought)
 
+        self._in_time()
         # The zone rule, on whole chains.
         present = (writers > 0) | watched
         low = np.minimum(first_seen, write_ret)
@@ -263,7 +282,8 @@ class _Zones:
             swapped[value] = min(began, swapped.get(value, began))
         chained = dict(zip(source.tolist(), target.tolist(), strict=True))
         for k, calls in refusals.items():
-            if not Witness(lows, highs, invs, chained, roots[k], calls, spares[k], swapped).found():
+            witness = Witness(lows, highs, invs, chained, roots[k], calls, spares[k], swapped)
+            if time.perf_counter() > self.ends or not witness.found():
                 self.unsure[k] = True
 
     def _code(

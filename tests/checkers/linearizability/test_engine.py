@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from checkers.linearizability import Linearizability, check
+from checkers.linearizability import Linearizability, check, zones
 from checkers.linearizability import engine as engine_module
 from checkers.linearizability.pool import judge_apart
 from checkers.linearizability.search import search
@@ -86,6 +86,34 @@ def test_a_time_limit_that_is_hit_is_said_and_nothing_is_guessed() -> None:
     assert verdict.limits == ("time limit of 0.2 s",)
     assert len(verdict.facts["unknown_keys"]) == 2
     assert all(0 < entry["linearized"] < entry["operations"] for entry in verdict.facts["unknown_keys"])
+
+
+def _stale(turns: int) -> History:
+    """A register of many values, and one read of an old one."""
+    operations = [
+        Operation(process=0, f=f, value=value, invoked=10 * value + at, completed=10 * value + at)
+        for value in range(turns) for at, f in enumerate(("write", "read"))
+    ]
+    operations[turns + 1] = msgspec.structs.replace(operations[turns + 1], value=1)
+    return History.of(operations)
+
+
+def test_without_any_time_nothing_is_known_and_that_is_said() -> None:
+    for model, history in ((CasRegister(), _stale(800)), (Mutex(), object_history(random.Random(1), Mutex()))):
+        verdict = check(history, model, time_limit=0.0)
+        assert verdict.validity == "unknown"
+        assert verdict.limits == ("time limit of 0 s",)
+
+
+def test_what_is_refuted_stays_refuted_where_no_time_is_left_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = zones.decide
+    monkeypatch.setattr(zones, "decide", lambda history, model, ends: decide(history, model))
+    monkeypatch.setattr(engine_module, "AT_LEAST", -1.0)
+    verdict = check(_stale(800), CasRegister(), time_limit=0.0)
+    assert verdict.validity == "invalid" and not verdict.anomalies
+    assert verdict.limits == ("time limit of 0 s: 1 of 1 refuted keys are not explained",)
+    monkeypatch.undo()
+    assert check(_stale(800), CasRegister()).counts == {"stale-read": 1}
 
 
 def test_a_memory_limit_that_is_hit_is_said() -> None:

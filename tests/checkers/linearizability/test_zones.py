@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import msgspec
 import numpy as np
@@ -142,3 +143,11 @@ def test_a_refusal_of_what_was_there_all_the_time_is_found_and_shown() -> None:
     evidence = verdict.anomalies[0].operations
     assert len(evidence) <= 3 and refused.value in [op.value for op in evidence]
     assert check(History.of(evidence), CasRegister()).counts == verdict.counts
+
+
+def test_past_the_moment_nothing_is_decided_that_is_not_certain() -> None:
+    for seed in range(60):
+        history = register_history(random.Random(f"late {seed}"), operations=10)
+        truth, late = zones.decide(history, CasRegister()), zones.decide(history, CasRegister(), time.perf_counter() - 1)
+        assert all(told in (zones.UNDECIDED, zones.ABSENT, truly) for told, truly in zip(late, truth, strict=True)), seed
+        assert zones.VALID not in late
