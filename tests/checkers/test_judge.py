@@ -93,7 +93,7 @@ def test_an_anomaly_belongs_to_the_first_fault_during_which_it_was_under_way() -
                             anomaly("lost-write", 20), anomaly("lost-write", 31)), facts={})
     result = judge(recording(CUT, faults, length=32), (says,))
     assert [(a.identifier, a.fault) for a in result.anomalies] == [
-        ("lost-write", 2), ("lost-write", 2), ("stale-read", None), ("stale-read", 1), ("stale-read", 1),
+        ("lost-write", 2), ("lost-write", 2), ("stale-read", 1), ("stale-read", 1), ("stale-read", None),
     ]
 
 
