@@ -67,17 +67,19 @@ class Theirs(msgspec.Struct):
 
 
 class Row(msgspec.Struct):
-    """One history by both. `theirs` is None where Porcupine did not run, `fast` where machine code did not."""
+    """One history by both, one after the other. `theirs` is None where Porcupine did not run. `fast` is the same once more,
+    with machine code; None where there is none."""
 
     name: str
     expected: str
     ours: Ours
     theirs: Theirs | None
-    fast: Ours | None = None
+    fast: Row | None = None
 
-    def ratio(self, ours: Ours) -> float:
+    @property
+    def ratio(self) -> float:
         """How many times as long Porcupine took; at least that where it gave up."""
-        return min(self.theirs.check) / ours.check if self.theirs else 0.0
+        return min(self.theirs.check) / self.ours.check if self.theirs else 0.0
 
 
 def judge(path: Path, model: Model, repeat: int = REPEAT) -> Ours:
@@ -151,19 +153,20 @@ def shared(porcupine: Porcupine | None, *, fast: bool) -> dict[str, list[Row]]:
         if entry["model"] not in models or entry["expected"] is None:
             continue
         model = models[entry["model"]]
-        ours = judge(SHARED / name, model)
-        theirs = porcupine.judge(model.name, SHARED / name) if porcupine else None
-        row = Row(name, "valid" if entry["expected"] else "invalid", ours, theirs)
+        row = _by_both(porcupine, name, "valid" if entry["expected"] else "invalid", model)
         found[folder].append(row)
         rows.append((row, model))
     if fast:
         compiled.load_machine_code()
         for row, model in rows:
-            row.fast = judge(SHARED / row.name, model)
-            if porcupine and row.theirs:
-                row.theirs.check += porcupine.judge(model.name, SHARED / row.name).check
+            row.fast = _by_both(porcupine, row.name, row.expected, model)
     found["kv"].sort(key=lambda row: (row.ours.operations, row.name))
     return found
+
+
+def _by_both(porcupine: Porcupine | None, name: str, expected: str, model: Model) -> Row:
+    ours = judge(SHARED / name, model)
+    return Row(name, expected, ours, porcupine.judge(model.name, SHARED / name) if porcupine else None)
 
 
 def generated(porcupine: Porcupine | None, folder: Path) -> list[Row]:
@@ -191,41 +194,38 @@ def _ms(seconds: float) -> str:
 
 
 def _verdict(row: Row) -> str:
-    told = {ours.verdict for ours in (row.ours, row.fast) if ours}
+    told = {one.ours.verdict for one in (row, row.fast) if one}
     wrong = "" if told == {row.expected} else f" (expected {row.expected})"
     return " or ".join(sorted(told)) + wrong
 
 
-def _ratio(row: Row, ours: Ours | None) -> str:
-    if row.theirs is None or ours is None:
+def _ratio(row: Row | None) -> str:
+    if row is None or row.theirs is None:
         return "-"
-    return f"{'> ' if row.theirs.verdict == 'unknown' else ''}{row.ratio(ours):,.1f}"
+    return f"{'> ' if row.theirs.verdict == 'unknown' else ''}{row.ratio:,.1f}"
 
 
 def _tell_etcd(rows: list[Row]) -> list[str]:
-    right = sum(row.expected == row.ours.verdict == (row.fast or row.ours).verdict for row in rows)
+    right = sum(row.expected == row.ours.verdict == (row.fast or row).ours.verdict for row in rows)
     lines = [
         f"**{len(rows)} etcd logs** ({sum(row.ours.operations for row in rows):,} operations): {right} verdicts as published;"
         f" reading {_ms(sum(row.ours.read for row in rows))} ms, checking with evidence"
         f" {_ms(sum(row.ours.evidence for row in rows))} ms.",
     ]
-    for title, chosen in (
-        ("With machine code", [(row, row.fast) for row in rows if row.fast]),
-        ("Plain", [(row, row.ours) for row in rows]),
-    ):
+    for title, chosen in (("With machine code", [row.fast for row in rows if row.fast]), ("Plain", rows)):
         if not chosen:
             continue
-        ours = sum(mine.check for _, mine in chosen)
+        ours = sum(row.ours.check for row in chosen)
         line = f"{title}: checking {_ms(ours)} ms"
-        pairs = [(row, mine) for row, mine in chosen if row.theirs]
-        if pairs:
-            total = sum(min(row.theirs.check) for row, _ in pairs if row.theirs)
-            reading = sum(row.theirs.read for row, _ in pairs if row.theirs)
-            ratio, worst = min((row.ratio(mine), row.name) for row, mine in pairs)
-            slow = sum(row.ratio(mine) < 0.5 for row, mine in pairs)
+        theirs = [row.theirs for row in chosen if row.theirs]
+        if theirs:
+            total = sum(min(one.check) for one in theirs)
+            ratio, worst = min((row.ratio, row.name) for row in chosen)
+            slow = sum(row.ratio < 0.5 for row in chosen)
             line += (
-                f", Porcupine {_ms(total)} ms (reading {_ms(reading)} ms). Ratio of the totals: **{total / ours:.1f}**; worst"
-                f" file {worst}: {ratio:.2f}; files on which Porcupine is more than twice as fast: {slow}"
+                f", Porcupine {_ms(total)} ms (reading {_ms(sum(one.read for one in theirs))} ms). Ratio of the totals:"
+                f" **{total / ours:.1f}**; worst file {worst}: {ratio:.2f}; files on which Porcupine is more than twice as"
+                f" fast: {slow}"
             )
         lines += ["", line + "."]
     return [*lines, ""]
@@ -246,8 +246,8 @@ def tell(found: dict[str, list[Row]], loading: float | None) -> str:
     for row in found.get("kv", ()):
         cells = [
             row.name.removeprefix("kv/"), f"{row.ours.operations:,}", _verdict(row),
-            row.theirs.verdict if row.theirs else "-", _ms(row.fast.check) if row.fast else "-", _ms(row.ours.check),
-            _ms(min(row.theirs.check)) if row.theirs else "-", _ratio(row, row.fast), _ratio(row, row.ours),
+            row.theirs.verdict if row.theirs else "-", _ms(row.fast.ours.check) if row.fast else "-", _ms(row.ours.check),
+            _ms(min(row.theirs.check)) if row.theirs else "-", _ratio(row.fast), _ratio(row),
             _ms(row.ours.evidence), _ms(row.ours.read), _ms(row.theirs.read) if row.theirs else "-",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -265,7 +265,7 @@ def tell(found: dict[str, list[Row]], loading: float | None) -> str:
             their_verdict = f"gave up after {GIVE_UP} s"
         cells = [
             row.name, f"{row.ours.operations:,}", _verdict(row), their_verdict, _ms(row.ours.check),
-            _ms(min(theirs.check)) if theirs else "-", _ratio(row, row.ours), _ms(row.ours.evidence), _ms(row.ours.read),
+            _ms(min(theirs.check)) if theirs else "-", _ratio(row), _ms(row.ours.evidence), _ms(row.ours.read),
             _ms(theirs.read) if theirs else "-", f"{row.ours.held:.0f} / {row.ours.peak:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -300,6 +300,8 @@ def main() -> None:
             porcupine = Porcupine(folder)
         else:
             sys.stderr.write("LEFT OUT: Porcupine, because there is no Go here\n")
+        # First, for a process begins with the memory of the one that made it, and loading machine code takes much.
+        found["generated"] = generated(porcupine, folder)
         loading = _loading()
         if loading is None:
             sys.stderr.write("LEFT OUT: machine code, because numba is not here\n")
@@ -307,7 +309,6 @@ def main() -> None:
             found |= shared(porcupine, fast=loading is not None)
         else:
             sys.stderr.write(f"LEFT OUT: the etcd logs and key-value files, because {SHARED} is not here\n")
-        found["generated"] = generated(porcupine, folder)
     tables = tell(found, loading)
     print(tables)
     if options.readme:
