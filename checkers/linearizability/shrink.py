@@ -81,13 +81,28 @@ def refute(
             break
         # Alone it shows something else: that is what is shown, and only that where it is as true of the whole history.
         rows = tuple(finding.rows[at] for at in other.rows)
-        if part.proven(rows):
+        if len(rows) < len(finding.rows) and part.proven(rows):
             finding = Finding(other.identifier, rows, other.sentence, finding.rows[other.accused])
-        else:
-            sentence = _fits_nowhere(history, model, finding.rows, finding.accused, part.spent)
-            finding = Finding(other.identifier, finding.rows, sentence, finding.accused)
-            break
+            continue
+        sentence = _fits_nowhere(history, model, finding.rows, finding.accused, part.spent)
+        finding = Finding(other.identifier, finding.rows, sentence, finding.accused)
+        if len(names) > 1:
+            finding = _told_apart(history, model, finding, part, ends, faster)
+        break
     return finding, part.spent
+
+
+def _told_apart(
+    history: History, model: Model, finding: Finding, part: _Part, ends: float, faster: Faster | None
+) -> Finding:
+    """The finding without one row, if alone that shows one anomaly where all rows show several."""
+    for row in finding.rows:
+        rows = tuple(other for other in finding.rows if other != row)
+        if rows and part.proven(rows):
+            names, other = _judged(history.select(np.array(rows)), model, ends, faster)
+            if other is not None and len(names) == 1:
+                return Finding(other.identifier, rows, other.sentence, rows[other.accused])
+    return finding
 
 
 def _found(
@@ -286,8 +301,8 @@ class _Names:
     # Who wrote what was observed
 
     def closed(self, rows: Iterable[int]) -> list[int]:
-        """`rows`, with one operation that wrote, or else tried to write, each value that was observed: the last that began
-        before the observation ended, else the first at all."""
+        """`rows`, with one operation that wrote, or else tried to write, each value that was observed: one that certainly
+        happened rather than another, the last that began before the observation ended, else the first at all."""
         kept = set(rows)
         work = list(kept)
         wanted: dict[object, int] = {}
@@ -296,9 +311,13 @@ class _Names:
             for value in self._observed(row):
                 wanted[value] = wanted.get(value, 0) + 1
                 number = wanted[value] if isinstance(self.model, _CONTAINERS) else 1
-                ended = NEVER if self.history.outcome[row] == INFO else int(self.history.completed[row])
+                # An unknown end bounds nothing: what began before the beginning is as good.
+                info = self.history.outcome[row] == INFO
+                ended = int(self.history.invoked[row] if info else self.history.completed[row])
                 writers = [writer for writer in self._writers(value) if writer != row]
-                writers = [writer for writer in writers if self.history.invoked[writer] <= ended][::-1] or writers
+                before = [writer for writer in writers if self.history.invoked[writer] <= ended]
+                # What certainly happened first, the latest of it first.
+                writers = sorted(reversed(before), key=lambda writer: self.history.outcome[writer] == INFO) or writers
                 missing = number - len(kept.intersection(writers))
                 more = [writer for writer in writers if writer not in kept][:max(0, missing)]
                 kept.update(more)
