@@ -17,12 +17,14 @@ ANOMALIES = (
 )
 """The identifiers of anomalies: the same in JSON, JUnit, `--expect` and headings.
 
-`non-linearizable` is for models (a mutex, a semaphore, a person's own) in which no other name fits.
+`non-linearizable` is for models (a mutex, a semaphore, a person's own) in which no other name fits, and for values written
+more than once where it is not certain which of the names does.
 """
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
-    """One anomaly: its identifier, a sentence for people, and the operations (2 to 6) that alone prove it.
+    """One anomaly: its identifier, a sentence for people, and the operations (few; more only where a proof needs them) that
+    alone prove it: judged by themselves they show this anomaly and no other.
 
     `fault` is the id of the fault in whose window it was caused, None where there was none.
     """

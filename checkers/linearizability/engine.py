@@ -283,7 +283,7 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
             limit = "" if whole else f"{late}: not every anomaly was looked for"
     if not findings and not limit:
         finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))
-        counts, findings = {finding.identifier: 1}, [finding]
+        counts, findings = {finding.identifier: counts.get(finding.identifier, 1)}, [finding]
     found.counts.update(counts)
     for finding in findings:
         found.shown.append((case, finding))

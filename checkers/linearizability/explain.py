@@ -115,13 +115,12 @@ def explain(
     if there are none.
 
     Each finding's rows, taken as a history of their own, show this anomaly and no other. One whose proof cannot be told from
-    another anomaly's is counted but not shown, unless there is nothing else to show.
+    another anomaly's is counted but not shown.
     """
     rank = {name: at for at, name in enumerate(PRECEDENCE)}
     counts: dict[str, int] = {}
     candidates: list[Finding] = []
     found: list[Finding] = []
-    mingled: list[Finding] = []
     per = dict.fromkeys(PRECEDENCE, 0)
     try:
         lineages = _Lineages(history, model, _CANDIDATES * shown, ends)
@@ -140,9 +139,7 @@ def explain(
         if exact is not None:
             per[finding.identifier] += 1
             found.append(exact)
-        elif len(mingled) < shown:
-            mingled.append(finding)
-    return dict(sorted(counts.items(), key=lambda entry: rank[entry[0]])), found or mingled, whole
+    return dict(sorted(counts.items(), key=lambda entry: rank[entry[0]])), found, whole
 
 
 def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:

@@ -376,8 +376,13 @@ class _Names:
                 proof = tuple(rows[at] for at in found.rows)
                 if self.part.proven(proof):
                     return Finding(found.identifier, proof, found.sentence, rows[found.accused])
-            if len(counts) == 1:
+            if findings and len(counts) == 1:
                 return Finding(findings[0].identifier, tuple(rows), findings[0].sentence, rows[findings[0].accused])
+            if counts:
+                # Several that cannot be told apart are one, by the most telling name.
+                accused = rows[findings[0].accused] if findings else rows[-1]
+                sentence = _fits_nowhere(history, model, rows, accused, self.part.spent)
+                return Finding(next(iter(counts)), tuple(rows), sentence, accused)
         blind = [row for row in rows if _refused(history, row) and row not in history.seen]
         sighted = [row for row in rows if row not in blind]
         if blind and not self.part.proven(sighted):
