@@ -51,7 +51,7 @@ def test_a_server_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path, monke
 
 def test_a_database_may_need_its_own_defaults() -> None:
     plan = resolve({"database": "cassandra", "variant": "serial", "seed": 1})
-    assert (plan.nodes, plan.timeout, plan.keys) == (3, 2.0, 200)
+    assert (plan.nodes, plan.timeout, plan.keys) == (3, 2.0, 600)
     plan = resolve({"database": "cassandra", "seed": 1, "timeout": 0.5})
     assert (plan.variant, plan.timeout, plan.keys) == ("one", 0.5, Plan(database="", variant="").keys)
     assert resolve({"database": "mongodb", "seed": 1}).timeout == 1.0
