@@ -39,8 +39,8 @@ class Workload(ABC):
 
     @abstractmethod
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
-        """The next call of that process, of that kind where one is asked for: a worker that got no answer tries the other
-        kind next, so that a side where every call hangs is asked for both."""
+        """The next call of that process, of that kind where one is asked for: a worker whose call hung tries the other kind
+        next, so that a side where every call hangs is asked for both."""
 
     def reader(self, process: int) -> bool:
         """Whether that process only reads: the first worker of every home that has several. So reads are still measured

@@ -123,7 +123,9 @@ class _Worker:
                         break
             invocation = self._load._workload.next(self._rng, self._process, kind)
             operation = await self._call(invocation, scheduled)
-            kind = None if operation.answered else "write" if invocation.kind == "read" else "read"
+            kind = None
+            if not operation.answered and self._load._clock() - operation.invoked >= self._load._plan.timeout * 5e8:
+                kind = "write" if invocation.kind == "read" else "read"
             if schedule is None:
                 await asyncio.sleep(self._load._plan.think)
 

@@ -168,11 +168,17 @@ async def test_a_call_that_is_not_answered_in_time_is_indeterminate(tmp_path: Pa
     assert all(op.outcome == ("fail" if op.f == "read" else "info") for op in operations)
 
 
-async def test_a_worker_without_an_answer_tries_the_other_kind_next(tmp_path: Path) -> None:
+async def test_a_worker_whose_call_hung_tries_the_other_kind_next(tmp_path: Path) -> None:
     operations = await work(tmp_path, Scripted(plan(timeout=0.05), lambda server: asyncio.sleep(60)), seconds=0.5)
     for home in NAMES:
         made = [op.f for op in operations if op.node == home]
         assert made.count("write") >= len(made) // 4 - 1 > 0, "one of two workers only reads, the other one takes turns"
+
+
+async def test_a_worker_whose_call_was_refused_at_once_goes_on_as_ever(tmp_path: Path) -> None:
+    operations = await work(tmp_path, Scripted(plan(timeout=10), refuse("no-leader")), seconds=1.0)
+    writes = sum(op.f == "write" for op in operations)
+    assert len(operations) > 300 and writes < len(operations) * 0.25, "15% of the calls of a mixed worker and a reader"
 
 
 async def test_a_primary_across_a_cut_is_out_of_reach(tmp_path: Path) -> None:
