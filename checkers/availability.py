@@ -205,7 +205,7 @@ def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
     period = load_period(recording)
     if fault.healed is None or period is None:
         return None
-    end = min([period[1], *(other.started for other in recording.faults if other.started > fault.started)])
+    end = min(period[1], recording.until_next(fault))
     return (fault.healed, end) if end > fault.healed else None
 
 

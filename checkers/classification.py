@@ -15,8 +15,8 @@ anything else                                     unknown
 =============  =================================  =================================================================
 
 A fault or a heal that was not proven, an unhealthy baseline, and a server that died on its own before the heal leave the class
-unknown. One label over all: the class that
-all faults agree on, those that cost nothing left out; else `hybrid`, or `unknown` where only an unknown one is in the way.
+unknown. One label over all: the class that all faults agree on, those that cost nothing left out; else `hybrid`, or `unknown`
+where only an unknown one is in the way.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from checkers.models import canonical
 from checkers.result import Merge
 from checkers.slices import FUNCTIONS
 from harness.history.fault import Fault
-from harness.history.history import NEVER, OK
+from harness.history.history import OK
 from harness.history.recording import Recording
 
 
@@ -36,11 +36,10 @@ def merge(recording: Recording, fault: Fault) -> Merge | None:
         return None
     code = {name: number for number, name in enumerate(history.nodes)}
     side = {code[node]: number for number, nodes in enumerate(fault.sides) for node in nodes if node in code}
-    until = min((other.started for other in recording.faults if other.started > fault.started), default=NEVER)
     read = history.f == history.fs.index("read")
     answered = history.outcome == OK
     written = answered & ~read & (history.invoked >= span[0]) & (history.completed <= span[1])
-    seen = answered & read & (history.invoked >= fault.healed) & (history.invoked < until)
+    seen = answered & read & (history.invoked >= fault.healed) & (history.invoked < recording.until_next(fault))
     writers: defaultdict[int, dict[Hashable, int]] = defaultdict(dict)
     for row in np.flatnonzero(written).tolist():
         if (home := int(history.node[row])) in side:

@@ -32,11 +32,10 @@ def sliced(recording: Recording, fault: Fault) -> Recording | None:
     if not FUNCTIONS.issuperset(history.fs[code] for code in np.unique(history.f).tolist()):
         return None
     begin = fault.started
-    end = min((other.started for other in recording.faults if other.started > begin), default=NEVER)
     calm = max((other.healed or NEVER for other in recording.faults if other.started < begin), default=0)
     usable = history.outcome != FAIL
     usable |= np.isin(np.arange(len(history)), np.fromiter(history.seen, np.int64, len(history.seen)))
-    inside = usable & (history.invoked >= begin) & (history.invoked < end)
+    inside = usable & (history.invoked >= begin) & (history.invoked < recording.until_next(fault))
     kept = [history[row] for row in np.flatnonzero(inside).tolist()]
     writers = _writers(history, ~inside)
     wanted = {(op.key, canonical(value)) for op in kept for value in _mentioned(op)}

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability import append, compiled, shrink, zones
+from checkers.linearizability import append, compiled, evidence, shrink, zones
 from checkers.linearizability.decision import Decision
 from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
 from checkers.linearizability.explain import PRECEDENCE, Finding, explain
@@ -150,7 +150,7 @@ def check(
     late = f"time limit of {time_limit:.3g} s"
     if open_cases and (explanation or not cases):
         # What is refuted is also to be explained.
-        left = ends - time.perf_counter() - (min(time_limit / 5, shrink.PATIENCE) if explanation else 0.0)
+        left = ends - time.perf_counter() - (min(time_limit / 5, evidence.PATIENCE) if explanation else 0.0)
         if left > 0:
             _search(open_cases, model, left, memory_limit, processes, explanation, late)
         for case in open_cases:

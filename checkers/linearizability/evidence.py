@@ -17,6 +17,7 @@ Rows = NDArray[np.int64]
 MOST_TRIALS = 400
 PATIENCE = 3.0
 """Seconds for making one proof smaller."""
+LATE = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
 
 
 class _Trials:
@@ -34,7 +35,7 @@ class _Trials:
         if self.left < 0:
             self.limit = f"{MOST_TRIALS} attempts to make the evidence smaller"
         elif time.perf_counter() > self.ends:
-            self.limit = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+            self.limit = LATE
         else:
             return True
         return False

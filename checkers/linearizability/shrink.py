@@ -20,6 +20,7 @@ import numpy as np
 
 from checkers.linearizability import zones
 from checkers.linearizability.decision import Decision
+from checkers.linearizability.evidence import LATE, PATIENCE
 from checkers.linearizability.explain import Finding, explain
 from checkers.linearizability.jit import from_problem
 from checkers.linearizability.optional import Trials
@@ -44,8 +45,6 @@ from checkers.models import (
 from harness.history.history import FAIL, INFO, NEVER, OK, History
 from harness.history.operation import MISMATCH, Operation
 
-PATIENCE = 3.0
-"""Seconds for making one refutation smaller."""
 STEPS = 20_000
 """Steps of one search while making it smaller; what takes longer is kept."""
 LATER = 20
@@ -210,7 +209,7 @@ class _Part:
             at = 0
             while at < len(operations):
                 if time.perf_counter() > self.ends:
-                    self.spent = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+                    self.spent = LATE
                     return operations
                 fewer = operations[:at] + operations[at + size:]
                 if self.refuted_by(fewer):

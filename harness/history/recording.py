@@ -8,7 +8,7 @@ import msgspec
 
 from harness.history.death import Death
 from harness.history.fault import Fault
-from harness.history.history import History
+from harness.history.history import NEVER, History
 from harness.history.operation import Key
 from harness.history.variant import Variant
 from harness.plan import Plan
@@ -83,6 +83,10 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     def phase(self, name: PhaseName) -> Phase | None:
         """The phase of that name, None where the run never reached it."""
         return next((phase for phase in self.phases if phase.name == name), None)
+
+    def until_next(self, fault: Fault) -> int:
+        """When the fault after that one began, `NEVER` for the last (nanoseconds)."""
+        return min((other.started for other in self.faults if other.started > fault.started), default=NEVER)
 
     def dead(self, by: int) -> tuple[Death, ...]:
         """The servers that had died on their own by that time (nanoseconds), as far as that was looked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from checkers.linearizability import check, shrink
+from checkers.linearizability.explain import Finding
 from checkers.linearizability.optional import Trials
 from checkers.linearizability.problem import encode
 from checkers.linearizability.search import search
@@ -123,15 +124,19 @@ def test_the_evidence_alone_shows_that_anomaly_and_no_other(name: str) -> None:
     assert shown > 15
 
 
+def _refuted_at_random(model: Model, label: str) -> Iterator[tuple[int, History, Finding, str]]:
+    """Random histories that a search refutes, with their seed, what was found, and the limit that was hit."""
+    for seed in range(150):
+        history = _any_random(model, random.Random(f"{label} {model.name} {seed}"))
+        decision = search(history, model)
+        if decision.valid is False:
+            yield seed, history, *shrink.refute(history, model, decision, float("inf"))
+
+
 @pytest.mark.parametrize("model", FINITE, ids=lambda model: model.name)
 def test_the_evidence_of_a_search_holds_whatever_the_others_did(model: Model) -> None:
     tried = 0
-    for seed in range(150):
-        history = _any_random(model, random.Random(f"whatever {model.name} {seed}"))
-        decision = search(history, model)
-        if decision.valid is not False:
-            continue
-        finding, spent = shrink.refute(history, model, decision, float("inf"))
+    for seed, history, finding, spent in _refuted_at_random(model, "whatever"):
         assert not spent
         mine = [row for row in finding.rows if _counted(history, row)]
         others = [row for row in range(len(history)) if _counted(history, row) and row not in mine]
@@ -143,12 +148,7 @@ def test_the_evidence_of_a_search_holds_whatever_the_others_did(model: Model) ->
 @pytest.mark.parametrize("model", [Mutex(), OwnerMutex(), Semaphore(), MultiRegister()], ids=lambda model: model.name)
 def test_no_operation_of_unnamed_evidence_can_be_left_out(model: Model) -> None:
     tried = 0
-    for seed in range(150):
-        history = _any_random(model, random.Random(f"minimal {model.name} {seed}"))
-        decision = search(history, model)
-        if decision.valid is not False:
-            continue
-        finding, _ = shrink.refute(history, model, decision, float("inf"))
+    for seed, history, finding, _ in _refuted_at_random(model, "minimal"):
         assert finding.identifier == "non-linearizable"
         everything = set(range(len(history)))
         for row in finding.rows:
