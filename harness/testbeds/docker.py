@@ -44,9 +44,9 @@ from harness.testbeds import commands, engine, firewall, holder, kernel
 from harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
 from harness.testbeds.engine import in_thread
 from harness.testbeds.owner import owner
-from harness.testbeds.prober import Prober, Site
+from harness.testbeds.prober import Probed, Prober, Site
 from harness.testbeds.spawner import Channel, SocketAt, serve
-from harness.testbeds.testbed import Applied, Connectivity, Problem, Reach, Service
+from harness.testbeds.testbed import Applied, Connectivity, Problem, Service
 
 TOOLS = "splitbrain/tools:1"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
@@ -64,7 +64,7 @@ _ELSEWHERE = (
 )
 
 
-class Docker:
+class Docker(Probed):
     """N nodes on a network of their own, a /24 of 198.19.0.0/16 (RFC 2544: it belongs to no one); the harness reaches them
     over the network's bridge, whatever is cut."""
 
@@ -82,7 +82,6 @@ class Docker:
         self._client: Any = None
         self._agent_end: socket.socket | None = None
         self._agent: Channel | None = None
-        self._prober: Prober | None = None
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
@@ -335,27 +334,13 @@ class Docker:
             raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, "", node.entrance.channel.sockets) for node in self.nodes}
         harness = Site(self._gateway, "", self._agent.sockets)
-        self._prober = Prober(sites, harness, port, {node.name: node.connections for node in self.nodes})
-        await self._prober.open()
-
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
-        """See `Prober.probe`."""
-        if self._prober is None:
-            raise RuntimeError("probe() comes after listen()")
-        return await self._prober.probe(intended, timeout=timeout)
-
-    async def serving(self, *, timeout: float) -> dict[str, bool]:
-        """See `Prober.serving`."""
-        if self._prober is None:
-            raise RuntimeError("serving() comes after listen()")
-        return await self._prober.serving(timeout=timeout)
+        connections = {node.name: node.connections for node in self.nodes}
+        await self._open_prober(Prober(sites, harness, port, connections))
 
     async def down(self) -> None:
         """Remove every container, the network and the volumes; with the plan's `keep`, what the volumes hold is copied into
         the nodes' folders before. Idempotent."""
-        if self._prober is not None:
-            self._prober.close()
-            self._prober = None
+        self._close_prober()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
             await asyncio.wait(set(self._calls))
         for image in self._images.values():

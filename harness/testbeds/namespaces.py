@@ -25,9 +25,9 @@ from harness.plan import Plan
 from harness.servers import find_program
 from harness.testbeds import commands, firewall, kernel, sandbox
 from harness.testbeds.owner import is_gone, owner
-from harness.testbeds.prober import Prober, Site
+from harness.testbeds.prober import Probed, Prober, Site
 from harness.testbeds.spawner import SERVICE, Channel, Process
-from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Reach, Service
+from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Service
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
@@ -41,7 +41,7 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "TMPDIR
 _MOST_NODES = 250
 
 
-class Namespaces:
+class Namespaces(Probed):
     """N nodes, each with its own network, host name, processes and mounts, on one bridge.
 
     Addresses are 198.18.0.N/16 (RFC 2544: they belong to no one) and fd00:198:18::N/64; the harness is on the bridge
@@ -61,7 +61,6 @@ class Namespaces:
         self._outer = owner()
         self._init_end: socket.socket | None = None
         self._init: Channel | None = None
-        self._prober: Prober | None = None
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:
@@ -189,26 +188,12 @@ class Namespaces:
             raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, node.address6, node.channel.sockets) for node in self.nodes}
         harness = Site(_BRIDGE, _BRIDGE6 if self.nodes[0].address6 else "", self._init.sockets)
-        self._prober = Prober(sites, harness, port, {node.name: node.connections for node in self.nodes})
-        await self._prober.open()
-
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
-        """See `Prober.probe`."""
-        if self._prober is None:
-            raise RuntimeError("probe() comes after listen()")
-        return await self._prober.probe(intended, timeout=timeout)
-
-    async def serving(self, *, timeout: float) -> dict[str, bool]:
-        """See `Prober.serving`."""
-        if self._prober is None:
-            raise RuntimeError("serving() comes after listen()")
-        return await self._prober.serving(timeout=timeout)
+        connections = {node.name: node.connections for node in self.nodes}
+        await self._open_prober(Prober(sites, harness, port, connections))
 
     async def down(self) -> None:
         """Kill every node with all its processes; the network goes with the last of them. Idempotent."""
-        if self._prober is not None:
-            self._prober.close()
-            self._prober = None
+        self._close_prober()
         for node in self.nodes:
             node.end()
         self.nodes = ()

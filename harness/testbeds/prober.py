@@ -70,6 +70,33 @@ class _Standing:
         return established and fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
 
 
+class Probed:
+    """What every testbed has that sends probes between its nodes: the prober, once `listen` has opened it."""
+
+    _prober: Prober | None = None
+
+    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+        """See `Prober.probe`."""
+        if self._prober is None:
+            raise RuntimeError("probe() comes after listen()")
+        return await self._prober.probe(intended, timeout=timeout)
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        """See `Prober.serving`."""
+        if self._prober is None:
+            raise RuntimeError("serving() comes after listen()")
+        return await self._prober.serving(timeout=timeout)
+
+    async def _open_prober(self, prober: Prober) -> None:
+        self._prober = prober
+        await prober.open()
+
+    def _close_prober(self) -> None:
+        if self._prober is not None:
+            self._prober.close()
+            self._prober = None
+
+
 class Prober:
     """Sends probes between `nodes`; `harness` is a site whose packets reach every node always. `connections` tells for each
     node the kernel's tables of its TCP connections."""
