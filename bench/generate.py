@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.operation import MISMATCH, Operation
 
 CALL = 1_000_000
 """Nanoseconds that half a call takes on average."""

@@ -31,10 +31,11 @@ from pathlib import Path
 import msgspec
 
 from bench import generate
-from checkers.linearizability import check, compiled
-from checkers.models import MODELS, CasRegister, KeyValue, Model
-from harness.history import formats
-from reports.rates import replace_table
+from splitbrain.checkers.linearizability import check
+from splitbrain.checkers.linearizability.machine import compiled
+from splitbrain.checkers.models.specifications import MODELS, CasRegister, KeyValue, Model
+from splitbrain.harness.history import formats
+from splitbrain.reports.rates import replace_table
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared" / "histories"

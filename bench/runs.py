@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness import registry
-from harness.databases.database import Database
-from harness.history.journal import load
-from harness.servers import find_program
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.history.journal import load
+from splitbrain.harness.servers import find_program
 
 REPEAT = 3
 PLAN = "time = 11.0\nbaseline = 3.0\nfault = 5.0\nbetween = 3.0\n"
@@ -44,8 +44,8 @@ def measure(database: str, folder: Path) -> Cost:
     runs = folder / "runs"
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "test", database, "--nemesis", "partition-primary", "--plan", str(plan),
-         "--runs", str(runs)],
+        [sys.executable, "-m", "splitbrain.harness.cli", "test", database, "--nemesis", "partition-primary",
+         "--plan", str(plan), "--runs", str(runs)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
     first = None

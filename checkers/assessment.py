@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from checkers.result import Assessment, Class, Consistency, Convergence, Scenario, Standing
-from checkers.verdict import Validity
-from harness.history.variant import Claim, Label, Promise
+from splitbrain.checkers.result import Assessment, Class, Consistency, Convergence, Scenario, Standing
+from splitbrain.checkers.verdict import Validity
+from splitbrain.harness.history.variant import Claim, Label, Promise
 
 _LOST = ("lost-write", "lost-element")
 

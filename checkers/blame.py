@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.history.fault import Fault
-from harness.history.operation import Operation
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.operation import Operation
 
 
 def blame(faults: Sequence[Fault], operations: Iterable[Operation]) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from checkers.result import CLASSES, Expectation, Result
-from checkers.verdict import ANOMALIES
-from harness.errors import UsageError
+from splitbrain.checkers.result import CLASSES, Expectation, Result
+from splitbrain.checkers.verdict import ANOMALIES
+from splitbrain.harness.errors import UsageError
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")
 """`available`: reads and writes were, in every fault that had such a side, and there was one. `blocked`: reads or writes

@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from checkers import availability, convergence, quality, recovery
-from checkers.assessment import claim, label, recommendations
-from checkers.blame import blame
-from checkers.classification import READS_ONLY, classify
-from checkers.expectations import meets
-from checkers.merges import merge
-from checkers.result import (
+from splitbrain.checkers.assessment import claim, label, recommendations
+from splitbrain.checkers.blame import blame
+from splitbrain.checkers.classify import READS_ONLY, classify
+from splitbrain.checkers.expectations import meets
+from splitbrain.checkers.measures import availability, convergence, quality, recovery
+from splitbrain.checkers.measures.merges import merge
+from splitbrain.checkers.measures.slices import sliced
+from splitbrain.checkers.measures.staleness import staleness
+from splitbrain.checkers.result import (
     Blast,
     Consistency,
     Convergence,
@@ -27,12 +29,10 @@ from checkers.result import (
     Staleness,
     Totals,
 )
-from checkers.slices import sliced
-from checkers.staleness import staleness
-from checkers.verdict import ANOMALIES, Anomaly, Checker, Validity, Verdict
-from harness.errors import UsageError
-from harness.history.history import FAIL, INFO, OK
-from harness.history.recording import Recording
+from splitbrain.checkers.verdict import ANOMALIES, Anomaly, Checker, Validity, Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import FAIL, INFO, OK
+from splitbrain.harness.history.recording import Recording
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from checkers.verdict import Anomaly, Validity, Verdict
-from harness.errors import HistoryError
-from harness.history.variant import Variant
-from harness.plan import Plan
+from splitbrain.checkers.verdict import Anomaly, Validity, Verdict
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.plan import Plan
 
 FORMAT = 1
 

@@ -29,13 +29,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers.blame import blame
-from checkers.models import Tagged, canonical
-from checkers.verdict import Anomaly, Verdict
-from harness.errors import UsageError
-from harness.history.history import FAIL, NEVER, OK, History
-from harness.history.operation import Key, Operation
-from harness.history.recording import Recording
+from splitbrain.checkers.blame import blame
+from splitbrain.checkers.models.specifications import Tagged, canonical
+from splitbrain.checkers.verdict import Anomaly, Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import FAIL, NEVER, OK, History
+from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.recording import Recording
 
 SHOWN = 3
 """Anomalies shown of each identifier and fault."""

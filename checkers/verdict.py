@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from harness.history.operation import Key, Operation
-from harness.history.recording import Recording
+from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.recording import Recording
 
 Validity = Literal["valid", "invalid", "unknown"]
 

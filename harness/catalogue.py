@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from harness import registry
-from harness.databases.database import Database
-from harness.errors import UsageError
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import UsageError
 
 
 def catalogue() -> Group:

@@ -17,14 +17,23 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
-from checkers import linearizability
-from checkers.models import MODELS, CasRegister, Model, Nil, ReentrantMutex, Register, Semaphore, UnorderedQueue
-from checkers.verdict import Verdict
-from harness.errors import SplitbrainError, UsageError
-from harness.history import formats
-from harness.history.formats import jsonl
-from harness.history.history import OK, OUTCOMES, History
-from harness.history.operation import Operation
+from splitbrain.checkers import linearizability
+from splitbrain.checkers.models.specifications import (
+    MODELS,
+    CasRegister,
+    Model,
+    Nil,
+    ReentrantMutex,
+    Register,
+    Semaphore,
+    UnorderedQueue,
+)
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import SplitbrainError, UsageError
+from splitbrain.harness.history import formats
+from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.history import OK, OUTCOMES, History
+from splitbrain.harness.history.operation import Operation
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""

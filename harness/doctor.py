@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness import registry
-from harness.databases.database import Database
-from harness.servers import find_program
-from harness.testbeds.testbed import Testbed
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.servers import find_program
+from splitbrain.harness.testbeds.testbed import Testbed
 
 
 class Finding(msgspec.Struct, frozen=True):

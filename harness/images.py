@@ -19,13 +19,13 @@ from typing import IO
 
 import msgspec
 
-import harness
-from harness import registry
-from harness.databases.database import Database
-from harness.errors import SetupError
-from harness.servers import SEARCH, SERVERS, find_program
-from harness.testbeds import engine
-from harness.testbeds.docker import IN_TOOLS, TOOLS
+import splitbrain
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.servers import SEARCH, SERVERS, find_program
+from splitbrain.harness.testbeds import engine
+from splitbrain.harness.testbeds.docker import IN_TOOLS, TOOLS
 
 TOOLS_NAME = TOOLS.split("/")[1].split(":")[0]
 """What is asked for instead of a database to get the image of the sidecars."""
@@ -39,7 +39,10 @@ _NOT_IN_PYTHON = {
     "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "site-packages", "dist-packages",
 }
 _OF_A_SCRIPT = ("sh", "cat", "dirname", "grep", "readlink", "tr")
-_JOIN = "import sys; sys.path.insert(0, '/opt/splitbrain'); from harness.testbeds.spawner import join; join(sys.argv[1])"
+_JOIN = (
+    "import sys; sys.path.insert(0, '/opt/splitbrain'); "
+    "from splitbrain.harness.testbeds.spawner import join; join(sys.argv[1])"
+)
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -211,9 +214,11 @@ def _tools(root: _Root) -> None:
     _python(root)
     place = Path("/opt/splitbrain")
     root.tree(Path(msgspec.__file__).parent, place / "msgspec")
-    ours = Path(harness.__file__).parent
+    ours = Path(splitbrain.__file__).parent
+    room = Path("harness")
     for module in ("__init__.py", "errors.py", "testbeds/__init__.py", "testbeds/kernel.py", "testbeds/spawner.py"):
-        root.file(ours / module, place / "harness" / module)
+        root.file(ours / room / module, place / "splitbrain" / room / module)
+    root.file(ours / "__init__.py", place / "splitbrain" / "__init__.py")
 
 
 def _output(command: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import UsageError
+from splitbrain.harness.errors import UsageError
 
 Group = Literal["databases", "workloads", "nemeses", "testbeds"]
 _SINGULAR: dict[Group, str] = {"databases": "database", "workloads": "workload", "nemeses": "nemesis", "testbeds": "testbed"}

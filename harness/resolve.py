@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from checkers.expectations import parse as parse_expectation
-from harness import registry
-from harness.databases.database import Database
-from harness.errors import UsageError
-from harness.plan import FORMAT, Plan
-from nemeses.nemesis import Nemesis
-from workloads.workload import Workload
+from splitbrain.checkers.expectations import parse as parse_expectation
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import FORMAT, Plan
+from splitbrain.nemeses.nemesis import Nemesis
+from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
 """Where the kernel offers it (Linux 6.15), a connection is tried again within a second of a heal, and not up to 6 s later:

@@ -22,24 +22,24 @@ from typing import Any, Protocol
 
 import msgspec
 
-from checkers.judge import judge
-from checkers.result import Result
-from harness import registry
-from harness.databases.database import Database
-from harness.errors import ELSEWHERE, HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
-from harness.history.death import Death
-from harness.history.fault import Fault
-from harness.history.journal import Header, Journal, load
-from harness.history.operation import Key
-from harness.history.recording import LocalRead, PhaseName, Recording
-from harness.load.load import Load
-from harness.load.route import Router
-from harness.plan import Plan
-from harness.store import Run
-from harness.testbeds.testbed import Connectivity, Testbed, everything
-from nemeses.nemesis import Cluster, Nemesis, Step
-from reports.junit import NotJudged
-from workloads.workload import Workload
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Result
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import ELSEWHERE, HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.journal import Header, Journal, load
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.recording import LocalRead, PhaseName, Recording
+from splitbrain.harness.load.load import Load
+from splitbrain.harness.load.route import Router
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.store import Run
+from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
+from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
+from splitbrain.reports.junit import NotJudged
+from splitbrain.workloads.workload import Workload
 
 VERSION = "0.1.0"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.errors import SetupError, UsageError
+from splitbrain.harness.errors import SetupError, UsageError
 
 SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """The usual folders, for a PATH that lacks some of them."""

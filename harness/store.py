@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness.errors import StorageError, UsageError
-from harness.plan import Plan
-from reports.files import write_whole
+from splitbrain.harness.errors import StorageError, UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.reports.files import write_whole
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -28,15 +28,15 @@ from typing import Any
 
 import msgspec
 
-from checkers.result import Result, decode
-from harness import store
-from harness.errors import HistoryError, UsageError
-from harness.plan import Plan
-from harness.resolve import resolve
-from harness.run import not_judged
-from harness.store import Run
-from reports.files import write_whole
-from reports.junit import NotJudged
+from splitbrain.checkers.result import Result, decode
+from splitbrain.harness import store
+from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.run import not_judged
+from splitbrain.harness.store import Run
+from splitbrain.reports.files import write_whole
+from splitbrain.reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 3, 4, 1, 2, 0)

@@ -10,9 +10,9 @@ from typing import ClassVar
 import msgspec
 import networkx as nx
 
-from harness.history.fault import Fault
-from harness.plan import Plan
-from harness.testbeds.testbed import Applied, Connectivity, Testbed
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Testbed
 
 
 class Step(msgspec.Struct, frozen=True):

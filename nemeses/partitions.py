@@ -16,9 +16,9 @@ from typing import ClassVar
 import msgspec
 import networkx as nx
 
-from harness.history.fault import Fault
-from harness.testbeds.testbed import Connectivity, everything
-from nemeses.nemesis import Cluster, Nemesis
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.testbeds.testbed import Connectivity, everything
+from splitbrain.nemeses.nemesis import Cluster, Nemesis
 
 PROVE_TIMEOUT = 1.0
 """How long packets that should pass are waited for, in seconds, before a fault is called wrong."""

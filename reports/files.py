@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.errors import StorageError
+from splitbrain.harness.errors import StorageError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -19,11 +19,11 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from checkers.result import Result
-from checkers.verdict import Verdict
-from harness.plan import Plan
-from reports.files import write_whole
-from reports.wording import client, clock, phrase, plural, printable, sentence
+from splitbrain.checkers.result import Result
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.plan import Plan
+from splitbrain.reports.files import write_whole
+from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
 LONGEST = 4000
 """Characters of one text."""

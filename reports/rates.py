@@ -9,11 +9,11 @@ from statistics import median
 
 import msgspec
 
-from checkers.result import Class, Result
-from checkers.verdict import Validity
-from harness.errors import UsageError
-from reports.files import write_whole
-from reports.wording import count, printable
+from splitbrain.checkers.result import Class, Result
+from splitbrain.checkers.verdict import Validity
+from splitbrain.harness.errors import UsageError
+from splitbrain.reports.files import write_whole
+from splitbrain.reports.wording import count, printable
 
 COLUMNS = (
     "database",

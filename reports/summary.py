@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from checkers.result import Result
-from reports.files import write_whole
-from reports.junit import NotJudged
-from reports.rates import markdown_row
-from reports.wording import count, printable
+from splitbrain.checkers.result import Result
+from splitbrain.reports.files import write_whole
+from splitbrain.reports.junit import NotJudged
+from splitbrain.reports.rates import markdown_row
+from splitbrain.reports.wording import count, printable
 
 COLUMNS = ("run", "database", "workload", "nemesis", "seed", "verdict", "observed", "expected")
 

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from checkers.result import Measure, Result, Scenario, Side
-from checkers.verdict import Anomaly
-from harness.history.death import Death
-from harness.history.operation import Operation
-from harness.plan import Plan
-from reports.wording import (
+from splitbrain.checkers.result import Measure, Result, Scenario, Side
+from splitbrain.checkers.verdict import Anomaly
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.plan import Plan
+from splitbrain.reports.wording import (
     again,
     cited,
     clock,

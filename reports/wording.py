@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from checkers.result import Held, Merge
-from harness.history.operation import MISMATCH, Operation
-from harness.plan import Plan
+from splitbrain.checkers.result import Held, Merge
+from splitbrain.harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.plan import Plan
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 
-from checkers.result import Result
-from harness.servers import find_program
+from splitbrain.checkers.result import Result
+from splitbrain.harness.servers import find_program
 from tests.lab import enter
 
 ROOT = Path(__file__).parent.parent
@@ -47,12 +47,12 @@ def splitbrain(tmp_path: Path) -> Callable[..., Ran]:
     """Calls `splitbrain` as a person does; runs are kept in the test's own folder."""
 
     def call(*words: object, seconds: float = 150, **environment: str) -> Ran:
-        command = [sys.executable, "-m", "harness.cli", *map(str, words)]
+        command = [sys.executable, "-m", "splitbrain.harness.cli", *map(str, words)]
         if words[0] in ("test", "suite"):
             command += ["--runs", str(tmp_path / "runs")]
         ran = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}, check=False,
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr, tmp_path / "runs")
 

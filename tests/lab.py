@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import images
-from harness.testbeds import engine, kernel
+from splitbrain.harness import images
+from splitbrain.harness.testbeds import engine, kernel
 
 NAMESPACE = Path("/run/netns/lab")
 _TURN = Path("/run/splitbrain-lab/turn")

@@ -39,7 +39,7 @@ def test_a_name_that_is_none() -> None:
         ("import splitbrain", ("numpy", "msgspec", *HEAVY)),
         ("import splitbrain; splitbrain.Operation; splitbrain.Verdict; splitbrain.read; splitbrain.Model", HEAVY),
         (EXAMPLE, HEAVY),
-        ("import checkers.linearizability, checkers.models", HEAVY),
+        ("import splitbrain.checkers.linearizability, splitbrain.checkers.models.specifications", HEAVY),
     ],
 )
 def test_importing_loads_no_more_than_it_needs(code: str, heavy: tuple[str, ...]) -> None:

@@ -6,14 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from checkers.linearizability import Linearizability
-from checkers.models import CasRegister
-from checkers.result import Kind
-from checkers.verdict import Checker
-from harness.history.operation import Key, Operation
-from harness.load.client import Client
-from harness.plan import Plan
-from workloads.workload import Invocation, Workload
+from splitbrain.checkers.linearizability import Linearizability
+from splitbrain.checkers.models.specifications import CasRegister
+from splitbrain.checkers.result import Kind
+from splitbrain.checkers.verdict import Checker
+from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.workload import Invocation, Workload
 
 BUSY = (0.50, 0.85)
 """Reads, then reads and writes, as parts of the calls to a busy key; the rest are compare-and-sets."""

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from checkers.result import Kind
-from checkers.sets import SetChecker
-from checkers.verdict import Checker
-from harness.history.operation import Key
-from harness.load.client import Client
-from harness.plan import Plan
-from workloads.workload import Invocation, Workload
+from splitbrain.checkers.result import Kind
+from splitbrain.checkers.sets import SetChecker
+from splitbrain.checkers.verdict import Checker
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.workload import Invocation, Workload
 
 ADDITIONS = 0.7
 """The part of the calls that add an element; the others read a set."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from checkers.result import Kind
-from checkers.verdict import Checker
-from harness.history.operation import Key, Operation
-from harness.load.client import Client
-from harness.plan import Plan
+from splitbrain.checkers.result import Kind
+from splitbrain.checkers.verdict import Checker
+from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
 
 
 class Invocation(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Linearizability: whether the operations of a history look as if each had taken effect at one moment within its call."""
 
-from checkers.linearizability.checker import Linearizability
-from checkers.linearizability.engine import check
+from splitbrain.checkers.linearizability.checker import Linearizability
+from splitbrain.checkers.linearizability.engine import check
 
 __all__ = ["Linearizability", "check"]

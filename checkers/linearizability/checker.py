@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from checkers.linearizability.engine import check
-from checkers.models import Model, Register
-from checkers.verdict import Verdict
-from harness.history.history import COLUMNS, NEVER, History
-from harness.history.operation import Key, Operation
-from harness.history.recording import LocalRead, Recording
-from harness.history.values import OBJECT, Values
+from splitbrain.checkers.linearizability.engine import check
+from splitbrain.checkers.models.specifications import Model, Register
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.history import COLUMNS, NEVER, History
+from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.recording import LocalRead, Recording
+from splitbrain.harness.history.values import OBJECT, Values
 
 
 class Linearizability:

@@ -13,19 +13,37 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.linearizability import append, compiled, evidence, shrink, zones
-from checkers.linearizability.decision import Decision
-from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
-from checkers.linearizability.explain import PRECEDENCE, Finding, explain
-from checkers.linearizability.pool import judge_apart
-from checkers.linearizability.rotation import BYTES_PER_CONFIGURATION, rotate
-from checkers.linearizability.sets import decide_set
-from checkers.linearizability.start import search, start
-from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
-from checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
-from harness.history.fault import Fault
-from harness.history.history import History
-from harness.history.operation import Key, Operation
+from splitbrain.checkers.linearizability.containers.distinct import (
+    decide_priority_queue,
+    decide_queue,
+    decide_stack,
+    decide_unordered_queue,
+)
+from splitbrain.checkers.linearizability.containers.sets import decide_set
+from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.evidence import evidence, shrink
+from splitbrain.checkers.linearizability.evidence.explain import PRECEDENCE, Finding, explain
+from splitbrain.checkers.linearizability.machine import compiled
+from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.linearizability.search.pool import judge_apart
+from splitbrain.checkers.linearizability.search.rotation import BYTES_PER_CONFIGURATION, rotate
+from splitbrain.checkers.linearizability.search.start import search, start
+from splitbrain.checkers.linearizability.strings import append
+from splitbrain.checkers.models.specifications import (
+    CasRegister,
+    KeyValue,
+    Model,
+    PriorityQueue,
+    Queue,
+    Register,
+    Set,
+    Stack,
+    UnorderedQueue,
+)
+from splitbrain.checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Key, Operation
 
 SMALL = 600
 """Up to so many operations of one register, a search is tried before the columns are sorted into zones."""

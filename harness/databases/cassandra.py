@@ -24,13 +24,13 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from harness.databases.database import Database, Program
-from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
-from harness.history.operation import Key
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
-from harness.servers import JAVA_17, LAUNCHER
-from harness.testbeds.testbed import Node, Service
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import JAVA_17, LAUNCHER
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 REPLICAS = 3
 """Copies of every row; on fewer nodes, one on each."""

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from harness.history.operation import Key
-from harness.history.variant import Variant
-from harness.load.client import Client
-from harness.plan import Plan
-from harness.testbeds.testbed import Node
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Node
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -13,12 +13,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.databases.database import Database, Program
-from harness.errors import Indeterminate, Mismatch, Refused
-from harness.history.operation import Key
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
-from harness.testbeds.testbed import Node, Service
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 if TYPE_CHECKING:
     import aiohttp

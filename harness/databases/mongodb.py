@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, ClassVar, Literal
 
-from harness.databases.database import Database, Program
-from harness.errors import Indeterminate, Mismatch, Refused, SetupError
-from harness.history.operation import Key
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
-from harness.testbeds.testbed import Node, Service
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 SET = "splitbrain"
 """The name of the replica set and of the database that holds the workload's collections."""

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, Literal
 
-from harness.databases.database import Database, Program
-from harness.databases.redis_client import WAIT_MS, Connections, RedisClient
-from harness.databases.redis_cluster import Cluster
-from harness.databases.redis_sentinel import Sentinel
-from harness.errors import Elsewhere, Indeterminate, Refused
-from harness.history.operation import Key
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
-from harness.testbeds.testbed import Node
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.redis_client import WAIT_MS, Connections, RedisClient
+from splitbrain.harness.databases.redis_cluster import Cluster
+from splitbrain.harness.databases.redis_sentinel import Sentinel
+from splitbrain.harness.errors import Elsewhere, Indeterminate, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Node
 
 IMAGE = "redis:7.2.6"
 

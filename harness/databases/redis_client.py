@@ -10,9 +10,9 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.errors import Indeterminate, Mismatch, Refused
-from harness.history.operation import Key
-from harness.testbeds.testbed import Node
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.testbeds.testbed import Node
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis as Driver

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from harness.databases.redis_client import Connections, RedisClient, open_client
-from harness.errors import Refused, UsageError
-from harness.history.operation import Key
-from harness.testbeds.testbed import Node, Service
+from splitbrain.harness.databases.redis_client import Connections, RedisClient, open_client
+from splitbrain.harness.errors import Refused, UsageError
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 SLOTS = 16384
 _NODE_TIMEOUT_MS = 2000

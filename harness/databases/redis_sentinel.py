@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
-from harness.databases.redis_client import Connections, RedisClient, open_client
-from harness.errors import Indeterminate, Refused
-from harness.history.operation import Key
-from harness.testbeds.testbed import Node, Service
+from splitbrain.harness.databases.redis_client import Connections, RedisClient, open_client
+from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 SENTINEL_PORT = 26379
 

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HistoryError
-from harness.history.history import FAIL, INFO, NEVER, OK, History
-from harness.history.values import MISSING, SCALAR, Packer, Values
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.values import MISSING, SCALAR, Packer, Values
 
 BATCH = 32768
 _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.history.operation import Key, Operation, Outcome
-from harness.history.values import Packer, Values
+from splitbrain.harness.history.operation import Key, Operation, Outcome
+from splitbrain.harness.history.values import Packer, Values
 
 OK, FAIL, INFO = 0, 1, 2
 OUTCOMES: tuple[Outcome, ...] = ("ok", "fail", "info")

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import HistoryError, StorageError
-from harness.history.death import Death
-from harness.history.fault import Fault
-from harness.history.formats import jsonl
-from harness.history.operation import Key, Operation, Outcome
-from harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
-from harness.history.variant import Variant
-from harness.plan import Plan
+from splitbrain.harness.errors import HistoryError, StorageError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.operation import Key, Operation, Outcome
+from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
+from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.plan import Plan
 
 FORMAT = 2
 """Format 1 knew no deaths: nobody looked for them."""

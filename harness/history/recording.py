@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.history.death import Death
-from harness.history.fault import Fault
-from harness.history.history import NEVER, History
-from harness.history.operation import Key
-from harness.history.variant import Variant
-from harness.plan import Plan
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.plan import Plan
 
 PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "tear-down"]
 

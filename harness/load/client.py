@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from harness.history.operation import Key
+from splitbrain.harness.history.operation import Key
 
 
 class Client(Protocol):

@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
-from checkers.result import Kind
-from harness.databases.database import Database
-from harness.errors import Indeterminate, Mismatch, Refused
-from harness.history.journal import Invoke, Journal
-from harness.history.operation import MISMATCH, Key, Operation, Outcome
-from harness.history.recording import Placement
-from harness.load.client import Client
-from harness.load.route import Router
-from harness.plan import Plan
-from workloads.workload import Invocation, Workload
+from splitbrain.checkers.result import Kind
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.journal import Invoke, Journal
+from splitbrain.harness.history.operation import MISMATCH, Key, Operation, Outcome
+from splitbrain.harness.history.recording import Placement
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.load.route import Router
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.workload import Invocation, Workload
 
 
 class Load:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from harness.databases.database import Database
-from harness.errors import Indeterminate, Refused
-from harness.history.operation import Key
-from harness.history.recording import View
-from harness.history.variant import Route
-from harness.testbeds.testbed import Connectivity
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.recording import View
+from splitbrain.harness.history.variant import Route
+from splitbrain.harness.testbeds.testbed import Connectivity
 
 POLL = 0.1
 """Seconds between two questions to a node, who is primary."""

@@ -9,11 +9,11 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from harness.errors import SetupError
-from harness.servers import SEARCH, find_program
-from harness.testbeds import firewall
-from harness.testbeds.spawner import Channel
-from harness.testbeds.testbed import Applied, Completed
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.servers import SEARCH, find_program
+from splitbrain.harness.testbeds import firewall
+from splitbrain.harness.testbeds.spawner import Channel
+from splitbrain.harness.testbeds.testbed import Applied, Completed
 
 T = TypeVar("T")
 

@@ -16,11 +16,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.errors import SetupError
-from harness.history.death import Death
-from harness.testbeds import commands, firewall
-from harness.testbeds.spawner import Channel
-from harness.testbeds.testbed import Completed, Service
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.testbeds import commands, firewall
+from splitbrain.harness.testbeds.spawner import Channel
+from splitbrain.harness.testbeds.testbed import Completed, Service
 
 FOLDER = "/splitbrain"
 """Where every container of a node sees the node's volume."""

@@ -37,16 +37,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.errors import SetupError, UsageError
-from harness.plan import Plan
-from harness.servers import find_program
-from harness.testbeds import commands, engine, firewall, holder, kernel
-from harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
-from harness.testbeds.engine import in_thread
-from harness.testbeds.owner import owner
-from harness.testbeds.prober import Probed, Prober, Site
-from harness.testbeds.spawner import Channel, SocketAt, serve
-from harness.testbeds.testbed import Applied, Connectivity, Problem, Service
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import find_program
+from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel
+from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
+from splitbrain.harness.testbeds.engine import in_thread
+from splitbrain.harness.testbeds.owner import owner
+from splitbrain.harness.testbeds.prober import Probed, Prober, Site
+from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
+from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Problem, Service
 
 TOOLS = "splitbrain/tools:1"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""

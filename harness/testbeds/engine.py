@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harness.errors import SetupError, SplitbrainError
-from harness.testbeds.owner import is_gone
-from harness.testbeds.testbed import Problem
+from splitbrain.harness.errors import SetupError, SplitbrainError
+from splitbrain.harness.testbeds.owner import is_gone
+from splitbrain.harness.testbeds.testbed import Problem
 
 T = TypeVar("T")
 

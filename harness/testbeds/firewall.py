@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from harness.testbeds.testbed import Connectivity
+from splitbrain.harness.testbeds.testbed import Connectivity
 
 CHAIN = "SPLITBRAIN"
 """The chain that is ours. Nothing else of a node's firewall is ever touched."""

@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TextIO
 
-from harness.errors import SetupError, UsageError
-from harness.history.death import Death
-from harness.plan import Plan
-from harness.servers import find_program
-from harness.testbeds import commands, firewall, kernel, sandbox
-from harness.testbeds.owner import is_gone, owner
-from harness.testbeds.prober import Probed, Prober, Site
-from harness.testbeds.spawner import SERVICE, Channel, Process
-from harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Service
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import find_program
+from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds.owner import is_gone, owner
+from splitbrain.harness.testbeds.prober import Probed, Prober, Site
+from splitbrain.harness.testbeds.spawner import SERVICE, Channel, Process
+from splitbrain.harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Service
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""

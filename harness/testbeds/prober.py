@@ -27,10 +27,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from harness.errors import SetupError
-from harness.history.fault import Link
-from harness.testbeds.spawner import SocketAt
-from harness.testbeds.testbed import Connectivity, Reach
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.fault import Link
+from splitbrain.harness.testbeds.spawner import SocketAt
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach
 
 PORT = 9
 """Where probes listen on every node: the port of the discard protocol (RFC 863), which no database uses."""

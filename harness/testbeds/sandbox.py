@@ -25,9 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from harness.errors import SetupError, SplitbrainError
-from harness.testbeds import kernel
-from harness.testbeds.spawner import serve
+from splitbrain.harness.errors import SetupError, SplitbrainError
+from splitbrain.harness.testbeds import kernel
+from splitbrain.harness.testbeds.spawner import serve
 
 Work = Callable[[socket.socket], int]
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], Any] | int]

@@ -22,8 +22,8 @@ from typing import NoReturn
 
 import msgspec
 
-from harness.errors import SetupError
-from harness.testbeds import kernel
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.testbeds import kernel
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250

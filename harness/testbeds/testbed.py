@@ -13,9 +13,9 @@ from typing import ClassVar, Protocol, TypeAlias
 import msgspec
 import networkx as nx
 
-from harness.history.death import Death
-from harness.history.fault import Link
-from harness.plan import Plan
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Link
+from splitbrain.harness.plan import Plan
 
 Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""

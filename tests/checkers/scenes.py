@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from checkers.verdict import Anomaly, Validity, Verdict
-from harness.history.death import Death
-from harness.history.fault import Fault
-from harness.history.history import History
-from harness.history.operation import Operation
-from harness.history.recording import LocalRead, Phase, Recording, View
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
+from splitbrain.checkers.verdict import Anomaly, Validity, Verdict
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
 
 MS = 1_000_000
 SECOND = 1000 * MS

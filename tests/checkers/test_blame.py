@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from checkers.blame import blame
-from harness.history.operation import Operation
+from splitbrain.checkers.blame import blame
+from splitbrain.harness.history.operation import Operation
 from tests.checkers.scenes import fault
 
 FAULTS = (

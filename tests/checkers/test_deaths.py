@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from checkers.expectations import meets
-from checkers.judge import judge
-from checkers.result import Result
-from harness.history.recording import LocalRead
-from harness.history.variant import Claim
+from splitbrain.checkers.expectations import meets
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Result
+from splitbrain.harness.history.recording import LocalRead
+from splitbrain.harness.history.variant import Claim
 from tests.checkers.scenes import NODES, SECOND, Says, Serve, anomaly, both, death, during, fault, recording
 
 CUT = during(5, 13, ("n1",), "silent")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from checkers.expectations import WORDS, meets, parse
-from checkers.judge import judge
-from checkers.result import Result
-from harness.errors import UsageError
+from splitbrain.checkers.expectations import WORDS, meets, parse
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Result
+from splitbrain.harness.errors import UsageError
 from tests.checkers.scenes import Says, Serve, anomaly, both, during, fault, recording, served
 
 MAJORITY = ("n2", "n3", "n4", "n5")

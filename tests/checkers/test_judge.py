@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from checkers.judge import judge
-from checkers.result import Result, decode, encode
-from checkers.verdict import Verdict
-from harness.errors import HistoryError, UsageError
-from harness.history.history import History
-from harness.history.operation import Operation
-from harness.history.recording import Recording
-from harness.history.variant import Claim, Label
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Result, decode, encode
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.variant import Claim, Label
 from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
@@ -134,7 +134,7 @@ def test_faults_without_a_judgement_of_their_own_are_undecided() -> None:
 
 
 def test_divergence_alone_has_its_own_heading() -> None:
-    from tests.checkers.test_classification import diverged
+    from tests.checkers.test_classify import diverged
 
     result = judged(local=diverged())
     assert (result.heading, result.exit_code) == ("DIVERGED", 1)

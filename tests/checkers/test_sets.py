@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.linearizability.search import search
-from checkers.models import Set
-from checkers.sets import SetChecker
-from checkers.verdict import Verdict
-from harness.errors import UsageError
-from harness.history.history import History
-from harness.history.operation import Operation
-from harness.history.recording import Phase, Recording
+from splitbrain.checkers.linearizability.search.plain import search
+from splitbrain.checkers.models.specifications import Set
+from splitbrain.checkers.sets import SetChecker
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Phase, Recording
 from tests.checkers.scenes import SECOND, fault
 
 

@@ -34,7 +34,7 @@ class Ordinary:
     def splitbrain(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Call `splitbrain` as this user."""
         assert self._python is not None
-        return self._call(self._python, "-m", "harness.cli", *words)
+        return self._call(self._python, "-m", "splitbrain.harness.cli", *words)
 
     def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -57,7 +57,7 @@ def ordinary_user(*groups: int) -> Iterator[Ordinary]:
     home = Path("/tmp") / f"splitbrain-ordinary-{os.getpid()}"
     ignored = shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info")
     try:
-        shutil.copytree(ROOT, home / "splitbrain", ignore=ignored)
+        shutil.copytree(ROOT, home / "splitbrain", symlinks=True, ignore=ignored)
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(home)], check=True)
         yield Ordinary(home, groups)
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.history.journal import load
+from splitbrain.harness.history.journal import load
 from tests.conftest import ROOT, Ran, need
 from tests.end_to_end.ordinary import USER, ordinary_user
 
@@ -64,9 +64,9 @@ class Started:
     def __init__(self, tmp_path: Path, *words: object, **environment: str) -> None:
         self.runs = tmp_path / "runs"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.cli", "test", *map(str, words), "--runs", str(self.runs)],
+            [sys.executable, "-m", "splitbrain.harness.cli", "test", *map(str, words), "--runs", str(self.runs)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
         )
 
     @property
@@ -227,7 +227,7 @@ def test_a_database_that_another_package_installs(splitbrain: Splitbrain, brief:
     shutil.copy(FORGETFUL, site / "forgetful.py")
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: forgetful-database\nVersion: 1\n")
     (about / "entry_points.txt").write_text("[splitbrain.databases]\nforgetful = forgetful:Forgetful\n")
-    path = f"{ROOT}:{site}"
+    path = f"{ROOT}/src:{site}"
     assert "forgetful" in splitbrain("list", PYTHONPATH=path).stdout
     ran = splitbrain("test", "forgetful", "--nemesis", "none", "--time", "3s", PYTHONPATH=path)
     assert ran.code in (0, 1, 2), ran.stdout + ran.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.servers import find_program
+from splitbrain.harness.servers import find_program
 from tests.conftest import Ran, need
 
 Splitbrain = Callable[..., Ran]

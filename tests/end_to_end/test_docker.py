@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from harness.testbeds import engine
+from splitbrain.harness.testbeds import engine
 from tests.conftest import ROOT, Ran, need
 from tests.end_to_end.ordinary import USER, ordinary_user
 from tests.lab import built, removed
@@ -172,7 +172,7 @@ def test_clean_removes_what_a_killed_run_left_behind_and_nothing_else(lab: Any, 
     image = built("reference")
 
     def run(folder: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "harness.cli", "test", "reference", "--testbed", "docker", "--image", image,
+        command = [sys.executable, "-m", "splitbrain.harness.cli", "test", "reference", "--testbed", "docker", "--image", image,
                    "--nodes", "3", "--nemesis", "none", "--time", "60s", "--runs", str(tmp_path / folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkers.result import Result, Scenario
+from splitbrain.checkers.result import Result, Scenario
 from tests.conftest import Ran, need
 
 Splitbrain = Callable[..., Ran]

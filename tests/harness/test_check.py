@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from checkers.models import CasRegister, Model
-from checkers.verdict import Verdict
-from harness.check import CheckedFile, check, check_file, describe, detect, model_of, render_json, render_text
-from harness.errors import UsageError
-from harness.history.formats import jsonl
-from harness.history.history import History
-from harness.history.operation import Operation
+from splitbrain.checkers.models.specifications import CasRegister, Model
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.check import CheckedFile, check, check_file, describe, detect, model_of, render_json, render_text
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
 from tests.conftest import HISTORIES, Ran
 
 EXPECTED: list[dict[str, Any]] = json.loads((HISTORIES / "verdicts.json").read_text()) if HISTORIES.is_dir() else []
@@ -183,7 +183,7 @@ def test_a_checker_that_fails_says_unknown(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(history: History, model: Model, **options: Any) -> Verdict:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("checkers.linearizability.check", broken)
+    monkeypatch.setattr("splitbrain.checkers.linearizability.check", broken)
     verdict = check(operations(("write", 1)))
     assert verdict.validity == "unknown"
     assert "ZeroDivisionError: division by zero" in verdict.reason

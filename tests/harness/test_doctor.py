@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness import registry
-from harness.doctor import examine
+from splitbrain.harness import registry
+from splitbrain.harness.doctor import examine
 from tests.conftest import Ran
 
 

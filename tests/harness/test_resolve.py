@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.errors import UsageError
-from harness.plan import FORMAT, Plan, ScriptedFault
-from harness.resolve import resolve
-from harness.run import schedule
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import FORMAT, Plan, ScriptedFault
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.run import schedule
 
 
 def test_defaults_are_the_documented_ones() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SetupError, UsageError
-from harness.plan import Plan
-from harness.resolve import resolve
-from harness.servers import SERVERS, find_program, get
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.servers import SERVERS, find_program, get
 
 
 def _program(path: Path) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.plan import Plan
-from harness.suite import Suite, open_suite, read, run_suite, worst
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.suite import Suite, open_suite, read, run_suite, worst
 
 NIGHTLY = """
 nemesis = "partition-primary"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.plan import Plan
-from harness.testbeds.testbed import Connectivity, everything
-from nemeses import partitions
-from nemeses.partitions import Partition, majority, sides
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Connectivity, everything
+from splitbrain.nemeses import partitions
+from splitbrain.nemeses.partitions import Partition, majority, sides
 
 ALL: list[type[Partition]] = [
     partitions.Nothing,
@@ -48,7 +48,7 @@ counts = st.integers(2, 11)
 
 def test_every_class_is_registered_under_its_name() -> None:
     registered = {point.name: point.value for point in entry_points(group="splitbrain.nemeses")}
-    assert registered == registered | {kind.name: f"nemeses.partitions:{kind.__name__}" for kind in ALL}
+    assert registered == registered | {kind.name: f"splitbrain.nemeses.partitions:{kind.__name__}" for kind in ALL}
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import networkx as nx
 
-from harness.history.fault import Fault
-from harness.testbeds.namespaces import Namespaces
-from harness.testbeds.testbed import Applied, Connectivity
-from nemeses import partitions
-from nemeses.nemesis import Cluster
-from nemeses.partitions import Partition, sides
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.testbed import Applied, Connectivity
+from splitbrain.nemeses import partitions
+from splitbrain.nemeses.nemesis import Cluster
+from splitbrain.nemeses.partitions import Partition, sides
 from tests.harness.testbeds.cluster import plan, with_cluster
 from tests.nemeses.test_graphs import ALL
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
-from checkers.result import (
+from splitbrain.checkers.result import (
     Assessment,
     Blast,
     Check,
@@ -26,13 +26,13 @@ from checkers.result import (
     Staleness,
     Totals,
 )
-from checkers.verdict import Anomaly, Verdict
-from harness.history.fault import Fault
-from harness.history.history import History
-from harness.history.operation import Operation, Outcome
-from harness.history.recording import LocalRead, Phase, Recording, View
-from harness.history.variant import Claim, Label, Variant
-from harness.plan import Plan
+from splitbrain.checkers.verdict import Anomaly, Verdict
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation, Outcome
+from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
+from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.plan import Plan
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m\x1b]0;owned\x07 \"quoted\" 'single' & \u202e\x00"

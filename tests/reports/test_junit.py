@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from checkers.result import Result
-from reports import junit
+from splitbrain.checkers.result import Result
+from splitbrain.reports import junit
 from tests.reports import story
 
 

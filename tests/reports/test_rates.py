@@ -3,10 +3,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkers.result import Result
-from harness.errors import UsageError
-from harness.plan import Plan
-from reports.rates import Rate, rate, rates_table, replace_table, store_rates, stored_rates
+from splitbrain.checkers.result import Result
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.reports.rates import Rate, rate, rates_table, replace_table, store_rates, stored_rates
 from tests.reports import story
 
 BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"

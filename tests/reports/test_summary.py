@@ -3,9 +3,9 @@ from pathlib import Path
 
 import msgspec
 
-from reports import summary
-from reports.junit import NotJudged
-from reports.terminal import console
+from splitbrain.reports import summary
+from splitbrain.reports.junit import NotJudged
+from splitbrain.reports.terminal import console
 from tests.reports import story
 
 

@@ -5,9 +5,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from checkers.result import Held
-from harness.history.death import Death
-from reports import terminal
+from splitbrain.checkers.result import Held
+from splitbrain.harness.history.death import Death
+from splitbrain.reports import terminal
 from tests.reports import story
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli import commands
-from harness.history.operation import Operation
-from harness.plan import Plan, ScriptedFault
-from reports import wording
+from splitbrain.harness.cli import commands
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.reports import wording
 from tests.reports.story import HOSTILE
 
 

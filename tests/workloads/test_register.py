@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from checkers.result import KINDS
-from harness.history.operation import Operation
-from harness.load.client import Client
-from harness.plan import Plan
-from workloads.register import Register
-from workloads.workload import Invocation
+from splitbrain.checkers.result import KINDS
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.register import Register
+from splitbrain.workloads.workload import Invocation
 
 METHODS = frozenset({"read", "write", "cas"})
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=6)

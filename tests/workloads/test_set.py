@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from harness.plan import Plan
-from workloads.set import FULL, Set
-from workloads.workload import Invocation
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.set import FULL, Set
+from splitbrain.workloads.workload import Invocation
 
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4)
 METHODS = frozenset({"add", "elements"})

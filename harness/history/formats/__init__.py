@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from harness.errors import HistoryError, UsageError
-from harness.history.formats import edn, elle_cli, jsonl, porcupine_etcd, porcupine_kv
-from harness.history.formats.text import BOM, Text, load, unreadable
-from harness.history.history import History
+from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.history.formats import edn, elle_cli, jsonl, porcupine_etcd, porcupine_kv
+from splitbrain.harness.history.formats.text import BOM, Text, load, unreadable
+from splitbrain.harness.history.history import History
 
 Format = Literal["edn", "elle-cli", "porcupine-etcd", "porcupine-kv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)

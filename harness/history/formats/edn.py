@@ -15,10 +15,10 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from harness.history.builder import Builder
-from harness.history.formats import jepsen
-from harness.history.formats.text import Text
-from harness.history.history import History
+from splitbrain.harness.history.builder import Builder
+from splitbrain.harness.history.formats import jepsen
+from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.history import History
 
 MAX_DEPTH = 200
 MAX_DIGITS = 4000

@@ -7,11 +7,11 @@ from itertools import islice
 
 import msgspec
 
-from harness.errors import HistoryError
-from harness.history.builder import Builder
-from harness.history.formats import jepsen, malformed
-from harness.history.formats.text import Text
-from harness.history.history import History
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.builder import Builder
+from splitbrain.harness.history.formats import jepsen, malformed
+from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.history import History
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 

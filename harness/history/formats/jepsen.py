@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from harness.errors import HistoryError
-from harness.history.builder import Builder, Event
-from harness.history.history import History
-from harness.history.operation import MISMATCH
-from harness.history.values import packed
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.builder import Builder, Event
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import MISMATCH
+from splitbrain.harness.history.values import packed
 
 _SHAPES = {tuple: "a vector", list: "a list", str: "a word", int: "a number", float: "a number", type(None): "nil"}
 _LENGTH = 200

@@ -24,12 +24,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HistoryError
-from harness.history.builder import Builder, Event
-from harness.history.formats import malformed
-from harness.history.formats.text import BOM, unreadable
-from harness.history.history import NEVER, History, Table
-from harness.history.operation import Operation
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.builder import Builder, Event
+from splitbrain.harness.history.formats import malformed
+from splitbrain.harness.history.formats.text import BOM, unreadable
+from splitbrain.harness.history.history import NEVER, History, Table
+from splitbrain.harness.history.operation import Operation
 
 CHUNK = 1 << 20
 TYPES = frozenset(("invoke", "ok", "fail", "info"))

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import msgspec
 
-from harness.history.builder import Builder, Event, Kind
-from harness.history.formats import edn, jepsen
-from harness.history.formats.text import Text
-from harness.history.history import History
-from harness.history.operation import MISMATCH
+from splitbrain.harness.history.builder import Builder, Event, Kind
+from splitbrain.harness.history.formats import edn, jepsen
+from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import MISMATCH
 
 MARK = re.compile(r"jepsen\.util(?:\s+-|:)\s")
 _LINE = re.compile(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import cast
 
-from harness.history.builder import Builder, Event, Kind
-from harness.history.formats import edn
-from harness.history.formats.text import Text
-from harness.history.history import History
+from splitbrain.harness.history.builder import Builder, Event, Kind
+from splitbrain.harness.history.formats import edn
+from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.history import History
 
 LINE = re.compile(
     r'\{:process (\d{1,18}), :type :(invoke|ok|fail|info), :f :(get|put|append), '

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import HistoryError
+from splitbrain.harness.errors import HistoryError
 
 BOM = b"\xef\xbb\xbf"
 

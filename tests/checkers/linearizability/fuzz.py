@@ -21,16 +21,32 @@ from typing import Any
 
 import numpy as np
 
-from checkers.linearizability import check, zones
-from checkers.linearizability.append import decide_append
-from checkers.linearizability.decision import Decision
-from checkers.linearizability.distinct import decide_priority_queue, decide_queue, decide_stack, decide_unordered_queue
-from checkers.linearizability.explain import explain
-from checkers.linearizability.search import search
-from checkers.linearizability.sets import decide_set
-from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
-from harness.history.history import History
-from harness.history.operation import MISMATCH, Operation, Outcome
+from splitbrain.checkers.linearizability import check
+from splitbrain.checkers.linearizability.containers.distinct import (
+    decide_priority_queue,
+    decide_queue,
+    decide_stack,
+    decide_unordered_queue,
+)
+from splitbrain.checkers.linearizability.containers.sets import decide_set
+from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.linearizability.search.plain import search
+from splitbrain.checkers.linearizability.strings.append import decide_append
+from splitbrain.checkers.models.specifications import (
+    CasRegister,
+    KeyValue,
+    Model,
+    PriorityQueue,
+    Queue,
+    Register,
+    Set,
+    Stack,
+    UnorderedQueue,
+)
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import MISMATCH, Operation, Outcome
 
 Decide = Callable[[History, Model], Decision | None]
 

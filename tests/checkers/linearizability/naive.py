@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from checkers.linearizability.problem import Problem, encode
-from checkers.models import Model, State
-from harness.history.history import History
+from splitbrain.checkers.linearizability.search.problem import Problem, encode
+from splitbrain.checkers.models.specifications import Model, State
+from splitbrain.harness.history.history import History
 
 
 def linearizable(history: History, model: Model) -> bool:

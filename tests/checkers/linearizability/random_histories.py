@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from harness.history.history import History
-from harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import MISMATCH, Operation
 
 
 def register_history(

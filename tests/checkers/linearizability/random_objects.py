@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from checkers.models import Call, Model, canonical
-from harness.history.history import History
-from harness.history.operation import Operation
+from splitbrain.checkers.models.specifications import Call, Model, canonical
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
 
 Choice = tuple[str, Any, tuple[Any, ...]]
 """A function, its argument, and the answers it might get."""

@@ -14,17 +14,18 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from checkers.linearizability import Linearizability, check, zones
-from checkers.linearizability import engine as engine_module
-from checkers.linearizability.pool import judge_apart
-from checkers.linearizability.search import search
-from checkers.models import MODELS, Call, CasRegister, KeyValue, Model, Mutex, State
-from harness.errors import UsageError
-from harness.history.fault import Fault
-from harness.history.formats import read
-from harness.history.history import History
-from harness.history.operation import Operation
-from harness.history.recording import LocalRead, Recording
+from splitbrain.checkers.linearizability import Linearizability, check
+from splitbrain.checkers.linearizability import engine as engine_module
+from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.linearizability.search.plain import search
+from splitbrain.checkers.linearizability.search.pool import judge_apart
+from splitbrain.checkers.models.specifications import MODELS, Call, CasRegister, KeyValue, Model, Mutex, State
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.formats import read
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import LocalRead, Recording
 from tests.checkers.linearizability.random_histories import register_history
 from tests.checkers.linearizability.random_objects import object_history
 
@@ -174,8 +175,8 @@ def test_several_processes_are_used_where_one_is_not_soon_enough(monkeypatch: py
 def test_a_worker_ends_with_its_parent() -> None:
     """The parent's end of the pipe is closed while the worker searches: it must not go on."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "checkers.linearizability.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        cwd=Path(__file__).resolve().parents[3],
+        [sys.executable, "-m", "splitbrain.checkers.linearizability.search.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[3],
     )
     task = pickle.dumps(([_hard(1, writers=20)], CasRegister(), 3600.0, 1 << 40))
     assert worker.stdin is not None and worker.stdout is not None
@@ -196,15 +197,15 @@ def test_bad_values_are_refused_in_one_sentence() -> None:
 
 def test_the_engine_loads_nothing_of_the_rest() -> None:
     code = (
-        "import sys, json, checkers.linearizability\n"
-        "print(json.dumps(sorted(name for name in sys.modules if '.' not in name or name.startswith('harness'))))"
+        "import sys, json, splitbrain.checkers.linearizability\n"
+        "print(json.dumps(sorted(name for name in sys.modules if '.' not in name or name.startswith('splitbrain.harness'))))"
     )
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"networkx", "docker", "click", "rich", "jinja2", "scipy", "redis", "aiohttp", "paramiko", "asyncio"}
-    allowed = ("harness.history", "harness.errors", "harness.plan")
-    assert all(name.startswith(allowed) for name in loaded if name.startswith("harness."))
+    allowed = ("splitbrain.harness.history", "splitbrain.harness.errors", "splitbrain.harness.plan")
+    assert all(name.startswith(allowed) for name in loaded if name.startswith("splitbrain.harness."))
 
 
 def _lossy() -> tuple[list[Operation], Fault]:

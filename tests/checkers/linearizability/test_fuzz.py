@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from checkers.linearizability.decision import Decision
-from checkers.models import Model
-from harness.history.history import History
+from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.models.specifications import Model
+from splitbrain.harness.history.history import History
 from tests.checkers.linearizability.fuzz import KINDS, Kind, Outcomes, complaint, fuzz, histories
 
 
@@ -24,7 +24,7 @@ def always_valid(history: History, model: Model) -> Decision | None:
 
 def blames_the_first(history: History, model: Model) -> Decision | None:
     """Right about the verdict, wrong about the evidence."""
-    from checkers.linearizability.search import search
+    from splitbrain.checkers.linearizability.search.plain import search
 
     valid = search(history, model).valid
     return Decision(method="fake", valid=valid, rows=() if valid else (0,), identifier="duplicate", sentence="it did")

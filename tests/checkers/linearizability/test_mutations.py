@@ -13,10 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from checkers.linearizability import check
-from checkers.models import CasRegister, KeyValue, Model, PriorityQueue, Queue, Register, Set, Stack, UnorderedQueue
-from harness.history.history import History
-from harness.history.operation import Operation
+from splitbrain.checkers.linearizability import check
+from splitbrain.checkers.models.specifications import (
+    CasRegister,
+    KeyValue,
+    Model,
+    PriorityQueue,
+    Queue,
+    Register,
+    Set,
+    Stack,
+    UnorderedQueue,
+)
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
 
 Ops = list[Operation]
 Breakage = Callable[[Ops, random.Random], Ops]

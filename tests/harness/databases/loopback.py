@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from harness.databases.database import Database
-from harness.errors import SetupError
-from harness.history.death import Death
-from harness.plan import Plan
-from harness.servers import find_program
-from harness.testbeds.testbed import Completed, Service
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import find_program
+from splitbrain.harness.testbeds.testbed import Completed, Service
 
 D = TypeVar("D", bound=Database)
 

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.databases import cassandra
-from harness.databases.cassandra import Cassandra
-from harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
-from harness.plan import Plan
-from harness.servers import find_program
+from splitbrain.harness.databases import cassandra
+from splitbrain.harness.databases.cassandra import Cassandra
+from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import find_program
 from tests.conftest import need
 from tests.harness.databases.loopback import LoopbackNode, running
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
-from harness.databases.database import Database
-from harness.databases.etcd import Etcd, EtcdClient
-from harness.databases.mongodb import MongoClient, MongoDB
-from harness.databases.redis import Redis
-from harness.databases.redis_client import RedisClient
-from harness.databases.reference import Reference, ReferenceClient
-from harness.errors import Indeterminate, Mismatch, Refused
-from harness.load.client import Client
-from harness.plan import Plan
+from splitbrain.harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.etcd import Etcd, EtcdClient
+from splitbrain.harness.databases.mongodb import MongoClient, MongoDB
+from splitbrain.harness.databases.redis import Redis
+from splitbrain.harness.databases.redis_client import RedisClient
+from splitbrain.harness.databases.reference.database import Reference, ReferenceClient
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode
 from tests.harness.databases.scripted import (
     HANG_UP,
@@ -343,7 +343,7 @@ async def test_no_server_is_a_refusal(kind: Kind, tmp_path: Path) -> None:
 @KINDS
 def test_every_variant_says_where_its_claim_is_from(kind: Kind) -> None:
     for variant in kind.database.variants:
-        assert ("reference_server.py" if kind is REFERENCE else "https://") in variant.claim.source
+        assert ("reference/server.py" if kind is REFERENCE else "https://") in variant.claim.source
         assert all(label.source for label in variant.labels)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.databases.etcd import Etcd
-from harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.databases.etcd import Etcd
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from tests.harness.databases.loopback import running
 
 

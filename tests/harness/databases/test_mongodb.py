@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.databases.mongodb import MongoDB
-from harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.databases.mongodb import MongoDB
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from tests.conftest import need
 from tests.harness.databases.loopback import running
 

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.databases.cassandra import Cassandra
-from harness.databases.database import Database
-from harness.databases.etcd import Etcd
-from harness.databases.mongodb import MongoDB
-from harness.databases.redis import Redis
-from harness.databases.reference import Reference
-from harness.errors import Indeterminate, Refused
-from harness.load.client import Client
-from harness.plan import Plan
-from harness.testbeds.namespaces import Namespaces
-from harness.testbeds.testbed import Connectivity, everything
+from splitbrain.harness.databases.cassandra import Cassandra
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.etcd import Etcd
+from splitbrain.harness.databases.mongodb import MongoDB
+from splitbrain.harness.databases.redis import Redis
+from splitbrain.harness.databases.reference.database import Reference
+from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.load.client import Client
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.testbed import Connectivity, everything
 from tests.conftest import need
 from tests.harness.databases.loopback import await_ready
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from harness.databases.redis import Redis
-from harness.errors import Indeterminate, Mismatch, Refused, UsageError
-from harness.plan import Plan
+from splitbrain.harness.databases.redis import Redis
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, UsageError
+from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode, await_ready, running
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.databases import reference
-from harness.databases.reference import Reference
-from harness.errors import Mismatch, Refused
+from splitbrain.harness.databases.reference import database as reference
+from splitbrain.harness.databases.reference.database import Reference
+from splitbrain.harness.errors import Mismatch, Refused
 from tests.harness.databases.loopback import running
 
 
@@ -71,6 +71,6 @@ async def test_a_dead_server_is_a_refusal(tmp_path: Path) -> None:
 
 
 def test_the_claim_is_what_the_server_says_of_its_mode() -> None:
-    source = " ".join(Path(reference.__file__).with_name("reference_server.py").read_text().split())
+    source = " ".join(Path(reference.__file__).with_name("server.py").read_text().split())
     for variant in Reference.variants:
         assert variant.claim.text.strip('"') in source

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-import harness.databases.reference_server as reference_server
-from checkers.linearizability.search import search
-from checkers.models import CasRegister, Model, Set
-from harness.history.history import History
-from harness.history.operation import Operation, Outcome
+import splitbrain.harness.databases.reference.server as reference_server
+from splitbrain.checkers.linearizability.search.plain import search
+from splitbrain.checkers.models.specifications import CasRegister, Model, Set
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation, Outcome
 
 MODES = ("majority", "majority-no-writeback", "primary-async", "lww", "split-brain", "fenced-primary")
 WITH_PRIMARY = ("primary-async", "split-brain", "fenced-primary")

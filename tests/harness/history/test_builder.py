@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HistoryError
-from harness.history import builder as builder_module
-from harness.history.builder import Builder, Event, Kind
-from harness.history.operation import Operation, Outcome
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history import builder as builder_module
+from splitbrain.harness.history.builder import Builder, Event, Kind
+from splitbrain.harness.history.operation import Operation, Outcome
 
 UNSET = msgspec.UNSET
 KINDS: tuple[Kind, ...] = ("invoke", "ok", "fail", "info")

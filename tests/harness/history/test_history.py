@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.history.history import NEVER, History
-from harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.operation import MISMATCH, Operation
 
 
 @st.composite

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HistoryError, StorageError
-from harness.history.death import Death
-from harness.history.fault import Fault
-from harness.history.journal import FORMAT, Header, Invoke, Journal, load
-from harness.history.operation import Operation
-from harness.history.recording import LocalRead, Placement, View
-from harness.history.variant import Claim, Variant
-from harness.plan import Plan
+from splitbrain.harness.errors import HistoryError, StorageError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.journal import FORMAT, Header, Invoke, Journal, load
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import LocalRead, Placement, View
+from splitbrain.harness.history.variant import Claim, Variant
+from splitbrain.harness.plan import Plan
 
 HEADER = Header(
     run="r", plan=Plan(database="d", variant="v"), nodes=("n1", "n2"), started="2026-01-01T00:00:00+00:00", version="1",

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.history.values import MISSING, NIL, OBJECT, PAIR, SCALAR, Packer, frozen, packed
+from splitbrain.harness.history.values import MISSING, NIL, OBJECT, PAIR, SCALAR, Packer, frozen, packed
 
 numbers = st.none() | st.integers(-5, 5) | st.integers(-(2**70), 2**70) | st.sampled_from([NIL, NIL + 1, -(NIL + 1), -NIL])
 values = st.recursive(

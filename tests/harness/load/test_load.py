@@ -12,17 +12,17 @@ from typing import Any, Literal
 import networkx as nx
 import pytest
 
-from harness.databases.database import Database
-from harness.errors import Indeterminate, Mismatch, Refused
-from harness.history.journal import Header, Journal, load
-from harness.history.operation import Operation
-from harness.history.recording import Placement
-from harness.history.variant import Claim, Route, Variant
-from harness.load.load import Load
-from harness.load.route import Router
-from harness.plan import Plan
-from harness.testbeds.testbed import Connectivity, Node, everything
-from workloads.register import Register
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.journal import Header, Journal, load
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Placement
+from splitbrain.harness.history.variant import Claim, Route, Variant
+from splitbrain.harness.load.load import Load
+from splitbrain.harness.load.route import Router
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Connectivity, Node, everything
+from splitbrain.workloads.register import Register
 
 NAMES = ("n1", "n2", "n3")
 Answer = Callable[[str], Any]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness.plan import Plan
-from harness.testbeds.namespaces import Namespaces
-from harness.testbeds.testbed import Service
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.testbed import Service
 
 PORT = 7000
 SERVER = Service(

@@ -7,9 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from harness.testbeds import docker
-from harness.testbeds.docker import Docker
-from harness.testbeds.testbed import everything
+from splitbrain.harness.testbeds import docker
+from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import PORT, plan
 
 

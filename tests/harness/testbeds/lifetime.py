@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from harness.errors import SetupError
-from harness.testbeds.namespaces import Namespaces
-from harness.testbeds.testbed import everything
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import plan, up
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.testbeds.docker import Docker
-from harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.namespaces import Namespaces
 from tests.harness.testbeds.cluster import ON_PYTHON, plan
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from harness.testbeds.docker import Docker
-from harness.testbeds.namespaces import NamespaceNode, Namespaces
-from harness.testbeds.testbed import Node, Service, everything
+from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.namespaces import NamespaceNode, Namespaces
+from splitbrain.harness.testbeds.testbed import Node, Service, everything
 from tests.conftest import ROOT
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 from tests.harness.testbeds.test_namespaces import without
@@ -26,7 +26,7 @@ from tests.harness.testbeds.test_sandbox import gone
 from tests.lab import built
 
 if TYPE_CHECKING:
-    from harness.testbeds.testbed import Testbed  # which pytest would take for a test
+    from splitbrain.harness.testbeds.testbed import Testbed  # which pytest would take for a test
 
 Work = Callable[[Any], Awaitable[None]]
 

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.errors import SetupError, UsageError
-from harness.testbeds import commands, docker, engine
-from harness.testbeds.docker import Docker
-from harness.testbeds.owner import owner
-from harness.testbeds.testbed import Service, everything
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.testbeds import commands, docker, engine
+from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.owner import owner
+from splitbrain.harness.testbeds.testbed import Service, everything
 from tests.conftest import ROOT
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, SERVER, plan
 from tests.harness.testbeds.test_namespaces import without

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.testbeds.firewall import CHAIN, Addresses, install, rules
-from harness.testbeds.testbed import Connectivity, everything
+from splitbrain.harness.testbeds.firewall import CHAIN, Addresses, install, rules
+from splitbrain.harness.testbeds.testbed import Connectivity, everything
 
 NAMES = ("n1", "n2", "n3")
 ADDRESSES = {f"n{number}": Addresses(f"198.18.0.{number}", f"fd00:198:18::{number}") for number in range(1, 6)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.testbeds import holder
+from splitbrain.harness.testbeds import holder
 
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
 

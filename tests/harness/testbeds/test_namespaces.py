@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SetupError, UsageError
-from harness.testbeds import firewall
-from harness.testbeds.namespaces import Namespaces
-from harness.testbeds.owner import owner
-from harness.testbeds.testbed import Connectivity, Service, everything
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.testbeds import firewall
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.owner import owner
+from splitbrain.harness.testbeds.testbed import Connectivity, Service, everything
 from tests.harness.testbeds.cluster import PORT, SERVER, plan, with_cluster
 
 
@@ -318,7 +318,7 @@ def test_this_machine_can_do_it() -> None:
 
 def test_a_missing_program_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("harness.servers.SEARCH", (str(tmp_path),))
+    monkeypatch.setattr("splitbrain.harness.servers.SEARCH", (str(tmp_path),))
     assert [problem.mend for problem in Namespaces.problems()] == [
         "sudo apt-get install iproute2",
         "sudo apt-get install iptables",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.testbeds.owner import is_gone, owner
+from splitbrain.harness.testbeds.owner import is_gone, owner
 
 PROGRAM = "from harness.testbeds.owner import owner; print(owner(), flush=True); input()"
 

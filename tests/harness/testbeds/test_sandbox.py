@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SetupError, UsageError
-from harness.testbeds import sandbox
-from harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.testbeds import sandbox
+from splitbrain.harness.testbeds.namespaces import Namespaces
 from tests.harness.testbeds.cluster import plan
 
 ROOT = Path(__file__).parents[3]
@@ -73,7 +73,7 @@ def lifetime(tmp_path: Path, run: str) -> Lifetime:
     def start(
         what: str, *before: str, python: str = sys.executable, folder: Path = tmp_path
     ) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
+        path = os.pathsep.join([str(ROOT / "src"), *(entry for entry in sys.path if entry.endswith("site-packages"))])
         return subprocess.Popen(
             [*before, *command(what, folder, run, python)],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MARK": run},
@@ -221,7 +221,7 @@ def python_for_everyone() -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="everything else already runs as an ordinary user")
 def test_as_an_ordinary_user(lifetime: Lifetime, run: str) -> None:
-    path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
+    path = os.pathsep.join([str(ROOT / "src"), *(entry for entry in sys.path if entry.endswith("site-packages"))])
     readable = [*ordinary(), f"PYTHONPATH={path}", python_for_everyone(), "-c", "import harness.plan, networkx"]
     tried = subprocess.run(readable, capture_output=True, text=True)
     if tried.returncode != 0:

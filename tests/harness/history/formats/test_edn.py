@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HistoryError
-from harness.history.formats import edn
-from harness.history.formats.text import Text
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.formats import edn
+from splitbrain.harness.history.formats.text import Text
 
 
 def forms(text: str, *, torn: bool = False) -> list[Any]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HistoryError, UsageError
-from harness.history import formats
-from harness.history.formats import porcupine_kv
-from harness.history.formats.edn import read as read_edn
-from harness.history.formats.text import Text, load
+from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.history import formats
+from splitbrain.harness.history.formats import porcupine_kv
+from splitbrain.harness.history.formats.edn import read as read_edn
+from splitbrain.harness.history.formats.text import Text, load
 from tests.conftest import HISTORIES
 
 needs_histories = pytest.mark.skipif(not HISTORIES.is_dir(), reason="the histories of others are not here")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HistoryError
-from harness.history import formats
-from harness.history.history import History
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history import formats
+from splitbrain.harness.history.history import History
 
 SEEDS = (
     b'[{:type :invoke, :f :read, :value nil, :process 0 :time 1 :error [:a "b"]}\n'

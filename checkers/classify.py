@@ -1,0 +1,226 @@
+"""Classification: CP, AP, neither, ... as the window of each fault showed it; measured, never assumed.
+
+For one fault and one kind of operation, with "refuted" for an anomaly that concerns this kind:
+
+=============  =================================  =================================================================
+consistency    sides                              class
+=============  =================================  =================================================================
+held           some blocked                       CP if the side with a quorum, where there is one, served again in
+                                                  the window and every home before and after; `unavailable` if it
+                                                  answered nothing
+held           all available                      not-exercised
+refuted        some blocked                       neither
+refuted        all available                      AP if the replicas were equal afterwards, neither if they never were
+anything else                                     unknown
+=============  =================================  =================================================================
+
+A fault or a heal that was not proven, an unhealthy baseline, and a server that died on its own before the heal leave the class
+unknown. One label over all: the class that all faults agree on, those that cost nothing left out; else `hybrid`, or `unknown`
+where only an unknown one is in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from splitbrain.checkers.measures.availability import GOOD
+from splitbrain.checkers.result import KINDS, Class, Consistency, Convergence, Kind, Measure, Sacrifice, Scenario
+
+READS_ONLY = frozenset({"stale-read", "non-monotonic-read", "reordered"})
+"""Anomalies that show reads to be wrong and leave the writes as they were, unless several sides took writes of the same key;
+every other one refutes both kinds."""
+
+SHORT = 2.0
+"""Seconds; a shorter fault is named as a reason why it cost nothing."""
+
+
+class Classified(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows with their classes, and the labels over all of them."""
+
+    rows: tuple[Scenario, ...]
+    classification: Class
+    sentence: str
+    classes: dict[Kind, Class]
+    sacrifices: dict[Kind, Sacrifice]
+
+
+def classify(
+    rows: Sequence[Scenario], before: Sequence[Measure], converged: Convergence, *, nodes: int, lost: int
+) -> Classified:
+    """Classes for rows whose sides, consistency, anomalies and recovery are filled in. `before` is the baseline, `nodes` the
+    size of the cluster, `lost` the number of acknowledged writes that were lost."""
+    done = tuple(_row(row, before, converged) for row in rows)
+    classes = {kind: _over([row.classes[kind] for row in done]) for kind in KINDS}
+    whole: Class
+    if nodes == 1:
+        whole, sentence = "not-distributed", "not distributed: one node holds all data, so there is nothing to partition"
+        classes = dict.fromkeys(KINDS, whole)
+    elif not done:
+        whole, sentence = "not-exercised", "not exercised: no fault happened"
+        classes = dict.fromkeys(KINDS, whole)
+    else:
+        whole = _over([row.classification for row in done])
+        sentence = _spelled(whole, classes, done)
+    given_up = sum(row.merge.given_up for row in done if row.merge)
+    if lost:
+        sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
+    elif given_up:
+        sentence += f", {given_up:,} concurrent {'write' if given_up == 1 else 'writes'} gave way to another side's"
+    return Classified(
+        rows=done, classification=whole, sentence=sentence, classes=classes,
+        sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},
+    )
+
+
+def consistency(row: Scenario, kind: Kind) -> Consistency:
+    """What the row's consistency means for one kind of operation."""
+    if row.consistency == "refuted" and kind == "write" and row.anomalies and READS_ONLY.issuperset(row.anomalies):
+        return "refuted" if row.merge is not None and row.merge.contested else "held"
+    return row.consistency
+
+
+def _row(row: Scenario, before: Sequence[Measure], converged: Convergence) -> Scenario:
+    found = {kind: _class(row, kind, before, converged) for kind in KINDS}
+    classes = {kind: found[kind][0] for kind in KINDS}
+    whole = _both(classes)
+    if whole == "hybrid":
+        sentence = ", ".join(f"{kind}s {_name(classes[kind])}" for kind in ("write", "read"))
+    else:
+        sentence = next(reason for cls, reason in found.values() if cls == whole)
+    return msgspec.structs.replace(row, classification=whole, classes=classes, sentence=sentence)
+
+
+def _class(row: Scenario, kind: Kind, before: Sequence[Measure], converged: Convergence) -> tuple[Class, str]:
+    """The class of one kind in one fault, and why."""
+    if not row.bit:
+        return "unknown", "unknown: the fault was not proven to take effect as intended"
+    if row.healed is None or row.recovery_reason == "the heal was not proven":
+        return "unknown", "unknown: the heal was not proven"
+    if row.dead:
+        return "unknown", f"unknown: {row.deaths}, so what was not answered is not the fault's doing alone"
+    calm = next((found for found in before if found.kind == kind), None)
+    if calm is None or calm.share is None or calm.share < GOOD:
+        return "unknown", f"unknown: {kind}s were not served well before the first fault"
+    held = consistency(row, kind)
+    states = [side.of(kind).state for side in row.sides]
+    blocked = "blocked" in states
+    quorum = next((side.of(kind) for side in row.sides if side.quorum), None)
+    if not blocked and any(state != "available" for state in states):
+        side = next(side for side in row.sides if side.of(kind).state != "available")
+        return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"
+    if held == "refuted":
+        if blocked:
+            return "neither", "neither consistent nor available during the partition"
+        if converged.state == "agreed":
+            return "AP", "AP: every side was served, but not linearizable; the replicas agreed afterwards"
+        if converged.state == "diverged":
+            return "neither", "neither: every side was served, but the replicas never agreed afterwards"
+        return "unknown", f"unknown: not linearizable, and whether the replicas agreed is not known ({converged.reason})"
+    if quorum is not None and blocked and quorum.served is False and quorum.answered == 0:
+        return "unavailable", f"unavailable: the side with a quorum was answered no {kind}"
+    if held == "undecided":
+        return "unknown", "unknown: linearizability was not decided"
+    if not blocked:
+        return "not-exercised", f"not exercised: linearizable and available everywhere, the fault cost nothing: {_why(row)}"
+    if quorum is not None and not quorum.served:
+        tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
+        return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
+    if not row.served_after:
+        return "unknown", "unknown: linearizable and blocked on a side, but not every home was served again after the heal"
+    went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
+    return "CP", f"CP: linearizable; a side was blocked during the partition, {went}"
+
+
+def _why(row: Scenario) -> str:
+    if not row.links_cut:
+        return "no link was cut"
+    if row.proven is not None and row.heal_began is not None and row.heal_began - row.proven < SHORT:
+        return f"it lasted {row.heal_began - row.proven:.1f} s"
+    return "every client still reached what it needed"
+
+
+def _both(classes: Mapping[Kind, Class]) -> Class:
+    """The class of a fault from those of its reads and writes: a kind that cost nothing leaves the other's."""
+    found = {cls for cls in classes.values() if cls != "not-exercised"}
+    if len(found) < 2:
+        return found.pop() if found else "not-exercised"
+    if "unknown" in found:
+        return "neither" if "neither" in found else "unknown"
+    return "hybrid"
+
+
+def _over(classes: Iterable[Class]) -> Class:
+    """The class over several faults."""
+    found = {cls for cls in classes if cls != "not-exercised"}
+    if len(found) < 2:
+        return found.pop() if found else "not-exercised"
+    if "unknown" in found and not found & {"AP", "neither", "hybrid"}:
+        return "unknown"
+    return "neither" if found == {"unknown", "neither"} else "hybrid"
+
+
+def _spelled(whole: Class, classes: Mapping[Kind, Class], rows: Sequence[Scenario]) -> str:
+    if whole == "hybrid":
+        apart = {row.classification for row in rows if row.classification != "not-exercised"}
+        if apart == {"hybrid"} and "hybrid" not in classes.values():
+            return "hybrid: " + ", ".join(f"{kind}s {_name(classes[kind])}" for kind in ("write", "read"))
+        return "hybrid: " + _apart(rows)
+    matching = [row for row in rows if row.classification == whole]
+    if whole == "unknown" and len(matching) < len(rows):
+        return f"{matching[0].sentence} (in '{matching[0].name}'; otherwise: {_apart([r for r in rows if r not in matching])})"
+    sentence = matching[0].sentence
+    if len(matching) < len(rows):
+        others = [row for row in rows if row not in matching]
+        sentence += f" (in {len(matching)} of {len(rows)} faults; {_apart(others)})"
+    return sentence
+
+
+def _apart(rows: Sequence[Scenario]) -> str:
+    """Every class that was seen and when: "CP unless the primary is cut off from the majority (then neither)"."""
+    groups: dict[str, list[Scenario]] = {}
+    for row in rows:
+        text = row.sentence if row.classification == "hybrid" else _name(row.classification)
+        groups.setdefault(text, []).append(row)
+    if len(groups) == 1:
+        return next(iter(groups))
+    if len(groups) == 2:
+        for usual, other in (tuple(groups), tuple(groups)[::-1]):
+            isolated = [_isolated(row) for row in groups[other]], [_isolated(row) for row in groups[usual]]
+            if all(isolated[0]) and not any(isolated[1]):
+                return f"{usual} unless the primary is cut off from the majority (then {other})"
+    parts = []
+    for text, members in groups.items():
+        names = list(dict.fromkeys(f"'{row.name}'" for row in members))
+        parts.append(f"{text} in {' and '.join(names)}")
+    return "; ".join(parts)
+
+
+def _isolated(row: Scenario) -> bool:
+    """Whether there was a side with a quorum and the primary was not on it."""
+    return row.primary is not None and any(side.quorum and not side.primary for side in row.sides)
+
+
+def _name(cls: Class) -> str:
+    return {"neither": "neither consistent nor available", "not-exercised": "unharmed", "unknown": "not known"}.get(cls, cls)
+
+
+def _set(nodes: Iterable[str]) -> str:
+    return "{" + " ".join(nodes) + "}"
+
+
+def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
+    """The worst that any fault did to that kind."""
+    if any(consistency(row, kind) == "refuted" for row in rows):
+        return "wrong"
+    clear = [row for row in rows if row.bit and not row.dead]
+    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.sides] for row in clear]
+    if any(sides and all(sides) for sides in shut):
+        return "blocked everywhere"
+    if any(any(sides) for sides in shut):
+        return "blocked on a side"
+    states = {side.of(kind).state for row in clear for side in row.sides}
+    if "unknown" in states or any(row.dead for row in rows) or any(consistency(row, kind) == "undecided" for row in clear):
+        return "unknown"
+    return "delayed" if "blocked" in states else "none"

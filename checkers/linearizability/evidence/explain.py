@@ -1,0 +1,848 @@
+"""Why a register with distinct values is not linearizable: every anomaly by its name, with the operations that prove it.
+
+Versions. A value written once is a version. A compare-and-set a→b that took effect makes b a child of a: versions form trees
+("lineages"), and a linearizable history has only paths. Version v *was there before* w if an operation on v, or on a version
+that v descends from, returned before the write of w was invoked; then v can only come back by being written again, which
+never happens. An operation *observes* v if it read v, or expected v in a cas that took effect, or saw v in a refused one.
+
+The names, in the order in which the first that applies is reported:
+
+* `lost-write`: an acknowledged write (or cas) is not part of what the register went on with. Proven in one of three ways: a
+  cas took effect, after the acknowledgement, on a version that was there before the write; or two cas took effect on one
+  version, and the other one's lineage was observed last; or the last that was ever observed is a version that was there
+  before the write, although nothing newer was observed since. In the third case a single lagging replica would look the
+  same, so where nodes are known, most of them (or the one that acknowledged the write) must have told the old version.
+* `split-brain`: two cas took effect on one version, and neither lineage is proven lost, or both were observed after both
+  had begun.
+* `stale-read`: a version was read that was there before a write that had been acknowledged when the read began, and that
+  write was not lost.
+* `non-monotonic-read`: versions were read in an order that contradicts itself (new, then old) while no newer write had been
+  acknowledged.
+* `aborted-read`: the value of a write that was reported as failed was observed.
+* `future-read`: a value was observed before its write was invoked.
+* `unwritten-read`: a value was observed that nobody wrote.
+
+A cas that was refused, without a word of what it saw, although what it expected was there all the time, saw something else:
+an older value (`stale-read`; `non-monotonic-read` where the write of what it expected was not acknowledged yet, but read),
+or where there was none before, the value of a failed write (`aborted-read`) or one that nobody wrote (`unwritten-read`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.operation import MISMATCH
+from splitbrain.harness.history.values import MISSING
+
+PRECEDENCE = (
+    "lost-write", "split-brain", "stale-read", "non-monotonic-read", "aborted-read", "future-read", "unwritten-read",
+)
+_LONG_AGO = -NEVER - 1
+"""Before every moment; times may be negative."""
+_FAR = 1000
+"""How far a lineage is followed for a smaller proof."""
+_CANDIDATES = 3
+"""For each that is to be shown, so many proofs are kept: of some, the rows alone show something else as well."""
+_FEW = 6
+"""A proof of so many operations is not made smaller."""
+_OFTEN = 1 << 14
+"""Operations after which somebody looks at the clock."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One anomaly in the history of one key: its identifier, its proof as positions in that history, and the sentence.
+
+    `accused` is the operation that should not have been answered as it was: the write that was lost, the read that was old.
+    """
+
+    identifier: str
+    rows: tuple[int, ...]
+    sentence: str
+    accused: int
+
+
+@dataclass(slots=True)
+class _Version:
+    """One value: who wrote it, who observed it, and its place in the lineage. Times are nanoseconds or positions."""
+
+    value: Hashable
+    writer: int = -1
+    acked: bool = False
+    written: tuple[int, int] = (_LONG_AGO, _LONG_AGO)
+    parent: _Version | None = None
+    children: list[_Version] = field(default_factory=list)
+    root: Hashable = None
+    depth: int = 0
+    observers: list[int] = field(default_factory=list)
+    lost: bool = False
+    # Whether its own lineage contradicts itself, so that no other conclusion is drawn from this version.
+    odd: bool = False
+    # Its place in a walk through its lineage, and the end of its descendants there.
+    enter: int = 0
+    leave: int = 0
+    # The earliest return of an operation on this version, or on one that it descends from.
+    there: int = NEVER
+    # The earliest return of an observation of this version, or of an operation on a descendant, and which.
+    early: int = NEVER
+    early_by: int = -1
+    # The latest invocation of an observation of this version or a descendant, and which.
+    sought: int = _LONG_AGO
+    sought_by: int = -1
+    # The earliest acknowledgement among the descendants' writes that were not lost, and the version written.
+    replaced: int = NEVER
+    replaced_by: _Version | None = None
+    # The same among the descendants' observations.
+    overtaken: int = NEVER
+    overtaken_by: int = -1
+
+
+def explain(
+    history: History, model: Register, shown: int, ends: float = math.inf
+) -> tuple[dict[str, int], list[Finding], bool]:
+    """How many anomalies of each name there are in the history of one key with distinct written values; at most `shown` of
+    each name, the most telling name first; and whether all was looked at by `ends`, a moment of `time.perf_counter`. Empty
+    if there are none.
+
+    Each finding's rows, taken as a history of their own, show this anomaly and no other. One whose proof cannot be told from
+    another anomaly's is counted but not shown.
+    """
+    rank = {name: at for at, name in enumerate(PRECEDENCE)}
+    counts: dict[str, int] = {}
+    candidates: list[Finding] = []
+    found: list[Finding] = []
+    per = dict.fromkeys(PRECEDENCE, 0)
+    try:
+        lineages = _Lineages(history, model, _CANDIDATES * shown, ends)
+        counts, candidates = lineages.counts, lineages.found
+        lineages.judge()
+        whole = True
+    except _Late:
+        whole = False
+    for finding in sorted(candidates, key=lambda finding: rank[finding.identifier]):
+        if per[finding.identifier] == shown:
+            continue
+        if found and time.perf_counter() > ends:
+            whole = False
+            break
+        exact = _alone(lineages, history, model, finding)
+        if exact is not None:
+            per[finding.identifier] += 1
+            found.append(exact)
+    return dict(sorted(counts.items(), key=lambda entry: rank[entry[0]])), found, whole
+
+
+def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
+    """The finding with rows that alone show it and nothing else; None where others mingle in every choice of them.
+
+    A row is left out only where no other observes what it wrote; so what is left is no less true of the whole history.
+    """
+    rows = lineages.closed(finding.rows)
+    names = _names(history, model, rows)
+    if names == {finding.identifier} and len(rows) <= _FEW:
+        return msgspec.structs.replace(finding, rows=tuple(sorted(rows)))
+    for row in sorted(rows - {finding.accused}, key=lambda row: (-int(history.invoked[row]), row)):
+        fewer = rows - {row}
+        if lineages.proves(row, finding) or lineages.closed(fewer) != fewer:
+            continue
+        left = _names(history, model, fewer)
+        if finding.identifier in left and left <= names:
+            rows, names = fewer, left
+    return msgspec.structs.replace(finding, rows=tuple(sorted(rows))) if names == {finding.identifier} else None
+
+
+def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
+    """The names of what `rows` show alone."""
+    part = _Lineages(history.select(np.array(sorted(rows))), model, 0, math.inf)
+    part.judge()
+    return set(part.counts)
+
+
+class _Late(Exception):
+    """The time is up."""
+
+
+class _Lineages:
+    """The versions of one key and what is wrong with them. Raises `_Late` after `ends`."""
+
+    def __init__(self, history: History, model: Register, shown: int, ends: float) -> None:
+        self.shown = shown
+        self.ends = ends
+        self.counts: dict[str, int] = {}
+        self.found: list[Finding] = []
+        self.history = history
+        self.model = model
+        self.f = [history.fs[code] for code in history.f.tolist()]
+        self.inv: list[int] = history.invoked.tolist()
+        outcome = history.outcome.tolist()
+        self.outcome = outcome
+        completed = history.completed.tolist()
+        self.ret = [NEVER if how == INFO else at for how, at in zip(outcome, completed, strict=True)]
+        self.values: list[Any] = [canonical(value) for value in history.values]
+        servers, homes = history.server.tolist(), history.node.tolist()
+        self.server = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
+        self.clock = history.timed
+        self.versions: dict[Hashable, _Version] = {}
+        self.failed: dict[Hashable, int] = {}
+        self.observed: list[tuple[int, Hashable]] = []
+        self.refused: set[int] = set()
+        self._in_time()
+        self._read()
+        self._in_time()
+        self._link()
+
+    def _in_time(self) -> None:
+        if time.perf_counter() > self.ends:
+            raise _Late
+
+    def _read(self) -> None:
+        """Find the versions, their writers and who observed them."""
+        model, values = self.model, self.values
+        errors = self.history.errors
+        missing = self.history.values.kind == MISSING
+        first = canonical(model.initial)
+        self.versions[first] = _Version(first)
+        maybe: dict[Hashable, int] = {}
+        swaps: list[int] = []
+        for row, f in enumerate(self.f):
+            if not row % _OFTEN:
+                self._in_time()
+            how, value = self.outcome[row], values[row]
+            if f == "read":
+                if how == OK and not missing[row] and not (value is None and model.nil == "wildcard"):
+                    self.observed.append((row, value))
+            elif f == "write":
+                if how == FAIL:
+                    self.failed.setdefault(value, row)
+                else:
+                    self._written(row, value)
+            elif f == "cas" and isinstance(model, CasRegister):
+                expected, new = value
+                if how == FAIL:
+                    self.failed.setdefault(new, row)
+                    code = int(self.history.error[row])
+                    if code >= 0 and errors[code] == MISMATCH:
+                        self.refused.add(row)
+                        if row in self.history.seen:
+                            self.observed.append((row, canonical(self.history.seen[row][0])))
+                elif expected == new:
+                    if how == OK:
+                        self.observed.append((row, expected))
+                elif how == OK:
+                    swaps.append(row)
+                else:
+                    maybe[new] = row
+        # An info cas counts only if its value was observed, directly or through others that count.
+        for row in swaps:
+            self.observed.append((row, values[row][0]))
+        at = 0
+        while at < len(self.observed):
+            row = maybe.pop(self.observed[at][1], -1)
+            at += 1
+            if row >= 0:
+                swaps.append(row)
+                self.observed.append((row, values[row][0]))
+        for row in swaps:
+            expected, new = values[row]
+            self._written(row, new)
+            parent = self.versions.setdefault(expected, _Version(expected))
+            child = self.versions[new]
+            child.parent = parent
+            parent.children.append(child)
+        for row, value in self.observed:
+            self.versions.setdefault(value, _Version(value)).observers.append(row)
+
+    def _written(self, row: int, value: Hashable) -> None:
+        version = self.versions.setdefault(value, _Version(value))
+        version.writer = row
+        version.acked = self.outcome[row] == OK
+        version.written = (self.inv[row], self.ret[row])
+
+    def _link(self) -> None:
+        """Walk every lineage down and up again, and fill in what a version inherits from its ancestors and descendants."""
+        order = [version for version in self.versions.values() if version.parent is None]
+        for version in order:
+            order.extend(version.children)
+        self.order = order
+        initial = canonical(self.model.initial)
+        for version in order:
+            parent = version.parent
+            if parent is not None:
+                version.root, version.depth = parent.root, parent.depth + 1
+                version.there = parent.there
+            else:
+                version.root = version.value
+            if version.value == initial and version.writer < 0:
+                version.there = _LONG_AGO
+            for row in self._own(version):
+                version.there = min(version.there, self.ret[row])
+        for version in reversed(order):
+            version.leave = 1 + sum(child.leave for child in version.children)
+            for row in version.observers:
+                if self.inv[row] > version.sought:
+                    version.sought, version.sought_by = self.inv[row], row
+                if self.ret[row] < version.early:
+                    version.early, version.early_by = self.ret[row], row
+            for child in version.children:
+                if child.early < version.early:
+                    version.early, version.early_by = child.early, child.early_by
+                if child.sought > version.sought:
+                    version.sought, version.sought_by = child.sought, child.sought_by
+        walked = 0
+        for version in order:
+            if version.parent is None:
+                version.enter, version.leave = walked, walked + version.leave
+                walked = version.leave
+            place = version.enter + 1
+            for child in version.children:
+                child.enter, child.leave = place, place + child.leave
+                place = child.leave
+
+    def judge(self) -> None:
+        """Count every anomaly, and keep the first of each name."""
+        for part in (self._impossible, self._branches, self._forks, self._gone, self._reads, self._refusals):
+            self._in_time()
+            part()
+        if not self.counts:
+            self._contradiction()
+
+    def _counts(self, identifier: str) -> bool:
+        """Count one more; whether it is to be shown."""
+        self.counts[identifier] = self.counts.get(identifier, 0) + 1
+        return self.counts[identifier] <= self.shown
+
+    def _show(self, identifier: str, accused: int, rows: Iterable[int], sentence: str) -> None:
+        proof = {accused, *rows} - {-1}
+        # An info cas is known to have happened only by those who observed its value.
+        for row in tuple(proof):
+            while self.f[row] == "cas" and self.outcome[row] == INFO:
+                observers = self.versions[self.values[row][1]].observers
+                if proof.intersection(observers):
+                    break
+                row = min(observers, key=lambda other: self.outcome[other] == INFO)
+                proof.add(row)
+        self.found.append(Finding(identifier, tuple(sorted(proof)), sentence, accused))
+
+    def _impossible(self) -> None:
+        """Values that nobody wrote, that were reported as not written, or that were not written yet."""
+        initial = canonical(self.model.initial)
+        for row, value in self.observed:
+            version = self.versions[value]
+            if version.writer < 0 and value != initial:
+                version.odd = True
+                failed = self.failed.get(value)
+                if failed is None:
+                    if self._counts("unwritten-read"):
+                        self._show("unwritten-read", row, (), f"{self._did(row)}, which nobody had written")
+                elif self._counts("aborted-read"):
+                    what = f"the value of {self._name(failed)}, which had been reported as failed"
+                    self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
+            elif self.ret[row] < version.written[0]:
+                for below in self._below(version):
+                    below.odd = True
+                if not self._counts("future-read"):
+                    continue
+                when = f"{self._name(version.writer)} was invoked{self._at(version.written[0])}"
+                self._show("future-read", row, (version.writer,), f"{self._did(row)}, before {when}")
+        for version in self.order:
+            # Not the version itself was observed too early, but one that came of it.
+            if version.early >= version.written[0] or version.writer < 0 or version.odd:
+                continue
+            for below in self._below(version):
+                below.odd = True
+            if self._counts("future-read"):
+                row = version.early_by
+                way = self._between(self.versions[self._observed_by(row)], version)
+                when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
+                self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
+
+    def _branches(self) -> None:
+        """Two cas that took effect on one version, and what was lost of the lineage that was not observed last."""
+        for version in [version for version in self.order if len(version.children) > 1 and not version.odd]:
+            heads = version.children
+            survivor = max(heads, key=lambda head: (head.sought, self.inv[head.writer]))
+            for below in self._below(survivor):
+                below.odd = True
+            for head in heads:
+                if head is not survivor:
+                    self._branch(version, head, survivor)
+
+    def _branch(self, version: _Version, head: _Version, survivor: _Version) -> None:
+        """Two cas took effect on `version`, and the lineage of `survivor` was observed last, if any was."""
+        one, other = sorted((head, survivor), key=lambda h: self.inv[h.writer])
+        proof = {version.writer, one.writer, other.writer}
+        proof |= {side.observers[0] for side in (one, other) if not side.acked}
+        witness = survivor.sought_by
+        proven = False
+        for lost in self._below(head):
+            lost.odd = True
+            if not lost.acked or lost.lost:
+                continue
+            lost.lost = True
+            if self.ret[lost.writer] >= survivor.sought or survivor.sought <= head.sought:
+                continue
+            proven = True
+            if self._counts("lost-write"):
+                seen = self.versions[self._observed_by(witness)]
+                way = {*self._between(lost, head), *self._between(seen, survivor)}
+                self._show("lost-write", lost.writer, {*proof, *way, witness}, (
+                    f"{self._acked(lost.writer)}, was lost: {self._did(witness)}, which came from "
+                    f"{self._name(survivor.writer)}, and {_text(lost.value)} was never seen again"
+                ))
+        # Lost and nothing more, unless both lineages went on after both had begun.
+        both = one.acked and other.acked and head.sought > self.inv[survivor.writer] and survivor.sought > self.inv[head.writer]
+        if (not proven or both) and self._counts("split-brain"):
+            if not (one.acked and other.acked) and survivor.sought > head.sought:
+                # Whoever saw the indeterminate one would else be the last to see anything.
+                proof |= {witness, *self._between(self.versions[self._observed_by(witness)], survivor)}
+            had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
+            self._show("split-brain", other.writer, proof, (
+                f"{self._did(other.writer)}, although {had}: two lineages from one value"
+            ))
+
+    def _forks(self) -> None:
+        """A cas that took effect on a version that was there before a write acknowledged before the cas."""
+        last: dict[Hashable, _Version] = {}
+        for version in self.order:
+            if version.parent is not None:
+                held = last.get(version.root)
+                if held is None or self.inv[version.writer] > self.inv[held.writer]:
+                    last[version.root] = version
+        spans = sorted(
+            ((child.parent.there, self.inv[child.writer], child) for child in last.values() if child.parent is not None),
+            key=lambda span: span[0],
+        )
+        if not spans:
+            return
+        starts = [span[0] for span in spans]
+        # Of the spans up to each place, the two that reach furthest; they are of different lineages.
+        best: list[tuple[int, int]] = []
+        first = second = -1
+        for at, span in enumerate(spans):
+            if first < 0 or span[1] > spans[first][1]:
+                first, second = at, first
+            elif second < 0 or span[1] > spans[second][1]:
+                second = at
+            best.append((first, second))
+        for version in self.order:
+            if not version.acked or version.lost or version.odd:
+                continue
+            inv, ret = version.written
+            at = bisect_left(starts, inv) - 1
+            if at < 0:
+                continue
+            first, second = best[at]
+            chosen = second if spans[first][2].root == version.root else first
+            if chosen < 0 or spans[chosen][1] <= ret:
+                continue
+            # The first cas of that lineage that is proof enough, sought from its end.
+            child = cursor = spans[chosen][2]
+            for _ in range(_FAR):
+                if cursor.parent is None or self.inv[cursor.writer] <= ret:
+                    break
+                if cursor.parent.there < inv:
+                    child = cursor
+                cursor = cursor.parent
+            self._fork(version, child, child.parent or child)
+
+    def _fork(self, version: _Version, child: _Version, parent: _Version) -> None:
+        """`child` was made on `parent`, which was there before `version`, after `version` was acknowledged."""
+        inv, ret = version.written
+        base = {*self._origin(parent, inv), child.writer, version.writer}
+        if not child.acked:
+            base |= set(child.observers[:1])
+        here, there = self.versions[version.root], self.versions[child.root]
+        if there.sought > here.sought:
+            version.lost = True
+            if self._counts("lost-write"):
+                if self.inv[child.writer] <= here.sought:
+                    base |= {there.sought_by, *self._way(self.versions[self._observed_by(there.sought_by)], child)}
+                self._show("lost-write", version.writer, base, (
+                    f"{self._acked(version.writer)}, was lost: {self._did(child.writer)}, "
+                    f"and {_text(parent.value)} is older than {_text(version.value)}"
+                ))
+            return
+        witness = here.sought_by
+        for gone in self._below(child):
+            if not gone.acked or gone.lost or gone.odd or self.ret[gone.writer] >= here.sought:
+                continue
+            gone.lost = True
+            if self._counts("lost-write"):
+                seen = self.versions[self._observed_by(witness)]
+                way = {*self._between(gone, child), *self._way(seen, version)}
+                self._show("lost-write", gone.writer, {*base, *way, witness}, (
+                    f"{self._acked(gone.writer)}, was lost: {_text(parent.value)} had been replaced by "
+                    f"{self._name(version.writer)}{self._at(ret)}, and later {self._did(witness)}"
+                ))
+
+    def _gone(self) -> None:
+        """Acknowledged writes newer than the version that was observed last."""
+        possible = [(self.inv[row], value) for row, value in self.observed if not self.versions[value].odd]
+        if not possible:
+            return
+        final = self.versions[max(possible, key=lambda pair: pair[0])[1]]
+        told_last = sorted(final.observers, key=lambda row: self.inv[row])
+        invs = [self.inv[row] for row in told_last]
+        names = {name for name in self.server if name >= 0}
+        for version in self.order:
+            if not version.acked or version.lost or version.odd or version.enter <= final.enter < version.leave:
+                continue
+            inv, ret = version.written
+            descends = final.enter < version.enter < final.leave
+            if not descends and final.there >= inv:
+                continue
+            told = told_last[bisect_left(invs, max(ret, version.sought) + 1):]
+            if not told:
+                continue
+            by: dict[int, int] = {}
+            for row in told:
+                by.setdefault(self.server[row], row)
+            chosen = told[:1]
+            if names and -1 not in by:
+                own = by.get(self.server[version.writer])
+                if own is not None:
+                    chosen = [own]
+                elif 2 * len(by) > len(names):
+                    chosen = list(by.values())[: len(names) // 2 + 1]
+                else:
+                    continue
+            version.lost = True
+            if self._counts("lost-write"):
+                proof = [final.writer, *self._between(version, final)] if descends else self._origin(final, inv)
+                self._show("lost-write", version.writer, {*proof, *chosen}, (
+                    f"{self._acked(version.writer)}, was lost: {self._did(chosen[0])}, which is older, "
+                    f"and {_text(version.value)} was never seen again"
+                ))
+
+    def _reads(self) -> None:
+        """Reads of a version older than one that had been acknowledged, or read, when they began."""
+        lost = {version.writer for version in self.order if version.lost}
+        for version in reversed(self.order):
+            for child in version.children:
+                if child.lost:
+                    continue
+                if child.acked and self.ret[child.writer] < version.replaced:
+                    version.replaced, version.replaced_by = self.ret[child.writer], child
+                if child.replaced < version.replaced:
+                    version.replaced, version.replaced_by = child.replaced, child.replaced_by
+                for row in () if child.odd else child.observers:
+                    if self.ret[row] < version.overtaken and row not in lost:
+                        version.overtaken, version.overtaken_by = self.ret[row], row
+                if child.overtaken < version.overtaken:
+                    version.overtaken, version.overtaken_by = child.overtaken, child.overtaken_by
+        observed = sorted(
+            ((row, self.versions[value]) for row, value in self.observed if not self.versions[value].odd),
+            key=lambda pair: self.inv[pair[0]],
+        )
+        reads = [
+            (row, version) for row, version in observed
+            if version.there < NEVER and (self.f[row] == "read" or self.outcome[row] == FAIL
+                                          or self.values[row][0] == self.values[row][1])
+        ]
+        stale: set[int] = set()
+        newest = _Newest([(v.written[1], v.written[0], v.writer, v.root) for v in self.order if v.acked and not v.lost])
+        for row, version in reads:
+            newer = version.replaced_by
+            if newer is not None and version.replaced < self.inv[row]:
+                stale.add(row)
+                if self._counts("stale-read"):
+                    self._stale(row, newer, {version.writer, *self._between(newer, version)})
+                continue
+            write = newest.before(self.inv[row], version.root, stale)
+            if write >= 0 and self.inv[write] > version.there:
+                stale.add(row)
+                if self._counts("stale-read"):
+                    self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
+        newest = _Newest([
+            (self.ret[row], self.inv[row], row, version.root) for row, version in observed
+            if not version.lost and row not in lost
+        ])
+        wrong = stale
+        for row, version in reads:
+            if row in wrong:
+                continue
+            seen = version.overtaken_by
+            if version.overtaken < self.inv[row] and seen not in wrong:
+                wrong.add(row)
+                if self._counts("non-monotonic-read"):
+                    after = self.versions[self._observed_by(seen)]
+                    self._backwards(row, seen, {version.writer, *self._between(after, version)})
+                continue
+            seen = newest.before(self.inv[row], version.root, wrong)
+            if seen >= 0 and self.inv[seen] > version.there:
+                wrong.add(row)
+                if self._counts("non-monotonic-read"):
+                    after = self.versions[self._observed_by(seen)]
+                    self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
+
+    def _refusals(self) -> None:
+        """Compare-and-sets that were refused, without a word of what was there, while what they expected was."""
+        if self.refused <= self.history.seen.keys():
+            return
+        initial = self.versions[canonical(self.model.initial)]
+        for row in zones.refused_in_vain(self.history, self.model):
+            version = self.versions[self.values[row][0]]
+            rows = {version.writer, *self._stayed(row, version)}
+            expected = _text(version.value)
+            told = f"client {int(self.history.process[row])} was refused {self._name(row)}{self._at(self.inv[row])}"
+            again = [other for other in version.observers if self.inv[other] > self.ret[row]]
+            newer = self._newer(version, self.ret[row]) if again else []
+            if newer:
+                # It may have seen the newer value; then the older one must not be there again.
+                if self._counts("non-monotonic-read"):
+                    rows |= {newer[0].writer}
+                    self._show("non-monotonic-read", row, rows, f"{told}, although later {self._did(again[0])}")
+            elif version is initial and version.writer < 0:
+                aborted = [other for other in self.failed.values() if other not in self.refused]
+                failed = [other for other in aborted if self.inv[other] <= self.ret[row]]
+                if failed:
+                    if self._counts("aborted-read"):
+                        self._show("aborted-read", row, {failed[0], *rows}, (
+                            f"{told}, although {self._name(failed[0])} had failed and {expected} was still there"
+                        ))
+                elif self._counts("unwritten-read"):
+                    self._show("unwritten-read", row, rows, f"{told}, although nobody had written anything but {expected}")
+            elif version.acked and self.ret[version.writer] < self.inv[row]:
+                if self._counts("stale-read"):
+                    had = f"{self._name(version.writer)} had been acknowledged{self._at(self.ret[version.writer])}"
+                    self._show("stale-read", row, rows, f"{told}, although {had} and nothing newer can have been there")
+            elif self._counts("non-monotonic-read"):
+                seen = min(version.observers, key=lambda other: self.ret[other])
+                had = f"{expected} had been read{self._at(self.ret[seen])}"
+                self._show("non-monotonic-read", row, {seen, *rows}, (
+                    f"{told}, although {had} and nothing newer can have been there"
+                ))
+
+    def _newer(self, version: _Version, moment: int) -> list[_Version]:
+        """The versions that may have taken the place of `version` before `moment`, for all that is known by then."""
+        low = min((self.ret[row] for row in self._own(version)), default=_LONG_AGO)
+        return [
+            other for other in self.order
+            if other.written[0] <= moment and other.writer >= 0
+            and (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
+        ]
+
+    def _own(self, version: _Version) -> list[int]:
+        """Who wrote or observed `version`."""
+        return ([version.writer] if version.writer >= 0 else []) + version.observers
+
+    def _stayed(self, row: int, version: _Version) -> list[int]:
+        """What shows that no other value can have taken the place of `version` before `row` returned."""
+        later = [other for other in version.observers if self.inv[other] > self.ret[row]]
+        if later:
+            return [min(later, key=lambda other: self.ret[other])]
+        rows = []
+        for other in self.order:
+            inv, ret = other.written
+            if other.root == version.root or inv > self.ret[row] or ret < version.written[0] or other.writer < 0:
+                continue
+            # It came before, for whoever observed it first had returned before `version` was last observed or written.
+            line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
+            rows += [min(line, key=lambda one: self.ret[one]), max(self._own(version), key=lambda one: self.inv[one])]
+        return rows
+
+    def _set_by(self, row: int) -> Hashable:
+        value: Hashable = self.values[row] if self.f[row] == "write" else self.values[row][1]
+        return value
+
+    def _stale(self, row: int, newer: _Version, rows: set[int]) -> None:
+        had = f"{self._name(newer.writer)} had been acknowledged{self._at(self.ret[newer.writer])}"
+        # What shows that the newer write was not lost: itself seen later, or what was observed last of all.
+        if newer.sought >= self.inv[row]:
+            rows |= {newer.sought_by, *self._between(self.versions[self._observed_by(newer.sought_by)], newer)}
+        else:
+            last, value = max(self.observed, key=lambda pair: self.inv[pair[0]])
+            if last != row:
+                rows |= {last, *self._origin(self.versions[value], NEVER)[:1]}
+        self._show("stale-read", row, {newer.writer, *rows}, f"{self._did(row)}, although {had}")
+
+    def _backwards(self, row: int, seen: int, rows: set[int]) -> None:
+        had = f"the newer {_text(self._observed_by(seen))} had been read{self._at(self.ret[seen])}"
+        self._show("non-monotonic-read", row, {seen, *rows}, f"{self._did(row)}, although {had}")
+
+    def _contradiction(self) -> None:
+        """Two lineages of which each has an operation that returned before one of the other began."""
+        low: dict[Hashable, int] = {}
+        high: dict[Hashable, int] = {}
+        for version in self.order:
+            root = version.root
+            for row in self._own(version):
+                if root not in low or self.ret[row] < self.ret[low[root]]:
+                    low[root] = row
+                if root not in high or self.inv[row] > self.inv[high[root]]:
+                    high[root] = row
+        reach: Hashable = None
+        started = False
+        for root in sorted(low, key=lambda root: self.ret[low[root]]):
+            if started and self.ret[low[root]] < self.inv[high[reach]] and self.ret[low[reach]] < self.inv[high[root]]:
+                if self._counts("non-monotonic-read"):
+                    rows = {low[root], high[root], low[reach], high[reach]}
+                    for row in tuple(rows):
+                        for value in self._touched(row):
+                            top = self.versions[self.versions[value].root]
+                            rows |= {top.writer, *self._between(self.versions[value], top)}
+                    both = f"{self._did(high[reach])}, and {self._did(high[root])}"
+                    self._show("non-monotonic-read", high[reach], rows, f"{both}: no order of the writes explains both")
+                return
+            if not started or self.inv[high[root]] > self.inv[high[reach]]:
+                reach, started = root, True
+
+    def _touched(self, row: int) -> tuple[Hashable, ...]:
+        if self.f[row] == "write":
+            return (self.values[row],)
+        if self.f[row] == "cas" and self.outcome[row] != FAIL:
+            return self.values[row][0], self.values[row][1]
+        return (self._observed_by(row),)
+
+    def closed(self, rows: Iterable[int]) -> set[int]:
+        """`rows` with those that wrote what they observed, and those that wrote what these observed."""
+        found: set[int] = set()
+        work = [*rows]
+        while work:
+            row = work.pop()
+            if row not in found:
+                found.add(row)
+                work.extend(self._source(row))
+        return found
+
+    def proves(self, row: int, finding: Finding) -> bool:
+        """Whether the proof needs `row` for what is not in the proof: one of the nodes that told the old version, and what
+        shows that nothing replaced the value that was refused."""
+        if finding.identifier == "lost-write" and self.f[row] == "read" and self.server[row] >= 0:
+            return True
+        return finding.accused in self.refused and finding.accused not in self.history.seen
+
+    def _source(self, row: int) -> list[int]:
+        """The row that wrote, or failed to write, what `row` observed or is known to have found absent."""
+        f, how = self.f[row], self.outcome[row]
+        if f == "write" or (how == FAIL and row not in self.refused) or (f == "read" and how != OK):
+            return []
+        value = self.values[row][0] if how == FAIL and row not in self.history.seen else self._observed_by(row)
+        version = self.versions.get(value)
+        if version is not None and version.writer >= 0:
+            return [version.writer]
+        return [self.failed[value]] if value in self.failed and value != canonical(self.model.initial) else []
+
+    # Ways through the lineages
+
+    def _origin(self, version: _Version, before: int) -> list[int]:
+        """The operations that prove that `version` was there before `before`, and how it descends from what was."""
+        rows: list[int] = []
+        at: _Version | None = version
+        while at is not None:
+            if at.writer >= 0:
+                rows.append(at.writer)
+                if self.ret[at.writer] < before:
+                    return rows
+            early = [row for row in at.observers if self.ret[row] < before]
+            if early:
+                return [*rows, min(early, key=lambda row: self.ret[row])]
+            at = at.parent
+        return rows
+
+    def _between(self, low: _Version, high: _Version) -> list[int]:
+        """The writers from `low` up to, and without, its ancestor `high`."""
+        rows = []
+        at: _Version | None = low
+        while at is not None and at is not high:
+            rows.append(at.writer)
+            at = at.parent
+        return rows
+
+    def _way(self, one: _Version, other: _Version) -> list[int]:
+        """The writers on the way between two versions of one lineage."""
+        rows = []
+        a, b = one, other
+        while a is not b:
+            if a.depth < b.depth:
+                a, b = b, a
+            rows.append(a.writer)
+            if a.parent is None:
+                break
+            a = a.parent
+        return rows
+
+    def _below(self, head: _Version) -> list[_Version]:
+        """`head` and its descendants."""
+        found = [head]
+        for version in found:
+            found.extend(version.children)
+        return found
+
+    def _observed_by(self, row: int) -> Hashable:
+        if self.f[row] == "read":
+            value: Hashable = self.values[row]
+        elif self.outcome[row] == FAIL:
+            value = canonical(self.history.seen[row][0])
+        else:
+            value = self.values[row][0]
+        return value
+
+    # Words
+
+    def _at(self, moment: int) -> str:
+        if moment == NEVER:
+            return ""
+        return f" at {moment / 1e9:.2f} s" if self.clock else f" at {moment}"
+
+    def _through(self, row: int) -> str:
+        return self.history.nodes[self.server[row]] if self.server[row] >= 0 else ""
+
+    def _name(self, row: int) -> str:
+        if self.f[row] == "cas":
+            expected, new = self.values[row]
+            return f"cas {_text(expected)} → {_text(new)}"
+        return f"{self.f[row]} {_text(self.values[row])}"
+
+    def _did(self, row: int) -> str:
+        client, where = int(self.history.process[row]), self._through(row)
+        if self.f[row] == "read" or self.outcome[row] == FAIL:
+            what = f"read {_text(self._observed_by(row))}" + (f" from {where}" if where else "")
+        else:
+            what = f"made {self._name(row)}" + (f" through {where}" if where else "")
+        return f"client {client} {what}{self._at(self.inv[row])}"
+
+    def _acked(self, row: int) -> str:
+        where = self._through(row)
+        by = f" by {where}" if where else ""
+        return f"{self._name(row)} of client {int(self.history.process[row])}, acknowledged{by}{self._at(self.ret[row])}"
+
+
+class _Newest:
+    """Among operations (returned, invoked, row, lineage) that returned before a moment, the one of another lineage than a
+    given one that was invoked last. Moments must not go back."""
+
+    def __init__(self, operations: list[tuple[int, int, int, Hashable]]) -> None:
+        self.waiting = sorted(operations, key=lambda operation: -operation[0])
+        self.first: tuple[int, int, Hashable] = (_LONG_AGO, -1, None)
+        self.second: tuple[int, int, Hashable] = self.first
+
+    def before(self, moment: int, root: Hashable, without: set[int]) -> int:
+        """That operation's row, -1 where there is none; rows in `without` do not count from now on."""
+        while self.waiting and self.waiting[-1][0] < moment:
+            _, inv, row, lineage = self.waiting.pop()
+            if row in without:
+                continue
+            if inv > self.first[0]:
+                if lineage != self.first[2]:
+                    self.second = self.first
+                self.first = (inv, row, lineage)
+            elif inv > self.second[0] and lineage != self.first[2]:
+                self.second = (inv, row, lineage)
+        return self.second[1] if self.first[2] == root else self.first[1]
+
+
+def _text(value: Hashable) -> str:
+    content = getattr(value, "content", value)
+    text = "nil" if content is None else str(content)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,392 @@
+"""Availability: who was answered, by operation kind, fault, side and home. A measurement, never a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import sqrt
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from splitbrain.checkers.result import KINDS, Held, Home, Kind, Measure, Scenario, Side
+from splitbrain.checkers.result import Availability as State
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.recording import Recording
+
+SECOND = 1_000_000_000
+ENOUGH = 100
+"""Operations that a share needs before a side is called available."""
+GOOD = 0.99
+"""The share from which on a side is available."""
+PATIENCE = SECOND
+"""An outage up to here is none; an operation that waits longer than this for the end of a window was not answered in it."""
+
+NO_PRIMARY = ("no-primary-in-reach", "no-leader")
+"""The reasons of a refusal that say that there was no primary."""
+
+_Z = 1.959963984540054
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def wilson(answered: int, attempted: int) -> tuple[float, float]:
+    """The 95% interval of a share after Wilson (1927): (0, 1) where nothing was attempted."""
+    if attempted == 0:
+        return 0.0, 1.0
+    share = answered / attempted
+    square = _Z * _Z / attempted
+    centre = (share + square / 2) / (1 + square)
+    spread = _Z * sqrt(share * (1 - share) / attempted + square / attempted / 4) / (1 + square)
+    return (0.0 if answered == 0 else centre - spread), (1.0 if answered == attempted else centre + spread)
+
+
+class Outage(NamedTuple):
+    """A time in which nobody was answered though some waited, in nanoseconds. `ended`: an answer ended it; else a pause in
+    which nobody waited, or the end of the window."""
+
+    start: int
+    end: int
+    ended: bool
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+def outages(
+    invoked: Ints, completed: Ints, answered: Mask, window: tuple[int, int], *, longer_than: int = 0
+) -> list[Outage]:
+    """The outages of these operations (in any order) inside a window that are longer than `longer_than`, ascending.
+
+    An outage begins where somebody waits after the last answer (or the start of the window) and ends with the next answer,
+    the end of the window, or the last of the waiting. Someone who tries again within a second of a refusal goes on
+    waiting; who pauses longer ends the outage.
+    """
+    w0, w1 = window
+    touching = (invoked < w1) & (completed > w0)
+    start = np.maximum(invoked[touching], w0)
+    end = np.minimum(completed[touching], w1)
+    if not len(start):
+        return []
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    # Someone waits from `start` until the running latest `end`; between these spans nobody does for more than a second.
+    latest = np.maximum.accumulate(end)
+    breaks = np.flatnonzero(start[1:] - latest[:-1] > PATIENCE)
+    opened, closed = start[np.append(0, breaks + 1)], latest[np.append(breaks, len(latest) - 1)]
+    answers = np.unique(completed[touching & answered & (completed <= w1)])
+    # Every stretch between two answers, or an answer and an end of its span.
+    begins = np.sort(np.concatenate([opened, answers]))
+    span = np.searchsorted(opened, begins, "right") - 1
+    following = np.append(answers, NEVER)[np.searchsorted(answers, begins, "right")]
+    until, ended = np.minimum(following, closed[span]), following <= closed[span]
+    # From the first moment of it at which somebody waits.
+    started = np.searchsorted(start, begins, "right")
+    idle = started <= np.searchsorted(np.sort(end), begins, "right")
+    begins = np.where(idle, np.append(start, NEVER)[started], begins)
+    long = until - longer_than > begins
+    rows = zip(begins[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)
+    return list(dict.fromkeys(Outage(*row) for row in rows))
+
+
+class Operations(NamedTuple):
+    """The columns that availability needs, of the rows of one kind and some homes."""
+
+    invoked: Ints
+    completed: Ints
+    answered: Mask
+    rows: Ints
+
+
+def operations(
+    history: History, kind: Kind, homes: Sequence[str] | None = None, answered: Mask | None = None, keys: Sequence[int] = ()
+) -> Operations:
+    """The operations of that kind by workers of these homes (None: all, also workers without a home), on keys of these codes
+    (none: all)."""
+    chosen = (history.f == history.fs.index("read")) if "read" in history.fs else np.zeros(len(history), np.bool_)
+    if kind == "write":
+        chosen = ~chosen
+    if homes is not None:
+        codes = [code for code, name in enumerate(history.nodes) if name in set(homes)]
+        chosen = chosen & np.isin(history.node, codes)
+    if keys:
+        chosen = chosen & np.isin(history.key, keys)
+    rows = np.flatnonzero(chosen)
+    decided = history.answered() if answered is None else answered
+    return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows)
+
+
+def _tried(ops: Operations, window: tuple[int, int]) -> tuple[Mask, Mask]:
+    """Which operations count as attempted in the window, and which of those as answered."""
+    w0, w1 = window
+    open_at_end = ops.completed > w1
+    attempted = (ops.invoked >= w0) & (ops.invoked < w1) & ~(open_at_end & (w1 - ops.invoked <= PATIENCE))
+    return attempted, attempted & ops.answered & ~open_at_end
+
+
+def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = PATIENCE) -> Measure:
+    """How these operations were served in the window; `limit` is what an outage may last (nanoseconds)."""
+    attempted, answered = _tried(ops, window)
+    tried, got = int(attempted.sum()), int(answered.sum())
+    low, high = wilson(got, tried)
+    longest, long = _longest(ops, window, limit)
+    state: State
+    if longest.length > limit:
+        state, reason = "blocked", f"nothing answered for {longest.length / SECOND:.1f} s"
+    elif tried and high < GOOD:
+        state, reason = "blocked", f"{got:,} of {tried:,} answered"
+    elif tried >= ENOUGH and got >= GOOD * tried:
+        state, reason = "available", f"{got:,} of {tried:,} answered"
+    elif tried < ENOUGH:
+        state, reason = "unknown", f"only {tried:,} {'operation' if tried == 1 else 'operations'}"
+    else:
+        state, reason = "unknown", f"{got:,} of {tried:,} answered: too close to {GOOD:.0%}"
+    last_answer = int(ops.completed[answered].max(initial=0))
+    served: bool | None = None
+    if long and not long[-1].ended and last_answer < long[-1].end:
+        served = False
+    else:
+        tail = attempted & (ops.invoked >= (long[-1].end if long else window[0]))
+        if tail.sum() >= 10:
+            served = bool((answered & tail).sum() * 2 > tail.sum())
+    return Measure(
+        kind=kind, attempted=tried, answered=got, share=got / tried if tried else None, low=low, high=high,
+        outage=longest.length / SECOND, outage_limit=limit / SECOND,
+        outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
+    )
+
+
+def _longest(ops: Operations, window: tuple[int, int], limit: int) -> tuple[Outage, list[Outage]]:
+    """The longest outage (of no length where there is none), and all that are longer than `limit`."""
+    least = limit
+    while not (found := outages(ops.invoked, ops.completed, ops.answered, window, longer_than=least)) and least:
+        least //= 10
+    longest = max(found, key=lambda gap: gap.length, default=Outage(0, 0, True))
+    return longest, [gap for gap in found if gap.length > limit]
+
+
+def load_period(recording: Recording) -> tuple[int, int] | None:
+    """The load, from its start to its end or to the last thing recorded; None where none was recorded."""
+    phase = recording.phase("load")
+    if phase is None:
+        return None
+    if phase.ended is not None:
+        return phase.began, phase.ended
+    completed = recording.history.completed
+    last = int(max(completed[completed != NEVER].max(initial=0), recording.history.invoked.max(initial=0)))
+    return phase.began, max(phase.began, last)
+
+
+def baseline_window(recording: Recording) -> tuple[int, int] | None:
+    """The load before the first fault; None where there was none."""
+    period = load_period(recording)
+    if period is None:
+        return None
+    end = min([period[1], *(fault.started for fault in recording.faults)])
+    return (period[0], end) if end > period[0] else None
+
+
+def window(recording: Recording, fault: Fault) -> tuple[int, int] | None:
+    """From the proof of the fault to the start of its heal (or the end of the load); None where it was never proven."""
+    period = load_period(recording)
+    if fault.proven is None or period is None:
+        return None
+    end = fault.heal_began if fault.heal_began is not None else period[1]
+    return (fault.proven, end) if end > fault.proven else None
+
+
+def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
+    """The healthy time after a fault: from its proven heal to the next fault or the end of the load."""
+    period = load_period(recording)
+    if fault.healed is None or period is None:
+        return None
+    end = min(period[1], recording.until_next(fault))
+    return (fault.healed, end) if end > fault.healed else None
+
+
+def baseline(recording: Recording) -> tuple[Measure, ...]:
+    """Reads and writes over all homes before the first fault; empty where there was no such time."""
+    healthy = baseline_window(recording)
+    if healthy is None:
+        return ()
+    answered = recording.history.answered()
+    return tuple(measure(operations(recording.history, kind, None, answered), kind, healthy) for kind in KINDS)
+
+
+def scenarios(recording: Recording) -> tuple[Scenario, ...]:
+    """One row for each fault, with its sides and homes measured; consistency, recovery and classes are not filled in."""
+    survey = _Survey(recording)
+    return tuple(_scenario(recording, fault, survey) for fault in recording.faults)
+
+
+def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
+    """Whether a side holds more than half of all nodes."""
+    return len(set(side) & set(nodes)) * 2 > len(nodes)
+
+
+def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
+    sides = sorted(fault.sides or (recording.nodes,), key=lambda side: (fault.primary not in side, -len(side), side))
+    homes = tuple(survey.home(fault, node) for node in recording.nodes)
+    worked = [home.worked for home in homes if home.worked is not None]
+    return Scenario(
+        fault=fault.id,
+        nemesis=fault.nemesis,
+        name=fault.scenario,
+        label=" | ".join("{" + " ".join(side) + "}" for side in sides),
+        started=fault.started / SECOND,
+        proven=None if fault.proven is None else fault.proven / SECOND,
+        heal_began=None if fault.heal_began is None else fault.heal_began / SECOND,
+        healed=None if fault.healed is None else fault.healed / SECOND,
+        bit=fault.bit,
+        spread_ms=fault.spread / 1e6,
+        primary=fault.primary,
+        links_cut=len(fault.cut),
+        dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
+        sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
+        homes=homes,
+        clients_blocked=1 - sum(worked) / len(worked) if worked else None,
+    )
+
+
+class _Survey:
+    """The measuring of a recording, with the columns of each group of homes kept for the next question."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.history = recording.history
+        self.healthy = baseline_window(recording)
+        self.answered = recording.history.answered()
+        self.known: dict[tuple[tuple[str, ...], Kind, tuple[int, ...]], tuple[Operations, int]] = {}
+        codes = {key: code for code, key in enumerate(self.history.keys)}
+        self.placed = {codes[at.key]: at.replicas for at in recording.placements if at.key in codes}
+
+    def group(self, nodes: tuple[str, ...], kind: Kind, keys: tuple[int, ...] = ()) -> tuple[Operations, int]:
+        """The operations of these homes (on these keys, by their codes; none: all), and what an outage of theirs may last: it
+        follows from their own baseline."""
+        if (nodes, kind, keys) not in self.known:
+            ops = operations(self.history, kind, nodes, self.answered, keys)
+            limit = PATIENCE
+            if self.healthy is not None:
+                limit = max(limit, 3 * _longest(ops, self.healthy, limit)[0].length)
+            self.known[nodes, kind, keys] = ops, limit
+        return self.known[nodes, kind, keys]
+
+    def home(self, fault: Fault, node: str) -> Home:
+        read, write = (self.served(fault, (node,), kind) for kind in KINDS)
+        tried = [m for m in (read, write) if m.attempted or m.state == "blocked"]
+        worked = all(m.attempted and m.answered * 2 >= m.attempted for m in tried) if tried else None
+        return Home(node=node, read=read, write=write, worked=worked)
+
+    def side(self, fault: Fault, nodes: tuple[str, ...], homes: Sequence[Home]) -> Side:
+        read, write = (self.whole(fault, nodes, kind, homes) for kind in KINDS)
+        return Side(
+            nodes=nodes,
+            quorum=quorum(nodes, self.recording.nodes),
+            primary=fault.primary in nodes,
+            read=read,
+            write=write,
+            without_primary=self.without_primary(fault, nodes),
+            held=tuple(self.held(fault, nodes)),
+        )
+
+    def held(self, fault: Fault, nodes: tuple[str, ...]) -> Iterator[Held]:
+        """How these homes were served, apart for the keys with as many replicas among these nodes."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for code, replicas in self.placed.items():
+            groups.setdefault((len(set(replicas) & set(nodes)), len(replicas)), []).append(code)
+        for (here, of), codes in sorted(groups.items(), reverse=True):
+            read, write = (self.served(fault, nodes, kind, tuple(codes)) for kind in KINDS)
+            yield Held(here=here, of=of, keys=len(codes), read=read, write=write)
+
+    def served(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, keys: tuple[int, ...] = ()) -> Measure:
+        span = window(self.recording, fault)
+        if span is None:
+            return Measure(kind=kind, reason="the fault was never proven")
+        ops, limit = self.group(nodes, kind, keys)
+        return measure(ops, kind, span, limit)
+
+    def whole(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, homes: Sequence[Home]) -> Measure:
+        """A side's measure. Who is answered asks more often than who waits, so a side with a blocked home is blocked, however
+        small that home's part of the operations is."""
+        found = self.served(fault, nodes, kind)
+        own = {home.node: home.read if kind == "read" else home.write for home in homes}
+        shut = [node for node, m in own.items() if m.state == "blocked"]
+        if found.state != "blocked" and shut:
+            text = "; ".join(f"clients at {node}: {own[node].reason}" for node in shut)
+            found = msgspec.structs.replace(found, state="blocked", reason=text)
+        span = window(self.recording, fault)
+        start = None if span is None else self.transition(fault, span, nodes, kind)
+        if span is None or start is None:
+            return found
+        ops, _ = self.group(nodes, kind)
+        attempted, answered = _tried(ops, span)
+        later = ops.invoked >= start
+        tried = int((attempted & later).sum())
+        return msgspec.structs.replace(
+            found,
+            transition=(start - span[0]) / SECOND,
+            after_transition=int((answered & later).sum()) / tried if tried else None,
+        )
+
+    def transition(self, fault: Fault, span: tuple[int, int], nodes: tuple[str, ...], kind: Kind) -> int | None:
+        """When the side's new primary first answered an operation of that kind: the start of the window where the side keeps
+        its primary or the database has none, None where no new one answered."""
+        views = self.recording.views
+        news = [
+            view for view in views
+            if fault.started <= view.time < span[1] and view.node in nodes
+            and view.primary in nodes and view.primary != fault.primary
+        ]
+        if not news:
+            leaderless = fault.primary is None and not any(view.primary for view in views)
+            return span[0] if leaderless or fault.primary in nodes else None
+        first = min(news, key=lambda view: view.time)
+        ops, _ = self.group(nodes, kind)
+        variant = self.recording.variant
+        route = "home" if variant is None else variant.reads if kind == "read" else variant.writes
+        if route == "home":
+            by_new = ops.answered & (ops.completed >= first.time)
+        else:
+            code = self.history.nodes.index(first.primary) if first.primary in self.history.nodes else -2
+            by_new = ops.answered & (self.history.server[ops.rows] == code) & (ops.invoked >= fault.started)
+        answers = ops.completed[by_new & (ops.completed <= span[1])]
+        return max(span[0], int(answers.min())) if len(answers) else None
+
+    def without_primary(self, fault: Fault, nodes: tuple[str, ...]) -> float | None:
+        span = window(self.recording, fault)
+        if span is None:
+            return None
+        codes = [code for code, name in enumerate(self.history.errors) if name in NO_PRIMARY]
+        longest = None
+        for kind in KINDS:
+            ops, _ = self.group(nodes, kind)
+            refused = ops.completed[np.isin(self.history.error[ops.rows], codes)]
+            gaps = outages(ops.invoked, ops.completed, ops.answered, span, longer_than=SECOND // 10) if len(refused) else ()
+            for gap in gaps:
+                if ((refused > gap.start) & (refused <= gap.end)).any():
+                    longest = max(longest or 0.0, gap.length / SECOND)
+        return longest
+
+
+def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
+    """What the measurement amounts to: `unknown` where the cluster was not healthy before the first fault."""
+    facts = {"baseline": msgspec.to_builtins(before), "scenarios": len(rows)}
+    if not before:
+        return Verdict(
+            checker="availability", validity="unknown", facts=facts, reason="no time before the first fault was recorded.",
+        )
+    for found in before:
+        if found.share is None or found.share < GOOD:
+            share = "none were tried" if found.share is None else f"{found.share:.1%} were answered"
+            return Verdict(
+                checker="availability", validity="unknown", facts=facts,
+                reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
+            )
+    blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
+    reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
+    return Verdict(checker="availability", validity="valid", reason=reason, facts=facts)

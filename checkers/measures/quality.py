@@ -1,0 +1,208 @@
+"""Was the test any good: a run that proves nothing must not look green."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from splitbrain.checkers.measures.availability import (
+    ENOUGH,
+    GOOD,
+    SECOND,
+    after,
+    baseline_window,
+    load_period,
+    operations,
+    window,
+)
+from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quality, Scenario
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.history import NEVER, OK
+from splitbrain.harness.history.recording import Recording
+
+FEW = 10
+"""Operations that a side must have tried of each kind, unless it is proven to be blocked."""
+OVERLAP = 0.1
+"""The part of the operations that must have begun while another one was open."""
+
+
+def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scenario]) -> Quality:
+    """Every question asked of a recording of ours; none of a history that another program recorded.
+
+    `before` is the baseline and `rows` are the measured faults, with their recovery.
+    """
+    period = load_period(recording)
+    if recording.plan is None or period is None:
+        return Quality()
+    return Quality(
+        checks=tuple([
+            *_servers(recording), *_complete(recording), *_load(recording, period), *_baseline(before),
+            *_faults(recording, rows), *_final(recording),
+        ]),
+        counts=tuple(_counts(recording)),
+        in_flight=_in_flight(recording, period),
+    )
+
+
+def _servers(recording: Recording) -> Iterator[Check]:
+    if recording.deaths is None:
+        yield Check("servers", False, "whether a server died on its own was not looked for", grave=False)
+    elif recording.deaths:
+        told = [f"{death.node}: {death} at {death.time / SECOND:.1f} s" for death in recording.deaths[:3]]
+        more = [f"{len(recording.deaths) - 3} more"] if len(recording.deaths) > 3 else []
+        yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
+    else:
+        yield Check("servers", True, "no server died on its own")
+
+
+def _complete(recording: Recording) -> Iterator[Check]:
+    if recording.interrupted:
+        yield Check("complete", False, "the run was interrupted; judged is what it did until then")
+    elif recording.torn:
+        yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
+    else:
+        yield Check("complete", True, "the run went to its end")
+    if problems := [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]:
+        yield Check("phases", False, "; ".join(problems))
+
+
+def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
+    history = recording.history
+    inside = (history.invoked >= period[0]) & (history.invoked < period[1])
+    for kind in KINDS:
+        rows = operations(history, kind).rows
+        done = int((inside[rows] & (history.outcome[rows] == OK)).sum())
+        yield Check(f"{kind}s", done >= ENOUGH, f"{done:,} {kind}s were acknowledged" + _at_least(done, ENOUGH))
+    invoked, completed = history.invoked[inside], history.completed[inside]
+    # Open at each invocation: those invoked before it, less those completed before it.
+    open_then = np.arange(len(invoked)) - np.searchsorted(np.sort(completed), invoked, "left")
+    share = float((open_then > 0).mean()) if len(invoked) else 0.0
+    flying = _in_flight(recording, period)
+    yield Check(
+        "concurrent", share >= OVERLAP,
+        f"{share:.0%} of the operations began while another was open, {flying:.1f} were open on average",
+    )
+    keys, homes = history.key[inside], history.node[inside]
+    pairs = np.unique(np.stack([keys, homes]), axis=1)
+    touched, by = np.unique(pairs[0], return_counts=True)
+    shared = int((by > 1).sum())
+    if len(recording.nodes) > 1:
+        yield Check(
+            "shared keys", len(touched) > 0 and shared * 2 >= len(touched),
+            f"{shared:,} of {len(touched):,} keys were used from more than one home",
+        )
+    planned = inside & (history.scheduled != NEVER)
+    if planned.any():
+        late = (history.invoked[planned] - history.scheduled[planned]) / 1e6
+        p99 = max(0.0, float(np.percentile(late, 99)))
+        yield Check("on time", p99 <= 1000, f"99% of the calls started within {p99:.0f} ms of their time", grave=False)
+
+
+def _in_flight(recording: Recording, period: tuple[int, int]) -> float:
+    history = recording.history
+    start, end = np.maximum(history.invoked, period[0]), np.minimum(history.completed, period[1])
+    return float(np.maximum(0, end - start).sum() / (period[1] - period[0])) if period[1] > period[0] else 0.0
+
+
+def _baseline(before: Sequence[Measure]) -> Iterator[Check]:
+    if not before:
+        yield Check("baseline", False, "no time before the first fault was recorded")
+    for found in before:
+        enough = found.attempted >= ENOUGH
+        passed = enough and found.answered >= GOOD * found.attempted
+        text = f"{found.answered:,} of {found.attempted:,} {found.kind}s were answered before the first fault"
+        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH))
+
+
+def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
+    plan = recording.plan
+    if not rows and plan is not None and (plan.nemesis != "none" or plan.schedule):
+        yield Check("faults", False, f"the plan has the nemesis {plan.nemesis}, but no fault happened")
+    for fault, row in zip(recording.faults, rows, strict=True):
+        name = f"fault {fault.id}"
+        if fault.bit:
+            yield Check(name, True, f"{row.name}: {len(fault.observed_cut)} cut links proven by packets")
+        elif fault.proven is None:
+            yield Check(name, False, f"{row.name}: it was never proven to take effect")
+        else:
+            yield Check(name, False, f"{row.name}: {_links(fault.wrong)} not as intended")
+        if fault.healed is None:
+            yield Check(f"{name} heal", False, f"{row.name}: the heal was never proven")
+        else:
+            wrong = f"{_links(fault.heal_wrong)} not up again" if fault.heal_wrong else "all links carry packets again"
+            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {wrong}")
+        for side in row.sides:
+            nodes = "{" + " ".join(side.nodes) + "}"
+            for kind in KINDS:
+                found = side.of(kind)
+                passed = found.attempted >= FEW or found.state == "blocked"
+                text = f"{row.name}: {found.attempted:,} {kind}s tried at {nodes}"
+                yield Check(f"{name} {kind}s at {nodes}", passed, text + _at_least(found.attempted, FEW))
+        yield Check(
+            f"{name} recovery", row.recovery is not None, grave=False,
+            text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
+            else f"{row.name}: {row.recovery_reason}",
+        )
+
+
+def _links(links: Sequence[tuple[str, str]]) -> str:
+    told = ", ".join(f"{a}→{b}" for a, b in links[:3])
+    return f"{told} and {len(links) - 3} more links" if len(links) > 3 else told
+
+
+def _final(recording: Recording) -> Iterator[Check]:
+    phase = recording.phase("final-reads")
+    history = recording.history
+    keys = np.unique(history.key)
+    if phase is None or "read" not in history.fs:
+        yield Check("final reads", False, "the final reads did not happen")
+        return
+    rows = (history.invoked >= phase.began) & (history.outcome == OK) & (history.f == history.fs.index("read"))
+    read = int(np.isin(keys, history.key[rows]).sum())
+    yield Check("final reads", read == len(keys), f"{read:,} of {len(keys):,} keys were read at the end")
+
+
+def _at_least(number: int, wanted: int) -> str:
+    return "" if number >= wanted else f", fewer than {wanted}"
+
+
+def _counts(recording: Recording) -> Iterator[PeriodCount]:
+    history = recording.history
+    answered = history.answered()
+    everyone = [("", None)]
+    periods: list[tuple[str, tuple[int, int] | None, list[tuple[str, tuple[str, ...] | None]]]] = [
+        ("baseline", baseline_window(recording), [*everyone]),
+    ]
+    for fault in recording.faults:
+        sides = [("{" + " ".join(side) + "}", side) for side in fault.sides or (recording.nodes,)]
+        periods.append((f"fault {fault.id}", window(recording, fault), [*sides]))
+        periods.append((f"after fault {fault.id}", after(recording, fault), [*everyone]))
+    final = recording.phase("final-reads")
+    if final is not None:
+        periods.append(("final reads", (final.began, final.ended or NEVER), [*everyone]))
+    for period, span, sides_of in periods:
+        if span is None:
+            continue
+        for side, nodes in sides_of:
+            for kind in KINDS:
+                ops = operations(history, kind, nodes, answered)
+                tried = (ops.invoked >= span[0]) & (ops.invoked < span[1])
+                if period == "final reads" and kind == "write":
+                    continue
+                yield PeriodCount(
+                    period=period, side=side, kind=kind, attempted=int(tried.sum()), answered=int((tried & ops.answered).sum())
+                )
+
+
+def verdict(found: Quality) -> Verdict:
+    """`unknown` where a grave question was answered with no."""
+    if not found.checks:
+        return Verdict(
+            checker="quality", validity="unknown",
+            reason="not recorded by splitbrain: whether the test was any good cannot be told.",
+        )
+    if failed := found.failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        return Verdict(checker="quality", validity="unknown", reason=f"{failed[0].text}{more}.")
+    return Verdict(checker="quality", validity="valid", reason=f"all {len(found.checks)} questions are answered with yes.")

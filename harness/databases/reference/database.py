@@ -1,0 +1,322 @@
+"""The reference database: our own small server (server.py), whose designs have answers known in advance.
+
+The server is shipped to every node as a file and run by Python there. The client speaks its JSON lines over a plain
+stream: one request, one line back, with the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Claim, Label, Promise, Route, Variant
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds.testbed import Node, Service
+
+MAX_LINE = 8 << 20
+_SERVER = "server.py"
+
+
+class ReferenceClient:
+    """One connection to one server."""
+
+    ERRORS: ClassVar[dict[str, bool]] = {
+        "no-quorum": True,
+        "not-primary": True,
+        "no-lease": True,
+        "unsupported": True,
+        "bad-request": True,
+        "timeout": False,
+        "peer-lost": False,
+        "demoted": False,
+    }
+    """The server's word, which is the reason → whether the operation certainly did not happen. A refusal counts only where
+    the table and the answer agree that it is definite; any other word, a lost connection and nonsense are indefinite."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._calls = 0
+        self._turn = asyncio.Lock()
+
+    async def read(self, key: Key) -> int | None:
+        """The value of a register, None where there is none."""
+        return await self._number(await self.call("read", key=key), "value")
+
+    async def write(self, key: Key, value: int) -> None:
+        """Set a register."""
+        await self.call("write", key=key, value=value)
+
+    async def cas(self, key: Key, expected: int | None, new: int) -> None:
+        """Set a register if it holds `expected`."""
+        answer = await self.call("cas", key=key, expected=expected, new=new)
+        if not answer["ok"]:
+            raise Mismatch(await self._number(answer, "seen"))
+
+    async def add(self, key: Key, element: int) -> None:
+        """Add an element to a set."""
+        await self.call("add", key=key, element=element)
+
+    async def elements(self, key: Key) -> list[int]:
+        """The elements of a set."""
+        return await self._numbers(await self.call("elements", key=key))
+
+    async def local(self, method: Literal["read", "elements"], key: Key) -> int | list[int] | None:
+        """What the server's own copy holds."""
+        answer = await self.call(f"local-{method}", key=key)
+        return await (self._number(answer, "value") if method == "read" else self._numbers(answer))
+
+    async def call(self, op: str, **fields: Any) -> dict[str, Any]:
+        """One request and its answer, which has a boolean `ok`, false only for a `cas`."""
+        async with self._turn:
+            if self.closed:
+                raise Refused("no-connection")
+            self._calls += 1
+            number = self._calls
+            request = {"id": number, "op": op, **fields}
+            try:
+                self._writer.write(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+                line = await self._reader.readuntil(b"\n")
+            except (OSError, EOFError):
+                raise await self._lost("connection-lost") from None
+            except asyncio.LimitOverrunError:
+                raise await self._lost("garbled-answer") from None
+            except BaseException:
+                await self.close()
+                raise
+        try:
+            answer = json.loads(line)
+            if answer["id"] != number:
+                raise ValueError("an answer to something else")
+            error = answer.get("error")
+            if error is None and (answer["ok"] is True or (answer["ok"] is False and op == "cas")):
+                return dict(answer)
+            definite = answer["definite"] is True and self.ERRORS.get(error, False)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise await self._lost("garbled-answer") from None
+        if definite:
+            raise Refused(error)
+        raise await self._lost(error if error in self.ERRORS else "unknown-error")
+
+    async def close(self) -> None:
+        """End the connection at once."""
+        self._writer.transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, by `close` or because a call's outcome is not known."""
+        return self._writer.transport.is_closing()
+
+    async def _number(self, answer: dict[str, Any], field: str) -> int | None:
+        number = answer.get(field, "missing")
+        if number is not None and type(number) is not int:
+            raise await self._lost("garbled-answer")
+        return number
+
+    async def _numbers(self, answer: dict[str, Any]) -> list[int]:
+        elements = answer.get("elements")
+        if not isinstance(elements, list) or any(type(element) is not int for element in elements):
+            raise await self._lost("garbled-answer")
+        return elements
+
+    async def _lost(self, reason: str) -> Indeterminate:
+        await self.close()
+        return Indeterminate(reason)
+
+
+_METHODS = frozenset({"read", "write", "cas", "add", "elements"})
+
+
+def _variant(
+    name: str,
+    summary: str,
+    route: Route,
+    label: str,
+    known: str,
+    *,
+    promises: tuple[Promise, ...] = (),
+    admits: tuple[str, ...] = (),
+    methods: frozenset[str] = _METHODS,
+) -> Variant:
+    source = f"{_SERVER}, mode {name}"
+    return Variant(
+        name=name,
+        summary=summary,
+        reads=route,
+        writes=route,
+        claim=Claim(text=f'"Known answer: {known}"', source=source, promises=promises, admits=admits),
+        labels=(Label(label, source),),
+        methods=methods,
+        local="what each server's own copy holds",
+    )
+
+
+_LOST = ("lost-write", "lost-element", "stale-read")
+
+
+class Reference(Database):
+    """The reference database; each variant is one of its server's modes."""
+
+    name = "reference"
+    variants = (
+        _variant(
+            "majority",
+            "consensus for every key: changes and reads need a majority",
+            "home",
+            "CP",
+            "linearizable; a side without a majority is blocked.",
+            promises=("linearizable", "no-lost-write", "converges"),
+        ),
+        _variant(
+            "majority-no-writeback",
+            "majority writes and majority reads that do not write back what they return",
+            "home",
+            "available only to a majority, yet not linearizable",
+            "new/old inversion, hence not linearizable; a side without a majority is blocked.",
+            promises=("converges",),
+            admits=("stale-read", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
+        ),
+        _variant(
+            "primary-async",
+            "one primary, asynchronous replicas, fail-over by the votes of a majority",
+            "primary",
+            "neither C nor A",
+            "acknowledged writes are lost; neither consistent nor available.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain"),
+        ),
+        _variant(
+            "lww",
+            "every node accepts; the last write by wall clock wins; gossip",
+            "home",
+            "AP",
+            "available everywhere, converges after heal, loses concurrent writes.",
+            promises=("available", "converges"),
+            admits=(*_LOST, "non-monotonic-read"),
+        ),
+        _variant(
+            "split-brain",
+            "every side makes a primary of its own, and nothing fences the old one",
+            "primary",
+            "neither C nor A: a lineage is lost",
+            "two lineages, acknowledged writes are lost.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain"),
+        ),
+        _variant(
+            "fenced-primary",
+            "one primary with a lease, elected by a majority for a generation that replicas check",
+            "primary",
+            "CP",
+            "linearizable; a side without a majority is blocked.",
+            promises=("linearizable", "no-lost-write", "converges"),
+        ),
+    )
+    programs = (Program("python3", "apt-get install python3"),)
+    port = 7400
+
+    def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
+        super().__init__(plan, nodes)
+        self._own: dict[str, ReferenceClient] = {}
+
+    async def start(self) -> None:
+        """Start the server on every node."""
+        source = Path(__file__).with_name(_SERVER).read_text()
+        await asyncio.gather(*(node.start(self._service(node, source)) for node in self.nodes.values()))
+
+    def _service(self, node: Node, source: str) -> Service:
+        peers = [f"--peer={peer.name}={peer.address}:{self.port}" for peer in self.nodes.values() if peer is not node]
+        return Service(
+            name="reference",
+            argv=(
+                "python3",
+                "-I",
+                f"{{folder}}/{_SERVER}",
+                f"--name={node.name}",
+                f"--listen={node.address}:{self.port}",
+                *peers,
+                f"--mode={self.variant.name}",
+                "--data={folder}",
+            ),
+            files={_SERVER: source},
+            image="python:3.11.10-slim",
+            memory_mb=24,
+        )
+
+    async def ready(self) -> bool:
+        """Every server says so, all name the same primary (or none), and a write and a read went through on each of them that
+        takes operations; where there is a primary, the write has reached every copy."""
+        try:
+            answers = await asyncio.gather(*(self._status(node) for node in self.nodes.values()))
+            named = {answer["primary"] for answer in answers}
+            if len(named) != 1 or not all(answer["ready"] for answer in answers):
+                return False
+            if self.variant.writes == "home":
+                return all(await asyncio.gather(*(self._serves(node) for node in self.nodes.values())))
+            primary = named.pop()
+            return primary in self.nodes and await self._serves(self.nodes[primary], copies=True)
+        except (Refused, Indeterminate, TimeoutError, KeyError):
+            return False
+
+    async def _serves(self, node: Node, *, copies: bool = False) -> bool:
+        client, key, token = await self._client(node), f"splitbrain-ready/{node.name}", secrets.randbits(32)
+        await client.write(key, token)
+        if await client.read(key) != token:
+            return False
+        others = [await self._client(other) for other in self.nodes.values()] if copies else []
+        async with asyncio.timeout(1):
+            while any([await other.local("read", key) != token for other in others]):
+                await asyncio.sleep(0.01)
+        return True
+
+    async def connect(self, server: Node) -> ReferenceClient:
+        """A connection to that server."""
+        try:
+            reader, writer = await asyncio.open_connection(server.address, self.port, limit=MAX_LINE)
+        except OSError:
+            raise Refused("no-connection") from None
+        return ReferenceClient(reader, writer)
+
+    async def primary(self, node: Node) -> str | None:
+        """Whom the server on that node believes to be primary."""
+        try:
+            named = (await self._status(node)).get("primary")
+        except (Refused, Indeterminate):
+            return None
+        return named if named in self.nodes else None
+
+    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
+        """What that server's own copy holds."""
+        try:
+            return await (await self._client(node)).local(method, key)
+        except Indeterminate as error:
+            raise Refused(error.reason) from None
+
+    async def versions(self) -> dict[str, str]:
+        """This package's version, whose server it is that answers."""
+        await asyncio.gather(*(self._status(node) for node in self.nodes.values()))
+        return {name: version("splitbrain") for name in self.nodes}
+
+    async def close(self) -> None:
+        """Close the connections behind `primary` and `local_read`."""
+        for client in self._own.values():
+            await client.close()
+        self._own.clear()
+
+    async def _status(self, node: Node) -> dict[str, Any]:
+        return await (await self._client(node)).call("status")
+
+    async def _client(self, node: Node) -> ReferenceClient:
+        client = self._own.get(node.name)
+        if client is None or client.closed:
+            client = self._own[node.name] = await self.connect(node)
+        return client

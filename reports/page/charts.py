@@ -1,0 +1,349 @@
+"""Charts over time with the faults as bands behind them: Vega-Lite specifications, drawn to SVG by vl-convert.
+
+vl-convert carries Vega-Lite and draws without a browser and without a network. Its SVG keeps colours as they are given, so
+they are the page's own CSS variables: one drawing serves light, dark and print. Operations are counted in bins, so that the
+size of a chart does not grow with the history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from splitbrain.checkers.result import KINDS, Scenario
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.recording import Recording
+from splitbrain.reports.wording import printable, side
+
+Spec: TypeAlias = dict[str, Any]
+
+BINS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+MOST_BINS = 240
+WIDTH = 800
+
+OUTCOMES = (("ok", OK, "var(--ok)"), ("failed", FAIL, "var(--fail)"), ("no answer", INFO, "var(--info)"))
+
+_CLOCK = "floor(datum.value / 60) + ':' + (datum.value % 60 < 10 ? '0' : '') + floor(datum.value % 60)"
+
+_CONFIG: Spec = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "padding": {"left": 4, "right": 4, "top": 4, "bottom": 4},
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    },
+    "axisX": {"grid": False, "labelExpr": _CLOCK, "tickCount": 10, "labelFlush": False},
+    "axisY": {
+        "domain": False,
+        "ticks": False,
+        "tickCount": 3,
+        "titleAnchor": "end",
+        "titleAngle": 0,
+        "titleAlign": "left",
+        "titleX": 0,
+        "titleY": -6,
+        "titleBaseline": "bottom",
+    },
+    "legend": {"labelColor": "var(--ink)", "labelFontSize": 12, "title": None, "orient": "top", "symbolType": "square"},
+    "header": {"labelColor": "var(--ink)", "titleColor": "var(--muted)", "labelFontSize": 12},
+    "title": {"color": "var(--ink)", "fontSize": 12, "fontWeight": 600, "anchor": "start", "offset": 8},
+}
+
+
+def draw(spec: Spec, name: str) -> Markup:
+    """The chart as an inline SVG; `name` keeps its identifiers apart from those of the page's other charts."""
+    # Here, because `splitbrain --help` needs no 80 MB of chart library.
+    import vl_convert
+
+    text = vl_convert.vegalite_to_svg(
+        {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": _CONFIG, **spec}, allowed_base_urls=[]
+    )
+    text = re.sub(r'\bid="([\w-]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", text)
+    text = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+" ', r'<svg role="img" \1', text, count=1)
+    return Markup(text)
+
+
+def groups(nodes: Sequence[str], faults: Sequence[Fault]) -> tuple[tuple[str, ...], ...]:
+    """Nodes that no fault ever set apart, in the order of the nodes: in every fault, they could speak with the same ones."""
+    together: dict[tuple[frozenset[str], ...], list[str]] = {}
+    for node in nodes:
+        reach = tuple(
+            frozenset(peer for peer in nodes if (node, peer) not in cut and (peer, node) not in cut)
+            for cut in (frozenset(fault.cut) for fault in faults)
+        )
+        together.setdefault(reach, []).append(node)
+    return tuple(tuple(members) for members in together.values())
+
+
+def over_time(recording: Recording) -> Spec:
+    """Operations a second by outcome, a row for each group of nodes that was cut off together; then the latency of what was
+    answered."""
+    history = recording.history
+    began, ended = extent(recording)
+    width = bin_width(ended - began)
+    edges = np.arange(began, ended + width, width)
+    done = moments(history)
+    rows: list[Spec] = []
+    most = 0.0
+    for members in groups(recording.nodes, recording.faults):
+        here = of_homes(history, members)
+        stack = np.zeros(len(edges) - 1)
+        for place, (name, code, _) in enumerate(OUTCOMES):
+            counts = np.histogram(done[here & (history.outcome == code)], edges)[0] / width
+            stack += counts
+            rows += [
+                {"t": round(at, 3), "g": side(members), "o": name, "i": place, "v": round(number, 2)}
+                for at, number in zip(edges.tolist(), counts.tolist(), strict=False)
+            ]
+        most = max(most, float(stack.max(initial=0)))
+    x = {"field": "t", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
+    names = [side(members) for members in groups(recording.nodes, recording.faults)]
+    height = max(34, min(90, 260 // len(names)))
+    throughput = [
+        {
+            "width": WIDTH,
+            "height": height,
+            "title": f"clients beside {name}",
+            "layer": [
+                _bands(recording, began, ended),
+                {
+                    "data": {"values": [row for row in rows if row["g"] == name]},
+                    "mark": {"type": "area", "interpolate": "step-after", "clip": True},
+                    "encoding": {
+                        "x": {**x, "axis": {"labels": number == len(names) - 1, "title": None}},
+                        "y": {
+                            "field": "v",
+                            "type": "quantitative",
+                            "stack": "zero",
+                            "title": "operations/s" if number == 0 else None,
+                            "scale": {"domain": [0, most * 1.05 or 1], "nice": False},
+                        },
+                        "color": {
+                            "field": "o",
+                            "type": "nominal",
+                            "scale": {"domain": [o for o, *_ in OUTCOMES], "range": [colour for *_, colour in OUTCOMES]},
+                        },
+                        "order": {"field": "i", "type": "quantitative"},
+                    },
+                },
+                _edges(recording, began, ended, named=number == 0),
+            ],
+        }
+        for number, name in enumerate(names)
+    ]
+    return {"vconcat": [*throughput, _latency(recording, edges, x)], "spacing": 10}
+
+
+def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
+    history = recording.history
+    answered = history.answered() & (history.completed != NEVER)
+    began = np.where(history.scheduled == NEVER, history.invoked, history.scheduled)
+    took = (history.completed[answered] - began[answered]) / 1e6
+    at = np.digitize(history.completed[answered] / 1e9, edges) - 1
+    order = np.argsort(at, kind="stable")
+    starts = np.searchsorted(at[order], np.arange(len(edges)))
+    rows: list[Spec] = []
+    for number, edge in enumerate(edges[:-1].tolist()):
+        here = took[order[starts[number] : starts[number + 1]]]
+        if len(here):
+            median, high, top = np.quantile(here, [0.5, 0.99, 1.0]).tolist()
+            rows += [
+                {"t": round(edge, 3), "p": name, "v": round(max(figure, 0.01), 3)}
+                for name, figure in (("median", median), ("p99", high), ("max", top))
+            ]
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": "ms",
+        "axis": {"values": [0.01, 0.1, 1, 10, 100, 1000, 10000, 100000], "format": "~g"},
+    }
+    return {
+        "width": WIDTH,
+        "height": 110,
+        "title": "latency of answered operations",
+        "layer": [
+            _bands(recording, *x["scale"]["domain"]),
+            *(
+                {
+                    "data": {"values": [row for row in rows if row["p"] == name]},
+                    "mark": {"type": "line", "interpolate": "step-after", "color": colour, "strokeWidth": 1.3, "clip": True},
+                    "encoding": {"x": x, "y": y},
+                }
+                for name, colour in (("max", "var(--rule)"), ("p99", "var(--fail)"), ("median", "var(--ok)"))
+            ),
+            {
+                "data": {"values": _last(rows)},
+                "mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 11, "color": "var(--muted)"},
+                "encoding": {"x": {"value": WIDTH}, "y": y, "text": {"field": "p"}},
+            },
+        ],
+    }
+
+
+def _last(rows: Sequence[Spec]) -> list[Spec]:
+    """Where the names of the three lines stand: at their level over the last bins, kept apart from each other."""
+    shown: list[Spec] = []
+    for name in ("median", "p99", "max"):
+        levels = [row["v"] for row in rows if row["p"] == name][-20:]
+        if levels:
+            level = float(np.median(levels))
+            spread = max((row["v"] for row in rows), default=1) / min((row["v"] for row in rows), default=1)
+            apart = max(1.35, spread**0.14)
+            shown.append({"p": name, "v": max(level, shown[-1]["v"] * apart) if shown else level})
+    return shown
+
+
+def around(recording: Recording, scenario: Scenario) -> Spec:
+    """The share of reads and of writes that each side answered, from before one fault until after its heal."""
+    history = recording.history
+    fault = next(fault for fault in recording.faults if fault.id == scenario.fault)
+    over = scenario.healed or scenario.heal_began or extent(recording)[1]
+    began, ended = max(extent(recording)[0], scenario.started - 3), min(extent(recording)[1], over + 4)
+    width = bin_width((ended - began) * 3)
+    edges = np.arange(began, ended + width, width)
+    invoked = history.invoked / 1e9
+    answered = history.answered()
+    reads = history.f == (history.fs.index("read") if "read" in history.fs else -2)
+    rows: list[Spec] = []
+    for kind in KINDS:
+        for part in scenario.sides:
+            here = of_homes(history, part.nodes) & (reads if kind == "read" else ~reads)
+            tried = np.histogram(invoked[here], edges)[0]
+            got = np.histogram(invoked[here & answered], edges)[0]
+            rows += [
+                {"t": round(at, 3), "s": side(part.nodes), "k": f"{kind}s", "v": round(100 * g / n, 1) if n else None}
+                for at, g, n in zip(edges.tolist(), got.tolist(), tried.tolist(), strict=False)
+            ]
+    names = [side(part.nodes) for part in scenario.sides]
+    colours = [f"var(--side-{_number(fault, part.nodes)})" for part in scenario.sides]
+    x = {
+        "field": "t",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [began, ended], "nice": False},
+        "axis": {"tickCount": 6},
+    }
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"domain": [0, 100]},
+        "title": None,
+        "stack": None,
+        "axis": {"values": [0, 100], "labelExpr": "datum.value + '%'"},
+    }
+    return {
+        "data": {"values": rows},
+        "facet": {
+            "row": {
+                "field": "s",
+                "title": None,
+                "sort": names,
+                "header": {"labelAngle": 0, "labelAlign": "left", "labelLimit": 150},
+            },
+            "column": {"field": "k", "title": None, "sort": ["writes", "reads"], "header": {"labelAnchor": "start"}},
+        },
+        "spacing": {"row": 16, "column": 40},
+        "spec": {
+            "width": WIDTH // 2 - 90,
+            "height": 44 if len(names) < 4 else 24,
+            "layer": [
+                _bands(recording, began, ended),
+                {
+                    "mark": {"type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.8},
+                    "encoding": {
+                        "x": x,
+                        "y": y,
+                        "color": {
+                            "field": "s",
+                            "type": "nominal",
+                            "legend": None,
+                            "scale": {"domain": names, "range": colours},
+                        },
+                    },
+                },
+                _edges(recording, began, ended, named=False),
+            ],
+        },
+    }
+
+
+def _number(fault: Fault, nodes: Sequence[str]) -> int:
+    """Which of the fault's sides this is: the same number, so the same colour, as in the picture of the cluster."""
+    return next((number for number, members in enumerate(fault.sides) if set(members) == set(nodes)), 0) % 6
+
+
+def _faulted(recording: Recording, began: float, ended: float) -> list[Spec]:
+    """The faults inside a chart: from the first change to the last, in seconds, and what there is room to call them."""
+    values: list[Spec] = []
+    for fault in recording.faults:
+        over = fault.healed or fault.heal_began
+        left, right = max(began, fault.started / 1e9), min(ended, ended if over is None else over / 1e9)
+        if left < right:
+            room = (right - left) / (ended - began) * WIDTH
+            name = printable(fault.scenario, 60)
+            values.append({"a": left, "b": right, "n": name if len(name) * 6.6 < room else str(fault.id)})
+    return values
+
+
+def _bands(recording: Recording, began: float, ended: float) -> Spec:
+    """The faults behind a chart."""
+    x = {"field": "a", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
+    return {
+        "data": {"values": _faulted(recording, began, ended)},
+        "mark": {"type": "rect", "color": "var(--band)", "clip": True},
+        "encoding": {"x": x, "x2": {"field": "b"}},
+    }
+
+
+def _edges(recording: Recording, began: float, ended: float, *, named: bool) -> Spec:
+    """Where faults begin and end, in front of a chart; `named` above it."""
+    domain = {"type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
+    rule = {"type": "rule", "color": "var(--fault)", "opacity": 0.55, "clip": True}
+    text = {"type": "text", "align": "left", "baseline": "bottom", "dy": -5, "fontSize": 11, "color": "var(--fault)"}
+    layers: list[Spec] = [{"mark": rule, "encoding": {"x": {"field": end, **domain}}} for end in ("a", "b")]
+    if named:
+        layers.append({"mark": text, "encoding": {"x": {"field": "a", **domain}, "y": {"value": 0}, "text": {"field": "n"}}})
+    return {"data": {"values": _faulted(recording, began, ended)}, "layer": layers}
+
+
+def extent(recording: Recording) -> tuple[float, float]:
+    """From the first operation to the last event of any, in seconds."""
+    history = recording.history
+    if not len(history):
+        return 0.0, 1.0
+    done = history.completed[history.completed != NEVER]
+    last = max(int(history.invoked[-1]), int(done.max(initial=0)))
+    first = int(history.invoked[0]) / 1e9
+    return first, max(first + 0.1, last / 1e9)
+
+
+def bin_width(length: float) -> float:
+    """The bin, in seconds, for a chart of that length."""
+    return next((width for width in BINS if length / width <= MOST_BINS), length / MOST_BINS)
+
+
+def moments(history: History) -> NDArray[np.float64]:
+    """When each operation was over, in seconds; one that never ended counts where it began."""
+    return np.where(history.completed == NEVER, history.invoked, history.completed) / 1e9
+
+
+def of_homes(history: History, nodes: Sequence[str]) -> NDArray[np.bool_]:
+    """Which rows were called by workers whose home is one of these nodes."""
+    codes = [number for number, name in enumerate(history.nodes) if name in nodes]
+    return np.isin(history.node, codes)

@@ -1,0 +1,297 @@
+"""The report: one page of HTML with everything in it, no script, no network, nothing of a stranger's unescaped.
+
+The template says in which order things are told; this module gathers what it tells. A picture that cannot be drawn is
+replaced by a sentence, and never changes a verdict.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from math import ceil, floor
+from pathlib import Path
+from typing import ParamSpec
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+from markupsafe import Markup, escape
+
+from splitbrain.checkers.result import KINDS, Kind, Measure, Result, Side
+from splitbrain.checkers.verdict import Anomaly
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+from splitbrain.reports import wording
+from splitbrain.reports.files import write_whole
+from splitbrain.reports.page import charts, cluster, lanes
+from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
+
+P = ParamSpec("P")
+
+PICTURED = 12
+"""Faults with pictures and a chart of their own; a longer run shows the first of them."""
+
+NEAR = 4
+"""Operations on the anomaly's key that the timeline shows before and after each one of the evidence."""
+
+KNOWN_FILES = (
+    ("plan.toml", "the plan: every setting and the seed"),
+    ("journal.jsonl", "every event of the run, a line each"),
+    ("result.json", "this judgement, for programs"),
+    ("junit.xml", "this judgement, for a nightly job"),
+)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the timeline: when, who, what, and what it is (`op`, `evidence`, `fault`, `view`, `gap`)."""
+
+    time: str
+    who: str
+    what: str
+    answer: str
+    took: str
+    kind: str
+
+
+def write(path: Path, result: Result, recording: Recording) -> None:
+    """Write the report of a judged run to `path`. Raises `StorageError` where it cannot be written."""
+    write_whole(path, page(result, recording, path.parent))
+
+
+def page(result: Result, recording: Recording, folder: Path) -> str:
+    """The report as text; `folder` is the run's, whose files it names."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("splitbrain.reports.page", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        clock=clock,
+        moment=moment,
+        count=count,
+        seconds=seconds,
+        value=value,
+        plural=plural,
+        side=side,
+        client=wording.client,
+        call=lambda op: phrase(op)[0],
+        answer=lambda op: phrase(op)[1],
+        percent=lambda measure: share(measure.answered, measure.attempted),
+        at=lambda time: moment(round(time * 1e9)),
+        fraction=lambda of: share(round(of * 1_000_000), 1_000_000),
+        json=_json,
+        link=quote,
+        sentence=wording.sentence,
+        merged=wording.merged,
+        replicas=wording.replicas,
+        cited=wording.cited,
+        source=_source,
+        interval=_interval,
+    )
+    template = environment.get_template("report.html.j2")
+    first = result.anomalies[0] if result.anomalies else None
+    timed = recording.plan is not None
+    return template.render(
+        result=result,
+        recording=recording,
+        first=first,
+        evidence=_drawn(lanes.draw, first.operations, recording.faults, timed) if first else None,
+        more=[(other, _drawn(lanes.draw, other.operations, recording.faults, timed)) for other in _kinds(result)],
+        whole=_drawn(cluster.draw, recording.nodes),
+        pictures=[(fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults[:PICTURED]],
+        unpictured=max(0, len(recording.faults) - PICTURED),
+        around={
+            scenario.fault: _drawn(_chart, f"fault{scenario.fault}", charts.around, recording, scenario)
+            for scenario in result.scenarios[:PICTURED]
+            if scenario.sides and len(recording.history)
+        },
+        over_time=_drawn(_chart, "time", charts.over_time, recording) if len(recording.history) else None,
+        bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
+        timeline=timeline(recording, first) if first and timed else (),
+        contract=contract(result),
+        recovery=recovery(result),
+        plan_lines=wording.plan_lines(result.plan) if result.plan else (),
+        again=wording.again(result.plan, str(folder)) if result.plan else "",
+        check=f"splitbrain check {wording.quoted(str(folder))}",
+        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+        files=list(_files(folder)),
+        machine=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        versions=_versions(result.versions),
+    )
+
+
+def _shown(of: object) -> object:
+    """Every value that the template prints: hidden characters as escapes, unless it is markup of our own."""
+    return printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of
+
+
+def _interval(measure: Measure) -> str:
+    """Rounded outwards, so that it never claims more than was measured."""
+    return f"{floor(1000 * measure.low) / 10:.1f}–{ceil(1000 * measure.high) / 10:.1f}%"
+
+
+def _source(of: str) -> Markup:
+    """A source, its name linked to its address on the web if it has one."""
+    name, address = wording.source(of)
+    if not address:
+        return escape(printable(name))
+    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(name))
+
+
+def _json(of: object) -> Markup:
+    lines = msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode().splitlines()
+    return Markup("\n").join(printable(line, 4000) for line in lines[:2000])
+
+
+def _chart(name: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:
+    return charts.draw(specify(*arguments, **named), name)
+
+
+def _drawn(draw: Callable[P, Markup], *arguments: P.args, **named: P.kwargs) -> Markup:
+    """The picture, or the sentence that says why there is none."""
+    try:
+        return draw(*arguments, **named)
+    except Exception as error:
+        return Markup('<p class="problem">This picture could not be drawn: {}. The verdict does not depend on it.</p>').format(
+            printable(f"{type(error).__name__}: {error}")
+        )
+
+
+def _kinds(result: Result) -> list[Anomaly]:
+    """One anomaly for each further identifier."""
+    found: dict[str, Anomaly] = {}
+    for anomaly in result.anomalies:
+        found.setdefault(anomaly.identifier, anomaly)
+    return list(found.values())[1:6]
+
+
+def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
+    """The operations on the anomaly's key near its evidence, with the faults and the changes of primary in between."""
+    history = recording.history
+    wanted = {op.index for op in anomaly.operations}
+    on_key = [i for i, key in enumerate(history.key.tolist()) if key >= 0 and history.keys[key] == anomaly.key]
+    if anomaly.key is None:
+        on_key = list(range(len(history)))
+    places = [place for place, i in enumerate(on_key) if int(history.index[i]) in wanted]
+    near = sorted({at for place in places for at in range(place - NEAR, place + NEAR + 1) if 0 <= at < len(on_key)})
+    events: list[tuple[int, int, Row]] = []
+    for before, at in zip([None, *near], near, strict=False):
+        op = history[on_key[at]]
+        if before is not None and at > before + 1:
+            skipped = plural(at - before - 1, "more operation")
+            events.append((op.invoked, 0, Row("", "", f"{skipped} on this key", "", "", "gap")))
+        events.append((op.invoked, 1, _row(op, op.index in wanted)))
+    if not events:
+        events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+    first, last = events[0][0], max(time for time, *_ in events)
+    for fault in recording.faults:
+        healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"
+        story = (
+            (fault.started, f"{fault.nemesis}: {fault.scenario} begins"),
+            (fault.proven, f"proven: {wording.sides(fault.sides)}"),
+            (fault.heal_began, "heal begins"),
+            (fault.healed, healed),
+        )
+        if fault.started <= last and (fault.healed is None or fault.healed >= first):
+            name = f"fault {fault.id}"
+            events += [(time, 2, Row(clock(time), name, text, "", "", "fault")) for time, text in story if time is not None]
+    for view in recording.views:
+        if first <= view.time <= last:
+            text = f"takes {view.primary} for primary" if view.primary else "knows of no primary"
+            events.append((view.time, 3, Row(clock(view.time), view.node, text, "", "", "view")))
+    for death in recording.deaths or ():
+        if first <= death.time <= last:
+            events.append((death.time, 2, Row(clock(death.time), death.node, f"{death}, on its own", "", "", "fault")))
+    return _joined([row for _, _, row in sorted(events, key=lambda event: event[:2])])
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """Nodes that one after another came to the same view of the primary share a line."""
+    joined: list[Row] = []
+    for row in rows:
+        last = joined[-1] if joined else None
+        if last is not None and row.kind == last.kind == "view" and row.what == last.what:
+            joined[-1] = msgspec.structs.replace(last, who=f"{last.who} {row.who}")
+        else:
+            joined.append(row)
+    return joined
+
+
+def _row(op: Operation, evidence: bool) -> Row:
+    call, answer = phrase(op)
+    took = wording.span(op.completed - op.invoked) if op.completed is not None else "never"
+    return Row(clock(op.invoked), wording.client(op), call, answer, took, "evidence" if evidence else "op")
+
+
+def contract(result: Result) -> list[tuple[str, list[str]]]:
+    """The consistency contract: what a service owner may rely on, as far as this run has shown it."""
+    during: list[str] = []
+    for scenario in result.scenarios:
+        if not scenario.bit:
+            continue
+        if scenario.dead:
+            during.append(f"{scenario.label}: not known, for {scenario.deaths}.")
+            continue
+        for part in scenario.sides:
+            served = ", ".join(_served(part, kind) for kind in KINDS[::-1])
+            during.append(f"{scenario.label}: on {side(part.nodes)}, {served}")
+    data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
+    if result.blast.lost:
+        data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
+    if result.blast.given_up:
+        data.append(f"{count(result.blast.given_up)} acknowledged writes gave way to concurrent ones of another side.")
+    if stale := result.blast.staleness:
+        data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
+    if not data:
+        data = ["No anomaly was found." if result.validity == "valid" else wording.sentence(result.reason)]
+    after = []
+    if (slowest := recovery(result)) is not None:
+        after.append(f"Every client was served again {seconds(slowest)} after the heal, at the latest.")
+    else:
+        after += sorted({f"{row.label}: {row.recovery_reason}." for row in result.scenarios if row.recovery_reason})
+    if result.convergence.state != "unknown":
+        took = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+        after.append(f"Replicas {'agreed' + took if result.convergence.state == 'agreed' else 'did not agree'}.")
+    return [
+        ("During a partition", during or ["Nothing was measured."]),
+        ("To the data", data),
+        ("After the heal", after or ["Nothing was measured."]),
+        ("What to do", list(result.recommendations) or ["Nothing that this run suggests."]),
+    ]
+
+
+def recovery(result: Result) -> float | None:
+    """The slowest recovery after a heal, in seconds; None unless every heal was followed by one."""
+    times = [row.recovery for row in result.scenarios]
+    known = [time for time in times if time is not None]
+    return max(known) if known and len(known) == len(times) else None
+
+
+def _served(part: Side, kind: Kind) -> str:
+    measure: Measure = part.of(kind)
+    if not measure.attempted:
+        return f"no {kind}s were tried"
+    told = f"{kind}s {share(measure.answered, measure.attempted)} answered"
+    if measure.outage > measure.outage_limit:
+        told += f", none for {seconds(measure.outage)}" + ("" if measure.outage_ended else " until the heal")
+    return told
+
+
+def _files(folder: Path) -> Iterable[tuple[str, str]]:
+    for name, what in KNOWN_FILES:
+        # The report is written before junit.xml is; both are always written together.
+        if name == "junit.xml" or (folder / name).is_file():
+            yield name, what
+    for log in sorted(folder.glob("nodes/*/*.log"))[:60]:
+        yield str(log.relative_to(folder)), "a server's log"
+
+
+def _versions(versions: dict[str, str]) -> list[tuple[str, str]]:
+    """Version → the nodes that reported it."""
+    by_version: dict[str, list[str]] = {}
+    for node, version in versions.items():
+        by_version.setdefault(version, []).append(node)
+    return [(version, " ".join(nodes)) for version, nodes in by_version.items()]

@@ -1,0 +1,152 @@
+"""Operations as lanes over time, with the faults as bands behind them: the smallest evidence as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from markupsafe import Markup
+
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.operation import Operation
+from splitbrain.reports.page.drawing import canvas, markup, put
+from splitbrain.reports.wording import client, clock, moment, phrase, printable, sides, span
+
+WIDTH, GUTTER, TOP, ROW, BOTTOM = 960.0, 118.0, 40.0, 50.0, 26.0
+LETTER = 8.0
+"""Width in units of a letter of the labels, generously, so that labels never touch."""
+
+
+def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: bool = True) -> Markup:
+    """The operations, one lane a client, and the faults that overlap them.
+
+    Left to right is the order of events, exactly; lengths are logarithmic, because 2 ms and 20 s must fit one picture.
+    `timed` is False for histories that tell no times: then no times are written. No operations: an empty string.
+    """
+    if not operations:
+        return Markup("")
+    first = min(op.invoked for op in operations)
+    last = max(_end(op) for op in operations)
+    bands = [fault for fault in faults if _began(fault) <= last and _over(fault, last) >= first]
+    axis = _Axis(operations, bands, first, last)
+    lanes = _lanes(operations, axis)
+    height = TOP + ROW * len(lanes) + BOTTOM
+    root = canvas(WIDTH, height, "; ".join(" ".join(phrase(op)) for op in operations), "lanes")
+    for fault in bands:
+        _band(root, fault, axis, height - BOTTOM)
+    named: set[int] = set()
+    for row, (process, lane) in enumerate(lanes):
+        y = TOP + ROW * row
+        if process not in named:
+            named.add(process)
+            put(root, "line", "rule", x1=0.0, x2=WIDTH, y1=y, y2=y)
+            who = lane[0]
+            put(root, "text", "lane-node", who.node or "", x=0.0, y=y + 20)
+            put(root, "text", "lane-client", f"client {process}", x=0.0, y=y + (36 if who.node else 28))
+        for op in lane:
+            _operation(root, op, axis, y, timed)
+    y = height - BOTTOM
+    put(root, "line", "rule", x1=0.0, x2=WIDTH, y1=y, y2=y)
+    put(root, "text", "note", "time runs left to right; the order is exact, lengths are not to scale", x=GUTTER, y=y + 18)
+    return markup(root)
+
+
+def _end(op: Operation) -> int:
+    return op.invoked if op.completed is None else op.completed
+
+
+def _began(fault: Fault) -> int:
+    return fault.started if fault.proven is None else fault.proven
+
+
+def _over(fault: Fault, last: int) -> int:
+    return last if fault.heal_began is None else fault.heal_began
+
+
+class _Axis:
+    """Nanoseconds to units: every distinct event apart from its neighbours, longer gaps wider by their logarithm."""
+
+    def __init__(self, operations: Sequence[Operation], bands: Sequence[Fault], first: int, last: int) -> None:
+        times = {time for op in operations for time in (op.invoked, _end(op))}
+        for fault in bands:
+            times |= {_began(fault), _over(fault, last)}
+        self.times = sorted(times)
+        self.start, self.stop = GUTTER + 14.0, WIDTH - 14.0
+        weights = [1.0 + 0.35 * float(np.log2(1 + (after - before) / 1e6)) for before, after in pairwise(self.times)]
+        weights = [0.6, *weights, 1.6]
+        places = self.start + np.cumsum(weights)[:-1] * (self.stop - self.start) / sum(weights)
+        self.places: dict[int, float] = dict(zip(self.times, places.tolist(), strict=True))
+
+    def __getitem__(self, time: int) -> float:
+        return self.places[time]
+
+
+def _lanes(operations: Sequence[Operation], axis: _Axis) -> list[tuple[int, list[Operation]]]:
+    """Rows of operations: a client's own lane, and a further row of it where labels would overlap."""
+    by_process: dict[int, list[Operation]] = {}
+    for op in sorted(operations, key=lambda op: op.invoked):
+        by_process.setdefault(op.process, []).append(op)
+    rows: list[tuple[int, list[Operation]]] = []
+    for process, ops in by_process.items():
+        own: list[tuple[float, list[Operation]]] = []
+        for op in ops:
+            left, right = _extent(op, axis)
+            for i, (taken, lane) in enumerate(own):
+                if taken < left:
+                    lane.append(op)
+                    own[i] = (right, lane)
+                    break
+            else:
+                own.append((right, [op]))
+        rows += [(process, lane) for _, lane in own]
+    return rows
+
+
+def _label(op: Operation) -> str:
+    call, answer = phrase(op)
+    return f"{call} → {answer}"
+
+
+def _width(op: Operation) -> float:
+    """The label's, with the time behind it."""
+    return (len(_label(op)) + 10) * LETTER
+
+
+def _text_from(op: Operation, axis: _Axis) -> float:
+    """Where the label begins: at the bar, or further left where it would leave the picture."""
+    return max(GUTTER, min(axis[op.invoked], WIDTH - _width(op)))
+
+
+def _extent(op: Operation, axis: _Axis) -> tuple[float, float]:
+    start = _text_from(op, axis)
+    return min(start, axis[op.invoked]), max(start + _width(op), _right(op, axis)) + 10
+
+
+def _right(op: Operation, axis: _Axis) -> float:
+    return axis.stop if op.outcome == "info" else axis[_end(op)]
+
+
+def _operation(root: ET.Element, op: Operation, axis: _Axis, y: float, timed: bool) -> None:
+    left, right = axis[op.invoked], _right(op, axis)
+    when = f"{clock(op.invoked)}" + (f", took {span(op.completed - op.invoked)}" if op.completed is not None else "")
+    hint = f"{client(op)}: {_label(op)}" + (f" at {when}" if timed else "")
+    put(root, "rect", f"call {op.outcome}", hint=hint, x=left, y=y + 30, height=9.0, width=max(4.0, right - left), rx=3.0)
+    label = put(root, "text", "label", _label(op), x=_text_from(op, axis), y=y + 22)
+    if timed:
+        time = put(label, "tspan", "note", f"  {clock(op.invoked)}")
+        time.set("dx", "6")
+
+
+def _band(root: ET.Element, fault: Fault, axis: _Axis, bottom: float) -> None:
+    began, over = _began(fault), _over(fault, axis.times[-1])
+    left, right = axis[began], axis[over] if fault.heal_began is not None else axis.stop
+    proof = "" if fault.bit else ", not proven"
+    put(root, "rect", "band", hint=f"{fault.scenario}{proof}", x=left, y=TOP - 18, width=right - left, height=bottom - TOP + 18)
+    what = f"{moment(began)} {sides(fault.sides) if fault.sides else printable(fault.scenario)}{proof}"
+    room = axis.stop - left
+    shown = what if len(what) * 6.6 < room else f"{moment(began)} {printable(fault.scenario, 30)}"
+    put(root, "text", "band-label", shown, x=min(left, WIDTH - len(shown) * 6.6), y=TOP - 24)
+    if fault.heal_began is not None and right - left > len(shown) * 6.6 + 70:
+        put(root, "text", "band-label", f"heal {moment(over)}", x=right, y=TOP - 24, text_anchor="end")

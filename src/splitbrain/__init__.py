@@ -1,0 +1,93 @@
+"""The public names of splitbrain, all that a person's own code imports.
+
+`import splitbrain` loads nothing else: a name brings its module the moment it is used, so that judging a history needs no
+testbed, no driver and no terminal. To judge a history that one's own program recorded:
+
+    import splitbrain
+    from splitbrain import Operation
+
+    operations = [
+        Operation(process=0, f="write", key="x", value=1, invoked=0, completed=10),
+        Operation(process=1, f="write", key="x", value=2, invoked=20, completed=30),
+        Operation(process=2, f="read", key="x", value=1, invoked=40, completed=50),
+        Operation(process=0, f="cas", key="x", value=(2, 3), invoked=60, outcome="info"),
+    ]
+    verdict = splitbrain.check(operations, "cas-register")
+    print(verdict.validity, "-", verdict.reason)
+    for anomaly in verdict.anomalies:
+        print(anomaly.identifier, "-", anomaly.sentence)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from splitbrain.checkers.linearizability.machine.compiled import load_machine_code
+    from splitbrain.checkers.models.specifications import Call, Model
+    from splitbrain.checkers.verdict import Anomaly, Checker, Verdict
+    from splitbrain.harness.check import CheckedFile, check, check_file
+    from splitbrain.harness.databases.database import Database, Program
+    from splitbrain.harness.errors import (
+        HistoryError,
+        Indeterminate,
+        Mismatch,
+        Refused,
+        SetupError,
+        SplitbrainError,
+        UsageError,
+    )
+    from splitbrain.harness.history.fault import Fault
+    from splitbrain.harness.history.formats import read
+    from splitbrain.harness.history.history import History
+    from splitbrain.harness.history.operation import Operation
+    from splitbrain.harness.history.recording import Recording
+    from splitbrain.harness.history.variant import Claim, Label, Variant
+    from splitbrain.harness.load.client import Client
+    from splitbrain.harness.plan import Plan
+    from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
+    from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
+    from splitbrain.workloads.workload import Invocation, Workload
+
+__all__ = [
+    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
+    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Plan", "Program",
+    "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
+    "Workload", "check", "check_file", "load_machine_code", "read",
+]
+
+_HOMES = {
+    "splitbrain.checkers.linearizability.machine.compiled": ("load_machine_code",),
+    "splitbrain.checkers.models.specifications": ("Call", "Model"),
+    "splitbrain.checkers.verdict": ("Anomaly", "Checker", "Verdict"),
+    "splitbrain.harness.check": ("CheckedFile", "check", "check_file"),
+    "splitbrain.harness.databases.database": ("Database", "Program"),
+    "splitbrain.harness.errors": (
+        "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
+    ),
+    "splitbrain.harness.history.fault": ("Fault",),
+    "splitbrain.harness.history.formats": ("read",),
+    "splitbrain.harness.history.history": ("History",),
+    "splitbrain.harness.history.operation": ("Operation",),
+    "splitbrain.harness.history.recording": ("Recording",),
+    "splitbrain.harness.history.variant": ("Claim", "Label", "Variant"),
+    "splitbrain.harness.load.client": ("Client",),
+    "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
+    "splitbrain.nemeses.nemesis": ("Cluster", "Nemesis", "Step"),
+    "splitbrain.workloads.workload": ("Invocation", "Workload"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'splitbrain' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

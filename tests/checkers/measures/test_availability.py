@@ -1,0 +1,227 @@
+"""Intervals, outages and shares against slow obvious oracles."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from splitbrain.checkers.measures.availability import (
+    PATIENCE,
+    Operations,
+    Outage,
+    baseline,
+    measure,
+    outages,
+    quorum,
+    scenarios,
+    verdict,
+    wilson,
+)
+from splitbrain.checkers.result import KINDS
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.recording import Phase, Placement, View
+from tests.checkers.scenes import MS, NODES, SECOND, both, during, fault, recording, served
+
+
+@settings(deadline=None)
+@given(st.integers(0, 400), st.integers(1, 400))
+def test_wilson_is_the_interval_of_the_books(answered: int, attempted: int) -> None:
+    answered = min(answered, attempted)
+    interval = binomtest(answered, attempted).proportion_ci(method="wilson")
+    assert wilson(answered, attempted) == pytest.approx((interval.low, interval.high), abs=1e-9)
+
+
+def test_wilson_of_nothing_says_nothing() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+STEP = PATIENCE // 2
+
+calls = st.lists(
+    st.tuples(st.integers(0, 24), st.one_of(st.integers(1, 6), st.none()), st.booleans()), max_size=12,
+)
+
+
+def slow_outages(ops: list[tuple[int, int, bool]], w0: int, w1: int) -> list[Outage]:
+    """By looking at every half second: `ops` are (invoked, completed, answered) in half seconds, and take time.
+
+    Someone waits at t if an operation is open then, or if the pause since the last one ended and the next began is at most
+    a second. An outage is a longest stretch of waiting without an answer.
+    """
+    ops = [(max(a, w0), min(b, w1), ok and b <= w1) for a, b, ok in ops if a < w1 and b > w0]
+    answers = {b for _, b, ok in ops if ok}
+    spans: list[list[int]] = []
+    for a, b, _ in sorted(ops):
+        if spans and a - spans[-1][1] <= PATIENCE // STEP:
+            spans[-1][1] = max(spans[-1][1], b)
+        else:
+            spans.append([a, b])
+    found = []
+    for first, last in spans:
+        start: int | None = None
+        for t in range(first, last + 1):
+            if start is not None and t in answers:
+                found.append(Outage(start * STEP, t * STEP, True))
+                start = None
+            if start is None and any(a <= t < b for a, b, _ in ops):
+                start = t
+        if start is not None and last > start:
+            found.append(Outage(start * STEP, last * STEP, False))
+    return found
+
+
+@settings(deadline=None, max_examples=1000)
+@given(calls, st.integers(0, 10), st.integers(1, 20))
+def test_outages_are_those_that_a_slow_look_finds(made: list[tuple[int, int | None, bool]], w0: int, length: int) -> None:
+    ops = [(a, 1000 if took is None else a + took, answered and took is not None) for a, took, answered in made]
+    invoked = np.array([a * STEP for a, _, _ in ops], np.int64)
+    completed = np.array([NEVER if b == 1000 else b * STEP for _, b, _ in ops], np.int64)
+    answered = np.array([ok for _, _, ok in ops], np.bool_)
+    assert outages(invoked, completed, answered, (w0 * STEP, (w0 + length) * STEP)) == slow_outages(ops, w0, w0 + length)
+
+
+def operations(*made: tuple[float, float | None, bool]) -> Operations:
+    """(invoked, completed or None, answered), in seconds."""
+    return Operations(
+        np.array([int(a * SECOND) for a, _, _ in made], np.int64),
+        np.array([NEVER if b is None else int(b * SECOND) for _, b, _ in made], np.int64),
+        np.array([ok for _, _, ok in made], np.bool_), np.arange(len(made)),
+    )
+
+
+WINDOW = (10 * SECOND, 20 * SECOND)
+
+
+def many(number: int, answered: int) -> list[tuple[float, float | None, bool]]:
+    """That many quick operations spread over the window, the answered ones evenly among them."""
+    return [
+        (10 + 9 * i / number, 10 + 9 * i / number + 0.001, (i * answered) // number != ((i + 1) * answered) // number)
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize(("number", "answered", "state"), [
+    (100, 100, "available"), (99, 99, "unknown"), (1000, 990, "available"), (1000, 989, "unknown"), (1000, 980, "blocked"),
+    (20, 0, "blocked"), (0, 0, "unknown"),
+])
+def test_states_follow_share_interval_and_number(number: int, answered: int, state: str) -> None:
+    assert measure(operations(*many(number, answered)), "read", WINDOW, limit=9 * SECOND).state == state
+
+
+def test_an_outage_blocks_whatever_the_share() -> None:
+    quick = [(10 + i / 100, 10 + i / 100 + 0.001, True) for i in range(300)]
+    stuck: list[tuple[float, float | None, bool]] = [*quick, (13.5, 14.6, True), *((a + 5, b + 5, ok) for a, b, ok in quick)]
+    found = measure(operations(*stuck), "write", WINDOW)
+    assert (found.share, found.state, found.outage_ended) == (1.0, "blocked", True)
+    assert found.outage == pytest.approx(1.1)
+    assert measure(operations(*stuck), "write", WINDOW, limit=2 * SECOND).state == "available"
+
+
+def test_an_operation_belongs_to_the_window_by_its_invocation() -> None:
+    ops = operations(
+        (9.9, 10.5, False),  # before the window: not attempted in it
+        (10.0, 10.1, True),
+        (19.9, 20.1, True),  # open at the end for a moment: nobody knows
+        (18.0, 20.1, True),  # waited for two seconds of it: not answered in it
+        (18.5, None, False),
+        (20.0, 20.1, True),
+    )
+    found = measure(ops, "read", WINDOW)
+    assert (found.attempted, found.answered) == (3, 1)
+
+
+def test_workers_stuck_since_before_the_window_are_an_outage_without_an_attempt() -> None:
+    found = measure(operations((9.9, None, False), (9.8, 21.0, True)), "write", WINDOW)
+    assert (found.attempted, found.state) == (0, "blocked")
+    assert (found.outage, found.outage_ended, found.served) == (10.0, False, False)
+
+
+def test_a_pause_after_an_outage_does_not_hide_that_someone_was_answered_later() -> None:
+    later = [(14 + i / 10, 14 + i / 10 + 0.01, True) for i in range(20)]
+    found = measure(operations((10.0, 11.5, False), *later), "write", WINDOW)
+    assert (found.outage, found.outage_ended, found.served) == (1.5, True, True)
+
+
+def test_nobody_waiting_is_no_outage() -> None:
+    found = measure(operations((10.0, 10.01, True), (18.0, 18.01, True)), "read", WINDOW)
+    assert found.outage == pytest.approx(0.01)
+
+
+def test_an_outage_may_last_three_times_the_baselines_longest() -> None:
+    slow = both(during(1, 2.0, NODES, "refused"), during(5, 7.2, NODES, "refused"))
+    side = scenarios(recording(slow, [fault()]))[0].sides[1]
+    assert 2.7 < side.write.outage_limit < 3.3
+    assert side.write.outage < side.write.outage_limit
+
+
+def test_a_window_runs_from_the_proof_to_the_start_of_the_heal() -> None:
+    late = fault(proven=8 * SECOND, heal_began=9 * SECOND)
+    row = scenarios(recording(during(5, 8, ("n1",), "silent"), [late], workers=2, every=5 * MS))[0]
+    assert row.sides[0].write.state == "available"
+    assert (row.proven, row.heal_began) == (8.0, 9.0)
+    never = scenarios(recording(served, [fault(proven=None)]))[0]
+    assert [side.write.state for side in never.sides] == ["unknown", "unknown"]
+
+
+def test_a_transition_by_route_counts_from_the_new_primarys_own_answer() -> None:
+    views = [View(node="n2", primary="n1", time=SECOND), View(node="n2", primary="n3", time=7 * SECOND)]
+    row = scenarios(recording(served, [fault()], views=views))[0]
+    assert row.sides[0].write.transition == 0.0, "the old primary stayed on this side"
+    assert row.sides[1].write.transition == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_side_that_lost_its_primary_for_good_has_no_transition() -> None:
+    views = [View(node="n2", primary="n1", time=SECOND), View(node="n2", primary=None, time=7 * SECOND)]
+    assert scenarios(recording(served, [fault()], views=views))[0].sides[1].write.transition is None
+
+
+def test_a_side_is_measured_apart_by_the_replicas_that_it_holds_of_a_key() -> None:
+    placements = [Placement(key, ("n1", "n2", "n3", "n4", "n5")[key : key + 3]) for key in range(3)]
+    sides = ("n3", "n4", "n5"), ("n1", "n2")
+    made = recording(faults=[fault(sides=sides)], placements=tuple(placements), keys=3)
+    # From the cut on, the smaller side answers for a key by how many replicas it has of it: 2 all, 1 reads alone, 0 nothing.
+    served_here: dict[Key, tuple[str, ...]] = {0: ("read", "write"), 1: ("read",), 2: ()}
+    operations = [
+        op if op.node not in sides[1] or not 5 <= op.invoked / SECOND < 13 or op.f in served_here[op.key]
+        else msgspec.structs.replace(op, outcome="fail", error="unavailable")
+        for op in made.history
+    ]
+    (row,) = scenarios(msgspec.structs.replace(made, history=History.of(operations)))
+    large, small = sorted(row.sides, key=lambda side: -len(side.nodes))
+    found = {(held.here, held.of): (held.keys, held.write.share, held.read.share) for held in small.held}
+    assert found == {(2, 3): (1, 1.0, 1.0), (1, 3): (1, 0.0, 1.0), (0, 3): (1, 0.0, 0.0)}
+    assert [held.here for held in small.held] == [2, 1, 0]
+    assert {held.here: held.write.state for held in small.held} == {2: "available", 1: "blocked", 0: "blocked"}
+    assert {held.here: held.write.state for held in large.held} == dict.fromkeys((3, 2, 1), "available")
+    for side in row.sides:
+        for kind in KINDS:
+            parts = [held.read if kind == "read" else held.write for held in side.held]
+            assert sum(part.attempted for part in parts) == side.of(kind).attempted
+            assert sum(part.answered for part in parts) == side.of(kind).answered
+    assert not any(side.held for side in scenarios(recording(faults=[fault(sides=sides)]))[0].sides)
+
+
+def test_quorum_is_more_than_half_of_all_nodes() -> None:
+    assert quorum(("a", "b", "c"), ("a", "b", "c", "d", "e"))
+    assert not quorum(("a", "b"), ("a", "b", "c", "d"))
+
+
+def test_the_baseline_ends_with_the_first_fault_and_forgives_what_the_cut_broke_off() -> None:
+    before = baseline(recording(during(4.5, 13, ("n1",), "silent"), [fault()]))
+    assert [found.share for found in before] == [1.0, 1.0]
+    assert verdict(before, ()).validity == "valid"
+    sick = baseline(recording(during(2, 3, ("n1",), "refused"), [fault()]))
+    assert verdict(sick, ()).validity == "unknown"
+    assert baseline(recording(served, phases=())) == ()
+    assert verdict((), ()).validity == "unknown"
+
+
+def test_a_load_that_never_ended_lasts_until_the_last_thing_recorded() -> None:
+    torn = recording(served, [fault(heal_began=None, healed=None)], final=False, phases=(Phase("load", 0),))
+    row = scenarios(torn)[0]
+    assert row.sides[0].write.attempted > 100

@@ -1,0 +1,87 @@
+"""Replicas compared by node-local reads, in the last round in which each key was read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from splitbrain.checkers.measures.convergence import convergence, verdict
+from splitbrain.checkers.result import Convergence
+from splitbrain.harness.history.recording import LocalRead, Phase
+from tests.checkers.scenes import SECOND, fault, recording
+
+NODES = ("n1", "n2", "n3")
+
+
+def local(round: int, second: float, *values: Any, key: int = 0) -> list[LocalRead]:
+    """One value for each node; an Exception stands for an error."""
+    return [
+        LocalRead(
+            node=node, key=key, value=None if isinstance(value, Exception) else value, round=round, time=int(second * SECOND),
+            error=str(value) if isinstance(value, Exception) else None,
+        )
+        for node, value in zip(NODES, values, strict=True)
+    ]
+
+
+def compared(*rounds: list[LocalRead], **more: Any) -> Convergence:
+    reads = [read for found in rounds for read in found]
+    return convergence(recording(nodes=NODES, length=10, local=reads, **more))
+
+
+def test_agreed_at_once() -> None:
+    found = compared(local(0, 10.5, 7, 7, 7), local(0, 10.6, None, None, None, key=1))
+    assert (found.state, found.keys, found.rounds) == ("agreed", 2, 1)
+    assert found.seconds == pytest.approx(0.6), "from the end of the load"
+
+
+def test_agreed_in_a_later_round_that_reads_only_what_differed() -> None:
+    found = compared(local(0, 11, 7, 7, 8), local(0, 11, 1, 1, 1, key=1), local(1, 12.5, 7, 7, 7))
+    assert (found.state, found.rounds) == ("agreed", 2)
+    assert found.seconds == pytest.approx(2.5)
+
+
+def test_diverged_after_the_settle_phase() -> None:
+    found = compared(local(0, 11, 7, 7, 8), local(1, 12, 7, 7, 8), local(0, 11, 1, 1, 1, key=1))
+    assert found.state == "diverged"
+    assert found.differing == ("key 0: n1 holds 7, n2 holds 7, n3 holds 8",)
+    judged = verdict(found)
+    assert (judged.validity, judged.counts) == ("invalid", {"diverged": 1})
+
+
+def test_a_difference_in_a_recording_that_ends_early_is_unknown() -> None:
+    cut_short = (Phase("load", 0, 10 * SECOND), Phase("settle", 10 * SECOND))
+    assert compared(local(0, 11, 7, 7, 8), phases=cut_short).state == "unknown"
+    broken = (Phase("load", 0, 10 * SECOND), Phase("settle", 10 * SECOND, 12 * SECOND, "cancelled"))
+    assert compared(local(0, 11, 7, 7, 8), phases=broken).state == "unknown"
+
+
+def test_a_node_that_does_not_answer_is_unknown_but_not_where_two_others_differ() -> None:
+    down = ConnectionError("refused")
+    found = compared(local(0, 11, 7, 7, down))
+    assert (found.state, verdict(found).validity) == ("unknown", "unknown")
+    assert "n3 did not answer (refused)" in found.reason
+    assert compared(local(0, 11, 7, 8, down)).state == "diverged"
+    assert compared(local(0, 11, 7, 7, 7)[:2]).state == "unknown", "n3 was never asked"
+
+
+def test_sets_are_compared_without_order_and_with_duplicates() -> None:
+    assert compared(local(0, 11, [1, 2], [2, 1], [1, 2])).state == "agreed"
+    found = compared(local(0, 11, [1, 2], [2, 1], [1]))
+    assert found.differing == ("key 0: n1 misses 0 of 2, n2 misses 0 of 2, n3 misses 1 of 2",)
+    assert compared(local(0, 11, [1, 2], [2, 1], [1, 2, 2])).state == "diverged"
+
+
+def test_a_number_is_not_the_text_of_it() -> None:
+    assert compared(local(0, 11, 1, 1, "1")).state == "diverged"
+
+
+def test_no_reads_or_no_proven_heal_is_unknown() -> None:
+    assert compared().state == "unknown"
+    assert compared(local(0, 11, 7, 7, 7), faults=[fault(healed=None)]).state == "unknown"
+
+
+def test_time_counts_from_the_last_heal_where_that_is_later_than_the_load() -> None:
+    late = fault(ended=10.5)
+    assert compared(local(0, 11.5, 7, 7, 7), faults=[late]).seconds == pytest.approx(1.0, abs=0.01)

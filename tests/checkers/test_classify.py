@@ -1,0 +1,229 @@
+"""Every class, by a recording made by hand; and how several faults add up to one label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from splitbrain.checkers.classify import classify
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Merge, Result
+from splitbrain.harness.history.recording import LocalRead, View
+from tests.checkers.scenes import (
+    MS,
+    NODES,
+    SECOND,
+    Says,
+    anomaly,
+    both,
+    during,
+    fault,
+    recording,
+    served,
+)
+
+MAJORITY = ("n2", "n3", "n4", "n5")
+REFUTED = Says(
+    "invalid", (anomaly("lost-write", 7),), {"lost-write": 143},
+    {"faults": {"1": {"lost-write": 143}}, "lost_writes": 143},
+)
+STALE = Says("invalid", (anomaly("stale-read", 7),), {"stale-read": 9}, {"faults": {"1": {"stale-read": 9}}})
+
+
+def judged(says: Says | None = None, *args: Any, **more: Any) -> Result:
+    return judge(recording(*args, **more), (says or Says(),))
+
+
+def diverged() -> list[LocalRead]:
+    return [LocalRead(node=node, key=0, value=node, time=20 * SECOND) for node in NODES]
+
+
+def test_cp() -> None:
+    result = judged(None, during(5, 13, ("n1",), "silent"), [fault()])
+    assert result.classification == "CP"
+    assert result.classes == {"read": "CP", "write": "CP"}
+    assert result.sacrifices == {"read": "blocked on a side", "write": "blocked on a side"}
+    assert (result.validity, result.exit_code, result.heading) == ("valid", 0, "NO ANOMALY FOUND")
+    one, rest = result.scenarios[0].sides
+    assert (one.nodes, one.quorum, one.primary, one.write.state) == (("n1",), False, True, "blocked")
+    assert (rest.nodes, rest.quorum, rest.primary, rest.write.state) == (MAJORITY, True, False, "available")
+    assert result.blast.clients_blocked == pytest.approx(0.2)
+
+
+def test_cp_where_the_majority_first_needs_a_new_primary() -> None:
+    serve = both(during(5, 13, ("n1",), "silent"), during(5, 8, MAJORITY, "refused"))
+    views = [View(node="n3", primary="n3", time=int(7.9 * SECOND))]
+    result = judged(None, serve, [fault()], views=views)
+    side = result.scenarios[0].sides[1]
+    assert side.write.state == "blocked"
+    assert side.write.outage == pytest.approx(3, abs=0.05)
+    assert side.write.transition == pytest.approx(3, abs=0.05)
+    assert side.write.after_transition == 1.0
+    assert side.write.served is True
+    assert side.without_primary == pytest.approx(3, abs=0.05)
+    assert result.blast.without_primary == pytest.approx(3, abs=0.05)
+    assert result.classification == "CP"
+
+
+def test_cp_without_any_quorum() -> None:
+    result = judged(None, during(5, 13, NODES, "silent"), [fault(sides=tuple((node,) for node in NODES))])
+    assert result.classification == "CP"
+    assert "no side had a quorum" in result.sentence
+    assert result.sacrifices["write"] == "blocked everywhere"
+
+
+def test_ap() -> None:
+    result = judged(REFUTED, served, [fault()])
+    assert result.classification == "AP"
+    assert result.sentence.endswith(", 143 acknowledged writes lost")
+    assert result.sacrifices == {"read": "wrong", "write": "wrong"}
+    assert (result.validity, result.exit_code, result.heading) == ("invalid", 1, "NOT LINEARIZABLE")
+
+
+def test_neither_by_an_anomaly_and_a_blocked_side() -> None:
+    result = judged(REFUTED, during(5, 9, MAJORITY, "refused"), [fault()])
+    assert result.classification == "neither"
+    assert result.sentence == "neither consistent nor available during the partition, 143 acknowledged writes lost"
+
+
+def test_neither_by_never_agreeing_again() -> None:
+    result = judged(REFUTED, served, [fault()], local=diverged())
+    assert result.classification == "neither"
+    assert "never agreed" in result.sentence
+    assert result.counts["diverged"] == 1
+
+
+def test_unavailable() -> None:
+    result = judged(None, during(5, 13, NODES, "refused"), [fault()])
+    assert result.classification == "unavailable"
+    assert result.sacrifices["write"] == "blocked everywhere"
+
+
+def test_not_exercised() -> None:
+    result = judged(None, served, [fault()])
+    assert result.classification == "not-exercised"
+    assert "cost nothing" in result.sentence
+    assert result.sacrifices == {"read": "none", "write": "none"}
+
+
+def test_not_exercised_without_a_fault_says_so() -> None:
+    result = judged(None, served)
+    assert (result.classification, result.sentence) == ("not-exercised", "not exercised: no fault happened")
+    assert result.validity == "unknown", "the plan has a nemesis"
+
+
+def test_not_distributed() -> None:
+    result = judged(None, served, nodes=("n1",), workers=4)
+    assert result.classification == "not-distributed"
+
+
+def test_hybrid_of_kinds() -> None:
+    result = judged(STALE, during(5, 13, ("n1",), "silent", ("write",)), [fault()], readers=True)
+    assert result.classes == {"read": "AP", "write": "CP"}
+    assert (result.classification, result.sentence) == ("hybrid", "hybrid: writes CP, reads AP")
+    assert result.scenarios[0].sentence == "writes CP, reads AP"
+    assert result.sacrifices == {"read": "wrong", "write": "blocked on a side"}
+
+
+def test_hybrid_of_faults() -> None:
+    isolated = fault(1)
+    kept = fault(2, 18, 26, sides=(("n1", "n2", "n3"), ("n4", "n5")))
+    serve = both(during(5, 9, MAJORITY, "refused"), during(18, 26, ("n4", "n5"), "refused"))
+    result = judged(REFUTED, serve, [isolated, kept], length=32)
+    assert [row.classification for row in result.scenarios] == ["neither", "CP"]
+    assert result.sentence == (
+        "hybrid: CP unless the primary is cut off from the majority (then neither consistent nor available), "
+        "143 acknowledged writes lost"
+    )
+
+
+def test_a_fault_that_cost_nothing_does_not_hide_the_others() -> None:
+    harmless = fault(2, 18, 26)
+    result = judged(None, during(5, 13, ("n1",), "silent"), [fault(), harmless], length=32)
+    assert [row.classification for row in result.scenarios] == ["CP", "not-exercised"]
+    assert result.classification == "CP"
+    assert "1 of 2 faults" in result.sentence
+
+
+@pytest.mark.parametrize("changes", [
+    dict(wrong=(("n1", "n2"),)), dict(proven=None), dict(heal_wrong=(("n1", "n2"),)), dict(healed=None),
+])
+def test_a_fault_or_heal_that_was_not_proven_is_unknown(changes: dict[str, Any]) -> None:
+    result = judged(None, during(5, 13, ("n1",), "silent"), [fault(**changes)])
+    assert (result.classification, result.validity, result.exit_code) == ("unknown", "unknown", 2)
+    assert judged(REFUTED, served, [fault(**changes)]).exit_code == 1, "an anomaly is an anomaly"
+
+
+def test_one_unknown_fault_leaves_the_run_without_a_label() -> None:
+    serve = both(during(5, 13, ("n1",), "silent"), during(18, 26, ("n1",), "silent"))
+    result = judged(None, serve, [fault(), fault(2, 18, 26, wrong=(("n1", "n2"),))], length=32)
+    assert [row.classification for row in result.scenarios] == ["CP", "unknown"]
+    assert result.classification == "unknown"
+    assert "otherwise: CP" in result.sentence
+
+
+def test_an_unhealthy_baseline_is_unknown() -> None:
+    serve = both(during(1, 4, ("n3",), "refused"), during(5, 13, ("n1",), "silent"))
+    result = judged(None, serve, [fault()])
+    assert (result.classification, result.validity) == ("unknown", "unknown")
+    assert "before the first fault" in result.sentence
+
+
+def test_an_undecided_history_is_never_counted_as_held() -> None:
+    result = judged(Says("unknown"), during(5, 13, ("n1",), "silent"), [fault()])
+    assert (result.classification, result.validity, result.consistency) == ("unknown", "unknown", "undecided")
+
+
+def test_too_little_on_one_side_is_unknown() -> None:
+    sparse = recording(served, [fault()], workers=1, every=400 * MS, keys=2)
+    result = judge(sparse, (Says(),))
+    assert result.scenarios[0].sides[0].read.state == "unknown"
+    assert (result.classification, result.validity) == ("unknown", "unknown")
+
+
+def test_a_side_that_never_comes_back_is_not_cp() -> None:
+    result = judged(None, during(5, 99, ("n1",), "silent"), [fault()])
+    assert result.scenarios[0].recovery is None
+    assert "not served steadily again" in result.scenarios[0].recovery_reason
+    assert result.classification == "unknown"
+    assert "not every home was served again" in result.sentence
+
+
+def test_a_majority_that_serves_too_late_is_not_cp() -> None:
+    result = judged(None, both(during(5, 13, ("n1",), "silent"), during(5.5, 13, MAJORITY, "refused")), [fault()])
+    assert result.classification == "unknown"
+    assert "did not serve steadily again" in result.sentence
+
+
+def test_one_blocked_home_blocks_its_side_however_busy_the_others_are() -> None:
+    """As behind a bridge: the parts are connected, and who is answered asks far more often than who waits."""
+    whole = fault(sides=(NODES,), primary="n1")
+    result = judged(None, during(5, 13, ("n5",), "silent"), [whole], workers=4, every=4 * MS)
+    side = result.scenarios[0].sides[0]
+    assert side.write.share is not None and side.write.share > 0.99
+    assert side.write.state == "blocked"
+    assert "clients at n5" in side.write.reason
+    assert result.classification == "CP"
+
+
+def test_replicas_that_were_not_compared_leave_ap_open() -> None:
+    assert judged(REFUTED, served, [fault()], local=[]).classification == "unknown"
+
+
+@pytest.mark.parametrize(("given_up", "told"), [(0, ""), (1, ", 1 concurrent write gave way to another side's"),
+                                               (7, ", 7 concurrent writes gave way to another side's")])
+def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> None:
+    result = judged(STALE, served, [fault()])
+    rows = [msgspec.structs.replace(row, merge=Merge(contested=9, given_up=given_up)) for row in result.scenarios]
+    found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0)
+    assert found.sentence == result.sentence + told
+
+
+def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_the_stale_reads_beside_them() -> None:
+    result = judged(STALE, during(5, 13, ("n1",), "silent", ("write",)), [fault()], readers=True)
+    for contested, write in ((0, "CP"), (1, "neither")):
+        rows = [msgspec.structs.replace(row, merge=Merge(contested=contested)) for row in result.scenarios]
+        found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0)
+        assert (found.classes["write"], found.sacrifices["write"] == "wrong") == (write, contested > 0)

@@ -1,0 +1,69 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitbrain.harness.history.fault import Fault
+from splitbrain.reports.page import charts
+from tests.reports import story
+
+
+def test_every_operation_is_counted_once() -> None:
+    recording = story.recording()
+    began, ended = charts.extent(recording)
+    width = charts.bin_width(ended - began)
+    panels = charts.over_time(recording)["vconcat"][:-1]
+    counted = sum(row["v"] for panel in panels for row in panel["layer"][1]["data"]["values"]) * width
+    assert round(counted) == len(recording.history)
+    assert [panel["title"] for panel in panels] == ["clients beside {n1}", "clients beside {n2 n3 n4 n5}"]
+
+
+def test_shares_around_a_fault_are_those_of_a_plain_count() -> None:
+    recording = story.recording()
+    scenario = story.result(recording).scenarios[0]
+    rows = charts.around(recording, scenario)["data"]["values"]
+    at = sorted({row["t"] for row in rows})
+    width = at[1] - at[0]
+    for row in rows[:: len(rows) // 40]:
+        ops = [
+            op
+            for op in recording.history
+            if f"{{{op.node}" in row["s"].replace(" ", "{") and (op.f == "read") == (row["k"] == "reads")
+            and row["t"] <= op.invoked / 1e9 - 1e-9 < row["t"] + width - 0.002
+        ]  # fmt: skip
+        if len(ops) > 5 and row["v"] is not None:
+            assert abs(row["v"] - 100 * np.mean([op.answered for op in ops])) < 12
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), max_size=3))
+def test_nodes_share_a_row_if_no_fault_ever_set_them_apart(parts: list[list[int]]) -> None:
+    nodes = story.NODES
+    faults = [
+        Fault(
+            id=i,
+            nemesis="x",
+            scenario="x",
+            started=0,
+            cut=tuple((a, b) for a in nodes for b in nodes if part[nodes.index(a)] != part[nodes.index(b)]),
+        )
+        for i, part in enumerate(parts)
+    ]
+    found = charts.groups(nodes, faults)
+    assert sorted(node for members in found for node in members) == sorted(nodes)
+    row = {node: number for number, members in enumerate(found) for node in members}
+    for a in nodes:
+        for b in nodes:
+            together = all(part[nodes.index(a)] == part[nodes.index(b)] for part in parts)
+            assert (row[a] == row[b]) == together
+
+
+@given(st.floats(0.1, 10**6))
+def test_a_chart_never_has_more_bins_than_fit(length: float) -> None:
+    assert length / charts.bin_width(length) <= charts.MOST_BINS * 1.001
+
+
+def test_the_engine_draws_and_keeps_the_pages_colours() -> None:
+    recording = story.recording()
+    text = charts.draw(charts.over_time(recording), "time")
+    assert text.startswith("<svg ")
+    assert "var(--ok)" in text and "var(--band)" in text
+    assert len(text) < 300_000
