@@ -375,18 +375,17 @@ class _Survey:
 
 def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
     """What the measurement amounts to: `unknown` where the cluster was not healthy before the first fault."""
-    facts = {"baseline": msgspec.to_builtins(before), "scenarios": len(rows)}
     if not before:
         return Verdict(
-            checker="availability", validity="unknown", facts=facts, reason="no time before the first fault was recorded.",
+            checker="availability", validity="unknown", reason="no time before the first fault was recorded.",
         )
     for found in before:
         if found.share is None or found.share < GOOD:
             share = "none were tried" if found.share is None else f"{found.share:.1%} were answered"
             return Verdict(
-                checker="availability", validity="unknown", facts=facts,
+                checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
     blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
-    return Verdict(checker="availability", validity="valid", reason=reason, facts=facts)
+    return Verdict(checker="availability", validity="valid", reason=reason)
