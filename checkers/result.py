@@ -121,7 +121,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and what it cost: a row of the result.
 
     `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
-    had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
+    had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
+    old primary first.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not

@@ -58,7 +58,8 @@ def fault(
     """A fault that was in force at once, proven a moment later, and healed at once."""
     fields: dict[str, Any] = dict(
         id=number, nemesis="partition", scenario=f"scenario {number}", started=int(began * SECOND),
-        in_force=int(began * SECOND), proven=int(began * SECOND) + MS, heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
+        in_force=int(began * SECOND), proven=int(began * SECOND) + MS,
+        heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
     return Fault(**fields | changes)
