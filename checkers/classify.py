@@ -148,8 +148,8 @@ def _class(
 def _why(row: Scenario) -> str:
     if not row.links_cut:
         return "no link was cut"
-    if row.proven is not None and row.heal_began is not None and row.heal_began - row.proven < SHORT:
-        return f"it lasted {row.heal_began - row.proven:.1f} s"
+    if row.in_force is not None and row.heal_began is not None and row.heal_began - row.in_force < SHORT:
+        return f"it lasted {row.heal_began - row.in_force:.1f} s"
     return "every client still reached what it needed"
 
 

@@ -51,7 +51,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     `outage_limit` what it may last at most (1 s, or three times the baseline's longest if that is more), `outage_ended`
     whether one was answered again before the window closed. `reason` says why the state is what it is.
 
-    `transition` is the time from the proof of the fault to the first answer by the side's new primary: 0 where the primary
+    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the primary
     (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
     """
@@ -122,8 +122,9 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and what it cost: a row of the result.
 
-    `proven` and `heal_began` bound the window that is measured; None where that was not reached. `bit`: probes proved that
-    the fault took effect as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
+    `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
+    had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
+    old primary first.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
@@ -138,6 +139,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     started: float
+    in_force: float | None
     proven: float | None
     heal_began: float | None
     healed: float | None

@@ -90,6 +90,8 @@ def extended(history: History, operations: Sequence[Operation]) -> History:
     both.values = Values(
         joined([history.values.kind, more.values.kind]), joined([history.values.first, first]),
         joined([history.values.second, more.values.second]), [*history.values.objects, *more.values.objects],
+        # What is read at the end are registers and sets, never transactions.
+        None if history.micros is None else history.micros.take(np.r_[: len(history), np.full(len(more), -1)]),
     )
     both.seen = history.seen
     both.timed = history.timed

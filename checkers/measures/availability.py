@@ -192,12 +192,13 @@ def baseline_window(recording: Recording) -> tuple[int, int] | None:
 
 
 def window(recording: Recording, fault: Fault) -> tuple[int, int] | None:
-    """From the proof of the fault to the start of its heal (or the end of the load); None where it was never proven."""
+    """From when the fault was in force on every node to the start of its heal (or the end of the load); None where it was
+    never proven."""
     period = load_period(recording)
-    if fault.proven is None or period is None:
+    if fault.in_force is None or fault.proven is None or period is None:
         return None
     end = fault.heal_began if fault.heal_began is not None else period[1]
-    return (fault.proven, end) if end > fault.proven else None
+    return (fault.in_force, end) if end > fault.in_force else None
 
 
 def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
@@ -239,6 +240,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         name=fault.scenario,
         label=" | ".join("{" + " ".join(side) + "}" for side in sides),
         started=fault.started / SECOND,
+        in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
         heal_began=None if fault.heal_began is None else fault.heal_began / SECOND,
         healed=None if fault.healed is None else fault.healed / SECOND,

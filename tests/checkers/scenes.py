@@ -68,10 +68,11 @@ def fault(
     number: int = 1, began: float = 5.0, ended: float = 13.0,
     sides: Sequence[tuple[str, ...]] = (("n2", "n3", "n4", "n5"), ("n1",)), primary: str | None = "n1", **changes: Any,
 ) -> Fault:
-    """A fault that was proven at once and healed at once."""
+    """A fault that was in force at once, proven a moment later, and healed at once."""
     fields: dict[str, Any] = dict(
         id=number, nemesis="partition", scenario=f"scenario {number}", started=int(began * SECOND),
-        proven=int(began * SECOND) + MS, heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
+        in_force=int(began * SECOND), proven=int(began * SECOND) + MS,
+        heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
     return Fault(**fields | changes)
