@@ -1,7 +1,7 @@
 """The journal: every event of a run as one line of JSON, written the moment it happens.
 
 The first line is a header (format, plan, variant, nodes). Then, in the order in which they happened: `phase`, `invoke` and
-its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`,
+its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`, `stall`,
 `local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that a killed harness loses at most the line
 it was writing. A journal without its `end` is torn, and still loads.
 """
@@ -19,12 +19,12 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.operation import Key, Operation, Outcome
-from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
+from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 2
-"""Format 1 knew no deaths: nobody looked for them."""
+FORMAT = 3
+"""Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -61,6 +61,10 @@ class _Placement(msgspec.Struct, frozen=True, tag="placement", tag_field="type")
 
 class _Death(msgspec.Struct, frozen=True, tag="death", tag_field="type"):
     death: Death
+
+
+class _Stall(msgspec.Struct, frozen=True, tag="stall", tag_field="type"):
+    stall: Stall
 
 
 class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"):
@@ -101,7 +105,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Any, ...] = ()
 
 
-_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _LocalRead | _Versions | _End
+_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _Stall | _LocalRead | _Versions | _End
 
 
 class Journal:
@@ -152,6 +156,9 @@ class Journal:
     def death(self, death: Death) -> None:
         self._line(_Death(death))
 
+    def stall(self, stall: Stall) -> None:
+        self._line(_Stall(stall))
+
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
 
@@ -189,6 +196,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     views: list[View] = []
     placements: list[Placement] = []
     deaths: list[Death] = []
+    stalls: list[Stall] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
@@ -215,6 +223,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 placements.append(placement)
             case _Death(death):
                 deaths.append(death)
+            case _Stall(stall):
+                stalls.append(stall)
             case _LocalRead(read):
                 local_reads.append(read)
             case _Versions(found, told):
@@ -237,6 +247,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         views=tuple(views),
         placements=tuple(placements),
         deaths=tuple(deaths) if header is not None and header.format >= 2 else None,
+        stalls=tuple(stalls) if header is not None and header.format >= 3 else None,
         versions=versions,
         facts=facts,
         torn=end is None,
