@@ -23,7 +23,8 @@ ENOUGH = 100
 GOOD = 0.99
 """The share from which on a side is available."""
 PATIENCE = SECOND
-"""A shorter outage is none that counts; an operation that waits longer than this for the end of a window was not answered in it."""
+"""A shorter outage is none that counts; an operation that waits longer than this for the end of a window was not answered in
+it."""
 
 NO_PRIMARY = ("no-primary-in-reach", "no-leader")
 """The reasons of a refusal that say that there was no primary."""
@@ -150,7 +151,6 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
             served = bool((answered & tail).sum() * 2 > tail.sum())
     return Measure(
         kind=kind, attempted=tried, answered=got, share=got / tried if tried else None, low=low, high=high,
-        uncounted=int(((ops.invoked >= window[0]) & (ops.invoked < window[1])).sum()) - tried,
         time_share=1 - sum(gap.length for gap in unserved) / (asked[1] - asked[0]) if tried or longest.length else None,
         outage=longest.length / SECOND, outage_limit=limit / SECOND,
         outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
@@ -374,8 +374,9 @@ class _Survey:
         for kind in KINDS:
             ops, _ = self.group(nodes, kind)
             refused = ops.completed[np.isin(self.history.error[ops.rows], codes)]
-            gaps = outages(ops.invoked, ops.completed, ops.answered, _lived(ops, span), longer_than=SECOND // 10) if len(refused) else ()
-            for gap in gaps:
+            if not len(refused):
+                continue
+            for gap in outages(ops.invoked, ops.completed, ops.answered, _lived(ops, span), longer_than=SECOND // 10):
                 if ((refused > gap.start) & (refused <= gap.end)).any():
                     longest = max(longest or 0.0, gap.length / SECOND)
         return longest
@@ -383,18 +384,17 @@ class _Survey:
 
 def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
     """What the measurement amounts to: `unknown` where the cluster was not healthy before the first fault."""
-    facts = {"baseline": msgspec.to_builtins(before), "scenarios": len(rows)}
     if not before:
         return Verdict(
-            checker="availability", validity="unknown", facts=facts, reason="no time before the first fault was recorded.",
+            checker="availability", validity="unknown", reason="no time before the first fault was recorded.",
         )
     for found in before:
         if found.share is None or found.share < GOOD:
             share = "none were tried" if found.share is None else f"{found.share:.1%} were answered"
             return Verdict(
-                checker="availability", validity="unknown", facts=facts,
+                checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
     blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
-    return Verdict(checker="availability", validity="valid", reason=reason, facts=facts)
+    return Verdict(checker="availability", validity="valid", reason=reason)

@@ -31,13 +31,9 @@ def awake(recording: Recording) -> Recording:
     heard = np.ones(len(history), np.bool_)
     for stall in recording.stalls:
         heard &= (history.invoked >= stall.ended) | (history.completed <= stall.began)
-    kept = history.select(np.flatnonzero(heard))
-    kept = msgspec.structs.replace(
-        kept, invoked=cut(kept.invoked), completed=cut(kept.completed), scheduled=cut(kept.scheduled)
-    )
     return msgspec.structs.replace(
         recording,
-        history=kept,
+        history=history.select(heard).on_clock(cut),
         faults=tuple(cut.moments(fault, Fault.MOMENTS) for fault in recording.faults),
         phases=tuple(cut.moments(phase, ("began", "ended")) for phase in recording.phases),
         local_reads=tuple(cut.moments(read, ("time",)) for read in recording.local_reads),

@@ -1,9 +1,9 @@
 """The journal: every event of a run as one line of JSON, written the moment it happens.
 
 The first line is a header (format, plan, variant, nodes). Then, in the order in which they happened: `phase`, `invoke` and
-its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`, `stall`,
-`local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that a killed harness loses at most the line
-it was writing. A journal without its `end` is torn, and still loads.
+its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`,
+`stall` (the harness itself did not run), `local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that
+a killed harness loses at most the line it was writing. A journal without its `end` is torn, and still loads.
 """
 
 from __future__ import annotations

@@ -23,10 +23,9 @@ from splitbrain.checkers.result import (
     Result,
     Scenario,
     Side,
-    Staleness,
     Totals,
 )
-from splitbrain.checkers.verdict import Anomaly, Verdict
+from splitbrain.checkers.verdict import Anomaly, Coverage, Staleness, Verdict
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
@@ -313,7 +312,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
                 seconds=0.12,
                 anomalies=(lost, stale),
                 counts={"lost-write": 143, "stale-read": 1014},
-                facts={"keys": 40, "longest": [1, 2]},
+                coverage=Coverage(keys=40, operations=11_000, refuted=2, methods={"chains": 40}),
             ),
             Verdict(checker="availability", validity="valid", reason="measured", seconds=0.01),
             Verdict(

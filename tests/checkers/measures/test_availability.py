@@ -156,11 +156,6 @@ def test_the_share_of_time_tells_what_the_share_of_operations_hides() -> None:
     assert measure(operations(), "read", WINDOW).time_share is None
 
 
-def test_what_is_not_counted_is_told() -> None:
-    found = measure(operations((10.0, 10.1, True), (19.9, 20.1, True), (18.0, 20.1, False)), "read", WINDOW)
-    assert (found.attempted, found.answered, found.uncounted) == (2, 1, 1)
-
-
 def test_nobody_waiting_is_no_outage() -> None:
     found = measure(operations((10.0, 10.01, True), (18.0, 18.01, True)), "read", WINDOW)
     assert found.outage == pytest.approx(0.01)
