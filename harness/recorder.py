@@ -25,10 +25,12 @@ from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
 from splitbrain.harness.faults import Controller, schedule
+from splitbrain.harness.heartbeat import heartbeat
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.journal import Header, Journal, check_storable
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.recording import LocalRead, PhaseName
+from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, described, place
 from splitbrain.harness.load.route import Router
@@ -242,7 +244,10 @@ class _Recorder:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self.router.follow()), group.create_task(self.watch_for_deaths())]
+                beside = [
+                    group.create_task(self.router.follow()), group.create_task(self.watch_for_deaths()),
+                    group.create_task(heartbeat(self.clock, self.stood_still)),
+                ]
                 async with self.phase("load", judged=True):
                     await self.load_and_faults(load)
                 async with self.phase("heal", judged=True):
@@ -266,6 +271,11 @@ class _Recorder:
                 await self.database.close()
         except Exception as error:
             self.problems.raised("close()", error)
+
+    def stood_still(self, stall: Stall) -> None:
+        """The harness itself did not run for a while: told, and left out of what is measured."""
+        self.journal.stall(stall)
+        self.progress.note(f"the harness stood still for {stall.length / 1e9:.1f} s at {clock(stall.began)}")
 
     async def watch_for_deaths(self) -> None:
         """A server that ends by itself is told; the run goes on."""

@@ -2,8 +2,8 @@
 
 The first line is a header (format, plan, variant, nodes). Then, in the order in which they happened: `phase`, `invoke` and
 its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`,
-`note`, `local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that a killed harness loses at most the
-line it was writing. A journal without its `end` is torn, and still loads.
+`note`, `stall` (the harness itself did not run), `local-read`, `versions`, and `end`. Each line goes to the kernel by itself,
+so that a killed harness loses at most the line it was writing. A journal without its `end` is torn, and still loads.
 
 Every line ends with `"sum"`, the CRC-32 of what stands before it in the line, begun with the sum of the line before: a bit
 that flipped, a line that is missing or was put in, is found where it is. What stands before the damage is judged as torn.
@@ -27,12 +27,12 @@ from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.formats.text import unreadable
 from splitbrain.harness.history.operation import Key, Operation, Outcome
-from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
+from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 3
-"""Format 1 knew no deaths: nobody looked for them. Format 2 had no sums and no notes."""
+FORMAT = 4
+"""Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them. Format 3 had no sums and no notes."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
@@ -78,6 +78,10 @@ class _Note(msgspec.Struct, frozen=True, tag="note", tag_field="type"):
     times: int
 
 
+class _Stall(msgspec.Struct, frozen=True, tag="stall", tag_field="type"):
+    stall: Stall
+
+
 class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"):
     read: LocalRead
 
@@ -116,7 +120,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Any, ...] = ()
 
 
-_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _Note | _LocalRead | _Versions | _End
+_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _Note | _Stall | _LocalRead | _Versions | _End
 
 
 class Journal:
@@ -171,6 +175,9 @@ class Journal:
     def note(self, text: str, times: int = 1) -> None:
         """Something that a reader of the verdict should know; told again with more `times`, it replaces what was told."""
         self._line(_Note(text, times))
+
+    def stall(self, stall: Stall) -> None:
+        self._line(_Stall(stall))
 
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
@@ -283,7 +290,7 @@ class _Summed:
 def _promises_sums(header: bytes) -> bool:
     """Whether this damaged or foreign first line says that it is of a format with sums."""
     found = re.match(rb'\{"type":"header","format":(\d+),', header)
-    return found is not None and 3 <= int(found[1]) <= FORMAT
+    return found is not None and 4 <= int(found[1]) <= FORMAT
 
 
 def load(path: Path) -> tuple[Header | None, Recording]:
@@ -300,6 +307,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     views: list[View] = []
     placements: list[Placement] = []
     deaths: list[Death] = []
+    stalls: list[Stall] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
@@ -329,6 +337,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 deaths.append(death)
             case _Note(text, times):
                 notes[text] = times
+            case _Stall(stall):
+                stalls.append(stall)
             case _LocalRead(read):
                 local_reads.append(read)
             case _Versions(found, told):
@@ -358,6 +368,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         views=tuple(views),
         placements=tuple(placements),
         deaths=tuple(deaths) if header is not None and header.format >= 2 else None,
+        stalls=tuple(stalls) if header is not None and header.format >= 3 else None,
         versions=versions,
         facts=facts,
         torn=end is None,

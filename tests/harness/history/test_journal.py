@@ -14,7 +14,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.journal import FORMAT, Header, Invoke, Journal, load
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.history.recording import LocalRead, Placement, View
+from splitbrain.harness.history.recording import LocalRead, Placement, Stall, View
 from splitbrain.harness.history.variant import Claim, Variant
 from splitbrain.harness.plan import Plan
 
@@ -53,6 +53,7 @@ def write(path: Path) -> None:
     journal.view(View(node="n1", primary="n2", time=3))
     journal.placement(Placement(key=1, replicas=("n1", "n2")))
     journal.death(DEATH)
+    journal.stall(Stall(began=56, ended=58))
     journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
     journal.versions({"n1": "9"}, {"image": "nine:9"})
     journal.phase("load", 80, ended=True)
@@ -79,20 +80,23 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
     assert recording.placements == (Placement(key=1, replicas=("n1", "n2")),)
     assert recording.deaths == (DEATH,) and recording.dead(54) == () and recording.dead(55) == (DEATH,)
+    assert recording.stalls == (Stall(began=56, ended=58),) and recording.stalled(57, 70) == 1
     assert recording.versions == {"n1": "9"} and recording.facts == {"image": "nine:9"}
     assert not recording.torn and not recording.interrupted
     load_phase = recording.phase("load")
     assert load_phase is not None and (load_phase.began, load_phase.ended) == (5, 80)
 
 
-def test_an_older_journal_knows_of_no_deaths(tmp_path: Path) -> None:
+def test_an_older_journal_knows_of_no_deaths_and_no_stalls(tmp_path: Path) -> None:
     write(tmp_path / "journal.jsonl")
     lines = without_sums(tmp_path / "journal.jsonl").splitlines(keepends=True)
-    older = [line.replace('"format":2', '"format":1', 1) for line in lines if '"type":"death"' not in line]
+    new = ('"type":"death"', '"type":"stall"')
+    older = [line.replace('"format":2', '"format":1', 1) for line in lines if not any(it in line for it in new)]
     (tmp_path / "older.jsonl").write_text("".join(older))
     header, recording = load(tmp_path / "older.jsonl")
     assert header is not None and header.format == 1
-    assert recording.deaths is None and recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
+    assert recording.deaths is None and recording.stalls is None
+    assert recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
 
 
 def test_a_fault_of_an_older_journal_was_in_force_after_its_spread(tmp_path: Path) -> None:
