@@ -32,13 +32,11 @@ class Linearizability:
         self.processes = processes
 
     def check(self, recording: Recording) -> Verdict:
-        """The verdict, with each anomaly related to the fault in whose time it was caused."""
+        """The verdict on the recording's history."""
         history = recording.history
         if isinstance(self.model, Register):
             history = extended(history, final_reads(recording))
-        return check(
-            history, self.model, time_limit=self.time_limit, processes=self.processes, faults=recording.faults,
-        )
+        return check(history, self.model, time_limit=self.time_limit, processes=self.processes)
 
 
 def final_reads(recording: Recording) -> list[Operation]:

@@ -1,7 +1,8 @@
 """The public names of splitbrain, all that a person's own code imports.
 
 `import splitbrain` loads nothing else: a name brings its module the moment it is used, so that judging a history needs no
-testbed, no driver and no terminal. To judge a history that one's own program recorded:
+testbed, no driver and no terminal. The rooms of the repository (`harness`, `checkers`, ...) are linked into this package, so
+that this is the only name that an installation takes. To judge a history that one's own program recorded:
 
     import splitbrain
     from splitbrain import Operation
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
     from splitbrain.workloads.workload import Invocation, Workload
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
