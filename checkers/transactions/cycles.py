@@ -121,8 +121,8 @@ class Cycle:
         if anti == 1:
             at = kinds.index(RW)
             other = self.edges[at - 1]
-            if len(kinds) == 2 and other.kind == WW and other.key == self.edges[at].key:
-                return "lost-update" + suffix
+            if len(kinds) == 2 and other.kind == WW and other.key == self.edges[at].key and not suffix:
+                return "lost-update"
             return "G-single" + suffix
         if any(a == b == RW for a, b in zip(kinds, kinds[1:] + kinds[:1], strict=True)):
             return "G2-item" + suffix
@@ -150,6 +150,22 @@ def search(inference: Inference, deadline: float, suspects: dict[int, Level] | N
     return _Search(inference, deadline, suspects or {}).found()
 
 
+def allows(inference: Inference, level: Level, deadline: float) -> bool:
+    """Whether there is certainly no cycle against that level."""
+    search = _Search(inference, deadline, {})
+    search.restrict()
+    try:
+        return not len(search.edges) or not search.judge(level)
+    except TimeoutError:
+        return False
+
+
+def writes_ordered(inference: Inference) -> bool:
+    """Whether no `ww` edges form a cycle, whatever they were inferred from."""
+    edges = inference.edges.where(inference.edges.kind == WW)
+    return not is_cyclic(edges.source, edges.target, len(inference.history))[0].any()
+
+
 def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
     """Of every vertex whether it is on a cycle (none is its own neighbour), and the number of its component."""
     if not len(source):
@@ -169,7 +185,7 @@ class _Search:
         self.cycles: list[Cycle] = []
 
     def found(self) -> Found:
-        self._restrict()
+        self.restrict()
         refuted: dict[Level, tuple[Cycle, ...]] = {}
         undecided: set[Level] = set()
         if len(self.edges):
@@ -179,7 +195,7 @@ class _Search:
                 before = len(self.cycles)
                 any_component = decided = False
                 try:
-                    any_component = self._judge(level)
+                    any_component = self.judge(level)
                     decided = True
                 except TimeoutError:
                     self.limits.append(f"time was up before all cycles against {level} were searched")
@@ -189,7 +205,7 @@ class _Search:
                     undecided.add(level)
         return Found(tuple(self.cycles), refuted, frozenset(undecided), tuple(self.limits))
 
-    def _restrict(self) -> None:
+    def restrict(self) -> None:
         """Keep what lies inside of strongly connected components of all dependencies together."""
         history, committed = self.history, self.inference.committed
         edges = Edges.joined([self.inference.edges, process_edges(history, committed)])
@@ -223,7 +239,7 @@ class _Search:
 
     # One level.
 
-    def _judge(self, level: Level) -> bool:
+    def judge(self, level: Level) -> bool:
         """Search the cycles against one level; whether there is one, explained before or not."""
         rule = RULES[level]
         product = _Product(self, rule, rule.shape)

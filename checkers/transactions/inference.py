@@ -77,3 +77,18 @@ def group_ends(*columns: NDArray[np.int64]) -> tuple[Ints, Ints]:
         fresh[1:] |= column[1:] != column[:-1]
     begin = np.flatnonzero(fresh)
     return begin, np.diff(np.append(begin, many))
+
+
+def paired(keys: Ints, values: Ints, other_keys: Ints, other_values: Ints) -> tuple[Ints, Ints]:
+    """One number for each pair of a key and a value, equal for equal pairs."""
+    if not len(values):
+        return np.empty(0, np.int64), np.full(len(other_values), -1)
+    low, high = int(values.min()), int(values.max())
+    if len(other_values):
+        low, high = min(low, int(other_values.min())), max(high, int(other_values.max()))
+    most = int(max(keys.max(), other_keys.max() if len(other_keys) else 0)) + 1
+    span = high - low + 1
+    if span * most < 1 << 62:
+        return keys * span + (values - low), other_keys * span + (other_values - low)
+    names, codes = np.unique(np.concatenate([values, other_values]), return_inverse=True)
+    return keys * len(names) + codes[: len(values)], other_keys * len(names) + codes[len(values) :]

@@ -79,7 +79,7 @@ def stronger(level: Level) -> frozenset[Level]:
 
 RULED_OUT: dict[str, Level] = {
     "G0": "read-uncommitted",
-    "garbage": "read-uncommitted",
+    "unwritten-read": "read-uncommitted",
     "duplicate-elements": "read-uncommitted",
     "incompatible-order": "read-committed",
     "G1a": "read-committed",
@@ -89,6 +89,7 @@ RULED_OUT: dict[str, Level] = {
     "future-read": "read-committed",
     "internal": "read-committed",
     "non-repeatable-read": "read-atomic",
+    "lost-update": "consistent-view",
 }
 """The weakest level that an anomaly rules out, for those that are no matter of a cycle's edges: it and all that imply it.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, ranges
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros
 from splitbrain.harness.history.values import NIL
@@ -101,7 +101,7 @@ class _Lists:
         """Who appended each element of the orders; what to say where an element was appended twice."""
         appends, key, value = self.appends, self.key, self.micros.value
         self.place = np.full(len(value), -1)  # of an append, its place among all elements of all orders
-        mine, theirs = _codes(key[appends], value[appends], self.element_key, self.elements)
+        mine, theirs = paired(key[appends], value[appends], self.element_key, self.elements)
         order = np.argsort(mine, kind="stable")
         ordered = mine[order]
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
@@ -171,7 +171,7 @@ class _Lists:
         witness = self.longest_read[self.element_key]
         garbage = np.flatnonzero(row < 0)
         if len(garbage):
-            self.problems.append(Problems("garbage", self.owner[witness[garbage]], witness[garbage], np.full(len(garbage), -1)))
+            self.problems.append(Problems("unwritten-read", self.owner[witness[garbage]], witness[garbage], np.full(len(garbage), -1)))
         by = np.lexsort((self.elements, self.element_key))
         same = (self.elements[by][1:] == self.elements[by][:-1]) & (self.element_key[by][1:] == self.element_key[by][:-1])
         if same.any():
@@ -312,18 +312,3 @@ class _Lists:
                 self.torn_key[key[one.row]] = True
         edges.scope[self.torn_key[edges.key]] = READS
         return edges, total
-
-
-def _codes(keys: Ints, values: Ints, other_keys: Ints, other_values: Ints) -> tuple[Ints, Ints]:
-    """One number for each pair of a key and a value, equal for equal pairs."""
-    if not len(values):
-        return np.empty(0, np.int64), np.full(len(other_values), -1)
-    low, high = int(values.min()), int(values.max())
-    if len(other_values):
-        low, high = min(low, int(other_values.min())), max(high, int(other_values.max()))
-    most = int(max(keys.max(), other_keys.max() if len(other_keys) else 0)) + 1
-    span = high - low + 1
-    if span * most < 1 << 62:
-        return keys * span + (values - low), other_keys * span + (other_values - low)
-    names, codes = np.unique(np.concatenate([values, other_values]), return_inverse=True)
-    return keys * len(names) + codes[: len(values)], other_keys * len(names) + codes[len(values) :]
