@@ -10,7 +10,7 @@ import numpy as np
 from splitbrain.checkers.transactions import completion, cycles, list_append, rw_register
 from splitbrain.checkers.transactions.cycles import Cycle
 from splitbrain.checkers.transactions.inference import Inference
-from splitbrain.checkers.transactions.lattice import LEVELS, RULED_OUT, Level, stronger, weaker
+from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, weaker
 from splitbrain.checkers.verdict import State
 from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.micros import APPEND, WRITE
@@ -43,7 +43,7 @@ def find(history: History, deadline: float) -> Findings:
     by: dict[Level, set[str]] = {level: set() for level in LEVELS}
     suspects: dict[int, Level] = {}
     for problems in inference.problems:
-        ruled = RULED_OUT[problems.identifier]
+        ruled = problems.ruled_out
         for level in stronger(ruled):
             by[level].add(problems.identifier)
         for row in np.unique(problems.reader).tolist():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.transactions.graph import Edges, Flags, Ints
+from splitbrain.checkers.transactions.lattice import RULED_OUT, Level
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.micros import Micros
 
@@ -15,12 +16,20 @@ from splitbrain.harness.history.micros import Micros
 @dataclass(frozen=True)
 class Problems:
     """All anomalies of one identifier that are no cycle, in columns: `reader` the transactions (rows of the history) that show
-    them, `row` the micro-operations, `other` the transactions beside them (-1: none)."""
+    them, `row` the micro-operations, `other` the transactions beside them (-1: none). `ruled_out` is the weakest level that they
+    are against."""
 
     identifier: str
     reader: Ints
     row: Ints
     other: Ints
+    ruled_out: Level
+
+    @classmethod
+    def of(cls, identifier: str, reader: Ints, row: Ints, other: Ints | None = None, ruled_out: Level | None = None) -> Problems:
+        """Problems without transactions beside them, and against the level that the table has, unless told otherwise."""
+        beside = np.full(len(reader), -1) if other is None else other
+        return cls(identifier, reader, row, beside, ruled_out or RULED_OUT[identifier])
 
     def __len__(self) -> int:
         return len(self.reader)

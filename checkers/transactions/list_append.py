@@ -18,6 +18,9 @@ from splitbrain.harness.history.values import NIL
 _CHUNK = 1 << 22
 """How many elements of lists are compared at once."""
 
+_COMPARED = 1000
+"""How many lists are compared with the longest one by what acknowledged transactions appended alone."""
+
 _UNREAD_PAIRS = 16
 """How many edges to appends that nobody read are drawn for each micro-operation, at most."""
 
@@ -158,33 +161,70 @@ class _Lists:
         place, before = self.place[by[behind]], self.place[by[behind - 1]]
         turned = by[behind[(place >= 0) & (place < before) | (place >= 0) & (before < 0)]]
         witness = self.longest_read[self.key[turned]]
-        self.problems.append(Problems(
-            "incompatible-order", np.concatenate([self.owner[odd], self.owner[witness]]), np.concatenate([odd, witness]),
-            np.concatenate([self.owner[other], self.owner[turned]]),
-        ))
-        self.torn_key = np.zeros(self.keys, np.bool_)
-        self.torn_key[self.key[odd]] = True
-        self.torn_key[self.key[turned]] = True
+        # An indeterminate transaction may have aborted, and read uncommitted says nothing of who read from it. So it is ruled
+        # out by what acknowledged transactions appended alone.
+        self.appends_by_key = self.appends[np.argsort(self.key[self.appends], kind="stable")] if len(odd) else self.appends[:0]
+        self._judge_odd(odd[:_COMPARED])
+        if len(odd) > _COMPARED:
+            self.limits.append(f"only {_COMPARED:,} of {len(odd):,} lists that contradict others were looked into")
+        certain = np.array([self._contradict(int(read)) for read in odd[:_COMPARED].tolist()], np.bool_)
+        certain = np.append(certain, np.zeros(len(odd) - len(certain), np.bool_))
+        own = self.outcome[turned] == OK
+        for level, lists, parts in (("read-uncommitted", certain, own), ("read-committed", ~certain, ~own)):
+            self.problems.append(Problems(
+                "incompatible-order",
+                np.concatenate([self.owner[odd[lists]], self.owner[witness[parts]]]), np.concatenate([odd[lists], witness[parts]]),
+                np.concatenate([self.owner[other[lists]], self.owner[turned[parts]]]), level,
+            ))
+
+    def _appended(self, key: int) -> Ints:
+        """The appends to a key."""
+        begin, behind = np.searchsorted(self.key[self.appends_by_key], (key, key + 1))
+        return self.appends_by_key[begin:behind]
+
+    def _list(self, read: int) -> list[int]:
+        number = int(self.micros.value[read])
+        return self.micros.list_values[self.micros.list_start[number] : self.micros.list_start[number + 1]].tolist()
+
+    def _judge_odd(self, odd: Ints) -> None:
+        """Elements that are twice in a list, or that nobody appended, in lists that are no prefix of the longest one."""
+        known = {key: set(self.micros.value[self._appended(key)].tolist()) for key in set(self.key[odd].tolist())}
+        lists = {read: self._list(read) for read in odd.tolist()}
+        double = np.array([read for read, elements in lists.items() if len(set(elements)) < len(elements)], np.int64)
+        garbage = np.array([read for read, elements in lists.items() if not known[int(self.key[read])].issuperset(elements)], np.int64)
+        self.problems.append(Problems.of("duplicate-elements", self.owner[double], double))
+        self.problems.append(Problems.of("unwritten-read", self.owner[garbage], garbage))
+
+    def _contradict(self, read: int) -> bool:
+        """Whether a list and the longest one of its key have the elements of acknowledged transactions in different orders."""
+        micros, key = self.micros, int(self.key[read])
+        start, end = self.order_start[key], self.order_start[key + 1]
+        mine, appended = self._list(read), self._appended(key)
+        acknowledged = set(micros.value[appended[self.outcome[appended] == OK]].tolist())
+        kept = [element for element in mine if element in acknowledged]
+        longest = [element for element in self.elements[start:end].tolist() if element in acknowledged]
+        both = min(len(kept), len(longest))
+        return kept[:both] != longest[:both]
 
     def _judge_elements(self) -> None:
         row = self.writer_row
         witness = self.longest_read[self.element_key]
         garbage = np.flatnonzero(row < 0)
         if len(garbage):
-            self.problems.append(Problems("unwritten-read", self.owner[witness[garbage]], witness[garbage], np.full(len(garbage), -1)))
+            self.problems.append(Problems.of("unwritten-read", self.owner[witness[garbage]], witness[garbage]))
         by = np.lexsort((self.elements, self.element_key))
         same = (self.elements[by][1:] == self.elements[by][:-1]) & (self.element_key[by][1:] == self.element_key[by][:-1])
         if same.any():
             double = by[1:][same]
             self.problems.append(
-                Problems("duplicate-elements", self.owner[witness[double]], witness[double], np.full(len(double), -1))
+                Problems.of("duplicate-elements", self.owner[witness[double]], witness[double])
             )
         writer = np.where(row >= 0, self.owner[row], -1)
         aborted = (row >= 0) & (self.history.outcome[writer] == FAIL)
         if aborted.any():
             # A committed append on top of an aborted one, in the same list.
             follows = np.flatnonzero(aborted[:-1] & ~aborted[1:] & (self.element_key[:-1] == self.element_key[1:]) & (row[1:] >= 0))
-            self.problems.append(Problems("dirty-update", writer[follows + 1], row[follows + 1], writer[follows]))
+            self.problems.append(Problems.of("dirty-update", writer[follows + 1], row[follows + 1], writer[follows]))
 
     def _judge_reads(self, committed: Flags) -> tuple[Flags, Ints, Ints]:
         """Which reads are of other transactions' versions, how many versions of the key's order they saw, and who wrote the
@@ -210,9 +250,9 @@ class _Lists:
         external[deep[mine]] = False
         deep, writer, reader, author = deep[~mine], writer[~mine], reader[~mine], author[~mine]
         failed = self.history.outcome[author] == FAIL
-        self.problems.append(Problems("G1a", reader[failed], deep[failed], author[failed]))
+        self.problems.append(Problems.of("G1a", reader[failed], deep[failed], author[failed]))
         partial = ~failed & (self.last_of[writer] != writer)
-        self.problems.append(Problems("G1b", reader[partial], deep[partial], author[partial]))
+        self.problems.append(Problems.of("G1b", reader[partial], deep[partial], author[partial]))
         self._compare_reads(good, depth)
         return external, seen, read_from
 
@@ -241,10 +281,10 @@ class _Lists:
         internal[pairs[wrong]] = True
         internal_reads = np.flatnonzero(internal)
         self.problems.append(
-            Problems("internal", self.owner[internal_reads], internal_reads, np.full(len(internal_reads), -1))
+            Problems.of("internal", self.owner[internal_reads], internal_reads)
         )
         future = np.unique(pairs[~earlier & (place >= 0) & (place < length)])
-        self.problems.append(Problems("future-read", self.owner[future], future, np.full(len(future), -1)))
+        self.problems.append(Problems.of("future-read", self.owner[future], future))
 
     def _compare_reads(self, good: Ints, depth: Ints) -> None:
         """Reads of one transaction that saw different versions of a key."""
@@ -253,7 +293,7 @@ class _Lists:
             (self.owner[by][1:] == self.owner[by][:-1]) & (self.key[by][1:] == self.key[by][:-1]) & (depth[by][1:] != depth[by][:-1])
         )
         later = by[1:][differ]
-        self.problems.append(Problems("non-repeatable-read", self.owner[later], later, np.full(len(later), -1)))
+        self.problems.append(Problems.of("non-repeatable-read", self.owner[later], later))
 
     # The graph.
 
@@ -306,9 +346,11 @@ class _Lists:
         by = np.repeat(tail, many)
         parts.append(Edges.of(self.owner[by], self.owner[to], RW, key=key[by], row=by))
         edges = Edges.joined(parts)
-        # Where lists contradict each other, or are what no transaction may see, the longest one is no proof of what was written.
-        for one in self.problems:
-            if one.identifier in ("internal", "future-read"):
-                self.torn_key[key[one.row]] = True
-        edges.scope[self.torn_key[edges.key]] = READS
+        outcome = self.history.outcome
+        edges.scope[(outcome[edges.source] == INFO) | (outcome[edges.target] == INFO)] = READS
+        acknowledged = outcome[author] == OK
+        if not acknowledged.all():
+            author, of = author[acknowledged], of[acknowledged]
+            follows = of[1:] == of[:-1]
+            edges = Edges.joined([edges, Edges.of(author[:-1][follows], author[1:][follows], WW, key=of[1:][follows])])
         return edges, total

@@ -165,8 +165,7 @@ class _Registers:
         return external
 
     def _problem(self, identifier: str, rows: Ints, other: Ints | None = None) -> None:
-        beside = np.full(len(rows), -1) if other is None else other
-        self.problems.append(Problems(identifier, self.owner[rows], rows, beside))
+        self.problems.append(Problems.of(identifier, self.owner[rows], rows, other))
 
     # The graph.
 
@@ -258,7 +257,7 @@ class _Registers:
         losers = ranges(begin[chosen] + 1, count[chosen] - 1)
         first = np.repeat(begin[chosen], count[chosen] - 1)
         row = self._installed_by(pairs[1][losers], self._key_of(pairs[0][losers]))
-        self.problems.append(Problems("lost-update", pairs[1][losers], row, pairs[1][first]))
+        self.problems.append(Problems.of("lost-update", pairs[1][losers], row, pairs[1][first]))
 
     def _key_of(self, places: Ints) -> Ints:
         return np.where(places >= 0, self.key[np.maximum(places, 0)], -1 - places)
