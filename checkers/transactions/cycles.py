@@ -117,6 +117,9 @@ class Cycle:
         if not anti:
             if set(kinds) == {WW} and len({edge.key for edge in self.edges}) == 1 and any(edge.scope for edge in self.edges):
                 return "cyclic-versions"
+            if any(edge.scope in (ATOMIC, CAUSAL) for edge in self.edges):
+                # Which of two versions came first follows from what a transaction saw: the other way round it missed one.
+                return "G-single" + suffix
             return ("G1c" if WR in kinds else "G0") + suffix
         if anti == 1:
             at = kinds.index(RW)

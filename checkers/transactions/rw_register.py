@@ -162,6 +162,8 @@ class _Registers:
         by = by[np.argsort(code[by], kind="stable")]
         again = np.flatnonzero((code[by][1:] == code[by][:-1]) & (source[by][1:] != source[by][:-1]))
         self._problem("non-repeatable-read", by[1:][again])
+        self.unsteady = np.zeros(len(self.history), np.bool_)
+        self.unsteady[owner[by[1:][again]]] = True
         return external
 
     def _problem(self, identifier: str, rows: Ints, other: Ints | None = None) -> None:
@@ -266,6 +268,7 @@ class _Registers:
         """Of two transactions that one read from, and that both wrote a key it read from the one: the other one's came first."""
         owner, key = self.owner, self.key
         deep = self.version >= 0
+        deep &= ~self.unsteady[owner[self.seen]]  # These see nothing whole, as is told of them already.
         reader, author = owner[self.seen[deep]], owner[self.version[deep]]
         pairs = _unique_pairs(reader, author)
         # Every read of the reader beside every transaction that it read from.
