@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 Link = tuple[str, str]
@@ -18,6 +20,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     that was primary when the targets were resolved, None for a leaderless database. `spread` is the time between the first
     and the last node's change, in nanoseconds.
     """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ("started", "in_force", "proven", "heal_began", "healed")
 
     id: int
     nemesis: str
