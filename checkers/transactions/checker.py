@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,7 @@ def find(history: History, deadline: float) -> Findings:
     """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`)."""
     micros = history.micros
     assert micros is not None
-    lists = bool((micros.f == APPEND).any()) or not (micros.f == WRITE).any() and len(micros.list_start) > 1
+    lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
     inference = (list_append if lists else rw_register).infer(history)
     timed = not ((history.outcome == OK) & (history.completed == NEVER)).any()
     if inference.ambiguous:
@@ -62,7 +61,8 @@ def find(history: History, deadline: float) -> Findings:
     states: dict[Level, State] = {
         level: "refuted" if level in refuted else "holds" if level in holds else "undecided" for level in LEVELS
     }
-    return Findings(inference, states, found.cycles, {level: tuple(sorted(by[level])) for level in refuted}, timed, tuple(limits))
+    names = {level: tuple(sorted(by[level])) for level in refuted}
+    return Findings(inference, states, found.cycles, names, timed, tuple(limits))
 
 
 def _holding(
@@ -76,7 +76,7 @@ def _holding(
         return frozenset()
     shaken = {one.identifier for one in inference.problems} & {"incompatible-order", "internal", "future-read"}
     if lists and shaken and not cycles.writes_ordered(inference):
-        # The order of what was written is known from reads that nobody can trust: it is one without a cycle, or nothing is known.
+        # What was written in which order is known from reads that nobody can trust: it has no cycle, or nothing is known.
         whole.discard("read-uncommitted")
     if inference.total:
         return frozenset(whole)

@@ -1,8 +1,8 @@
 """Version orders that were not told, chosen: where one of them shows no cycle against a level, that level holds.
 
-What nobody read, and registers in general, leave the order of some versions open. Finding one is hard in general (Biswas & Enea
-2019), but the order in which some topological sort of the known dependencies runs the writers is often good enough. It is
-checked in full, so that luck decides only how often a level holds, never whether rightly.
+What nobody read, and registers in general, leave the order of some versions open. Finding one is hard in general (Biswas &
+Enea 2019), but the order in which some topological sort of the known dependencies runs the writers is often good enough. It
+is checked in full, so that luck decides only how often a level holds, never whether rightly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions import cycles
 from splitbrain.checkers.transactions.cycles import RULES, Rule
-from splitbrain.checkers.transactions.graph import ALWAYS, PROCESS, REALTIME, RW, WR, WW, Edges, Ints, process_edges, realtime_edges
+from splitbrain.checkers.transactions.graph import (
+    ALWAYS,
+    PROCESS,
+    REALTIME,
+    RW,
+    WR,
+    WW,
+    Edges,
+    Ints,
+    process_edges,
+    realtime_edges,
+)
 from splitbrain.checkers.transactions.inference import Inference
 from splitbrain.checkers.transactions.lattice import LEVELS, Level, weaker
 from splitbrain.harness.history.micros import APPEND
@@ -69,7 +80,7 @@ def _order(inference: Inference, rule: Rule) -> Ints | None:
     else:
         parts = [(source, target), chain]
     sources, targets = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    matrix = csr_matrix((np.ones(len(sources), np.bool_), (sources, targets)), shape=(vertices, vertices))
+    matrix = csr_matrix((np.ones(len(sources), np.int8), (sources, targets)), shape=(vertices, vertices))
     # The components of an acyclic graph are numbered against its order; that is checked, for nothing promises it.
     _, label = connected_components(matrix, directed=True, connection="strong")
     if not (label[sources] > label[targets]).all():
@@ -78,7 +89,8 @@ def _order(inference: Inference, rule: Rule) -> Ints | None:
 
 
 def _completed(inference: Inference, rank: Ints) -> Inference:
-    """The inference with all versions in an order: those whose place is known first, then by the rank of who installed them."""
+    """The inference with all versions in an order: those whose place is known first, then by the rank of who installed
+    them."""
     micros = inference.micros
     owner, key = micros.owners(), micros.key.astype(np.int64)
     rows = np.flatnonzero(inference.installed)
@@ -100,7 +112,8 @@ def _completed(inference: Inference, rank: Ints) -> Inference:
         after = np.where((source >= 0) & (place[np.maximum(source, 0)] < 0), len(rows), after)
         there = after < len(rows)
         there[there] = key[rows[after[there]]] == key[reads[there]]
-        new.append(Edges.of(owner[reads[there]], owner[rows[after[there]]], RW, ALWAYS, key=key[reads[there]], row=reads[there]))
+        reads, after = reads[there], after[there]
+        new.append(Edges.of(owner[reads], owner[rows[after]], RW, ALWAYS, key=key[reads], row=reads))
     return Inference(
         inference.history, micros, inference.committed, Edges.joined([edges, *new]), inference.installed, inference.version,
         inference.external, inference.read_from, inference.seen, True,

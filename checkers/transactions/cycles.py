@@ -1,9 +1,9 @@
 """Cycles of dependencies: which level each of them rules out, and the cheapest one that shows it.
 
-Where the order of versions is known, a level is a condition on the dependency graph (Adya 1999; Cerone & Gotsman 2016, 2017):
-some relation between transactions may have no cycle. All conditions are decided by strongly connected components, in one pass
-over the whole graph and then only inside of what is cyclic, some of them in the product of the graph with a small automaton that
-remembers the last edge.
+Where the order of versions is known, a level is a condition on the dependency graph (Adya 1999; Cerone & Gotsman 2016):
+some relation between transactions may have no cycle. All conditions are decided by strongly connected components, in one
+pass over the whole graph and then only inside of what is cyclic, some of them in the product of the graph with a small
+automaton that remembers the last edge.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ Path = Literal["", "earlier-read", "read", "read-or-session", "visible", "any"]
 
 
 class Rule(NamedTuple):
-    """When dependencies rule out a level: `kinds` are those that order transactions, `scopes` what they may be inferred from.
+    """When dependencies rule out a level: `kinds` are those that order transactions, `scopes` what they may come from.
 
-    `shape` says where `rw` may stand in a cycle: `plain` nowhere, `any` anywhere, `alternating` not after another `rw`, `prefix`
-    only behind a `wr` or `process`. With a `path`, a cycle with one `rw` is against the level, too, if the way back, from the
-    transaction that overwrote what was read (or one that installed a still later version of that key) to the one that read, is
-    of that sort: one `wr` that was read earlier in the transaction, one `wr`, one `wr` or any way inside the process, any way of
-    `wr` and `process`, or any way of `kinds`.
+    `shape` says where `rw` may stand in a cycle: `plain` nowhere, `any` anywhere, `alternating` not after another `rw`,
+    `prefix` only behind a `wr` or `process`. With a `path`, a cycle with one `rw` is against the level, too, if the way
+    back, from the transaction that overwrote what was read (or one that installed a still later version of that key) to the
+    one that read, is of that sort: one `wr` that was read earlier in the transaction, one `wr`, one `wr` or any way inside
+    the process, any way of `wr` and `process`, or any way of `kinds`.
     """
 
     kinds: tuple[int, ...]
@@ -105,8 +105,7 @@ class Cycle:
     @property
     def identifier(self) -> str:
         """The name of the anomaly: Adya's classes by the number of `rw` and whether two of them follow each other, with
-        `-process` or `-realtime` where the order of a client or of time is part of it; and the better known names of three small
-        forms."""
+        `-process` or `-realtime` where the order of a client or of time is part of it; and better known names of some."""
         kinds = [edge.kind for edge in self.edges]
         suffix = ""
         if any(edge.kind == REALTIME or edge.scope == TIMES for edge in self.edges):
@@ -147,8 +146,8 @@ class Found:
 def search(inference: Inference, deadline: float, suspects: dict[int, Level] | None = None) -> Found:
     """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one.
 
-    `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them is
-    explained already. After `deadline` (of `time.monotonic`) levels are left undecided.
+    `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them
+    is explained already. After `deadline` (of `time.monotonic`) levels are left undecided.
     """
     return _Search(inference, deadline, suspects or {}).found()
 
@@ -173,7 +172,7 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
     """Of every vertex whether it is on a cycle (none is its own neighbour), and the number of its component."""
     if not len(source):
         return np.zeros(many, np.bool_), np.arange(many)
-    matrix = csr_matrix((np.ones(len(source), np.bool_), (source, target)), shape=(many, many))
+    matrix = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(many, many))
     _, label = connected_components(matrix, directed=True, connection="strong")
     return np.bincount(label)[label] > 1, label.astype(np.int64)
 
@@ -377,7 +376,8 @@ class _Product:
                 continue
             if deadline and len(cost) % 1024 == 0 and time.monotonic() > deadline:
                 raise TimeoutError
-            if timed and first == 0 and vertex != start and search.completed[vertex] < begun and spent + _COST + REALTIME < most:
+            over = timed and first == 0 and vertex != start and search.completed[vertex] < begun
+            if over and spent + _COST + REALTIME < most:
                 closing = Edge(vertex, start, REALTIME, ALWAYS, -1, -1)
                 return spent + _COST + REALTIME, (*self._way(back, (vertex, state), (start, first)), closing)
             for at in range(self.begin[vertex], self.begin[vertex + 1]):
@@ -423,9 +423,9 @@ class _Product:
         return best[1] if best else None
 
     def _way_back(self, anti: int, path: Path, inside: Flags, most: int) -> tuple[int, tuple[Edge, ...]] | None:
-        """The cheapest cycle that begins with that `rw`. State 0: still on later versions of its key, 1: on the way back, 2: on a
-        way inside the process."""
-        edges, search = self.edges, self.search
+        """The cheapest cycle that begins with that `rw`. State 0: still on later versions of its key, 1: on the way back,
+        2: on a way inside the process."""
+        edges = self.edges
         goal, key, row = int(edges.source[anti]), int(edges.key[anti]), int(edges.row[anti])
         start = int(edges.target[anti]), 0
         spent0 = _COST + _PREFERENCE[RW]

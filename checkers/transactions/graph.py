@@ -14,23 +14,24 @@ Flags = NDArray[np.bool_]
 
 WW, WR, RW, PROCESS, REALTIME = range(5)
 KINDS = ("ww", "wr", "rw", "process", "realtime")
-"""`ww`: the second installed the version after that of the first; `wr`: it read the first one's version; `rw`: it installed a
-version after the one that the first read; `process`: the same client ran it later; `realtime`: it was invoked after the first had
-completed."""
+"""`ww`: the second installed the version after that of the first; `wr`: it read the first one's version; `rw`: it installed
+a version after the one that the first read; `process`: the same client ran it later; `realtime`: it was invoked after the
+first had completed."""
 
 ALWAYS, READS, ATOMIC, SESSION, CAUSAL, TIMES = range(6)
 """What a dependency was inferred from, which says at which levels it is certain.
 
-`ALWAYS`: what was read and written, at every level. `READS`: a transaction's write follows what it read, from read committed up.
-`ATOMIC`: what a transaction saw of another one it saw whole, from read atomic up. `SESSION`: a client's writes are in its order.
-`CAUSAL`: and so is what it reads. `TIMES`: a write that completed before another was invoked precedes it.
+`ALWAYS`: what was read and written, at every level. `READS`: a transaction's write follows what it read, from read
+committed up. `ATOMIC`: what a transaction saw of another one it saw whole, from read atomic up. `SESSION`: a client's
+writes are in its order. `CAUSAL`: and so is what it reads. `TIMES`: a write that completed before another was invoked
+precedes it.
 """
 
 
 class Edges:
-    """Edges between transactions in columns: `source` and `target` (rows of the history), `kind`, `scope` (what it was inferred
-    from), `key` (the code of the item in the micro-operations, -1 for none) and `row` (of a `wr` or `rw` the row of the
-    micro-operation that read, -1 for none)."""
+    """Edges between transactions in columns: `source` and `target` (rows of the history), `kind`, `scope` (what it was
+    inferred from), `key` (the code of the item in the micro-operations, -1 for none) and `row` (of a `wr` or `rw` the row
+    of the micro-operation that read, -1 for none)."""
 
     __slots__ = ("source", "target", "kind", "scope", "key", "row")
 
@@ -96,11 +97,11 @@ def process_edges(history: History, committed: Flags) -> Edges:
 
 
 def realtime_edges(history: History, committed: Flags) -> tuple[Ints, Ints, int]:
-    """Edges that connect every committed transaction with all that were invoked after it completed, as sources and targets, and
-    the number of their vertices: the rows of the history, and one more for each completion.
+    """Edges that connect every committed transaction with all that were invoked after it completed, as sources and targets,
+    and the number of their vertices: the rows of the history, and one more for each completion.
 
-    The vertices of completions are chained in the order of time. So there are three edges a transaction, where drawing each to
-    those that follow next would take as many as there are clients.
+    The vertices of completions are chained in the order of time. So there are three edges a transaction, where drawing each
+    to those that follow next would take as many as there are clients.
     """
     n = len(history)
     ended = np.flatnonzero(committed & (history.completed != NEVER))

@@ -15,9 +15,9 @@ from splitbrain.harness.history.micros import Micros
 
 @dataclass(frozen=True)
 class Problems:
-    """All anomalies of one identifier that are no cycle, in columns: `reader` the transactions (rows of the history) that show
-    them, `row` the micro-operations, `other` the transactions beside them (-1: none). `ruled_out` is the weakest level that they
-    are against."""
+    """All anomalies of one identifier that are no cycle, in columns: `reader` the transactions (rows of the history) that
+    show them, `row` the micro-operations, `other` the transactions beside them (-1: none). `ruled_out` is the weakest level
+    that they are against."""
 
     identifier: str
     reader: Ints
@@ -26,7 +26,9 @@ class Problems:
     ruled_out: Level
 
     @classmethod
-    def of(cls, identifier: str, reader: Ints, row: Ints, other: Ints | None = None, ruled_out: Level | None = None) -> Problems:
+    def of(
+        cls, identifier: str, reader: Ints, row: Ints, other: Ints | None = None, ruled_out: Level | None = None
+    ) -> Problems:
         """Problems without transactions beside them, and against the level that the table has, unless told otherwise."""
         beside = np.full(len(reader), -1) if other is None else other
         return cls(identifier, reader, row, beside, ruled_out or RULED_OUT[identifier])
@@ -39,13 +41,14 @@ class Problems:
 class Inference:
     """What was inferred from a history of transactions.
 
-    `committed` marks the transactions (rows of the history) that took effect: those that are `ok`, and those with the outcome
-    `info` of which somebody saw a write. `edges` are their dependencies. `installed` marks the micro-operations that installed a
-    version: the last write or append of each committed transaction to each key; `version` is its place in the key's version
-    order, from 0, where that is known, else -1. `total` says that the version order of every key is known but for who wrote last.
-    `external` marks the reads of committed transactions that read another transaction's version, or the initial one; `read_from`
-    is the micro-operation that wrote it (-1: the initial state), `seen` how many versions of the key's order it saw (-1: unknown).
-    `ambiguous` is a sentence where values repeat, so that nobody knows who was read from.
+    `committed` marks the transactions (rows of the history) that took effect: those that are `ok`, and those with the
+    outcome `info` of which somebody saw a write. `edges` are their dependencies. `installed` marks the micro-operations
+    that installed a version: the last write or append of each committed transaction to each key; `version` is its place in
+    the key's version order, from 0, where that is known, else -1. `total` says that the version order of every key is known
+    but for who wrote last. `external` marks the reads of committed transactions that read another transaction's version, or
+    the initial one; `read_from` is the micro-operation that wrote it (-1: the initial state), `seen` how many versions of
+    the key's order it saw (-1: unknown). `ambiguous` is a sentence where values repeat, so that nobody knows who was read
+    from.
     """
 
     history: History

@@ -1,13 +1,13 @@
 """The isolation levels of transactions: what each means, what it implies, and what rules it out.
 
 The levels are those of Adya ("Weak consistency: a generalized theory and optimistic implementations for distributed
-transactions", 1999: PL-1, PL-2, PL-2+, PL-3), of Cerone, Bernardi & Gotsman ("A framework for transactional consistency models
-with atomic visibility", CONCUR 2015; the characterisations by dependency graphs in Cerone & Gotsman, "Analysing snapshot
-isolation", PODC 2016, and Cerone, Gotsman & Yang, "Algebraic laws for weak consistency", CONCUR 2017) and of Biswas & Enea ("On
-the complexity of checking transactional consistency", OOPSLA 2019: the `-session` levels and causal). `strong-session` and
-`strong` are of Daudjee & Salem ("Lazy database replication with ordering guarantees", ICDE 2004; "Lazy database replication with
-snapshot isolation", VLDB 2006). Only reads and writes of single items are judged, so that Adya's repeatable read is serializable,
-and his PL-2+ is parallel snapshot isolation.
+transactions", 1999: PL-1, PL-2, PL-2+, PL-3), of Cerone, Bernardi & Gotsman ("A framework for transactional consistency
+models with atomic visibility", CONCUR 2015; the characterisations by dependency graphs in Cerone & Gotsman, "Analysing
+snapshot isolation", PODC 2016, and Cerone, Gotsman & Yang, "Algebraic laws for weak consistency", CONCUR 2017) and of
+Biswas & Enea ("On the complexity of checking transactional consistency", OOPSLA 2019: the `-session` levels and causal).
+`strong-session` and `strong` are of Daudjee & Salem ("Lazy database replication with ordering guarantees", ICDE 2004; "Lazy
+database replication with snapshot isolation", VLDB 2006). Only reads and writes of single items are judged, so that Adya's
+repeatable read is serializable, and his PL-2+ is parallel snapshot isolation.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ IMPLIED: dict[Level, tuple[Level, ...]] = {
     "strong-session-serializable": ("serializable", "strong-session-snapshot-isolation"),
     "strict-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
 }
-"""Every level with those that it implies directly; each comes after all that it implies, but for the two names of one level."""
+"""Every level with those that it implies directly; each comes after all that it implies, but for the two names of one
+level."""
 
 LEVELS: tuple[Level, ...] = tuple(IMPLIED)
 
@@ -93,10 +94,9 @@ RULED_OUT: dict[str, Level] = {
 }
 """The weakest level that an anomaly rules out, for those that are no matter of a cycle's edges: it and all that imply it.
 
-A value that nobody wrote, and a list with an element twice, are against every level; lists that no order explains are against
-those that say something of reads. A transaction
-that does not see its own write (`internal`), or one it has yet to make, is against Adya's PL-2 and what is stronger; Elle counts
-`internal` only from read atomic upwards.
+A value that nobody wrote, and a list with an element twice, are against every level; lists that no order explains are
+against those that say something of reads. A transaction that does not see its own write (`internal`), or one it has yet to
+make, is against Adya's PL-2 and what is stronger; Elle counts `internal` only from read atomic upwards.
 """
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
 from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges
+from splitbrain.checkers.transactions.lattice import Level
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros
 from splitbrain.harness.history.values import NIL
@@ -112,8 +113,8 @@ class _Lists:
             row = int(appends[order[twice[0]]])
             name, element = self.micros.keys[key[row]], self.micros.name(int(value[row]))
             return (
-                f"{element!r} was appended to {name!r} more than once, so that nobody knows whose it is: every element of a list"
-                " must be its own."
+                f"{element!r} was appended to {name!r} more than once, so that nobody knows whose it is: every element of a"
+                " list must be its own."
             )
         found = np.searchsorted(ordered, theirs)
         found[found == len(ordered)] = 0
@@ -151,7 +152,8 @@ class _Lists:
     # What is wrong without a cycle.
 
     def _judge_orders(self) -> None:
-        """Lists that are no prefix of the longest one, and such as turn round what one transaction appended, or leave some out."""
+        """Lists that are no prefix of the longest one, and such as turn round what one transaction appended, or leave some
+        out."""
         odd = np.flatnonzero(~self.prefix)
         other = self.longest_read[self.key[odd]]
         by = self.groups
@@ -170,10 +172,12 @@ class _Lists:
         certain = np.array([self._contradict(int(read)) for read in odd[:_COMPARED].tolist()], np.bool_)
         certain = np.append(certain, np.zeros(len(odd) - len(certain), np.bool_))
         own = self.outcome[turned] == OK
-        for level, lists, parts in (("read-uncommitted", certain, own), ("read-committed", ~certain, ~own)):
+        cases: tuple[tuple[Level, Flags, Flags], ...] = (("read-uncommitted", certain, own), ("read-committed", ~certain, ~own))
+        for level, lists, parts in cases:
             self.problems.append(Problems(
                 "incompatible-order",
-                np.concatenate([self.owner[odd[lists]], self.owner[witness[parts]]]), np.concatenate([odd[lists], witness[parts]]),
+                np.concatenate([self.owner[odd[lists]], self.owner[witness[parts]]]),
+                np.concatenate([odd[lists], witness[parts]]),
                 np.concatenate([self.owner[other[lists]], self.owner[turned[parts]]]), level,
             ))
 
@@ -184,19 +188,23 @@ class _Lists:
 
     def _list(self, read: int) -> list[int]:
         number = int(self.micros.value[read])
-        return self.micros.list_values[self.micros.list_start[number] : self.micros.list_start[number + 1]].tolist()
+        micros = self.micros
+        elements: list[int] = micros.list_values[micros.list_start[number] : micros.list_start[number + 1]].tolist()
+        return elements
 
     def _judge_odd(self, odd: Ints) -> None:
         """Elements that are twice in a list, or that nobody appended, in lists that are no prefix of the longest one."""
         known = {key: set(self.micros.value[self._appended(key)].tolist()) for key in set(self.key[odd].tolist())}
         lists = {read: self._list(read) for read in odd.tolist()}
-        double = np.array([read for read, elements in lists.items() if len(set(elements)) < len(elements)], np.int64)
-        garbage = np.array([read for read, elements in lists.items() if not known[int(self.key[read])].issuperset(elements)], np.int64)
+        twice = [read for read, elements in lists.items() if len(set(elements)) < len(elements)]
+        strange = [read for read, elements in lists.items() if not known[int(self.key[read])].issuperset(elements)]
+        double, garbage = np.array(twice, np.int64), np.array(strange, np.int64)
         self.problems.append(Problems.of("duplicate-elements", self.owner[double], double))
         self.problems.append(Problems.of("unwritten-read", self.owner[garbage], garbage))
 
     def _contradict(self, read: int) -> bool:
-        """Whether a list and the longest one of its key have the elements of acknowledged transactions in different orders."""
+        """Whether a list and the longest one of its key have the elements of acknowledged transactions in different
+        orders."""
         micros, key = self.micros, int(self.key[read])
         start, end = self.order_start[key], self.order_start[key + 1]
         mine, appended = self._list(read), self._appended(key)
@@ -223,7 +231,8 @@ class _Lists:
         aborted = (row >= 0) & (self.history.outcome[writer] == FAIL)
         if aborted.any():
             # A committed append on top of an aborted one, in the same list.
-            follows = np.flatnonzero(aborted[:-1] & ~aborted[1:] & (self.element_key[:-1] == self.element_key[1:]) & (row[1:] >= 0))
+            same = self.element_key[:-1] == self.element_key[1:]
+            follows = np.flatnonzero(aborted[:-1] & ~aborted[1:] & same & (row[1:] >= 0))
             self.problems.append(Problems.of("dirty-update", writer[follows + 1], row[follows + 1], writer[follows]))
 
     def _judge_reads(self, committed: Flags) -> tuple[Flags, Ints, Ints]:
@@ -257,8 +266,8 @@ class _Lists:
         return external, seen, read_from
 
     def _compare_with_own(self, reads: Ints, before: Ints, internal: Flags) -> None:
-        """Count the transaction's own earlier appends for each read; find the reads that do not end with these, and those that
-        hold a later one."""
+        """Count the transaction's own earlier appends for each read; find the reads that do not end with these, and those
+        that hold a later one."""
         if not len(self.groups) or not len(reads):
             return
         code = self.owner[self.groups[self.group_begin]] * self.keys + self.key[self.groups[self.group_begin]]
@@ -288,10 +297,10 @@ class _Lists:
 
     def _compare_reads(self, good: Ints, depth: Ints) -> None:
         """Reads of one transaction that saw different versions of a key."""
-        by = good[np.argsort(self.owner[good] * max(self.keys, 1) + self.key[good], kind="stable")]
-        differ = np.flatnonzero(
-            (self.owner[by][1:] == self.owner[by][:-1]) & (self.key[by][1:] == self.key[by][:-1]) & (depth[by][1:] != depth[by][:-1])
-        )
+        code = self.owner[good] * max(self.keys, 1) + self.key[good]
+        order = np.argsort(code, kind="stable")
+        by, code = good[order], code[order]
+        differ = np.flatnonzero((code[1:] == code[:-1]) & (depth[by][1:] != depth[by][:-1]))
         later = by[1:][differ]
         self.problems.append(Problems.of("non-repeatable-read", self.owner[later], later))
 

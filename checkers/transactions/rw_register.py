@@ -1,10 +1,11 @@
 """What registers tell: less than lists, for a write hides what it replaced.
 
 Every value is written once to a key, so that a read names its writer. Which version came after which follows from several
-sources, each certain from some level up (`graph.ALWAYS` ... `graph.TIMES`): the initial state comes first; a transaction's write
-follows what it read; what is seen of another transaction is seen whole (Biswas & Enea 2019); a client's own order; and the order
-of time, where a version was known before another one was begun or still read (Gibbons & Korach 1997). All edges are consequences
-of the level at which they count, so that a cycle is never a false alarm; what they leave open others have to decide.
+sources, each certain from some level up (`graph.ALWAYS` ... `graph.TIMES`): the initial state comes first; a transaction's
+write follows what it read; what is seen of another transaction is seen whole (Biswas & Enea 2019); a client's own order;
+and the order of time, where a version was known before another one was begun or still read (Gibbons & Korach 1997). All
+edges are consequences of the level at which they count, so that a cycle is never a false alarm; what they leave open others
+have to decide.
 """
 
 from __future__ import annotations
@@ -91,9 +92,10 @@ class _Registers:
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
         if len(twice):
             row = int(writes[order[twice[0]]])
+            name, told = self.micros.keys[key[row]], self.micros.name(int(value[row]))
             return (
-                f"{self.micros.name(int(value[row]))!r} was written to {self.micros.keys[key[row]]!r} more than once, so that nobody"
-                " knows who was read from: every value written to a key must be its own."
+                f"{told!r} was written to {name!r} more than once, so that nobody knows who was read from: every value written"
+                " to a key must be its own."
             )
         found = np.searchsorted(ordered, theirs)
         found[found == len(ordered)] = 0
@@ -192,7 +194,7 @@ class _Registers:
         mine = self._installed_by(owner[self.seen], key[self.seen])
         replaced = mine >= 0
         before, after = self.version[replaced], mine[replaced]
-        self._draw_initial(after[before < 0], np.unique(after[before >= 0]))
+        self._draw_initial(np.unique(after[before >= 0]))
         self._follows(before, after, READS, "what transactions read before they wrote")
         self._lost_updates(before, after)
         self._draw_atomic()
@@ -232,9 +234,9 @@ class _Registers:
         writer = np.repeat(after, counts)
         self.parts.append(Edges.of(self.owner[rows], self.owner[writer], RW, scope, key=self.key[rows], row=rows))
 
-    def _draw_initial(self, _replaced: Ints, later: Ints) -> None:
-        """Whoever read the initial state was overwritten by every writer of the key. Those that follow another version are reached
-        through its writer."""
+    def _draw_initial(self, later: Ints) -> None:
+        """Whoever read the initial state was overwritten by every writer of the key. Those that follow another version are
+        reached through its writer."""
         first = np.searchsorted(self.sorted_versions, -1, side="right")
         readers = self.seen[self.by_version[:first]]
         if not len(readers):
@@ -265,7 +267,8 @@ class _Registers:
         return np.where(places >= 0, self.key[np.maximum(places, 0)], -1 - places)
 
     def _draw_atomic(self) -> None:
-        """Of two transactions that one read from, and that both wrote a key it read from the one: the other one's came first."""
+        """Of two transactions that one read from, and that both wrote a key it read from the one: the other one's came
+        first."""
         owner, key = self.owner, self.key
         deep = self.version >= 0
         deep &= ~self.unsteady[owner[self.seen]]  # These see nothing whole, as is told of them already.

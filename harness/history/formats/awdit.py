@@ -1,4 +1,5 @@
-"""AWDIT's own test format: sessions separated by a line of `=`, transactions by a line of `-`, and `r key value` or `w key value`.
+"""AWDIT's own test format: sessions separated by a line of `=`, transactions by a line of `-`, and `r key value` or `w key
+value`.
 
 There is no implicit initial state: 0 is a value like others, but for a session that is one transaction which writes 0 only.
 """

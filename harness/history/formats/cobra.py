@@ -1,7 +1,7 @@
 """Cobra's logs: a folder with one `T<n>.log` per client, records of big-endian words.
 
-A version is a transaction and the number of a write in it, never a value. Aborted transactions are in no log: what was read from
-one that none has was not committed.
+A version is a transaction and the number of a write in it, never a value. Aborted transactions are in no log: what was read
+from one that none has was not committed.
 """
 
 from __future__ import annotations

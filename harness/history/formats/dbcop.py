@@ -1,7 +1,7 @@
 """The histories of dbcop (2019): Rust's bincode, little endian, sessions of transactions of events.
 
-A transaction without success aborted; an event without success took no effect, also in a transaction that committed. Value 0 is
-the initial state.
+A transaction without success aborted; an event without success took no effect, also in a transaction that committed. Value
+0 is the initial state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the formats of transactions without times share: sessions of transactions, and the initial state that some of them write."""
+"""What the formats of transactions without times share: sessions of transactions, and the initial state that some of them
+write."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class Transaction:
 
 
 def history(transactions: Iterable[Transaction]) -> History:
-    """The history of these transactions: each session's in the order in which they come. As nobody knows when they ran, none of
-    them has a time at which it completed: of the order of time such a history says nothing."""
+    """The history of these transactions: each session's in the order in which they come. As nobody knows when they ran,
+    none of them has a time at which it completed: of the order of time such a history says nothing."""
     table = Table()
     batch: list[Operation] = []
     for number, one in enumerate(transactions):
@@ -46,9 +47,9 @@ def history(transactions: Iterable[Transaction]) -> History:
 def with_initial_state(transactions: list[Transaction], initial: Any, notes: list[str]) -> list[Transaction]:
     """These transactions with nil for what is read of the initial state, and without the transaction that wrote it.
 
-    The first transaction is taken for the initial state where it only writes, and writes either the value `initial`, or every key
-    there is (three at least) with one and the same value, while nobody reads `initial`. A key that anybody else writes `initial` to
-    has that as an ordinary value.
+    The first transaction is taken for the initial state where it only writes, and writes either the value `initial`, or
+    every key there is (three at least) with one and the same value, while nobody reads `initial`. A key that anybody else
+    writes `initial` to has that as an ordinary value.
     """
     if transactions and (told := _initial(transactions[0], transactions, initial)):
         first, *others = transactions
