@@ -84,12 +84,16 @@ def _stalls(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
 def _complete(recording: Recording) -> Iterator[Check]:
     if recording.interrupted:
         yield Check("complete", False, "the run was interrupted; judged is what it did until then")
+    elif recording.damage:
+        yield Check("complete", False, f"{recording.damage}; judged is what stands before it")
     elif recording.torn:
         yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
     else:
         yield Check("complete", True, "the run went to its end")
     if problems := [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]:
         yield Check("phases", False, "; ".join(problems))
+    for note in recording.notes:
+        yield Check("contract", False, note, grave=False)
 
 
 def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:

@@ -77,7 +77,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
     `deaths` are those from the load to the final reads, None where nobody looked for them (an older journal, another program).
     `stalls` are the times in which the harness stood still, None where nobody looked for them (an older journal, another
-    program). `torn` is set where the journal ends in the middle of the run."""
+    program). `torn` is set where the journal ends in the middle of the run, or was damaged later, as `damage` then says: what
+    stands before it is the recording. `notes` are what a reader of the verdict should know: what the person's own code did
+    against its contract, and how often."""
 
     history: History
     nodes: tuple[str, ...]
@@ -95,7 +97,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     stalls: tuple[Stall, ...] | None = None
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
     torn: bool = False
+    damage: str = ""
     interrupted: bool = False
 
     def phase(self, name: PhaseName) -> Phase | None:
