@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.history.history import FAIL, OK, History
-from splitbrain.harness.history.micros import APPEND, NIL, READ, READ_LIST, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.values import NIL
 
 Flaw = Literal["garbage", "aborted-read", "intermediate-read", "internal", "future-read"]
 """What is wrong with one read alone: it returned what nobody wrote, what an aborted transaction wrote, what its writer
@@ -206,8 +207,9 @@ def _sources(micros: Micros, writes: NDArray[np.int64], reads: NDArray[np.int64]
     both = np.concatenate([sorted_writes, at])
     rank = np.empty(len(both), np.int64)
     merged = np.lexsort((value[both], key[both]))
-    changed = np.append(True, (key[both][merged][1:] != key[both][merged][:-1]) | (value[both][merged][1:] != value[both][merged][:-1]))
-    rank[merged] = np.cumsum(changed)
+    by_key, by_value = key[both][merged], value[both][merged]
+    changed = (by_key[1:] != by_key[:-1]) | (by_value[1:] != by_value[:-1])
+    rank[merged] = np.append(0, np.cumsum(changed))
     of_writes, of_reads = rank[: len(writes)], rank[len(writes) :]
     place = np.searchsorted(of_writes, of_reads)
     hit = place < len(of_writes)

@@ -29,12 +29,18 @@ def kernel(name: str, size: int) -> Callable[..., Any]:
 def _compiled(name: str) -> Callable[..., Any]:
     from numba import njit
 
-    if name == "causal_needs":
-        globals()["_visible"] = njit(cache=True)(_visible)
-    if name in ("atomic_edges", "committed_edges"):
-        globals()["_writes"] = njit(cache=True)(_writes)
+    _compile_parts()
     function: Callable[..., Any] = njit(cache=True)(globals()[name])
     return function
+
+
+@cache
+def _compile_parts() -> None:
+    """What the others call must be machine code before they are."""
+    from numba import njit
+
+    for name in ("_writes", "_visible"):
+        globals()[name] = njit(cache=True)(globals()[name])
 
 
 def _writes(write_start: Any, write_key: Any, node: int, key: int) -> bool:
@@ -46,7 +52,7 @@ def _writes(write_start: Any, write_key: Any, node: int, key: int) -> bool:
             low = middle + 1
         else:
             high = middle
-    return low < write_start[node + 1] and write_key[low] == key
+    return bool(low < write_start[node + 1] and write_key[low] == key)
 
 
 def committed_edges(
@@ -237,8 +243,8 @@ def schedule(session_start: Any, clock: Any, need: Any, done: Any) -> int:
 
 
 def unordered(size: int, start: Any, target: Any, degree: Any) -> int:
-    """How many nodes cannot be put in an order along the edges from i to `target[start[i]:start[i + 1]]`; `degree` is the number
-    of edges into each, and afterwards positive for exactly those nodes."""
+    """How many nodes cannot be put in an order along the edges from i to `target[start[i]:start[i + 1]]`; `degree` is the
+    number of edges into each, and afterwards positive for exactly those nodes."""
     stack = np.empty(size, np.int64)
     top = 0
     for node in range(size):
@@ -260,8 +266,8 @@ def unordered(size: int, start: Any, target: Any, degree: Any) -> int:
 
 
 def descendants(order: Any, start: Any, target: Any, reach: Any) -> None:
-    """Of every vertex the set of those that it reaches, a bit each in the words of its row of `reach` (zeros before); `order` is
-    a topological order."""
+    """Of every vertex the set of those that it reaches, a bit each in the words of its row of `reach` (zeros before);
+    `order` is a topological order."""
     words = reach.shape[1]
     for place in range(order.shape[0] - 1, -1, -1):
         vertex = order[place]

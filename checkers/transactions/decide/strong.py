@@ -1,15 +1,15 @@
 """Serializability, snapshot isolation and their kin for registers, whose version order is not known.
 
-Every pair of writers of a key was in one of two orders, and each order brings edges: the earlier before the later, and who read the
-earlier before the later (a *polygraph*, Papadimitriou 1979). The history satisfies the level if and only if some choice of orders
-leaves the graph without a cycle. The graph's vertices are
+Every pair of writers of a key was in one of two orders, and each order brings edges: the earlier before the later, and who
+read the earlier before the later (a *polygraph*, Papadimitriou 1979). The history satisfies the level if and only if some
+choice of orders leaves the graph without a cycle. The graph's vertices are
 
 * for serializability the transactions;
 * for prefix consistency and snapshot isolation two for each, the moment of its snapshot and the moment of its commit: a read
-  comes from a commit before the reader's snapshot, a version that a reader did not see was committed after its snapshot, and under
-  snapshot isolation two writers of a key do not overlap: the one commits before the other's snapshot;
-* for parallel snapshot isolation the transactions again, and what is forbidden are cycles with at most one edge from a reader to
-  who replaced what it read (Adya's G-single): its visibility is transitive, without one order for all.
+  comes from a commit before the reader's snapshot, a version that a reader did not see was committed after its snapshot, and
+  under snapshot isolation two writers of a key do not overlap: the one commits before the other's snapshot;
+* for parallel snapshot isolation the transactions again, and what is forbidden are cycles with at most one edge from a reader
+  to who replaced what it read (Adya's G-single): its visibility is transitive, without one order for all.
 
 Session order and real time are edges from the end of one to the beginning of the other. First all orders are taken that
 the known edges force, until nothing more follows (which decides most histories: Cobra, OSDI 2020; PolySI, VLDB 2023); the
@@ -231,7 +231,7 @@ class Polygraph:
         while True:
             graph = _Graph(self.vertices, self.known)
             if graph.cyclic:
-                return told.refuted(_cycle(graph, self.known, np.zeros(self.vertices, np.bool_)))
+                return told.refuted(_cycle(graph, self.known))
             graph.close(budget)
             if (broken := self._replaced_seen(graph)) is not None:
                 return told.refuted(broken)
@@ -338,10 +338,8 @@ class Polygraph:
             solver.set_phases((literal * likely).tolist())
             for at in literal.tolist():
                 solver.add_clause([at, -at])  # Every choice is made.
-            closed = False
-            while True:
-                if not _solved(solver, budget):
-                    break
+            shortest: list[_Step] = []
+            while _solved(solver, budget):
                 model = np.zeros(len(first) + 1, np.bool_)
                 chosen = np.array(solver.get_model() or [], np.int64)
                 model[chosen[(chosen > 0) & (chosen <= len(first))]] = True
@@ -349,8 +347,8 @@ class Polygraph:
                 if not cycles:
                     return Decision(level=told.level, state="holds")
                 for cycle in cycles:
-                    if not closed or len(cycle) < len(shortest):
-                        shortest, closed = cycle, True
+                    if not shortest or len(cycle) < len(shortest):
+                        shortest = cycle
                     solver.add_clause(sorted({-step.literal for step in cycle if step.literal}))
         return told.refuted(shortest, alone=False)
 
@@ -495,7 +493,7 @@ def _components(vertices: int, edges: _Edges) -> tuple[NDArray[np.int32], Column
     return component, np.flatnonzero(np.bincount(component)[component] > 1)
 
 
-def _cycle(graph: _Graph, edges: _Edges, _: NDArray[np.bool_]) -> list[_Step]:
+def _cycle(graph: _Graph, edges: _Edges) -> list[_Step]:
     """A short cycle of edges that all hold."""
     loops = np.flatnonzero(edges.source == edges.target)
     if len(loops):

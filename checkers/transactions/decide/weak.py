@@ -2,11 +2,12 @@
 
 After Biswas & Enea, "On the complexity of checking transactional consistency" (OOPSLA 2019): a history satisfies one of these
 levels if and only if some total order of the transactions contains session order (where it counts) and reads, and for every
-read of x from t1 by t3, each other writer t2 of x that t3 *sees* comes before t1. What t3 sees is told by the level, not by the
-order: what it read from before that read (read committed), all that it read from and its session (read atomic), all that
-happened before it (causal). So the pairs (t2, t1) are known, and the question is whether they form a cycle. That of each session the
-last visible writer is enough, and that no pair needs to be added which the causal order implies, keeps them few, as in Møldrup &
-Pavlogiannis, "AWDIT: an optimal weak database isolation tester" (PLDI 2025). Unlike there, the initial state comes first.
+read of x from t1 by t3, each other writer t2 of x that t3 *sees* comes before t1. What t3 sees is told by the level, not by
+the order: what it read from before that read (read committed), all that it read from and its session (read atomic), all that
+happened before it (causal). So the pairs (t2, t1) are known, and the question is whether they form a cycle. That of each
+session the last visible writer is enough, and that no pair needs to be added which the causal order implies, keeps them few,
+as in Møldrup & Pavlogiannis, "AWDIT: an optimal weak database isolation tester" (PLDI 2025). Unlike there, the initial state
+comes first.
 """
 
 from __future__ import annotations
