@@ -80,7 +80,9 @@ def facts(history: History) -> Facts:
     owner = micros.owners()
     writes = np.flatnonzero(micros.f == WRITE)
     reads = np.flatnonzero((micros.f == READ) & (micros.value != UNKNOWN) & (outcome[owner] == OK))
-    own, last = _own_writes(micros, owner)
+    own, finals = _own_writes(micros, owner)
+    last = np.zeros(len(micros.f), np.bool_)
+    last[finals] = True
     flaws: list[tuple[Flaw, int, int]] = []
 
     internal = reads[own[reads] >= 0]
@@ -103,7 +105,7 @@ def facts(history: History) -> Facts:
     committed = outcome == OK
     committed &= np.diff(micros.start) > 0
     committed[owner[seen[~mine & ~failed]]] = True
-    return _columns(history, micros, owner, writes[last[writes]], reads, source, committed, tuple(flaws), unclear)
+    return _columns(history, micros, owner, finals, reads, source, committed, tuple(flaws), unclear)
 
 
 _MISSING = -2
@@ -122,57 +124,61 @@ def _columns(
     node = np.full(len(history) + 1, -1)
     node[rows] = np.arange(size)
 
-    kept = source != _MISSING
-    kept &= node[owner[reads]] >= 0
-    reads, source = reads[kept], source[kept]
     writer = np.where(source >= 0, node[owner[np.maximum(source, 0)]], size)
-    kept = writer >= 0
+    kept = (source != _MISSING) & (node[owner[reads]] >= 0) & (writer >= 0)
     reads, writer = reads[kept], writer[kept]
-    reader = node[owner[reads]]
-    by_reader = np.argsort(reader, kind="stable")
-    reader = reader[by_reader]
-
-    writes = writes[node[owner[writes]] >= 0]
-    by_writer = np.lexsort((micros.key[writes], node[owner[writes]]))
-    writes = writes[by_writer]
+    read_start, taken = _by_node(owner[reads], rows, len(history))
+    reads, writer = reads[taken], writer[taken]
+    write_start, taken = _by_node(owner[writes], rows, len(history))
     return Facts(
         row=rows,
         session=session.astype(np.int32),
         session_start=np.append(starts, size).astype(np.int64),
         invoked=history.invoked[rows],
         completed=history.completed[rows],
-        read_start=np.searchsorted(reader, np.arange(size + 1)),
-        read_key=micros.key[reads[by_reader]],
-        read_writer=writer[by_reader].astype(np.int64),
-        write_start=np.searchsorted(node[owner[writes]], np.arange(size + 1)),
-        write_key=micros.key[writes],
+        read_start=read_start,
+        read_key=micros.key[reads],
+        read_writer=writer.astype(np.int64),
+        write_start=write_start,
+        write_key=micros.key[writes[taken]],
         keys=len(micros.keys),
         flaws=flaws,
         unclear=unclear,
     )
 
 
-def _own_writes(micros: Micros, owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Of every micro-operation the last write of its key before it in its own transaction (-1: none), and whether it is the
-    last write of its key there."""
+def _by_node(
+    owners: NDArray[np.int64], rows: NDArray[np.int64], operations: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each node's range begins, and of what belongs to `owners` (ascending) the places in the order of the nodes."""
+    counts = np.bincount(owners, minlength=operations)
+    begins = np.cumsum(counts) - counts
+    start = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts[rows], out=start[1:])
+    taken = np.arange(start[-1]) + np.repeat(begins[rows] - start[:-1], counts[rows])
+    return start, taken
+
+
+def _own_writes(micros: Micros, owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of every micro-operation the last write of its key before it in its own transaction (-1: none); and the last writes of
+    each key in each transaction, ordered by transaction and key."""
     many = len(micros.f)
-    own, last = np.full(many, -1), np.zeros(many, np.bool_)
+    own = np.full(many, -1)
     if not many:
-        return own, last
+        return own, own
     group = owner * len(micros.keys) + micros.key
     order = np.argsort(group, kind="stable")
-    sorted_group = group[order]
-    first = np.append(True, sorted_group[1:] != sorted_group[:-1])
-    is_write = micros.f[order] == WRITE
+    group = group[order]
+    first = np.append(True, group[1:] != group[:-1])
     places = np.arange(many)
-    begin = np.maximum.accumulate(np.where(first, places, 0))
-    latest = np.maximum.accumulate(np.where(is_write, places, -1))
-    before = np.append(-1, latest[:-1])
-    own[order] = np.where(before >= begin, order[np.maximum(before, 0)], -1)
-    end = np.append(np.flatnonzero(first)[1:], many) - 1
-    final = latest[end]
-    last[order[final[final >= begin[end]]]] = True
-    return own, last
+    latest = np.maximum.accumulate(np.where(micros.f[order] == WRITE, places, -1))
+    begins = np.flatnonzero(first)
+    again = np.flatnonzero(~first)  # Few: most transactions touch a key once.
+    begin = begins[np.searchsorted(begins, again, side="right") - 1]
+    before = latest[again - 1]
+    own[order[again]] = np.where(before >= begin, order[np.maximum(before, 0)], -1)
+    final = latest[np.append(begins[1:], many) - 1]
+    return own, order[final[final >= begins]]
 
 
 def _sources(micros: Micros, writes: NDArray[np.int64], reads: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
@@ -189,7 +195,16 @@ def _sources(micros: Micros, writes: NDArray[np.int64], reads: NDArray[np.int64]
     span = int(value[writes].max()) - low + 1
     inside = (value[at] >= low) & (value[at] < low + span)
     looked, at = looked[inside], at[inside]
-    if 0 < span * len(micros.keys) <= max(8 * (len(writes) + len(reads)), 1024) and span * len(micros.keys) <= _TABLE:
+    if 0 < span <= min(_TABLE, 8 * (len(writes) + len(reads)) + 1024):
+        # Most recorders count: their values are no more than the writes, and no two keys share one.
+        table = np.full(span, -1, np.int64)
+        table[value[writes] - low] = writes
+        if (table[value[writes] - low] == writes).all():
+            found = table[value[at] - low]
+            right = (found >= 0) & (key[found] == key[at])
+            source[looked[right]] = found[right]
+            return source, unclear
+    if 0 < span * len(micros.keys) <= min(_TABLE, 8 * (len(writes) + len(reads)) + 1024):
         table = np.full(span * len(micros.keys), -1)
         codes = key[writes] * span + (value[writes] - low)
         table[codes] = writes
