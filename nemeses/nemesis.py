@@ -57,7 +57,8 @@ class Nemesis(ABC):
 
     @abstractmethod
     async def start(self, fault: Fault, cluster: Cluster) -> Fault:
-        """Do it and prove it: the fault with `proven` (or `wrong`), `cut`, `observed_cut`, `sides`, `primary`, `spread`."""
+        """Do it and prove it: the fault with `in_force`, `proven` (or `wrong`), `cut`, `observed_cut`, `sides`, `primary`,
+        `spread`."""
 
     @abstractmethod
     async def heal(self, fault: Fault, cluster: Cluster) -> Fault:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 Link = tuple[str, str]
@@ -11,17 +13,21 @@ Link = tuple[str, str]
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault as it happened. Times are nanoseconds from the start of the run; None where it was never reached.
 
-    The window in which the database is measured runs from `proven` to `heal_began`. `cut` are the links that were meant
-    to be down, `observed_cut` those that probes found down; `wrong` are the links whose probe disagreed with the intention
-    (in either direction). `sides` are the strongly connected parts of what was left, largest first. `primary` is the node
+    The window in which the database is measured runs from `in_force`, when the last node's rule had come into force, to
+    `heal_began`; `proven` is when probes had shown it, which comes later. `cut` are the links that were meant to be down,
+    `observed_cut` those that probes found down; `wrong` are the links whose probe disagreed with the intention (in either
+    direction). `sides` are the strongly connected parts of what was left, largest first. `primary` is the node
     that was primary when the targets were resolved, None for a leaderless database. `spread` is the time between the first
     and the last node's change, in nanoseconds.
     """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ("started", "in_force", "proven", "heal_began", "healed")
 
     id: int
     nemesis: str
     scenario: str
     started: int
+    in_force: int | None = None
     proven: int | None = None
     heal_began: int | None = None
     healed: int | None = None

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.variant import Claim, Label, Variant
     from splitbrain.harness.load.client import Client
     from splitbrain.harness.plan import Plan
+    from splitbrain.harness.run import Outcome, run
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
     from splitbrain.workloads.workload import Invocation, Workload
@@ -55,9 +56,9 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
-    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Plan", "Program",
+    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Outcome", "Plan", "Program",
     "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
-    "Workload", "check", "check_file", "load_machine_code", "read",
+    "Workload", "check", "check_file", "load_machine_code", "read", "run",
 ]
 
 _HOMES = {
@@ -77,6 +78,7 @@ _HOMES = {
     "splitbrain.harness.history.variant": ("Claim", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
     "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
     "splitbrain.nemeses.nemesis": ("Cluster", "Nemesis", "Step"),
     "splitbrain.workloads.workload": ("Invocation", "Workload"),

@@ -1,0 +1,455 @@
+"""The part of a run that needs the cluster, phase by phase; readable top to bottom.
+
+Nodes up → database ready → workers and faults side by side → heal, proven → settle → final reads → tear-down. Everything that
+happens goes to the journal the moment it happens; nothing here judges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import splitbrain
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
+from splitbrain.harness.faults import Controller, schedule
+from splitbrain.harness.heartbeat import heartbeat
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.journal import Header, Journal, check_storable
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
+from splitbrain.harness.load.load import CLOSING, SILENT, Load
+from splitbrain.harness.load.problems import MANY, Problems, described, place
+from splitbrain.harness.load.route import Router
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.store import Run
+from splitbrain.harness.testbeds.testbed import Testbed, everything
+from splitbrain.reports.terminal import Progress
+from splitbrain.workloads.workload import Workload
+
+LIMITS: dict[PhaseName, float] = {
+    "set-up": 90.0,
+    "heal": 15.0,
+    "final-reads": 60.0,
+    "tear-down": 20.0,
+}
+"""Seconds that a phase may take. The load and the settling have the plan's lengths, and this much more to end in."""
+
+GRACE = 15.0
+
+WATCH = 0.1
+"""Seconds between two looks for servers that ended by themselves."""
+
+LAST_LINES = 5
+"""Of the log of a server that died, so many are kept in the journal."""
+
+AGREE = 0.25
+"""Seconds between two rounds of comparing the replicas."""
+
+INTERRUPTED = 130
+
+
+def record(plan: Plan, run: Run, progress: Progress) -> int:
+    """Do everything that needs the cluster; what happened is in the run's journal. Whatever happens, no node is left.
+
+    Returns 0; 130 where it was interrupted; or the exit code of what stopped it, said in one sentence to `progress`.
+    """
+    testbed: Testbed = registry.look_up("testbeds", plan.testbed)(plan, run.label, run.folder)
+
+    def work() -> int:
+        try:
+            return asyncio.run(_Recorder(plan, run, testbed, progress).record())
+        except asyncio.CancelledError:
+            return INTERRUPTED
+        except (SplitbrainError, BaseExceptionGroup) as raised:
+            error = _ours(raised)
+            if error is None:
+                raise
+            progress.note(str(error))
+            return error.exit_code
+
+    return testbed.inside(work)
+
+
+def _ours(raised: BaseException) -> SplitbrainError | None:
+    """The error of ours that a group of exceptions stands for, None where one of them is not ours."""
+    if isinstance(raised, SplitbrainError):
+        return raised
+    if isinstance(raised, BaseExceptionGroup):
+        found = [_ours(inner) for inner in raised.exceptions]
+        return found[0] if all(found) else None
+    return None
+
+
+class _Recorder:
+    """The part of a run that needs the cluster."""
+
+    def __init__(self, plan: Plan, run: Run, testbed: Testbed, progress: Progress) -> None:
+        self.plan = plan
+        self.run = run
+        self.testbed = testbed
+        self.progress = progress
+        self.began = time.monotonic_ns()
+        self.journal = Journal(run.journal)
+        self.interrupted = False
+        self.gave_up = ""
+        self.tearing_down = False
+        self.load: Load | None = None
+        self.deaths: set[Death] = set()
+        self.problems = Problems(self.own_problem, self.too_many)
+
+    def own_problem(self, text: str) -> None:
+        """The person's own code broke its contract, in a way that is new."""
+        self.journal.note(text)
+        self.progress.note(text)
+
+    def too_many(self, text: str) -> None:
+        """The same problem again and again: no more load; what was recorded is judged."""
+        if self.load is not None and not self.load.stopped:
+            self.gave_up = f"{text}, {MANY} times"
+            self.progress.note(f"healing and tearing down: {self.gave_up}")
+            self.load.stop()
+
+    def clock(self) -> int:
+        """Nanoseconds from the start of the run."""
+        return time.monotonic_ns() - self.began
+
+    async def record(self) -> int:
+        database_class: type[Database] = registry.look_up("databases", self.plan.database)
+        variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
+        self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
+        with self.stop_on_signal():
+            try:
+                self.journal.header(
+                    Header(
+                        run=self.run.label, plan=self.plan, variant=variant, nodes=self.names,
+                        version=splitbrain.__version__, kernel=platform.release(),
+                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                    )
+                )
+                self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
+                async with self.phase("set-up"):
+                    await self.set_up(database_class)
+                await self.measure()
+            finally:
+                await self.tear_down()
+        return INTERRUPTED if self.interrupted else 0
+
+    async def tear_down(self) -> None:
+        """Remove every node, whatever has failed before or fails now: a full disk keeps no server running."""
+        self.tearing_down = True
+        self.progress.close()
+        began, problem = self.clock(), ""
+        self.write_if_possible(lambda: self.journal.phase("tear-down", began, ended=False))
+        try:
+            async with asyncio.timeout(LIMITS["tear-down"]):
+                await self.testbed.down()
+        except Exception as error:
+            said = "took too long" if isinstance(error, TimeoutError) else str(_ours(error) or described(error))
+            problem = f"{said}; `splitbrain clean` removes what is left"
+            self.progress.note(f"tear-down: {problem}")
+        if not self.plan.keep:
+            self.run.drop_data()
+        ended = self.clock()
+
+        def end() -> None:
+            for text, times in self.problems.counts.items():
+                if times > 1:
+                    self.journal.note(text, times)
+            self.journal.phase("tear-down", ended, ended=True, problem=problem)
+            self.journal.end(ended, interrupted=self.interrupted)
+
+        self.write_if_possible(end)
+        self.journal.close()
+        if not problem:
+            self.progress.phase("tear-down", "", (ended - began) / 1e9)
+
+    def write_if_possible(self, write: Callable[[], None]) -> None:
+        """Write to the journal while tearing down; that it cannot be written was the run's end already, or is told here."""
+        try:
+            write()
+        except StorageError as error:
+            self.progress.note(str(error))
+
+    async def set_up(self, database_class: type[Database]) -> None:
+        """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
+        await self.testbed.up(self.plan.nodes)
+        self.database = database_class(self.plan, self.testbed.nodes)
+        self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self.watch())
+            await self.start()
+            watching.cancel()
+        versions = await self.versions()
+        self.journal.versions(versions, await self.testbed.facts())
+        await self.testbed.listen(self.database.port)
+        await self.router.look()
+        if wrong := [text for text in self.problems.counts if "which is no node" in text]:
+            raise SetupError(f"{wrong[0]}.")
+        primary = self.router.primary()
+        self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
+        self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
+
+    async def start(self) -> None:
+        """Start the database and wait until it is ready."""
+        what = "start()"
+        try:
+            async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
+                await self.database.start()
+                what = "ready()"
+                while not await self.database.ready():
+                    await asyncio.sleep(0.02)
+        except SplitbrainError:
+            raise
+        except Exception as error:
+            if limit.expired():
+                raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
+            raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
+
+    async def versions(self) -> dict[str, str]:
+        """What the servers say that they are; what they do not say rightly is a problem told, and no end of the run."""
+        try:
+            async with asyncio.timeout(self.plan.timeout + GRACE):
+                told = await self.database.versions()
+            return {node: str(told[node]) for node in self.names if node in told}
+        except Exception as error:
+            self.problems.raised("versions()", error)
+            return {}
+
+    async def watch(self) -> None:
+        """A server that ends by itself ends the wait for it."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
+                raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
+
+    async def measure(self) -> None:
+        """Load with faults, heal, settle, final reads. From the load on there is something to judge: what goes wrong
+        afterwards is told in its phase, and the next one follows."""
+        self.load = load = Load(
+            self.plan, self.database, self.workload, self.router, self.journal, self.clock, self.problems
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = [
+                    group.create_task(self.router.follow()), group.create_task(self.watch_for_deaths()),
+                    group.create_task(heartbeat(self.clock, self.stood_still)),
+                ]
+                async with self.phase("load", judged=True):
+                    await self.load_and_faults(load)
+                async with self.phase("heal", judged=True):
+                    await self.prove_healed()
+                if not self.interrupted:
+                    async with self.phase("settle", judged=True):
+                        await self.settle()
+                    async with self.phase("final-reads", judged=True):
+                        await load.make(self.workload.final())
+                        await self.compare(round=1000)
+                for task in beside:
+                    task.cancel()
+        finally:
+            self.look_for_deaths()
+            await load.close()
+            await self.close_database()
+
+    async def close_database(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self.database.close()
+        except Exception as error:
+            self.problems.raised("close()", error)
+
+    def stood_still(self, stall: Stall) -> None:
+        """The harness itself did not run for a while: told, and left out of what is measured."""
+        self.journal.stall(stall)
+        self.progress.note(f"the harness stood still for {stall.length / 1e9:.1f} s at {clock(stall.began)}")
+
+    async def watch_for_deaths(self) -> None:
+        """A server that ends by itself is told; the run goes on."""
+        while True:
+            self.look_for_deaths()
+            await asyncio.sleep(WATCH)
+
+    def look_for_deaths(self) -> None:
+        """Record each server that ended though nobody stopped it, once."""
+        for node in self.testbed.nodes:
+            for found in node.ended():
+                if found not in self.deaths:
+                    log = tuple(tail(node.log(found.service), LAST_LINES))
+                    death = msgspec.structs.replace(found, time=found.time - self.began, log=log)
+                    self.journal.death(death)
+                    self.deaths.add(found)
+                    self.progress.death(death)
+
+    async def load_and_faults(self, load: Load) -> None:
+        """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
+        steps = schedule(self.plan)
+        controller = Controller(self.plan, self.testbed, self.names, self.router, load, self.journal, self.clock, self.progress)
+        seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
+        async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
+            ticking = group.create_task(self.tick(load))
+            faulting = group.create_task(controller.inject(steps))
+            await load.run(seconds)
+            await faulting
+            ticking.cancel()
+
+    async def prove_healed(self) -> None:
+        """Every link carries packets again, whatever the faults did."""
+        links = everything(self.names)
+        reach = await self.testbed.probe(links, timeout=1.0)
+        if wrong := reach.wrong(links):
+            self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
+
+    async def settle(self) -> None:
+        """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
+        end = asyncio.get_running_loop().time() + self.plan.settle
+        keys = self.workload.local[1]
+        async with asyncio.timeout(self.plan.settle + GRACE):
+            for round in itertools.count():
+                keys = await self.compare(round, keys)
+                if not keys or asyncio.get_running_loop().time() + AGREE > end:
+                    return
+                await asyncio.sleep(AGREE)
+
+    async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
+        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree.
+        What only a server that died cannot tell is not waited for."""
+        method, all_keys = self.workload.local
+        wanted = all_keys if keys is None else keys
+        found: dict[str, list[Any]] = {}
+
+        async def read(name: str) -> None:
+            found[name] = []
+            silent = 0
+            for key in wanted:
+                value, error = None, None
+                try:
+                    if silent >= SILENT:
+                        raise TimeoutError  # The others would be waited for as long, one after another.
+                    async with asyncio.timeout(self.plan.timeout):
+                        value = await self.database.local_read(self.database.nodes[name], method, key)
+                        value = sorted(value) if method == "elements" else value
+                    check_storable(value)
+                    silent = 0
+                except TimeoutError:
+                    error, silent = "timeout", silent + 1
+                except (Refused, Indeterminate) as problem:
+                    error, silent = str(problem), 0
+                except Exception as problem:
+                    value, error = None, self.problems.raised("local_read()", problem)
+                found[name].append((value if error is None else error, error is None))
+                self.journal.local_read(
+                    LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round)
+                )
+
+        async with asyncio.TaskGroup() as group:
+            for name in self.names:
+                group.create_task(read(name))
+        disagreed = []
+        dead = {death.node for death in self.deaths}
+        for at, key in enumerate(wanted):
+            held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
+            copies = [copy for name, copy in held if copy[1] or name not in dead]
+            if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
+                disagreed.append(key)
+        return tuple(disagreed)
+
+    @asynccontextmanager
+    async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
+        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
+        ours ends the phase and not the run."""
+        began = self.clock()
+        self.journal.phase(name, began, ended=False)
+        problem = ""
+        try:
+            async with asyncio.timeout(LIMITS.get(name)):
+                yield
+            if name == "load":
+                problem = self.gave_up
+        except TimeoutError as error:
+            problem = "took too long"
+            if not judged:
+                raise SetupError(f"{name} {problem}. {self.last_words()}") from error
+            self.progress.note(f"{name} {problem}. {self.last_words()}")
+        except BaseException as error:
+            known = _ours(error)
+            problem = described(error) if known is None else str(known)
+            if not judged or known is None or isinstance(known, StorageError):
+                raise
+            self.progress.note(f"{name}: {problem}")
+        finally:
+            self.journal.phase(name, self.clock(), ended=True, problem=problem)
+            if not problem:
+                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
+
+    def told(self, name: PhaseName) -> str:
+        """What a finished phase has to say on the terminal."""
+        match name:
+            case "set-up":
+                return self.ready
+            case "load" if self.load is not None:
+                totals = self.load.totals
+                return f"{totals.total():,} operations  " + "  ".join(f"{totals[k]:,} {k}" for k in ("ok", "fail", "info"))
+            case _:
+                return ""
+
+    async def tick(self, load: Load) -> None:
+        began = self.clock()
+        while True:
+            await asyncio.sleep(0.5)
+            self.progress.tick((self.clock() - began) / 1e9, load.totals)
+
+    @contextmanager
+    def stop_on_signal(self) -> Iterator[None]:
+        """The first signal ends the load, so that the run heals and tears down; the second one, and one that comes before
+        there is a load, tears down now."""
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+        def received(name: str) -> None:
+            again, self.interrupted = self.interrupted, True
+            if self.tearing_down or main is None:
+                return
+            if again or self.load is None:
+                self.progress.note(f"{name}: tearing down now")
+                main.cancel()
+            else:
+                self.progress.note(f"{name}: healing and tearing down (once more: tear down now)")
+                self.load.stop()
+
+        heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+        for number in heard:
+            loop.add_signal_handler(number, received, number.name)
+        try:
+            yield
+        finally:
+            for number in heard:
+                loop.remove_signal_handler(number)
+
+    def last_words(self) -> str:
+        """The last lines that each node's servers logged."""
+        words = []
+        for log in sorted(self.run.folder.glob("nodes/*/*.log")):
+            words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
+        return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of a log, of which it reads a few kilobytes."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+        return file.read().decode(errors="replace").splitlines()[-lines:]
