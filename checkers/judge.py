@@ -220,7 +220,7 @@ def _apart(recording: Recording, checker: Checker, verdict: Verdict, fault: int)
     apart = _run(checker, part)
     more: Counter[str] = Counter()
     for name, number in apart.counts.items():
-        certain = ANOMALIES[name].more_general or name if name in ANOMALIES and ANOMALIES[name].loses else name
+        certain = ANOMALIES[name].more_general[0] if name in ANOMALIES and ANOMALIES[name].loses else name
         if not caused or not refutes_reads_only((certain,)):
             more[certain] += number
     if more:

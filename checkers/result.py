@@ -181,7 +181,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the replicas were equal after the last heal, by final reads of each node's own copy.
 
-    `seconds` is the time from the heal to the first round of reads in which all agreed. `how` says what a node-local read
+    `seconds` is the time from the last heal until all had been seen to agree, also beside the load (without a fault, from the
+    end of the load; None where nobody looked before the load's end). `how` says what a node-local read
     is for this database. `differing` names up to five keys with what each node held.
     """
 

@@ -30,6 +30,9 @@ class Controller:
         self.journal = journal
         self.clock = clock
         self.progress = progress
+        self.under_way = False
+        self.healed: asyncio.Queue[int | None] = asyncio.Queue()
+        """The id of each fault that was healed, as it happens; None once there will be no more."""
 
     async def inject(self, steps: Sequence[Step]) -> None:
         """Each fault of the schedule: start it, prove it, wait, heal it, prove that. A stopped load heals at once."""
@@ -40,6 +43,7 @@ class Controller:
                 return
             nemesis: Nemesis = registry.look_up("nemeses", step.nemesis)()
             cluster = Cluster(self.testbed, self.names, self.router.primary(), self.clock, rng, self.enforce)
+            self.under_way = True
             fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.clock())
             self.journal.fault(fault)
             fault = await nemesis.start(fault, cluster)
@@ -48,6 +52,8 @@ class Controller:
             await self.load.stops_within(step.duration)
             fault = await nemesis.heal(fault, cluster)
             self.journal.fault(fault)
+            self.under_way = False
+            self.healed.put_nowait(fault.id)
             self.progress.fault(fault.heal_began or self.clock(), "heal", heal_proof(fault, len(self.names)))
 
     def enforce(self, links: Connectivity) -> None:

@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ WATCH = 0.1
 LAST_LINES = 5
 """Of the log of a server that died, so many are kept in the journal."""
 
+COMPARED = 64
+"""Keys, at most, that are compared between nodes beside the load."""
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
 
@@ -302,9 +305,27 @@ class _Recorder:
         async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
             faulting = group.create_task(controller.inject(steps))
+            group.create_task(self.follow_replicas(load, controller))
             await load.run(seconds)
             await faulting
+            controller.healed.put_nowait(None)
             ticking.cancel()
+
+    async def follow_replicas(self, load: Load, controller: Controller) -> None:
+        """After each heal compare the replicas beside the load, until every key was once seen equal on all nodes, the next
+        fault begins, or the load ends. It reads for at most a tenth of the time, so as not to be a load of its own; and not
+        sets, which are large, and grow while they are read."""
+        loop = asyncio.get_running_loop()
+        method, all_keys = self.workload.local
+        if method != "read":
+            return
+        while (fault := await controller.healed.get()) is not None:
+            keys = tuple(all_keys[:: max(1, -(-len(all_keys) // COMPARED))])
+            for round in itertools.count():
+                began = loop.time()
+                keys = await self.compare(round, keys, fault)
+                if not keys or await load.stops_within(max(AGREE, 9 * (loop.time() - began))) or controller.under_way:
+                    break
 
     async def prove_healed(self) -> None:
         """Every link carries packets again, whatever the faults did."""
@@ -324,44 +345,39 @@ class _Recorder:
                     return
                 await asyncio.sleep(AGREE)
 
-    async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
-        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree.
-        What only a server that died cannot tell is not waited for."""
+    async def compare(self, round: int, keys: Sequence[Key] | None = None, fault: int | None = None) -> tuple[Key, ...]:
+        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree. A key is read
+        from all nodes at once, because beside a load it changes. What only a server that died cannot tell is not waited for.
+        """
         method, all_keys = self.workload.local
-        wanted = all_keys if keys is None else keys
-        found: dict[str, list[Any]] = {}
-
-        async def read(name: str) -> None:
-            found[name] = []
-            silent = 0
-            for key in wanted:
-                value, error = None, None
-                try:
-                    if silent >= SILENT:
-                        raise TimeoutError  # The others would be waited for as long, one after another.
-                    async with asyncio.timeout(self.plan.timeout):
-                        value = await self.database.local_read(self.database.nodes[name], method, key)
-                        value = sorted(value) if method == "elements" else value
-                    check_storable(value)
-                    silent = 0
-                except TimeoutError:
-                    error, silent = "timeout", silent + 1
-                except (Refused, Indeterminate) as problem:
-                    error, silent = str(problem), 0
-                except Exception as problem:
-                    value, error = None, self.problems.raised("local_read()", problem)
-                found[name].append((value if error is None else error, error is None))
-                self.journal.local_read(
-                    LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round)
-                )
-
-        async with asyncio.TaskGroup() as group:
-            for name in self.names:
-                group.create_task(read(name))
+        silent: Counter[str] = Counter()
         disagreed = []
-        dead = {death.node for death in self.deaths}
-        for at, key in enumerate(wanted):
-            held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
+
+        async def read(name: str, key: Key) -> tuple[Any, bool]:
+            value, error = None, None
+            try:
+                if silent[name] >= SILENT:
+                    raise TimeoutError  # The others would be waited for as long, one after another.
+                async with asyncio.timeout(self.plan.timeout):
+                    value = await self.database.local_read(self.database.nodes[name], method, key)
+                    value = sorted(value) if method == "elements" else value
+                check_storable(value)
+                silent[name] = 0
+            except TimeoutError:
+                error, silent[name] = "timeout", silent[name] + 1
+            except (Refused, Indeterminate) as problem:
+                error, silent[name] = str(problem), 0
+            except Exception as problem:
+                value, error = None, self.problems.raised("local_read()", problem)
+            self.journal.local_read(
+                LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round, fault=fault)
+            )
+            return (value if error is None else error), error is None
+
+        for key in all_keys if keys is None else keys:
+            found = dict(zip(self.names, await asyncio.gather(*(read(name, key) for name in self.names)), strict=True))
+            dead = {death.node for death in self.deaths}
+            held = [(name, copy) for name, copy in found.items() if copy != (ELSEWHERE, False)]
             copies = [copy for name, copy in held if copy[1] or name not in dead]
             if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
                 disagreed.append(key)

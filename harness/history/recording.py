@@ -26,9 +26,10 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
-    """One final read of a node's own replica, compared between nodes and never part of the history.
+    """One read of a node's own replica, compared between nodes and never part of the history.
 
-    `round` counts the rounds of reading, from 0; the settle phase reads in rounds until replicas agree.
+    `round` counts the rounds of reading, from 0; the settle phase reads in rounds until replicas agree. `fault` is the id of
+    the fault after whose heal the replicas were compared beside the load, None for the reads after the load.
     """
 
     node: str
@@ -37,6 +38,7 @@ class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     time: int
     round: int = 0
+    fault: int | None = None
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

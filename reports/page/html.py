@@ -187,7 +187,7 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
     if not events:
         events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
     if not events:
-        return []  # An anomaly of the replicas, say, has no operations.
+        return []
     first, last = events[0][0], max(time for time, *_ in events)
     for fault in recording.faults:
         healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"
