@@ -1,9 +1,9 @@
-# Two commands: `make demo` and `make test`. Both set up what they need.
+# Two commands: `make demo` and `make test`. Both set up what they need. `make check` is the quick loop of who changes code.
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test lint bench fuzz rates setup fast servers
+.PHONY: demo test check lint bench fuzz rates setup fast servers
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -15,6 +15,9 @@ demo: setup
 
 test: setup fast servers lint
 	./tools/docker-lab $(BIN)/pytest
+
+check: lint
+	$(BIN)/pytest -m "not servers"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from splitbrain.checkers.result import Assessment, Class, Consistency, Convergence, Scenario, Standing
+from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Scenario
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
@@ -18,7 +18,7 @@ def claim(
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or every promise was put to the test by a proven
     fault and stood. Not tested: anything else."""
-    def assess(standing: Standing, reason: str) -> Assessment:
+    def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     for promise in claimed.promises:
@@ -78,7 +78,7 @@ def label(given: Label, seen: Class, held: Consistency) -> Assessment:
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
     classes = {meant[name] for name in named}
-    standing: Standing
+    standing: Answer
     if not classes and "not consistent" in given.text.lower() and held == "refuted":
         return Assessment(text=given.text, source=given.source, standing="holds", reason="an anomaly was seen")
     if seen in ("unknown", "not-exercised", "not-distributed"):

@@ -25,12 +25,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from splitbrain.checkers.anomalies import refutes_reads_only
 from splitbrain.checkers.measures.availability import GOOD
 from splitbrain.checkers.result import KINDS, Class, Consistency, Convergence, Kind, Measure, Sacrifice, Scenario
-
-READS_ONLY = frozenset({"stale-read", "non-monotonic-read", "reordered"})
-"""Anomalies that show reads to be wrong and leave the writes as they were, unless several sides took writes of the same key;
-every other one refutes both kinds."""
 
 SHORT = 2.0
 """Seconds; a shorter fault is named as a reason why it cost nothing."""
@@ -47,11 +44,13 @@ class Classified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def classify(
-    rows: Sequence[Scenario], before: Sequence[Measure], converged: Convergence, *, nodes: int, lost: int
+    rows: Sequence[Scenario], before: Sequence[Measure], converged: Convergence, *, nodes: int, lost: int, model: str
 ) -> Classified:
     """Classes for rows whose sides, consistency, anomalies and recovery are filled in. `before` is the baseline, `nodes` the
-    size of the cluster, `lost` the number of acknowledged writes that were lost."""
-    done = tuple(_row(row, before, converged) for row in rows)
+    size of the cluster, `lost` the number of acknowledged writes that were lost, `model` what the run tests
+    (`linearizable`)."""
+    words = _Words(model)
+    done = tuple(_row(row, before, converged, words) for row in rows)
     classes = {kind: _over([row.classes[kind] for row in done]) for kind in KINDS}
     whole: Class
     if nodes == 1:
@@ -75,14 +74,25 @@ def classify(
 
 
 def consistency(row: Scenario, kind: Kind) -> Consistency:
-    """What the row's consistency means for one kind of operation."""
-    if row.consistency == "refuted" and kind == "write" and row.anomalies and READS_ONLY.issuperset(row.anomalies):
+    """What the row's consistency means for one kind of operation: an anomaly of reads alone leaves the writes as they were,
+    unless several sides took writes of the same key."""
+    if row.consistency == "refuted" and kind == "write" and row.anomalies and refutes_reads_only(row.anomalies):
         return "refuted" if row.merge is not None and row.merge.contested else "held"
     return row.consistency
 
 
-def _row(row: Scenario, before: Sequence[Measure], converged: Convergence) -> Scenario:
-    found = {kind: _class(row, kind, before, converged) for kind in KINDS}
+class _Words:
+    """How the model that a run tests is spoken of: `linearizable` is an adjective, `totals conserved` a clause."""
+
+    def __init__(self, model: str) -> None:
+        subject, _, predicate = (model or "consistent").rpartition(" ")
+        self.held = model or "no anomaly"
+        self.refuted = f"{subject} not {predicate}".strip()
+        self.question = f"{subject} are {predicate}" if subject else f"the history is {predicate}"
+
+
+def _row(row: Scenario, before: Sequence[Measure], converged: Convergence, words: _Words) -> Scenario:
+    found = {kind: _class(row, kind, before, converged, words) for kind in KINDS}
     classes = {kind: found[kind][0] for kind in KINDS}
     whole = _both(classes)
     if whole == "hybrid":
@@ -92,7 +102,9 @@ def _row(row: Scenario, before: Sequence[Measure], converged: Convergence) -> Sc
     return msgspec.structs.replace(row, classification=whole, classes=classes, sentence=sentence)
 
 
-def _class(row: Scenario, kind: Kind, before: Sequence[Measure], converged: Convergence) -> tuple[Class, str]:
+def _class(
+    row: Scenario, kind: Kind, before: Sequence[Measure], converged: Convergence, words: _Words
+) -> tuple[Class, str]:
     """The class of one kind in one fault, and why."""
     if not row.bit:
         return "unknown", "unknown: the fault was not proven to take effect as intended"
@@ -114,30 +126,30 @@ def _class(row: Scenario, kind: Kind, before: Sequence[Measure], converged: Conv
         if blocked:
             return "neither", "neither consistent nor available during the partition"
         if converged.state == "agreed":
-            return "AP", "AP: every side was served, but not linearizable; the replicas agreed afterwards"
+            return "AP", f"AP: every side was served, but {words.refuted}; the replicas agreed afterwards"
         if converged.state == "diverged":
             return "neither", "neither: every side was served, but the replicas never agreed afterwards"
-        return "unknown", f"unknown: not linearizable, and whether the replicas agreed is not known ({converged.reason})"
+        return "unknown", f"unknown: {words.refuted}, and whether the replicas agreed is not known ({converged.reason})"
     if quorum is not None and blocked and quorum.served is False and quorum.answered == 0:
         return "unavailable", f"unavailable: the side with a quorum was answered no {kind}"
     if held == "undecided":
-        return "unknown", "unknown: linearizability was not decided"
+        return "unknown", f"unknown: it was not decided whether {words.question}"
     if not blocked:
-        return "not-exercised", f"not exercised: linearizable and available everywhere, the fault cost nothing: {_why(row)}"
+        return "not-exercised", f"not exercised: {words.held} and available everywhere, the fault cost nothing: {_why(row)}"
     if quorum is not None and not quorum.served:
         tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
         return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
     if not row.served_after:
-        return "unknown", "unknown: linearizable and blocked on a side, but not every home was served again after the heal"
+        return "unknown", f"unknown: {words.held} and blocked on a side, but not every home was served again after the heal"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
-    return "CP", f"CP: linearizable; a side was blocked during the partition, {went}"
+    return "CP", f"CP: {words.held}; a side was blocked during the partition, {went}"
 
 
 def _why(row: Scenario) -> str:
     if not row.links_cut:
         return "no link was cut"
-    if row.proven is not None and row.heal_began is not None and row.heal_began - row.proven < SHORT:
-        return f"it lasted {row.heal_began - row.proven:.1f} s"
+    if row.in_force is not None and row.heal_began is not None and row.heal_began - row.in_force < SHORT:
+        return f"it lasted {row.heal_began - row.in_force:.1f} s"
     return "every client still reached what it needed"
 
 

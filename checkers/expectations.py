@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import CLASSES, Expectation, Result
-from splitbrain.checkers.verdict import ANOMALIES
 from splitbrain.harness.errors import UsageError
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, rank, refutes_reads_only
 from splitbrain.checkers.assessment import claim, label, recommendations
-from splitbrain.checkers.blame import blame
-from splitbrain.checkers.classify import READS_ONLY, classify
+from splitbrain.checkers.attribution import attribute
+from splitbrain.checkers.classify import classify
 from splitbrain.checkers.expectations import meets
 from splitbrain.checkers.measures import availability, convergence, quality, recovery
 from splitbrain.checkers.measures.merges import merge
@@ -26,10 +27,9 @@ from splitbrain.checkers.result import (
     Quality,
     Result,
     Scenario,
-    Staleness,
     Totals,
 )
-from splitbrain.checkers.verdict import ANOMALIES, Anomaly, Checker, Validity, Verdict
+from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK
 from splitbrain.harness.history.recording import Recording
@@ -44,7 +44,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     question of the test's quality was answered with no. A checker that throws is unknown and says what it threw, but for a
     `UsageError` about a history that another program recorded.
     """
-    own = [_blamed(_run(checker, recording), recording) for checker in checkers]
+    own = [attribute(_run(checker, recording), recording.faults) for checker in checkers]
     unmeasured: tuple[Measure, ...] = ()
     rowless: tuple[Scenario, ...] = ()
     before, failed_before = _guarded("availability", lambda: availability.baseline(recording), unmeasured)
@@ -52,19 +52,24 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, rows), rows)
     equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(recording), Convergence())
     good, failed_good = _guarded("quality", lambda: quality.quality(recording, before, healed), Quality())
-    consistent, failed_consistent = _guarded("consistency", lambda: _consistent(recording, checkers, own, healed), healed)
+    (own, consistent), failed_consistent = _guarded(
+        "consistency", lambda: _consistent(recording, checkers, own, healed), (own, healed)
+    )
     usual = [
         failed_before or failed_rows or availability.verdict(before, rows),
         failed_healed or failed_consistent or recovery.verdict(healed),
         failed_equal or convergence.verdict(equal),
         failed_good or quality.verdict(good),
     ] if recording.plan is not None else []
-    verdicts = [*own, *usual]
-    counts = _counted(verdicts)
+    verdicts = [*own, *(attribute(verdict, recording.faults) for verdict in usual)]
+    counts = in_order(sum((Counter(verdict.counts) for verdict in verdicts), Counter()))
+    lost = _lost(own)
     validity = _validity(own, usual)
     held = _held(own)
-    lost = sum(_lost(verdict) for verdict in own)
-    known = classify(consistent, before, equal, nodes=len(recording.nodes), lost=lost)
+    standings = tuple(standing for verdict in own for standing in verdict.standings)
+    known = classify(
+        consistent, before, equal, nodes=len(recording.nodes), lost=lost.total, model=standings[0].model if standings else "",
+    )
     exercised = _exercised(recording, consistent)
     heading, reason = _headline(validity, own, usual, recording)
     variant = recording.variant
@@ -85,6 +90,9 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         verdicts=tuple(verdicts),
         anomalies=_ordered(verdicts),
         counts=counts,
+        outside=in_order(sum((Counter(verdict.outside) for verdict in verdicts), Counter())),
+        lost=lost,
+        standings=standings,
         consistency=held,
         baseline=before,
         scenarios=known.rows,
@@ -94,7 +102,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         sentence=known.sentence,
         classes=known.classes,
         sacrifices=known.sacrifices,
-        blast=_blast(recording, known.rows, equal, own, lost),
+        blast=_blast(recording, known.rows, equal, own, lost.total),
         claim=claim(variant.claim, counts, known.rows, held, equal, validity) if variant else None,
         labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
@@ -150,7 +158,7 @@ def _recovered(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenar
 
 
 def _held(own: Sequence[Verdict]) -> Consistency:
-    """Linearizability over the whole run: what judges the workload decides it completely."""
+    """Where the whole run stands to the model that its workload tests."""
     if any(verdict.validity == "invalid" for verdict in own):
         return "refuted"
     return "held" if own and all(verdict.validity == "valid" for verdict in own) else "undecided"
@@ -158,75 +166,58 @@ def _held(own: Sequence[Verdict]) -> Consistency:
 
 def _consistent(
     recording: Recording, checkers: Sequence[Checker], own: Sequence[Verdict], rows: tuple[Scenario, ...]
-) -> tuple[Scenario, ...]:
-    """The rows with their consistency: an anomaly belongs to the fault that caused it, and a fault without one holds only if
-    its part of the history was judged apart or the whole is valid."""
+) -> tuple[list[Verdict], tuple[Scenario, ...]]:
+    """The verdicts, with what judging each fault's part apart has added to them, and the rows with their consistency: a fault
+    without an anomaly of its own holds only if its part of the history was judged apart or the whole is valid."""
     whole = _held(own)
+    verdicts = list(own)
     if whole != "refuted":
-        return tuple(msgspec.structs.replace(row, consistency=whole) for row in rows)
+        return verdicts, tuple(msgspec.structs.replace(row, consistency=whole) for row in rows)
     found = []
     for fault, row in zip(recording.faults, rows, strict=True):
-        counts: Counter[str] = Counter()
         held: Consistency = "held"
-        for checker, verdict in zip(checkers, own, strict=True):
-            caused, decided = _caused(recording, checker, verdict, fault.id)
-            counts |= caused
-            if not decided:
-                held = "undecided"
-        found.append(
-            msgspec.structs.replace(row, anomalies=dict(counts), consistency="refuted" if counts.total() else held)
-        )
-    return tuple(found)
+        for at, checker in enumerate(checkers):
+            verdicts[at], decided = _apart(recording, checker, verdicts[at], fault.id)
+            held = held if decided else "undecided"
+        caused = in_order(sum((Counter(verdict.by_fault.get(fault.id, {})) for verdict in verdicts), Counter()))
+        found.append(msgspec.structs.replace(
+            row, anomalies=caused, consistency="refuted" if caused else held,
+            lost=sum(verdict.lost.by_fault.get(fault.id, 0) for verdict in verdicts),
+        ))
+    return verdicts, tuple(found)
 
 
-def _caused(recording: Recording, checker: Checker, verdict: Verdict, fault: int) -> tuple[Counter[str], bool]:
-    """The anomalies that a fault caused (if one that is shown refutes everything, only those that are shown), and whether it
-    is known that there is nothing worse."""
+def _apart(recording: Recording, checker: Checker, verdict: Verdict, fault: int) -> tuple[Verdict, bool]:
+    """The verdict with what a fault's own part of the history shows beyond it, and whether it is known that there is nothing
+    worse. A key that broke once says nothing more in the whole history; in its part it does.
+
+    What a part shows as lost may be found again outside of it, so that only the more general name is certain.
+    """
     if verdict.validity != "invalid":
-        return Counter(), verdict.validity == "valid"
-    if "faults" in verdict.facts:
-        return Counter(verdict.facts["faults"].get(str(fault), {})), True
-    blamed = Counter(anomaly.identifier for anomaly in verdict.anomalies if anomaly.fault == fault)
-    if not READS_ONLY.issuperset(blamed):
-        return blamed, True
+        return verdict, verdict.validity == "valid"
+    caused = verdict.by_fault.get(fault, {})
+    if verdict.complete or (caused and not refutes_reads_only(caused)):
+        return verdict, True
     part = sliced(recording, next(one for one in recording.faults if one.id == fault))
     if part is None:
-        return blamed, False
+        return verdict, False
     apart = _run(checker, part)
-    return blamed | Counter(apart.counts), apart.validity != "unknown"
-
-
-def _blamed(verdict: Verdict, recording: Recording) -> Verdict:
-    """The verdict with the fault of every anomaly that its checker left open."""
-    def told(anomaly: Anomaly) -> Anomaly:
-        if anomaly.fault is not None or not anomaly.operations:
-            return anomaly
-        return msgspec.structs.replace(anomaly, fault=blame(recording.faults, anomaly.operations))
-
-    return msgspec.structs.replace(verdict, anomalies=tuple(told(anomaly) for anomaly in verdict.anomalies))
-
-
-def _counted(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for verdict in verdicts:
-        counts.update(verdict.counts)
-        shown = Counter(anomaly.identifier for anomaly in verdict.anomalies)
-        counts.update(shown - Counter(verdict.counts))
-    order = {name: at for at, name in enumerate(ANOMALIES)}
-    return dict(sorted(((name, n) for name, n in counts.items() if n), key=lambda item: order.get(item[0], len(order))))
+    more: Counter[str] = Counter()
+    for name, number in apart.counts.items():
+        certain = ANOMALIES[name].more_general or name if name in ANOMALIES and ANOMALIES[name].loses else name
+        if not caused or not refutes_reads_only((certain,)):
+            more[certain] += number
+    if more:
+        by_fault = {**verdict.by_fault, fault: in_order(Counter(caused) + more)}
+        counts = in_order(Counter(verdict.counts) + more)
+        verdict = msgspec.structs.replace(verdict, by_fault=dict(sorted(by_fault.items())), counts=counts)
+    return verdict, apart.validity != "unknown"
 
 
 def _ordered(verdicts: Sequence[Verdict]) -> tuple[Anomaly, ...]:
-    """All anomalies: those of lost data first, then those of the checkers' first kind; of a kind, those that a fault caused
-    first, then in each checker's own order."""
+    """All anomalies, the most telling first; of a kind, those that a fault caused first, then in each checker's own order."""
     anomalies = [anomaly for verdict in verdicts for anomaly in verdict.anomalies]
-    kinds = {name: at for at, name in enumerate(dict.fromkeys(anomaly.identifier for anomaly in anomalies))}
-
-    def place(anomaly: Anomaly) -> tuple[bool, int, bool]:
-        name = anomaly.identifier
-        return name not in ("lost-write", "lost-element"), kinds[name], anomaly.fault is None
-
-    return tuple(sorted(anomalies, key=place))
+    return tuple(sorted(anomalies, key=lambda one: (rank(one.identifier), one.identifier, one.fault is None)))
 
 
 def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:
@@ -256,8 +247,17 @@ def _headline(
         return "UNKNOWN", why + partial
     refuted = [verdict for verdict in own if verdict.validity == "invalid"]
     if refuted:
-        return "NOT LINEARIZABLE", refuted[0].reason + partial
+        return _refuted(refuted[0].standings), refuted[0].reason + partial
     return "DIVERGED", next(verdict.reason for verdict in usual if verdict.validity == "invalid") + partial
+
+
+def _refuted(standings: Sequence[Standing]) -> str:
+    """The heading of what was refuted: NOT LINEARIZABLE, TOTALS NOT CONSERVED."""
+    model = next((standing.model for standing in standings if standing.state == "refuted"), "")
+    if not model:
+        return "ANOMALY FOUND"
+    subject, _, predicate = model.rpartition(" ")
+    return f"{subject} not {predicate}".strip().upper()
 
 
 def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
@@ -282,10 +282,10 @@ def _totals(recording: Recording) -> Totals:
     )
 
 
-def _lost(verdict: Verdict) -> int:
-    """Acknowledged writes that a checker proved to be lost."""
-    number = verdict.facts.get("lost_writes")
-    return number if isinstance(number, int) else verdict.counts.get("lost-write", 0)
+def _lost(own: Sequence[Verdict]) -> Lost:
+    """Acknowledged writes that the checkers proved to be lost."""
+    by_fault = sum((Counter(verdict.lost.by_fault) for verdict in own), Counter())
+    return Lost(total=sum(verdict.lost.total for verdict in own), by_fault=dict(sorted(by_fault.items())))
 
 
 def _blast(
@@ -316,12 +316,8 @@ def _worst(values: Any) -> float | None:
 
 def _staleness(verdict: Verdict, recording: Recording) -> Staleness | None:
     """As the checker measured it; of registers measured here, where no write was lost (that would look the same)."""
-    late = verdict.facts.get("staleness_ms")
-    reads, stale = verdict.facts.get("reads", 0), verdict.facts.get("stale_reads", 0)
-    if isinstance(late, dict) and reads and stale:
-        return Staleness(
-            stale=stale, reads=reads, share=stale / reads, median_ms=late["median"], p99_ms=late["p99"], max_ms=late["max"]
-        )
-    if set(verdict.counts) & {"stale-read", "non-monotonic-read"} and not set(verdict.counts) & {"lost-write", "split-brain"}:
-        return staleness(recording.history)
-    return None
+    if verdict.staleness is not None:
+        return verdict.staleness
+    names = verdict.counts
+    old = any(generalises("non-monotonic-read", name) for name in names)
+    return staleness(recording.history) if old and not any(generalises("split-brain", name) for name in names) else None

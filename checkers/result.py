@@ -11,12 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from splitbrain.checkers.verdict import Anomaly, Validity, Verdict
+from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 1
+FORMAT = 2
 
 Kind = Literal["read", "write"]
 """`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
@@ -26,7 +26,8 @@ KINDS: tuple[Kind, ...] = ("read", "write")
 Availability = Literal["available", "blocked", "unknown"]
 
 Consistency = Literal["held", "refuted", "undecided"]
-"""Of linearizability: not refuted by a complete check, refuted by an anomaly, or not decided (never counted as held)."""
+"""Of the model that the run tests: not refuted by a complete check, refuted by an anomaly, or not decided (never
+counted as held)."""
 
 Class = Literal["CP", "AP", "neither", "unavailable", "not-exercised", "not-distributed", "hybrid", "unknown"]
 
@@ -37,7 +38,8 @@ CLASSES: tuple[Class, ...] = (
 Sacrifice = Literal["none", "delayed", "blocked on a side", "blocked everywhere", "wrong", "unknown"]
 """How much of one kind of operation a partition cost, in rising order. `delayed`: blocked at first, then served again."""
 
-Standing = Literal["holds", "does not hold", "not tested"]
+Answer = Literal["holds", "does not hold", "not tested"]
+"""To a claim or a label."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     `outage_limit` what it may last at most (1 s, or three times the baseline's longest if that is more), `outage_ended`
     whether one was answered again before the window closed. `reason` says why the state is what it is.
 
-    `transition` is the time from the proof of the fault to the first answer by the side's new primary: 0 where the primary
+    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the primary
     (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
     """
@@ -120,13 +122,15 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and what it cost: a row of the result.
 
-    `proven` and `heal_began` bound the window that is measured; None where that was not reached. `bit`: probes proved that
-    the fault took effect as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the old primary first.
+    `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
+    had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
+    old primary first.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
     reached, or not measured; `recovery_reason` says which); `served_after`: later after the heal every home had at least most
-    of its reads and writes answered. `anomalies` counts the shown anomalies that it caused.
+    of its reads and writes answered. `anomalies` counts all that it caused, shown or not, and
+    `lost` the acknowledged writes among them that are lost.
     `classes` are the classes of reads and of writes apart, `sentence` why.
     """
 
@@ -135,6 +139,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     started: float
+    in_force: float | None
     proven: float | None
     heal_began: float | None
     healed: float | None
@@ -148,6 +153,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     clients_blocked: float | None = None
     consistency: Consistency = "undecided"
     anomalies: dict[str, int] = {}
+    lost: int = 0
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
@@ -215,17 +221,6 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(check for check in self.checks if check.grave and not check.passed)
 
 
-class Staleness(msgspec.Struct, frozen=True, kw_only=True):
-    """How many reads missed a newer acknowledged write, and for how long that had been acknowledged (milliseconds)."""
-
-    stale: int
-    reads: int
-    share: float
-    median_ms: float
-    p99_ms: float
-    max_ms: float
-
-
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
     was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `given_up` are those that gave way
@@ -246,7 +241,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     source: str
-    standing: Standing
+    standing: Answer
     reason: str
 
 
@@ -273,7 +268,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     `heading` is two or three words (`NOT LINEARIZABLE`, `NO ANOMALY FOUND`, `UNKNOWN`) and `reason` the sentence after it.
     `exercised` says in a sentence what the run did, so that "no anomaly found" can be weighed. `anomalies` are those of all
-    checkers, the most telling first; `counts` how many there were of each identifier, shown or not.
+    checkers, the most telling first; `counts` how many there were of each identifier, shown or not: those of the scenarios and
+    those `outside` of them (they began before the first fault, or nobody told when) add up to it. `lost` are the acknowledged
+    writes that are proven to be lost. `standings` tell where the run stands to each model that was tested; the first is the
+    workload's own, which `consistency` and the classes speak of.
 
     `baseline` is measured before the first fault, over all homes. `classification` is the one label over all scenarios and
     `sentence` spells it out, hybrids and lost writes included; `classes` are those of reads and of writes apart and
@@ -303,6 +301,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
     counts: dict[str, int] = {}
+    outside: dict[str, int] = {}
+    lost: Lost = Lost()
+    standings: tuple[Standing, ...] = ()
     consistency: Consistency = "undecided"
 
     baseline: tuple[Measure, ...] = ()
@@ -326,7 +327,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(result: Result) -> bytes:
     """The text of `result.json`: indented, the same bytes for the same result."""
-    return msgspec.json.format(msgspec.json.encode(result, order="deterministic", enc_hook=repr), indent=2) + b"\n"
+    plain = msgspec.to_builtins(result, str_keys=True, order="deterministic", enc_hook=repr)
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
 
 
 def decode(text: bytes, path: Path | str = "result.json") -> Result:

@@ -20,6 +20,7 @@ counts from the first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,19 +30,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.blame import blame
+from splitbrain.checkers.anomalies import in_order, rank
 from splitbrain.checkers.models.specifications import Tagged, canonical
-from splitbrain.checkers.verdict import Anomaly, Verdict
+from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Staleness, Standing, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
 
-SHOWN = 3
-"""Anomalies shown of each identifier and fault."""
+SHOWN = 5
+"""Anomalies shown of each identifier between two faults' beginnings."""
 
-ORDER = ("lost-element", "unexpected", "aborted-read", "duplicate", "future-read", "stale-read", "reordered")
-"""The identifiers, the most telling first."""
+MODEL = "sets consistent"
+"""What a valid verdict says of the history: nothing lost, doubled, invented, or missed by a read that had to return it."""
 
 SECOND = 1_000_000_000
 
@@ -84,9 +85,8 @@ class SetChecker:
     name = "set"
 
     def check(self, recording: Recording) -> Verdict:
-        """`counts` are lost, duplicated, unexpected elements, and stale reads. `facts`: `acknowledged` additions, `lost_writes`
-        among them, `reads`, `stale_reads`, `staleness_ms` (`median`, `p99`, `max`), and `faults` (the id of a fault, or
-        `none`, to its counts: all anomalies, shown or not). Raises `UsageError` for any other function."""
+        """`counts` are lost, duplicated, unexpected elements, and stale reads, all of them, shown or not. Raises `UsageError`
+        for any other function."""
         history = recording.history
         unknown = sorted({history.fs[code] for code in np.unique(history.f).tolist()} - {"add", "read"})
         if unknown:
@@ -109,21 +109,31 @@ class _Judgement:
             phase = recording.phase("final-reads")
             self.final = NEVER if phase is None else phase.began
         self.counts: Counter[str] = Counter()
-        self.faults: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.shown: defaultdict[tuple[str, int | None], list[Anomaly]] = defaultdict(list)
-        self.sets = self.reads = self.acknowledged = self.lost = 0
+        self.moments: defaultdict[str, list[Moment]] = defaultdict(list)
+        self.began = sorted(fault.started for fault in recording.faults)
+        self.shown: defaultdict[tuple[str, int], list[Anomaly]] = defaultdict(list)
+        self.sets = self.reads = self.acknowledged = self.broken = 0
         self.stale: list[int] = []
 
-    def found(self, identifier: str, key: Key, rows: Iterable[int], about: Iterable[Hashable], sentence: str) -> None:
-        """An anomaly, proven by the operations in these rows. Reads are cut down to the elements it is about."""
+    def found(
+        self, identifier: str, key: Key, rows: Iterable[int], about: Iterable[Hashable], sentence: str, accused: int,
+        moment: Moment | None = None,
+    ) -> None:
+        """An anomaly, proven by the operations in these rows, of which `accused` was answered wrongly: then, if no other
+        `moment` is told. Reads are cut down to the elements it is about."""
         kept = set(about)
-        operations = tuple(_cut(self.history[row], kept) for row in sorted(set(rows)))
-        fault = blame(self.recording.faults, operations)
+        at = sorted({accused, *rows})
+        if moment is None:
+            moment = Moment(int(self.history.invoked[accused]), int(self.history.completed[accused]))
         self.counts[identifier] += 1
-        self.faults["none" if fault is None else str(fault)][identifier] += 1
-        shown = self.shown[identifier, fault]
+        self.moments[identifier].append(moment)
+        shown = self.shown[identifier, bisect_right(self.began, moment.began)]
         if len(shown) < SHOWN:
-            shown.append(Anomaly(identifier=identifier, sentence=sentence, key=key, operations=operations, fault=fault))
+            operations = tuple(_cut(self.history[row], kept) for row in at)
+            shown.append(Anomaly(
+                identifier=identifier, sentence=sentence, key=key, operations=operations, accused=at.index(accused),
+                moment=moment,
+            ))
 
     def at(self, row: int) -> str:
         """Where and when the operation in that row was answered, in words."""
@@ -133,33 +143,37 @@ class _Judgement:
         return place + (f" at {time / SECOND:.3f} s" if self.recording.plan is not None and time != NEVER else "")
 
     def verdict(self) -> Verdict:
-        facts: dict[str, Any] = {
-            "sets": self.sets, "acknowledged": self.acknowledged, "lost_writes": self.lost, "reads": self.reads,
-            "stale_reads": len(self.stale), "faults": {fault: dict(counts) for fault, counts in sorted(self.faults.items())},
-        }
+        counts = in_order(self.counts)
+        staleness = None
         if self.stale:
             late = np.array(self.stale) / 1e6
-            facts["staleness_ms"] = {
-                "median": float(np.median(late)), "p99": float(np.percentile(late, 99)), "max": float(late.max()),
-            }
-        anomalies = tuple(
-            anomaly
-            for identifier in ORDER
-            for (name, _), found in sorted(self.shown.items(), key=lambda item: (item[0][1] is None, item[0][1] or 0))
-            if name == identifier
-            for anomaly in found
+            staleness = Staleness(
+                stale=len(late), reads=self.reads, share=len(late) / self.reads, median_ms=float(np.median(late)),
+                p99_ms=float(np.percentile(late, 99)), max_ms=float(late.max()),
+            )
+        verdict = Verdict(
+            checker=SetChecker.name, validity="valid", staleness=staleness,
+            reason=f"{self.acknowledged} acknowledged elements in {self.sets} sets, {self.reads} reads: each as it must be.",
+            standings=(Standing(model=MODEL, state="holds"),),
+            coverage=Coverage(keys=self.sets, operations=len(self.history), refuted=self.broken),
         )
-        counts = {name: self.counts[name] for name in ORDER if self.counts[name]}
         if counts:
             told = ", ".join(f"{number} {name}" for name, number in counts.items())
-            reason = f"of {self.acknowledged} acknowledged elements in {self.sets} sets: {told}."
-            return Verdict(
-                checker=SetChecker.name, validity="invalid", reason=reason, anomalies=anomalies, counts=counts, facts=facts
+            return msgspec.structs.replace(
+                verdict, validity="invalid", counts=counts, complete=True,
+                reason=f"of {self.acknowledged} acknowledged elements in {self.sets} sets: {told}.",
+                standings=(Standing(model=MODEL, state="refuted", by=tuple(counts)),),
+                anomalies=tuple(one for where in sorted(self.shown, key=_telling) for one in self.shown[where]),
+                moments={name: tuple(moments) for name, moments in self.moments.items()},
             )
         if not self.reads:
-            return Verdict(checker=SetChecker.name, validity="unknown", reason="no set was ever read.", facts=facts)
-        reason = f"{self.acknowledged} acknowledged elements in {self.sets} sets, {self.reads} reads: each as it must be."
-        return Verdict(checker=SetChecker.name, validity="valid", reason=reason, facts=facts)
+            standings = (Standing(model=MODEL, state="undecided"),)
+            return msgspec.structs.replace(verdict, validity="unknown", reason="no set was ever read.", standings=standings)
+        return verdict
+
+
+def _telling(where: tuple[str, int]) -> tuple[int, int]:
+    return rank(where[0]), where[1]
 
 
 def _judge(judged: _Judgement, key: Key, rows: list[int]) -> None:
@@ -177,7 +191,7 @@ def _judge(judged: _Judgement, key: Key, rows: list[int]) -> None:
             if not element.failed and read.completed < element.begun:
                 judged.found(
                     "future-read", key, (read.row, element.added), (name,),
-                    f"a read{judged.at(read.row)} returned {element.value!r} before its addition had begun.",
+                    f"a read{judged.at(read.row)} returned {element.value!r} before its addition had begun.", read.row,
                 )
             elif element.begun > read.front:
                 read.front, read.front_by = element.begun, name
@@ -209,6 +223,7 @@ def _judge(judged: _Judgement, key: Key, rows: list[int]) -> None:
 
     if judged.counts.total() == before:
         _compare(judged, key, elements, reads)
+    judged.broken += judged.counts.total() > before
 
 
 def _gather(judged: _Judgement, key: Key, rows: list[int]) -> tuple[dict[Hashable, _Element], list[_Read]]:
@@ -240,7 +255,7 @@ def _gather(judged: _Judgement, key: Key, rows: list[int]) -> tuple[dict[Hashabl
             for name in sorted((name for name, n in Counter(returned).items() if n > 1), key=repr):
                 judged.found(
                     "duplicate", key, (row, elements[name].added) if name in elements else (row,), (name,),
-                    f"a read{judged.at(row)} returned {_plain(elements, name)} twice.",
+                    f"a read{judged.at(row)} returned {_plain(elements, name)} twice.", row,
                 )
         for name in read.elements:
             known = elements.get(name)
@@ -251,7 +266,7 @@ def _gather(judged: _Judgement, key: Key, rows: list[int]) -> tuple[dict[Hashabl
                         (row, known.added), "whose addition had failed")
                     judged.found(
                         "unexpected" if known is None else "aborted-read", key, rest, (name,),
-                        f"a read{judged.at(row)} returned {_plain(elements, name)}, {why}.",
+                        f"a read{judged.at(row)} returned {_plain(elements, name)}, {why}.", row,
                     )
                 continue
             if known.begun <= read.completed < known.seen:
@@ -286,13 +301,16 @@ def _report_lost(
 ) -> None:
     element = elements[name]
     if element.acknowledged != NEVER:
-        judged.lost += 1
         told = f"the addition of {element.value!r} was acknowledged{judged.at(element.added)}"
     else:
         told = f"a read{judged.at(element.seen_by)} returned {element.value!r}"
     last = max(element.missed, key=lambda row: (reads[row].invoked, row))
     rows, about = _proof(element, reads[last], elements)
-    judged.found("lost-element", key, rows, about, f"{told}, but the last reads{judged.at(last)} miss it.")
+    # It was last known to be there when it was acknowledged, or by the last read that returned it.
+    known = max(element.certain, -1 if element.last_seen < 0 else int(judged.history.completed[element.last_seen]))
+    missing = [reads[row].invoked for row in element.missed if reads[row].invoked >= known]
+    moment = Moment(known, min(missing, default=reads[last].invoked), element.acknowledged != NEVER)
+    judged.found("lost-element", key, rows, about, f"{told}, but the last reads{judged.at(last)} miss it.", last, moment)
 
 
 def _report_stale(
@@ -308,7 +326,7 @@ def _report_stale(
     how = "had been acknowledged" if element.acknowledged <= element.seen else "had been read"
     where = element.added if element.acknowledged <= element.seen else element.seen_by
     sentence = f"a read{judged.at(read.row)} missed {element.value!r}, which {how}{judged.at(where)}{later}"
-    judged.found("stale-read", key, rows, about, sentence)
+    judged.found("stale-read", key, rows, about, sentence, read.row)
 
 
 def _compare(judged: _Judgement, key: Key, elements: Mapping[Hashable, _Element], reads: list[_Read]) -> None:
@@ -321,7 +339,7 @@ def _compare(judged: _Judgement, key: Key, elements: Mapping[Hashable, _Element]
             judged.found(
                 "reordered", key, (small.row, large.row, elements[one].added, elements[other].added), (one, other),
                 f"one read{judged.at(small.row)} returned {elements[one].value!r} without {elements[other].value!r}, "
-                f"another{judged.at(large.row)} the other way round.",
+                f"another{judged.at(large.row)} the other way round.", large.row,
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -11,43 +11,110 @@ from splitbrain.harness.history.recording import Recording
 
 Validity = Literal["valid", "invalid", "unknown"]
 
-ANOMALIES = (
-    "stale-read", "lost-write", "split-brain", "aborted-read", "future-read", "unwritten-read", "non-monotonic-read",
-    "lost-element", "duplicate", "unexpected", "reordered", "diverged", "non-linearizable",
-)
-"""The identifiers of anomalies: the same in JSON, JUnit, `--expect` and headings.
+State = Literal["holds", "refuted", "undecided"]
+"""Where a history stands to a model: a complete check found nothing against it; an anomaly refutes it; or neither, which is
+never counted as held."""
 
-`non-linearizable` is for models (a mutex, a semaphore, a person's own) in which no other name fits, and for values written
-more than once where it is not certain which of the names does.
-"""
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the history stands to one consistency model. `model` completes the sentence "the history is ..." (`linearizable`)
+    or tells what holds (`totals conserved`). `by` are the identifiers of the anomalies that refute it."""
+
+    model: str
+    state: State
+    by: tuple[str, ...] = ()
+
+
+class Moment(msgspec.Struct, frozen=True, array_like=True):
+    """When an anomaly happened: from `began`, the moment at which what it accuses was answered (a read that was old) or was
+    last known to be right (a write that was lost, when it was acknowledged), until `seen`, when the history first contradicts
+    it. Nanoseconds. `lost`: it is an acknowledged write that is gone."""
+
+    began: int
+    seen: int
+    lost: bool = False
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     """One anomaly: its identifier, a sentence for people, and the operations (few; more only where a proof needs them) that
-    alone prove it: judged by themselves they show this anomaly and no other.
+    alone prove that something is wrong: judged by themselves they are invalid, with the same identifier or a more general one
+    (`checkers.anomalies`). There may be none, as where replicas differ.
 
-    `fault` is the id of the fault in whose window it was caused, None where there was none.
+    `accused` is the place, among these operations, of the one that should not have been answered as it was. `fault` is the id
+    of the fault that it belongs to, None where there was none; judge fills it in from `moment`.
     """
 
     identifier: str
     sentence: str
     key: Key = None
     operations: tuple[Operation, ...] = ()
+    accused: int | None = None
+    moment: Moment | None = None
     fault: int | None = None
 
 
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """Acknowledged writes (or added elements) that are proven to be lost, in all and for each fault's id."""
+
+    total: int = 0
+    by_fault: dict[int, int] = {}
+
+
+class Staleness(msgspec.Struct, frozen=True, kw_only=True):
+    """How many reads missed a newer acknowledged write, and for how long that had been acknowledged (milliseconds)."""
+
+    stale: int
+    reads: int
+    share: float
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Undecided(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that no answer was found for: how many operations it has, and how many of them were put in an order."""
+
+    key: Key
+    operations: int
+    linearized: int = 0
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checker looked at: how many `keys` and `operations`, how many keys are `refuted`, how many each way decided
+    (`methods`), and which keys are `undecided`."""
+
+    keys: int = 0
+    operations: int = 0
+    refuted: int = 0
+    methods: dict[str, int] = {}
+    undecided: tuple[Undecided, ...] = ()
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What one checker says. `reason` is one sentence; `counts` maps an anomaly's identifier to how many were found
-    (`anomalies` shows some of them, the most telling first); `limits` names every budget that was hit; `facts` holds the
-    checker's own measurements as plain JSON values."""
+    """What one checker says. `reason` is one sentence. `counts` maps an anomaly's identifier to how many were found
+    (`anomalies` shows some of them, the most telling first). `standings` tell where the history stands to each model that the
+    checker decides, the one that it was asked for first. `limits` names every budget that was hit.
+
+    A checker gives the `moments` of all that it counted, shown or not. From these judge makes `by_fault` (a fault's id → its
+    counts), `outside` (the counts of those that began before the first fault, or are known to be no fault's), and `lost`;
+    then by_fault and outside add up to counts, and the moments are dropped. `complete`: nothing is hidden behind what was
+    found, so that a fault without an anomaly is known to have had none; else judge has each fault's part judged apart.
+    """
 
     checker: str
     validity: Validity
     reason: str
+    standings: tuple[Standing, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
     counts: dict[str, int] = {}
+    moments: dict[str, tuple[Moment, ...]] = {}
+    by_fault: dict[int, dict[str, int]] = {}
+    outside: dict[str, int] = {}
+    lost: Lost = Lost()
+    complete: bool = False
+    staleness: Staleness | None = None
+    coverage: Coverage = Coverage()
     limits: tuple[str, ...] = ()
-    facts: dict[str, Any] = {}
     seconds: float = 0.0
 
 

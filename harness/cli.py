@@ -15,8 +15,6 @@ from splitbrain.harness.errors import SplitbrainError
 
 if TYPE_CHECKING:
     from splitbrain.harness.plan import Plan
-    from splitbrain.harness.store import Run
-    from splitbrain.reports.terminal import Progress
 
 CRASH, INTERRUPTED, USAGE = 70, 130, 64
 
@@ -74,12 +72,12 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
     DATABASE is a name ('splitbrain list') or the path of a Python file that defines one.
     """
     from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.run import perform
     from splitbrain.reports.terminal import Progress, console
 
     flags["expect"] = flags["expect"] or None
     plan = resolve(flags | {"database": database}, file)
-    _, code = _perform(plan, runs, Progress(console()))
-    return code
+    return perform(plan, runs, Progress(console())).exit_code
 
 
 @commands.command()
@@ -88,21 +86,22 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
 def suite(file: Path, runs: Path) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was."""
     from splitbrain.harness import suite as suites
+    from splitbrain.harness.run import perform
     from splitbrain.reports import junit, summary
     from splitbrain.reports.terminal import Progress, console
 
     screen = console()
 
-    def perform(plan: Plan, folder: Path) -> tuple[str, int]:
+    def perform_one(plan: Plan, folder: Path) -> tuple[str, int]:
         try:
-            run, code = _perform(plan, folder, Progress(screen))
+            outcome = perform(plan, folder, Progress(screen))
         except SplitbrainError as error:
             screen.print(f"splitbrain: {error}", markup=False)
             return "", error.exit_code
         except Exception:
             screen.print(traceback.format_exc(), markup=False)
             return "", CRASH
-        return run.label, code
+        return outcome.folder.name, outcome.exit_code
 
     def keep(suite: suites.Suite) -> None:
         found = suites.results(suite.folder)
@@ -111,7 +110,7 @@ def suite(file: Path, runs: Path) -> int:
 
     opened = suites.open_suite(file, runs)
     screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
-    finished = suites.run_suite(opened, perform, keep)
+    finished = suites.run_suite(opened, perform_one, keep)
     keep(finished)
     screen.print(summary.table(suites.results(finished.folder)))
     return suites.worst(finished)
@@ -153,10 +152,15 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 def check(path: Path, as_json: bool, **options: Any) -> int:
     """Judge a run's folder again, or a history that another program recorded."""
     if path.is_dir():
+        from splitbrain.checkers.result import encode
         from splitbrain.harness import store
+        from splitbrain.harness.run import judge_and_write
         from splitbrain.reports.terminal import Progress, console
 
-        return _judge(store.find(path), Progress(console()), as_json=as_json)
+        outcome = judge_and_write(store.find(path), Progress(console()), tell=not as_json)
+        if as_json and outcome.result is not None:
+            click.echo(encode(outcome.result).decode())
+        return outcome.exit_code
     from splitbrain.harness.check import check_file, render_json, render_text
 
     checked = check_file(path, **options)
@@ -248,42 +252,6 @@ def clean() -> int:
         click.echo(line)
     click.echo(f"removed {len(removed)}" if removed else "nothing was left behind")
     return 0
-
-
-def _perform(plan: Plan, runs: Path, progress: Progress) -> tuple[Run, int]:
-    """One run, recorded and judged: its folder and its exit code."""
-    from splitbrain.harness import store
-    from splitbrain.harness.run import not_judged, record_run
-    from splitbrain.reports import junit
-
-    run = store.create(runs, plan)
-    progress.plan(plan, run.label)
-    code = record_run(plan, run, progress)
-    if code not in (0, INTERRUPTED):
-        junit.write(run.junit, [not_judged(run, code)])
-        progress.note(f"the run's folder: {run.folder}")
-        return run, code
-    judged = _judge(run, progress)
-    return run, code or judged
-
-
-def _judge(run: Run, progress: Progress, *, as_json: bool = False) -> int:
-    """Judge a run's journal, keep the result and its reports in its folder, print the verdict; its exit code."""
-    from splitbrain.checkers.result import encode
-    from splitbrain.harness.run import judge_run
-    from splitbrain.reports import junit
-    from splitbrain.reports.files import write_whole
-    from splitbrain.reports.page import html
-
-    result, recording = judge_run(run)
-    write_whole(run.result, encode(result))
-    html.write(run.report, result, recording)
-    junit.write(run.junit, [result])
-    if as_json:
-        click.echo(encode(result).decode())
-    else:
-        progress.verdict(result, run.folder)
-    return result.exit_code
 
 
 def _guarded(call: Callable[[], Any]) -> int:

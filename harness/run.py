@@ -1,104 +1,91 @@
-"""One run, from plan to journal to result; readable top to bottom.
+"""One run as one step: record it, judge it, write what came of it.
 
-plan → nodes up → database ready → workers and nemesis side by side → heal, proven → settle → final reads → logs →
-tear-down → journal loaded once → checkers → result. The part up to the tear-down runs where the nodes can be reached (see
-`Testbed.inside`); the rest needs the journal alone, and `judge_run` is what `check` and `report` call too.
+`perform` is what `splitbrain test`, suites and `splitbrain.run` call. The recording alone needs the cluster (recorder.py);
+judging needs the journal alone, and `judge_run` is what `check` and `report` call too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
-import platform
-import random
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import Result
-from splitbrain.harness import registry
-from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import ELSEWHERE, HistoryError, Indeterminate, Refused, SetupError, SplitbrainError
-from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.journal import Header, Journal, load
-from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.recording import LocalRead, PhaseName, Recording
-from splitbrain.harness.load.load import Load
-from splitbrain.harness.load.route import Router
+from splitbrain.checkers.result import Result, decode, encode
+from splitbrain.harness import errors, registry, store
+from splitbrain.harness.errors import HistoryError, SplitbrainError
+from splitbrain.harness.history.journal import load
+from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.recorder import INTERRUPTED, record
+from splitbrain.harness.resolve import resolve
 from splitbrain.harness.store import Run
-from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
-from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
+from splitbrain.harness.testbeds import kernel
+from splitbrain.reports import junit
+from splitbrain.reports.files import write_whole
 from splitbrain.reports.junit import NotJudged
+from splitbrain.reports.page import html
+from splitbrain.reports.terminal import Progress, console
 from splitbrain.workloads.workload import Workload
 
-VERSION = "0.1.0"
 
-LIMITS: dict[PhaseName, float] = {
-    "set-up": 90.0,
-    "heal": 15.0,
-    "final-reads": 60.0,
-    "tear-down": 20.0,
-}
-"""Seconds that a phase may take. The load and the settling have the plan's lengths, and this much more to end in."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one run.
 
-GRACE = 15.0
-
-WATCH = 0.1
-"""Seconds between two looks for servers that ended by themselves."""
-
-LAST_LINES = 5
-"""Of the log of a server that died, so many are kept in the journal."""
-
-AGREE = 0.25
-"""Seconds between two rounds of comparing the replicas."""
-
-
-class Progress(Protocol):
-    """Who is told how a run goes on."""
-
-    def phase(self, name: str, text: str, seconds: float) -> None: ...
-
-    def fault(self, time_ns: int, text: str, detail: str) -> None: ...
-
-    def death(self, death: Death) -> None: ...
-
-    def tick(self, elapsed: float, totals: Mapping[str, int]) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def record_run(plan: Plan, run: Run, progress: Progress) -> int:
-    """Do everything that needs the cluster; what happened is in the run's journal. Whatever happens, no node is left.
-
-    Returns 0; 130 where it was interrupted; or the exit code of what stopped it, said in one sentence to `progress`.
+    `exit_code` is what `splitbrain test` ends with (0 valid, 1 anomaly, 2 unknown, 3 the cluster could not be set up, 4 an
+    expectation was not met, 70 crash, 130 interrupted). `result` is the judgement, None where the run ended before it could
+    be judged; `reason` then says why. `told` is what the terminal said, where the run had none of its own (`splitbrain.run`).
     """
-    testbed: Testbed = registry.look_up("testbeds", plan.testbed)(plan, run.label, run.folder)
 
-    def work() -> int:
-        try:
-            return asyncio.run(_Recording(plan, run, testbed, progress).record())
-        except asyncio.CancelledError:
-            return 130
-        except (SplitbrainError, BaseExceptionGroup) as raised:
-            error = _ours(raised)
-            if error is None:
-                raise
-            progress.note(str(error))
-            return error.exit_code
+    folder: Path
+    exit_code: int
+    result: Result | None = None
+    reason: str = ""
+    told: str = ""
 
-    return testbed.inside(work)
+
+def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
+    """Record a run of `plan` in a new folder in `runs`, judge it, and write result and reports there.
+
+    To be called from the main thread of a process that has no other, with no event loop: it forks and handles signals
+    (`run` does that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
+    """
+    run = store.create(runs, plan)
+    progress.plan(plan, run.label)
+    code = record(plan, run, progress)
+    if code not in (0, INTERRUPTED):
+        known = not_judged(run, code)
+        junit.write(run.junit, [known])
+        progress.note(f"the run's folder: {run.folder}")
+        return Outcome(folder=run.folder, exit_code=code, reason=known.reason)
+    judged = judge_and_write(run, progress)
+    return msgspec.structs.replace(judged, exit_code=code or judged.exit_code)
+
+
+def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outcome:
+    """Judge a run's journal, keep the result and its reports in its folder, and tell the verdict."""
+    result, recording = judge_run(run)
+    write_whole(run.result, encode(result))
+    html.write(run.report, result, recording)
+    junit.write(run.junit, [result])
+    if tell:
+        progress.verdict(result, run.folder)
+    return Outcome(folder=run.folder, exit_code=result.exit_code, result=result, reason=result.reason)
+
+
+def judge_run(run: Run) -> tuple[Result, Recording]:
+    """Load the journal once and judge it. The same for a fresh run, `check` and `report`."""
+    header, recording = load(run.journal)
+    if header is None:
+        raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
+    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
+    result = judge(recording, workload.checkers())
+    return msgspec.structs.replace(result, run=run.label), recording
 
 
 def not_judged(run: Run, exit_code: int = 3) -> NotJudged:
@@ -112,341 +99,75 @@ def not_judged(run: Run, exit_code: int = 3) -> NotJudged:
     return NotJudged(run=run.label, plan=header.plan if header else None, reason=reason, exit_code=exit_code)
 
 
-def _ours(raised: BaseException) -> SplitbrainError | None:
-    """The error of ours that a group of exceptions stands for, None where one of them is not ours."""
-    if isinstance(raised, SplitbrainError):
-        return raised
-    if isinstance(raised, BaseExceptionGroup):
-        found = [_ours(inner) for inner in raised.exceptions]
-        return found[0] if all(found) else None
-    return None
+def run(database: str, *, runs: Path | str = "runs", plan: Path | str | None = None, **fields: Any) -> Outcome:
+    """Test a database as `splitbrain test` does, from a program of one's own or from pytest, and wait for the end.
 
+    `database` is a name or the path of a Python file; `plan` is the path of a plan in TOML, and `fields` are fields of
+    `Plan`, which win over it (`nemesis="halves"`, `time=20`, `expect=["CP"]`). The folder of the run is made in `runs`.
 
-def judge_run(run: Run) -> tuple[Result, Recording]:
-    """Load the journal once and judge it. The same for a fresh run, `check` and `report`."""
-    header, recording = load(run.journal)
-    if header is None:
-        raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
-    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
-    result = judge(recording, workload.checkers())
-    return msgspec.structs.replace(result, run=run.label), recording
+    Forking and handling signals stay inside a process of the run's own, which ends with this one: it may be called from any
+    thread, and beside an event loop. Ctrl-C tears the run down and raises KeyboardInterrupt.
 
-
-class _Recording:
-    """The part of a run that needs the cluster."""
-
-    def __init__(self, plan: Plan, run: Run, testbed: Testbed, progress: Progress) -> None:
-        self.plan = plan
-        self.run = run
-        self.testbed = testbed
-        self.progress = progress
-        self.began = time.monotonic_ns()
-        self.journal = Journal(run.journal)
-        self.interrupted = False
-        self.tearing_down = False
-        self.load: Load | None = None
-        self.deaths: set[Death] = set()
-
-    def clock(self) -> int:
-        """Nanoseconds from the start of the run."""
-        return time.monotonic_ns() - self.began
-
-    async def record(self) -> int:
-        database_class: type[Database] = registry.look_up("databases", self.plan.database)
-        variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
-        self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
-        self.journal.header(
-            Header(
-                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=VERSION,
-                kernel=platform.release(), started=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-        )
-        self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
-        with self.stop_on_signal():
+    Raises `UsageError` for a plan that cannot be run, `StorageError` where `runs` cannot be written; whatever happens
+    afterwards is told by the outcome.
+    """
+    resolved = resolve(fields | {"database": database}, Path(plan) if plan is not None else None)
+    read, write = os.pipe()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(write), str(os.getpid())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(write,), start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path)},
+        ) as child:
+            os.close(write)
+            write = -1
             try:
-                async with self.phase("set-up"):
-                    await self.set_up(database_class)
-                await self.measure()
-            finally:
-                self.tearing_down = True
-                self.progress.close()
-                async with self.phase("tear-down"):
-                    await self.testbed.down()
-                    if not self.plan.keep:
-                        self.run.drop_data()
-                self.journal.end(self.clock(), interrupted=self.interrupted)
-                self.journal.close()
-        return 130 if self.interrupted else 0
-
-    async def set_up(self, database_class: type[Database]) -> None:
-        """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
-        await self.testbed.up(self.plan.nodes)
-        self.database = database_class(self.plan, self.testbed.nodes)
-        self.router = Router(self.database, everything(self.names), self.journal.view, self.clock)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(self.watch())
-            await self.start()
-            watching.cancel()
-        versions = await self.database.versions()
-        self.journal.versions(versions, await self.testbed.facts())
-        await self.testbed.listen(self.database.port)
-        await self.router.look()
-        primary = self.router.primary()
-        self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
-        self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
-
-    async def start(self) -> None:
-        """Start the database and wait until it is ready."""
-        try:
-            async with asyncio.timeout(LIMITS["set-up"] - 10):
-                await self.database.start()
-                while not await self.database.ready():
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
-
-    async def watch(self) -> None:
-        """A server that ends by itself ends the wait for it."""
-        while True:
-            await asyncio.sleep(WATCH)
-            if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
-                raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
-
-    async def measure(self) -> None:
-        """Load with faults, heal, settle, final reads."""
-        beside = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.watch_for_deaths())]
-        self.load = load = Load(self.plan, self.database, self.workload, self.router, self.journal, self.clock)
-        try:
-            async with self.phase("load"):
-                await self.load_and_faults(load)
-            async with self.phase("heal"):
-                await self.prove_healed()
-            if not self.interrupted:
-                async with self.phase("settle"):
-                    await self.settle()
-                async with self.phase("final-reads"):
-                    await load.make(self.workload.final())
-                    await self.compare(round=1000)
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
-            self.look_for_deaths()
-            await load.close()
-            await self.database.close()
-
-    async def watch_for_deaths(self) -> None:
-        """A server that ends by itself is told; the run goes on."""
-        while True:
-            self.look_for_deaths()
-            await asyncio.sleep(WATCH)
-
-    def look_for_deaths(self) -> None:
-        """Record each server that ended though nobody stopped it, once."""
-        for node in self.testbed.nodes:
-            for found in node.ended():
-                if found not in self.deaths:
-                    log = tuple(tail(node.log(found.service), LAST_LINES))
-                    death = msgspec.structs.replace(found, time=found.time - self.began, log=log)
-                    self.journal.death(death)
-                    self.deaths.add(found)
-                    self.progress.death(death)
-
-    async def load_and_faults(self, load: Load) -> None:
-        """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
-        steps = schedule(self.plan)
-        seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
-        async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
-            ticking = group.create_task(self.tick(load))
-            faulting = group.create_task(self.faults(load, steps))
-            await load.run(seconds)
-            await faulting
-            ticking.cancel()
-
-    async def faults(self, load: Load, steps: Sequence[Step]) -> None:
-        """Each fault of the schedule: start it, prove it, wait, heal it, prove that. A stopped load heals at once."""
-        begin = asyncio.get_running_loop().time()
-        rng = random.Random(f"{self.plan.seed}/nemesis")
-        for number, step in enumerate(steps, 1):
-            if await load.stops_within(begin + step.at - asyncio.get_running_loop().time()):
-                return
-            nemesis: Nemesis = registry.look_up("nemeses", step.nemesis)()
-            cluster = Cluster(self.testbed, self.names, self.router.primary(), self.clock, rng, self.enforce)
-            fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.clock())
-            self.journal.fault(fault)
-            fault = await nemesis.start(fault, cluster)
-            self.journal.fault(fault)
-            self.progress.fault(fault.started, describe(fault), proof(fault, len(self.names)))
-            await load.stops_within(step.duration)
-            fault = await nemesis.heal(fault, cluster)
-            self.journal.fault(fault)
-            self.progress.fault(fault.heal_began or self.clock(), "heal", heal_proof(fault, len(self.names)))
-
-    def enforce(self, links: Connectivity) -> None:
-        """These are the links that workers may use from now on."""
-        self.router.links = links
-        if self.load is not None:
-            self.load.enforce()
-
-    async def prove_healed(self) -> None:
-        """Every link carries packets again, whatever the faults did."""
-        links = everything(self.names)
-        reach = await self.testbed.probe(links, timeout=1.0)
-        if wrong := reach.wrong(links):
-            self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
-
-    async def settle(self) -> None:
-        """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
-        end = asyncio.get_running_loop().time() + self.plan.settle
-        keys = self.workload.local[1]
-        async with asyncio.timeout(self.plan.settle + GRACE):
-            for round in itertools.count():
-                keys = await self.compare(round, keys)
-                if not keys or asyncio.get_running_loop().time() + AGREE > end:
-                    return
-                await asyncio.sleep(AGREE)
-
-    async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
-        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree.
-        What only a server that died cannot tell is not waited for."""
-        method, all_keys = self.workload.local
-        wanted = all_keys if keys is None else keys
-        found: dict[str, list[Any]] = {}
-
-        async def read(name: str) -> None:
-            found[name] = []
-            for key in wanted:
-                value, error = None, None
-                try:
-                    async with asyncio.timeout(self.plan.timeout):
-                        value = await self.database.local_read(self.database.nodes[name], method, key)
-                        value = sorted(value) if method == "elements" else value
-                except (Refused, Indeterminate, TimeoutError) as problem:
-                    error = str(problem) or "timeout"
-                found[name].append((value if error is None else error, error is None))
-                self.journal.local_read(
-                    LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round)
-                )
-
-        async with asyncio.TaskGroup() as group:
-            for name in self.names:
-                group.create_task(read(name))
-        disagreed = []
-        dead = {death.node for death in self.deaths}
-        for at, key in enumerate(wanted):
-            held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
-            copies = [copy for name, copy in held if copy[1] or name not in dead]
-            if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
-                disagreed.append(key)
-        return tuple(disagreed)
-
-    @asynccontextmanager
-    async def phase(self, name: PhaseName) -> AsyncIterator[None]:
-        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it)."""
-        began = self.clock()
-        self.journal.phase(name, began, ended=False)
-        problem = ""
-        try:
-            async with asyncio.timeout(LIMITS.get(name)):
-                yield
-        except TimeoutError:
-            problem = "took too long"
-            raise SetupError(f"{name} {problem}. {self.last_words()}") from None
-        except BaseException as error:
-            known = _ours(error)
-            problem = f"{type(error).__name__}: {error}" if known is None else str(known)
-            raise
-        finally:
-            self.journal.phase(name, self.clock(), ended=True, problem=problem)
-            if not problem:
-                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
-
-    def told(self, name: PhaseName) -> str:
-        """What a finished phase has to say on the terminal."""
-        match name:
-            case "set-up":
-                return self.ready
-            case "load" if self.load is not None:
-                totals = self.load.totals
-                return f"{totals.total():,} operations  " + "  ".join(f"{totals[k]:,} {k}" for k in ("ok", "fail", "info"))
-            case _:
-                return ""
-
-    async def tick(self, load: Load) -> None:
-        began = self.clock()
-        while True:
-            await asyncio.sleep(0.5)
-            self.progress.tick((self.clock() - began) / 1e9, load.totals)
-
-    @contextmanager
-    def stop_on_signal(self) -> Iterator[None]:
-        """The first signal ends the load, so that the run heals and tears down; the second one, and one that comes before
-        there is a load, tears down now."""
-        loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-        def received(name: str) -> None:
-            again, self.interrupted = self.interrupted, True
-            if self.tearing_down or main is None:
-                return
-            if again or self.load is None:
-                self.progress.note(f"{name}: tearing down now")
-                main.cancel()
-            else:
-                self.progress.note(f"{name}: healing and tearing down (once more: tear down now)")
-                self.load.stop()
-
-        for number in signals:
-            loop.add_signal_handler(number, received, number.name)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-
-    def last_words(self) -> str:
-        """The last lines that each node's servers logged."""
-        words = []
-        for log in sorted(self.run.folder.glob("nodes/*/*.log")):
-            words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
-        return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."
+                said, _ = child.communicate(msgspec.json.encode((resolved, str(runs))))
+            except BaseException:
+                child.send_signal(signal.SIGINT)
+                child.wait()
+                raise
+        report = b"".join(iter(lambda: os.read(read, 1 << 16), b""))
+    finally:
+        os.close(read)
+        if write >= 0:
+            os.close(write)
+    told = said.decode(errors="replace")
+    if not report:
+        last = told.strip().splitlines()[-1:] or [f"it ended with {child.returncode}"]
+        raise SplitbrainError(f"the process of the run ended before the run did: {last[0]}")
+    ended = msgspec.json.decode(report, type=_Ended)
+    if ended.error:
+        raise getattr(errors, ended.error)(ended.reason)
+    found = Run(Path(ended.folder))
+    result = decode(found.result.read_bytes(), found.result) if found.result.exists() else None
+    return Outcome(folder=found.folder, exit_code=ended.exit_code, result=result, reason=ended.reason, told=told)
 
 
-def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log, of which it reads a few kilobytes."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-        return file.read().decode(errors="replace").splitlines()[-lines:]
+class _Ended(msgspec.Struct):
+    """What the process of a run reports: its outcome, whose result is in the folder, or the error of ours that it raised."""
+
+    folder: str = ""
+    exit_code: int = 0
+    reason: str = ""
+    error: str = ""
 
 
-def schedule(plan: Plan) -> tuple[Step, ...]:
-    """The faults of a plan, in order: its own script, or its nemesis' intervals."""
-    if plan.schedule:
-        return tuple(
-            Step(fault.at, fault.duration, fault.nemesis, registry.look_up("nemeses", fault.nemesis)().scenarios(plan.nodes)[0])
-            for fault in sorted(plan.schedule, key=lambda fault: fault.at)
-        )
-    nemesis: Nemesis = registry.look_up("nemeses", plan.nemesis)()
-    return nemesis.steps(plan)
+def _serve(report: int, parent: int) -> None:
+    """The process of one run: take its plan from standard input, perform it, and write the outcome to `report`."""
+    kernel.die_with_parent()
+    if os.getppid() != parent:
+        return
+    plan, runs = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[Plan, str])
+    os.set_inheritable(report, False)
+    try:
+        outcome = perform(plan, Path(runs), Progress(console(width=120)))
+        ended = _Ended(str(outcome.folder), outcome.exit_code, outcome.reason)
+    except SplitbrainError as error:
+        ended = _Ended(error=type(error).__name__, reason=str(error))
+    with open(report, "wb") as file:
+        file.write(msgspec.json.encode(ended))
 
 
-def describe(fault: Fault) -> str:
-    """`partition {n1} | {n2 n3}`, or the links that are cut where the sides alone do not tell it."""
-    between = {(a, b) for side in fault.sides for other in fault.sides if side != other for a in side for b in other}
-    if between != set(fault.cut):
-        return f"partition {', '.join(f'{a}→{b}' for a, b in fault.cut)}"
-    sides = sorted(fault.sides, key=lambda side: (len(side), side))
-    return "partition " + " | ".join("{" + " ".join(side) + "}" for side in sides)
-
-
-def proof(fault: Fault, nodes: int) -> str:
-    """How many links the probes found as intended, and the spread."""
-    links = nodes * (nodes - 1)
-    return f"{links - len(fault.wrong)}/{links} links as intended, spread {fault.spread / 1e6:.0f} ms"
-
-
-def heal_proof(fault: Fault, nodes: int) -> str:
-    """How many links the probes found up again."""
-    links = nodes * (nodes - 1)
-    return f"{links - len(fault.heal_wrong)}/{links} links up"
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -40,10 +40,12 @@ class Partition(Nemesis):
         before = everything(cluster.names)
         after = self.graph(fault.scenario, names, cluster.rng)
         applied = await cluster.apply(before, after)
+        in_force = cluster.clock()
         reach = await cluster.testbed.probe(after, timeout=PROVE_TIMEOUT)
         wrong = reach.wrong(after)
         return msgspec.structs.replace(
             fault,
+            in_force=in_force,
             proven=None if wrong else cluster.clock(),
             cut=tuple(sorted(set(before.edges) - set(after.edges))),
             observed_cut=reach.cut(),

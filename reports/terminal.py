@@ -218,13 +218,13 @@ def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, s
 def _cut_off(result: Result, op: Operation) -> str:
     """`(n1 cut off since 0:12)` where the operation's home was on a side without a quorum when it was called."""
     for scenario in result.scenarios:
-        if op.node is None or scenario.proven is None or not scenario.bit or not scenario.proven <= op.invoked / 1e9:
+        if op.node is None or scenario.in_force is None or not scenario.bit or not scenario.in_force <= op.invoked / 1e9:
             continue
         if scenario.heal_began is not None and op.invoked / 1e9 > scenario.heal_began:
             continue
         homes = [part for part in scenario.sides if op.node in part.nodes]
         if homes and not any(part.quorum for part in homes):
-            return f"({printable(op.node)} cut off since {moment(int(scenario.proven * 1e9))})"
+            return f"({printable(op.node)} cut off since {moment(round(scenario.in_force * 1e9))})"
     return ""
 
 

@@ -19,10 +19,20 @@ from tests.lab import enter
 
 ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"
+SERVERS = ("end_to_end", "harness/databases", "harness/testbeds", "installed")
+"""Folders of tests in which all start servers or namespaces."""
 
 # How fast examples are made says how busy the machine is.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make check` leaves out."""
+    slow = [ROOT / "tests" / folder for folder in SERVERS]
+    for item in items:
+        if any(folder in item.path.parents for folder in slow):
+            item.add_marker(pytest.mark.servers)
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -32,13 +32,11 @@ class Linearizability:
         self.processes = processes
 
     def check(self, recording: Recording) -> Verdict:
-        """The verdict, with each anomaly related to the fault in whose time it was caused."""
+        """The verdict on the recording's history."""
         history = recording.history
         if isinstance(self.model, Register):
             history = extended(history, final_reads(recording))
-        return check(
-            history, self.model, time_limit=self.time_limit, processes=self.processes, faults=recording.faults,
-        )
+        return check(history, self.model, time_limit=self.time_limit, processes=self.processes)
 
 
 def final_reads(recording: Recording) -> list[Operation]:
@@ -92,6 +90,8 @@ def extended(history: History, operations: Sequence[Operation]) -> History:
     both.values = Values(
         joined([history.values.kind, more.values.kind]), joined([history.values.first, first]),
         joined([history.values.second, more.values.second]), [*history.values.objects, *more.values.objects],
+        # What is read at the end are registers and sets, never transactions.
+        None if history.micros is None else history.micros.take(np.r_[: len(history), np.full(len(more), -1)]),
     )
     both.seen = history.seen
     both.timed = history.timed

@@ -8,7 +8,7 @@ import msgspec
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """`valid` is None where a budget ran out before an answer (`limit` names it). An invalid decision carries its proof:
     `rows` are positions in the given history that alone are not linearizable, `identifier` one of
-    `checkers.verdict.ANOMALIES`, `sentence` the reason in words. `linearized` is the longest partial linearization that a
+    `checkers.anomalies.ANOMALIES`, `sentence` the reason in words. `linearized` is the longest partial linearization that a
     search found, as positions in the order in which they take effect, and `stuck` the position that cannot be placed.
     `method` names the way it was decided: `zones`, `chains`, `queue`, `search`, ...
     """

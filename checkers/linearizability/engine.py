@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.checkers.anomalies import in_order, rank
 from splitbrain.checkers.linearizability.containers.distinct import (
     decide_priority_queue,
     decide_queue,
@@ -22,7 +23,7 @@ from splitbrain.checkers.linearizability.containers.distinct import (
 from splitbrain.checkers.linearizability.containers.sets import decide_set
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence import evidence, shrink
-from splitbrain.checkers.linearizability.evidence.explain import PRECEDENCE, Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.pool import judge_apart
@@ -40,10 +41,9 @@ from splitbrain.checkers.models.specifications import (
     Stack,
     UnorderedQueue,
 )
-from splitbrain.checkers.verdict import ANOMALIES, Anomaly, Validity, Verdict
-from splitbrain.harness.history.fault import Fault
+from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Undecided, Validity, Verdict
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.operation import Key
 
 SMALL = 600
 """Up to so many operations of one register, a search is tried before the columns are sorted into zones."""
@@ -55,8 +55,6 @@ AT_LEAST = 0.5
 """Seconds for the explanation even where deciding took all the time there was."""
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
-
-_RANK = {name: at for at, name in enumerate((*PRECEDENCE, *ANOMALIES))}
 
 _SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
     PriorityQueue: decide_priority_queue,
@@ -108,7 +106,7 @@ class _Case:
 class _Findings:
     """What is wrong, over all keys."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    moments: dict[str, list[Moment]] = field(default_factory=dict)
     shown: list[tuple[_Case, Finding]] = field(default_factory=list)
     bad_keys: int = 0
 
@@ -121,20 +119,14 @@ def check(
     memory_limit: int = 1 << 30,
     processes: int | None = None,
     explanation: bool = True,
-    faults: Sequence[Fault] = (),
 ) -> Verdict:
     """Whether every key of `history` is linearizable for `model`, and if not, why not.
 
     The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit` seconds
     (some of which are for the explanation) and `memory_limit` bytes of remembered configurations, else `valid`. `limits` names
-    every limit that was hit, `facts["unknown_keys"]` which keys are undecided and how far they were searched. `processes` is
+    every limit that was hit, `coverage.undecided` which keys are undecided and how far they were searched. `processes` is
     how many may search at once, by default one a core. Without `explanation` there are no anomalies and no counts, only the
-    answer, and what could not be decided at once is not searched when a key has been refuted. Each anomaly names the one of
-    `faults` in whose time it was caused.
-
-    Facts: `keys`, `operations`, `invalid_keys`, `methods` (how many keys each way decided), `unknown_keys` (a list of
-    `key`, `operations`, `linearized`), `lost_writes` (acknowledged writes proven lost),
-    `anomalies_shown` (how many of those counted are in `anomalies`).
+    answer, and what could not be decided at once is not searched when a key has been refuted.
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
@@ -191,7 +183,7 @@ def check(
             limit = _explain(case, model, found, ends, late)
             if limit and limit not in limits:
                 limits.append(limit)
-    return _verdict(history, model, keys, methods, found, unknown, limits, faults, time.perf_counter() - began)
+    return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
 
 
 def _registers(
@@ -284,25 +276,27 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
     call the end of the time."""
     decision = case.decision
     assert decision is not None
-    counts: dict[str, int] = {}
+    moments: dict[str, list[Moment]] = {}
     findings: list[Finding] = []
     limit = ""
     if decision.method == "append":
         decision = append.decide_append(case.history, model) or decision
     if decision.rows:
-        counts = {decision.identifier: 1}
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, decision.rows[-1])]
         limit = decision.limit
     elif isinstance(model, Register):
         if decision.method == "search" and int(zones.decide(case.history, model, ends).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            counts, findings, whole = explain(case.history, model, SHOWN, ends)
+            moments, findings, whole = explain(case.history, model, SHOWN, ends)
             limit = "" if whole else f"{late}: not every anomaly was looked for"
     if not findings and not limit:
         finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))
-        counts, findings = {finding.identifier: counts.get(finding.identifier, 1)}, [finding]
-    found.counts.update(counts)
+        moments, findings = {name: moments[name] for name in (finding.identifier,) if name in moments}, [finding]
+    if not moments:
+        moments = {finding.identifier: [_moment(case.history, finding)] for finding in findings}
+    for name, times in moments.items():
+        found.moments.setdefault(name, []).extend(times)
     for finding in findings:
         found.shown.append((case, finding))
     return limit
@@ -318,10 +312,10 @@ def _faster(model: Model) -> Callable[[History], Decision | None] | None:
 
 def _verdict(
     history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
-    limits: list[str], faults: Sequence[Fault], seconds: float,
+    limits: list[str], seconds: float,
 ) -> Verdict:
-    anomalies = _anomalies(found, faults) if found.shown else ()
-    counts = dict(sorted(found.counts.items(), key=lambda entry: _RANK.get(entry[0], 99)))
+    anomalies = _anomalies(found) if found.shown else ()
+    counts = in_order({name: len(times) for name, times in found.moments.items()})
     of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
     validity: Validity
     if found.bad_keys:
@@ -336,68 +330,47 @@ def _verdict(
         validity = "valid"
         size = f"{keys} {'keys' if keys != 1 else 'key'}, {len(history)} operations"
         reason = f"no anomaly found: {size}, linearizable as a {model.name}"
-    facts = {
-        "model": model.name,
-        "keys": keys,
-        "operations": len(history),
-        "invalid_keys": found.bad_keys,
-        "methods": {name: n for name, n in methods.items() if n},
-        "unknown_keys": [
-            {"key": case.key, "operations": len(case.history), "linearized": len(case.decision.linearized)}
+    states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
+    coverage = Coverage(
+        keys=keys, operations=len(history), refuted=found.bad_keys, methods={name: n for name, n in methods.items() if n},
+        undecided=tuple(
+            Undecided(key=case.key, operations=len(case.history), linearized=len(case.decision.linearized))
             for case in unknown if case.decision is not None
-        ],
-        "lost_writes": counts.get("lost-write", 0),
-        "anomalies_shown": len(anomalies),
-    }
+        ),
+    )
     return Verdict(
         checker="linearizability", validity=validity, reason=reason, anomalies=anomalies, counts=counts,
-        limits=tuple(limits), facts=facts, seconds=seconds,
+        standings=(Standing(model="linearizable", state=states[validity], by=tuple(counts)),), coverage=coverage,
+        moments={name: tuple(times) for name, times in found.moments.items()}, limits=tuple(limits), seconds=seconds,
     )
 
 
-def _anomalies(found: _Findings, faults: Sequence[Fault]) -> tuple[Anomaly, ...]:
+def _anomalies(found: _Findings) -> tuple[Anomaly, ...]:
     """Those that are shown, the most telling first."""
     per: Counter[str] = Counter()
     anomalies = []
-    for case, finding in sorted(found.shown, key=lambda pair: (_RANK.get(pair[1].identifier, 99), len(pair[1].rows))):
+    for case, finding in sorted(found.shown, key=lambda pair: (rank(pair[1].identifier), len(pair[1].rows))):
         per[finding.identifier] += 1
         if per[finding.identifier] <= SHOWN:
-            anomalies.append(_anomaly(case, finding, faults))
+            anomalies.append(_anomaly(case, finding))
     return tuple(anomalies)
 
 
-def _anomaly(case: _Case, finding: Finding, faults: Sequence[Fault]) -> Anomaly:
-    """The finding with its operations, and the fault that stood when the accused operation was answered, or else the last
-    one that stood while the operations of the proof ran."""
-    operations = tuple(case.history[row] for row in finding.rows)
-    accused = case.history[finding.accused]
-    answered = accused.invoked if accused.completed is None else accused.completed
-    fault = _standing(faults, accused.invoked, answered)
-    if fault is None:
-        ends = [op.completed for op in operations if op.completed is not None and op.outcome == "ok"]
-        fault = _standing(faults, min(op.invoked for op in operations), max([answered, *ends]))
-    sentence = finding.sentence
-    if fault is not None:
-        sentence += _cut_off(accused, fault)
+def _anomaly(case: _Case, finding: Finding) -> Anomaly:
+    """The finding with its operations."""
     return Anomaly(
-        identifier=finding.identifier, sentence=sentence, key=case.key, operations=operations,
-        fault=None if fault is None else fault.id,
+        identifier=finding.identifier, sentence=finding.sentence, key=case.key,
+        operations=tuple(case.history[row] for row in finding.rows), accused=finding.rows.index(finding.accused),
+        moment=_moment(case.history, finding),
     )
 
 
-def _standing(faults: Sequence[Fault], start: int, end: int) -> Fault | None:
-    """The last fault that stood at some moment from `start` to `end`."""
-    for fault in sorted(faults, key=lambda fault: -fault.started):
-        if fault.started <= end and (fault.healed is None or fault.healed >= start):
-            return fault
-    return None
-
-
-def _cut_off(accused: Operation, fault: Fault) -> str:
-    """Which nodes the one that answered was cut off from, in brackets."""
-    node = accused.server or accused.node
-    others = sorted({b for a, b in (fault.observed_cut or fault.cut) if a == node} |
-                    {a for a, b in (fault.observed_cut or fault.cut) if b == node})
-    if not others:
-        return ""
-    return f" ({node} was cut off from {' '.join(others)} since {fault.started / 1e9:.1f} s)"
+def _moment(history: History, finding: Finding) -> Moment:
+    """When it happened: while the accused operation was open, if nothing else is known."""
+    if finding.moment is not None:
+        return finding.moment
+    accused = history[finding.accused]
+    answered = accused.invoked if accused.completed is None else accused.completed
+    last = max(int(history.invoked[row]) for row in finding.rows)
+    lost = finding.identifier == "lost-write"
+    return Moment(answered, max(answered, last), True) if lost else Moment(accused.invoked, answered)

@@ -192,12 +192,13 @@ def baseline_window(recording: Recording) -> tuple[int, int] | None:
 
 
 def window(recording: Recording, fault: Fault) -> tuple[int, int] | None:
-    """From the proof of the fault to the start of its heal (or the end of the load); None where it was never proven."""
+    """From when the fault was in force on every node to the start of its heal (or the end of the load); None where it was
+    never proven."""
     period = load_period(recording)
-    if fault.proven is None or period is None:
+    if fault.in_force is None or fault.proven is None or period is None:
         return None
     end = fault.heal_began if fault.heal_began is not None else period[1]
-    return (fault.proven, end) if end > fault.proven else None
+    return (fault.in_force, end) if end > fault.in_force else None
 
 
 def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
@@ -239,6 +240,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         name=fault.scenario,
         label=" | ".join("{" + " ".join(side) + "}" for side in sides),
         started=fault.started / SECOND,
+        in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
         heal_began=None if fault.heal_began is None else fault.heal_began / SECOND,
         healed=None if fault.healed is None else fault.healed / SECOND,
@@ -375,18 +377,17 @@ class _Survey:
 
 def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
     """What the measurement amounts to: `unknown` where the cluster was not healthy before the first fault."""
-    facts = {"baseline": msgspec.to_builtins(before), "scenarios": len(rows)}
     if not before:
         return Verdict(
-            checker="availability", validity="unknown", facts=facts, reason="no time before the first fault was recorded.",
+            checker="availability", validity="unknown", reason="no time before the first fault was recorded.",
         )
     for found in before:
         if found.share is None or found.share < GOOD:
             share = "none were tried" if found.share is None else f"{found.share:.1%} were answered"
             return Verdict(
-                checker="availability", validity="unknown", facts=facts,
+                checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
     blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
-    return Verdict(checker="availability", validity="valid", reason=reason, facts=facts)
+    return Verdict(checker="availability", validity="valid", reason=reason)

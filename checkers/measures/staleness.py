@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.models.specifications import canonical
-from splitbrain.checkers.result import Staleness
+from splitbrain.checkers.verdict import Staleness
 from splitbrain.harness.history.history import NEVER, OK, History
 
 

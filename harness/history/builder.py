@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
-from splitbrain.harness.history.values import MISSING, SCALAR, Packer, Values
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, NO_NAME, OK, History
+from splitbrain.harness.history.micros import OperationsPacker
+from splitbrain.harness.history.values import MICROS, MISSING, SCALAR
 
 BATCH = 32768
 _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
@@ -56,13 +57,17 @@ class _Names:
                 codes.setdefault(name, len(codes) - 1)
             return self.encode(names)
 
+    def code(self, name: Any) -> int:
+        """The code of one name, `NO_NAME` where it did not appear yet."""
+        return self._codes.get(name, NO_NAME)
+
     def names(self) -> tuple[Any, ...]:
         return tuple(self._codes)[1:]
 
 
 _OPERATION_COLUMNS = (
     "process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index",
-    "began", "ended", "kind", "first", "second",
+    "began", "ended", "kind", "first", "second", "answered",
 )
 _OPEN_COLUMNS = (
     "process", "invoked", "f", "key", "node", "server", "scheduled", "index", "began", "kind", "first", "second", "position",
@@ -98,7 +103,7 @@ class Builder:
         """Whether every invocation told a value, and none an integer or None."""
         self._nameless: bool | None = None
         self._last = -NEVER - 1
-        self._values = Packer()
+        self._values = OperationsPacker()
         self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
         self._batch: list[Event] = []
         self._positions: list[int] = []
@@ -136,8 +141,12 @@ class Builder:
         del columns["ended"]
         for name in tuple(columns):
             columns[name] = columns[name][order]
-        history.values = Values(columns.pop("kind"), columns.pop("first"), columns.pop("second"), self._values.objects)
-        history.values.kind[history.values.kind == MISSING] = SCALAR
+        kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
+        kind[kind == MISSING] = SCALAR
+        history.values = self._values.values(
+            kind, first, second, ok=columns["outcome"] == OK, answered=columns.pop("answered"),
+            transactions=columns["f"] == self._fs.code("txn"),
+        )
         for name, column in columns.items():
             setattr(history, name, column)
         history.fs, history.keys, history.errors = self._fs.names(), self._keys.names(), self._errors.names()
@@ -154,7 +163,8 @@ class Builder:
         parts = [part.pop(name) for part in self._parts]
         if parts:
             return np.concatenate(parts)
-        kinds = {"outcome": np.int8, "kind": np.int8} | dict.fromkeys(("f", "key", "error", "node", "server"), np.int32)
+        kinds: dict[str, Any] = {"outcome": np.int8, "kind": np.int8, "answered": np.bool_}
+        kinds |= dict.fromkeys(("f", "key", "error", "node", "server"), np.int32)
         return np.empty(0, kinds.get(name, np.int64))
 
     # One batch: the invocations still open and the new events, paired in numpy.
@@ -177,7 +187,16 @@ class Builder:
         completions = list(compress(events, (~starts).tolist()))
         fs = self._fs.encode([event.f for event in events])
         keys = self._keys.encode([event.key for event in events])
-        told = self._values.pack([event.value for event in events], msgspec.UNSET)
+        transactions = (fs == self._fs.code("txn")) | (~starts & (fs < 0))
+        values = [event.value for event in events]
+        told_again = np.zeros(0, np.int64)
+        if transactions.any():
+            told_again = self._told_again(process, kinds, values, transactions)
+            transactions[told_again] = False
+            for at in told_again.tolist():
+                values[at] = None
+        told = self._values.pack(values, transactions, msgspec.UNSET)
+        told.kind[told_again] = MICROS
 
         opened: _Columns = {
             "process": process[began],
@@ -226,6 +245,18 @@ class Builder:
             for ordinal_of, event in zip(began_of.tolist(), completions, strict=True):
                 if event.seen:
                     self._seen[ordinal_of] = event.seen
+
+    def _told_again(
+        self, process: NDArray[np.int64], kinds: NDArray[np.int8], values: list[Any], transactions: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """The invocations of transactions whose answer, in the same batch, tells all that they told and what they read."""
+        order = np.argsort(process, kind="stable")
+        before, behind = order[:-1], order[1:]
+        answered = (kinds[before] == _INVOKE) & (kinds[behind] == OK) & (process[before] == process[behind])
+        answered &= transactions[before] & transactions[behind]
+        before, behind = before[answered], behind[answered]
+        told: NDArray[np.int64] = before[[values[at] is not msgspec.UNSET for at in behind.tolist()]]
+        return told
 
     def _pair(
         self, opened: _Columns, closed: _Columns
@@ -280,6 +311,7 @@ class Builder:
             part["completed"] = part["ended"] = np.full(count, NEVER)
             part["outcome"] = np.full(count, INFO, np.int8)
             part["error"] = np.full(count, -1, np.int32)
+            part["answered"] = np.zeros(count, np.bool_)
             self._parts.append(part)
             return
         for column, word, names in (("f", "function", self._fs), ("key", "key", self._keys)):
@@ -299,6 +331,7 @@ class Builder:
             part[column] = np.where(answered, closed[column], part[column])
         for column in ("completed", "outcome", "error", "ended"):
             part[column] = closed[column]
+        part["answered"] = answered
         self._parts.append(part)
 
     def _processes(self, events: list[Event], positions: NDArray[np.int64]) -> NDArray[np.int64]:

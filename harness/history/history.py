@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.harness.history.micros import READ, UNKNOWN, Micros, OperationsPacker
 from splitbrain.harness.history.operation import Key, Operation, Outcome
-from splitbrain.harness.history.values import Packer, Values
+from splitbrain.harness.history.values import MICROS, Values
 
 OK, FAIL, INFO = 0, 1, 2
 OUTCOMES: tuple[Outcome, ...] = ("ok", "fail", "info")
 _OUTCOME_CODES = {name: code for code, name in enumerate(OUTCOMES)}
 NEVER = np.iinfo(np.int64).max
 """`completed` of an operation that no answer ever came for."""
+
+NO_NAME = -2
+"""No code of a name."""
 
 COLUMNS = ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index")
 """The columns that are plain arrays."""
@@ -66,6 +70,11 @@ class History:
     def __iter__(self) -> Iterator[Operation]:
         return (self[i] for i in range(len(self)))
 
+    @property
+    def micros(self) -> Micros | None:
+        """The micro-operations of the transactions, one entry a row of the history; None where no operation is one."""
+        return self.values.micros
+
     def __getitem__(self, i: int) -> Operation:
         def name(codes: NDArray[np.int32], names: tuple[Any, ...]) -> Any:
             return None if codes[i] < 0 else names[codes[i]]
@@ -73,7 +82,7 @@ class History:
         return Operation(
             process=int(self.process[i]),
             f=self.fs[self.f[i]],
-            value=self.values[i],
+            value=self._value(i),
             key=name(self.key, self.keys),
             outcome=OUTCOMES[self.outcome[i]],
             invoked=int(self.invoked[i]),
@@ -85,6 +94,15 @@ class History:
             scheduled=None if self.scheduled[i] == NEVER else int(self.scheduled[i]),
             index=int(self.index[i]),
         )
+
+    def _value(self, i: int) -> Any:
+        value, micros = self.values[i], self.micros
+        if self.values.kind[i] != MICROS or self.outcome[i] != OK or micros is None:
+            return value
+        # Only in an acknowledged transaction a None would be taken for what was read.
+        rows = slice(micros.start[i], micros.start[i + 1])
+        untold = (micros.f[rows] == READ) & (micros.value[rows] == UNKNOWN)
+        return tuple([one[:2] if hidden else one for one, hidden in zip(value, untold.tolist(), strict=True)])
 
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the database decided: `ok`, or a `cas` refused because another value was there."""
@@ -117,7 +135,7 @@ class Table:
     """Operations on their way into the columns of a History, a batch at a time."""
 
     def __init__(self) -> None:
-        self._values = Packer()
+        self._values = OperationsPacker()
         self._names: dict[str, dict[Any, int]] = {name: {None: -1} for name in ("f", "key", "error", "node")}
         self._parts: list[dict[str, NDArray[Any]]] = []
         self._seen: dict[int, tuple[Any, ...]] = {}
@@ -142,7 +160,7 @@ class Table:
             "scheduled": np.fromiter([NEVER if op.scheduled is None else op.scheduled for op in ops], np.int64, n),
             "index": np.fromiter([op.index for op in ops], np.int64, n),
         }
-        values = self._values.pack([op.value for op in ops])
+        values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].get("txn", NO_NAME))
         part |= {"kind": values.kind, "first": values.first, "second": values.second}
         self._seen |= {self._count + at: op.seen for at, op in enumerate(ops) if op.seen}
         # Most histories leave several columns empty: these weigh nothing until the end.
@@ -168,7 +186,11 @@ class Table:
         for name in tuple(self._parts[0]):
             column = np.concatenate([part.pop(name) for part in self._parts])
             columns[name] = column if sorted_already else column[order]
-        history.values = Values(columns.pop("kind"), columns.pop("first"), columns.pop("second"), self._values.objects)
+        kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
+        transactions = columns["f"] == self._names["f"].get("txn", NO_NAME)
+        history.values = self._values.values(
+            kind, first, second, ok=columns["outcome"] == OK, answered=np.ones(len(kind), np.bool_), transactions=transactions
+        )
         for name, column in columns.items():
             setattr(history, name, column)
         unnamed = history.index < 0

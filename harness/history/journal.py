@@ -208,7 +208,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 began = phases[name].began if ended and name in phases else time
                 phases[name] = Phase(name, began, time if ended else None, problem)
             case _Fault(fault):
-                faults[fault.id] = fault
+                faults[fault.id] = _dated(fault)
             case _View(view):
                 views.append(view)
             case _Placement(placement):
@@ -242,6 +242,13 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         torn=end is None,
         interrupted=end is not None and end.interrupted,
     )
+
+
+def _dated(fault: Fault) -> Fault:
+    """A fault of an older journal did not tell when it was in force: from the first change on for as long as its spread."""
+    if fault.in_force is not None or fault.proven is None:
+        return fault
+    return msgspec.structs.replace(fault, in_force=fault.started + fault.spread)
 
 
 class _AnyHeader(msgspec.Struct, tag="header", tag_field="type"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCALAR, PAIR, OBJECT, MISSING = 0, 1, 2, 3
+if TYPE_CHECKING:
+    from splitbrain.harness.history.micros import Micros
+
+SCALAR, PAIR, OBJECT, MISSING, MICROS = 0, 1, 2, 3, 4
 NIL = np.iinfo(np.int64).min
 """None, in the columns of integers."""
 
@@ -18,18 +21,25 @@ class Values(Sequence[Any]):
 
     `kind` (int8) says how row i is kept: `SCALAR`, an integer or None in `first`; `PAIR`, a tuple of two of those in
     `first` and `second` (the value of a `cas`); `OBJECT`, anything else at `objects[first]`, equal strings at the same
-    place; `MISSING`, no value was told. `first` and `second` are int64 with `NIL` for None.
+    place; `MISSING`, no value was told; `MICROS`, the micro-operations of a transaction, `micros[i]`. `first` and `second` are
+    int64 with `NIL` for None. `micros` has one entry a row, and is None where no row is a transaction.
     """
 
-    __slots__ = ("kind", "first", "second", "objects")
+    __slots__ = ("kind", "first", "second", "objects", "micros")
 
     def __init__(
-        self, kind: NDArray[np.int8], first: NDArray[np.int64], second: NDArray[np.int64], objects: Sequence[Any]
+        self,
+        kind: NDArray[np.int8],
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        objects: Sequence[Any],
+        micros: Micros | None = None,
     ) -> None:
         self.kind = kind
         self.first = first
         self.second = second
         self.objects = objects
+        self.micros = micros
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -48,6 +58,8 @@ class Values(Sequence[Any]):
         if kind == PAIR:
             second = int(self.second[i])
             return (None if first == NIL else first, None if second == NIL else second)
+        if kind == MICROS and self.micros is not None:
+            return self.micros[i]
         return self.objects[first] if kind == OBJECT else None
 
     def __iter__(self) -> Iterator[Any]:
@@ -58,12 +70,14 @@ class Values(Sequence[Any]):
             if not kinds.any():
                 yield from (None if first == NIL else first for first in firsts)
                 continue
-            objects = self.objects
-            for kind, first, second in zip(kinds.tolist(), firsts, seconds, strict=True):
+            objects, micros = self.objects, self.micros
+            for i, (kind, first, second) in enumerate(zip(kinds.tolist(), firsts, seconds, strict=True), at):
                 if kind == SCALAR:
                     yield None if first == NIL else first
                 elif kind == PAIR:
                     yield (None if first == NIL else first, None if second == NIL else second)
+                elif kind == MICROS and micros is not None:
+                    yield micros[i]
                 else:
                     yield objects[first] if kind == OBJECT else None
 
@@ -72,7 +86,8 @@ class Values(Sequence[Any]):
 
     def take(self, at: NDArray[Any]) -> Values:
         """The values at these positions."""
-        return Values(self.kind[at], self.first[at], self.second[at], self.objects)
+        micros = None if self.micros is None else self.micros.take(at)
+        return Values(self.kind[at], self.first[at], self.second[at], self.objects, micros)
 
 
 def _same(a: Any, b: Any) -> bool:

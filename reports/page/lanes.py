@@ -58,7 +58,7 @@ def _end(op: Operation) -> int:
 
 
 def _began(fault: Fault) -> int:
-    return fault.started if fault.proven is None else fault.proven
+    return fault.started if fault.in_force is None else fault.in_force
 
 
 def _over(fault: Fault, last: int) -> int:

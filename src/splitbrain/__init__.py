@@ -1,7 +1,8 @@
 """The public names of splitbrain, all that a person's own code imports.
 
 `import splitbrain` loads nothing else: a name brings its module the moment it is used, so that judging a history needs no
-testbed, no driver and no terminal. To judge a history that one's own program recorded:
+testbed, no driver and no terminal. The rooms of the repository (`harness`, `checkers`, ...) are linked into this package, so
+that this is the only name that an installation takes. To judge a history that one's own program recorded:
 
     import splitbrain
     from splitbrain import Operation
@@ -46,15 +47,18 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.variant import Claim, Label, Variant
     from splitbrain.harness.load.client import Client
     from splitbrain.harness.plan import Plan
+    from splitbrain.harness.run import Outcome, run
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
     from splitbrain.workloads.workload import Invocation, Workload
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
-    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Plan", "Program",
+    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Outcome", "Plan", "Program",
     "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
-    "Workload", "check", "check_file", "load_machine_code", "read",
+    "Workload", "check", "check_file", "load_machine_code", "read", "run",
 ]
 
 _HOMES = {
@@ -74,6 +78,7 @@ _HOMES = {
     "splitbrain.harness.history.variant": ("Claim", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
     "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
     "splitbrain.nemeses.nemesis": ("Cluster", "Nemesis", "Step"),
     "splitbrain.workloads.workload": ("Invocation", "Workload"),

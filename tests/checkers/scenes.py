@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from splitbrain.checkers.verdict import Anomaly, Validity, Verdict
+from splitbrain.checkers.verdict import Anomaly, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import History
@@ -33,21 +33,34 @@ def served(home: str, kind: str, second: float) -> Service:
 
 @dataclass
 class Says:
-    """A checker with a ready verdict."""
+    """A checker with a ready verdict; of the part of a fault that all of it came before, it has nothing to say."""
 
     validity: Validity = "valid"
     anomalies: tuple[Anomaly, ...] = ()
     counts: dict[str, int] | None = None
-    facts: dict[str, Any] | None = None
+    moments: dict[str, tuple[Moment, ...]] | None = None
+    """By default all that is counted of a name happened when the first anomaly of it did, and what says lost is lost."""
+    model: str = "linearizable"
     name: str = "says"
 
     def check(self, recording: Recording) -> Verdict:
         counts = self.counts
         if counts is None:
             counts = {anomaly.identifier: 1 for anomaly in self.anomalies}
+        moments = self.moments
+        if moments is None:
+            when = {one.identifier: one.operations[0].invoked for one in reversed(self.anomalies)}
+            moments = {
+                name: (Moment(when[name], when[name] + MS, name in ("lost-write", "lost-element")),) * number
+                for name, number in counts.items()
+            }
+        part = not recording.local_reads and len(recording.faults) == 1
+        if part and all(one.seen < recording.faults[0].started for found in moments.values() for one in found):
+            return Verdict(checker=self.name, validity="valid", reason="as told.")
+        states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
         return Verdict(
             checker=self.name, validity=self.validity, reason="as told.", anomalies=self.anomalies, counts=counts,
-            facts=self.facts if self.facts is not None else {"faults": {}},
+            moments=moments, standings=(Standing(model=self.model, state=states[self.validity], by=tuple(counts)),),
         )
 
 
@@ -55,10 +68,11 @@ def fault(
     number: int = 1, began: float = 5.0, ended: float = 13.0,
     sides: Sequence[tuple[str, ...]] = (("n2", "n3", "n4", "n5"), ("n1",)), primary: str | None = "n1", **changes: Any,
 ) -> Fault:
-    """A fault that was proven at once and healed at once."""
+    """A fault that was in force at once, proven a moment later, and healed at once."""
     fields: dict[str, Any] = dict(
         id=number, nemesis="partition", scenario=f"scenario {number}", started=int(began * SECOND),
-        proven=int(began * SECOND) + MS, heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
+        in_force=int(began * SECOND), proven=int(began * SECOND) + MS,
+        heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
     return Fault(**fields | changes)

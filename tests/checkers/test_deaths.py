@@ -64,7 +64,7 @@ def test_of_two_faults_only_those_after_the_death_are_unknown() -> None:
 
 
 def test_an_anomaly_stays_one_with_the_death_beside_it() -> None:
-    says = Says("invalid", (anomaly("lost-write", 9.0, fault=1),), facts={"faults": {"1": {"lost-write": 1}}})
+    says = Says("invalid", (anomaly("lost-write", 9.0, fault=1),))
     result = judged(says=says, deaths=(death(8.0),))
     assert result.validity == "invalid" and result.exit_code == 1
     assert result.anomalies[0].identifier == "lost-write" and "servers" in failed(result)

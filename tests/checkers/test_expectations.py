@@ -11,7 +11,7 @@ from splitbrain.harness.errors import UsageError
 from tests.checkers.scenes import Says, Serve, anomaly, both, during, fault, recording, served
 
 MAJORITY = ("n2", "n3", "n4", "n5")
-LOST = Says("invalid", (anomaly("lost-write", 7),), None, {"faults": {"1": {"lost-write": 1}}, "lost_writes": 1})
+LOST = Says("invalid", (anomaly("lost-write", 7),))
 
 
 CUT = during(5, 13, ("n1",), "silent")

@@ -18,7 +18,7 @@ from splitbrain.harness.history.variant import Claim, Label
 from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
-LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5}, {"faults": {"1": {"lost-write": 5}}, "lost_writes": 5})
+LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
 
 
 class Throws:
@@ -90,7 +90,7 @@ def test_limits_are_always_told() -> None:
 def test_an_anomaly_belongs_to_the_first_fault_during_which_it_was_under_way() -> None:
     faults = [fault(), fault(2, 18, 26)]
     says = Says("invalid", (anomaly("stale-read", 3), anomaly("stale-read", 7), anomaly("stale-read", 14),
-                            anomaly("lost-write", 20), anomaly("lost-write", 31)), facts={})
+                            anomaly("lost-write", 20), anomaly("lost-write", 31)), moments={})
     result = judge(recording(CUT, faults, length=32), (says,))
     assert [(a.identifier, a.fault) for a in result.anomalies] == [
         ("lost-write", 2), ("lost-write", 2), ("stale-read", 1), ("stale-read", 1), ("stale-read", None),
@@ -128,7 +128,7 @@ def test_each_fault_is_judged_by_its_own_part_of_a_register_history() -> None:
 def test_faults_without_a_judgement_of_their_own_are_undecided() -> None:
     made = recording(CUT, [fault(), fault(2, 18, 26)], length=32)
     queue = [msgspec.structs.replace(op, f="enqueue") if op.f == "write" else op for op in made.history]
-    says = Says("invalid", (anomaly("duplicate", 7),), facts={})
+    says = Says("invalid", (anomaly("duplicate", 7),))
     result = judge(msgspec.structs.replace(made, history=History.of(queue)), (says,))
     assert [row.consistency for row in result.scenarios] == ["refuted", "undecided"]
 
@@ -206,7 +206,7 @@ def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
     with pytest.raises(HistoryError, match=r"x\.json: not a result"):
         decode(b"[1", "x.json")
     with pytest.raises(HistoryError, match="newer splitbrain"):
-        decode(encode(judged()).replace(b'"format": 1', b'"format": 99', 1))
+        decode(encode(judged()).replace(b'"format": 2', b'"format": 99', 1))
 
 
 def test_nodes_that_nobody_lives_at_change_nothing() -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import Set
 from splitbrain.checkers.sets import SetChecker
-from splitbrain.checkers.verdict import Verdict
+from splitbrain.checkers.verdict import Lost, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
@@ -86,9 +87,10 @@ def test_every_lost_element_is_counted_and_some_are_shown_for_each_fault() -> No
     faults = (fault(1, 0, 10), fault(2, 15, 25))
     found = check(*lost, read([], 40 * second, 41 * second), faults=faults)
     assert found.counts == {"lost-element": 30}
-    assert found.facts["lost_writes"] == found.facts["acknowledged"] == 30
+    found = attribute(found, faults)
+    assert found.lost == Lost(total=30, by_fault={1: 11, 2: 19})
     assert {anomaly.fault for anomaly in found.anomalies} == {1, 2}
-    assert found.facts["faults"] == {"1": {"lost-element": 11}, "2": {"lost-element": 19}}
+    assert found.by_fault == {1: {"lost-element": 11}, 2: {"lost-element": 19}} and not found.outside
 
 
 def test_only_final_reads_tell_that_an_element_is_lost() -> None:
@@ -104,8 +106,9 @@ def test_only_final_reads_tell_that_an_element_is_lost() -> None:
 def test_how_stale_is_measured_from_the_acknowledgement() -> None:
     ms = 1_000_000
     found = check(add(1, 0, 10 * ms), read([], 30 * ms, 31 * ms), read([], 50 * ms, 51 * ms), read([1], 60 * ms, 61 * ms))
-    assert found.facts["staleness_ms"] == pytest.approx({"median": 30, "p99": 39.8, "max": 40})
-    assert (found.facts["stale_reads"], found.facts["reads"]) == (2, 3)
+    late = found.staleness
+    assert late is not None and (late.stale, late.reads) == (2, 3)
+    assert (late.median_ms, late.p99_ms, late.max_ms) == pytest.approx((30, 39.8, 40))
 
 
 def test_evidence_shows_only_the_elements_it_is_about() -> None:

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.faults import schedule
 from splitbrain.harness.plan import FORMAT, Plan, ScriptedFault
 from splitbrain.harness.resolve import resolve
-from splitbrain.harness.run import schedule
 
 
 def test_defaults_are_the_documented_ones() -> None:

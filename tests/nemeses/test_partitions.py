@@ -43,7 +43,9 @@ def test_every_scenario_bites_and_heals(tmp_path: Path) -> None:
                 assert (fault.nemesis, fault.scenario, fault.started, fault.primary) == (kind.name, scenario, began, "n3")
                 held = await nemesis.heal(fault, cluster(testbed, "n3"))
                 assert held.bit and held.heal_wrong == ()
-                assert fault.started < (held.proven or 0) < (held.heal_began or 0) < (held.healed or 0)
+                moments = [held.in_force, held.proven, held.heal_began, held.healed]
+                assert sorted(moments, key=lambda moment: moment or 0) == moments and len(set(moments)) == 4
+                assert (held.in_force or 0) >= fault.started + fault.spread
                 print(f"{kind.name} {scenario}: spread {fault.spread / 1e6:.1f} ms, heal {held.heal_spread / 1e6:.1f} ms")
 
     with_cluster(tmp_path, 5, work)

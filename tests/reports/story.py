@@ -23,10 +23,9 @@ from splitbrain.checkers.result import (
     Result,
     Scenario,
     Side,
-    Staleness,
     Totals,
 )
-from splitbrain.checkers.verdict import Anomaly, Verdict
+from splitbrain.checkers.verdict import Anomaly, Coverage, Staleness, Verdict
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
@@ -66,6 +65,7 @@ FAULT = Fault(
     nemesis="partition-primary",
     scenario="primary alone",
     started=second(12.0),
+    in_force=second(12.01),
     proven=second(12.11),
     heal_began=second(27.0),
     healed=second(27.09),
@@ -262,6 +262,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
         name="primary alone",
         label="{n1} | {n2 n3 n4 n5}",
         started=12,
+        in_force=12.01,
         proven=12.11,
         heal_began=27,
         healed=27.09,
@@ -311,7 +312,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
                 seconds=0.12,
                 anomalies=(lost, stale),
                 counts={"lost-write": 143, "stale-read": 1014},
-                facts={"keys": 40, "longest": [1, 2]},
+                coverage=Coverage(keys=40, operations=11_000, refuted=2, methods={"chains": 40}),
             ),
             Verdict(checker="availability", validity="valid", reason="measured", seconds=0.01),
             Verdict(

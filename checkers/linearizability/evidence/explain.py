@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,15 +40,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from splitbrain.checkers.anomalies import rank
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
+from splitbrain.checkers.verdict import Moment
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH
 from splitbrain.harness.history.values import MISSING
 
-PRECEDENCE = (
-    "lost-write", "split-brain", "stale-read", "non-monotonic-read", "aborted-read", "future-read", "unwritten-read",
-)
 _LONG_AGO = -NEVER - 1
 """Before every moment; times may be negative."""
 _FAR = 1000
@@ -64,12 +64,14 @@ class Finding(msgspec.Struct, frozen=True):
     """One anomaly in the history of one key: its identifier, its proof as positions in that history, and the sentence.
 
     `accused` is the operation that should not have been answered as it was: the write that was lost, the read that was old.
+    `moment` is when it happened, None where the accused operation's own time is all that is known.
     """
 
     identifier: str
     rows: tuple[int, ...]
     sentence: str
     accused: int
+    moment: Moment | None = None
 
 
 @dataclass(slots=True)
@@ -109,27 +111,26 @@ class _Version:
 
 def explain(
     history: History, model: Register, shown: int, ends: float = math.inf
-) -> tuple[dict[str, int], list[Finding], bool]:
-    """How many anomalies of each name there are in the history of one key with distinct written values; at most `shown` of
-    each name, the most telling name first; and whether all was looked at by `ends`, a moment of `time.perf_counter`. Empty
-    if there are none.
+) -> tuple[dict[str, list[Moment]], list[Finding], bool]:
+    """When each anomaly of the history of one key with distinct written values happened, by its name; at most `shown` of each
+    name, the most telling name first; and whether all was looked at by `ends`, a moment of `time.perf_counter`. Empty if
+    there are none.
 
     Each finding's rows, taken as a history of their own, show this anomaly and no other. One whose proof cannot be told from
     another anomaly's is counted but not shown.
     """
-    rank = {name: at for at, name in enumerate(PRECEDENCE)}
-    counts: dict[str, int] = {}
+    moments: dict[str, list[Moment]] = {}
     candidates: list[Finding] = []
     found: list[Finding] = []
-    per = dict.fromkeys(PRECEDENCE, 0)
+    per: Counter[str] = Counter()
     try:
         lineages = _Lineages(history, model, _CANDIDATES * shown, ends)
-        counts, candidates = lineages.counts, lineages.found
+        moments, candidates = lineages.moments, lineages.found
         lineages.judge()
         whole = True
     except _Late:
         whole = False
-    for finding in sorted(candidates, key=lambda finding: rank[finding.identifier]):
+    for finding in sorted(candidates, key=lambda finding: rank(finding.identifier)):
         if per[finding.identifier] == shown:
             continue
         if found and time.perf_counter() > ends:
@@ -139,7 +140,7 @@ def explain(
         if exact is not None:
             per[finding.identifier] += 1
             found.append(exact)
-    return dict(sorted(counts.items(), key=lambda entry: rank[entry[0]])), found, whole
+    return dict(sorted(moments.items(), key=lambda entry: rank(entry[0]))), found, whole
 
 
 def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
@@ -165,7 +166,7 @@ def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
     """The names of what `rows` show alone."""
     part = _Lineages(history.select(np.array(sorted(rows))), model, 0, math.inf)
     part.judge()
-    return set(part.counts)
+    return set(part.moments)
 
 
 class _Late(Exception):
@@ -178,7 +179,7 @@ class _Lineages:
     def __init__(self, history: History, model: Register, shown: int, ends: float) -> None:
         self.shown = shown
         self.ends = ends
-        self.counts: dict[str, int] = {}
+        self.moments: dict[str, list[Moment]] = {}
         self.found: list[Finding] = []
         self.history = history
         self.model = model
@@ -313,13 +314,22 @@ class _Lineages:
         for part in (self._impossible, self._branches, self._forks, self._gone, self._reads, self._refusals):
             self._in_time()
             part()
-        if not self.counts:
+        if not self.moments:
             self._contradiction()
 
-    def _counts(self, identifier: str) -> bool:
+    def _counts(self, identifier: str, moment: Moment) -> bool:
         """Count one more; whether it is to be shown."""
-        self.counts[identifier] = self.counts.get(identifier, 0) + 1
-        return self.counts[identifier] <= self.shown
+        moments = self.moments.setdefault(identifier, [])
+        moments.append(moment)
+        return len(moments) <= self.shown
+
+    def _when(self, row: int) -> Moment:
+        """The time of one operation that was answered wrongly."""
+        return Moment(self.inv[row], self.inv[row] if self.ret[row] == NEVER else self.ret[row])
+
+    def _gone_when(self, version: _Version, row: int) -> Moment:
+        """From the last that was seen of a lost version until `row`, which was answered without it."""
+        return Moment(min(max(self.ret[version.writer], version.sought), self.inv[row]), self.inv[row], True)
 
     def _show(self, identifier: str, accused: int, rows: Iterable[int], sentence: str) -> None:
         proof = {accused, *rows} - {-1}
@@ -331,7 +341,7 @@ class _Lineages:
                     break
                 row = min(observers, key=lambda other: self.outcome[other] == INFO)
                 proof.add(row)
-        self.found.append(Finding(identifier, tuple(sorted(proof)), sentence, accused))
+        self.found.append(Finding(identifier, tuple(sorted(proof)), sentence, accused, self.moments[identifier][-1]))
 
     def _impossible(self) -> None:
         """Values that nobody wrote, that were reported as not written, or that were not written yet."""
@@ -342,15 +352,15 @@ class _Lineages:
                 version.odd = True
                 failed = self.failed.get(value)
                 if failed is None:
-                    if self._counts("unwritten-read"):
+                    if self._counts("unwritten-read", self._when(row)):
                         self._show("unwritten-read", row, (), f"{self._did(row)}, which nobody had written")
-                elif self._counts("aborted-read"):
+                elif self._counts("aborted-read", self._when(row)):
                     what = f"the value of {self._name(failed)}, which had been reported as failed"
                     self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
             elif self.ret[row] < version.written[0]:
                 for below in self._below(version):
                     below.odd = True
-                if not self._counts("future-read"):
+                if not self._counts("future-read", self._when(row)):
                     continue
                 when = f"{self._name(version.writer)} was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, (version.writer,), f"{self._did(row)}, before {when}")
@@ -360,8 +370,8 @@ class _Lineages:
                 continue
             for below in self._below(version):
                 below.odd = True
-            if self._counts("future-read"):
-                row = version.early_by
+            row = version.early_by
+            if self._counts("future-read", self._when(row)):
                 way = self._between(self.versions[self._observed_by(row)], version)
                 when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
@@ -392,7 +402,7 @@ class _Lineages:
             if self.ret[lost.writer] >= survivor.sought or survivor.sought <= head.sought:
                 continue
             proven = True
-            if self._counts("lost-write"):
+            if self._counts("lost-write", self._gone_when(lost, witness)):
                 seen = self.versions[self._observed_by(witness)]
                 way = {*self._between(lost, head), *self._between(seen, survivor)}
                 self._show("lost-write", lost.writer, {*proof, *way, witness}, (
@@ -401,7 +411,7 @@ class _Lineages:
                 ))
         # Lost and nothing more, unless both lineages went on after both had begun.
         both = one.acked and other.acked and head.sought > self.inv[survivor.writer] and survivor.sought > self.inv[head.writer]
-        if (not proven or both) and self._counts("split-brain"):
+        if (not proven or both) and self._counts("split-brain", self._when(other.writer)):
             if not (one.acked and other.acked) and survivor.sought > head.sought:
                 # Whoever saw the indeterminate one would else be the last to see anything.
                 proof |= {witness, *self._between(self.versions[self._observed_by(witness)], survivor)}
@@ -464,7 +474,7 @@ class _Lineages:
         here, there = self.versions[version.root], self.versions[child.root]
         if there.sought > here.sought:
             version.lost = True
-            if self._counts("lost-write"):
+            if self._counts("lost-write", self._gone_when(version, child.writer)):
                 if self.inv[child.writer] <= here.sought:
                     base |= {there.sought_by, *self._way(self.versions[self._observed_by(there.sought_by)], child)}
                 self._show("lost-write", version.writer, base, (
@@ -477,7 +487,7 @@ class _Lineages:
             if not gone.acked or gone.lost or gone.odd or self.ret[gone.writer] >= here.sought:
                 continue
             gone.lost = True
-            if self._counts("lost-write"):
+            if self._counts("lost-write", self._gone_when(gone, witness)):
                 seen = self.versions[self._observed_by(witness)]
                 way = {*self._between(gone, child), *self._way(seen, version)}
                 self._show("lost-write", gone.writer, {*base, *way, witness}, (
@@ -517,7 +527,7 @@ class _Lineages:
                 else:
                     continue
             version.lost = True
-            if self._counts("lost-write"):
+            if self._counts("lost-write", self._gone_when(version, chosen[0])):
                 proof = [final.writer, *self._between(version, final)] if descends else self._origin(final, inv)
                 self._show("lost-write", version.writer, {*proof, *chosen}, (
                     f"{self._acked(version.writer)}, was lost: {self._did(chosen[0])}, which is older, "
@@ -555,13 +565,13 @@ class _Lineages:
             newer = version.replaced_by
             if newer is not None and version.replaced < self.inv[row]:
                 stale.add(row)
-                if self._counts("stale-read"):
+                if self._counts("stale-read", self._when(row)):
                     self._stale(row, newer, {version.writer, *self._between(newer, version)})
                 continue
             write = newest.before(self.inv[row], version.root, stale)
             if write >= 0 and self.inv[write] > version.there:
                 stale.add(row)
-                if self._counts("stale-read"):
+                if self._counts("stale-read", self._when(row)):
                     self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
         newest = _Newest([
             (self.ret[row], self.inv[row], row, version.root) for row, version in observed
@@ -574,14 +584,14 @@ class _Lineages:
             seen = version.overtaken_by
             if version.overtaken < self.inv[row] and seen not in wrong:
                 wrong.add(row)
-                if self._counts("non-monotonic-read"):
+                if self._counts("non-monotonic-read", self._when(row)):
                     after = self.versions[self._observed_by(seen)]
                     self._backwards(row, seen, {version.writer, *self._between(after, version)})
                 continue
             seen = newest.before(self.inv[row], version.root, wrong)
             if seen >= 0 and self.inv[seen] > version.there:
                 wrong.add(row)
-                if self._counts("non-monotonic-read"):
+                if self._counts("non-monotonic-read", self._when(row)):
                     after = self.versions[self._observed_by(seen)]
                     self._backwards(row, seen, {after.writer, *self._origin(version, self.inv[seen])})
 
@@ -599,24 +609,24 @@ class _Lineages:
             newer = self._newer(version, self.ret[row]) if again else []
             if newer:
                 # It may have seen the newer value; then the older one must not be there again.
-                if self._counts("non-monotonic-read"):
+                if self._counts("non-monotonic-read", self._when(row)):
                     rows |= {newer[0].writer}
                     self._show("non-monotonic-read", row, rows, f"{told}, although later {self._did(again[0])}")
             elif version is initial and version.writer < 0:
                 aborted = [other for other in self.failed.values() if other not in self.refused]
                 failed = [other for other in aborted if self.inv[other] <= self.ret[row]]
                 if failed:
-                    if self._counts("aborted-read"):
+                    if self._counts("aborted-read", self._when(row)):
                         self._show("aborted-read", row, {failed[0], *rows}, (
                             f"{told}, although {self._name(failed[0])} had failed and {expected} was still there"
                         ))
-                elif self._counts("unwritten-read"):
+                elif self._counts("unwritten-read", self._when(row)):
                     self._show("unwritten-read", row, rows, f"{told}, although nobody had written anything but {expected}")
             elif version.acked and self.ret[version.writer] < self.inv[row]:
-                if self._counts("stale-read"):
+                if self._counts("stale-read", self._when(row)):
                     had = f"{self._name(version.writer)} had been acknowledged{self._at(self.ret[version.writer])}"
                     self._show("stale-read", row, rows, f"{told}, although {had} and nothing newer can have been there")
-            elif self._counts("non-monotonic-read"):
+            elif self._counts("non-monotonic-read", self._when(row)):
                 seen = min(version.observers, key=lambda other: self.ret[other])
                 had = f"{expected} had been read{self._at(self.ret[seen])}"
                 self._show("non-monotonic-read", row, {seen, *rows}, (
@@ -685,7 +695,7 @@ class _Lineages:
         started = False
         for root in sorted(low, key=lambda root: self.ret[low[root]]):
             if started and self.ret[low[root]] < self.inv[high[reach]] and self.ret[low[reach]] < self.inv[high[root]]:
-                if self._counts("non-monotonic-read"):
+                if self._counts("non-monotonic-read", self._when(high[reach])):
                     rows = {low[root], high[root], low[reach], high[reach]}
                     for row in tuple(rows):
                         for value in self._touched(row):

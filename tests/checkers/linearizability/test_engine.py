@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.linearizability import Linearizability, check
 from splitbrain.checkers.linearizability import engine as engine_module
 from splitbrain.checkers.linearizability.registers import zones
@@ -57,10 +58,10 @@ def test_every_model_over_many_keys_agrees_with_the_plain_search(name: str) -> N
         parts = [object_history(random.Random(f"engine {name} {seed} {key}"), model, operations=8) for key in range(4)]
         verdict = check(_keyed(parts), model)
         broken = sum(search(part, model).valid is False for part in parts)
-        assert verdict.facts["invalid_keys"] == broken and verdict.facts["keys"] == 4
+        assert verdict.coverage.refuted == broken and verdict.coverage.keys == 4
         assert verdict.validity == ("invalid" if broken else "valid"), seed
         assert bool(verdict.anomalies) is bool(broken)
-        assert sum(verdict.facts["methods"].values()) == 4
+        assert sum(verdict.coverage.methods.values()) == 4
         for anomaly in verdict.anomalies:
             assert search(History.of(anomaly.operations), model).valid is False
 
@@ -71,7 +72,7 @@ def test_registers_of_many_keys_agree_with_the_plain_search(monkeypatch: pytest.
     for seed in range(60):
         parts = [register_history(random.Random(f"{seed} {key}"), operations=9, unique=key != 2) for key in range(5)]
         verdict = check(_keyed(parts), model)
-        assert verdict.facts["invalid_keys"] == sum(search(part, model).valid is False for part in parts)
+        assert verdict.coverage.refuted == sum(search(part, model).valid is False for part in parts)
 
 
 def test_an_empty_history_is_valid() -> None:
@@ -85,8 +86,8 @@ def test_a_time_limit_that_is_hit_is_said_and_nothing_is_guessed() -> None:
     assert time.perf_counter() - began < 20
     assert verdict.validity == "unknown"
     assert verdict.limits == ("time limit of 0.2 s",)
-    assert len(verdict.facts["unknown_keys"]) == 2
-    assert all(0 < entry["linearized"] < entry["operations"] for entry in verdict.facts["unknown_keys"])
+    assert len(verdict.coverage.undecided) == 2
+    assert all(0 < entry.linearized < entry.operations for entry in verdict.coverage.undecided)
 
 
 def _stale(turns: int) -> History:
@@ -169,7 +170,7 @@ def test_a_model_of_a_script_stays_in_this_process() -> None:
 def test_several_processes_are_used_where_one_is_not_soon_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "PATIENCE", 0.01)
     verdict = check(_hard(3, 16), CasRegister(), time_limit=2.0, processes=2)
-    assert verdict.validity == "unknown" and len(verdict.facts["unknown_keys"]) == 3
+    assert verdict.validity == "unknown" and len(verdict.coverage.undecided) == 3
 
 
 def test_a_worker_ends_with_its_parent() -> None:
@@ -231,8 +232,9 @@ def _recording(reads: dict[str, Any], **changes: Any) -> Recording:
 
 
 def test_what_every_replica_holds_in_the_end_proves_a_loss() -> None:
-    verdict = Linearizability(CasRegister()).check(_recording({"n1": 7, "n2": 7, "n3": 7}))
-    assert verdict.counts == {"lost-write": 1} and verdict.facts["lost_writes"] == 1
+    recording = _recording({"n1": 7, "n2": 7, "n3": 7})
+    verdict = attribute(Linearizability(CasRegister()).check(recording), recording.faults)
+    assert verdict.counts == {"lost-write": 1}
     anomaly = verdict.anomalies[0]
     assert anomaly.fault == 3
     assert "write 42 of client 1, acknowledged by n1 at 15.00 s, was lost" in anomaly.sentence
@@ -250,8 +252,9 @@ def test_a_fault_that_was_over_is_not_blamed() -> None:
     recording = _recording({"n1": 7, "n2": 7, "n3": 7})
     over = msgspec.structs.replace(recording.faults[0], started=2 * SECOND, healed=3 * SECOND)
     later = msgspec.structs.replace(recording.faults[0], started=40 * SECOND, healed=None)
-    verdict = Linearizability(CasRegister()).check(msgspec.structs.replace(recording, faults=(over, later)))
-    assert verdict.anomalies[0].fault != later.id or verdict.anomalies[0].fault == over.id
+    later = msgspec.structs.replace(later, id=4)
+    verdict = attribute(Linearizability(CasRegister()).check(recording), (over, later))
+    assert verdict.anomalies[0].fault == over.id and "cut off" not in verdict.anomalies[0].sentence
 
 
 def _published() -> list[dict[str, Any]]:

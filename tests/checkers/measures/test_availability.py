@@ -159,11 +159,18 @@ def test_an_outage_may_last_three_times_the_baselines_longest() -> None:
     assert side.write.outage < side.write.outage_limit
 
 
-def test_a_window_runs_from_the_proof_to_the_start_of_the_heal() -> None:
-    late = fault(proven=8 * SECOND, heal_began=9 * SECOND)
+def test_a_window_begins_when_the_last_rule_is_in_force_and_not_when_probes_have_shown_it() -> None:
+    late = fault(in_force=5 * SECOND, proven=int(5.5 * SECOND))
+    row = scenarios(recording(during(5, 6.06, ("n1",), "refused"), [late]))[0]
+    assert row.sides[0].write.outage == pytest.approx(1.06, abs=0.03)
+    assert row.sides[0].write.state == "blocked"
+
+
+def test_a_window_runs_to_the_start_of_the_heal() -> None:
+    late = fault(in_force=8 * SECOND, proven=int(8.3 * SECOND), heal_began=9 * SECOND)
     row = scenarios(recording(during(5, 8, ("n1",), "silent"), [late], workers=2, every=5 * MS))[0]
     assert row.sides[0].write.state == "available"
-    assert (row.proven, row.heal_began) == (8.0, 9.0)
+    assert (row.in_force, row.proven, row.heal_began) == (8.0, 8.3, 9.0)
     never = scenarios(recording(served, [fault(proven=None)]))[0]
     assert [side.write.state for side in never.sides] == ["unknown", "unknown"]
 

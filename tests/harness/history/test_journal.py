@@ -48,7 +48,7 @@ def write(path: Path) -> None:
                 Invoke(time=op.invoked, process=op.process, f=op.f, key=op.key, value=value, node=op.node, server=op.server)
             )
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15))
-    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, proven=16, cut=(("n1", "n2"),)))
+    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, in_force=16, proven=17, cut=(("n1", "n2"),)))
     journal.view(View(node="n1", primary="n2", time=3))
     journal.placement(Placement(key=1, replicas=("n1", "n2")))
     journal.death(DEATH)
@@ -69,7 +69,7 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert [op.value for op in recording.history if op.f != "cas"] == [5, 5, 8, 9]
     refused = next(op for op in recording.history if op.f == "cas")
     assert tuple(refused.value) == (5, 6) and refused.answered and tuple(refused.seen) == (7,)
-    assert [fault.proven for fault in recording.faults] == [16]
+    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17)]
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
     assert recording.placements == (Placement(key=1, replicas=("n1", "n2")),)
     assert recording.deaths == (DEATH,) and recording.dead(54) == () and recording.dead(55) == (DEATH,)
@@ -87,6 +87,14 @@ def test_an_older_journal_knows_of_no_deaths(tmp_path: Path) -> None:
     header, recording = load(tmp_path / "older.jsonl")
     assert header is not None and header.format == 1
     assert recording.deaths is None and recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
+
+
+def test_a_fault_of_an_older_journal_was_in_force_after_its_spread(tmp_path: Path) -> None:
+    write(tmp_path / "journal.jsonl")
+    text = (tmp_path / "journal.jsonl").read_text().replace('"in_force":16', '"in_force":null')
+    (tmp_path / "older.jsonl").write_text(text.replace('"spread":0', '"spread":1'))
+    _, recording = load(tmp_path / "older.jsonl")
+    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17)]
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))

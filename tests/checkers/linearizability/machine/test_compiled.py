@@ -100,7 +100,7 @@ def test_letters_of_any_kind() -> None:
                 Operation(process=0, f="get", key=1, value=told, invoked=2, completed=3),
             ])
             assert check(history, KeyValue(), explanation=False).validity == expected
-            assert check(history, KeyValue(), explanation=False).facts["keys"] == 1
+            assert check(history, KeyValue(), explanation=False).coverage.keys == 1
     odd = History.of([Operation(process=0, f="get", value=(1, 2, 3), invoked=0, completed=1)])
     assert compiled.append(odd, every_key=True) is None
 

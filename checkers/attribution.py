@@ -1,0 +1,90 @@
+"""Attribution: which fault each anomaly belongs to, told from when it happened. Judge asks here, and nobody else does."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from splitbrain.checkers.anomalies import in_order
+from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.operation import Operation
+
+
+def fault_of(faults: Sequence[Fault], moment: Moment) -> Fault | None:
+    """The first fault during which the anomaly was under way; else the last one that had begun before it was seen; None where
+    it was seen before any fault began.
+
+    The first one: what a later fault shows of an earlier one's damage (a write lost in the first and missed in the second)
+    belongs to the earlier.
+    """
+    begun = sorted((fault for fault in faults if fault.started <= moment.seen), key=lambda fault: fault.started)
+    standing = (fault for fault in begun if fault.healed is None or moment.began <= fault.healed)
+    return next(standing, begun[-1] if begun else None)
+
+
+def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
+    """The verdict with the fault of every anomaly, and with all its counts by fault.
+
+    Where a checker told no moments, the shown anomalies speak for themselves by the times of their operations, and what it
+    counted beyond them is nobody's.
+    """
+    anomalies = tuple(_placed(anomaly, faults) for anomaly in verdict.anomalies)
+    by_fault: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    outside: Counter[str] = Counter()
+    lost: Counter[int] = Counter()
+    total = 0
+    for name in {**verdict.counts, **verdict.moments, **{anomaly.identifier: 0 for anomaly in anomalies}}:
+        shown = [anomaly for anomaly in anomalies if anomaly.identifier == name]
+        told = verdict.moments.get(name)
+        if told is None:
+            places = [anomaly.fault for anomaly in shown]
+            gone = [anomaly.fault for anomaly in shown if anomaly.moment is not None and anomaly.moment.lost]
+        else:
+            found = [(moment, fault_of(faults, moment)) for moment in told]
+            places = [None if fault is None else fault.id for _, fault in found]
+            gone = [None if fault is None else fault.id for moment, fault in found if moment.lost]
+        total += len(gone)
+        lost.update(fault for fault in gone if fault is not None)
+        for place in places:
+            (outside if place is None else by_fault[place])[name] += 1
+        outside[name] += max(0, verdict.counts.get(name, 0) - len(places))
+    counts: Counter[str] = sum(by_fault.values(), Counter(outside))
+    return msgspec.structs.replace(
+        verdict, anomalies=anomalies, counts=in_order(counts), moments={}, outside=in_order(outside),
+        by_fault={fault: in_order(by_fault[fault]) for fault in sorted(by_fault)},
+        lost=Lost(total=total, by_fault=dict(sorted(lost.items()))),
+    )
+
+
+def _placed(anomaly: Anomaly, faults: Sequence[Fault]) -> Anomaly:
+    """The anomaly with its fault. One that no moment is known of, as where replicas differ in the end, is the last fault's."""
+    moment = anomaly.moment or _last(anomaly.operations)
+    last = max(faults, key=lambda fault: fault.started, default=None)
+    fault = last if moment is None else fault_of(faults, moment)
+    if fault is None:
+        return msgspec.structs.replace(anomaly, fault=None)
+    sentence = anomaly.sentence
+    if anomaly.accused is not None:
+        sentence += _cut_off(anomaly.operations[anomaly.accused], fault)
+    return msgspec.structs.replace(anomaly, fault=fault.id, sentence=sentence)
+
+
+def _last(operations: Iterable[Operation]) -> Moment | None:
+    """The time of the last of these operations, by which what is wrong has shown; None where there are none."""
+    last = max(operations, key=lambda op: op.invoked, default=None)
+    return None if last is None else Moment(last.invoked, last.invoked if last.completed is None else last.completed)
+
+
+def _cut_off(accused: Operation, fault: Fault) -> str:
+    """Which nodes the one that answered was cut off from, in brackets; empty where that was over, or not yet so."""
+    if fault.started > (accused.invoked if accused.completed is None else accused.completed):
+        return ""
+    if fault.healed is not None and fault.healed < accused.invoked:
+        return ""
+    node = accused.server or accused.node
+    cut = fault.observed_cut or fault.cut
+    others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node})
+    return f" ({node} was cut off from {' '.join(others)} since {fault.started / 1e9:.1f} s)" if others else ""
