@@ -1,6 +1,6 @@
-"""The reference database: our own small server (server.py), whose designs have answers known in advance.
+"""The reference database: our own small server (the folder `server`), whose designs have answers known in advance.
 
-The server is shipped to every node as a file and run by Python there. The client speaks its JSON lines over a plain
+The folder is shipped to every node and run by Python there. The client speaks its JSON lines over a plain
 stream: one request, one line back, with the same id.
 """
 
@@ -22,7 +22,7 @@ from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
 MAX_LINE = 8 << 20
-_SERVER = "server.py"
+_SERVER = Path(__file__).with_name("server")
 
 
 class ReferenceClient:
@@ -146,7 +146,7 @@ def _variant(
     admits: tuple[str, ...] = (),
     methods: frozenset[str] = _METHODS,
 ) -> Variant:
-    source = f"{_SERVER}, mode {name}"
+    source = f"reference/server, mode {name}"
     return Variant(
         name=name,
         summary=summary,
@@ -230,24 +230,24 @@ class Reference(Database):
 
     async def start(self) -> None:
         """Start the server on every node."""
-        source = Path(__file__).with_name(_SERVER).read_text()
-        await asyncio.gather(*(node.start(self._service(node, source)) for node in self.nodes.values()))
+        files = {f"server/{file.relative_to(_SERVER)}": file.read_text() for file in sorted(_SERVER.rglob("*.py"))}
+        await asyncio.gather(*(node.start(self._service(node, files)) for node in self.nodes.values()))
 
-    def _service(self, node: Node, source: str) -> Service:
+    def _service(self, node: Node, files: dict[str, str]) -> Service:
         peers = [f"--peer={peer.name}={peer.address}:{self.port}" for peer in self.nodes.values() if peer is not node]
         return Service(
             name="reference",
             argv=(
                 "python3",
                 "-I",
-                f"{{folder}}/{_SERVER}",
+                "{folder}/server",
                 f"--name={node.name}",
                 f"--listen={node.address}:{self.port}",
                 *peers,
                 f"--mode={self.variant.name}",
                 "--data={folder}",
             ),
-            files={_SERVER: source},
+            files=files,
             image="python:3.11.10-slim",
             memory_mb=24,
         )

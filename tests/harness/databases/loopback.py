@@ -43,6 +43,7 @@ class LoopbackNode:
         if program is None:
             raise SetupError(f"{service.argv[0]} is not installed.")
         for name, content in service.files.items():
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self._folder / name).write_text(content.replace("{folder}", self.folder))
         with self.log(service.name).open("ab") as log:
             self._processes[service.name] = await asyncio.create_subprocess_exec(

@@ -17,14 +17,18 @@ from typing import Any
 
 import pytest
 
-import splitbrain.harness.databases.reference.server as reference_server
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import CasRegister, Model, Set
+from splitbrain.harness.databases.reference import server as reference_server
+from splitbrain.harness.databases.reference.server.command import MODES as ALL_MODES
+from splitbrain.harness.databases.reference.server.wire import MAX_LINE
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
 
 MODES = ("majority", "majority-no-writeback", "primary-async", "lww", "split-brain", "fenced-primary")
 WITH_PRIMARY = ("primary-async", "split-brain", "fenced-primary")
+
+SERVER = str(Path(reference_server.__file__).parent)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -73,7 +77,7 @@ class Cluster:
             peers = [f"--peer={peer}=127.0.0.{peer[1:]}:{self.port}" for peer in self.names if peer != name]
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", reference_server.__file__, "--name", name, "--mode", self.mode, *peers,
+                    sys.executable, "-I", SERVER, "--name", name, "--mode", self.mode, *peers,
                     "--listen", f"127.0.0.{name[1:]}:{self.port}", "--data", str(self.folder / name), stdout=log, stderr=log,
                 )
 
@@ -135,7 +139,7 @@ async def cluster(mode: str, size: int, folder: Path) -> AsyncIterator[Cluster]:
 
 
 def test_the_modes() -> None:
-    assert set(reference_server.MODES) == set(MODES)
+    assert set(ALL_MODES) == set(MODES)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -198,7 +202,7 @@ async def test_requests_that_are_none(tmp_path: Path) -> None:
             assert await client.call(op, **fields) == refusal
         numbers = [client.send("write", key=1, value=value) for value in range(50)]
         assert sorted([(await client.receive())["id"] for _ in numbers]) == numbers
-        for junk in (b"junk\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"x" * (reference_server.MAX_LINE + 2)):
+        for junk in (b"junk\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"x" * (MAX_LINE + 2)):
             other = await servers.client("n1")
             other.writer.write(junk)
             assert await other.receive() == {"id": None, **refusal}
@@ -429,3 +433,28 @@ async def test_linearizable_or_not(mode: str, tmp_path: Path) -> None:
             some = [operation for operation in operations if str(operation.key).startswith(sort)]
             assert sum(operation.outcome == "ok" for operation in some) > 20
             assert valid(some, model) == (mode != "lww")
+
+
+@pytest.mark.parametrize("mode", ["primary-async", "fenced-primary"])
+async def test_elections_end_under_load(mode: str, tmp_path: Path) -> None:
+    """While busy loops take the processors and replicas differ in what they hold."""
+    busy = [await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass") for _ in range(4)]
+    try:
+        async with cluster(mode, 5, tmp_path) as servers:
+            for _ in range(3):
+                primary = await servers.ready()
+                client = await servers.client(primary)
+                for value in range(500):
+                    client.send("write", key=value % 10, value=value)
+                await client.writer.drain()
+                await client.receive()
+                servers.signal(signal.SIGSTOP, primary)
+                rest = [name for name in servers.names if name != primary]
+                async with asyncio.timeout(6):
+                    await servers.until(rest, lambda statuses, old=primary: any(  # type: ignore[misc]
+                        status["role"] == "primary" and status["name"] != old for status in statuses))
+                servers.signal(signal.SIGCONT, primary)
+    finally:
+        for loop in busy:
+            loop.kill()
+            await loop.wait()

@@ -1,0 +1,1 @@
+"""The designs: one mode a file."""

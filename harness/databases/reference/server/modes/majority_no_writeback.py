@@ -1,0 +1,162 @@
+"""`majority-no-writeback`: quorums whose reads do not write back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from ..mode import Mode
+from ..node import Server
+from ..peers import answered
+from ..wire import PATIENCE, Ballot, Failure, Key, Message, Value, as_ballot, no_quorum, timed_out
+
+
+class Copy:
+    """One key at one replica: the register's newest version, and the set."""
+
+    def __init__(self) -> None:
+        self.version: Ballot = (0, "")
+        self.issued = 0
+        """The highest number of a version that this node has given."""
+        self.value: Value = None
+        self.elements: dict[Value, None] = {}
+
+    def put(self, message: Message) -> None:
+        """Take in what is newer."""
+        if "v" in message and as_ballot(message["b"]) > self.version:
+            self.version, self.value = as_ballot(message["b"]), message["v"]
+        self.elements.update(dict.fromkeys(message.get("e", ())))
+
+    def whole(self) -> Message:
+        """As a peer is told it."""
+        return {"b": self.version, "v": self.value, "e": list(self.elements)}
+
+
+class MajorityNoWriteback(Mode):
+    """`majority-no-writeback`: the register of Attiya, Bar-Noy & Dolev (1995) without the second half of its reads.
+
+    A write asks a majority for the newest version, takes the next, and stores it here and then at one replica after the
+    other, in random order, until a majority has it (the rest follow behind) or its patience ends. A read answers the newest
+    version of the first majority that it hears, at once. So a read may see a write that has reached few replicas, and a
+    later read of another majority may miss it. Without a fault the spreading is quick, and this is rare; but where a replica
+    is silent, one write in `STALL` gives it `GRACE` to come back before it goes on to the others, and stays half-spread for
+    so long. (On a side that is just a majority it cannot be seen: there every read hears everybody.) A set is spread by
+    element and read as the union of a majority. `REPAIR` after a link came back, replicas take from each other what is newer.
+
+    Known answer: new/old inversion, hence not linearizable; a side without a majority is blocked. There is no `cas`.
+    """
+
+    name = "majority-no-writeback"
+    STALL = 8
+    GRACE = 0.4
+    REPAIR = 1.0
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._copies: dict[Key, Copy] = {}
+        self._changes = 0
+        self._repairing = False
+
+    def _copy(self, key: Key) -> Copy:
+        copy = self._copies.get(key)
+        if copy is None:
+            copy = self._copies[key] = Copy()
+        return copy
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        match message["t"]:
+            case "get":
+                return self._copy(message["k"]).whole()
+            case "put":
+                self._put(message)
+                return {}
+            case _:
+                return {"copies": [{"k": key, **copy.whole()} for key, copy in self._copies.items()]}
+
+    def _put(self, message: Message) -> None:
+        self._copy(message["k"]).put(message)
+        self._changes += 1
+
+    async def _newest(self, key: Key) -> Copy:
+        """What a majority, this node among it, holds together."""
+        server, copy, left = self.server, Copy(), self.server.majority - 1
+        copy.put(self._copy(key).whole())
+
+        def judge(peer: str, reply: Message | None) -> bool:
+            nonlocal left
+            if reply is not None:
+                left -= 1
+                copy.put(reply)
+            return left <= 0
+
+        if not server.quorum():
+            raise no_quorum()
+        if left and not await server.ask(server.up(), {"t": "get", "k": key}, judge, server.now() + PATIENCE):
+            raise no_quorum()
+        return copy
+
+    async def _spread(self, message: Message, deadline: float) -> None:
+        """Store it at one replica after the other; returns when a majority has it."""
+        server = self.server
+        self._put(message)
+        stored = 1
+        peers = list(server.links)
+        random.shuffle(peers)
+        if len(server.up()) < len(peers) and random.random() * self.STALL < 1:
+            await asyncio.sleep(self.GRACE)
+        while stored < server.majority:
+            if not peers or server.now() > deadline:
+                raise timed_out()
+            link = server.links[peers.pop()]
+            stored += link.up and await server.ask([link], message, answered, deadline)
+        server.spawn(self._finish(message, peers))
+
+    async def _finish(self, message: Message, peers: list[str]) -> None:
+        for link in (self.server.links[peer] for peer in peers):
+            if link.up:
+                await self.server.ask([link], message, answered, self.server.now() + PATIENCE)
+
+    async def read(self, key: Key) -> Value:
+        return (await self._newest(key)).value
+
+    async def write(self, key: Key, value: Value) -> None:
+        deadline = self.server.now() + PATIENCE
+        newest, copy = await self._newest(key), self._copy(key)
+        copy.issued = max(copy.issued, newest.version[0]) + 1
+        await self._spread({"t": "put", "k": key, "b": (copy.issued, self.server.name), "v": value}, deadline)
+
+    async def cas(self, key: Key, expected: Value, new: Value) -> tuple[bool, Value]:
+        raise Failure("unsupported", definite=True)
+
+    async def add(self, key: Key, element: Value) -> None:
+        if not self.server.quorum():
+            raise no_quorum()
+        await self._spread({"t": "put", "k": key, "e": [element]}, self.server.now() + PATIENCE)
+
+    async def elements(self, key: Key) -> list[Value]:
+        return list((await self._newest(key)).elements)
+
+    def local_read(self, key: Key) -> Value:
+        return self._copies[key].value if key in self._copies else None
+
+    def local_elements(self, key: Key) -> list[Value]:
+        return list(self._copies[key].elements) if key in self._copies else []
+
+    def counters(self) -> tuple[int, int]:
+        return 0, self._changes
+
+    def joined(self, peer: str) -> None:
+        if not self._repairing:
+            self._repairing = True
+            self.server.spawn(self._repair())
+
+    async def _repair(self) -> None:
+        await asyncio.sleep(self.REPAIR)
+        self._repairing = False
+
+        def judge(peer: str, reply: Message | None) -> bool:
+            for message in reply["copies"] if reply else ():
+                self._put(message)
+            return False
+
+        await self.server.ask(self.server.up(), {"t": "all"}, judge, self.server.now() + PATIENCE)
