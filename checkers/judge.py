@@ -300,7 +300,7 @@ def _blast(
     clear = [row for row in rows if not row.dead]
     return Blast(
         clients_blocked=_worst(row.clients_blocked for row in clear),
-        without_primary=_worst(side.without_primary for row in clear for side in row.sides if side.quorum),
+        without_primary=_worst(side.without_primary for row in clear for side in row.cut_sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),

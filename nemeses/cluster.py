@@ -43,6 +43,7 @@ class Cluster:
         self.names = tuple(names)
         self.clock = clock
         self.network = asyncio.Lock()
+        self._applying = asyncio.Lock()
         self._enforce = enforce
         self._cuts: dict[object, frozenset[Link]] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
@@ -83,20 +84,22 @@ class Cluster:
 
     async def _change(self, who: object, links: frozenset[Link]) -> Changed:
         """A link that goes down is closed to the workers before the first packet is lost, and one that comes up is opened to
-        them after the last rule is gone."""
-        before = self.connectivity()
-        self._cuts[who] = links
-        if not links:
-            del self._cuts[who]
-        after = self.connectivity()
-        both: Connectivity = nx.DiGraph()
-        both.add_nodes_from(self.names)
-        both.add_edges_from(edge for edge in after.edges if before.has_edge(*edge))
-        self._enforce(both)
-        applied = await self.testbed.apply(before, after)
-        at = self.clock()
-        self._enforce(self.connectivity())
-        return Changed(at, applied.spread)
+        them after the last rule is gone. A change that was begun goes to its end before the next one begins, also where who
+        asked for it was cancelled."""
+        async with self._applying:
+            before = self.connectivity()
+            self._cuts[who] = links
+            if not links:
+                del self._cuts[who]
+            after = self.connectivity()
+            both: Connectivity = nx.DiGraph()
+            both.add_nodes_from(self.names)
+            both.add_edges_from(edge for edge in after.edges if before.has_edge(*edge))
+            self._enforce(both)
+            applied = await self.testbed.apply(before, after)
+            at = self.clock()
+            self._enforce(after)
+            return Changed(at, applied.spread)
 
     # --- servers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -75,11 +76,12 @@ class KillInjector(Injector[Kill]):
 
     def __init__(self) -> None:
         self._times = 0
+        self._idle: tuple[str, ...] = ()
 
     async def start(self, spec: Kill, cluster: Cluster) -> Proof:
         """End every server of the nodes, and connect to each. A node on which nothing ran is wrong."""
         changed = await cluster.end(self, spec.nodes, spec.signal)
-        self._times = 1
+        self._times, self._idle = 1, changed.idle
         return await _out(spec.nodes, cluster, changed)
 
     async def during(self, spec: Kill, cluster: Cluster) -> None:
@@ -100,9 +102,9 @@ class KillInjector(Injector[Kill]):
         return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0))
 
     async def undo(self, spec: Kill, cluster: Cluster) -> Proof:
-        """Start what is down, and wait until it serves."""
+        """Start what is down, and wait until it serves. A node on which nothing ran is left as it was."""
         changed = await cluster.start(self, spec.nodes)
-        proof = await _back(spec.nodes, cluster, changed)
+        proof = await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
         if spec.up is None:
             return proof
         return msgspec.structs.replace(proof, detail=f"ended {self._times} times")
@@ -111,9 +113,14 @@ class KillInjector(Injector[Kill]):
 class PauseInjector(Injector[Pause]):
     """Has servers stand still. Proven by connections that nobody takes."""
 
+    def __init__(self) -> None:
+        self._idle: tuple[str, ...] = ()
+
     async def start(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have every server of the nodes stand still, and connect to each. A node on which nothing runs is wrong."""
-        return await _out(spec.nodes, cluster, await cluster.pause(self, spec.nodes))
+        changed = await cluster.pause(self, spec.nodes)
+        self._idle = changed.idle
+        return await _out(spec.nodes, cluster, changed)
 
     async def still(self, spec: Pause, cluster: Cluster) -> Proof:
         """Whether they stand still."""
@@ -121,7 +128,8 @@ class PauseInjector(Injector[Pause]):
 
     async def undo(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have them go on, and wait until they serve."""
-        return await _back(spec.nodes, cluster, await cluster.resume(self, spec.nodes))
+        changed = await cluster.resume(self, spec.nodes)
+        return await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
 
 
 async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Proof:
@@ -130,7 +138,7 @@ async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Pr
     return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=silent)
 
 
-async def _back(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Proof:
+async def _back(nodes: Sequence[str], cluster: Cluster, changed: Changed) -> Proof:
     wrong = await cluster.serving(nodes, timeout=RETURN)
     serving = tuple(name for name in nodes if name not in wrong and name not in cluster.out())
     return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=serving)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -58,11 +58,15 @@ class Nemesis(ABC):
     def scenarios(self, nodes: int) -> Sequence[str]:
         """The names of its scenarios on that many nodes, in the order in which a schedule takes them."""
 
+    def known(self, nodes: int) -> Sequence[str]:
+        """Every scenario that can be named (`kill:any`): the ones that a schedule takes, and perhaps more."""
+        return self.scenarios(nodes)
+
     @abstractmethod
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """What to do, resolved: these links, these nodes. Pure. Raises `NoTarget`."""
 
-    def injector(self, spec: Spec) -> Injector:
+    def injector(self, spec: Spec) -> Injector[Any]:
         """Who does a spec of this nemesis, proves it and undoes it; a new one for each fault."""
         return injector(spec)
 

@@ -176,28 +176,18 @@ Spec = Cut | Kill | Pause | Other
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault as it happened. Times are nanoseconds from the start of the run; None where it was never reached.
 
-<<<<<<< HEAD
     `proofs` and `undone` have one entry for each of its `specs`, in their order, as far as they were reached. The window in
     which the database is measured runs from `in_force`, when the last change had been made, to `heal_began`. `sides` are the
     groups of nodes that could work together while it was in force, largest first, together with whatever other fault was:
     the strongly connected parts of the network, where a node that is down or stands still is alone. `primary` is the node
     that was primary when the targets were resolved, None for a leaderless database. `detail` says why nothing was done,
     where nothing was.
-=======
-    The window in which the database is measured runs from `in_force`, when the last node's rule had come into force, to
-    `heal_began`; `proven` is when probes had shown it, which comes later. `cut` are the links that were meant to be down,
-    `observed_cut` those that probes found down; `wrong` are the links whose probe disagreed with the intention (in either
-    direction). `sides` are the strongly connected parts of what was left, largest first. `primary` is the node
-    that was primary when the targets were resolved, None for a leaderless database. `spread` is the time between the first
-    and the last node's change, in nanoseconds.
->>>>>>> main
     """
 
     id: int
     nemesis: str
     scenario: str
     started: int
-<<<<<<< HEAD
     specs: tuple[Spec, ...] = ()
     in_force: int | None = None
     heal_began: int | None = None
@@ -326,8 +316,6 @@ class PlainFault(msgspec.Struct, frozen=True, kw_only=True):
     nemesis: str
     scenario: str
     started: int
-=======
->>>>>>> main
     in_force: int | None = None
     proven: int | None = None
     heal_began: int | None = None
