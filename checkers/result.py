@@ -46,13 +46,16 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     """How one kind of operation was served to the workers of some homes, over one window.
 
     An operation is `attempted` if it was invoked inside the window; one that was still waiting when the window closed counts
-    as unanswered if it had waited for a second, else not at all. `share` is None where nothing was attempted; `low` and
-    `high` are its Wilson interval (95%). `outage` is the longest time in which none was answered though some waited,
-    `outage_limit` what it may last at most (1 s, or three times the baseline's longest if that is more), `outage_ended`
-    whether one was answered again before the window closed. `reason` says why the state is what it is.
+    as unanswered if it had waited for a second, else not at all, and neither do those that were open while the harness stood
+    still. `share` is None where nothing was attempted; `low` and `high` are its Wilson interval (95%). `outage` is the
+    longest time in which none was answered though somebody had asked, `outage_limit` what it may last at most (1 s, or three
+    times the baseline's longest if that is more), `outage_ended` whether one was answered again before the window closed.
+    `time_share` is the part of the time that lay outside outages
+    of more than a third of that limit: a closed loop that hangs makes few calls, so that the share of operations alone
+    hides how long nobody was served (None: nothing was asked). `reason` says why the state is what it is.
 
-    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the primary
-    (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
+    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the
+    primary (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
     """
 
@@ -62,6 +65,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None = None
     low: float = 0.0
     high: float = 1.0
+    time_share: float | None = None
     outage: float = 0.0
     outage_limit: float = 1.0
     outage_ended: bool = True
@@ -128,6 +132,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. `cut_sides` are the
     sides that the network alone made; what a struck node does not do is no choice of the database's.
     `beside` are the faults that were in force together with it for a while.
+    `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
@@ -148,6 +153,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     healed: float | None
     bit: bool
     spread_ms: float
+    stood_still: float = 0.0
     primary: str | None
     links_cut: int
     struck: tuple[str, ...] = ()
@@ -183,7 +189,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the replicas were equal after the last heal, by final reads of each node's own copy.
 
-    `seconds` is the time from the heal to the first round of reads in which all agreed. `how` says what a node-local read
+    `seconds` is the time from the last heal until all had been seen to agree, also beside the load (without a fault, from the
+    end of the load; None where nobody looked before the load's end). `how` says what a node-local read
     is for this database. `differing` names up to five keys with what each node held.
     """
 

@@ -53,6 +53,10 @@ class Controller:
         self._teller = teller
         self._named: list[str] = []
         """Who was primary, one after another."""
+        self.under_way = 0
+        """How many faults are in force."""
+        self.healed: asyncio.Queue[int | None] = asyncio.Queue()
+        """The id of each fault that was undone, as it happens; None once there will be no more."""
 
     async def inject(self, steps: Sequence[Step]) -> None:
         """Every fault of the schedule, each at its time; returns when the last one is undone. A stopped load undoes at once."""
@@ -123,6 +127,7 @@ class Controller:
         async def undo(at: int) -> None:
             undone[at] = await injectors[at].undo(fault.specs[at], self.cluster)
 
+        self.under_way += 1
         try:
             async with AsyncExitStack() as stack:
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
@@ -147,6 +152,8 @@ class Controller:
                     healed=max(proof.at for proof in found_again) if all(proof.holds for proof in found_again) else None,
                 )
             self._record(fault)
+            self.under_way -= 1
+        self.healed.put_nowait(fault.id)
         self._teller.fault(fault.heal_began or clock(), fault.undoing(), fault.heal_proof(names))
 
     async def _last(self, specs: Sequence[Spec], injectors: Sequence[Injector[Any]], duration: float) -> None:

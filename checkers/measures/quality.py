@@ -20,6 +20,7 @@ from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quali
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import places
 from splitbrain.harness.history.history import NEVER, OK
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
 
 FEW = 10
@@ -38,8 +39,8 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
         return Quality()
     return Quality(
         checks=tuple([
-            *_servers(recording), *_complete(recording), *_load(recording, period), *_baseline(before),
-            *_faults(recording, rows), *_final(recording),
+            *_servers(recording), *_stalls(recording, period), *_complete(recording), *_load(recording, period),
+            *_baseline(before), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording)),
         in_flight=_in_flight(recording, period),
@@ -57,15 +58,43 @@ def _servers(recording: Recording) -> Iterator[Check]:
         yield Check("servers", True, "no server died on its own")
 
 
+def _stalls(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
+    """A stall is grave where it left less than half of a window, or of the load, to measure."""
+    if recording.stalls is None:
+        yield Check("harness", False, "whether the harness stood still was not looked for", grave=False)
+        return
+    whole = sum(stall.length for stall in recording.stalls)
+    if not whole:
+        yield Check("harness", True, "the harness never stood still")
+        return
+    longest = max(recording.stalls, key=lambda stall: stall.length)
+    told = f"the harness stood still for {whole / SECOND:.1f} s"
+    if len(recording.stalls) > 1:
+        told += f" in all, the longest {longest.length / SECOND:.1f} s at {clock(longest.began)}"
+    else:
+        told += f" at {clock(longest.began)}"
+    windows = [("the load", period), ("the time before the first fault", baseline_window(recording))]
+    windows += [(f"the window of fault {fault.id}", window(recording, fault)) for fault in recording.faults]
+    for name, span in windows:
+        if span is not None and recording.stalled(*span) * 2 > span[1] - span[0]:
+            yield Check("harness", False, f"{told}: more than half of {name} was not measured")
+            return
+    yield Check("harness", False, f"{told}: that time is left out of every measure", grave=False)
+
+
 def _complete(recording: Recording) -> Iterator[Check]:
     if recording.interrupted:
         yield Check("complete", False, "the run was interrupted; judged is what it did until then")
+    elif recording.damage:
+        yield Check("complete", False, f"{recording.damage}; judged is what stands before it")
     elif recording.torn:
         yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
     else:
         yield Check("complete", True, "the run went to its end")
     if problems := [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]:
         yield Check("phases", False, "; ".join(problems))
+    for note in recording.notes:
+        yield Check("contract", False, note, grave=False)
 
 
 def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:

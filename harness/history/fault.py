@@ -30,6 +30,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     tell.
     """
 
+    MOMENTS: ClassVar[tuple[str, ...]] = ("acted", "at")
+
     holds: bool
     acted: int
     at: int
@@ -183,6 +185,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     that was primary when the targets were resolved, None for a leaderless database. `detail` says why nothing was done,
     where nothing was.
     """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ("started", "in_force", "heal_began", "healed")
 
     id: int
     nemesis: str

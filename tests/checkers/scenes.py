@@ -131,6 +131,7 @@ def recording(
         history=History.of(operations), nodes=tuple(nodes), faults=tuple(faults), views=tuple(views), local_reads=tuple(local),
         plan=Plan(database="d", variant="v", nodes=len(nodes), keys=keys, expect=expect) if plan else None,
         variant=variant if plan else None, phases=tuple(phases), deaths=() if plan else None,
+        stalls=() if plan else None,
     )
     return Recording(**fields | changes)
 

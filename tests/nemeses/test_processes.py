@@ -112,7 +112,7 @@ def test_a_server_that_does_not_come_back_is_told(tmp_path: Path, monkeypatch: p
 
     async def work(testbed: Namespaces) -> None:
         async def meanwhile() -> None:
-            Path(testbed.nodes[0].folder, "server.py").unlink()
+            await testbed.nodes[0].run(["rm", "server.py"])
 
         driver = Driver(testbed, "n1")
         fault = await driver.do(step("kill", "primary"), meanwhile)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+from splitbrain.checkers.anomalies import generalises
 from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.linearizability import Linearizability, check
 from splitbrain.checkers.linearizability import engine as engine_module
@@ -240,7 +241,7 @@ def test_what_every_replica_holds_in_the_end_proves_a_loss() -> None:
     assert "write 42 of client 1, acknowledged by n1 at 15.00 s, was lost" in anomaly.sentence
     assert anomaly.sentence.endswith("(n1 was cut off from n2 n3 since 12.0 s)")
     again = check(History.of(anomaly.operations), CasRegister())
-    assert again.anomalies[0].identifier == "lost-write"
+    assert generalises(again.anomalies[0].identifier, "lost-write")
 
 
 @pytest.mark.parametrize("reads", [{"n1": 42, "n2": 7, "n3": 7}, {"n1": 7, "n2": 7}, {"n1": 42, "n2": 42, "n3": 42}])

@@ -197,7 +197,8 @@ def test_the_timeline_holds_the_evidence_between_the_faults() -> None:
     assert sum(row.kind == "evidence" for row in rows) == len(anomaly.operations)
     told = [row.what for row in rows if row.kind == "fault"]
     assert told == [
-        "partition-primary: primary alone begins", "proven: partition {n1} | {n2 n3 n4 n5}", "heal begins", "heal: 20/20 links up"
+        "partition-primary: primary alone begins", "proven: partition {n1} | {n2 n3 n4 n5}",
+        "heal begins", "heal: 20/20 links up",
     ]
     times = [row.time for row in rows if row.time]
     assert times == sorted(times)
