@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 FORMAT = 1
+
+
+def short(name: str) -> str:
+    """What people read of a name in a plan: a person's own file by its stem, anything else as it is."""
+    return Path(name).stem if name.endswith(".py") else name
 
 
 class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,8 +28,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `time` is the length of the load; 0 stands for "as long as the nemesis' schedule needs". `rate` is operations a second
     of an open loop over all workers; 0 is a closed loop, whose workers wait `think` seconds after each answer.
     `concurrency` is workers a node. `timeout` bounds one operation. `keys` is the number of keys. `settle` bounds the waiting
-    for equal replicas after the load. `schedule` replaces the nemesis' own interval schedule. `tcp_rto_max_ms` bounds the
-    kernel's retransmission time-out on the nodes; 0 leaves the kernel's default.
+    for equal replicas after the load. `checkers` judge the run beside those of its workload. `schedule` replaces the nemesis'
+    own interval schedule. `tcp_rto_max_ms` bounds the kernel's retransmission time-out on the nodes; 0 leaves the kernel's
+    default.
     """
 
     format: int = FORMAT
@@ -40,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     image: str = ""
     keep: bool = False
     expect: tuple[str, ...] = ()
+    checkers: tuple[str, ...] = ()
     timeout: float = 1.0
     think: float = 0.004
     baseline: float = 5.0
