@@ -182,7 +182,10 @@ def check(
             if time.perf_counter() > ends:
                 limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
                 break
-            limit = _explain(case, model, found, ends, late, course)
+            try:
+                limit = _explain(case, model, found, ends, late, course)
+            except Exception as problem:  # a proof that cannot be told takes nothing from what has been decided
+                limit = f"the explanation failed ({type(problem).__name__}: {problem}): please report it with the history"
             if limit and limit not in limits:
                 limits.append(limit)
     return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
