@@ -5,29 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from splitbrain.checkers.anomalies import ANOMALIES, losing
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Scenario
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.history.variant import Claim, Label, Promise
-
-_LOST = ("lost-write", "lost-element")
 
 
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence,
     validity: Validity,
 ) -> Assessment:
-    """Does not hold: a promise was refuted. Holds: what it admits was seen, or every promise was put to the test by a proven
-    fault and stood. Not tested: anything else."""
+    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, a loss), or every promise
+    was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not tested: anything
+    else."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     for promise in claimed.promises:
         if broken := _broken(promise, counts, rows, held, converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
-    if seen := [name for name in claimed.admits if counts.get(name)]:
+    admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
+    if any(counts.get(name) for name in admitted):
+        seen = [name for name in claimed.admits if counts.get(name)]
         return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
-    if not any(row.bit for row in rows):
+    bitten = [row for row in rows if row.bit]
+    if not bitten:
         return assess("not tested", "no fault was proven to take effect")
+    if all(_unanswered(row) for row in bitten):
+        return assess("not tested", "the side with a quorum answered nothing during the partition")
     if claimed.promises and validity == "valid":
         open_ones = [promise for promise in claimed.promises if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
@@ -37,8 +42,16 @@ def claim(
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
     if claimed.admits:
-        return assess("not tested", f"it admits {' and '.join(claimed.admits)}, which was not seen in this run")
+        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
     return assess("not tested", "it promises nothing that a run can refute")
+
+
+def _unanswered(row: Scenario) -> bool:
+    """Whether there was a side with a quorum that was asked and answered nothing."""
+    return any(
+        side.quorum and side.read.attempted + side.write.attempted > 0 and side.read.answered + side.write.answered == 0
+        for side in row.sides
+    )
 
 
 _TOLD: dict[Promise, str] = {
@@ -59,7 +72,7 @@ def _broken(
                 return ""
             return "seen: " + ", ".join(name for name in counts if counts[name] and name != "diverged")
         case "no-lost-write":
-            lost = sum(counts.get(name, 0) for name in _LOST)
+            lost = sum(counts.get(name, 0) for name in losing())
             return "acknowledged writes were lost" if lost else ""
         case "converges":
             return converged.reason if converged.state == "diverged" else ""
@@ -103,13 +116,13 @@ _WORDS: dict[Class, str] = {
 def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...]) -> tuple[str, ...]:
     """What a reader can do about it, the most urgent first."""
     found = []
-    if any(counts.get(name) for name in (*_LOST, "split-brain")):
+    if any(counts.get(name) for name in (*losing(), "split-brain")):
         found.append(
             "Do not take an acknowledgement for durable here: wait for a majority of replicas before acknowledging (write "
             "concern, quorum, WAIT), or make the old primary stop by itself, fenced by a generation number, before a new one "
             "is chosen; after a partition reconcile what clients believe to be written."
         )
-    if any(counts.get(name) for name in ("stale-read", "non-monotonic-read", "reordered")):
+    if any(counts.get(name) and name in ANOMALIES and "write" not in ANOMALIES[name].refutes for name in counts):
         found.append(
             "Do not base a decision on a read: read through the leader or a quorum where freshness matters, or carry the "
             "version that was read into a conditional write."

@@ -6,6 +6,8 @@ are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nano
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -332,14 +334,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 2
 
 
+_DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')
+
+
 def encode(result: Result) -> bytes:
-    """The text of `result.json`: indented, the same bytes for the same result."""
+    """The text of `result.json`: indented, the same bytes for the same result. It ends with a digest of what stands before, by
+    which `decode` finds damage."""
     plain = msgspec.to_builtins(result, str_keys=True, order="deterministic", enc_hook=repr)
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(plain), indent=2).removesuffix(b"\n}")
+    return b'%b,\n  "digest": "%b"\n}\n' % (text, hashlib.sha256(text).hexdigest().encode())
 
 
 def decode(text: bytes, path: Path | str = "result.json") -> Result:
-    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, or of a newer version."""
+    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
+    version."""
+    told = _DIGEST.search(text)
+    if told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]:
+        raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
     try:
         head = msgspec.json.decode(text, type=dict[str, object])
         number = head.get("format")
@@ -349,5 +360,5 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
                 "with 'splitbrain check'.", path=str(path),
             )
         return msgspec.json.decode(text, type=Result)
-    except msgspec.DecodeError as error:
-        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from error

@@ -186,6 +186,8 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         events.append((op.invoked, 1, _row(op, op.index in wanted)))
     if not events:
         events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+    if not events:
+        return []
     first, last = events[0][0], max(time for time, *_ in events)
     for fault in recording.faults:
         healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"

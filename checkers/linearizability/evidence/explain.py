@@ -381,9 +381,16 @@ class _Lineages:
                 if failed is None:
                     if self._counts("unwritten-read", self._when(row)):
                         self._show("unwritten-read", row, (), f"{self._did(row)}, which nobody had written")
-                elif self._counts("aborted-read", self._when(row)):
-                    what = f"the value of {self._name(failed)}, which had been reported as failed"
-                    self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
+                elif self.inv[failed] <= self.ret[row]:
+                    self._aborted(row, failed)
+                elif self._counts("future-read", self._when(row)):
+                    when = f"{self._name(failed)} was invoked{self._at(self.inv[failed])}, and that failed"
+                    self._show("future-read", row, (failed,), f"{self._did(row)}, before {when}")
+            elif self.ret[row] < version.written[0] and value in self.failed and self.inv[self.failed[value]] <= self.ret[row]:
+                # It is written once more later; what was read then can only be that of the one that failed.
+                for below in self._below(version):
+                    below.odd = True
+                self._aborted(row, self.failed[value])
             elif self.ret[row] < version.written[0]:
                 for below in self._below(version):
                     below.odd = True
@@ -402,6 +409,12 @@ class _Lineages:
                 way = self._between(self.versions[self._observed_by(row)], version)
                 when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
+
+    def _aborted(self, row: int, failed: int) -> None:
+        """`row` observed the value of a write that was under way and failed."""
+        if self._counts("aborted-read", self._when(row)):
+            what = f"the value of {self._name(failed)}, which had been reported as failed"
+            self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
 
     def _branches(self) -> None:
         """Two cas that took effect on one version: which lineage survived, and what was lost of the other."""

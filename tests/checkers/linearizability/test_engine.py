@@ -249,6 +249,16 @@ def test_replicas_that_differ_or_did_not_answer_prove_nothing(reads: dict[str, A
     assert Linearizability(CasRegister()).check(_recording(reads)).validity == "valid"
 
 
+def test_an_explanation_that_throws_leaves_what_was_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise ArithmeticError("odd")
+
+    monkeypatch.setattr(engine_module, "_explain", broken)
+    verdict = check(_stale(3), CasRegister())
+    assert verdict.validity == "invalid" and verdict.standings[0].state == "refuted"
+    assert verdict.anomalies == () and verdict.limits == ("the explanation failed: ArithmeticError: odd",)
+
+
 def test_a_fault_that_was_over_is_not_blamed() -> None:
     recording = _recording({"n1": 7, "n2": 7, "n3": 7})
     over = msgspec.structs.replace(recording.faults[0], started=2 * SECOND, healed=3 * SECOND)
