@@ -10,11 +10,11 @@ p, and returned before every such write was invoked (or before an observer of a 
 the order of their earliest ends, those that would lie inside a forward zone before it, and are through once all of them was
 invoked. A refusal of a that began before a took effect has its moment; the others make a deadline at which a must be gone.
 Where the next chain does not meet it, one that is pending anyway steps in; last, an indeterminate write or compare-and-set
-that nobody saw, each once. Only one whose new value no refused compare-and-set expects: it would bring a value to which
-refusals of its own apply, and those were passed over because as long as it did not happen nobody wrote that value. A
-refutation, though, counts every one of them as possible. Every step keeps the bounds: a value's write takes effect no earlier than it is invoked and no later than the
-earliest end of who wrote or observed it, and the next value comes no earlier than the latest start of who observed it. So
-what is found is a linearization; that nothing is found proves nothing.
+that nobody saw, each once, and only one whose new value no refused compare-and-set expects: it would bring a value to which
+refusals of its own apply, and those were passed over because nobody wrote that value as long as it did not happen. (A
+refutation counts every one of them as possible.) Every step keeps the bounds: a value's write takes effect no earlier than
+it is invoked and no later than the earliest end of who wrote or observed it, and the next value comes no earlier than the
+latest start of who observed it. So what is found is a linearization; that nothing is found proves nothing.
 """
 
 from __future__ import annotations
