@@ -131,6 +131,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
     had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
     old primary first.
+    Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. `cut_sides` are the
+    sides that the network alone made; what a struck node does not do is no choice of the database's.
+    `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
@@ -155,6 +158,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stood_still: float = 0.0
     primary: str | None
     links_cut: int
+    struck: tuple[str, ...] = ()
+    beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
@@ -169,6 +174,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def cut_sides(self) -> tuple[Side, ...]:
+        """The sides on which servers went on."""
+        return tuple(side for side in self.sides if not set(side.nodes) <= set(self.struck))
 
     @property
     def deaths(self) -> str:
