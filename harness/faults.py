@@ -48,7 +48,7 @@ class Controller:
             self.journal.fault(fault)
             fault = await nemesis.start(fault, cluster)
             self.journal.fault(fault)
-            self.progress.fault(fault.started, describe(fault), proof(fault, len(self.names)))
+            self.progress.fault(fault.in_force or fault.started, describe(fault), proof(fault, len(self.names)))
             await self.load.stops_within(step.duration)
             fault = await nemesis.heal(fault, cluster)
             self.journal.fault(fault)

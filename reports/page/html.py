@@ -87,6 +87,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         sentence=wording.sentence,
         merged=wording.merged,
         replicas=wording.replicas,
+        within=wording.within,
         cited=wording.cited,
         source=_source,
         interval=_interval,
