@@ -96,6 +96,8 @@ _ROWS = (
     Phenomenon("G1b", _READS, ("transactions",), "A transaction read a value that another one had replaced before it "
                "committed.", False, ("G1c",)),
     *_cycles(),
+    Phenomenon("non-repeatable-read", _READS, ("transactions",), "A transaction read a key twice and saw two versions, none of "
+               "them its own.", False, ("G-single",)),
     Phenomenon("long-fork", _READS, ("transactions",), "Two readers saw two independent writes in opposite orders.",
                False, ("G-nonadjacent",)),
     Phenomenon("stale-read", _READS, ("register", "set", "queue"), "A read missed a write that had been acknowledged before "
