@@ -78,7 +78,7 @@ def _broken(
             return converged.reason if converged.state == "diverged" else ""
         case "available":
             for row in rows:
-                for side in row.sides:
+                for side in row.cut_sides:
                     if row.bit and not row.dead and "blocked" in (side.read.state, side.write.state):
                         kind = "writes" if side.write.state == "blocked" else "reads"
                         return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
@@ -134,7 +134,7 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
     if counts.get("diverged"):
         found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
     clear = [row for row in rows if not row.dead]
-    if any(side.of(kind).state == "blocked" for row in clear for side in row.sides for kind in ("read", "write")):
+    if any(side.of(kind).state == "blocked" for row in clear for side in row.cut_sides for kind in ("read", "write")):
         found.append(
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."

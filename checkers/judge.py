@@ -153,7 +153,7 @@ def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, 
     return tuple(
         msgspec.structs.replace(
             row,
-            **{name: None if (time := getattr(fault, name)) is None else time / SECOND for name in fault.MOMENTS},
+            **{name: None if (time := getattr(fault, name)) is None else time / SECOND for name in (*fault.MOMENTS, "proven")},
             stood_still=0.0 if (span := availability.window(recording, fault)) is None
             else recording.stalled(*span) / SECOND,
         )
@@ -317,7 +317,7 @@ def _blast(
     given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(
         clients_blocked=_worst(row.clients_blocked for row in clear),
-        without_primary=_worst(side.without_primary for row in clear for side in row.sides if side.quorum),
+        without_primary=_worst(side.without_primary for row in clear for side in row.cut_sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -92,27 +92,27 @@ def suite(file: Path, runs: Path) -> int:
 
     screen = console()
 
-    def perform_one(plan: Plan, folder: Path) -> tuple[str, int]:
+    def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         try:
             outcome = perform(plan, folder, Progress(screen))
         except SplitbrainError as error:
             screen.print(f"splitbrain: {error}", markup=False)
-            return "", error.exit_code
-        except Exception:
-            screen.print(traceback.format_exc(), markup=False)
-            return "", CRASH
-        return outcome.folder.name, outcome.exit_code
+            return suites.Ended("", error.exit_code, str(error))
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            return suites.Ended("", CRASH, f"{type(error).__name__}: {error}")
+        return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
     def keep(suite: suites.Suite) -> None:
-        found = suites.results(suite.folder)
+        found = suites.outcomes(suite)
         junit.write(suite.folder / "junit.xml", found)
         summary.write(suite.folder / "summary.md", found)
 
-    opened = suites.open_suite(file, runs)
-    screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
-    finished = suites.run_suite(opened, perform_one, keep)
-    keep(finished)
-    screen.print(summary.table(suites.results(finished.folder)))
+    with suites.open_suite(file, runs) as opened:
+        screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
+        finished = suites.run_suite(opened, perform_one, keep)
+        keep(finished)
+    screen.print(summary.table(suites.outcomes(finished)))
     return suites.worst(finished)
 
 
@@ -268,19 +268,30 @@ def _guarded(call: Callable[[], Any]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         click.echo("splitbrain: this is a bug in splitbrain; the run's folder was kept.", err=True)
         return CRASH
     return code if isinstance(code, int) else 0
 
 
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, in which nothing that a server wrote reaches the terminal unescaped."""
+    from splitbrain.reports.wording import printable
+
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        sys.stderr.write(f"{printable(line, 2000)}\n")
+
+
 def main() -> None:
     """The command `splitbrain`."""
-    sys.exit(_guarded(lambda: commands.main(standalone_mode=False)))
+    from splitbrain.reports.terminal import Output
+
+    sys.excepthook = _print_exception
+    sys.stdout, sys.stderr = (cast("TextIO", Output(stream)) for stream in (sys.stdout, sys.stderr))
+    code = _guarded(lambda: commands.main(standalone_mode=False))
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,10 @@ def rate(result: Result) -> Rate | None:
     plan = result.plan
     if plan is None or result.interrupted:
         return None
-    minority = [side.write.share for row in result.scenarios for side in row.sides if not side.quorum]
+    minority = [side.write.share for row in result.scenarios for side in row.cut_sides if not side.quorum]
     majority = [
         side.write.share if side.write.after_transition is None else side.write.after_transition
-        for row in result.scenarios for side in row.sides if side.quorum
+        for row in result.scenarios for side in row.cut_sides if side.quorum
     ]
     # An undecided history lost nothing that anyone knows of: that is no zero.
     lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None

@@ -31,7 +31,7 @@ def discarded(recording: Recording, fault: Fault) -> Discarded | None:
     tell. None where the fault was not proven, parted no sides, or was never healed, and for a history that is not one of
     registers with distinct values.
     """
-    if window(recording, fault) is None or not fault.bit or fault.healed is None or len(fault.sides) < 2:
+    if window(recording, fault) is None or not fault.bit or not fault.cut or fault.healed is None or len(fault.sides) < 2:
         return None
     history = recording.history
     if not FUNCTIONS.issuperset(history.fs) or "read" not in history.fs:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from splitbrain.checkers.verdict import Anomaly, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
@@ -79,7 +79,7 @@ def fault(
         heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
-    return Fault(**fields | changes)
+    return PlainFault(**fields | changes).fault()
 
 
 def recording(

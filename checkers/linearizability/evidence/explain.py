@@ -148,23 +148,26 @@ def explain(
         if found and time.perf_counter() > ends:
             whole = False
             break
-        exact = _alone(lineages, history, model, finding)
+        exact = _alone(lineages, history, model, finding, ends)
         if exact is not None:
             per[finding.identifier] += 1
             found.append(exact)
     return dict(sorted(moments.items(), key=lambda entry: rank(entry[0]))), found, whole
 
 
-def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
+def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding, ends: float) -> Finding | None:
     """The finding with rows that alone show it, by its name or more general ones; None where others mingle.
 
     A row is left out only where no other observes what it wrote; so what is left is no less true of the whole history.
+    After `ends` it is as small as it is.
     """
     rows = lineages.closed(finding.rows)
     names = _names(history, model, rows)
     if _fits(names, finding) and len(rows) <= _FEW:
         return msgspec.structs.replace(finding, rows=tuple(sorted(rows)))
     for row in sorted(rows - {finding.accused}, key=lambda row: (-int(history.invoked[row]), row)):
+        if time.perf_counter() > ends:
+            break
         fewer = rows - {row}
         if lineages.proves(row, finding) or lineages.closed(fewer) != fewer:
             continue
@@ -793,7 +796,9 @@ class _Lineages:
                 continue
             # It came before, for whoever observed it first had returned before `version` was last observed or written.
             line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
-            rows += [min(line, key=lambda one: self.ret[one]), max(self._own(version), key=lambda one: self.inv[one])]
+            rows.append(min(line, key=lambda one: self.ret[one]))
+            # Nobody wrote the initial value, and perhaps nobody observed it.
+            rows += sorted(self._own(version), key=lambda one: self.inv[one])[-1:]
         return rows
 
     def _set_by(self, row: int) -> Hashable:
