@@ -101,6 +101,9 @@ class Cycle:
 
     level: Level
     edges: tuple[Edge, ...]
+    alone: bool = True
+    """Whether it is a proof by itself. Else a search refuted the level, and this is one of the cycles that it could not
+    avoid."""
 
     @property
     def identifier(self) -> str:
