@@ -4,6 +4,7 @@ what."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,7 +34,7 @@ _LONGEST = 8
 _WHY = {
     ALWAYS: "",
     READS: ", for it had read that before it wrote",
-    ATOMIC: ", for a transaction that saw {first} read this one",
+    ATOMIC: ", for another transaction saw both writers and read the later version",
     SESSION: ", for one client wrote both, in this order",
     CAUSAL: ", for one client saw both, in this order",
     TIMES: ", for the one was known before the other was begun or still read",
@@ -52,7 +53,7 @@ def of_cycle(inference: Inference, cycle: Cycle) -> Anomaly:
     if len(names) == 2:
         order = f"{names[0]} must come before {names[1]}, and {names[1]} before {names[0]}"
     else:
-        steps = [f"{a} before {b}" for a, b in zip(names[:-1], names[1:], strict=True)]
+        steps = [f"{a} before {b}" for a, b in pairwise(names)]
         order = f"{names[0]} must come before {names[1]}, " + ", ".join([*steps[1:], f"and {names[-1]} before {names[0]}"])
     ending = f"So {order}: a contradiction."
     if not cycle.alone:
@@ -186,7 +187,8 @@ class _Told:
         pairs = [
             (a, b) for a in before for b in after if version[a] >= 0 and (version[b] < 0 or version[a] < version[b])
         ]
-        a, b = min(pairs, key=lambda pair: (version[pair[1]] < 0, version[pair[1]] - version[pair[0]]), default=(before[-1], after[-1]))
+        near = min(pairs, key=lambda pair: (version[pair[1]] < 0, version[pair[1]] - version[pair[0]]), default=None)
+        a, b = near or (before[-1], after[-1])
         witness = self._witness(edge.key, int(version[b]) if version[b] >= 0 else int(version[a]))
         sentence = f"{first} appended {self.value(a)} to {key} before {second} appended {self.value(b)}"
         if witness is None:
@@ -210,7 +212,9 @@ class _Told:
         if edge.kind == WR:
             shown = self.value(edge.row) if edge.row >= 0 else self.value(before[-1])
             return f"{second} read {key} = {shown}, which {first} wrote"
-        why = _WHY[edge.scope].format(first=first)
+        why = _WHY[edge.scope]
+        if edge.scope == ATOMIC and edge.kind == WW and edge.row >= 0:
+            why = f", for {self.label(self.owner(edge.row))} saw {first} and read {second}'s {self.value(edge.row)}"
         if edge.kind == RW:
             shown = "it" if edge.row < 0 else f"{key} = {self.value(edge.row)}"
             return f"{first} read {shown}, which {second} replaced by {new}{why}"
@@ -261,7 +265,8 @@ def _incompatible(told: _Told, reader: int, row: int, other: int) -> str:
     lists = [one for one in rows if told.micros.key[one] == key and told.micros.f[one] == READ_LIST and one != row]
     if lists:
         longest = max(lists, key=lambda one: len(told.micros.returned(one)))
-        return f"{_read(told, reader, row)}, and {told.label(other)} read {told.value(longest)}: no order of elements explains both"
+        both = f"{_read(told, reader, row)}, and {told.label(other)} read {told.value(longest)}"
+        return f"{both}: no order of elements explains both"
     own = " and ".join(told.value(one) for one in told.written(other, key))
     return f"{_read(told, reader, row)}, but {told.label(other)} appended {own} in this order"
 
@@ -269,17 +274,16 @@ def _incompatible(told: _Told, reader: int, row: int, other: int) -> str:
 def _dirty(told: _Told, reader: int, row: int, other: int) -> str:
     base = told.written(other, int(told.micros.key[row]))
     what = told.value(base[-1]) if base else "a version"
-    return (
-        f"{told.label(reader)} appended {told.value(row)} to {told.key(row)} on top of {what}, which {told.label(other)} wrote, and that"
-        " aborted"
-    )
+    mine = f"{told.label(reader)} appended {told.value(row)} to {told.key(row)}"
+    return f"{mine} on top of {what}, which {told.label(other)} wrote, and that aborted"
 
 
 def _lost(told: _Told, reader: int, row: int, other: int) -> str:
     mine, theirs = told.value(row), told.written(other, int(told.micros.key[row]))
     key = told.key(row)
     rows = range(int(told.micros.start[reader]), int(told.micros.start[reader + 1]))
-    seen = next((told.value(one) for one in rows if told.micros.key[one] == told.micros.key[row] and one != row), "the same version")
+    same = [told.value(one) for one in rows if told.micros.key[one] == told.micros.key[row] and one != row]
+    seen = same[0] if same else "the same version"
     return (
         f"{told.label(reader)} and {told.label(other)} both read {key} = {seen} and replaced it, by {mine} and by"
         f" {told.value(theirs[-1])}: one of them overwrote the other's without having seen it"
