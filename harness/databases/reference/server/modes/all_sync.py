@@ -12,7 +12,7 @@ from ..mode import Mode
 from ..node import Server
 from ..peers import Link, answered
 from ..primary import Store
-from ..wire import PATIENCE, Failure, Key, Message, Value, no_quorum, timed_out
+from ..wire import BEAT, PATIENCE, Failure, Key, Message, Value, no_quorum, timed_out
 
 
 class AllSync(Mode):
@@ -35,8 +35,6 @@ class AllSync(Mode):
         self._store = Store()
         self._held: dict[Key, asyncio.Event] = {}
         self._turns: dict[Key, asyncio.Lock] = {}
-        self._untold: dict[str, dict[int, Message]] = {peer: {} for peer in server.links}
-        """For each peer the outcomes that it has not confirmed."""
         self._numbers = count(time.time_ns())
         self._finished: dict[Key, int] = {}
         """The number of the last change of each key that this copy was told the outcome of."""
@@ -124,8 +122,9 @@ class AllSync(Mode):
                 await self._turns.setdefault(key, asyncio.Lock()).acquire()
         except TimeoutError:
             raise no_quorum() from None
+        told = True
         try:
-            if not self.ready() or any(message["k"] == key for untold in self._untold.values() for message in untold.values()):
+            if not self.ready():
                 raise no_quorum()
             if change[0] == "cas" and self.local_read(key) != change[2]:
                 return {"ok": False, "seen": self.local_read(key)}
@@ -141,21 +140,23 @@ class AllSync(Mode):
             held = not missing or await server.ask(server.links.values(), {"t": "hold", "k": key, "n": number}, judge, deadline)
             outcome = {"t": "done", "k": key, "n": number, "c": change if held else None}
             self._done(outcome)
-            for link in server.links.values():
-                self._untold[link.name][number] = outcome
-                server.spawn(self._tell(link, number))
+            told = False
+            server.spawn(self._tell_all(outcome))
             if not held:
                 raise no_quorum()
             return {"ok": True}
         finally:
-            self._turns[key].release()
+            if told:
+                self._turns[key].release()
 
-    async def _tell(self, link: Link, number: int) -> None:
-        message = self._untold[link.name].get(number)
-        if message is not None and link.up and await self.server.ask(
-            [link], message, answered, self.server.now() + 2 * PATIENCE
-        ):
-            self._untold[link.name].pop(number, None)
+    async def _tell_all(self, outcome: Message) -> None:
+        """Have every replica confirm the outcome, however long it takes; the next change of the key waits for that."""
+        await asyncio.gather(*(self._tell(link, outcome) for link in self.server.links.values()))
+        self._turns[outcome["k"]].release()
+
+    async def _tell(self, link: Link, outcome: Message) -> None:
+        while not (link.up and await self.server.ask([link], outcome, answered, self.server.now() + 2 * PATIENCE)):
+            await asyncio.sleep(BEAT / 2)
 
     # Every replica.
 
@@ -189,8 +190,6 @@ class AllSync(Mode):
     def joined(self, peer: str) -> None:
         if peer not in self._copied:
             self.server.spawn(self._copy(self.server.links[peer]))
-        for number in self._untold[peer]:
-            self.server.spawn(self._tell(self.server.links[peer], number))
 
     async def _copy(self, link: Link) -> None:
         def judge(peer: str, reply: Message | None) -> bool:

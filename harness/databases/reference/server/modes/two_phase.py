@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
+from zlib import crc32
 
 from ..node import Server
-from ..wire import PATIENCE, Failure, Key, Message, unsupported
+from ..wire import PATIENCE, Failure, Key, Message, no_quorum, unsupported
 from .majority import Majority
 
 Account = list[Any]
@@ -27,6 +28,9 @@ class TwoPhase(Majority):
     its coordinator died or was cut off, sets the outcome to `abort` if it is still open, and does the second phase in its
     place: so a majority does not wait for the minority. Reading balances locks them too: they are those of one moment.
 
+    Transactions of nodes that reach each other go to one of them, which makes those that share an account wait for each other;
+    that is a matter of speed, every node may coordinate.
+
     Known answer: the total is conserved and nothing is overdrawn; a side without a majority is blocked.
     """
 
@@ -37,7 +41,7 @@ class TwoPhase(Majority):
         super().__init__(server)
         self._transactions = count(time.time_ns())
         self._turns: dict[Key, asyncio.Lock] = {}
-        """Keep the transactions of this node from hindering each other; nothing rests on them."""
+        """Keep the transactions that this node coordinates from hindering each other; nothing rests on them."""
 
     async def deposit(self, key: Key, amount: int) -> None:
         await self._under_locks([key], lambda balances: [balances[0] + amount])
@@ -64,29 +68,37 @@ class TwoPhase(Majority):
         """Lock accounts, change them (None: leave them), unlock them; what they held. Raises `Failure`, definite where no
         outcome can have been set."""
         deadline = self.server.now() + 2 * PATIENCE
-        turns = [self._turns.setdefault(key, asyncio.Lock()) for key in sorted(keys, key=repr)]
-        taken: list[asyncio.Lock] = []
+        turns: list[asyncio.Lock] = []
         try:
             async with asyncio.timeout(PATIENCE):
-                for turn in turns:
+                for key in sorted(keys, key=repr):
+                    turn = self._turns.setdefault(key, asyncio.Lock())
                     await turn.acquire()
-                    taken.append(turn)
-        except TimeoutError:
-            for turn in taken:
-                turn.release()
-            raise Failure("locked", definite=True) from None
-        try:
+                    turns.append(turn)
             while self.server.now() < deadline:
-                if (before := await self._attempt(keys, change)) is not None:
+                before, second = await self._attempt(keys, change)
+                if before is not None:
+                    self.server.spawn(self._finish(second, turns))
+                    turns = []
                     return before
+                await second
                 await asyncio.sleep(random.uniform(0.005, 0.05))
-            raise Failure("locked", definite=True)
+        except TimeoutError:
+            pass  # Waiting for a turn: nothing has begun.
         finally:
-            for turn in taken:
+            for turn in turns:
                 turn.release()
+        raise Failure("locked", definite=True)
 
-    async def _attempt(self, keys: list[Key], change: Callable[[list[int]], list[int] | None]) -> list[int] | None:
-        """One transaction; None where it was not to be."""
+    async def _finish(self, second: Coroutine[Any, Any, None], turns: list[asyncio.Lock]) -> None:
+        await second
+        for turn in turns:
+            turn.release()
+
+    async def _attempt(
+        self, keys: list[Key], change: Callable[[list[int]], list[int] | None]
+    ) -> tuple[list[int] | None, Coroutine[Any, Any, None]]:
+        """One transaction up to its outcome: what the accounts held, None if it was not to be; and the second phase."""
         name = f"{self.server.name}/{next(self._transactions)}"
         accounts: list[Account] = await asyncio.gather(*(self._look(key) for key in keys))
         before = [account[0] for account in accounts]
@@ -100,16 +112,16 @@ class TwoPhase(Majority):
         commits = not failed and all(outcome is True for outcome in outcomes)
         if commits:
             commits, _ = await self.cas(_outcome(name), None, "commit")
-        # Behind the answer: what happened has happened, and the locks tell it.
-        self.server.spawn(self._finish(name, keys, locks, commits=commits))
+        second = self._second_phase(name, keys, locks, commits=commits)
         for failure in failed:
+            self.server.spawn(second)
             if isinstance(failure, Failure):
                 # Definite: nobody but this coordinator could have set the outcome to `commit`.
                 raise Failure(failure.word, definite=True)
             raise failure
-        return before if commits else None
+        return (before if commits else None), second
 
-    async def _finish(self, name: str, keys: list[Key], locks: list[Account], *, commits: bool) -> None:
+    async def _second_phase(self, name: str, keys: list[Key], locks: list[Account], *, commits: bool) -> None:
         try:
             if not commits:
                 await self.cas(_outcome(name), None, "abort")
@@ -147,9 +159,37 @@ class TwoPhase(Majority):
         return done
 
     async def operate(self, request: Message) -> Message:
-        if request["op"] in ("deposit", "transfer", "balances", "local-balances"):
+        if request["op"] == "local-balances":
             return await super().operate(request)
-        raise unsupported()
+        if request["op"] not in ("deposit", "transfer", "balances"):
+            raise unsupported()
+        server = self.server
+        if not server.quorum():
+            raise no_quorum()
+        name = max([server.name, *(link.name for link in server.up())], key=lambda name: crc32(f"bank {name}".encode()))
+        if name != server.name:
+            replies: list[Message | None] = []
+
+            def judge(peer: str, reply: Message | None) -> bool:
+                replies.append(reply)
+                return True
+
+            await server.ask([server.links[name]], {"t": "bank", "request": request}, judge, server.now() + 3 * PATIENCE)
+            if not replies or replies[0] is None:
+                raise Failure("peer-lost" if replies else "timeout", definite=False)
+            if "error" not in replies[0]:
+                return {name: field for name, field in replies[0].items() if name != "r"}
+            if replies[0]["error"] != "no-quorum" or not replies[0]["definite"]:
+                raise Failure(replies[0]["error"], definite=replies[0]["definite"])
+        return await super().operate(request)
+
+    def peer(self, peer: str, message: Message) -> Message | None:
+        return None if message["t"] == "bank" else super().peer(peer, message)
+
+    async def taken_over(self, message: Message) -> Message:
+        if message["t"] == "bank":
+            return await super().operate(message["request"])
+        return await super().taken_over(message)
 
 
 def _account(key: Key) -> str:
