@@ -234,6 +234,7 @@ async def test_all_sync_blocks_all_writes_and_no_reads(tmp_path: Path) -> None:
             assert await client.call("add", key="s", element=number) == OK
         assert await everyone[0].call("cas", key=0, expected=1, new=7) == {"ok": False, "seen": 2}
         assert await everyone[0].call("cas", key=0, expected=2, new=7) == OK
+        await agree(servers, "read", key=0)  # Nobody is in doubt.
         await cut(servers, ["n1"], ["n2", "n3"])
         await servers.until(servers.names, lambda statuses: not any(status["ready"] for status in statuses))
         for client in everyone:
