@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from splitbrain.checkers.result import Held, Merge
+from splitbrain.harness.history.moment import clock as clock
+from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.plan import Plan
 
@@ -86,17 +88,6 @@ def client(operation: Operation) -> str:
     home = f"{printable(operation.node)} " if operation.node else ""
     via = f" via {printable(operation.server)}" if operation.server and operation.server != operation.node else ""
     return f"{home}client {operation.process}{via}"
-
-
-def clock(ns: int) -> str:
-    """A moment of the run to the millisecond: `0:14.201`."""
-    minutes, rest = divmod(max(0, ns) // 1_000_000, 60_000)
-    return f"{minutes}:{rest // 1000:02d}.{rest % 1000:03d}"
-
-
-def moment(ns: int) -> str:
-    """A moment of the run to the second, rounded down: `0:14`."""
-    return clock(ns)[:-4]
 
 
 def span(ns: float) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from splitbrain.harness.errors import HistoryError, UsageError
-from splitbrain.harness.history.formats import edn, elle_cli, jsonl, porcupine_etcd, porcupine_kv
+from splitbrain.harness.history.formats import awdit, cobra, dbcop, edn, elle_cli, jsonl, plume, porcupine_etcd, porcupine_kv
 from splitbrain.harness.history.formats.text import BOM, Text, load, unreadable
 from splitbrain.harness.history.history import History
 
-Format = Literal["edn", "elle-cli", "porcupine-etcd", "porcupine-kv", "jsonl"]
+Format = Literal[
+    "edn", "elle-cli", "porcupine-etcd", "porcupine-kv", "jsonl", "plume", "awdit", "dbcop", "cobra",
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _HEAD = 1 << 16
@@ -39,6 +41,12 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     if format == "jsonl":
         history, notes = jsonl.read(path, torn=torn)
         return Reading(history, format, notes)
+    if format == "cobra":
+        history, notes = cobra.read(path, torn=torn)
+        return Reading(history, format, notes)
+    if format == "dbcop":
+        history, notes = dbcop.read(load(path), path, torn=torn)
+        return Reading(history, format, notes)
     text = Text(load(path), str(path), torn=torn)
     match format:
         case "edn":
@@ -49,21 +57,34 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
             history, notes = porcupine_etcd.read(text, torn=torn)
         case "porcupine-kv":
             history, notes = porcupine_kv.read(text, torn=torn)
+        case "plume":
+            history, notes = plume.read(text, torn=torn)
+        case "awdit":
+            history, notes = awdit.read(text, torn=torn)
     return Reading(history, format, notes)
 
 
 def detect(path: Path) -> Format:
     """The format of a file by how it begins; where it is empty, by its name. Raises `HistoryError` where it is none."""
+    if path.is_dir() and cobra.logs(path):
+        return "cobra"
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD).removeprefix(BOM).decode("utf-8", "ignore")
+            raw = file.read(_HEAD)
+            head = raw.removeprefix(BOM).decode("utf-8", "ignore")
     except OSError as error:
         raise unreadable(path, error) from None
     if _JSON_ARRAY.match(head):
         return "elle-cli"
     if _JSON_LINE.match(head):
         return "jsonl"
+    if dbcop.begins(raw):
+        return "dbcop"
     begin = head.lstrip()
+    if plume.LINE.match(begin.partition("\n")[0]):
+        return "plume"
+    if awdit.LINE.match(begin.partition("\n")[0]):
+        return "awdit"
     if porcupine_kv.LINE.match(begin):
         return "porcupine-kv"
     if begin.startswith(("[", "(", "{", "#", ";", ",")):

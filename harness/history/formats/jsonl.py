@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -46,9 +46,17 @@ def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple
     """
     try:
         with path.open("rb") as file:
-            return _read(file, str(path), torn, other)
+            return read_from(file, str(path), torn=torn, other=other)
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+class Lines(Protocol):
+    """As much of a binary file as is read of it here. `read` may give a few bytes more than were asked for."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
 
 
 class _Line(Operation, frozen=True, kw_only=True):
@@ -92,7 +100,8 @@ class _Typed(msgspec.Struct):
 _TYPE = msgspec.json.Decoder(_Typed)
 
 
-def _read(file: BinaryIO, path: str, torn: bool, other: Other | None) -> tuple[History, list[str]]:
+def read_from(file: Lines, path: str, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
+    """As `read`, from an open file; `path` is its name for errors."""
     reader = _Reader(path, torn, other)
     head = file.read(len(BOM))
     rest = b"" if head == BOM else head + file.readline()
