@@ -116,11 +116,17 @@ def _class(
     if calm is None or calm.share is None or calm.share < GOOD:
         return "unknown", f"unknown: {kind}s were not served well before the first fault"
     held = consistency(row, kind)
-    states = [side.of(kind).state for side in row.sides]
+    states = [side.of(kind).state for side in row.cut_sides]
     blocked = "blocked" in states
-    quorum = next((side.of(kind) for side in row.sides if side.quorum), None)
+    quorum = next((side.of(kind) for side in row.cut_sides if side.quorum), None)
+    if not row.links_cut:
+        went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
+        told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
+        return "not-exercised", f"not exercised: no link was cut; {told}, and {went}" if states else (
+            f"not exercised: no link was cut; {told}, and no server went on"
+        )
     if not blocked and any(state != "available" for state in states):
-        side = next(side for side in row.sides if side.of(kind).state != "available")
+        side = next(side for side in row.cut_sides if side.of(kind).state != "available")
         return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"
     if held == "refuted":
         if blocked:
@@ -146,8 +152,6 @@ def _class(
 
 
 def _why(row: Scenario) -> str:
-    if not row.links_cut:
-        return "no link was cut"
     if row.in_force is not None and row.heal_began is not None and row.heal_began - row.in_force < SHORT:
         return f"it lasted {row.heal_began - row.in_force:.1f} s"
     return "every client still reached what it needed"
@@ -211,7 +215,7 @@ def _apart(rows: Sequence[Scenario]) -> str:
 
 def _isolated(row: Scenario) -> bool:
     """Whether there was a side with a quorum and the primary was not on it."""
-    return row.primary is not None and any(side.quorum and not side.primary for side in row.sides)
+    return row.primary is not None and any(side.quorum and not side.primary for side in row.cut_sides)
 
 
 def _name(cls: Class) -> str:
@@ -227,12 +231,12 @@ def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
     if any(consistency(row, kind) == "refuted" for row in rows):
         return "wrong"
     clear = [row for row in rows if row.bit and not row.dead]
-    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.sides] for row in clear]
+    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.cut_sides] for row in clear]
     if any(sides and all(sides) for sides in shut):
         return "blocked everywhere"
     if any(any(sides) for sides in shut):
         return "blocked on a side"
-    states = {side.of(kind).state for row in clear for side in row.sides}
+    states = {side.of(kind).state for row in clear for side in row.cut_sides}
     if "unknown" in states or any(row.dead for row in rows) or any(consistency(row, kind) == "undecided" for row in clear):
         return "unknown"
     return "delayed" if "blocked" in states else "none"

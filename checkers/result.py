@@ -6,6 +6,8 @@ are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nano
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -129,6 +131,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
     had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
     old primary first.
+    Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. `cut_sides` are the
+    sides that the network alone made; what a struck node does not do is no choice of the database's.
+    `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
@@ -153,6 +158,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stood_still: float = 0.0
     primary: str | None
     links_cut: int
+    struck: tuple[str, ...] = ()
+    beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
@@ -167,6 +174,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def cut_sides(self) -> tuple[Side, ...]:
+        """The sides on which servers went on."""
+        return tuple(side for side in self.sides if not set(side.nodes) <= set(self.struck))
 
     @property
     def deaths(self) -> str:
@@ -332,14 +344,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 2
 
 
+_DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')
+
+
 def encode(result: Result) -> bytes:
-    """The text of `result.json`: indented, the same bytes for the same result."""
+    """The text of `result.json`: indented, the same bytes for the same result. It ends with a digest of what stands before, by
+    which `decode` finds damage."""
     plain = msgspec.to_builtins(result, str_keys=True, order="deterministic", enc_hook=repr)
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(plain), indent=2).removesuffix(b"\n}")
+    return b'%b,\n  "digest": "%b"\n}\n' % (text, hashlib.sha256(text).hexdigest().encode())
 
 
 def decode(text: bytes, path: Path | str = "result.json") -> Result:
-    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, or of a newer version."""
+    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
+    version."""
+    told = _DIGEST.search(text)
+    if told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]:
+        raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
     try:
         head = msgspec.json.decode(text, type=dict[str, object])
         number = head.get("format")
@@ -349,5 +370,5 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
                 "with 'splitbrain check'.", path=str(path),
             )
         return msgspec.json.decode(text, type=Result)
-    except msgspec.DecodeError as error:
-        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from error

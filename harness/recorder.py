@@ -25,7 +25,7 @@ import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
-from splitbrain.harness.faults import Controller, schedule
+from splitbrain.harness.faults import NEEDED, Controller
 from splitbrain.harness.heartbeat import heartbeat
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.journal import Header, Journal, check_storable
@@ -36,8 +36,10 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, described, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.schedules import schedule
 from splitbrain.harness.store import Run
-from splitbrain.harness.testbeds.testbed import Testbed, everything
+from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
+from splitbrain.nemeses.cluster import Cluster
 from splitbrain.reports.terminal import Progress
 from splitbrain.workloads.workload import Workload
 
@@ -300,16 +302,26 @@ class _Recorder:
     async def load_and_faults(self, load: Load) -> None:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
-        controller = Controller(self.plan, self.testbed, self.names, self.router, load, self.journal, self.clock, self.progress)
+        self.controller = Controller(
+            Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
+            leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
+            teller=self.progress,
+        )
         seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
-        async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
-            faulting = group.create_task(controller.inject(steps))
-            group.create_task(self.follow_replicas(load, controller))
+            faulting = group.create_task(self.controller.inject(steps))
+            group.create_task(self.follow_replicas(load, self.controller))
             await load.run(seconds)
             await faulting
-            controller.healed.put_nowait(None)
+            self.controller.healed.put_nowait(None)
             ticking.cancel()
+
+    def enforce(self, links: Connectivity) -> None:
+        """These are the links that workers may use from now on."""
+        self.router.links = links
+        if self.load is not None:
+            self.load.enforce()
 
     async def follow_replicas(self, load: Load, controller: Controller) -> None:
         """After each heal compare the replicas beside the load, until every key was once seen equal on all nodes, the next
@@ -328,11 +340,9 @@ class _Recorder:
                     break
 
     async def prove_healed(self) -> None:
-        """Every link carries packets again, whatever the faults did."""
-        links = everything(self.names)
-        reach = await self.testbed.probe(links, timeout=1.0)
-        if wrong := reach.wrong(links):
-            self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
+        """Every link carries packets again and every server takes connections, whatever the faults did."""
+        for problem in await self.controller.prove_healed():
+            self.progress.note(problem)
 
     async def settle(self) -> None:
         """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""

@@ -42,6 +42,7 @@ from splitbrain.checkers.models.specifications import (
     UnorderedQueue,
 )
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Undecided, Validity, Verdict
+from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Key
 
@@ -182,7 +183,14 @@ def check(
             if time.perf_counter() > ends:
                 limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
                 break
-            limit = _explain(case, model, found, ends, late, course)
+            try:
+                limit = _explain(case, model, found, ends, late, course)
+            except UsageError:
+                raise
+            except Exception as error:
+                # What was refuted stays refuted, whether or not it can be put into words.
+                where = "" if case.key is None else f" of key {case.key}"
+                limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
             if limit and limit not in limits:
                 limits.append(limit)
     return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)

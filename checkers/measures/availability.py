@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splitbrain.checkers.result import KINDS, Held, Home, Kind, Measure, Scenario, Side
 from splitbrain.checkers.result import Availability as State
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, group
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.recording import Recording
 
@@ -244,7 +244,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=" | ".join("{" + " ".join(side) + "}" for side in sides),
+        label=fault.doing(recording.nodes) if fault.struck else " | ".join(map(group, sides)),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
@@ -254,11 +254,20 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         spread_ms=fault.spread / 1e6,
         primary=fault.primary,
         links_cut=len(fault.cut),
+        struck=fault.struck,
+        beside=tuple(other.id for other in recording.faults if other.id != fault.id and _together(fault, other)),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
         homes=homes,
         clients_blocked=1 - sum(worked) / len(worked) if worked else None,
     )
+
+
+def _together(one: Fault, other: Fault) -> bool:
+    """Whether two faults were in force at the same time."""
+    if one.in_force is None or other.in_force is None:
+        return False
+    return one.in_force < (other.healed or NEVER) and other.in_force < (one.healed or NEVER)
 
 
 class _Survey:
@@ -395,6 +404,6 @@ def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
                 checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
-    blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
+    blocked = sum(any(side.of(kind).state == "blocked" for side in row.cut_sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
     return Verdict(checker="availability", validity="valid", reason=reason)

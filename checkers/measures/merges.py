@@ -29,7 +29,7 @@ def merge(recording: Recording, fault: Fault) -> Merge | None:
     or was never healed, and for a history that is not one of registers with distinct values.
     """
     span = window(recording, fault)
-    if span is None or not fault.bit or fault.healed is None or len(fault.sides) < 2:
+    if span is None or not fault.bit or not fault.cut or fault.healed is None or len(fault.sides) < 2:
         return None
     history = recording.history
     if not FUNCTIONS.issuperset(history.fs) or "read" not in history.fs:

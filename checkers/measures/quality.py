@@ -18,6 +18,7 @@ from splitbrain.checkers.measures.availability import (
 )
 from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.fault import places
 from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
@@ -151,16 +152,20 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
     for fault, row in zip(recording.faults, rows, strict=True):
         name = f"fault {fault.id}"
         if fault.bit:
-            yield Check(name, True, f"{row.name}: {len(fault.observed_cut)} cut links proven by packets")
+            seen = (spec.seen(proof) for spec, proof in zip(fault.specs, fault.proofs, strict=True))
+            yield Check(name, True, f"{row.name}: {'; '.join(seen)}")
+        elif fault.detail and not fault.specs:
+            yield Check(name, False, f"{row.name}: {fault.detail}")
+            continue
         elif fault.proven is None:
             yield Check(name, False, f"{row.name}: it was never proven to take effect")
         else:
-            yield Check(name, False, f"{row.name}: {_links(fault.wrong)} not as intended")
-        if fault.healed is None:
+            yield Check(name, False, f"{row.name}: {places(fault.wrong)} not as intended")
+        if fault.healed is None and not fault.heal_wrong:
             yield Check(f"{name} heal", False, f"{row.name}: the heal was never proven")
         else:
-            wrong = f"{_links(fault.heal_wrong)} not up again" if fault.heal_wrong else "all links carry packets again"
-            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {wrong}")
+            again = (spec.again(proof) for spec, proof in zip(fault.specs, fault.undone, strict=False))
+            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}")
         for side in row.sides:
             nodes = "{" + " ".join(side.nodes) + "}"
             for kind in KINDS:
@@ -173,11 +178,6 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
             text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
             else f"{row.name}: {row.recovery_reason}",
         )
-
-
-def _links(links: Sequence[tuple[str, str]]) -> str:
-    told = ", ".join(f"{a}→{b}" for a, b in links[:3])
-    return f"{told} and {len(links) - 3} more links" if len(links) > 3 else told
 
 
 def _final(recording: Recording) -> Iterator[Check]:

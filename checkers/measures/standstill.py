@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, Proof
 from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.recording import Recording, Stall
 
@@ -34,7 +34,7 @@ def awake(recording: Recording) -> Recording:
     return msgspec.structs.replace(
         recording,
         history=history.select(heard).on_clock(cut),
-        faults=tuple(cut.moments(fault, Fault.MOMENTS) for fault in recording.faults),
+        faults=tuple(cut.fault(fault) for fault in recording.faults),
         phases=tuple(cut.moments(phase, ("began", "ended")) for phase in recording.phases),
         local_reads=tuple(cut.moments(read, ("time",)) for read in recording.local_reads),
         views=tuple(cut.moments(view, ("time",)) for view in recording.views),
@@ -55,6 +55,11 @@ class _Cut:
         inside = np.maximum(0, np.append(0, self.ended)[number] - times)
         lost = self.before[number] - np.where(number > 0, inside, 0)
         return np.where(times == NEVER, NEVER, times - lost)
+
+    def fault(self, fault: Fault) -> Fault:
+        """The same of a fault, and of what proved it."""
+        proofs, undone = (tuple(self.moments(proof, Proof.MOMENTS) for proof in of) for of in (fault.proofs, fault.undone))
+        return msgspec.structs.replace(self.moments(fault, Fault.MOMENTS), proofs=proofs, undone=undone)
 
     def moments(self, of: T, fields: Sequence[str]) -> T:
         """The same with those fields (None stays) as if nobody had stood still."""

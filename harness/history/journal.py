@@ -23,7 +23,7 @@ import msgspec
 
 from splitbrain.harness.errors import HistoryError, StorageError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.formats.text import unreadable
 from splitbrain.harness.history.operation import Key, Operation, Outcome
@@ -31,8 +31,9 @@ from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Pl
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 4
-"""Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them. Format 3 had no sums and no notes."""
+FORMAT = 5
+"""Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them. Format 3 had no sums and no notes.
+Up to format 4 a fault was a partition."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
@@ -59,6 +60,10 @@ class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
 
 class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
     fault: Fault
+
+
+class _PlainFault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
+    fault: PlainFault
 
 
 class _View(msgspec.Struct, frozen=True, tag="view", tag_field="type"):
@@ -121,6 +126,8 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _Other = Header | _Phase | _Fault | _View | _Placement | _Death | _Note | _Stall | _LocalRead | _Versions | _End
+_Older = Header | _Phase | _PlainFault | _View | _Placement | _Death | _Note | _Stall | _LocalRead | _Versions | _End
+"""The lines of a journal up to format 4."""
 
 
 class Journal:
@@ -300,7 +307,8 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     one that was damaged later, up to the damage, which `Recording.damage` tells.
     Raises `HistoryError` with line and column for a file that is no journal, and for one of a newer format.
     """
-    decoder = msgspec.json.Decoder(_Other)
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Other)
+    older: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Older)
     header: Header | None = None
     phases: dict[PhaseName, Phase] = {}
     faults: dict[int, Fault] = {}
@@ -318,7 +326,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         nonlocal header, versions, facts, end
         _refuse_newer(line, number, path)
         try:
-            event = decoder.decode(line)
+            event = (decoder if header is None or header.format > 4 else older).decode(line)
         except msgspec.MsgspecError as error:
             raise HistoryError(f"not a line of a journal: {error}.", path=str(path), line=number, column=1) from None
         match event:
@@ -328,7 +336,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 began = phases[name].began if ended and name in phases else time
                 phases[name] = Phase(name, began, time if ended else None, problem)
             case _Fault(fault):
-                faults[fault.id] = _dated(fault)
+                faults[fault.id] = fault
+            case _PlainFault(plain):
+                faults[plain.id] = plain.fault()
             case _View(view):
                 views.append(view)
             case _Placement(placement):
@@ -376,13 +386,6 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         notes=tuple(text if times == 1 else f"{text} ({times:,} times)" for text, times in notes.items()),
         interrupted=end is not None and end.interrupted,
     )
-
-
-def _dated(fault: Fault) -> Fault:
-    """A fault of an older journal did not tell when it was in force: from the first change on for as long as its spread."""
-    if fault.in_force is not None or fault.proven is None:
-        return fault
-    return msgspec.structs.replace(fault, in_force=fault.started + fault.spread)
 
 
 class _AnyHeader(msgspec.Struct, tag="header", tag_field="type"):

@@ -33,6 +33,7 @@ class Router:
         self._clock = clock
         self._views: dict[str, str | None] = {}
         self._shards: dict[str, tuple[str | None, ...]] = {}
+        self._has_primary = "primary" in (database.variant.reads, database.variant.writes)
 
     def server(self, home: str, route: Route, key: Key) -> str:
         """The node that an operation on this key from this home goes to. Raises `Refused` where no primary is in reach."""
@@ -60,6 +61,11 @@ class Router:
             return None
         return max(set(named), key=lambda node: (named.count(node), self._views.get(node) == node, node))
 
+    @property
+    def leaderless(self) -> bool:
+        """Whether this database has no primary: its variant asks none, and no node ever named one."""
+        return not self._has_primary
+
     async def follow(self) -> None:
         """Ask every node, several times a second, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -81,6 +87,7 @@ class Router:
         primaries = await self._named(name)
         self._shards[name] = primaries if any(primaries) else ()
         primary = primaries[0]
+        self._has_primary = self._has_primary or primary is not None
         if name not in self._views or self._views[name] != primary:
             self._views[name] = primary
             self._record(View(node=name, primary=primary, time=self._clock()))

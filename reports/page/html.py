@@ -186,13 +186,16 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         events.append((op.invoked, 1, _row(op, op.index in wanted)))
     if not events:
         events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+    if not events:
+        return []
     first, last = events[0][0], max(time for time, *_ in events)
     for fault in recording.faults:
-        healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"
+        undoing = fault.undoing()
+        healed = f"{undoing}: {fault.heal_proof(recording.nodes)}"
         story = (
             (fault.started, f"{fault.nemesis}: {fault.scenario} begins"),
-            (fault.proven, f"proven: {wording.sides(fault.sides)}"),
-            (fault.heal_began, "heal begins"),
+            (fault.proven, f"proven: {fault.doing(recording.nodes)}"),
+            (fault.heal_began, f"{undoing} begins"),
             (fault.healed, healed),
         )
         if fault.started <= last and (fault.healed is None or fault.healed >= first):

@@ -148,23 +148,26 @@ def explain(
         if found and time.perf_counter() > ends:
             whole = False
             break
-        exact = _alone(lineages, history, model, finding)
+        exact = _alone(lineages, history, model, finding, ends)
         if exact is not None:
             per[finding.identifier] += 1
             found.append(exact)
     return dict(sorted(moments.items(), key=lambda entry: rank(entry[0]))), found, whole
 
 
-def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
+def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding, ends: float) -> Finding | None:
     """The finding with rows that alone show it, by its name or more general ones; None where others mingle.
 
     A row is left out only where no other observes what it wrote; so what is left is no less true of the whole history.
+    After `ends` it is as small as it is.
     """
     rows = lineages.closed(finding.rows)
     names = _names(history, model, rows)
     if _fits(names, finding) and len(rows) <= _FEW:
         return msgspec.structs.replace(finding, rows=tuple(sorted(rows)))
     for row in sorted(rows - {finding.accused}, key=lambda row: (-int(history.invoked[row]), row)):
+        if time.perf_counter() > ends:
+            break
         fewer = rows - {row}
         if lineages.proves(row, finding) or lineages.closed(fewer) != fewer:
             continue
@@ -378,9 +381,16 @@ class _Lineages:
                 if failed is None:
                     if self._counts("unwritten-read", self._when(row)):
                         self._show("unwritten-read", row, (), f"{self._did(row)}, which nobody had written")
-                elif self._counts("aborted-read", self._when(row)):
-                    what = f"the value of {self._name(failed)}, which had been reported as failed"
-                    self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
+                elif self.inv[failed] <= self.ret[row]:
+                    self._aborted(row, failed)
+                elif self._counts("future-read", self._when(row)):
+                    when = f"{self._name(failed)} was invoked{self._at(self.inv[failed])}, and that failed"
+                    self._show("future-read", row, (failed,), f"{self._did(row)}, before {when}")
+            elif self.ret[row] < version.written[0] and value in self.failed and self.inv[self.failed[value]] <= self.ret[row]:
+                # It is written once more later; what was read then can only be that of the one that failed.
+                for below in self._below(version):
+                    below.odd = True
+                self._aborted(row, self.failed[value])
             elif self.ret[row] < version.written[0]:
                 for below in self._below(version):
                     below.odd = True
@@ -399,6 +409,12 @@ class _Lineages:
                 way = self._between(self.versions[self._observed_by(row)], version)
                 when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
+
+    def _aborted(self, row: int, failed: int) -> None:
+        """`row` observed the value of a write that was under way and failed."""
+        if self._counts("aborted-read", self._when(row)):
+            what = f"the value of {self._name(failed)}, which had been reported as failed"
+            self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
 
     def _branches(self) -> None:
         """Two cas that took effect on one version: which lineage survived, and what was lost of the other."""
@@ -780,7 +796,9 @@ class _Lineages:
                 continue
             # It came before, for whoever observed it first had returned before `version` was last observed or written.
             line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
-            rows += [min(line, key=lambda one: self.ret[one]), max(self._own(version), key=lambda one: self.inv[one])]
+            rows.append(min(line, key=lambda one: self.ret[one]))
+            # Nobody wrote the initial value, and perhaps nobody observed it.
+            rows += sorted(self._own(version), key=lambda one: self.inv[one])[-1:]
         return rows
 
     def _set_by(self, row: int) -> Hashable:

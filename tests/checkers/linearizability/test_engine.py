@@ -23,7 +23,7 @@ from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.linearizability.search.pool import judge_apart
 from splitbrain.checkers.models.specifications import MODELS, Call, CasRegister, KeyValue, Model, Mutex, State
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import read
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
@@ -216,8 +216,8 @@ def _lossy() -> tuple[list[Operation], Fault]:
         Operation(process=1, f="write", value=42, key=1, invoked=14 * SECOND, completed=15 * SECOND, node="n1", server="n1"),
     ]
     cut = (("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1"))
-    fault = Fault(id=3, nemesis="partition", scenario="n1 | n2 n3", started=12 * SECOND, proven=12 * SECOND,
-                  healed=20 * SECOND, cut=cut, observed_cut=cut)
+    fault = PlainFault(id=3, nemesis="partition", scenario="n1 | n2 n3", started=12 * SECOND, proven=12 * SECOND,
+                       heal_began=20 * SECOND, healed=20 * SECOND, cut=cut, observed_cut=cut).fault()
     return operations, fault
 
 
@@ -247,6 +247,16 @@ def test_what_every_replica_holds_in_the_end_proves_a_loss() -> None:
 @pytest.mark.parametrize("reads", [{"n1": 42, "n2": 7, "n3": 7}, {"n1": 7, "n2": 7}, {"n1": 42, "n2": 42, "n3": 42}])
 def test_replicas_that_differ_or_did_not_answer_prove_nothing(reads: dict[str, Any]) -> None:
     assert Linearizability(CasRegister()).check(_recording(reads)).validity == "valid"
+
+
+def test_an_explanation_that_throws_leaves_what_was_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise ArithmeticError("odd")
+
+    monkeypatch.setattr(engine_module, "_explain", broken)
+    verdict = check(_stale(3), CasRegister())
+    assert verdict.validity == "invalid" and verdict.standings[0].state == "refuted"
+    assert verdict.anomalies == () and verdict.limits == ("the explanation failed: ArithmeticError: odd",)
 
 
 def test_a_fault_that_was_over_is_not_blamed() -> None:

@@ -17,6 +17,8 @@ from tests.checkers.scenes import SECOND, fault, recording
 
 SIDES = (("n2", "n3"), ("n1",))
 CUT = fault(1, 5, 10, sides=SIDES)
+UNPROVEN = fault(1, 5, 10, sides=SIDES, proven=None)
+WRONG = fault(1, 5, 10, sides=SIDES, wrong=(("n1", "n2"),))
 NEXT = fault(2, 15, 17, sides=SIDES)
 
 
@@ -63,8 +65,9 @@ def test_one_sides_writes_are_no_contest() -> None:
 
 def test_it_is_not_measured_without_a_proven_fault_that_parts_and_heals() -> None:
     scene = recorded([*BOTH, op("n1", "read", 2, 11)])
-    for changes in ({"proven": None}, {"wrong": (("n1", "n2"),)}, {"healed": None}, {"sides": (("n1", "n2", "n3"),)}):
-        assert merge(scene, msgspec.structs.replace(CUT, **changes)) is None
+    unhealed, whole = ({"healed": None}, {"sides": (("n1", "n2", "n3"),)})
+    for one in (UNPROVEN, WRONG, msgspec.structs.replace(CUT, **unhealed), msgspec.structs.replace(CUT, **whole)):
+        assert merge(scene, one) is None
     sets = msgspec.structs.replace(scene, history=History.of([op("n1", "add", 1, 6), op("n1", "read", [1], 7)]))
     assert merge(sets, CUT) is None
 

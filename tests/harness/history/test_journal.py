@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.errors import HistoryError, StorageError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Cut, Fault, Proof
 from splitbrain.harness.history.journal import FORMAT, Header, Invoke, Journal, load
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, Placement, Stall, View
@@ -49,7 +49,9 @@ def write(path: Path) -> None:
                 Invoke(time=op.invoked, process=op.process, f=op.f, key=op.key, value=value, node=op.node, server=op.server)
             )
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15))
-    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, in_force=16, proven=17, cut=(("n1", "n2"),)))
+    proof = Proof(holds=True, acted=16, at=17, measured=(("n1", "n2"),))
+    specs = (Cut((("n1", "n2"),)),)
+    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, specs=specs, in_force=16, proofs=(proof,)))
     journal.view(View(node="n1", primary="n2", time=3))
     journal.placement(Placement(key=1, replicas=("n1", "n2")))
     journal.death(DEATH)
@@ -100,11 +102,16 @@ def test_an_older_journal_knows_of_no_deaths_and_no_stalls(tmp_path: Path) -> No
 
 
 def test_a_fault_of_an_older_journal_was_in_force_after_its_spread(tmp_path: Path) -> None:
+    """And a fault that cut nothing, which was said to be proven then, is not."""
     write(tmp_path / "journal.jsonl")
-    text = without_sums(tmp_path / "journal.jsonl").replace('"in_force":16', '"in_force":null')
-    (tmp_path / "older.jsonl").write_text(text.replace('"spread":0', '"spread":1'))
+    lines = without_sums(tmp_path / "journal.jsonl").replace(f'"format":{FORMAT}', '"format":2', 1).splitlines(keepends=True)
+    older = [line for line in lines if '"type":"fault"' not in line]
+    fault = '{"type":"fault","fault":{"id":%d,"nemesis":"x","scenario":"y","started":15,"proven":17,"cut":%s,"spread":1}}\n'
+    older[-1:-1] = [fault % (1, '[["n1","n2"]]'), fault % (2, "[]")]
+    (tmp_path / "older.jsonl").write_text("".join(older))
     _, recording = load(tmp_path / "older.jsonl")
-    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17)]
+    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17), (16, None)]
+    assert [fault.bit for fault in recording.faults] == [True, False]
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
