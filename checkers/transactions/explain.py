@@ -21,6 +21,7 @@ from splitbrain.checkers.transactions.graph import (
     SESSION,
     TIMES,
     WR,
+    WW,
 )
 from splitbrain.checkers.transactions.inference import Inference, Problems
 from splitbrain.checkers.verdict import Anomaly, Dependency, Moment
