@@ -106,7 +106,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         classes=known.classes,
         sacrifices=known.sacrifices,
         blast=_blast(recording, known.rows, equal, own, lost.total),
-        claim=claim(variant.claim, counts, known.rows, held, equal, validity) if variant else None,
+        claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
         labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
@@ -175,10 +175,16 @@ def _recovered(recording: Recording, calm: Recording, rows: tuple[Scenario, ...]
 
 def _held(own: Sequence[Verdict]) -> Consistency:
     """Where the whole run stands to the model that its workload tests."""
-    if any(verdict.validity == "invalid" for verdict in own):
+    deciding = [verdict for verdict in own if _decides(verdict, own)]
+    if any(verdict.validity == "invalid" for verdict in deciding):
         return "refuted"
-    return "held" if own and all(verdict.validity == "valid" for verdict in own) else "undecided"
+    return "held" if deciding and all(verdict.validity == "valid" for verdict in deciding) else "undecided"
 
+
+def _decides(verdict: Verdict, own: Sequence[Verdict]) -> bool:
+    """Whether a verdict is about consistency: one that names no model (a person's own check beside the workload's) is not,
+    unless there is no other."""
+    return bool(verdict.standings) or not any(other.standings for other in own)
 
 def _consistent(
     recording: Recording, checkers: Sequence[Checker], own: Sequence[Verdict], rows: tuple[Scenario, ...]
@@ -194,10 +200,11 @@ def _consistent(
         held: Consistency = "held"
         for at, checker in enumerate(checkers):
             verdicts[at], decided = _apart(recording, checker, verdicts[at], fault.id)
-            held = held if decided else "undecided"
+            held = held if decided or not _decides(verdicts[at], own) else "undecided"
         caused = in_order(sum((Counter(verdict.by_fault.get(fault.id, {})) for verdict in verdicts), Counter()))
+        refuted = any(verdict.by_fault.get(fault.id) for verdict in verdicts if _decides(verdict, own))
         found.append(msgspec.structs.replace(
-            row, anomalies=caused, consistency="refuted" if caused else held,
+            row, anomalies=caused, consistency="refuted" if refuted else held,
             lost=sum(verdict.lost.by_fault.get(fault.id, 0) for verdict in verdicts),
         ))
     return verdicts, tuple(found)

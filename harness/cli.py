@@ -52,8 +52,8 @@ def commands() -> None:
 @commands.command()
 @click.argument("database", required=False)
 @click.option("--variant", help="One configuration of the database ('splitbrain list').")
-@click.option("--workload", help="What clients do: register, set.")
-@click.option("--nemesis", help="What goes wrong: four-partitions, partition-primary, halves, ...")
+@click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
+@click.option("--nemesis", help="What goes wrong: four-partitions, halves, ..., or a file of one's own.")
 @click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
 @click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
@@ -64,6 +64,7 @@ def commands() -> None:
 @click.option("--image", help="The container image, instead of the official one.")
 @click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
 @click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
+@click.option("--checker", "checkers", multiple=True, help="A checker of one's own (repeatable), beside the workload's.")
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @_RUNS
 def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> int:
@@ -75,7 +76,7 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
     from splitbrain.harness.run import perform
     from splitbrain.reports.terminal import Progress, console
 
-    flags["expect"] = flags["expect"] or None
+    flags |= {name: flags[name] or None for name in ("expect", "checkers")}
     plan = resolve(flags | {"database": database}, file)
     return perform(plan, runs, Progress(console())).exit_code
 

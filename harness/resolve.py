@@ -37,6 +37,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     given |= {name: value for name, value in flags.items() if value is not None}
     if "database" not in given:
         raise UsageError(f"{place}names no database: splitbrain test DATABASE.")
+    given |= {name: _whole(given[name]) for name in ("database", "workload", "nemesis", "checkers") if name in given}
     database: type[Database] = registry.look_up("databases", str(given["database"]))
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
@@ -56,6 +57,14 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
         raise UsageError(f"{place}{error}.") from None
     check(plan)
     return plan
+
+
+def _whole(name: Any) -> Any:
+    """The name of a file as a path that is the same from every folder, any other name as it is: a kept plan is judged again
+    wherever one stands."""
+    if isinstance(name, list | tuple):
+        return [_whole(one) for one in name]
+    return str(Path(name).resolve()) if isinstance(name, str) and registry.is_path(name) else name
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -80,6 +89,8 @@ def check(plan: Plan) -> None:
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
     registry.look_up("testbeds", plan.testbed)
+    for name in plan.checkers:
+        registry.look_up("checkers", name)
     for field, low, high in _BOUNDS:
         value = getattr(plan, field)
         if not low <= value <= high:

@@ -139,7 +139,8 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
     workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
-    result = judge(recording, workload.checkers())
+    own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
+    result = judge(recording, [*workload.checkers(), *own])
     return msgspec.structs.replace(result, run=run.label), recording
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from splitbrain.checkers.result import Result
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
@@ -58,7 +58,8 @@ def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
 
 def _suite(result: Result | NotJudged) -> ET.Element:
     plan = result.plan
-    name = result.run or ("history" if plan is None else f"{plan.database}-{plan.variant}-{plan.workload}-{plan.nemesis}")
+    called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
+    name = result.run or "-".join(map(short, called)) or "history"
     suite = ET.Element("testsuite", name=_text(name))
     properties: dict[str, object] = {}
     if plan is not None:

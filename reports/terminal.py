@@ -22,7 +22,7 @@ from splitbrain.checkers.result import Measure, Result, Scenario, Side
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import (
     again,
     cited,
@@ -174,10 +174,10 @@ class Progress:
 def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     """`redis 7.0.15 sentinel · 5 nodes (namespaces) · register · partition-primary · seed 8161`."""
     told = "/".join(sorted({printable(version, 40) for version in versions.values()}))
-    what = " ".join(filter(None, (printable(Path(plan.database).stem), told, plan.variant)))
+    what = " ".join(filter(None, (printable(short(plan.database)), told, plan.variant)))
     nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
-    nemesis = "scripted faults" if plan.schedule else plan.nemesis
-    return " · ".join(map(printable, (what, nodes, plan.workload, nemesis, f"seed {plan.seed}")))
+    nemesis = "scripted faults" if plan.schedule else short(plan.nemesis)
+    return " · ".join(map(printable, (what, nodes, short(plan.workload), nemesis, f"seed {plan.seed}")))
 
 
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
