@@ -17,7 +17,7 @@ from splitbrain.checkers.classify import classify
 from splitbrain.checkers.expectations import meets
 from splitbrain.checkers.measures import availability, convergence, quality, recovery
 from splitbrain.checkers.measures.availability import SECOND
-from splitbrain.checkers.measures.merges import merge
+from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
@@ -166,9 +166,9 @@ def _recovered(recording: Recording, calm: Recording, rows: tuple[Scenario, ...]
     for fault, timed, row in zip(recording.faults, calm.faults, rows, strict=True):
         seconds, reason = recovery.recovery(calm, timed)
         served = recovery.served_after(calm, timed)
-        merged = merge(recording, fault)
+        gone = discarded(recording, fault)
         found.append(
-            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, merge=merged)
+            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, discarded=gone)
         )
     return tuple(found)
 
@@ -321,13 +321,15 @@ def _blast(
     if "read" in history.fs:
         written &= history.f != history.fs.index("read")
     clear = [row for row in rows if not row.dead]
+    given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(
         clients_blocked=_worst(row.clients_blocked for row in clear),
         without_primary=_worst(side.without_primary for row in clear for side in row.cut_sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
-        given_up=sum(merges) if (merges := [row.merge.given_up for row in rows if row.merge]) else None,
+        discarded=sum(gone.writes for gone in given_up) if given_up else None,
+        discarded_last=sum(gone.last for gone in given_up) if given_up else None,
         staleness=next((found for found in late if found is not None), None),
         convergence=equal.seconds,
     )

@@ -15,6 +15,7 @@ import msgspec
 
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
@@ -117,12 +118,23 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         return self.read if kind == "read" else self.write
 
 
-class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of concurrent writes after a heal: `contested` registers were written by more than one side of the
-    partition, and of the sides' last writes to them `given_up` gave way to another side's."""
+class GaveWay(msgspec.Struct, frozen=True, kw_only=True):
+    """One key on which one side (`nodes`) gave way: how many `writes` of it its servers had acknowledged."""
+
+    key: Key
+    nodes: tuple[str, ...]
+    writes: int
+
+
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was acknowledged during a partition by a side that gave way after the heal: `writes` on `keys` keys, of which `last`
+    were the side's last on their key. `contested` keys were written by more than one side."""
 
     contested: int = 0
-    given_up: int = 0
+    writes: int = 0
+    keys: int = 0
+    last: int = 0
+    rows: tuple[GaveWay, ...] = ()
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +182,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
-    merge: Merge | None = None
+    discarded: Discarded | None = None
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
@@ -242,15 +254,17 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
-    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `given_up` are those that gave way
-    at a heal to another side's concurrent ones, in all scenarios."""
+    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `discarded` are those
+    that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last` those of them that were
+    their side's last on a key."""
 
     clients_blocked: float | None = None
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
     acknowledged: int = 0
-    given_up: int | None = None
+    discarded: int | None = None
+    discarded_last: int | None = None
     staleness: Staleness | None = None
     convergence: float | None = None
 

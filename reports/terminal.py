@@ -28,7 +28,7 @@ from splitbrain.reports.wording import (
     cited,
     clock,
     count,
-    merged,
+    gave_way,
     moment,
     phrase,
     plural,
@@ -193,6 +193,9 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
         if others:
             _wrap(console, "ALSO", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+    if result.outside and result.scenarios:
+        outside = ", ".join(f"{name} ({count(number)})" for name, number in result.outside.items())
+        _wrap(console, "BEFORE", Text(f"the first fault: {outside}"))
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
@@ -288,9 +291,9 @@ def _observed(console: Console, result: Result) -> None:
             _wrap(console, "", Text(f"together with {others}: what each of them cost cannot be told apart", "yellow"),
                   start=GUTTER + (0 if single else 6), hang=GUTTER + 6)
         _sides(console, scenario, indent=0 if single else 6)
-        if scenario.merge and scenario.merge.contested:
+        if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(merged(scenario.merge)), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:

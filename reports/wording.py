@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Held, Merge
+from splitbrain.checkers.result import Discarded, Held
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -117,12 +117,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def merged(of: Merge) -> str:
-    """What became of the writes that several sides acknowledged: `40 keys were written on several sides; after the heal 38 of
-    the last writes there gave way to another side's`."""
+def gave_way(of: Discarded) -> str:
+    """What became of what several sides acknowledged: `40 keys were written on several sides; after the heal 758 acknowledged
+    writes on 38 keys gave way, 38 of them the last there (by {n1})`."""
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
-    given_up = f"{count(of.given_up)} of the last writes there gave way to another side's" if of.given_up else "none gave way"
-    return f"{keys}; after the heal {given_up}"
+    if not of.writes:
+        return f"{keys}; after the heal none gave way"
+    by = ", ".join(side(nodes) for nodes in dict.fromkeys(row.nodes for row in of.rows))
+    gone = f"{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
+    return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by})"
 
 
 def replicas(held: Held) -> str:
