@@ -28,9 +28,10 @@ from splitbrain.reports.wording import (
     cited,
     clock,
     count,
-    merged,
+    gave_way,
     moment,
     phrase,
+    place,
     plural,
     printable,
     quoted,
@@ -193,6 +194,9 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
         if others:
             _wrap(console, "ALSO", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+    if result.outside and result.scenarios:
+        outside = ", ".join(f"{name} ({count(number)})" for name, number in result.outside.items())
+        _wrap(console, "BEFORE", Text(f"the first fault: {outside}"))
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
@@ -248,7 +252,7 @@ def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
 
 
 def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, str]:
-    who = printable(op.node) if op.node else f"client {op.process}"
+    who = place(op)
     call, answer = phrase(op)
     return f"{who} {clock(op.invoked)}" if timed else who, call, answer, _cut_off(result, op)
 
@@ -288,9 +292,9 @@ def _observed(console: Console, result: Result) -> None:
             _wrap(console, "", Text(f"together with {others}: what each of them cost cannot be told apart", "yellow"),
                   start=GUTTER + (0 if single else 6), hang=GUTTER + 6)
         _sides(console, scenario, indent=0 if single else 6)
-        if scenario.merge and scenario.merge.contested:
+        if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(merged(scenario.merge)), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:
@@ -300,7 +304,7 @@ def _observed(console: Console, result: Result) -> None:
 
 
 def _sides(console: Console, scenario: Scenario, indent: int) -> None:
-    rows = list(_merged(scenario.sides))
+    rows = list(_merged(scenario.told))
     width = max((cell_len(name) for name, *_ in rows), default=0)
     for name, writes, reads, note in rows:
         measures = "  ".join(
@@ -331,14 +335,18 @@ def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[
 
 
 def _side_note(part: Side) -> str:
-    if part.without_primary:
-        return f"no primary in reach for {seconds(part.without_primary)}"
-    worst = max((part.write, part.read), key=lambda measure: measure.outage)
     if not part.write.answered and not part.read.answered:
         return ""
-    if worst.outage > worst.outage_limit:
-        return f"no {worst.kind} answered for {seconds(worst.outage)}"
-    return ""
+    worst = max((part.write, part.read), key=lambda measure: measure.outage)
+    served = min((part.write, part.read), key=lambda measure: 1.0 if measure.time_share is None else measure.time_share)
+    told = []
+    if part.without_primary:
+        told.append(f"no primary in reach for {seconds(part.without_primary)}")
+    elif worst.outage > worst.outage_limit:
+        told.append(f"no {worst.kind} answered for {seconds(worst.outage)}")
+    if served.time_share is not None and served.time_share < 0.99:
+        told.append(f"{served.kind}s served {share(round(served.time_share * 1000), 1000)} of the time")
+    return ", ".join(told)
 
 
 def _share(measures: list[Measure]) -> str:
@@ -359,13 +367,14 @@ def _after_heal(result: Result) -> str:
         parts.append("recovery: " + ", ".join(sorted(map(printable, reasons - {""})) or ["not measured"]))
     match result.convergence.state:
         case "agreed":
-            after = f" after {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+            after = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
             parts.append(f"replicas equal{after}")
         case "diverged":
             parts.append(f"replicas differ ({printable(result.convergence.reason)})")
         case _ if result.convergence.reason:
             parts.append(f"replicas: {printable(result.convergence.reason)}")
-    return f"after heal: {', '.join(parts)}" if parts else ""
+    when = "after heal" if result.scenarios else "at the end"
+    return f"{when}: {', '.join(parts)}" if parts else ""
 
 
 def _shown(folder: Path) -> str:
