@@ -50,5 +50,5 @@ $(VENV)/.fast: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,dev]'
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,sat,dev]'
 	@touch $@

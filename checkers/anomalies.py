@@ -28,7 +28,7 @@ class Phenomenon(msgspec.Struct, frozen=True):
     `refutes` are the kinds of operations that were wrongly answered: an old read leaves the writes as they were, a lost write
     leaves nothing. `touches` are the objects it is seen on. `loses`: something acknowledged is gone. `more_general` is what
     its evidence may be called when it is judged alone, because what tells the two apart is often outside the few operations;
-    None where nothing is more general. `meaning` is one sentence for a glossary.
+    empty where nothing is more general. `meaning` is one sentence for a glossary.
     """
 
     identifier: str
@@ -36,7 +36,7 @@ class Phenomenon(msgspec.Struct, frozen=True):
     touches: tuple[Object, ...]
     meaning: str
     loses: bool = False
-    more_general: str | None = None
+    more_general: tuple[str, ...] = ()
 
 
 def _cycles() -> Iterable[Phenomenon]:
@@ -55,63 +55,65 @@ def _cycles() -> Iterable[Phenomenon]:
             wider = {"": "-process", "-process": "-realtime", "-realtime": None}[suffix]
             more_general = name + wider if wider and general is None else general + suffix if general else "non-linearizable"
             refutes = _BOTH if name in ("G0", "G1c") else _READS if name == "G-single" else _BOTH
-            yield Phenomenon(name + suffix, refutes, ("transactions",), meaning + when + ".", more_general=more_general)
+            yield Phenomenon(name + suffix, refutes, ("transactions",), meaning + when + ".", more_general=(more_general,))
 
 
 _ROWS = (
     # What is gone or doubled comes first, then what was made wrong, then what was only read wrong.
     Phenomenon("lost-write", _BOTH, ("register", "queue"), "An acknowledged write did not survive: the register went on "
-               "from an older version, and nobody ever found the write again.", True, "split-brain"),
+               "from an older version, and nobody ever found the write again.", True, ("split-brain", "stale-read")),
     Phenomenon("lost-element", _BOTH, ("set", "queue"), "What was acknowledged as added, or had been seen, is missing in the "
-               "end.", True, "stale-read"),
+               "end.", True, ("stale-read",)),
     Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "Two transactions read the same version and both replaced "
-               "it: the effect of one is gone.", True, "G-single"),
-    Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, "non-linearizable"),
+               "it: the effect of one is gone.", True, ("G-single",)),
+    Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
     Phenomenon("stale-fence", _BOTH, ("lock",), "A lock was granted with a fencing number that was not greater than an "
-               "earlier one.", False, "non-linearizable"),
-    Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, "non-linearizable"),
+               "earlier one.", False, ("non-linearizable",)),
+    Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, ("non-linearizable",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
-               False, "non-linearizable"),
+               False, ("non-linearizable",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
-               False, "non-linearizable"),
+               False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "
-               "was attempted, by then.", False, "non-linearizable"),
+               "was attempted, by then.", False, ("non-linearizable",)),
     Phenomenon("dirty-update", _BOTH, ("transactions",), "A committed version was built on a write of a transaction that had "
-               "aborted.", False, "G1a"),
+               "aborted.", False, ("G1a",)),
     Phenomenon("split-brain", _BOTH, ("register", "set"), "Two lineages went on from one version, each unaware of the other.",
-               False, "non-linearizable"),
+               False, ("non-linearizable",)),
     Phenomenon("duplicate", _BOTH, ("set", "queue"), "An element is there, or was handed out, more often than it was added.",
-               False, "unexpected"),
-    Phenomenon("unexpected", _BOTH, ("set", "queue"), "An element appeared that nobody added.", False, "non-linearizable"),
+               False, ("unexpected",)),
+    Phenomenon("unexpected", _BOTH, ("set", "queue"), "An element appeared that nobody added.", False, ("non-linearizable",)),
     Phenomenon("duplicate-elements", _BOTH, ("transactions",), "An element was appended once and is in a list twice.",
-               False, "incompatible-order"),
+               False, ("incompatible-order",)),
     Phenomenon("incompatible-order", _BOTH, ("transactions",), "Two reads saw the same versions of a key in orders that "
-               "contradict each other.", False, "non-linearizable"),
+               "contradict each other.", False, ("non-linearizable",)),
     Phenomenon("cyclic-versions", _BOTH, ("transactions",), "The versions of a key follow each other in a circle.",
-               False, "non-linearizable"),
+               False, ("non-linearizable",)),
     Phenomenon("internal", _READS, ("transactions",), "A transaction did not see what it had itself written or read before.",
-               False, "non-linearizable"),
-    Phenomenon("G1a", _BOTH, ("transactions",), "A committed transaction read what an aborted one wrote.", False,
-               "unwritten-read"),
+               False, ("non-linearizable",)),
+    Phenomenon("G1a", _BOTH, ("transactions",), "A committed transaction read what an aborted one wrote.",
+               False, ("unwritten-read",)),
     Phenomenon("G1b", _READS, ("transactions",), "A transaction read a value that another one had replaced before it "
-               "committed.", False, "G1c"),
+               "committed.", False, ("G1c",)),
     *_cycles(),
-    Phenomenon("long-fork", _READS, ("transactions",), "Two readers saw two independent writes in opposite orders.", False,
-               "G-nonadjacent"),
+    Phenomenon("non-repeatable-read", _READS, ("transactions",), "A transaction read a key twice and saw two versions, none of "
+               "them its own.", False, ("G-single",)),
+    Phenomenon("long-fork", _READS, ("transactions",), "Two readers saw two independent writes in opposite orders.",
+               False, ("G-nonadjacent",)),
     Phenomenon("stale-read", _READS, ("register", "set", "queue"), "A read missed a write that had been acknowledged before "
-               "the read began.", False, "non-monotonic-read"),
+               "the read began.", False, ("non-monotonic-read",)),
     Phenomenon("stale-element", _READS, ("set", "queue"), "A read missed an element that had been acknowledged before the read "
-               "began and was there again later.", False, "stale-read"),
+               "began and was there again later.", False, ("stale-read",)),
     Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "
-               "something older.", False, "non-linearizable"),
+               "something older.", False, ("non-linearizable",)),
     Phenomenon("reordered", _READS, ("set", "queue"), "Elements were seen in an order that contradicts the order in which they "
-               "were added, or another reader's.", False, "non-linearizable"),
+               "were added, or another reader's.", False, ("non-linearizable",)),
     Phenomenon("aborted-read", _BOTH, ("register", "set"), "What a write had put there was observed although the write was "
-               "reported as failed.", False, "unwritten-read"),
+               "reported as failed.", False, ("unwritten-read",)),
     Phenomenon("future-read", _BOTH, ("register", "set", "transactions"), "A value was observed before its write was invoked.",
-               False, "unwritten-read"),
-    Phenomenon("unwritten-read", _BOTH, ("register", "transactions"), "A value was observed that nobody had written.", False,
-               "non-linearizable"),
+               False, ("unwritten-read",)),
+    Phenomenon("unwritten-read", _BOTH, ("register", "transactions"), "A value was observed that nobody had written.",
+               False, ("non-linearizable",)),
     Phenomenon("diverged", _BOTH, ("replicas",), "Some replicas kept different data although the network was whole again."),
     Phenomenon("non-linearizable", _BOTH, ("any",), "No order of the operations explains what they returned, and no other name "
                "fits for certain."),
@@ -145,7 +147,5 @@ def losing() -> tuple[str, ...]:
 
 def generalises(general: str, identifier: str) -> bool:
     """Whether `general` is `identifier`, or is what its evidence may be called when it is judged alone."""
-    seen: str | None = identifier
-    while seen is not None and seen != general:
-        seen = ANOMALIES[seen].more_general if seen in ANOMALIES else None
-    return seen is not None
+    wider = ANOMALIES[identifier].more_general if identifier in ANOMALIES else ()
+    return general == identifier or any(generalises(general, name) for name in wider)

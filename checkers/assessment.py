@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from splitbrain.checkers.anomalies import ANOMALIES, losing
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Scenario
-from splitbrain.checkers.verdict import Validity
+from splitbrain.checkers.verdict import Standing, Validity
 from splitbrain.harness.history.variant import Claim, Label, Promise
-
-_LOST = ("lost-write", "lost-element")
 
 
 def claim(
-    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence,
-    validity: Validity,
+    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
+    converged: Convergence, validity: Validity,
 ) -> Assessment:
-    """Does not hold: a promise was refuted. Holds: what it admits was seen, or every promise was put to the test by a proven
-    fault and stood. Not tested: anything else."""
+    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, a loss), or every promise
+    was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not tested: anything
+    else."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     for promise in claimed.promises:
-        if broken := _broken(promise, counts, rows, held, converged):
+        if broken := _broken(promise, counts, rows, standings, converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
-    if seen := [name for name in claimed.admits if counts.get(name)]:
+    admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
+    if any(counts.get(name) for name in admitted):
+        seen = [name for name in claimed.admits if counts.get(name)]
         return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
-    if not any(row.bit for row in rows):
+    bitten = [row for row in rows if row.bit]
+    if not bitten:
         return assess("not tested", "no fault was proven to take effect")
+    if all(_unanswered(row) for row in bitten):
+        return assess("not tested", "the side with a quorum answered nothing during the partition")
     if claimed.promises and validity == "valid":
         open_ones = [promise for promise in claimed.promises if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
@@ -37,8 +42,16 @@ def claim(
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
     if claimed.admits:
-        return assess("not tested", f"it admits {' and '.join(claimed.admits)}, which was not seen in this run")
+        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
     return assess("not tested", "it promises nothing that a run can refute")
+
+
+def _unanswered(row: Scenario) -> bool:
+    """Whether there was a side with a quorum that was asked and answered nothing."""
+    return any(
+        side.quorum and side.read.attempted + side.write.attempted > 0 and side.read.answered + side.write.answered == 0
+        for side in row.sides
+    )
 
 
 _TOLD: dict[Promise, str] = {
@@ -50,22 +63,23 @@ _TOLD: dict[Promise, str] = {
 
 
 def _broken(
-    promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence
+    promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
+    converged: Convergence,
 ) -> str:
     """How a promise was refuted, in words; empty where it was not."""
     match promise:
         case "linearizable":
-            if held != "refuted":
-                return ""
-            return "seen: " + ", ".join(name for name in counts if counts[name] and name != "diverged")
+            # Every model that a checker decides is implied by linearizability.
+            seen = dict.fromkeys(name for one in standings if one.state == "refuted" for name in one.by)
+            return "seen: " + ", ".join(seen) if seen else ""
         case "no-lost-write":
-            lost = sum(counts.get(name, 0) for name in _LOST)
+            lost = sum(counts.get(name, 0) for name in losing())
             return "acknowledged writes were lost" if lost else ""
         case "converges":
             return converged.reason if converged.state == "diverged" else ""
         case "available":
             for row in rows:
-                for side in row.sides:
+                for side in row.cut_sides:
                     if row.bit and not row.dead and "blocked" in (side.read.state, side.write.state):
                         kind = "writes" if side.write.state == "blocked" else "reads"
                         return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
@@ -103,13 +117,13 @@ _WORDS: dict[Class, str] = {
 def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...]) -> tuple[str, ...]:
     """What a reader can do about it, the most urgent first."""
     found = []
-    if any(counts.get(name) for name in (*_LOST, "split-brain")):
+    if any(counts.get(name) for name in (*losing(), "split-brain")):
         found.append(
             "Do not take an acknowledgement for durable here: wait for a majority of replicas before acknowledging (write "
             "concern, quorum, WAIT), or make the old primary stop by itself, fenced by a generation number, before a new one "
             "is chosen; after a partition reconcile what clients believe to be written."
         )
-    if any(counts.get(name) for name in ("stale-read", "non-monotonic-read", "reordered")):
+    if any(counts.get(name) and name in ANOMALIES and "write" not in ANOMALIES[name].refutes for name in counts):
         found.append(
             "Do not base a decision on a read: read through the leader or a quorum where freshness matters, or carry the "
             "version that was read into a conditional write."
@@ -121,7 +135,7 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
     if counts.get("diverged"):
         found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
     clear = [row for row in rows if not row.dead]
-    if any(side.of(kind).state == "blocked" for row in clear for side in row.sides for kind in ("read", "write")):
+    if any(side.of(kind).state == "blocked" for row in clear for side in row.cut_sides for kind in ("read", "write")):
         found.append(
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."

@@ -15,12 +15,12 @@ from splitbrain.harness.history.operation import Operation
 
 def fault_of(faults: Sequence[Fault], moment: Moment) -> Fault | None:
     """The first fault during which the anomaly was under way; else the last one that had begun before it was seen; None where
-    it was seen before any fault began.
+    it was seen before any fault began. A fault that did nothing is none.
 
     The first one: what a later fault shows of an earlier one's damage (a write lost in the first and missed in the second)
     belongs to the earlier.
     """
-    begun = sorted((fault for fault in faults if fault.started <= moment.seen), key=lambda fault: fault.started)
+    begun = sorted((fault for fault in faults if fault.specs and fault.started <= moment.seen), key=lambda fault: fault.started)
     standing = (fault for fault in begun if fault.healed is None or moment.began <= fault.healed)
     return next(standing, begun[-1] if begun else None)
 
@@ -62,7 +62,7 @@ def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
 def _placed(anomaly: Anomaly, faults: Sequence[Fault]) -> Anomaly:
     """The anomaly with its fault. One that no moment is known of, as where replicas differ in the end, is the last fault's."""
     moment = anomaly.moment or _last(anomaly.operations)
-    last = max(faults, key=lambda fault: fault.started, default=None)
+    last = max((fault for fault in faults if fault.specs), key=lambda fault: fault.started, default=None)
     fault = last if moment is None else fault_of(faults, moment)
     if fault is None:
         return msgspec.structs.replace(anomaly, fault=None)

@@ -62,11 +62,11 @@ def classify(
     else:
         whole = _over([row.classification for row in done])
         sentence = _spelled(whole, classes, done)
-    given_up = sum(row.merge.given_up for row in done if row.merge)
+    given_up = sum(row.discarded.writes for row in done if row.discarded)
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
-    elif given_up:
-        sentence += f", {given_up:,} concurrent {'write' if given_up == 1 else 'writes'} gave way to another side's"
+    if given_up:
+        sentence += f", {given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} discarded"
     return Classified(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},
@@ -77,7 +77,7 @@ def consistency(row: Scenario, kind: Kind) -> Consistency:
     """What the row's consistency means for one kind of operation: an anomaly of reads alone leaves the writes as they were,
     unless several sides took writes of the same key."""
     if row.consistency == "refuted" and kind == "write" and row.anomalies and refutes_reads_only(row.anomalies):
-        return "refuted" if row.merge is not None and row.merge.contested else "held"
+        return "refuted" if row.discarded is not None and row.discarded.contested else "held"
     return row.consistency
 
 
@@ -116,11 +116,17 @@ def _class(
     if calm is None or calm.share is None or calm.share < GOOD:
         return "unknown", f"unknown: {kind}s were not served well before the first fault"
     held = consistency(row, kind)
-    states = [side.of(kind).state for side in row.sides]
+    states = [side.of(kind).state for side in row.cut_sides]
     blocked = "blocked" in states
-    quorum = next((side.of(kind) for side in row.sides if side.quorum), None)
+    quorum = next((side.of(kind) for side in row.cut_sides if side.quorum), None)
+    if not row.links_cut:
+        went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
+        told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
+        return "not-exercised", f"not exercised: no link was cut; {told}, and {went}" if states else (
+            f"not exercised: no link was cut; {told}, and no server went on"
+        )
     if not blocked and any(state != "available" for state in states):
-        side = next(side for side in row.sides if side.of(kind).state != "available")
+        side = next(side for side in row.cut_sides if side.of(kind).state != "available")
         return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"
     if held == "refuted":
         if blocked:
@@ -146,8 +152,6 @@ def _class(
 
 
 def _why(row: Scenario) -> str:
-    if not row.links_cut:
-        return "no link was cut"
     if row.in_force is not None and row.heal_began is not None and row.heal_began - row.in_force < SHORT:
         return f"it lasted {row.heal_began - row.in_force:.1f} s"
     return "every client still reached what it needed"
@@ -211,7 +215,7 @@ def _apart(rows: Sequence[Scenario]) -> str:
 
 def _isolated(row: Scenario) -> bool:
     """Whether there was a side with a quorum and the primary was not on it."""
-    return row.primary is not None and any(side.quorum and not side.primary for side in row.sides)
+    return row.primary is not None and any(side.quorum and not side.primary for side in row.cut_sides)
 
 
 def _name(cls: Class) -> str:
@@ -227,12 +231,12 @@ def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
     if any(consistency(row, kind) == "refuted" for row in rows):
         return "wrong"
     clear = [row for row in rows if row.bit and not row.dead]
-    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.sides] for row in clear]
+    shut = [[side.of(kind).state == "blocked" and not side.of(kind).served for side in row.cut_sides] for row in clear]
     if any(sides and all(sides) for sides in shut):
         return "blocked everywhere"
     if any(any(sides) for sides in shut):
         return "blocked on a side"
-    states = {side.of(kind).state for row in clear for side in row.sides}
+    states = {side.of(kind).state for row in clear for side in row.cut_sides}
     if "unknown" in states or any(row.dead for row in rows) or any(consistency(row, kind) == "undecided" for row in clear):
         return "unknown"
     return "delayed" if "blocked" in states else "none"

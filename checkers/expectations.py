@@ -41,7 +41,7 @@ def meets(text: str, result: Result) -> Expectation:
 
 def _side(what: str, result: Result) -> Expectation:
     state, _, which = what.partition(":")
-    sides = [(row, side) for row in result.scenarios for side in row.sides if side.quorum == (which == "majority")]
+    sides = [(row, side) for row in result.scenarios for side in row.cut_sides if side.quorum == (which == "majority")]
     if not sides:
         return Expectation(what, False, f"no fault left a {which} side")
     for row, side in sides:

@@ -16,9 +16,11 @@ from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.classify import classify
 from splitbrain.checkers.expectations import meets
 from splitbrain.checkers.measures import availability, convergence, quality, recovery
-from splitbrain.checkers.measures.merges import merge
+from splitbrain.checkers.measures.availability import SECOND
+from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
+from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
     Blast,
     Consistency,
@@ -45,12 +47,13 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     `UsageError` about a history that another program recorded.
     """
     own = [attribute(_run(checker, recording), recording.faults) for checker in checkers]
+    calm = awake(recording)
     unmeasured: tuple[Measure, ...] = ()
     rowless: tuple[Scenario, ...] = ()
-    before, failed_before = _guarded("availability", lambda: availability.baseline(recording), unmeasured)
-    rows, failed_rows = _guarded("availability", lambda: availability.scenarios(recording), rowless)
-    healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, rows), rows)
-    equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(recording), Convergence())
+    before, failed_before = _guarded("availability", lambda: availability.baseline(calm), unmeasured)
+    rows, failed_rows = _guarded("availability", lambda: _dated(recording, availability.scenarios(calm)), rowless)
+    healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, calm, rows), rows)
+    equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(calm), Convergence())
     good, failed_good = _guarded("quality", lambda: quality.quality(recording, before, healed), Quality())
     (own, consistent), failed_consistent = _guarded(
         "consistency", lambda: _consistent(recording, checkers, own, healed), (own, healed)
@@ -103,7 +106,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         classes=known.classes,
         sacrifices=known.sacrifices,
         blast=_blast(recording, known.rows, equal, own, lost.total),
-        claim=claim(variant.claim, counts, known.rows, held, equal, validity) if variant else None,
+        claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
         labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
@@ -145,24 +148,43 @@ def _thrown(name: str, error: Exception) -> Verdict:
     return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {type(error).__name__}: {error}")
 
 
-def _recovered(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    """The rows with the moments of their faults as they were, also where the harness stood still in between."""
+    return tuple(
+        msgspec.structs.replace(
+            row,
+            **{name: None if (time := getattr(fault, name)) is None else time / SECOND for name in (*fault.MOMENTS, "proven")},
+            stood_still=0.0 if (span := availability.window(recording, fault)) is None
+            else recording.stalled(*span) / SECOND,
+        )
+        for fault, row in zip(recording.faults, rows, strict=True)
+    )
+
+
+def _recovered(recording: Recording, calm: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
     found = []
-    for fault, row in zip(recording.faults, rows, strict=True):
-        seconds, reason = recovery.recovery(recording, fault)
-        served = recovery.served_after(recording, fault)
-        merged = merge(recording, fault)
+    for fault, timed, row in zip(recording.faults, calm.faults, rows, strict=True):
+        seconds, reason = recovery.recovery(calm, timed)
+        served = recovery.served_after(calm, timed)
+        gone = discarded(recording, fault)
         found.append(
-            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, merge=merged)
+            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, discarded=gone)
         )
     return tuple(found)
 
 
 def _held(own: Sequence[Verdict]) -> Consistency:
     """Where the whole run stands to the model that its workload tests."""
-    if any(verdict.validity == "invalid" for verdict in own):
+    deciding = [verdict for verdict in own if _decides(verdict, own)]
+    if any(verdict.validity == "invalid" for verdict in deciding):
         return "refuted"
-    return "held" if own and all(verdict.validity == "valid" for verdict in own) else "undecided"
+    return "held" if deciding and all(verdict.validity == "valid" for verdict in deciding) else "undecided"
 
+
+def _decides(verdict: Verdict, own: Sequence[Verdict]) -> bool:
+    """Whether a verdict is about consistency: one that names no model (a person's own check beside the workload's) is not,
+    unless there is no other."""
+    return bool(verdict.standings) or not any(other.standings for other in own)
 
 def _consistent(
     recording: Recording, checkers: Sequence[Checker], own: Sequence[Verdict], rows: tuple[Scenario, ...]
@@ -178,10 +200,11 @@ def _consistent(
         held: Consistency = "held"
         for at, checker in enumerate(checkers):
             verdicts[at], decided = _apart(recording, checker, verdicts[at], fault.id)
-            held = held if decided else "undecided"
+            held = held if decided or not _decides(verdicts[at], own) else "undecided"
         caused = in_order(sum((Counter(verdict.by_fault.get(fault.id, {})) for verdict in verdicts), Counter()))
+        refuted = any(verdict.by_fault.get(fault.id) for verdict in verdicts if _decides(verdict, own))
         found.append(msgspec.structs.replace(
-            row, anomalies=caused, consistency="refuted" if caused else held,
+            row, anomalies=caused, consistency="refuted" if refuted else held,
             lost=sum(verdict.lost.by_fault.get(fault.id, 0) for verdict in verdicts),
         ))
     return verdicts, tuple(found)
@@ -204,7 +227,7 @@ def _apart(recording: Recording, checker: Checker, verdict: Verdict, fault: int)
     apart = _run(checker, part)
     more: Counter[str] = Counter()
     for name, number in apart.counts.items():
-        certain = ANOMALIES[name].more_general or name if name in ANOMALIES and ANOMALIES[name].loses else name
+        certain = ANOMALIES[name].more_general[0] if name in ANOMALIES and ANOMALIES[name].loses else name
         if not caused or not refutes_reads_only((certain,)):
             more[certain] += number
     if more:
@@ -300,13 +323,15 @@ def _blast(
     if "read" in history.fs:
         written &= history.f != history.fs.index("read")
     clear = [row for row in rows if not row.dead]
+    given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(
         clients_blocked=_worst(row.clients_blocked for row in clear),
-        without_primary=_worst(side.without_primary for row in clear for side in row.sides if side.quorum),
+        without_primary=_worst(side.without_primary for row in clear for side in row.cut_sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
-        given_up=sum(merges) if (merges := [row.merge.given_up for row in rows if row.merge]) else None,
+        discarded=sum(gone.writes for gone in given_up) if given_up else None,
+        discarded_last=sum(gone.last for gone in given_up) if given_up else None,
         staleness=next((found for found in late if found is not None), None),
         convergence=equal.seconds,
     )

@@ -6,6 +6,8 @@ are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nano
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ import msgspec
 
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
@@ -46,13 +49,16 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     """How one kind of operation was served to the workers of some homes, over one window.
 
     An operation is `attempted` if it was invoked inside the window; one that was still waiting when the window closed counts
-    as unanswered if it had waited for a second, else not at all. `share` is None where nothing was attempted; `low` and
-    `high` are its Wilson interval (95%). `outage` is the longest time in which none was answered though some waited,
-    `outage_limit` what it may last at most (1 s, or three times the baseline's longest if that is more), `outage_ended`
-    whether one was answered again before the window closed. `reason` says why the state is what it is.
+    as unanswered if it had waited for a second, else not at all, and neither do those that were open while the harness stood
+    still. `share` is None where nothing was attempted; `low` and `high` are its Wilson interval (95%). `outage` is the
+    longest time in which none was answered though somebody had asked, `outage_limit` what it may last at most (1 s, or three
+    times the baseline's longest if that is more), `outage_ended` whether one was answered again before the window closed.
+    `time_share` is the part of the time that lay outside outages
+    of more than a third of that limit: a closed loop that hangs makes few calls, so that the share of operations alone
+    hides how long nobody was served (None: nothing was asked). `reason` says why the state is what it is.
 
-    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the primary
-    (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
+    `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the
+    primary (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
     """
 
@@ -62,6 +68,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None = None
     low: float = 0.0
     high: float = 1.0
+    time_share: float | None = None
     outage: float = 0.0
     outage_limit: float = 1.0
     outage_ended: bool = True
@@ -111,12 +118,23 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         return self.read if kind == "read" else self.write
 
 
-class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of concurrent writes after a heal: `contested` registers were written by more than one side of the
-    partition, and of the sides' last writes to them `given_up` gave way to another side's."""
+class GaveWay(msgspec.Struct, frozen=True, kw_only=True):
+    """One key on which one side (`nodes`) gave way: how many `writes` of it its servers had acknowledged."""
+
+    key: Key
+    nodes: tuple[str, ...]
+    writes: int
+
+
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was acknowledged during a partition by a side that gave way after the heal: `writes` on `keys` keys, of which `last`
+    were the side's last on their key. `contested` keys were written by more than one side."""
 
     contested: int = 0
-    given_up: int = 0
+    writes: int = 0
+    keys: int = 0
+    last: int = 0
+    rows: tuple[GaveWay, ...] = ()
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +143,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
     had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
     old primary first.
+    Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. `cut_sides` are the
+    sides that the network alone made; what a struck node does not do is no choice of the database's.
+    `beside` are the faults that were in force together with it for a while.
+    `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
@@ -145,8 +167,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     healed: float | None
     bit: bool
     spread_ms: float
+    stood_still: float = 0.0
     primary: str | None
     links_cut: int
+    struck: tuple[str, ...] = ()
+    beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
@@ -157,10 +182,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
-    merge: Merge | None = None
+    discarded: Discarded | None = None
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def cut_sides(self) -> tuple[Side, ...]:
+        """The sides on which servers went on."""
+        return tuple(side for side in self.sides if not set(side.nodes) <= set(self.struck))
 
     @property
     def deaths(self) -> str:
@@ -173,7 +203,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the replicas were equal after the last heal, by final reads of each node's own copy.
 
-    `seconds` is the time from the heal to the first round of reads in which all agreed. `how` says what a node-local read
+    `seconds` is the time from the last heal until all had been seen to agree, also beside the load (without a fault, from the
+    end of the load; None where nobody looked before the load's end). `how` says what a node-local read
     is for this database. `differing` names up to five keys with what each node held.
     """
 
@@ -223,15 +254,17 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
-    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `given_up` are those that gave way
-    at a heal to another side's concurrent ones, in all scenarios."""
+    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `discarded` are those
+    that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last` those of them that were
+    their side's last on a key."""
 
     clients_blocked: float | None = None
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
     acknowledged: int = 0
-    given_up: int | None = None
+    discarded: int | None = None
+    discarded_last: int | None = None
     staleness: Staleness | None = None
     convergence: float | None = None
 
@@ -340,14 +373,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 2
 
 
+_DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')
+
+
 def encode(result: Result) -> bytes:
-    """The text of `result.json`: indented, the same bytes for the same result."""
+    """The text of `result.json`: indented, the same bytes for the same result. It ends with a digest of what stands before, by
+    which `decode` finds damage."""
     plain = msgspec.to_builtins(result, str_keys=True, order="deterministic", enc_hook=repr)
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(plain), indent=2).removesuffix(b"\n}")
+    return b'%b,\n  "digest": "%b"\n}\n' % (text, hashlib.sha256(text).hexdigest().encode())
 
 
 def decode(text: bytes, path: Path | str = "result.json") -> Result:
-    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, or of a newer version."""
+    """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
+    version."""
+    told = _DIGEST.search(text)
+    if told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]:
+        raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
     try:
         head = msgspec.json.decode(text, type=dict[str, object])
         number = head.get("format")
@@ -357,5 +399,5 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
                 "with 'splitbrain check'.", path=str(path),
             )
         return msgspec.json.decode(text, type=Result)
-    except msgspec.DecodeError as error:
-        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from error

@@ -186,9 +186,10 @@ def _judge(judged: _Judgement, key: Key, rows: list[int]) -> None:
     for read in reads:
         for name in read.elements:
             element = elements.get(name)
-            if element is None:
+            if element is None or element.failed:
+                # What was never added, or failed to be, has no beginning that a read could be later than.
                 continue
-            if not element.failed and read.completed < element.begun:
+            if read.completed < element.begun:
                 judged.found(
                     "future-read", key, (read.row, element.added), (name,),
                     f"a read{judged.at(read.row)} returned {element.value!r} before its addition had begun.", read.row,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -52,8 +52,8 @@ def commands() -> None:
 @commands.command()
 @click.argument("database", required=False)
 @click.option("--variant", help="One configuration of the database ('splitbrain list').")
-@click.option("--workload", help="What clients do: register, set.")
-@click.option("--nemesis", help="What goes wrong: four-partitions, partition-primary, halves, ...")
+@click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
+@click.option("--nemesis", help="What goes wrong: four-partitions, halves, ..., or a file of one's own.")
 @click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
 @click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
@@ -64,6 +64,7 @@ def commands() -> None:
 @click.option("--image", help="The container image, instead of the official one.")
 @click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
 @click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
+@click.option("--checker", "checkers", multiple=True, help="A checker of one's own (repeatable), beside the workload's.")
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @_RUNS
 def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> int:
@@ -75,7 +76,7 @@ def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> i
     from splitbrain.harness.run import perform
     from splitbrain.reports.terminal import Progress, console
 
-    flags["expect"] = flags["expect"] or None
+    flags |= {name: flags[name] or None for name in ("expect", "checkers")}
     plan = resolve(flags | {"database": database}, file)
     return perform(plan, runs, Progress(console())).exit_code
 
@@ -92,27 +93,27 @@ def suite(file: Path, runs: Path) -> int:
 
     screen = console()
 
-    def perform_one(plan: Plan, folder: Path) -> tuple[str, int]:
+    def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         try:
             outcome = perform(plan, folder, Progress(screen))
         except SplitbrainError as error:
             screen.print(f"splitbrain: {error}", markup=False)
-            return "", error.exit_code
-        except Exception:
-            screen.print(traceback.format_exc(), markup=False)
-            return "", CRASH
-        return outcome.folder.name, outcome.exit_code
+            return suites.Ended("", error.exit_code, str(error))
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            return suites.Ended("", CRASH, f"{type(error).__name__}: {error}")
+        return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
     def keep(suite: suites.Suite) -> None:
-        found = suites.results(suite.folder)
+        found = suites.outcomes(suite)
         junit.write(suite.folder / "junit.xml", found)
         summary.write(suite.folder / "summary.md", found)
 
-    opened = suites.open_suite(file, runs)
-    screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
-    finished = suites.run_suite(opened, perform_one, keep)
-    keep(finished)
-    screen.print(summary.table(suites.results(finished.folder)))
+    with suites.open_suite(file, runs) as opened:
+        screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
+        finished = suites.run_suite(opened, perform_one, keep)
+        keep(finished)
+    screen.print(summary.table(suites.outcomes(finished)))
     return suites.worst(finished)
 
 
@@ -274,10 +275,11 @@ def clean() -> int:
 
 
 def _is_stored(folder: Path) -> bool:
-    """Whether a folder is one that a Jepsen test left."""
+    """Whether a folder is one that a Jepsen test, or Cobra, left."""
+    from splitbrain.harness.history.formats import cobra
     from splitbrain.harness.history.formats.source import STORED
 
-    return any((folder / name).exists() for name in (*STORED, "test.jepsen"))
+    return any((folder / name).exists() for name in (*STORED, "test.jepsen")) or bool(cobra.logs(folder))
 
 
 def _guarded(call: Callable[[], Any]) -> int:
@@ -294,19 +296,30 @@ def _guarded(call: Callable[[], Any]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         click.echo("splitbrain: this is a bug in splitbrain; the run's folder was kept.", err=True)
         return CRASH
     return code if isinstance(code, int) else 0
 
 
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, in which nothing that a server wrote reaches the terminal unescaped."""
+    from splitbrain.reports.wording import printable
+
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        sys.stderr.write(f"{printable(line, 2000)}\n")
+
+
 def main() -> None:
     """The command `splitbrain`."""
-    sys.exit(_guarded(lambda: commands.main(standalone_mode=False)))
+    from splitbrain.reports.terminal import Output
+
+    sys.excepthook = _print_exception
+    sys.stdout, sys.stderr = (cast("TextIO", Output(stream)) for stream in (sys.stdout, sys.stderr))
+    code = _guarded(lambda: commands.main(standalone_mode=False))
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

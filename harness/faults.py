@@ -1,88 +1,210 @@
-"""The faults of a run: the schedule, and who starts each of them, proves it, heals it and proves that."""
+"""The fault controller: each fault of the schedule is aimed, done, proven, and undone on every way out.
+
+What a nemesis aims at is resolved into specs, each of which has an injector. Every undo lies on a stack before its injector
+acts, so that a fault ends also where the load fails, a signal comes or time is up. Faults are tasks of their own and may
+overlap; what they do together is the cluster's to compose (`nemeses/cluster.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
 
-from splitbrain.harness import registry
-from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.journal import Journal
-from splitbrain.harness.load.load import Load
-from splitbrain.harness.load.route import Router
-from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds.testbed import Connectivity, Testbed
-from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
-from splitbrain.reports.terminal import Progress
+import msgspec
+
+from splitbrain.harness.history.fault import Cut, Fault, Proof, Spec, places
+from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.nemeses.cluster import Cluster
+from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+
+LOOK = 0.05
+"""Seconds between two looks at who is primary."""
+PATIENCE = 2.0
+"""How long, in seconds, a fault waits for its target: an election may be under way."""
+NEEDED = RETURN + 5.0
+"""How long, in seconds, the undoing of a fault may take."""
+HURRY = 5.0
+"""The same where the run was cancelled: whoever wants out does not wait until a server serves again."""
+
+
+class Teller(Protocol):
+    """Who is told what a fault does."""
+
+    def fault(self, time_ns: int, text: str, detail: str) -> None: ...
 
 
 class Controller:
-    """Injects the faults of one run beside its load."""
+    """Does the faults of one run. `primary` names the primary of the moment, and a database without one is `leaderless`;
+    `stops_within` waits so many seconds and tells whether the load was stopped meanwhile; `record` is given a fault at each
+    stage of it."""
 
-    def __init__(self, plan: Plan, testbed: Testbed, names: Sequence[str], router: Router, load: Load, journal: Journal,
-                 clock: Callable[[], int], progress: Progress) -> None:
-        self.plan = plan
-        self.testbed = testbed
-        self.names = tuple(names)
-        self.router = router
-        self.load = load
-        self.journal = journal
-        self.clock = clock
-        self.progress = progress
+    def __init__(
+        self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
+        stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
+    ) -> None:
+        self.cluster = cluster
+        self._seed = seed
+        self._primary = primary
+        self._leaderless = leaderless
+        self._stops_within = stops_within
+        self._record = record
+        self._teller = teller
+        self._named: list[str] = []
+        """Who was primary, one after another."""
+        self.under_way = 0
+        """How many faults are in force."""
+        self.healed: asyncio.Queue[int | None] = asyncio.Queue()
+        """The id of each fault that was undone, as it happens; None once there will be no more."""
 
     async def inject(self, steps: Sequence[Step]) -> None:
-        """Each fault of the schedule: start it, prove it, wait, heal it, prove that. A stopped load heals at once."""
+        """Every fault of the schedule, each at its time; returns when the last one is undone. A stopped load undoes at once."""
         begin = asyncio.get_running_loop().time()
-        rng = random.Random(f"{self.plan.seed}/nemesis")
-        for number, step in enumerate(steps, 1):
-            if await self.load.stops_within(begin + step.at - asyncio.get_running_loop().time()):
-                return
-            nemesis: Nemesis = registry.look_up("nemeses", step.nemesis)()
-            cluster = Cluster(self.testbed, self.names, self.router.primary(), self.clock, rng, self.enforce)
-            fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.clock())
-            self.journal.fault(fault)
-            fault = await nemesis.start(fault, cluster)
-            self.journal.fault(fault)
-            self.progress.fault(fault.started, describe(fault), proof(fault, len(self.names)))
-            await self.load.stops_within(step.duration)
-            fault = await nemesis.heal(fault, cluster)
-            self.journal.fault(fault)
-            self.progress.fault(fault.heal_began or self.clock(), "heal", heal_proof(fault, len(self.names)))
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch())
+            faults = [group.create_task(self._fault(number, step, begin)) for number, step in enumerate(steps, 1)]
+            if faults:
+                await asyncio.wait(faults)
+            watching.cancel()
 
-    def enforce(self, links: Connectivity) -> None:
-        """These are the links that workers may use from now on."""
-        self.router.links = links
-        self.load.enforce()
+    async def prove_healed(self) -> tuple[str, ...]:
+        """Whether every link carries packets and every server takes connections again, whatever the faults did; a sentence for
+        what does not."""
+        async with self.cluster.network:
+            _, wrong = await self.cluster.probe(timeout=1.0)
+        silent = await self.cluster.silent(self.cluster.names, timeout=1.0)
+        told = (f"not healed: {places(wrong)}" if wrong else "", f"not serving: {' '.join(silent)}" if silent else "")
+        return tuple(one for one in told if one)
+
+    async def _fault(self, number: int, step: Step, begin: float) -> None:
+        loop = asyncio.get_running_loop()
+        if await self._stops_within(begin + step.at - loop.time()):
+            return
+        if step.when == "primary-changes" and not await self._primary_changed():
+            return
+        fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.cluster.clock())
+        self._record(fault)
+        found = nemesis(step.nemesis)
+        try:
+            specs = step.specs or await self._aim(found, step, random.Random(f"{self._seed}/nemesis/{number}"))
+        except NoTarget as error:
+            fault = msgspec.structs.replace(fault, detail=f"nothing was done: {error}")
+            self._record(fault)
+            self._teller.fault(fault.started, f"{step.nemesis} {step.scenario}", fault.detail)
+            return
+        fault = msgspec.structs.replace(fault, specs=specs, primary=self._primary())
+        await self._do(fault, found, step.duration)
+
+    async def _aim(self, found: Nemesis, step: Step, rng: random.Random) -> tuple[Spec, ...]:
+        """What to do. An election may be under way: a target that is not there is waited for. Raises `NoTarget`."""
+        for attempt in range(round(PATIENCE / LOOK) + 1):
+            primary = self._primary()
+            view = Outlook(
+                names=self.cluster.names, primary=primary, leaderless=self._leaderless(), out=self.cluster.out(),
+                last_primary=next((name for name in reversed(self._named) if name != primary), None),
+            )
+            state = rng.getstate()
+            try:
+                specs = found.aim(step.scenario, view, rng)
+            except NoTarget:
+                rng.setstate(state)
+                if attempt == round(PATIENCE / LOOK) or await self._stops_within(LOOK):
+                    raise
+            else:
+                if not specs or any(not (spec.links if isinstance(spec, Cut) else spec.nodes) for spec in specs):
+                    raise NoTarget(f"{step.scenario} means no link and no node here")
+                return specs
+        raise AssertionError("unreachable")
+
+    async def _do(self, fault: Fault, found: Nemesis, duration: float) -> None:
+        """Do it, prove it, wait, undo it, prove that. What was reached is recorded on every way out."""
+        names, clock = self.cluster.names, self.cluster.clock
+        injectors = [found.injector(spec) for spec in fault.specs]
+        undone: dict[int, Proof] = {}
+        proofs: list[Proof] = []
+
+        async def undo(at: int) -> None:
+            undone[at] = await injectors[at].undo(fault.specs[at], self.cluster)
+
+        async def undo_to_its_end(at: int) -> None:
+            await _to_its_end(undo(at))
+
+        self.under_way += 1
+        try:
+            async with AsyncExitStack() as stack:
+                for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
+                    stack.push_async_callback(undo_to_its_end, at)
+                    proofs.append(await injector.start(spec, self.cluster))
+                holds = all(proof.holds for proof in proofs)
+                fault = msgspec.structs.replace(
+                    fault, proofs=tuple(proofs), sides=self.cluster.sides(),
+                    in_force=max(proof.acted for proof in proofs) if holds else None,
+                )
+                self._record(fault)
+                self._teller.fault(fault.started, fault.doing(names), fault.proof(names))
+                await self._last(fault.specs, injectors, duration)
+                for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
+                    proofs[at] = _both(proofs[at], await injector.still(spec, self.cluster))
+                fault = msgspec.structs.replace(fault, proofs=tuple(proofs), heal_began=clock())
+        finally:
+            if len(undone) == len(injectors):
+                found_again = tuple(undone[at] for at in range(len(injectors)))
+                fault = msgspec.structs.replace(
+                    fault, undone=found_again, heal_began=fault.heal_began or min(p.acted - p.spread for p in found_again),
+                    healed=max(proof.at for proof in found_again) if all(proof.holds for proof in found_again) else None,
+                )
+            self._record(fault)
+            self.under_way -= 1
+        self.healed.put_nowait(fault.id)
+        self._teller.fault(fault.heal_began or clock(), fault.undoing(), fault.heal_proof(names))
+
+    async def _last(self, specs: Sequence[Spec], injectors: Sequence[Injector[Any]], duration: float) -> None:
+        """Wait, while what goes on meanwhile goes on."""
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(one.during(spec, self.cluster)) for spec, one in zip(specs, injectors, strict=True)]
+            await self._stops_within(duration)
+            for task in beside:
+                task.cancel()
+
+    async def _watch(self) -> None:
+        """Remember who is primary, and who was."""
+        while True:
+            primary = self._primary()
+            if primary is not None and self._named[-1:] != [primary]:
+                self._named.append(primary)
+            await asyncio.sleep(LOOK)
+
+    async def _primary_changed(self) -> bool:
+        """Wait until the nodes name another primary; False where the load was stopped before."""
+        before = len(self._named)
+        while len(self._named) == before:
+            if await self._stops_within(LOOK):
+                return False
+        return True
 
 
-def schedule(plan: Plan) -> tuple[Step, ...]:
-    """The faults of a plan, in order: its own script, or its nemesis' intervals."""
-    if plan.schedule:
-        return tuple(
-            Step(fault.at, fault.duration, fault.nemesis, registry.look_up("nemeses", fault.nemesis)().scenarios(plan.nodes)[0])
-            for fault in sorted(plan.schedule, key=lambda fault: fault.at)
-        )
-    nemesis: Nemesis = registry.look_up("nemeses", plan.nemesis)()
-    return nemesis.steps(plan)
+async def _to_its_end(undo: Coroutine[Any, Any, None]) -> None:
+    """What undoes a fault goes to its end, also where it is cancelled meanwhile. Whoever wants out waits `HURRY` seconds at
+    most, which may be too short for the proof."""
+    current = asyncio.current_task()
+    task = asyncio.ensure_future(undo)
+    try:
+        await asyncio.wait([task], timeout=HURRY if current is not None and current.cancelling() else None)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=HURRY)
+        raise
+    finally:
+        task.cancel()
+    if not task.cancelled() and task.done():
+        task.result()
 
 
-def describe(fault: Fault) -> str:
-    """`partition {n1} | {n2 n3}`, or the links that are cut where the sides alone do not tell it."""
-    between = {(a, b) for side in fault.sides for other in fault.sides if side != other for a in side for b in other}
-    if between != set(fault.cut):
-        return f"partition {', '.join(f'{a}→{b}' for a, b in fault.cut)}"
-    sides = sorted(fault.sides, key=lambda side: (len(side), side))
-    return "partition " + " | ".join("{" + " ".join(side) + "}" for side in sides)
-
-
-def proof(fault: Fault, nodes: int) -> str:
-    """How many links the probes found as intended, and the spread."""
-    links = nodes * (nodes - 1)
-    return f"{links - len(fault.wrong)}/{links} links as intended, spread {fault.spread / 1e6:.0f} ms"
-
-
-def heal_proof(fault: Fault, nodes: int) -> str:
-    """How many links the probes found up again."""
-    links = nodes * (nodes - 1)
-    return f"{links - len(fault.heal_wrong)}/{links} links up"
+def _both(first: Proof, last: Proof | None) -> Proof:
+    """A proof that held at the beginning, and what was seen just before the end."""
+    if last is None or last.holds:
+        return first
+    wrong = (*first.wrong, *(place for place in last.wrong if place not in first.wrong))
+    return msgspec.structs.replace(first, holds=False, wrong=wrong)

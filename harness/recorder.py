@@ -12,7 +12,8 @@ import os
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +24,22 @@ import msgspec
 import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError
-from splitbrain.harness.faults import Controller, schedule
+from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
+from splitbrain.harness.faults import NEEDED, Controller
+from splitbrain.harness.heartbeat import heartbeat
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.journal import Header, Journal
+from splitbrain.harness.history.journal import Header, Journal, check_storable
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.recording import LocalRead, PhaseName
-from splitbrain.harness.load.load import Load
+from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
+from splitbrain.harness.load.load import CLOSING, SILENT, Load
+from splitbrain.harness.load.problems import MANY, Problems, described, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.schedules import schedule
 from splitbrain.harness.store import Run
-from splitbrain.harness.testbeds.testbed import Testbed, everything
+from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
+from splitbrain.nemeses.cluster import Cluster
 from splitbrain.reports.terminal import Progress
 from splitbrain.workloads.workload import Workload
 
@@ -53,6 +59,8 @@ WATCH = 0.1
 LAST_LINES = 5
 """Of the log of a server that died, so many are kept in the journal."""
 
+COMPARED = 64
+"""Keys, at most, that are compared between nodes beside the load."""
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
 
@@ -102,9 +110,23 @@ class _Recorder:
         self.began = time.monotonic_ns()
         self.journal = Journal(run.journal)
         self.interrupted = False
+        self.gave_up = ""
         self.tearing_down = False
         self.load: Load | None = None
         self.deaths: set[Death] = set()
+        self.problems = Problems(self.own_problem, self.too_many)
+
+    def own_problem(self, text: str) -> None:
+        """The person's own code broke its contract, in a way that is new."""
+        self.journal.note(text)
+        self.progress.note(text)
+
+    def too_many(self, text: str) -> None:
+        """The same problem again and again: no more load; what was recorded is judged."""
+        if self.load is not None and not self.load.stopped:
+            self.gave_up = f"{text}, {MANY} times"
+            self.progress.note(f"healing and tearing down: {self.gave_up}")
+            self.load.stop()
 
     def clock(self) -> int:
         """Nanoseconds from the start of the run."""
@@ -114,55 +136,103 @@ class _Recorder:
         database_class: type[Database] = registry.look_up("databases", self.plan.database)
         variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
         self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
-        self.journal.header(
-            Header(
-                run=self.run.label, plan=self.plan, variant=variant, nodes=self.names, version=splitbrain.__version__,
-                kernel=platform.release(), started=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-        )
-        self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
         with self.stop_on_signal():
             try:
+                self.journal.header(
+                    Header(
+                        run=self.run.label, plan=self.plan, variant=variant, nodes=self.names,
+                        version=splitbrain.__version__, kernel=platform.release(),
+                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                    )
+                )
+                self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
                 async with self.phase("set-up"):
                     await self.set_up(database_class)
                 await self.measure()
             finally:
-                self.tearing_down = True
-                self.progress.close()
-                async with self.phase("tear-down"):
-                    await self.testbed.down()
-                    if not self.plan.keep:
-                        self.run.drop_data()
-                self.journal.end(self.clock(), interrupted=self.interrupted)
-                self.journal.close()
-        return 130 if self.interrupted else 0
+                await self.tear_down()
+        return INTERRUPTED if self.interrupted else 0
+
+    async def tear_down(self) -> None:
+        """Remove every node, whatever has failed before or fails now: a full disk keeps no server running."""
+        self.tearing_down = True
+        self.progress.close()
+        began, problem = self.clock(), ""
+        self.write_if_possible(lambda: self.journal.phase("tear-down", began, ended=False))
+        try:
+            async with asyncio.timeout(LIMITS["tear-down"]):
+                await self.testbed.down()
+        except Exception as error:
+            said = "took too long" if isinstance(error, TimeoutError) else str(_ours(error) or described(error))
+            problem = f"{said}; `splitbrain clean` removes what is left"
+            self.progress.note(f"tear-down: {problem}")
+        if not self.plan.keep:
+            self.run.drop_data()
+        ended = self.clock()
+
+        def end() -> None:
+            for text, times in self.problems.counts.items():
+                if times > 1:
+                    self.journal.note(text, times)
+            self.journal.phase("tear-down", ended, ended=True, problem=problem)
+            self.journal.end(ended, interrupted=self.interrupted)
+
+        self.write_if_possible(end)
+        self.journal.close()
+        if not problem:
+            self.progress.phase("tear-down", "", (ended - began) / 1e9)
+
+    def write_if_possible(self, write: Callable[[], None]) -> None:
+        """Write to the journal while tearing down; that it cannot be written was the run's end already, or is told here."""
+        try:
+            write()
+        except StorageError as error:
+            self.progress.note(str(error))
 
     async def set_up(self, database_class: type[Database]) -> None:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
-        self.router = Router(self.database, everything(self.names), self.journal.view, self.clock)
+        self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self.watch())
             await self.start()
             watching.cancel()
-        versions = await self.database.versions()
+        versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
         await self.router.look()
+        if wrong := [text for text in self.problems.counts if "which is no node" in text]:
+            raise SetupError(f"{wrong[0]}.")
         primary = self.router.primary()
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
 
     async def start(self) -> None:
         """Start the database and wait until it is ready."""
+        what = "start()"
         try:
-            async with asyncio.timeout(LIMITS["set-up"] - 10):
+            async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
                 await self.database.start()
+                what = "ready()"
                 while not await self.database.ready():
                     await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from None
+        except SplitbrainError:
+            raise
+        except Exception as error:
+            if limit.expired():
+                raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
+            raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
+
+    async def versions(self) -> dict[str, str]:
+        """What the servers say that they are; what they do not say rightly is a problem told, and no end of the run."""
+        try:
+            async with asyncio.timeout(self.plan.timeout + GRACE):
+                told = await self.database.versions()
+            return {node: str(told[node]) for node in self.names if node in told}
+        except Exception as error:
+            self.problems.raised("versions()", error)
+            return {}
 
     async def watch(self) -> None:
         """A server that ends by itself ends the wait for it."""
@@ -172,27 +242,45 @@ class _Recorder:
                 raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
 
     async def measure(self) -> None:
-        """Load with faults, heal, settle, final reads."""
-        beside = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.watch_for_deaths())]
-        self.load = load = Load(self.plan, self.database, self.workload, self.router, self.journal, self.clock)
+        """Load with faults, heal, settle, final reads. From the load on there is something to judge: what goes wrong
+        afterwards is told in its phase, and the next one follows."""
+        self.load = load = Load(
+            self.plan, self.database, self.workload, self.router, self.journal, self.clock, self.problems
+        )
         try:
-            async with self.phase("load"):
-                await self.load_and_faults(load)
-            async with self.phase("heal"):
-                await self.prove_healed()
-            if not self.interrupted:
-                async with self.phase("settle"):
-                    await self.settle()
-                async with self.phase("final-reads"):
-                    await load.make(self.workload.final())
-                    await self.compare(round=1000)
+            async with asyncio.TaskGroup() as group:
+                beside = [
+                    group.create_task(self.router.follow()), group.create_task(self.watch_for_deaths()),
+                    group.create_task(heartbeat(self.clock, self.stood_still)),
+                ]
+                async with self.phase("load", judged=True):
+                    await self.load_and_faults(load)
+                async with self.phase("heal", judged=True):
+                    await self.prove_healed()
+                if not self.interrupted:
+                    async with self.phase("settle", judged=True):
+                        await self.settle()
+                    async with self.phase("final-reads", judged=True):
+                        await load.make(self.workload.final())
+                        await self.compare(round=1000)
+                for task in beside:
+                    task.cancel()
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
             self.look_for_deaths()
             await load.close()
-            await self.database.close()
+            await self.close_database()
+
+    async def close_database(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self.database.close()
+        except Exception as error:
+            self.problems.raised("close()", error)
+
+    def stood_still(self, stall: Stall) -> None:
+        """The harness itself did not run for a while: told, and left out of what is measured."""
+        self.journal.stall(stall)
+        self.progress.note(f"the harness stood still for {stall.length / 1e9:.1f} s at {clock(stall.began)}")
 
     async def watch_for_deaths(self) -> None:
         """A server that ends by itself is told; the run goes on."""
@@ -214,21 +302,47 @@ class _Recorder:
     async def load_and_faults(self, load: Load) -> None:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
-        controller = Controller(self.plan, self.testbed, self.names, self.router, load, self.journal, self.clock, self.progress)
+        self.controller = Controller(
+            Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
+            leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
+            teller=self.progress,
+        )
         seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
-        async with asyncio.timeout(seconds + GRACE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
-            faulting = group.create_task(controller.inject(steps))
+            faulting = group.create_task(self.controller.inject(steps))
+            group.create_task(self.follow_replicas(load, self.controller))
             await load.run(seconds)
             await faulting
+            self.controller.healed.put_nowait(None)
             ticking.cancel()
 
+    def enforce(self, links: Connectivity) -> None:
+        """These are the links that workers may use from now on."""
+        self.router.links = links
+        if self.load is not None:
+            self.load.enforce()
+
+    async def follow_replicas(self, load: Load, controller: Controller) -> None:
+        """After each heal compare the replicas beside the load, until every key was once seen equal on all nodes, the next
+        fault begins, or the load ends. It reads for at most a tenth of the time, so as not to be a load of its own; and not
+        sets, which are large, and grow while they are read."""
+        loop = asyncio.get_running_loop()
+        method, all_keys = self.workload.local
+        if method != "read":
+            return
+        while (fault := await controller.healed.get()) is not None:
+            keys = tuple(all_keys[:: max(1, -(-len(all_keys) // COMPARED))])
+            for round in itertools.count():
+                began = loop.time()
+                keys = await self.compare(round, keys, fault)
+                if not keys or await load.stops_within(max(AGREE, 9 * (loop.time() - began))) or controller.under_way:
+                    break
+
     async def prove_healed(self) -> None:
-        """Every link carries packets again, whatever the faults did."""
-        links = everything(self.names)
-        reach = await self.testbed.probe(links, timeout=1.0)
-        if wrong := reach.wrong(links):
-            self.progress.note(f"not healed: {', '.join(f'{a}→{b}' for a, b in wrong)}")
+        """Every link carries packets again and every server takes connections, whatever the faults did."""
+        for problem in await self.controller.prove_healed():
+            self.progress.note(problem)
 
     async def settle(self) -> None:
         """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
@@ -241,56 +355,67 @@ class _Recorder:
                     return
                 await asyncio.sleep(AGREE)
 
-    async def compare(self, round: int, keys: Sequence[Key] | None = None) -> tuple[Key, ...]:
-        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree.
-        What only a server that died cannot tell is not waited for."""
+    async def compare(self, round: int, keys: Sequence[Key] | None = None, fault: int | None = None) -> tuple[Key, ...]:
+        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree. A key is read
+        from all nodes at once, because beside a load it changes. What only a server that died cannot tell is not waited for.
+        """
         method, all_keys = self.workload.local
-        wanted = all_keys if keys is None else keys
-        found: dict[str, list[Any]] = {}
-
-        async def read(name: str) -> None:
-            found[name] = []
-            for key in wanted:
-                value, error = None, None
-                try:
-                    async with asyncio.timeout(self.plan.timeout):
-                        value = await self.database.local_read(self.database.nodes[name], method, key)
-                        value = sorted(value) if method == "elements" else value
-                except (Refused, Indeterminate, TimeoutError) as problem:
-                    error = str(problem) or "timeout"
-                found[name].append((value if error is None else error, error is None))
-                self.journal.local_read(
-                    LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round)
-                )
-
-        async with asyncio.TaskGroup() as group:
-            for name in self.names:
-                group.create_task(read(name))
+        silent: Counter[str] = Counter()
         disagreed = []
-        dead = {death.node for death in self.deaths}
-        for at, key in enumerate(wanted):
-            held = [(name, found[name][at]) for name in self.names if found[name][at] != (ELSEWHERE, False)]
+
+        async def read(name: str, key: Key) -> tuple[Any, bool]:
+            value, error = None, None
+            try:
+                if silent[name] >= SILENT:
+                    raise TimeoutError  # The others would be waited for as long, one after another.
+                async with asyncio.timeout(self.plan.timeout):
+                    value = await self.database.local_read(self.database.nodes[name], method, key)
+                    value = sorted(value) if method == "elements" else value
+                check_storable(value)
+                silent[name] = 0
+            except TimeoutError:
+                error, silent[name] = "timeout", silent[name] + 1
+            except (Refused, Indeterminate) as problem:
+                error, silent[name] = str(problem), 0
+            except Exception as problem:
+                value, error = None, self.problems.raised("local_read()", problem)
+            self.journal.local_read(
+                LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round, fault=fault)
+            )
+            return (value if error is None else error), error is None
+
+        for key in all_keys if keys is None else keys:
+            found = dict(zip(self.names, await asyncio.gather(*(read(name, key) for name in self.names)), strict=True))
+            dead = {death.node for death in self.deaths}
+            held = [(name, copy) for name, copy in found.items() if copy != (ELSEWHERE, False)]
             copies = [copy for name, copy in held if copy[1] or name not in dead]
             if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
                 disagreed.append(key)
         return tuple(disagreed)
 
     @asynccontextmanager
-    async def phase(self, name: PhaseName) -> AsyncIterator[None]:
-        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it)."""
+    async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
+        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
+        ours ends the phase and not the run."""
         began = self.clock()
         self.journal.phase(name, began, ended=False)
         problem = ""
         try:
             async with asyncio.timeout(LIMITS.get(name)):
                 yield
-        except TimeoutError:
+            if name == "load":
+                problem = self.gave_up
+        except TimeoutError as error:
             problem = "took too long"
-            raise SetupError(f"{name} {problem}. {self.last_words()}") from None
+            if not judged:
+                raise SetupError(f"{name} {problem}. {self.last_words()}") from error
+            self.progress.note(f"{name} {problem}. {self.last_words()}")
         except BaseException as error:
             known = _ours(error)
-            problem = f"{type(error).__name__}: {error}" if known is None else str(known)
-            raise
+            problem = described(error) if known is None else str(known)
+            if not judged or known is None or isinstance(known, StorageError):
+                raise
+            self.progress.note(f"{name}: {problem}")
         finally:
             self.journal.phase(name, self.clock(), ended=True, problem=problem)
             if not problem:
@@ -332,12 +457,13 @@ class _Recorder:
                 self.progress.note(f"{name}: healing and tearing down (once more: tear down now)")
                 self.load.stop()
 
-        for number in signals:
+        heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+        for number in heard:
             loop.add_signal_handler(number, received, number.name)
         try:
             yield
         finally:
-            for number in signals:
+            for number in heard:
                 loop.remove_signal_handler(number)
 
     def last_words(self) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 
 from splitbrain.checkers.expectations import parse as parse_expectation
-from splitbrain.harness import registry
+from splitbrain.harness import registry, schedules
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import FORMAT, Plan
-from splitbrain.nemeses.nemesis import Nemesis
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
@@ -38,6 +37,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     given |= {name: value for name, value in flags.items() if value is not None}
     if "database" not in given:
         raise UsageError(f"{place}names no database: splitbrain test DATABASE.")
+    given |= {name: _whole(given[name]) for name in ("database", "workload", "nemesis", "checkers") if name in given}
     database: type[Database] = registry.look_up("databases", str(given["database"]))
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
@@ -57,6 +57,14 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
         raise UsageError(f"{place}{error}.") from None
     check(plan)
     return plan
+
+
+def _whole(name: Any) -> Any:
+    """The name of a file as a path that is the same from every folder, any other name as it is: a kept plan is judged again
+    wherever one stands."""
+    if isinstance(name, list | tuple):
+        return [_whole(one) for one in name]
+    return str(Path(name).resolve()) if isinstance(name, str) and registry.is_path(name) else name
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -81,6 +89,8 @@ def check(plan: Plan) -> None:
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
     registry.look_up("testbeds", plan.testbed)
+    for name in plan.checkers:
+        registry.look_up("checkers", name)
     for field, low, high in _BOUNDS:
         value = getattr(plan, field)
         if not low <= value <= high:
@@ -90,25 +100,7 @@ def check(plan: Plan) -> None:
             f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
             f"offer (it offers {', '.join(sorted(variant.methods))})."
         )
-    for name in {fault.nemesis for fault in plan.schedule} or {plan.nemesis}:
-        nemesis: Nemesis = registry.look_up("nemeses", name)()
-        if plan.nodes < nemesis.minimum_nodes():
-            raise UsageError(f"nemesis '{name}' needs {nemesis.minimum_nodes()} nodes, the plan has {plan.nodes}.")
-        if plan.time and not plan.schedule and nemesis.scenarios(plan.nodes) and not nemesis.steps(plan):
-            least = plan.baseline + plan.fault + plan.between
-            raise UsageError(
-                f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} + between "
-                f"{plan.between:g} = {least:g} s). Give more time, or shorter ones in a plan."
-            )
-    end = 0.0
-    for fault in sorted(plan.schedule, key=lambda fault: fault.at):
-        if fault.duration <= 0 or fault.at < end:
-            raise UsageError(
-                f"schedule: the fault at {fault.at:g} s lasts {fault.duration:g} s, or begins before the one before it ended."
-            )
-        end = fault.at + fault.duration
-    if plan.time and end > plan.time:
-        raise UsageError(f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")
+    schedules.check(plan)
     if plan.binary and not Path(plan.binary).exists():
         raise UsageError(f"binary '{plan.binary}' does not exist.")
     for expectation in plan.expect:

@@ -10,7 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -18,9 +22,10 @@ import msgspec
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Result, decode, encode
 from splitbrain.harness import errors, registry, store
-from splitbrain.harness.errors import HistoryError, SplitbrainError
+from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.load.problems import described, place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.recorder import INTERRUPTED, record
 from splitbrain.harness.resolve import resolve
@@ -52,15 +57,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
     """Record a run of `plan` in a new folder in `runs`, judge it, and write result and reports there.
 
-    To be called from the main thread of a process that has no other, with no event loop: it forks and handles signals
-    (`run` does that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
+    What was recorded is judged, however the recording ended; only a run that never came to its load has no verdict. To be
+    called from the main thread of a process that has no other, with no event loop: it forks and handles signals (`run` does
+    that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
     """
     run = store.create(runs, plan)
     progress.plan(plan, run.label)
     code = record(plan, run, progress)
-    if code not in (0, INTERRUPTED):
+    if code not in (0, INTERRUPTED) and not _has_load(run):
         known = not_judged(run, code)
-        junit.write(run.junit, [known])
+        _keep(progress, lambda: junit.write(run.junit, [known]))
         progress.note(f"the run's folder: {run.folder}")
         return Outcome(folder=run.folder, exit_code=code, reason=known.reason)
     judged = judge_and_write(run, progress)
@@ -68,14 +74,63 @@ def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
 
 
 def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outcome:
-    """Judge a run's journal, keep the result and its reports in its folder, and tell the verdict."""
-    result, recording = judge_run(run)
-    write_whole(run.result, encode(result))
-    html.write(run.report, result, recording)
-    junit.write(run.junit, [result])
-    if tell:
-        progress.verdict(result, run.folder)
-    return Outcome(folder=run.folder, exit_code=result.exit_code, result=result, reason=result.reason)
+    """Judge a run's journal, tell the verdict, and keep the result and its reports in the run's folder. What cannot be written
+    is told and costs no verdict. A SIGTERM meanwhile waits until the reports are written; Ctrl-C does not."""
+    with _patience(progress) as received:
+        try:
+            result, recording = judge_run(run)
+        except KeyboardInterrupt:
+            progress.note(f"judging was interrupted; this goes on with it: splitbrain check {run.folder}")
+            return Outcome(folder=run.folder, exit_code=INTERRUPTED, reason="judging was interrupted")
+        if tell:
+            progress.verdict(result, run.folder)
+        _keep(progress, lambda: write_whole(run.result, encode(result)))
+        _keep(progress, lambda: html.write(run.report, result, recording))
+        _keep(progress, lambda: junit.write(run.junit, [result]))
+    exit_code = INTERRUPTED if received else result.exit_code
+    return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=result.reason)
+
+
+def _has_load(run: Run) -> bool:
+    try:
+        return load(run.journal)[1].phase("load") is not None
+    except HistoryError:
+        return False
+
+
+def _keep(progress: Progress, write: Callable[[], None]) -> None:
+    """Write one file of the run's; if it cannot be, say so."""
+    try:
+        write()
+    except StorageError as error:
+        progress.note(str(error))
+    except Exception as error:
+        progress.note(f"{place(error)}a report cannot be made ({described(error)}): this is a bug in splitbrain.")
+
+
+@contextmanager
+def _patience(progress: Progress) -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP are noted, in the list; the second one of them ends the work as Ctrl-C does."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        progress.note(f"{signal.Signals(number).name}: the verdict is written first (once more: stop now)")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def judge_run(run: Run) -> tuple[Result, Recording]:
@@ -84,7 +139,8 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
     workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
-    result = judge(recording, workload.checkers())
+    own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
+    result = judge(recording, [*workload.checkers(), *own])
     return msgspec.structs.replace(result, run=run.label), recording
 
 

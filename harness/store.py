@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.harness.errors import StorageError, UsageError
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.files import write_whole
 
 
@@ -59,7 +59,7 @@ class Run(msgspec.Struct, frozen=True):
 
 def create(runs: Path, plan: Plan) -> Run:
     """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
-    run = Run(create_folder(runs, f"{Path(plan.database).stem}-{plan.variant}-{plan.workload}"))
+    run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
     write_whole(run.plan, msgspec.toml.encode(plan))
     return run
 

@@ -19,12 +19,16 @@ Its folder holds `results.json` (rewritten after every run, so that a killed sui
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import itertools
+import os
 import tomllib
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,20 +43,34 @@ from splitbrain.reports.files import write_whole
 from splitbrain.reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
-WORST = (70, 3, 4, 1, 2, 0)
-"""Exit codes, the worst first: a suite exits with the worst of its runs."""
+WORST = (70, 64, 3, 4, 1, 2, 0)
+"""Exit codes, the worst first: a suite exits with the worst of its runs. Any other is a crash."""
+
+
+UNREADABLE = 70
+"""Of a run whose result is missing, though it ended well, or cannot be read."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One run of a suite: its plan, and once it ended its folder's name and its exit code."""
+    """One run of a suite: its plan, and once it ended its folder's name, its exit code, and why it has no verdict if it has
+    none."""
 
     plan: Plan
     run: str = ""
     exit_code: int | None = None
+    reason: str = ""
+
+
+class Ended(NamedTuple):
+    """What came of one run: its folder's name (empty where it came to none), its exit code, why it has no verdict."""
+
+    run: str
+    exit_code: int
+    reason: str = ""
 
 
 class Suite(msgspec.Struct, frozen=True):
-    """The runs of a suite in their order, with the folder that keeps them."""
+    """The runs of a suite in their order, with the folder that keeps them. Only the last attempt at a run counts."""
 
     name: str
     folder: Path
@@ -100,42 +118,83 @@ def _combinations(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield fields | dict(zip(lists, values, strict=True))
 
 
-def open_suite(file: Path, runs: Path) -> Suite:
-    """The suite of that file: the newest one in `runs` that was not finished and has the same plans, else a new one."""
+@contextmanager
+def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
+    """The suite of that file: the newest one in `runs` that was not finished, has the same plans and is nobody else's at the
+    moment, else a new one. It is this process' until the end of the context."""
     plans = read(file)
     name = file.stem
-    for folder in sorted(runs.glob(f"*-suite-{name}*"), reverse=True):
-        suite = _stored(name, folder)
-        if suite is not None and not suite.finished and tuple(entry.plan for entry in suite.entries) == plans:
-            return suite
+    for folder in sorted(runs.glob(f"*-suite-{glob.escape(name)}*"), reverse=True):
+        with _owned(folder) as owned:
+            suite = _stored(name, folder) if owned else None
+            if suite is not None and not suite.finished and tuple(entry.plan for entry in suite.entries) == plans:
+                yield suite
+                return
     folder = store.create_folder(runs, f"suite-{name}")
-    suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
-    _save(suite)
-    return suite
+    with _owned(folder):
+        suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
+        _save(suite)
+        yield suite
 
 
-def run_suite(suite: Suite, perform: Callable[[Plan, Path], tuple[str, int]], told: Callable[[Suite], None]) -> Suite:
-    """Run what was not run yet, one after another, keeping `results.json` after each. `perform` runs a plan in a folder and
-    returns the run's name and exit code; `told` hears of every change. An interrupted run (130) ends the suite there."""
+@contextmanager
+def _owned(folder: Path) -> Iterator[bool]:
+    """Whether this process alone has that suite: the kernel forgets it with the process."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        owned = True
+    except BlockingIOError:
+        owned = False
+    try:
+        yield owned
+    finally:
+        os.close(descriptor)
+
+
+def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None]) -> Suite:
+    """Run what was not run yet, one after another, keeping `results.json` after each. `perform` runs a plan in a folder;
+    `told` hears of every change. An interrupted run (130) ends the suite there."""
     for number, entry in enumerate(suite.entries):
         if entry.exit_code is not None:
             continue
-        label, code = perform(entry.plan, suite.folder)
-        if code == 130:
+        ended = perform(entry.plan, suite.folder)
+        if ended.exit_code == 130:
             break
-        entries = (*suite.entries[:number], Entry(entry.plan, label, code), *suite.entries[number + 1 :])
-        suite = Suite(suite.name, suite.folder, entries)
+        done = Entry(entry.plan, ended.run, ended.exit_code, ended.reason)
+        suite = msgspec.structs.replace(suite, entries=(*suite.entries[:number], done, *suite.entries[number + 1 :]))
         _save(suite)
         told(suite)
     return suite
 
 
+def outcomes(suite: Suite) -> tuple[Result | NotJudged, ...]:
+    """What came of every run of a suite that ended: its stored result, or why it has none."""
+    return tuple(_ended(suite, entry) for entry in suite.entries if entry.exit_code is not None)
+
+
+def _ended(suite: Suite, entry: Entry) -> Result | NotJudged:
+    code = entry.exit_code or 0
+    if not entry.run:
+        return NotJudged(run="", plan=entry.plan, reason=entry.reason or "it came to no run", exit_code=code)
+    found = _outcome(Run(suite.folder / entry.run), code)
+    if isinstance(found, NotJudged):
+        return msgspec.structs.replace(found, plan=entry.plan, reason=entry.reason or found.reason)
+    return found
+
+
 def worst(suite: Suite) -> int:
-    """The exit code of a suite: the worst of its runs; 130 where some were not run."""
+    """The exit code of a suite: the worst of its runs, and of what can be read of them; 130 where some were not run."""
     if not suite.finished:
         return 130
-    codes = [entry.exit_code for entry in suite.entries]
-    return next((code for code in WORST if code in codes), 0)
+    codes = {entry.exit_code for entry in suite.entries} | {found.exit_code for found in outcomes(suite)}
+    if codes - set(WORST):
+        return WORST[0]
+    return next(code for code in WORST if code in codes)
 
 
 def results(folder: Path) -> tuple[Result | NotJudged, ...]:
@@ -144,13 +203,15 @@ def results(folder: Path) -> tuple[Result | NotJudged, ...]:
     return tuple(_outcome(Run(path.parent)) for path in sorted(folder.rglob("plan.toml")))
 
 
-def _outcome(run: Run) -> Result | NotJudged:
+def _outcome(run: Run, exit_code: int = 3) -> Result | NotJudged:
     try:
         return decode(run.result.read_bytes(), run.result)
     except FileNotFoundError:
-        return not_judged(run)
+        return not_judged(run, exit_code or UNREADABLE)
+    except HistoryError as error:
+        return NotJudged(run=run.label, reason=str(error), exit_code=UNREADABLE)
     except OSError as error:
-        raise HistoryError(f"cannot be read: {error.strerror}.", path=str(run.result)) from None
+        return NotJudged(run=run.label, reason=f"{run.result}: cannot be read: {error.strerror}.", exit_code=UNREADABLE)
 
 
 def _stored(name: str, folder: Path) -> Suite | None:

@@ -1,1 +1,1 @@
-"""What goes wrong: connectivity graphs, partitions and their schedules."""
+"""What goes wrong: partitions, processes, their combination; who does it, proves it and undoes it."""

@@ -1,80 +1,75 @@
-"""What a nemesis is: a schedule of scenarios, each of which starts one fault and heals it."""
+"""What a nemesis is: it aims, by name and role, and what it aims at is resolved into specs before anything is done.
+
+Aiming is pure, so that it can be tested without a cluster, and so that a run can be repeated with the very targets that it
+had. Doing, proving and undoing is an injector's, one for each kind of spec.
+"""
 
 from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import msgspec
-import networkx as nx
 
-from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Testbed
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One fault of a schedule: it starts `at` seconds into the load and heals `duration` seconds later."""
-
-    at: float
-    duration: float
-    nemesis: str
-    scenario: str
+from splitbrain.harness.history.fault import Spec
+from splitbrain.harness.testbeds.testbed import Ability
+from splitbrain.nemeses.injectors import Injector, injector
 
 
-class Cluster(msgspec.Struct, frozen=True):
-    """What a nemesis may know and touch. `clock` tells nanoseconds from the start of the run; `primary` is resolved at the
-    moment of the fault; `enforce` tells the load which links its workers may use."""
+class NoTarget(Exception):
+    """What a nemesis aims at is not there at this moment; the message says what. Nothing is done then, and nothing claimed."""
 
-    testbed: Testbed
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What a nemesis sees of the cluster when it aims.
+
+    `primary` is the node that most nodes name as primary at this moment, `last_primary` the one before that. Both are None
+    where the database has none, which is then `leaderless`, or where nobody names one. `out` are the nodes that another
+    fault keeps down or has stand still.
+    """
+
     names: tuple[str, ...]
-    primary: str | None
-    clock: Callable[[], int]
-    rng: random.Random
-    enforce: Callable[[Connectivity], None]
+    primary: str | None = None
+    last_primary: str | None = None
+    leaderless: bool = False
+    out: tuple[str, ...] = ()
 
-    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
-        """Put a connectivity in force. A link that goes down is closed to the workers before the first packet is lost, and
-        one that comes up is opened to them after the last rule is gone."""
-        both: Connectivity = nx.DiGraph(edge for edge in after.edges if before.has_edge(*edge))
-        self.enforce(both)
-        applied = await self.testbed.apply(before, after)
-        self.enforce(after)
-        return applied
+    def first(self, rng: random.Random) -> str:
+        """The primary; where the database has none, any node stands for it. Raises `NoTarget` where it should have one and
+        nobody names a node."""
+        if self.primary in self.names and self.primary is not None:
+            return self.primary
+        if self.leaderless:
+            return rng.choice(self.names)
+        raise NoTarget("no node was named as primary")
 
 
 class Nemesis(ABC):
-    """One thing that goes wrong, in one or more scenarios."""
+    """One thing that goes wrong, in one or more scenarios. Made once for each fault."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+    """What a testbed must be able to do for it."""
 
     @abstractmethod
     def scenarios(self, nodes: int) -> Sequence[str]:
-        """The names of its scenarios on that many nodes, in the order of the default schedule."""
+        """The names of its scenarios on that many nodes, in the order in which a schedule takes them."""
+
+    def known(self, nodes: int) -> Sequence[str]:
+        """Every scenario that can be named (`kill:any`): the ones that a schedule takes, and perhaps more."""
+        return self.scenarios(nodes)
 
     @abstractmethod
-    async def start(self, fault: Fault, cluster: Cluster) -> Fault:
-        """Do it and prove it: the fault with `in_force`, `proven` (or `wrong`), `cut`, `observed_cut`, `sides`, `primary`,
-        `spread`."""
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """What to do, resolved: these links, these nodes. Pure. Raises `NoTarget`."""
 
-    @abstractmethod
-    async def heal(self, fault: Fault, cluster: Cluster) -> Fault:
-        """Undo it and prove it: the fault with `heal_began`, `healed` (or `heal_wrong`) and `heal_spread`."""
+    def injector(self, spec: Spec) -> Injector[Any]:
+        """Who does a spec of this nemesis, proves it and undoes it; a new one for each fault."""
+        return injector(spec)
 
     def minimum_nodes(self) -> int:
         """The smallest cluster that this makes sense on."""
         return 2
-
-    def steps(self, plan: Plan) -> tuple[Step, ...]:
-        """The interval schedule: after the baseline its scenarios in turn, again from the first while time is left, each
-        followed by `plan.between` healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
-        scenarios = list(self.scenarios(plan.nodes))
-        steps: list[Step] = []
-        at = plan.baseline
-        while scenarios and (len(steps) < len(scenarios) if plan.time == 0 else at + plan.fault + plan.between <= plan.time):
-            steps.append(Step(at, plan.fault, self.name, scenarios[len(steps) % len(scenarios)]))
-            at += plan.fault + plan.between
-        return tuple(steps)

@@ -1,6 +1,6 @@
-"""Partitions: connectivity graphs, put in force and proven by probes.
+"""Partitions: connectivity graphs, and nothing else.
 
-A scenario is only a graph; everything else (when, on which testbed, how it is proven and undone) is `Partition`'s. The
+A scenario is only a graph; when it is put in force, on which testbed, how it is proven and undone is not its business. The
 names that a graph is made from are ordered: first the primary of the moment, then the others in order. Where the database
 has no primary, any node stands for it.
 """
@@ -13,83 +13,35 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import ClassVar
 
-import msgspec
 import networkx as nx
 
-from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.testbeds.testbed import Connectivity, everything
-from splitbrain.nemeses.nemesis import Cluster, Nemesis
-
-PROVE_TIMEOUT = 1.0
-"""How long packets that should pass are waited for, in seconds, before a fault is called wrong."""
-HEAL_TIMEOUT = 2.0
-"""The same after heal."""
+from splitbrain.harness.history.fault import Cut, Spec, natural
+from splitbrain.harness.testbeds.testbed import Ability, Connectivity, everything
+from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 
 
 class Partition(Nemesis):
     """A fault that cuts links and nothing else."""
 
+    needs: ClassVar[frozenset[Ability]] = frozenset({"cut"})
+    of_primary: ClassVar[bool] = True
+    """Whether its graphs are made around the primary: then there must be one, where the database has one at all."""
+
     @abstractmethod
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         """The links that stay up. `names` has the primary first."""
 
-    async def start(self, fault: Fault, cluster: Cluster) -> Fault:
-        """Cut, and probe every link. Raises `SetupError` where a node's firewall refuses."""
-        first = cluster.primary if cluster.primary is not None else cluster.rng.choice(cluster.names)
-        names = (first, *(name for name in cluster.names if name != first))
-        before = everything(cluster.names)
-        after = self.graph(fault.scenario, names, cluster.rng)
-        applied = await cluster.apply(before, after)
-        in_force = cluster.clock()
-        reach = await cluster.testbed.probe(after, timeout=PROVE_TIMEOUT)
-        wrong = reach.wrong(after)
-        return msgspec.structs.replace(
-            fault,
-            in_force=in_force,
-            proven=None if wrong else cluster.clock(),
-            cut=tuple(sorted(set(before.edges) - set(after.edges))),
-            observed_cut=reach.cut(),
-            wrong=wrong,
-            sides=sides(after),
-            primary=cluster.primary,
-            spread=applied.spread,
-        )
-
-    async def heal(self, fault: Fault, cluster: Cluster) -> Fault:
-        """Probe that the fault held to its end (else it is wrong after all), put every link back, and probe them. The
-        links are put back also where probing fails."""
-        before = everything(cluster.names)
-        before.remove_edges_from(fault.cut)
-        after = everything(cluster.names)
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Cut every link that is not in the graph. Raises `NoTarget`."""
         try:
-            held = await cluster.testbed.probe(before, timeout=PROVE_TIMEOUT)
-        finally:
-            heal_began = cluster.clock()
-            applied = await cluster.apply(before, after)
-        reach = await cluster.testbed.probe(after, timeout=HEAL_TIMEOUT)
-        wrong = reach.wrong(after)
-        return msgspec.structs.replace(
-            fault,
-            wrong=tuple(sorted({*fault.wrong, *held.wrong(before)})),
-            heal_began=heal_began,
-            healed=None if wrong else cluster.clock(),
-            heal_wrong=wrong,
-            heal_spread=applied.spread,
-        )
-
-
-def sides(graph: Connectivity) -> tuple[tuple[str, ...], ...]:
-    """The strongly connected parts, largest first, nodes in the graph's order.
-
-    A node that only sends, or only receives, is a side of its own: it can take part in nothing.
-    """
-    order = {name: place for place, name in enumerate(sorted(graph, key=_natural))}
-    parts = [tuple(sorted(part, key=order.__getitem__)) for part in nx.strongly_connected_components(graph)]
-    return tuple(sorted(parts, key=lambda part: (-len(part), order[part[0]])))
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return len(name), name
+            first = view.first(rng)
+        except NoTarget:
+            if self.of_primary:
+                raise
+            first = rng.choice(view.names)
+        graph = self.graph(scenario, (first, *(name for name in view.names if name != first)), rng)
+        lost = set(everything(view.names).edges) - set(graph.edges)
+        return (Cut(tuple(sorted(lost, key=lambda link: (natural(link[0]), natural(link[1]))))),)
 
 
 def majority(nodes: int) -> int:
@@ -111,6 +63,7 @@ class Nothing(Partition):
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "no fault at all"
+    of_primary: ClassVar[bool] = False
 
     def minimum_nodes(self) -> int:
         return 1
@@ -146,6 +99,7 @@ class Halves(Partition):
 
     name: ClassVar[str] = "halves"
     summary: ClassVar[str] = "two random halves"
+    of_primary: ClassVar[bool] = False
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         return ("halves",)
@@ -161,6 +115,7 @@ class OneNode(Partition):
 
     name: ClassVar[str] = "one-node"
     summary: ClassVar[str] = "one random node alone"
+    of_primary: ClassVar[bool] = False
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         return ("one-node",)
@@ -207,6 +162,7 @@ class MajoritiesRing(Partition):
 
     name: ClassVar[str] = "majorities-ring"
     summary: ClassVar[str] = "every node sees a majority, no two the same"
+    of_primary: ClassVar[bool] = False
 
     def minimum_nodes(self) -> int:
         return 4
@@ -229,6 +185,7 @@ class Bridge(Partition):
 
     name: ClassVar[str] = "bridge"
     summary: ClassVar[str] = "two halves, and one node that sees both"
+    of_primary: ClassVar[bool] = False
 
     def minimum_nodes(self) -> int:
         return 3
@@ -264,6 +221,7 @@ class EveryoneAlone(Partition):
 
     name: ClassVar[str] = "everyone-alone"
     summary: ClassVar[str] = "every node alone"
+    of_primary: ClassVar[bool] = False
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         return ("everyone-alone",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from splitbrain.harness.errors import StorageError
@@ -10,13 +11,16 @@ from splitbrain.harness.errors import StorageError
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Put `content` there, text as UTF-8. A reader sees the old file or the new one, never a part; a failed write leaves
-    nothing behind. Raises `StorageError`."""
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
+    nothing behind. Where somebody else made the folder, a link that he left in it is not followed. Raises `StorageError`."""
+    half = path.with_name(f".{secrets.token_hex(8)}.half")
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            half.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
             half.replace(path)
         finally:
             half.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}.") from None
+        raise StorageError(f"{path}: cannot be written: {error.strerror}.") from error

@@ -8,7 +8,8 @@ One suite a run. Its cases are:
   its own with a `failure` whose type is the anomaly's identifier (without expectations; an anomaly may be the expected one).
 * each expectation: a `failure` of type `expectation` where it was not met.
 
-A run whose cluster could not be set up is a suite with one `error` of type `set-up`; one that crashed, of type `crash`.
+A run whose cluster could not be set up is a suite with one `error` of type `set-up`; one that was refused, of type `usage`;
+one that crashed or cannot be read, of type `crash`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import msgspec
 
 from splitbrain.checkers.result import Result
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
 LONGEST = 4000
 """Characters of one text."""
 
-SETUP_FAILED = 3
+SETUP_FAILED, REFUSED = 3, 64
 
 
 class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,15 +58,15 @@ def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
 
 def _suite(result: Result | NotJudged) -> ET.Element:
     plan = result.plan
-    told = _history(result) if plan is None else f"{plan.database}-{plan.variant}-{plan.workload}-{plan.nemesis}"
-    name = result.run or told
+    called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
+    name = result.run or "-".join(map(short, called)) or _history(result)
     suite = ET.Element("testsuite", name=_text(name))
     properties: dict[str, object] = {}
     if plan is not None:
         shown = ("database", "variant", "workload", "nemesis", "nodes", "testbed", "seed")
         properties = {field: getattr(plan, field) for field in shown}
     if isinstance(result, NotJudged):
-        kind = "set-up" if result.exit_code == SETUP_FAILED else "crash"
+        kind = {SETUP_FAILED: "set-up", REFUSED: "usage"}.get(result.exit_code, "crash")
         _outcome(_case(suite, name, "verdict"), "error", kind, result.reason)
     else:
         if result.started:

@@ -12,6 +12,7 @@ import msgspec
 from splitbrain.checkers.result import Class, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import count, printable
 
@@ -63,20 +64,21 @@ def rate(result: Result) -> Rate | None:
     plan = result.plan
     if plan is None or result.interrupted:
         return None
-    minority = [side.write.share for row in result.scenarios for side in row.sides if not side.quorum]
+    minority = [side.write.share for row in result.scenarios for side in row.cut_sides if not side.quorum]
     majority = [
         side.write.share if side.write.after_transition is None else side.write.after_transition
-        for row in result.scenarios for side in row.sides if side.quorum
+        for row in result.scenarios for side in row.cut_sides if side.quorum
     ]
     # An undecided history lost nothing that anyone knows of: that is no zero.
     lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None
     return Rate(
-        run=result.run, started=result.started, database=plan.database, version="/".join(sorted(set(result.versions.values()))),
-        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=plan.workload,
-        nemesis="scripted" if plan.schedule else plan.nemesis, seed=plan.seed, validity=result.validity,
+        run=result.run, started=result.started, database=short(plan.database),
+        version="/".join(sorted(set(result.versions.values()))),
+        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=short(plan.workload),
+        nemesis="scripted" if plan.schedule else short(plan.nemesis), seed=plan.seed, validity=result.validity,
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
-        given_up=result.blast.given_up,
+        given_up=result.blast.discarded_last,
     )
 
 

@@ -6,10 +6,12 @@ Nothing that a database or a person wrote reaches the terminal unescaped.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,13 +22,13 @@ from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import (
     again,
     cited,
     clock,
     count,
-    merged,
+    gave_way,
     moment,
     phrase,
     plural,
@@ -51,7 +53,43 @@ STYLE = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 
 def console(file: TextIO | None = None, width: int | None = None) -> Console:
     """The console of a command: it prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
-    return Console(file=file or sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    out = cast("TextIO", Output(file or sys.stdout))
+    return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+
+
+class Output:
+    """A stream for what people read, which may go away: a closed terminal, the end of `| head`, a full disk. Then nothing is
+    written any more, and nothing else is lost: neither a run nor its exit code."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write what can be written, as the stream can."""
+        try:
+            return self._file.write(text)
+        except UnicodeEncodeError:
+            known = self._file.encoding or "ascii"
+            return self.write(text.encode(known, "backslashreplace").decode(known))
+        except (OSError, ValueError):
+            return self._give_up(text)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        try:
+            self._file.flush()
+        except (OSError, ValueError):
+            self._give_up("")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def _give_up(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._file.fileno())  # What waits in a buffer goes there too, with the interpreter's last flush.
+            os.close(nothing)
+        return len(text)
 
 
 class Progress:
@@ -136,10 +174,10 @@ class Progress:
 def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     """`redis 7.0.15 sentinel · 5 nodes (namespaces) · register · partition-primary · seed 8161`."""
     told = "/".join(sorted({printable(version, 40) for version in versions.values()}))
-    what = " ".join(filter(None, (printable(Path(plan.database).stem), told, plan.variant)))
+    what = " ".join(filter(None, (printable(short(plan.database)), told, plan.variant)))
     nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
-    nemesis = "scripted faults" if plan.schedule else plan.nemesis
-    return " · ".join(map(printable, (what, nodes, plan.workload, nemesis, f"seed {plan.seed}")))
+    nemesis = "scripted faults" if plan.schedule else short(plan.nemesis)
+    return " · ".join(map(printable, (what, nodes, short(plan.workload), nemesis, f"seed {plan.seed}")))
 
 
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
@@ -160,6 +198,9 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
         if others:
             _wrap(console, "ALSO", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+    if result.outside and result.scenarios:
+        outside = ", ".join(f"{name} ({count(number)})" for name, number in result.outside.items())
+        _wrap(console, "BEFORE", Text(f"the first fault: {outside}"))
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
@@ -232,15 +273,19 @@ def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, s
 
 
 def _cut_off(result: Result, op: Operation) -> str:
-    """`(n1 cut off since 0:12)` where the operation's home was on a side without a quorum when it was called."""
+    """`(n1 cut off since 0:12)` where the operation's home was on a side without a quorum when it was called, `(kill n1 since
+    0:12)` where something was done to the home itself."""
     for scenario in result.scenarios:
         if op.node is None or scenario.in_force is None or not scenario.bit or not scenario.in_force <= op.invoked / 1e9:
             continue
         if scenario.heal_began is not None and op.invoked / 1e9 > scenario.heal_began:
             continue
+        since = moment(round(scenario.in_force * 1e9))
+        if op.node in scenario.struck:
+            return f"({printable(scenario.label)} since {since})"
         homes = [part for part in scenario.sides if op.node in part.nodes]
         if homes and not any(part.quorum for part in homes):
-            return f"({printable(op.node)} cut off since {moment(round(scenario.in_force * 1e9))})"
+            return f"({printable(op.node)} cut off since {since})"
     return ""
 
 
@@ -257,10 +302,14 @@ def _observed(console: Console, result: Result) -> None:
             _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
         if scenario.dead and not single:
             _wrap(console, "", Text(scenario.deaths, "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
+        if scenario.beside:
+            others = plural(len(scenario.beside), "other fault")
+            _wrap(console, "", Text(f"together with {others}: what each of them cost cannot be told apart", "yellow"),
+                  start=GUTTER + (0 if single else 6), hang=GUTTER + 6)
         _sides(console, scenario, indent=0 if single else 6)
-        if scenario.merge and scenario.merge.contested:
+        if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(merged(scenario.merge)), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:

@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Held, Merge
+from splitbrain.checkers.result import Discarded, Held
+from splitbrain.harness.history.moment import clock as clock
+from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.plan import Plan
 
@@ -88,17 +90,6 @@ def client(operation: Operation) -> str:
     return f"{home}client {operation.process}{via}"
 
 
-def clock(ns: int) -> str:
-    """A moment of the run to the millisecond: `0:14.201`."""
-    minutes, rest = divmod(max(0, ns) // 1_000_000, 60_000)
-    return f"{minutes}:{rest // 1000:02d}.{rest % 1000:03d}"
-
-
-def moment(ns: int) -> str:
-    """A moment of the run to the second, rounded down: `0:14`."""
-    return clock(ns)[:-4]
-
-
 def span(ns: float) -> str:
     """A length of time with two or three digits: `3 ms`, `1.2 s`, `75 s`, `12 min`."""
     if ns < 0:
@@ -126,12 +117,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def merged(of: Merge) -> str:
-    """What became of the writes that several sides acknowledged: `40 keys were written on several sides; after the heal 38 of
-    the last writes there gave way to another side's`."""
+def gave_way(of: Discarded) -> str:
+    """What became of what several sides acknowledged: `40 keys were written on several sides; after the heal 758 acknowledged
+    writes on 38 keys gave way, 38 of them the last there (by {n1})`."""
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
-    given_up = f"{count(of.given_up)} of the last writes there gave way to another side's" if of.given_up else "none gave way"
-    return f"{keys}; after the heal {given_up}"
+    if not of.writes:
+        return f"{keys}; after the heal none gave way"
+    by = ", ".join(side(nodes) for nodes in dict.fromkeys(row.nodes for row in of.rows))
+    gone = f"{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
+    return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by})"
 
 
 def replicas(held: Held) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitbrain.checkers.linearizability.engine import check
+from splitbrain.checkers.linearizability.evidence.explain import Course
 from splitbrain.checkers.models.specifications import Model, Register
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import COLUMNS, NEVER, History
@@ -34,9 +35,22 @@ class Linearizability:
     def check(self, recording: Recording) -> Verdict:
         """The verdict on the recording's history."""
         history = recording.history
-        if isinstance(self.model, Register):
-            history = extended(history, final_reads(recording))
-        return check(history, self.model, time_limit=self.time_limit, processes=self.processes)
+        local = final_reads(recording) if isinstance(self.model, Register) else []
+        return check(
+            extended(history, local), self.model, time_limit=self.time_limit, processes=self.processes,
+            course=course(recording, local),
+        )
+
+
+def course(recording: Recording, local: Sequence[Operation] = ()) -> Course | None:
+    """When the heals and the final reads began, those of each replica (`local`) among them (`NEVER` where a run did not come so
+    far); None for a history that tells of neither."""
+    if not recording.phases and not local:
+        return None
+    phase = recording.phase("final-reads")
+    heals = tuple(sorted(fault.heal_began for fault in recording.faults if fault.heal_began is not None))
+    settled = min((operation.invoked for operation in local), default=NEVER)
+    return Course(settled if phase is None else min(settled, phase.began), heals)
 
 
 def final_reads(recording: Recording) -> list[Operation]:

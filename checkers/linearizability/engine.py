@@ -23,7 +23,7 @@ from splitbrain.checkers.linearizability.containers.distinct import (
 from splitbrain.checkers.linearizability.containers.sets import decide_set
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence import evidence, shrink
-from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import Course, Finding, explain
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.pool import judge_apart
@@ -42,6 +42,7 @@ from splitbrain.checkers.models.specifications import (
     UnorderedQueue,
 )
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Undecided, Validity, Verdict
+from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Key
 
@@ -119,6 +120,7 @@ def check(
     memory_limit: int = 1 << 30,
     processes: int | None = None,
     explanation: bool = True,
+    course: Course | None = None,
 ) -> Verdict:
     """Whether every key of `history` is linearizable for `model`, and if not, why not.
 
@@ -126,7 +128,8 @@ def check(
     (some of which are for the explanation) and `memory_limit` bytes of remembered configurations, else `valid`. `limits` names
     every limit that was hit, `coverage.undecided` which keys are undecided and how far they were searched. `processes` is
     how many may search at once, by default one a core. Without `explanation` there are no anomalies and no counts, only the
-    answer, and what could not be decided at once is not searched when a key has been refuted.
+    answer, and what could not be decided at once is not searched when a key has been refuted. `course` tells what
+    survived in a run, None for a history that tells of no phases.
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
@@ -180,7 +183,14 @@ def check(
             if time.perf_counter() > ends:
                 limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
                 break
-            limit = _explain(case, model, found, ends, late)
+            try:
+                limit = _explain(case, model, found, ends, late, course)
+            except UsageError:
+                raise
+            except Exception as error:
+                # What was refuted stays refuted, whether or not it can be put into words.
+                where = "" if case.key is None else f" of key {case.key}"
+                limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
             if limit and limit not in limits:
                 limits.append(limit)
     return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
@@ -271,7 +281,7 @@ def _by_machine_code(history: History, model: Register, trace: bool) -> Decision
     return Decision(method="search", valid=status == zones.VALID)
 
 
-def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str) -> str:
+def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str, course: Course | None) -> str:
     """Name what is wrong with the history of one key that was refuted; the limit that was hit, if one was. `late` is what to
     call the end of the time."""
     decision = case.decision
@@ -288,7 +298,7 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
         if decision.method == "search" and int(zones.decide(case.history, model, ends).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            moments, findings, whole = explain(case.history, model, SHOWN, ends)
+            moments, findings, whole = explain(case.history, model, SHOWN, ends, course)
             limit = "" if whole else f"{late}: not every anomaly was looked for"
     if not findings and not limit:
         finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))

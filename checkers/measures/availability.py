@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splitbrain.checkers.result import KINDS, Held, Home, Kind, Measure, Scenario, Side
 from splitbrain.checkers.result import Availability as State
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, group
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.recording import Recording
 
@@ -23,7 +23,8 @@ ENOUGH = 100
 GOOD = 0.99
 """The share from which on a side is available."""
 PATIENCE = SECOND
-"""An outage up to here is none; an operation that waits longer than this for the end of a window was not answered in it."""
+"""A shorter outage is none that counts; an operation that waits longer than this for the end of a window was not answered in
+it."""
 
 NO_PRIMARY = ("no-primary-in-reach", "no-leader")
 """The reasons of a refusal that say that there was no primary."""
@@ -46,8 +47,8 @@ def wilson(answered: int, attempted: int) -> tuple[float, float]:
 
 
 class Outage(NamedTuple):
-    """A time in which nobody was answered though some waited, in nanoseconds. `ended`: an answer ended it; else a pause in
-    which nobody waited, or the end of the window."""
+    """A time in which nothing was answered though somebody had asked, in nanoseconds. `ended`: an answer ended it; else the
+    end of the window did."""
 
     start: int
     end: int
@@ -63,44 +64,34 @@ def outages(
 ) -> list[Outage]:
     """The outages of these operations (in any order) inside a window that are longer than `longer_than`, ascending.
 
-    An outage begins where somebody waits after the last answer (or the start of the window) and ends with the next answer,
-    the end of the window, or the last of the waiting. Someone who tries again within a second of a refusal goes on
-    waiting; who pauses longer ends the outage.
+    Between two answers (or an answer and an end of the window) there is one where somebody asked: from the first moment at
+    which a call was open there. However few calls hung or were refused in it, it lasts until the next answer: who is refused
+    and pauses, or turns to something else, is still not served. A time in which nobody asked is none.
     """
     w0, w1 = window
     touching = (invoked < w1) & (completed > w0)
-    start = np.maximum(invoked[touching], w0)
-    end = np.minimum(completed[touching], w1)
-    if not len(start):
-        return []
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
-    # Someone waits from `start` until the running latest `end`; between these spans nobody does for more than a second.
-    latest = np.maximum.accumulate(end)
-    breaks = np.flatnonzero(start[1:] - latest[:-1] > PATIENCE)
-    opened, closed = start[np.append(0, breaks + 1)], latest[np.append(breaks, len(latest) - 1)]
+    start = np.sort(np.maximum(invoked[touching], w0))
+    end = np.sort(np.minimum(completed[touching], w1))
     answers = np.unique(completed[touching & answered & (completed <= w1)])
-    # Every stretch between two answers, or an answer and an end of its span.
-    begins = np.sort(np.concatenate([opened, answers]))
-    span = np.searchsorted(opened, begins, "right") - 1
-    following = np.append(answers, NEVER)[np.searchsorted(answers, begins, "right")]
-    until, ended = np.minimum(following, closed[span]), following <= closed[span]
-    # From the first moment of it at which somebody waits.
+    begins, until = np.append(w0, answers), np.append(answers, w1)
     started = np.searchsorted(start, begins, "right")
-    idle = started <= np.searchsorted(np.sort(end), begins, "right")
-    begins = np.where(idle, np.append(start, NEVER)[started], begins)
-    long = until - longer_than > begins
-    rows = zip(begins[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)
-    return list(dict.fromkeys(Outage(*row) for row in rows))
+    idle = started <= np.searchsorted(end, begins, "right")
+    first = np.where(idle, np.append(start, NEVER)[started], begins)
+    long = until - longer_than > first
+    ended = np.arange(len(begins)) < len(answers)
+    rows = zip(first[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)
+    return [Outage(*row) for row in rows]
 
 
 class Operations(NamedTuple):
-    """The columns that availability needs, of the rows of one kind and some homes."""
+    """The columns that availability needs, of the rows of one kind and some homes. `lived` is the time in which workers lived
+    at these homes and asked for anything, whatever its kind."""
 
     invoked: Ints
     completed: Ints
     answered: Mask
     rows: Ints
+    lived: tuple[int, int] = (0, NEVER)
 
 
 def operations(
@@ -111,14 +102,16 @@ def operations(
     chosen = (history.f == history.fs.index("read")) if "read" in history.fs else np.zeros(len(history), np.bool_)
     if kind == "write":
         chosen = ~chosen
+    here = np.ones(len(history), np.bool_)
     if homes is not None:
-        codes = [code for code, name in enumerate(history.nodes) if name in set(homes)]
-        chosen = chosen & np.isin(history.node, codes)
+        here = np.isin(history.node, [code for code, name in enumerate(history.nodes) if name in set(homes)])
+    chosen = chosen & here
     if keys:
         chosen = chosen & np.isin(history.key, keys)
     rows = np.flatnonzero(chosen)
     decided = history.answered() if answered is None else answered
-    return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows)
+    lived = int(history.invoked[here].min(initial=NEVER)), int(history.completed[here].max(initial=0))
+    return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows, lived)
 
 
 def _tried(ops: Operations, window: tuple[int, int]) -> tuple[Mask, Mask]:
@@ -134,7 +127,9 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
     attempted, answered = _tried(ops, window)
     tried, got = int(attempted.sum()), int(answered.sum())
     low, high = wilson(got, tried)
-    longest, long = _longest(ops, window, limit)
+    longest, unserved = _outages(ops, window, limit)
+    long = [gap for gap in unserved if gap.length > limit]
+    asked = _lived(ops, window)
     state: State
     if longest.length > limit:
         state, reason = "blocked", f"nothing answered for {longest.length / SECOND:.1f} s"
@@ -156,18 +151,29 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
             served = bool((answered & tail).sum() * 2 > tail.sum())
     return Measure(
         kind=kind, attempted=tried, answered=got, share=got / tried if tried else None, low=low, high=high,
+        time_share=1 - sum(gap.length for gap in unserved) / (asked[1] - asked[0]) if tried or longest.length else None,
         outage=longest.length / SECOND, outage_limit=limit / SECOND,
         outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
     )
 
 
-def _longest(ops: Operations, window: tuple[int, int], limit: int) -> tuple[Outage, list[Outage]]:
-    """The longest outage (of no length where there is none), and all that are longer than `limit`."""
-    least = limit
-    while not (found := outages(ops.invoked, ops.completed, ops.answered, window, longer_than=least)) and least:
+def _lived(ops: Operations, window: tuple[int, int]) -> tuple[int, int]:
+    """The part of the window in which somebody lived there to ask."""
+    return max(window[0], ops.lived[0]), min(window[1], ops.lived[1])
+
+
+def _outages(ops: Operations, window: tuple[int, int], limit: int) -> tuple[Outage, list[Outage]]:
+    """The longest outage (of no length where there is none), and all that are longer than a third of `limit`: in these the
+    time was one without service, shorter ones are how long an answer takes."""
+    begin, end = _lived(ops, window)
+    if begin >= end:
+        return Outage(0, 0, True), []
+    unserved = outages(ops.invoked, ops.completed, ops.answered, (begin, end), longer_than=limit // 3)
+    found, least = unserved, limit // 3
+    while not found and least:
         least //= 10
-    longest = max(found, key=lambda gap: gap.length, default=Outage(0, 0, True))
-    return longest, [gap for gap in found if gap.length > limit]
+        found = outages(ops.invoked, ops.completed, ops.answered, (begin, end), longer_than=least)
+    return max(found, key=lambda gap: gap.length, default=Outage(0, 0, True)), unserved
 
 
 def load_period(recording: Recording) -> tuple[int, int] | None:
@@ -238,7 +244,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=" | ".join("{" + " ".join(side) + "}" for side in sides),
+        label=fault.doing(recording.nodes) if fault.struck else " | ".join(map(group, sides)),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
@@ -248,11 +254,20 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         spread_ms=fault.spread / 1e6,
         primary=fault.primary,
         links_cut=len(fault.cut),
+        struck=fault.struck,
+        beside=tuple(other.id for other in recording.faults if other.id != fault.id and _together(fault, other)),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
         homes=homes,
         clients_blocked=1 - sum(worked) / len(worked) if worked else None,
     )
+
+
+def _together(one: Fault, other: Fault) -> bool:
+    """Whether two faults were in force at the same time."""
+    if one.in_force is None or other.in_force is None:
+        return False
+    return one.in_force < (other.healed or NEVER) and other.in_force < (one.healed or NEVER)
 
 
 class _Survey:
@@ -274,7 +289,7 @@ class _Survey:
             ops = operations(self.history, kind, nodes, self.answered, keys)
             limit = PATIENCE
             if self.healthy is not None:
-                limit = max(limit, 3 * _longest(ops, self.healthy, limit)[0].length)
+                limit = max(limit, 3 * _outages(ops, self.healthy, limit)[0].length)
             self.known[nodes, kind, keys] = ops, limit
         return self.known[nodes, kind, keys]
 
@@ -368,8 +383,9 @@ class _Survey:
         for kind in KINDS:
             ops, _ = self.group(nodes, kind)
             refused = ops.completed[np.isin(self.history.error[ops.rows], codes)]
-            gaps = outages(ops.invoked, ops.completed, ops.answered, span, longer_than=SECOND // 10) if len(refused) else ()
-            for gap in gaps:
+            if not len(refused):
+                continue
+            for gap in outages(ops.invoked, ops.completed, ops.answered, _lived(ops, span), longer_than=SECOND // 10):
                 if ((refused > gap.start) & (refused <= gap.end)).any():
                     longest = max(longest or 0.0, gap.length / SECOND)
         return longest
@@ -388,6 +404,6 @@ def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
                 checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
-    blocked = sum(any(side.of(kind).state == "blocked" for side in row.sides for kind in KINDS) for row in rows)
+    blocked = sum(any(side.of(kind).state == "blocked" for side in row.cut_sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
     return Verdict(checker="availability", validity="valid", reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import msgspec
 
@@ -21,17 +21,18 @@ SHOWN = 5
 def convergence(recording: Recording) -> Convergence:
     """Compare the nodes' own copies, key by key, in the last round in which a key was read.
 
-    The settle phase reads every key once and goes on with those that differ. Time counts from the last heal or the end of
-    the load, whichever is later, since until then writes are under way. A key that some node did not answer for is
+    The settle phase reads every key once and goes on with those that differ. Time counts from the last heal: the replicas
+    were compared beside the load from then on (`_agreed`), and what had not agreed there agrees in the settle phase at the
+    latest; without a fault it counts from the end of the load. A key that some node did not answer for is
     unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own. Sets are
     compared without regard to order.
     """
     how = recording.variant.local if recording.variant is not None else ""
-    reads = recording.local_reads
+    reads = [read for read in recording.local_reads if read.fault is None]
     if not reads:
         return Convergence(reason="no node-local reads were made", how=how)
     if any(fault.healed is None or fault.heal_wrong for fault in recording.faults):
-        return Convergence(reason="a heal was not proven", how=how, rounds=1 + max(read.round for read in reads))
+        return Convergence(reason="a heal was not proven", how=how, rounds=len({read.round for read in reads}))
     last: dict[Key, int] = {}
     for read in reads:
         last[read.key] = max(last.get(read.key, 0), read.round)
@@ -47,18 +48,23 @@ def convergence(recording: Recording) -> Convergence:
         elif not held or any(_missing(found, node) for node in recording.nodes):
             unread.append(key)
     period = load_period(recording)
-    healed = max([period[1] if period else 0, *(fault.healed or 0 for fault in recording.faults)])
-    agreed = max(read.time for read in reads)
-    spent = max(0, agreed - healed) / SECOND
-    known = Convergence(rounds=1 + max(last.values()), keys=len(copies), how=how)
+    heals = [fault for fault in recording.faults if fault.healed is not None]
+    latest = max(heals, key=lambda fault: fault.healed or 0, default=None)
+    beside = [read for read in recording.local_reads if latest is not None and read.fault == latest.id]
+    over = period[1] if period else 0
+    # Where nobody looked beside the load, it is not known how long before its end they agreed.
+    since = latest.healed if latest is not None and latest.healed is not None and beside else over
+    spent = max(0, max(read.time for read in reads) - since) / SECOND
+    after = "the heal" if beside else "the end of the load"
+    known = Convergence(rounds=len({read.round for read in reads}), keys=len(copies), how=how)
     if differing:
-        reason = f"{len(differing)} of {len(copies)} keys still differed between nodes after {spent:.1f} s"
+        reason = f"{len(differing)} of {len(copies)} keys still differed between nodes {spent:.1f} s after {after}"
         shown = tuple(_told(key, copies[key]) for key in differing[:SHOWN])
         settle = recording.phase("settle")
         if settle is None or settle.ended is None or settle.problem:
             reason += ", when the recording ended"
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
-        if dead := recording.dead(agreed):
+        if dead := recording.dead(max(read.time for read in reads)):
             reason += f", but the server on {dead[0].node} had died on its own"
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         return msgspec.structs.replace(known, state="diverged", reason=reason, differing=shown)
@@ -67,8 +73,25 @@ def convergence(recording: Recording) -> Convergence:
         why = next((read.error for key in unread for read in copies[key].values() if read.error), "not read")
         reason = f"{len(unread)} of {len(copies)} keys could not be compared: {', '.join(missing)} did not answer ({why})"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
-    reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes after {spent:.1f} s"
-    return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent)
+    seen = (_agreed(beside) if beside else None) or _agreed(reads)
+    spent = spent if seen is None else max(0, seen - since) / SECOND
+    reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
+    return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent if beside or latest is None else None)
+
+
+def _agreed(reads: Sequence[LocalRead]) -> int | None:
+    """When every key had been seen equal on all nodes at one time; None where some key never was. Beside a load copies change,
+    but written values are distinct: equal ones tell the same past."""
+    rounds: defaultdict[tuple[int, Key], list[LocalRead]] = defaultdict(list)
+    for read in reads:
+        if read.error != ELSEWHERE:
+            rounds[read.round, read.key].append(read)
+    agreed: dict[Key, int] = {}
+    for (_, key), found in sorted(rounds.items(), key=lambda item: item[0][0]):
+        same = len({_content(read.value) for read in found}) == 1 and not any(read.error for read in found)
+        if key not in agreed and same:
+            agreed[key] = max(read.time for read in found)
+    return max(agreed.values()) if {key for _, key in rounds} == set(agreed) and agreed else None
 
 
 def _missing(found: Mapping[str, LocalRead], node: str) -> bool:

@@ -18,7 +18,9 @@ from splitbrain.checkers.measures.availability import (
 )
 from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.fault import places
 from splitbrain.harness.history.history import NEVER, OK
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
 
 FEW = 10
@@ -37,8 +39,8 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
         return Quality()
     return Quality(
         checks=tuple([
-            *_servers(recording), *_complete(recording), *_load(recording, period), *_baseline(before),
-            *_faults(recording, rows), *_final(recording),
+            *_servers(recording), *_stalls(recording, period), *_complete(recording), *_load(recording, period),
+            *_baseline(before), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording)),
         in_flight=_in_flight(recording, period),
@@ -56,15 +58,43 @@ def _servers(recording: Recording) -> Iterator[Check]:
         yield Check("servers", True, "no server died on its own")
 
 
+def _stalls(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
+    """A stall is grave where it left less than half of a window, or of the load, to measure."""
+    if recording.stalls is None:
+        yield Check("harness", False, "whether the harness stood still was not looked for", grave=False)
+        return
+    whole = sum(stall.length for stall in recording.stalls)
+    if not whole:
+        yield Check("harness", True, "the harness never stood still")
+        return
+    longest = max(recording.stalls, key=lambda stall: stall.length)
+    told = f"the harness stood still for {whole / SECOND:.1f} s"
+    if len(recording.stalls) > 1:
+        told += f" in all, the longest {longest.length / SECOND:.1f} s at {clock(longest.began)}"
+    else:
+        told += f" at {clock(longest.began)}"
+    windows = [("the load", period), ("the time before the first fault", baseline_window(recording))]
+    windows += [(f"the window of fault {fault.id}", window(recording, fault)) for fault in recording.faults]
+    for name, span in windows:
+        if span is not None and recording.stalled(*span) * 2 > span[1] - span[0]:
+            yield Check("harness", False, f"{told}: more than half of {name} was not measured")
+            return
+    yield Check("harness", False, f"{told}: that time is left out of every measure", grave=False)
+
+
 def _complete(recording: Recording) -> Iterator[Check]:
     if recording.interrupted:
         yield Check("complete", False, "the run was interrupted; judged is what it did until then")
+    elif recording.damage:
+        yield Check("complete", False, f"{recording.damage}; judged is what stands before it")
     elif recording.torn:
         yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
     else:
         yield Check("complete", True, "the run went to its end")
     if problems := [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]:
         yield Check("phases", False, "; ".join(problems))
+    for note in recording.notes:
+        yield Check("contract", False, note, grave=False)
 
 
 def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
@@ -122,16 +152,20 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
     for fault, row in zip(recording.faults, rows, strict=True):
         name = f"fault {fault.id}"
         if fault.bit:
-            yield Check(name, True, f"{row.name}: {len(fault.observed_cut)} cut links proven by packets")
+            seen = (spec.seen(proof) for spec, proof in zip(fault.specs, fault.proofs, strict=True))
+            yield Check(name, True, f"{row.name}: {'; '.join(seen)}")
+        elif fault.detail and not fault.specs:
+            yield Check(name, False, f"{row.name}: {fault.detail}")
+            continue
         elif fault.proven is None:
             yield Check(name, False, f"{row.name}: it was never proven to take effect")
         else:
-            yield Check(name, False, f"{row.name}: {_links(fault.wrong)} not as intended")
-        if fault.healed is None:
+            yield Check(name, False, f"{row.name}: {places(fault.wrong)} not as intended")
+        if fault.healed is None and not fault.heal_wrong:
             yield Check(f"{name} heal", False, f"{row.name}: the heal was never proven")
         else:
-            wrong = f"{_links(fault.heal_wrong)} not up again" if fault.heal_wrong else "all links carry packets again"
-            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {wrong}")
+            again = (spec.again(proof) for spec, proof in zip(fault.specs, fault.undone, strict=False))
+            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}")
         for side in row.sides:
             nodes = "{" + " ".join(side.nodes) + "}"
             for kind in KINDS:
@@ -144,11 +178,6 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
             text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
             else f"{row.name}: {row.recovery_reason}",
         )
-
-
-def _links(links: Sequence[tuple[str, str]]) -> str:
-    told = ", ".join(f"{a}→{b}" for a, b in links[:3])
-    return f"{told} and {len(links) - 3} more links" if len(links) > 3 else told
 
 
 def _final(recording: Recording) -> Iterator[Check]:

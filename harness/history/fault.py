@@ -1,23 +1,320 @@
-"""Fault: something the nemesis did to the cluster, with its start, its end and the proof that it took effect."""
+"""Fault: something a nemesis did to the cluster, with its start, its end and the proof that it took effect.
+
+What was done is a tuple of *specs*: effects whose targets are resolved (these links, these nodes), so that a journal tells
+exactly what happened and a plan can ask for exactly that again. Each kind of spec brings its own words, for the terminal and
+for reports: a paused process says nothing of links.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 Link = tuple[str, str]
 """An ordered pair of nodes: packets from the first to the second."""
 
+Place = str | Link
+"""Where a probe looked: a node, or a link."""
+
+Nodes = tuple[str, ...]
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What probes saw of one spec, once it was done or undone; never what a list of rules says.
+
+    `measured` are the places where they saw its effect, `wrong` those where they saw something else than was intended, and it
+    `holds` where there are none. `acted` is when the last change had been made, `spread` nanoseconds after the first one;
+    `at` is when the probes had seen it (both in nanoseconds from the start of the run). `detail` is what else there is to
+    tell.
+    """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ("acted", "at")
+
+    holds: bool
+    acted: int
+    at: int
+    spread: int = 0
+    wrong: tuple[Place, ...] = ()
+    measured: tuple[Place, ...] = ()
+    detail: str = ""
+
+
+class Cut(msgspec.Struct, frozen=True, tag="cut"):
+    """Packets over these links are lost."""
+
+    links: tuple[Link, ...]
+
+    undoing: ClassVar[str] = "heal"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`partition {n1} | {n2 n3}`, or the links that are cut where the sides alone do not tell it."""
+        parts = sides(names, self.links)
+        between = {(a, b) for side in parts for other in parts if side != other for a in side for b in other}
+        if between != set(self.links):
+            return f"partition {', '.join(_place(link) for link in self.links)}"
+        return "partition " + " | ".join(map(group, sorted(parts, key=lambda side: (len(side), side))))
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many links the probes found as intended."""
+        links = len(names) * (len(names) - 1)
+        return f"{links - len(proof.wrong)}/{links} links as intended"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many links the probes found as intended after the heal."""
+        links = len(names) * (len(names) - 1)
+        return f"{links - len(proof.wrong)}/{links} links up"
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on, for the list of what makes a run a good test."""
+        return f"{len(proof.measured)} cut links proven by packets"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return "all links carry packets again" if proof.holds else f"{places(proof.wrong)} not up again"
+
+
+class Kill(msgspec.Struct, frozen=True, tag="kill"):
+    """Every server of these nodes is ended by this signal (SIGTERM is followed by SIGKILL after 2 s), and started again when
+    the fault is undone.
+
+    With `down` they are started again after so many seconds already, and with `up` they are ended again so many seconds
+    later, over and over: a crash loop.
+    """
+
+    nodes: Nodes
+    signal: Literal["KILL", "TERM"] = "KILL"
+    down: float | None = None
+    up: float | None = None
+
+    undoing: ClassVar[str] = "start again"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`kill n1`, `restart n1 (SIGTERM)`, `crash loop n1 n2`."""
+        what = "kill" if self.down is None else "restart" if self.up is None else "crash loop"
+        return f"{what} {' '.join(self.nodes)}" + (" (SIGTERM)" if self.signal == "TERM" else "")
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many nodes had no server any more."""
+        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} down"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many nodes serve again."""
+        more = f", {proof.detail}" if proof.detail else ""
+        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} serving{more}"
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on."""
+        return f"{' '.join(self.nodes)} took no connection"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return f"{' '.join(self.nodes)} serving again" if proof.holds else f"{places(proof.wrong)} not serving again"
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """Every process of the servers of these nodes stands still, with its memory and its connections."""
+
+    nodes: Nodes
+
+    undoing: ClassVar[str] = "resume"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`pause n1`."""
+        return f"pause {' '.join(self.nodes)}"
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many nodes stand still."""
+        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} standing still"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many nodes serve again."""
+        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} serving"
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on."""
+        return f"{' '.join(self.nodes)} took no connection"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return f"{' '.join(self.nodes)} serving again" if proof.holds else f"{places(proof.wrong)} not serving again"
+
+
+class Other(msgspec.Struct, frozen=True, kw_only=True, tag="other"):
+    """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
+    needs to know to do it (`options`)."""
+
+    name: str
+    nodes: Nodes
+    does: str
+    undoing: str = "undo"
+    options: dict[str, Any] = {}
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`fill the folder of n1`: its own words."""
+        return f"{self.does} {' '.join(self.nodes)}"
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """What its injector measured, in the injector's words."""
+        return proof.detail or f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} as intended"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """The same of its undoing."""
+        return proof.detail or f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} as before"
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on."""
+        return self.proven(proof, ())
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
+
+
+Spec = Cut | Kill | Pause | Other
+
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault as it happened. Times are nanoseconds from the start of the run; None where it was never reached.
 
-    The window in which the database is measured runs from `in_force`, when the last node's rule had come into force, to
-    `heal_began`; `proven` is when probes had shown it, which comes later. `cut` are the links that were meant to be down,
-    `observed_cut` those that probes found down; `wrong` are the links whose probe disagreed with the intention (in either
-    direction). `sides` are the strongly connected parts of what was left, largest first. `primary` is the node
-    that was primary when the targets were resolved, None for a leaderless database. `spread` is the time between the first
-    and the last node's change, in nanoseconds.
+    `proofs` and `undone` have one entry for each of its `specs`, in their order, as far as they were reached. The window in
+    which the database is measured runs from `in_force`, when the last change had been made, to `heal_began`. `sides` are the
+    groups of nodes that could work together while it was in force, largest first, together with whatever other fault was:
+    the strongly connected parts of the network, where a node that is down or stands still is alone. `primary` is the node
+    that was primary when the targets were resolved, None for a leaderless database. `detail` says why nothing was done,
+    where nothing was.
     """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ("started", "in_force", "heal_began", "healed")
+
+    id: int
+    nemesis: str
+    scenario: str
+    started: int
+    specs: tuple[Spec, ...] = ()
+    in_force: int | None = None
+    heal_began: int | None = None
+    healed: int | None = None
+    proofs: tuple[Proof, ...] = ()
+    undone: tuple[Proof, ...] = ()
+    sides: tuple[Nodes, ...] = ()
+    primary: str | None = None
+    detail: str = ""
+
+    @property
+    def bit(self) -> bool:
+        """Whether it did something, and probes proved that all of it took effect, exactly as intended, and held."""
+        return bool(self.specs) and len(self.proofs) == len(self.specs) and all(proof.holds for proof in self.proofs)
+
+    @property
+    def proven(self) -> int | None:
+        """When probes had seen all of it; None where they never did."""
+        if not self.specs or len(self.proofs) < len(self.specs) or self.in_force is None:
+            return None
+        return max(proof.at for proof in self.proofs)
+
+    @property
+    def spread(self) -> int:
+        """Nanoseconds between its first change and its last."""
+        return _spread(self.proofs)
+
+    @property
+    def heal_spread(self) -> int:
+        """The same of its undoing."""
+        return _spread(self.undone)
+
+    @property
+    def wrong(self) -> tuple[Place, ...]:
+        """Where probes saw something else than was intended."""
+        return _ordered(place for proof in self.proofs for place in proof.wrong)
+
+    @property
+    def heal_wrong(self) -> tuple[Place, ...]:
+        """The same after it was undone."""
+        return _ordered(place for proof in self.undone for place in proof.wrong)
+
+    @property
+    def cut(self) -> tuple[Link, ...]:
+        """The links that it was to cut, in order; none where it has nothing to do with links."""
+        return tuple(sorted({link for spec in self.specs if isinstance(spec, Cut) for link in spec.links}))
+
+    @property
+    def observed_cut(self) -> tuple[Link, ...]:
+        """The links over which the probes found nothing to pass."""
+        return tuple(sorted({place for proof in self.proofs for place in proof.measured if not isinstance(place, str)}))
+
+    @property
+    def struck(self) -> Nodes:
+        """The nodes that it did something to themselves, not to their links, in order."""
+        return tuple(sorted({node for spec in self.specs if not isinstance(spec, Cut) for node in spec.nodes}, key=natural))
+
+    def doing(self, names: Sequence[str]) -> str:
+        """What it does, in the words of its specs: `partition {n1} | {n2 n3}`, `kill n1`. `names` are all nodes."""
+        return " + ".join(spec.doing(names) for spec in self.specs) or f"{self.scenario}: nothing was done"
+
+    def proof(self, names: Sequence[str]) -> str:
+        """What its probes saw, in a few words, and the spread."""
+        told = [spec.proven(proof, names) for spec, proof in zip(self.specs, self.proofs, strict=False)]
+        return ", ".join([*told, f"spread {self.spread / 1e6:.0f} ms"]) if told else self.detail
+
+    def undoing(self) -> str:
+        """What its end is called: `heal`, `resume`."""
+        return " + ".join(dict.fromkeys(spec.undoing for spec in self.specs))
+
+    def heal_proof(self, names: Sequence[str]) -> str:
+        """What the probes saw after its end."""
+        return ", ".join(spec.undone(proof, names) for spec, proof in zip(self.specs, self.undone, strict=False))
+
+
+def sides(names: Sequence[str], cut: Iterable[Link], out: Iterable[str] = ()) -> tuple[Nodes, ...]:
+    """The groups of nodes that can work together where these links are cut and these nodes are `out` (down, or standing
+    still), largest first, nodes in the usual order: the strongly connected parts.
+
+    A node that only sends, or only receives, is a side of its own, as one that is out: it can take part in nothing.
+    """
+    lost, gone = set(cut), set(out)
+    reach = {a: {b for b in names if b == a or ((a, b) not in lost and a not in gone and b not in gone)} for a in names}
+    for middle in names:
+        for near in names:
+            if middle in reach[near]:
+                reach[near] |= reach[middle]
+    parts = {tuple(sorted((b for b in reach[a] if a in reach[b]), key=natural)) for a in names}
+    return tuple(sorted(parts, key=lambda part: (-len(part), natural(part[0]))))
+
+
+def natural(name: str) -> tuple[int, str]:
+    """The key by which nodes are put in order: n2 before n10."""
+    return len(name), name
+
+
+def group(nodes: Iterable[str]) -> str:
+    """`{n1 n2}`."""
+    return "{" + " ".join(nodes) + "}"
+
+
+def places(wrong: Sequence[Place]) -> str:
+    """The first of some places, and how many more there are: `n1→n2, n1→n3 and 4 more`."""
+    told = ", ".join(map(_place, wrong[:3]))
+    return f"{told} and {len(wrong) - 3} more" if len(wrong) > 3 else told
+
+
+def _place(place: Place) -> str:
+    return place if isinstance(place, str) else "→".join(place)
+
+
+def _ordered(wrong: Iterable[Place]) -> tuple[Place, ...]:
+    return tuple(sorted(set(wrong), key=lambda place: (isinstance(place, str), place)))
+
+
+def _spread(proofs: Sequence[Proof]) -> int:
+    if not proofs:
+        return 0
+    return max(proof.acted for proof in proofs) - min(proof.acted - proof.spread for proof in proofs)
+
+
+class PlainFault(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition as journals up to format 2 tell it; `fault()` makes today's of it."""
 
     id: int
     nemesis: str
@@ -31,13 +328,30 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     observed_cut: tuple[Link, ...] = ()
     wrong: tuple[Link, ...] = ()
     heal_wrong: tuple[Link, ...] = ()
-    sides: tuple[tuple[str, ...], ...] = ()
+    sides: tuple[Nodes, ...] = ()
     primary: str | None = None
     spread: int = 0
     heal_spread: int = 0
     detail: str = ""
 
-    @property
-    def bit(self) -> bool:
-        """Whether probes proved that it took effect exactly as intended."""
-        return self.proven is not None and not self.wrong
+    def fault(self) -> Fault:
+        """Today's. It did not tell when it was in force: from its first change on for as long as its spread."""
+        tried = self.proven is not None or bool(self.wrong)
+        acted = self.in_force if self.in_force is not None else self.started + self.spread
+        proofs: tuple[Proof, ...] = ()
+        undone: tuple[Proof, ...] = ()
+        if tried:
+            at = acted if self.proven is None else self.proven
+            proofs = (Proof(holds=self.proven is not None and not self.wrong, acted=acted, at=at, spread=self.spread,
+                            wrong=self.wrong, measured=self.observed_cut),)
+        if self.heal_began is not None:
+            end = self.heal_began + self.heal_spread
+            undone = (Proof(holds=not self.heal_wrong, acted=end, at=self.healed or end, spread=self.heal_spread,
+                            wrong=self.heal_wrong),)
+        return Fault(
+            id=self.id, nemesis=self.nemesis, scenario=self.scenario, started=self.started,
+            specs=(Cut(self.cut),) if self.cut else (),  # one that cut nothing was none
+            in_force=acted if self.proven is not None else None,
+            heal_began=self.heal_began, healed=self.healed, proofs=proofs, undone=undone, sides=self.sides,
+            primary=self.primary, detail=self.detail,
+        )

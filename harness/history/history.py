@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,12 @@ class History:
         other.fs, other.keys, other.errors, other.nodes = self.fs, self.keys, self.errors, self.nodes
         other.values = self.values.take(at)
         other.seen = {new: self.seen[old] for new, old in enumerate(at.tolist()) if old in self.seen} if self.seen else {}
+        return other
+
+    def on_clock(self, clock: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> History:
+        """The same operations at the moments that another clock tells for theirs. It keeps their order, and `NEVER`."""
+        other = self.select(np.ones(len(self), np.bool_))
+        other.invoked, other.completed, other.scheduled = clock(self.invoked), clock(self.completed), clock(self.scheduled)
         return other
 
     def by_key(self) -> Iterator[tuple[Key, NDArray[np.int64]]]:

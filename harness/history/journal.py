@@ -2,29 +2,40 @@
 
 The first line is a header (format, plan, variant, nodes). Then, in the order in which they happened: `phase`, `invoke` and
 its `ok`, `fail` or `info`, `fault` (again at every stage of it: the last line of an id tells the whole), `view`, `death`,
-`local-read`, `versions`, and `end`. Each line goes to the kernel by itself, so that a killed harness loses at most the line
-it was writing. A journal without its `end` is torn, and still loads.
+`note`, `stall` (the harness itself did not run), `local-read`, `versions`, and `end`. Each line goes to the kernel by itself,
+so that a killed harness loses at most the line it was writing. A journal without its `end` is torn, and still loads.
+
+Every line ends with `"sum"`, the CRC-32 of what stands before it in the line, begun with the sum of the line before: a bit
+that flipped, a line that is missing or was put in, is found where it is. What stands before the damage is judged as torn.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from splitbrain.harness.errors import HistoryError, StorageError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.formats.text import unreadable
 from splitbrain.harness.history.operation import Key, Operation, Outcome
-from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, View
+from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 2
-"""Format 1 knew no deaths: nobody looked for them."""
+FORMAT = 5
+"""Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them. Format 3 had no sums and no notes.
+Up to format 4 a fault was a partition."""
+
+_SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -51,6 +62,10 @@ class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
     fault: Fault
 
 
+class _PlainFault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
+    fault: PlainFault
+
+
 class _View(msgspec.Struct, frozen=True, tag="view", tag_field="type"):
     view: View
 
@@ -61,6 +76,15 @@ class _Placement(msgspec.Struct, frozen=True, tag="placement", tag_field="type")
 
 class _Death(msgspec.Struct, frozen=True, tag="death", tag_field="type"):
     death: Death
+
+
+class _Note(msgspec.Struct, frozen=True, tag="note", tag_field="type"):
+    text: str
+    times: int
+
+
+class _Stall(msgspec.Struct, frozen=True, tag="stall", tag_field="type"):
+    stall: Stall
 
 
 class _LocalRead(msgspec.Struct, frozen=True, tag="local-read", tag_field="type"):
@@ -101,7 +125,9 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Any, ...] = ()
 
 
-_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _LocalRead | _Versions | _End
+_Other = Header | _Phase | _Fault | _View | _Placement | _Death | _Note | _Stall | _LocalRead | _Versions | _End
+_Older = Header | _Phase | _PlainFault | _View | _Placement | _Death | _Note | _Stall | _LocalRead | _Versions | _End
+"""The lines of a journal up to format 4."""
 
 
 class Journal:
@@ -109,7 +135,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._encoder = msgspec.json.Encoder()
+        self._encoder = msgspec.json.Encoder(enc_hook=repr)
+        self._sum = 0
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -152,6 +179,13 @@ class Journal:
     def death(self, death: Death) -> None:
         self._line(_Death(death))
 
+    def note(self, text: str, times: int = 1) -> None:
+        """Something that a reader of the verdict should know; told again with more `times`, it replaces what was told."""
+        self._line(_Note(text, times))
+
+    def stall(self, stall: Stall) -> None:
+        self._line(_Stall(stall))
+
     def local_read(self, read: LocalRead) -> None:
         self._line(_LocalRead(read))
 
@@ -167,38 +201,132 @@ class Journal:
         os.close(self._file)
 
     def _line(self, event: Any) -> None:
-        line = self._encoder.encode(event) + b"\n"
+        try:
+            body = self._encoder.encode(event)[:-1]
+        except (TypeError, ValueError):  # A text that is no Unicode, or a value that JSON does not have.
+            body = self._encoder.encode(_plain(event))[:-1]
+        self._sum = zlib.crc32(body, self._sum)
+        line = b'%b,"sum":"%08x"}\n' % (body, self._sum)
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written: {error.strerror}.") from None
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}.") from error
         if written != len(line):
             raise StorageError(f"{self.path}: cannot be written: no space left on the device.")
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON has; what it has not becomes text."""
+    if isinstance(value, msgspec.Struct):
+        tag = value.__struct_config__
+        fields = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        return ({tag.tag_field: tag.tag} if tag.tag_field else {}) | fields
+    if isinstance(value, dict):
+        return {str(_plain(name)): _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 63):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def check_storable(value: Any) -> None:
+    """Raise `ValueError` with a sentence for a value that no history holds: JSON does not have it, or not as it is."""
+    if isinstance(value, tuple | list):
+        for part in value:
+            if type(part) is not int or abs(part) >= 1 << 63:
+                check_storable(part)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            check_storable(str(name))
+            check_storable(part)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a history holds no {value}")
+    elif isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("a history holds integers of at most 64 bits")
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"a history holds no text that is not Unicode: {value[:60]!a}") from None
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"a history holds no {type(value).__name__}: {value!a:.60}")
+
+
+class _Summed:
+    """A journal as a file of whole lines, up to the first whose sum is wrong: `damaged` is then its number. A journal of a
+    format without sums is read as it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.damaged = 0
+        self._lines = self._sound(file)
+
+    def read(self, size: int) -> bytes:
+        """Whole lines, of `size` bytes together or a few more."""
+        lines, got = [], 0
+        while got < size and (line := self.readline()):
+            lines.append(line)
+            got += len(line)
+        return b"".join(lines)
+
+    def readline(self) -> bytes:
+        """The next line, empty at the end."""
+        return next(self._lines, b"")
+
+    def _sound(self, file: BinaryIO) -> Iterator[bytes]:
+        first = file.readline()
+        if not first.startswith(b"{") or (_SUM.search(first) is None and not _promises_sums(first)):
+            yield first
+            yield from file
+            return
+        sum, line, number = 0, first, 1
+        while line:
+            told = _SUM.search(line)
+            if told is None and not line.endswith(b"\n"):
+                yield line  # It was being written when the harness ended.
+                return
+            if told is not None:
+                sum = zlib.crc32(memoryview(line)[: told.start()], sum)
+            if told is None or int(told[1], 16) != sum:
+                self.damaged = number
+                return
+            yield line
+            line, number = file.readline(), number + 1
+
+
+def _promises_sums(header: bytes) -> bool:
+    """Whether this damaged or foreign first line says that it is of a format with sums."""
+    found = re.match(rb'\{"type":"header","format":(\d+),', header)
+    return found is not None and 4 <= int(found[1]) <= FORMAT
 
 
 def load(path: Path) -> tuple[Header | None, Recording]:
     """The recording that a journal tells, with its header (None where the run died before writing it).
 
-    The last line may be cut short (the harness was killed while writing it): it is dropped and the recording is `torn`.
+    The last line may be cut short (the harness was killed while writing it): it is dropped and the recording is `torn`. So is
+    one that was damaged later, up to the damage, which `Recording.damage` tells.
     Raises `HistoryError` with line and column for a file that is no journal, and for one of a newer format.
     """
-    decoder = msgspec.json.Decoder(_Other)
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Other)
+    older: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Older)
     header: Header | None = None
     phases: dict[PhaseName, Phase] = {}
     faults: dict[int, Fault] = {}
     views: list[View] = []
     placements: list[Placement] = []
     deaths: list[Death] = []
+    stalls: list[Stall] = []
     local_reads: list[LocalRead] = []
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
+    notes: dict[str, int] = {}
     end: _End | None = None
 
     def take(number: int, line: bytes) -> None:
         nonlocal header, versions, facts, end
         _refuse_newer(line, number, path)
         try:
-            event = decoder.decode(line)
+            event = (decoder if header is None or header.format > 4 else older).decode(line)
         except msgspec.MsgspecError as error:
             raise HistoryError(f"not a line of a journal: {error}.", path=str(path), line=number, column=1) from None
         match event:
@@ -208,13 +336,19 @@ def load(path: Path) -> tuple[Header | None, Recording]:
                 began = phases[name].began if ended and name in phases else time
                 phases[name] = Phase(name, began, time if ended else None, problem)
             case _Fault(fault):
-                faults[fault.id] = _dated(fault)
+                faults[fault.id] = fault
+            case _PlainFault(plain):
+                faults[plain.id] = plain.fault()
             case _View(view):
                 views.append(view)
             case _Placement(placement):
                 placements.append(placement)
             case _Death(death):
                 deaths.append(death)
+            case _Note(text, times):
+                notes[text] = times
+            case _Stall(stall):
+                stalls.append(stall)
             case _LocalRead(read):
                 local_reads.append(read)
             case _Versions(found, told):
@@ -222,7 +356,14 @@ def load(path: Path) -> tuple[Header | None, Recording]:
             case _End():
                 end = event
 
-    history, _ = jsonl.read(path, torn=True, other=take)
+    try:
+        with path.open("rb") as file:
+            summed = _Summed(file)
+            history, _ = jsonl.read_from(summed, str(path), torn=True, other=take)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if summed.damaged == 1:
+        raise HistoryError("the journal is damaged in its first line.", path=str(path), line=1)
     return header, Recording(
         history=history,
         nodes=header.nodes if header else tuple(sorted(history.nodes)),
@@ -237,18 +378,14 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         views=tuple(views),
         placements=tuple(placements),
         deaths=tuple(deaths) if header is not None and header.format >= 2 else None,
+        stalls=tuple(stalls) if header is not None and header.format >= 3 else None,
         versions=versions,
         facts=facts,
         torn=end is None,
+        damage=f"line {summed.damaged} of the journal is damaged" if summed.damaged else "",
+        notes=tuple(text if times == 1 else f"{text} ({times:,} times)" for text, times in notes.items()),
         interrupted=end is not None and end.interrupted,
     )
-
-
-def _dated(fault: Fault) -> Fault:
-    """A fault of an older journal did not tell when it was in force: from the first change on for as long as its spread."""
-    if fault.in_force is not None or fault.proven is None:
-        return fault
-    return msgspec.structs.replace(fault, in_force=fault.started + fault.spread)
 
 
 class _AnyHeader(msgspec.Struct, tag="header", tag_field="type"):

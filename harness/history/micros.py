@@ -34,20 +34,20 @@ class Micros:
     """The micro-operations of a history's operations, immutable by agreement.
 
     Those of operation i are the rows `start[i]` up to `start[i + 1]` of the columns, in the order in which the transaction
-    ran them; an operation that is no transaction has none, and so has an empty transaction. Who ran them, when, and with which
-    outcome is told by the columns of the `History` that they belong to. A row has
+    ran them; an operation that is no transaction has none, and so has an empty transaction. Who ran them, when, and with
+    which outcome is told by the columns of the `History` that they belong to. A row has
 
-    * `f` (int8): `READ`, `WRITE` (a register is set), `APPEND` (an element is put at the end of a list) or `READ_LIST` (a read
-      that returned a list);
+    * `f` (int8): `READ`, `WRITE` (a register is set), `APPEND` (an element is put at the end of a list) or `READ_LIST` (a
+    read that returned a list);
     * `key` (int32): the place of the key in `keys`;
     * `value` (int64): of a `WRITE` or an `APPEND` the id of the value, of a `READ` the id of what it returned, of a
       `READ_LIST` the number n of the list that it returned: the ids `list_values[list_start[n]:list_start[n + 1]]`.
 
-    The id of an integer of at most 62 bits is the integer itself; other values (strings, longer integers, what a file may hold)
-    have ids from `FIRST_OBJECT` up and are `objects[id - FIRST_OBJECT]`, equal values of one type with equal ids. `NIL` is the
-    id of nil: a `READ` of `NIL` found the initial state, of a list or of a register. `UNKNOWN` is the value of a read whose
-    result is not known: of every read of an operation that is not `ok`, and where a transaction was acknowledged without
-    telling what it read.
+    The id of an integer of at most 62 bits is the integer itself; other values (strings, longer integers, what a file may
+    hold) have ids from `FIRST_OBJECT` up and are `objects[id - FIRST_OBJECT]`, equal values of one type with equal ids.
+    `NIL` is the id of nil: a `READ` of `NIL` found the initial state, of a list or of a register. `UNKNOWN` is the value of
+    a read whose result is not known: of every read of an operation that is not `ok`, and where a transaction was
+    acknowledged without telling what it read.
     """
 
     __slots__ = ("start", "f", "key", "value", "list_start", "list_values", "keys", "objects")
@@ -283,8 +283,8 @@ class OperationsPacker:
         self._micros = MicrosPacker()
 
     def pack(self, told: list[Any], transactions: NDArray[np.bool_], missing: object = ...) -> Values:
-        """These values in columns. Of those marked in `transactions` that are lists of micro-operations, `kind` is `MICROS` and
-        `first` a number that `values` understands; the others, and `missing`, are as `Packer.pack` has them."""
+        """These values in columns. Of those marked in `transactions` that are lists of micro-operations, `kind` is `MICROS`
+        and `first` a number that `values` understands; the others, and `missing`, are as `Packer.pack` has them."""
         if not transactions.any():
             return self._values.pack(told, missing)
         numbers = np.full(len(told), -1)
@@ -304,8 +304,8 @@ class OperationsPacker:
     ) -> Values:
         """The values of a history, from columns that `pack` made, one row an operation.
 
-        What a transaction read is known where it is `ok` and `answered`, that is, its value comes from its answer and not from
-        its invocation. A row that is no transaction after all gets its plain value.
+        What a transaction read is known where it is `ok` and `answered`, that is, its value comes from its answer and not
+        from its invocation. A row that is no transaction after all gets its plain value.
         """
         packed = kind == MICROS
         micros = None

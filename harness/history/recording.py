@@ -26,9 +26,10 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
-    """One final read of a node's own replica, compared between nodes and never part of the history.
+    """One read of a node's own replica, compared between nodes and never part of the history.
 
-    `round` counts the rounds of reading, from 0; the settle phase reads in rounds until replicas agree.
+    `round` counts the rounds of reading, from 0; the settle phase reads in rounds until replicas agree. `fault` is the id of
+    the fault after whose heal the replicas were compared beside the load, None for the reads after the load.
     """
 
     node: str
@@ -37,6 +38,7 @@ class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     time: int
     round: int = 0
+    fault: int | None = None
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,20 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     primary: str | None
     time: int
+
+
+class Stall(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which the harness itself stood still (stopped, swapped out, starved), in nanoseconds from the start of the
+    run: between its last sign of life and the next. What it asked was not heard then, and what it should have done was not
+    done: nothing of that is the database's doing."""
+
+    began: int
+    ended: int
+
+    @property
+    def length(self) -> int:
+        """Nanoseconds."""
+        return self.ended - self.began
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -60,7 +76,10 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     `placements` name each key that was used once, and none where every node holds every key.
     `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
     `deaths` are those from the load to the final reads, None where nobody looked for them (an older journal, another program).
-    `torn` is set where the journal ends in the middle of the run."""
+    `stalls` are the times in which the harness stood still, None where nobody looked for them (an older journal, another
+    program). `torn` is set where the journal ends in the middle of the run, or was damaged later, as `damage` then says: what
+    stands before it is the recording. `notes` are what a reader of the verdict should know: what the person's own code did
+    against its contract, and how often."""
 
     history: History
     nodes: tuple[str, ...]
@@ -75,14 +94,21 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     views: tuple[View, ...] = ()
     placements: tuple[Placement, ...] = ()
     deaths: tuple[Death, ...] | None = None
+    stalls: tuple[Stall, ...] | None = None
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
     torn: bool = False
+    damage: str = ""
     interrupted: bool = False
 
     def phase(self, name: PhaseName) -> Phase | None:
         """The phase of that name, None where the run never reached it."""
         return next((phase for phase in self.phases if phase.name == name), None)
+
+    def stalled(self, began: int, ended: int) -> int:
+        """For how long the harness stood still in that time (nanoseconds)."""
+        return sum(max(0, min(stall.ended, ended) - max(stall.began, began)) for stall in self.stalls or ())
 
     def until_next(self, fault: Fault) -> int:
         """When the fault after that one began, `NEVER` for the last (nanoseconds)."""

@@ -7,17 +7,25 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any, NamedTuple
 
 from splitbrain.checkers.result import Kind
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
-from splitbrain.harness.history.journal import Invoke, Journal
+from splitbrain.harness.history.journal import Invoke, Journal, check_storable
 from splitbrain.harness.history.operation import MISMATCH, Key, Operation, Outcome
 from splitbrain.harness.history.recording import Placement
 from splitbrain.harness.load.client import Client
+from splitbrain.harness.load.problems import Problems, is_cancelled
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.workload import Invocation, Workload
+
+SILENT = 3
+"""Final reads in a row that a server may leave without an answer, until it is asked no more."""
+
+CLOSING = 1.0
+"""Seconds that closing a connection may take."""
 
 
 class Load:
@@ -25,7 +33,8 @@ class Load:
     then every call has a scheduled time, and a late start is recorded with it, so that latencies do not hide a stall."""
 
     def __init__(self, plan: Plan, database: Database, workload: Workload, router: Router, journal: Journal,
-                 clock: Callable[[], int]) -> None:
+                 clock: Callable[[], int], problems: Problems) -> None:
+        self.problems = problems
         self.totals: Counter[str] = Counter()
         self._plan = plan
         self._database = database
@@ -44,7 +53,11 @@ class Load:
         if key in self._placed:
             return
         self._placed.add(key)
-        replicas = self._database.replicas(key)
+        try:
+            replicas = tuple(self._database.replicas(key))
+        except Exception as error:
+            self.problems.raised("replicas()", error)
+            return
         if set(replicas) != set(self._database.nodes):
             self._journal.placement(Placement(key, replicas))
 
@@ -89,13 +102,21 @@ class Load:
 
     async def close(self) -> None:
         """Close every connection."""
-        for worker in self._workers:
-            await worker.close()
+        await asyncio.gather(*(worker.close() for worker in self._workers))
 
     def _schedule(self, worker: int, begin: float) -> Iterator[float] | None:
         if not self._plan.rate:
             return None
         return (begin + slot / self._plan.rate for slot in count(worker, len(self._workers)))
+
+
+class _Answer(NamedTuple):
+    """What came of a call."""
+
+    outcome: Outcome
+    error: str | None = None
+    value: Any = None
+    seen: tuple[object, ...] = ()
 
 
 class _Worker:
@@ -130,8 +151,12 @@ class _Worker:
                 await asyncio.sleep(self._load._plan.think)
 
     async def make(self, invocations: Sequence[Invocation]) -> None:
+        silent = 0
         for invocation in invocations:
-            await self._call(invocation, None)
+            operation = await self._call(invocation, None)
+            silent = silent + 1 if operation.error in ("timeout", "unreachable") else 0
+            if silent == SILENT:
+                return  # The others would wait for as long, one after another.
 
     def enforce(self) -> None:
         if self._limit is not None and self._server is not None and not self._load._router.linked(self._home, self._server):
@@ -139,54 +164,34 @@ class _Worker:
             self._limit.reschedule(0)
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
+        while self._clients:
+            await self._close(self._clients.popitem()[1])
 
     async def _call(self, invocation: Invocation, scheduled: int | None) -> Operation:
         load = self._load
         variant = load._database.variant
         route = variant.reads if invocation.kind == "read" else variant.writes
-        outcome: Outcome = "ok"
-        error: str | None = None
-        seen: tuple[object, ...] = ()
-        value = invocation.value
         self._server, self._broken_off = None, False
         load.place(invocation.key)
         invoked = load._clock()
+        answer = _Answer("fail")
         try:
-            try:
-                self._server = load._router.server(self._home, route, invocation.key)
-            finally:
-                load._journal.invoke(
-                    Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,
-                           node=self._home, server=self._server, scheduled=scheduled)
-                )
-            async with asyncio.timeout(load._plan.timeout) as self._limit:
-                client = self._clients.get(self._server)
-                if client is None:
-                    client = self._clients[self._server] = await load._database.connect(load._database.nodes[self._server])
-                value = await load._workload.invoke(client, invocation)
-        except Mismatch as mismatch:
-            outcome, error, seen = "fail", MISMATCH, mismatch.seen
+            self._server = load._router.server(self._home, route, invocation.key)
         except Refused as refused:
-            outcome, error = "fail", refused.reason
-        except Indeterminate as indeterminate:
-            outcome, error = "info", indeterminate.reason
-            await self._drop()
-        except TimeoutError:
-            if self._server in self._clients:
-                outcome, error = "info", "cut-off" if self._broken_off else "timeout"
-                await self._drop()
-            else:
-                outcome, error = "fail", "unreachable"
-        finally:
-            self._limit = None
+            answer = _Answer("fail", refused.reason)
+        load._journal.invoke(
+            Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,
+                   node=self._home, server=self._server, scheduled=scheduled)
+        )
+        if self._server is not None:
+            answer = await self._ask(invocation, self._server)
+        outcome = answer.outcome
         if outcome == "info" and invocation.kind == "read":
             outcome = "fail"  # A read that was not answered changed nothing.
         operation = Operation(
-            process=self._process, f=invocation.f, key=invocation.key, value=value, outcome=outcome, error=error, seen=seen,
-            invoked=invoked, completed=load._clock(), node=self._home, server=self._server, scheduled=scheduled,
+            process=self._process, f=invocation.f, key=invocation.key, outcome=outcome, error=answer.error, seen=answer.seen,
+            value=answer.value if outcome == "ok" else invocation.value, invoked=invoked, completed=load._clock(),
+            node=self._home, server=self._server, scheduled=scheduled,
         )
         load._journal.complete(operation)
         load.totals[outcome] += 1
@@ -195,6 +200,65 @@ class _Worker:
             self._process = next(load._processes)
         return operation
 
-    async def _drop(self) -> None:
-        if self._server is not None and self._server in self._clients:
-            await self._clients.pop(self._server).close()
+    async def _ask(self, invocation: Invocation, server: str) -> _Answer:
+        """Make the call, bounded in time. Whatever a client raises is an answer: what its contract does not know may have
+        happened, unless there was no connection to make it on."""
+        load = self._load
+        try:
+            async with asyncio.timeout(load._plan.timeout) as self._limit:
+                client = self._clients.get(server)
+                if client is None:
+                    client = self._clients[server] = await load._database.connect(load._database.nodes[server])
+                value = await load._workload.invoke(client, invocation)
+            check_storable(value)
+            return _Answer("ok", value=value)
+        except Mismatch as mismatch:
+            return _Answer("fail", MISMATCH, seen=self._seen(invocation, mismatch))
+        except Refused as refused:
+            return _Answer("fail", str(refused.reason))
+        except Indeterminate as indeterminate:
+            answer = _Answer("info", str(indeterminate.reason))
+        except TimeoutError:
+            if server not in self._clients:
+                return _Answer("fail", "unreachable")
+            answer = _Answer("info", "cut-off" if self._broken_off else "timeout")
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            answer = self._broken_contract(invocation, server, error)
+        except Exception as error:
+            answer = self._broken_contract(invocation, server, error)
+        finally:
+            self._limit = None
+        await self._drop(server)
+        return answer
+
+    def _seen(self, invocation: Invocation, mismatch: Mismatch) -> tuple[object, ...]:
+        try:
+            check_storable(mismatch.seen[:1])
+        except ValueError as error:
+            self._load.problems.raised(f"{invocation.f}()", error)
+            return ()
+        return mismatch.seen[:1]
+
+    def _broken_contract(self, invocation: Invocation, server: str, error: BaseException) -> _Answer:
+        connected = server in self._clients
+        word = self._load.problems.raised(f"{invocation.f}()" if connected else "connect()", error)
+        return _Answer("info" if connected else "fail", word)
+
+    async def _drop(self, server: str) -> None:
+        if server in self._clients:
+            await self._close(self._clients.pop(server))
+
+    async def _close(self, client: Client) -> None:
+        try:
+            async with asyncio.timeout(CLOSING):
+                await client.close()
+        except TimeoutError:
+            self._load.problems.add(f"close() of a client took longer than {CLOSING:g} s")
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self._load.problems.raised("close() of a client", error)
+        except Exception as error:
+            self._load.problems.raised("close() of a client", error)

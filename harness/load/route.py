@@ -10,6 +10,7 @@ from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import View
 from splitbrain.harness.history.variant import Route
+from splitbrain.harness.load.problems import Problems, is_cancelled
 from splitbrain.harness.testbeds.testbed import Connectivity
 
 POLL = 0.1
@@ -24,13 +25,15 @@ class Router:
     """
 
     def __init__(self, database: Database, links: Connectivity, record: Callable[[View], None],
-                 clock: Callable[[], int]) -> None:
+                 clock: Callable[[], int], problems: Problems) -> None:
         self.links = links
+        self._problems = problems
         self._database = database
         self._record = record
         self._clock = clock
         self._views: dict[str, str | None] = {}
         self._shards: dict[str, tuple[str | None, ...]] = {}
+        self._has_primary = "primary" in (database.variant.reads, database.variant.writes)
 
     def server(self, home: str, route: Route, key: Key) -> str:
         """The node that an operation on this key from this home goes to. Raises `Refused` where no primary is in reach."""
@@ -58,6 +61,11 @@ class Router:
             return None
         return max(set(named), key=lambda node: (named.count(node), self._views.get(node) == node, node))
 
+    @property
+    def leaderless(self) -> bool:
+        """Whether this database has no primary: its variant asks none, and no node ever named one."""
+        return not self._has_primary
+
     async def follow(self) -> None:
         """Ask every node, several times a second, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -76,13 +84,31 @@ class Router:
             await asyncio.sleep(POLL)
 
     async def _look(self, name: str) -> None:
-        try:
-            async with asyncio.timeout(self._database.plan.timeout):
-                primaries = await self._database.primaries(self._database.nodes[name])
-        except (TimeoutError, Refused, Indeterminate):
-            primaries = (None,)
+        primaries = await self._named(name)
         self._shards[name] = primaries if any(primaries) else ()
         primary = primaries[0]
+        self._has_primary = self._has_primary or primary is not None
         if name not in self._views or self._views[name] != primary:
             self._views[name] = primary
             self._record(View(node=name, primary=primary, time=self._clock()))
+
+    async def _named(self, name: str) -> tuple[str | None, ...]:
+        """Whom a node names, for each shard; nobody where it does not answer, or answers what is no node."""
+        try:
+            async with asyncio.timeout(self._database.plan.timeout):
+                primaries = tuple(await self._database.primaries(self._database.nodes[name]))
+        except (TimeoutError, Refused, Indeterminate):
+            return (None,)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self._problems.raised("primary()", error)
+            return (None,)
+        except Exception as error:
+            self._problems.raised("primary()", error)
+            return (None,)
+        nodes = self._database.nodes
+        for primary in primaries:
+            if primary is not None and not (isinstance(primary, str) and primary in nodes):
+                self._problems.add(f"primary() of {name} names {primary!r:.100}, which is no node ({', '.join(nodes)})")
+        return tuple(primary if isinstance(primary, str) and primary in nodes else None for primary in primaries) or (None,)

@@ -46,7 +46,7 @@ from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
-from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Problem, Service
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service
 
 TOOLS = "splitbrain/tools:1"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
@@ -70,6 +70,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:

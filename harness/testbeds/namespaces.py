@@ -27,7 +27,7 @@ from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import SERVICE, Channel, Process
-from splitbrain.harness.testbeds.testbed import Applied, Completed, Connectivity, Problem, Service
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
@@ -50,6 +50,7 @@ class Namespaces(Probed):
 
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.image:

@@ -103,8 +103,9 @@ def _enter(work: Work, *, user: bool) -> int:
                 os._exit(CRASHED)
         os.close(control_read)
         os.close(report_write)
-        for number in _FORWARDED:
-            signal.signal(number, forward)
+        for number, handler in handlers.items():
+            if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         with open(report_read, encoding="utf-8") as report:  # noqa: PTH123
             refusal = report.read()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 import networkx as nx
@@ -19,6 +19,10 @@ from splitbrain.harness.plan import Plan
 
 Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
+
+
+Ability = Literal["cut", "end", "pause"]
+"""What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +156,7 @@ class Testbed(Protocol):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    abilities: ClassVar[frozenset[Ability]]
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None: ...
 

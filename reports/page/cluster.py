@@ -20,14 +20,16 @@ def draw(nodes: Sequence[str], fault: Fault | None = None) -> Markup:
     cut: frozenset[Link] = frozenset()
     wrong: frozenset[Link] = frozenset()
     side_of: dict[str, int] = {}
+    struck: tuple[str, ...] = ()
     title = "all links up"
     if fault is not None:
         cut = frozenset(fault.observed_cut if fault.proven is not None else fault.cut)
-        wrong = frozenset(fault.wrong)
+        wrong = frozenset(place for place in fault.wrong if not isinstance(place, str))
+        struck = fault.struck
         for number, members in enumerate(fault.sides):
             for node in members:
                 side_of.setdefault(node, number)
-        title = f"{fault.scenario}: sides " + " and ".join(map(side, fault.sides))
+        title = f"{fault.scenario}: " + (fault.doing(nodes) if struck else "sides " + " and ".join(map(side, fault.sides)))
     middle, top = SIZE / 2, RADIUS + NODE + 6
     step = 2 * pi / max(1, len(nodes))
     at = {node: (middle + RADIUS * sin(i * step), top - RADIUS * cos(i * step)) for i, node in enumerate(nodes)}
@@ -40,7 +42,7 @@ def draw(nodes: Sequence[str], fault: Fault | None = None) -> Markup:
         x, y = at[node]
         if node == primary:
             put(root, "circle", "primary", cx=x, cy=y, r=NODE + 4, hint="primary when the fault began")
-        put(root, "circle", f"node side-{side_of.get(node, 0) % 6}", cx=x, cy=y, r=NODE)
+        put(root, "circle", f"node {'struck' if node in struck else f'side-{side_of.get(node, 0) % 6}'}", cx=x, cy=y, r=NODE)
         put(root, "text", "node-name", node[:6], x=x, y=y + 4.5, text_anchor="middle")
     return markup(root)
 

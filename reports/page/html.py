@@ -17,6 +17,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
+from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import KINDS, Kind, Measure, Result, Side
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.operation import Operation
@@ -85,7 +86,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         link=quote,
         sentence=wording.sentence,
-        merged=wording.merged,
+        gave_way=wording.gave_way,
         replicas=wording.replicas,
         cited=wording.cited,
         source=_source,
@@ -112,6 +113,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract(result),
+        meanings=[(name, ANOMALIES[name].meaning) for name in result.counts if name in ANOMALIES],
         recovery=recovery(result),
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
@@ -186,13 +188,16 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         events.append((op.invoked, 1, _row(op, op.index in wanted)))
     if not events:
         events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+    if not events:
+        return []
     first, last = events[0][0], max(time for time, *_ in events)
     for fault in recording.faults:
-        healed = "links still down after the heal" if fault.heal_wrong else "healed, proven"
+        undoing = fault.undoing()
+        healed = f"{undoing}: {fault.heal_proof(recording.nodes)}"
         story = (
             (fault.started, f"{fault.nemesis}: {fault.scenario} begins"),
-            (fault.proven, f"proven: {wording.sides(fault.sides)}"),
-            (fault.heal_began, "heal begins"),
+            (fault.proven, f"proven: {fault.doing(recording.nodes)}"),
+            (fault.heal_began, f"{undoing} begins"),
             (fault.healed, healed),
         )
         if fault.started <= last and (fault.healed is None or fault.healed >= first):
@@ -241,8 +246,9 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
-    if result.blast.given_up:
-        data.append(f"{count(result.blast.given_up)} acknowledged writes gave way to concurrent ones of another side.")
+    if result.blast.discarded:
+        last = f"{count(result.blast.discarded_last or 0)} of them the last on their key"
+        data.append(f"{count(result.blast.discarded)} acknowledged writes gave way to another side's, {last}.")
     if stale := result.blast.staleness:
         data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
     if not data:

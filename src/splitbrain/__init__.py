@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         SplitbrainError,
         UsageError,
     )
-    from splitbrain.harness.history.fault import Fault
+    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof
     from splitbrain.harness.history.formats import read
     from splitbrain.harness.history.history import History
     from splitbrain.harness.history.operation import Operation
@@ -49,16 +49,19 @@ if TYPE_CHECKING:
     from splitbrain.harness.plan import Plan
     from splitbrain.harness.run import Outcome, run
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
-    from splitbrain.nemeses.nemesis import Cluster, Nemesis, Step
+    from splitbrain.nemeses.cluster import Cluster
+    from splitbrain.nemeses.injectors import Injector
+    from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
     from splitbrain.workloads.workload import Invocation, Workload
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Database", "Fault", "History", "HistoryError",
-    "Indeterminate", "Invocation", "Label", "Mismatch", "Model", "Nemesis", "Node", "Operation", "Outcome", "Plan", "Program",
-    "Recording", "Refused", "Service", "SetupError", "SplitbrainError", "Step", "Testbed", "UsageError", "Variant", "Verdict",
-    "Workload", "check", "check_file", "load_machine_code", "read", "run",
+    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Cut", "Database", "Fault", "History",
+    "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis", "NoTarget",
+    "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
+    "Service", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
+    "check_file", "load_machine_code", "read", "run",
 ]
 
 _HOMES = {
@@ -70,7 +73,7 @@ _HOMES = {
     "splitbrain.harness.errors": (
         "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),
-    "splitbrain.harness.history.fault": ("Fault",),
+    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof"),
     "splitbrain.harness.history.formats": ("read",),
     "splitbrain.harness.history.history": ("History",),
     "splitbrain.harness.history.operation": ("Operation",),
@@ -80,7 +83,9 @@ _HOMES = {
     "splitbrain.harness.plan": ("Plan",),
     "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
-    "splitbrain.nemeses.nemesis": ("Cluster", "Nemesis", "Step"),
+    "splitbrain.nemeses.cluster": ("Cluster",),
+    "splitbrain.nemeses.injectors": ("Injector",),
+    "splitbrain.nemeses.nemesis": ("Nemesis", "NoTarget", "Outlook"),
     "splitbrain.workloads.workload": ("Invocation", "Workload"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from splitbrain.checkers.verdict import Anomaly, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
@@ -33,7 +33,7 @@ def served(home: str, kind: str, second: float) -> Service:
 
 @dataclass
 class Says:
-    """A checker with a ready verdict; of the part of a fault that all of it came before, it has nothing to say."""
+    """A checker with a ready verdict; of a fault's part it says what did not come before it."""
 
     validity: Validity = "valid"
     anomalies: tuple[Anomaly, ...] = ()
@@ -55,8 +55,12 @@ class Says:
                 for name, number in counts.items()
             }
         part = not recording.local_reads and len(recording.faults) == 1
-        if part and all(one.seen < recording.faults[0].started for found in moments.values() for one in found):
-            return Verdict(checker=self.name, validity="valid", reason="as told.")
+        if part:
+            began = recording.faults[0].started
+            moments = {name: tuple(one for one in found if one.seen >= began) for name, found in moments.items()}
+            counts = {name: len(found) for name, found in moments.items() if found}
+            if not counts:
+                return Verdict(checker=self.name, validity="valid", reason="as told.")
         states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
         return Verdict(
             checker=self.name, validity=self.validity, reason="as told.", anomalies=self.anomalies, counts=counts,
@@ -75,7 +79,7 @@ def fault(
         heal_began=int(ended * SECOND), healed=int(ended * SECOND) + MS,
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
-    return Fault(**fields | changes)
+    return PlainFault(**fields | changes).fault()
 
 
 def recording(
@@ -131,6 +135,7 @@ def recording(
         history=History.of(operations), nodes=tuple(nodes), faults=tuple(faults), views=tuple(views), local_reads=tuple(local),
         plan=Plan(database="d", variant="v", nodes=len(nodes), keys=keys, expect=expect) if plan else None,
         variant=variant if plan else None, phases=tuple(phases), deaths=() if plan else None,
+        stalls=() if plan else None,
     )
     return Recording(**fields | changes)
 

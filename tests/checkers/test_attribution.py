@@ -47,8 +47,8 @@ def test_what_no_moment_is_known_of() -> None:
     operations, and are what the last fault left."""
     shown = (anomaly("mine", 7e-9), anomaly("mine", 35e-9), Anomaly(identifier="diverged", sentence="differ"))
     told = attribute(Verdict(checker="c", validity="invalid", reason="", anomalies=shown, counts={"mine": 5}), FAULTS)
-    assert [one.fault for one in told.anomalies] == [None, 2, 3]
-    assert told.outside == {"mine": 4} and told.by_fault == {2: {"mine": 1}, 3: {"diverged": 1}}
+    assert [one.fault for one in told.anomalies] == [1, 2, 3]
+    assert told.outside == {"mine": 3} and told.by_fault == {1: {"mine": 1}, 2: {"mine": 1}, 3: {"diverged": 1}}
     assert told.lost == Lost()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Result, decode, encode
-from splitbrain.checkers.verdict import Verdict
+from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
@@ -159,6 +159,38 @@ def test_claims(claim: Claim, says: Says, standing: str) -> None:
     assert found.standing == standing
 
 
+def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
+    claim = Claim(text="acknowledged writes are lost", source="s", admits=("lost-write", "lost-element", "stale-read"))
+    stale = judged(Says("invalid", (anomaly("stale-read", 7),)), claim=claim).claim
+    lost = judged(LOST, claim=claim).claim
+    assert stale is not None and lost is not None and (stale.standing, lost.standing) == ("not tested", "holds")
+    assert "lost-write and lost-element, which was not seen" in stale.reason
+
+
+def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:
+    claim = Claim(text="t", source="s", promises=("linearizable",))
+    found = judge(recording(during(5, 13, NODES, "silent"), [fault()], claim=claim), (Says(),)).claim
+    assert found is not None and found.standing == "not tested" and "side with a quorum" in found.reason
+
+
+def test_the_model_that_was_tested_is_the_one_that_is_named() -> None:
+    held, refuted = judged(Says(model="totals conserved")), judged(Says("invalid", LOST.anomalies, model="totals conserved"))
+    assert held.sentence.startswith("CP: totals conserved; ") and refuted.heading == "TOTALS NOT CONSERVED"
+    assert judged(LOST).heading == "NOT LINEARIZABLE" and judged().sentence.startswith("CP: linearizable; ")
+    assert [(one.model, one.state) for one in held.standings] == [("totals conserved", "holds")]
+
+
+def test_counts_by_fault_and_outside_add_up() -> None:
+    shown = (anomaly("stale-read", 2), anomaly("stale-read", 7), anomaly("lost-write", 8), anomaly("stale-read", 20))
+    result = judge(recording(CUT, [fault(), fault(2, 18, 26)], length=30), (Says("invalid", shown, moments={
+        name: tuple(Moment(int(one.operations[0].invoked), int(one.operations[0].invoked), name == "lost-write")
+                    for one in shown if one.identifier == name) for name in ("stale-read", "lost-write")
+    }),))
+    assert result.outside == {"stale-read": 1}
+    assert [row.anomalies for row in result.scenarios] == [{"lost-write": 1, "stale-read": 1}, {"stale-read": 1}]
+    assert result.counts == {"lost-write": 1, "stale-read": 3} and [row.lost for row in result.scenarios] == [1, 0]
+
+
 def test_a_claim_is_not_tested_without_a_proven_fault() -> None:
     claim = Claim(text="t", source="s", promises=("linearizable",))
     found = judge(recording(CUT, [fault(proven=None)], claim=claim), (Says(),)).claim
@@ -206,7 +238,7 @@ def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
     with pytest.raises(HistoryError, match=r"x\.json: not a result"):
         decode(b"[1", "x.json")
     with pytest.raises(HistoryError, match="newer splitbrain"):
-        decode(encode(judged()).replace(b'"format": 2', b'"format": 99', 1))
+        decode(encode(msgspec.structs.replace(judged(), format=99)))
 
 
 def test_nodes_that_nobody_lives_at_change_nothing() -> None:

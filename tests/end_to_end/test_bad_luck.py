@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.history.journal import load
+from splitbrain.harness.run import _patience
+from splitbrain.reports.terminal import Progress, console
 from tests.conftest import ROOT, Ran, need
 from tests.end_to_end.ordinary import USER, ordinary_user
 
@@ -259,7 +261,7 @@ def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Sp
 def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, brief: Path) -> None:
     small = tmp_path / "runs"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:
@@ -313,3 +315,66 @@ def test_expectations_decide_the_exit_code(splitbrain: Splitbrain, brief: Path) 
     ran = splitbrain("test", FORGETFUL, "--nemesis", "halves", "--plan", brief, "--expect", "stale-read", "--expect", "CP")
     assert ran.code == 4, ran.stdout
     assert {(one.what, one.met) for one in ran.result.expectations} == {("stale-read", True), ("CP", False)}
+
+
+def test_a_server_that_hangs_after_the_heal_is_judged(start: Callable[..., Started], brief: Path) -> None:
+    brief.write_text(BRIEF + "settle = 2.0\n")
+    run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
+    run.until(r'"healed":\d')
+    (victim,) = servers(run.journal.parent, "--name=n2")
+    os.kill(victim, signal.SIGSTOP)
+    told = run.end()
+    assert run.process.returncode in (0, 2), told
+    result = json.loads((run.journal.parent / "result.json").read_bytes())
+    assert result["convergence"]["state"] == "unknown" and not result["torn"], told
+    nothing_left(run.journal.parent)
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path: Path, brief: Path) -> None:
+    command = [sys.executable, "-m", "splitbrain.harness.cli", "test", "reference", "--nemesis", "none", "--plan", str(brief)]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen([*command, "--runs", str(tmp_path / "runs")], stdout=subprocess.PIPE, text=True,
+                                   env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while not any('"name":"load"' in path.read_text() for path in tmp_path.glob("runs/*/journal.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+
+
+def test_reports_that_cannot_be_written_cost_no_verdict(start: Callable[..., Started], brief: Path) -> None:
+    run = start("reference", "--variant", "lww", "--nemesis", "halves", "--plan", brief)
+    run.until('"type":"header"')
+    for name in ("result.json", "report.html", "junit.xml"):
+        (run.journal.parent / name).mkdir()
+    told = run.end()
+    assert run.process.returncode == 1, told
+    verdict, notes = told.index("NOT LINEARIZABLE"), told.index("cannot be written")
+    assert verdict < notes and told.count("cannot be written") == 3 and "Traceback" not in told
+
+
+def test_the_verdict_is_written_before_a_sigterm_ends_the_process(tmp_path: Path) -> None:
+    told: list[str] = []
+    with _patience(Told(told)) as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert received == [signal.SIGTERM] and "the verdict is written first" in told[0]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+class Told(Progress):
+    """Keeps the notes."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(console())
+        self.told = told
+
+    def note(self, text: str) -> None:
+        self.told.append(text)

@@ -8,7 +8,9 @@ import pytest
 
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.suite import Suite, open_suite, read, run_suite, worst
+from splitbrain.harness.suite import Ended, Entry, Suite, open_suite, outcomes, read, run_suite, worst
+from splitbrain.reports import junit, summary
+from splitbrain.reports.junit import NotJudged
 
 NIGHTLY = """
 nemesis = "partition-primary"
@@ -46,41 +48,69 @@ def test_the_matrix_is_every_combination_with_seeds_of_their_own(nightly: Path) 
 def test_a_killed_suite_goes_on_where_it_was(nightly: Path, tmp_path: Path) -> None:
     ran: list[Plan] = []
 
-    def perform(plan: Plan, folder: Path) -> tuple[str, int]:
+    def perform(plan: Plan, folder: Path) -> Ended:
         if len(ran) == 3:
             raise KeyboardInterrupt
         ran.append(plan)
-        return "label", 0
+        return Ended("", 0)
 
     def told(suite: Suite) -> None:
         assert not suite.finished or len(ran) == 9
 
-    first = open_suite(nightly, tmp_path / "runs")
-    with pytest.raises(KeyboardInterrupt):
+    with open_suite(nightly, tmp_path / "runs") as first, pytest.raises(KeyboardInterrupt):
         run_suite(first, perform, told)
-    again = open_suite(nightly, tmp_path / "runs")
-    assert again.folder == first.folder
-    assert [entry.exit_code for entry in again.entries] == [0] * 3 + [None] * 6
-    assert worst(again) == 130
 
-    def rest(plan: Plan, folder: Path) -> tuple[str, int]:
+    def rest(plan: Plan, folder: Path) -> Ended:
         ran.append(plan)
-        return "label", 2 if len(ran) == 5 else 0
+        return Ended("", 2 if len(ran) == 5 else 0)
 
-    finished = run_suite(again, rest, told)
+    with open_suite(nightly, tmp_path / "runs") as again:
+        assert again.folder == first.folder
+        assert [entry.exit_code for entry in again.entries] == [0] * 3 + [None] * 6
+        assert worst(again) == 130
+        finished = run_suite(again, rest, told)
     assert ran == list(read(nightly)) and finished.finished and worst(finished) == 2
-    assert open_suite(nightly, tmp_path / "runs").folder != first.folder
+    with open_suite(nightly, tmp_path / "runs") as new:
+        assert new.folder != first.folder
+
+
+def test_two_at_once_on_one_file_are_two_suites(nightly: Path, tmp_path: Path) -> None:
+    with open_suite(nightly, tmp_path / "runs") as first:
+        with open_suite(nightly, tmp_path / "runs") as second:
+            assert second.folder != first.folder
+        with open_suite(nightly, tmp_path / "runs") as third:
+            assert third.folder == second.folder, "that one was given up, and is gone on with"
 
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
-    [((0, 2, 1), 1), ((1, 4, 0), 4), ((4, 3), 3), ((3, 70, 0), 70), ((0, 0), 0)],
+    [((0, 2, 1), 1), ((1, 4, 0), 4), ((4, 3), 3), ((3, 70, 0), 70), ((0, 0), 0), ((0, 64), 64), ((64, 70), 70), ((0, 137), 70)],
 )
 def test_the_worst_exit_code_in_its_order(tmp_path: Path, nightly: Path, codes: tuple[int, ...], expected: int) -> None:
-    entries = open_suite(nightly, tmp_path).entries[: len(codes)]
-    suite = Suite("n", tmp_path, entries)
+    plans = read(nightly)
+    suite = Suite("n", tmp_path, tuple(Entry(plan) for plan in plans[: len(codes)]))
     left = iter(codes)
-    assert worst(run_suite(suite, lambda plan, folder: ("label", next(left)), lambda suite: None)) == expected
+    assert worst(run_suite(suite, lambda plan, folder: Ended("", next(left)), lambda suite: None)) == expected
+
+
+def test_a_run_that_was_refused_or_cannot_be_read_is_told_and_not_green(tmp_path: Path, nightly: Path) -> None:
+    plans = read(nightly)[:3]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "result.json").write_bytes(b"\xff not a result")
+    (tmp_path / "interrupted").mkdir()
+    (tmp_path / "interrupted" / "plan.toml").write_text("an attempt that was killed: no entry has it")
+    ends = iter([Ended("", 64, "no such variant"), Ended("broken", 0), Ended("gone", 0)])
+    suite = Suite("n", tmp_path, tuple(Entry(plan) for plan in plans))
+    suite = run_suite(suite, lambda plan, folder: next(ends), lambda suite: None)
+    refused, broken, gone = found = outcomes(suite)
+    assert isinstance(refused, NotJudged) and (refused.reason, refused.exit_code) == ("no such variant", 64)
+    assert isinstance(broken, NotJudged) and "not a result" in broken.reason and broken.exit_code == 70
+    assert isinstance(gone, NotJudged) and gone.exit_code == 70 and worst(suite) == 70
+    junit.write(tmp_path / "junit.xml", found)
+    summary.write(tmp_path / "summary.md", found)
+    for text in ((tmp_path / "junit.xml").read_text(), (tmp_path / "summary.md").read_text()):
+        assert "no such variant" in text and "not a result" in text and plans[0].variant in text
+    assert 'type="usage"' in (tmp_path / "junit.xml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,19 @@ import random
 from importlib.metadata import entry_points
 from itertools import pairwise
 
+import msgspec
 import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitbrain.harness.history.fault import Cut, sides
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.schedules import interval
 from splitbrain.harness.testbeds.testbed import Connectivity, everything
 from splitbrain.nemeses import partitions
-from splitbrain.nemeses.partitions import Partition, majority, sides
+from splitbrain.nemeses.nemesis import NoTarget, Outlook
+from splitbrain.nemeses.partitions import Partition, majority
 
 ALL: list[type[Partition]] = [
     partitions.Nothing,
@@ -32,6 +36,16 @@ ALL: list[type[Partition]] = [
 
 def names(count: int, primary: int = 1) -> tuple[str, ...]:
     return (f"n{primary}", *(f"n{number}" for number in range(1, count + 1) if number != primary))
+
+
+def lost(graph: Connectivity) -> set[tuple[str, str]]:
+    """The links that are not in a graph."""
+    return set(everything(graph).edges) - set(graph.edges)
+
+
+def parts(graph: Connectivity) -> tuple[tuple[str, ...], ...]:
+    """The sides that a graph leaves."""
+    return sides(tuple(graph), lost(graph))
 
 
 def graphs(nemesis: Partition, order: tuple[str, ...], seed: int = 0) -> dict[str, Connectivity]:
@@ -71,17 +85,17 @@ def test_every_scenario_cuts_something_and_only_between_the_nodes(
 def test_sides_are_the_mutually_reachable(cut: set[tuple[str, str] | None]) -> None:
     graph = everything(names(7))
     graph.remove_edges_from([link for link in cut if link])
-    parts = sides(graph)
-    assert sorted(name for part in parts for name in part) == sorted(graph)
-    assert [len(part) for part in parts] == sorted((len(part) for part in parts), reverse=True)
-    where = {name: part for part in parts for name in part}
+    found = parts(graph)
+    assert sorted(name for part in found for name in part) == sorted(graph)
+    assert [len(part) for part in found] == sorted((len(part) for part in found), reverse=True)
+    where = {name: part for part in found for name in part}
     for a in graph:
         for b in graph:
             assert (where[a] == where[b]) == (nx.has_path(graph, a, b) and nx.has_path(graph, b, a))
 
 
 def test_sides_are_in_the_order_of_the_nodes() -> None:
-    assert sides(partitions.apart(names(11), ["n10", "n9", "n2"], ["n11", "n1", "n3"])) == (
+    assert parts(partitions.apart(names(11), ["n10", "n9", "n2"], ["n11", "n1", "n3"])) == (
         ("n1", "n3", "n11"),
         ("n2", "n9", "n10"),
         *(((name,)) for name in ("n4", "n5", "n6", "n7", "n8")),
@@ -90,7 +104,7 @@ def test_sides_are_in_the_order_of_the_nodes() -> None:
 
 def test_four_partitions_of_five() -> None:
     found = graphs(partitions.FourPartitions(), names(5, primary=3))
-    assert {scenario: sides(graph) for scenario, graph in found.items()} == {
+    assert {scenario: parts(graph) for scenario, graph in found.items()} == {
         "1|4": (("n1", "n2", "n4", "n5"), ("n3",)),
         "2|3": (("n2", "n4", "n5"), ("n1", "n3")),
         "3|2": (("n1", "n2", "n3"), ("n4", "n5")),
@@ -115,22 +129,22 @@ def test_four_partitions_of_others(count: int, scenarios: list[str]) -> None:
 @given(counts, st.integers(0, 1000))
 def test_halves(count: int, seed: int) -> None:
     (graph,) = graphs(partitions.Halves(), names(count), seed).values()
-    assert [len(side) for side in sides(graph)] == [count - count // 2, count // 2]
-    assert any(len(side) >= majority(count) for side in sides(graph)) == (count % 2 == 1)
+    assert [len(side) for side in parts(graph)] == [count - count // 2, count // 2]
+    assert any(len(side) >= majority(count) for side in parts(graph)) == (count % 2 == 1)
 
 
 @given(st.integers(3, 11), st.integers(0, 1000))
 def test_the_primary_with_a_majority(count: int, seed: int) -> None:
     (graph,) = graphs(partitions.PrimaryWithMajority(), names(count, primary=2), seed).values()
-    kept, rest = sides(graph)
+    kept, rest = parts(graph)
     assert "n2" in kept and len(kept) == majority(count) and len(rest) == count - majority(count)
 
 
 @given(st.integers(3, 11))
 def test_the_primary_alone(count: int) -> None:
     (graph,) = graphs(partitions.PartitionPrimary(), names(count, primary=2)).values()
-    assert [len(side) for side in sides(graph)] == [count - 1, 1]
-    assert sides(graph)[1] == ("n2",)
+    assert [len(side) for side in parts(graph)] == [count - 1, 1]
+    assert parts(graph)[1] == ("n2",)
 
 
 @given(st.integers(4, 11), st.integers(0, 1000))
@@ -147,14 +161,14 @@ def test_one_node_sees_both_halves(count: int, seed: int) -> None:
     (graph,) = graphs(partitions.Bridge(), names(count), seed).values()
     (bridge,) = [name for name in graph if len(seen(graph, name)) == count]
     graph.remove_node(bridge)
-    assert [len(side) for side in sides(graph)] == [count // 2, (count - 1) // 2]
+    assert [len(side) for side in parts(graph)] == [count // 2, (count - 1) // 2]
 
 
 def test_one_way() -> None:
     found = graphs(partitions.OneWay(), names(3, primary=2))
     assert sorted(found["primary-deaf"].edges) == [("n1", "n3"), ("n2", "n1"), ("n2", "n3"), ("n3", "n1")]
     assert sorted(found["primary-mute"].edges) == [("n1", "n2"), ("n1", "n3"), ("n3", "n1"), ("n3", "n2")]
-    assert all(sides(graph) == (("n1", "n3"), ("n2",)) for graph in found.values())
+    assert all(parts(graph) == (("n1", "n3"), ("n2",)) for graph in found.values())
 
 
 def test_random_ones_differ_with_the_seed_and_only_with_it() -> None:
@@ -167,8 +181,45 @@ def test_random_ones_differ_with_the_seed_and_only_with_it() -> None:
 
 def test_steps_follow_each_other_after_the_baseline() -> None:
     plan = Plan(database="reference", variant="majority", baseline=5, fault=8, between=5)
-    steps = partitions.FourPartitions().steps(plan)
+    steps = interval(plan)
     assert [step.scenario for step in steps] == ["1|4", "2|3", "3|2", "1|1|1|1|1"]
     assert steps[0].at == 5
     assert all(b.at - a.at == 13 and a.duration == 8 for a, b in pairwise(steps))
-    assert partitions.Nothing().steps(plan) == ()
+    assert interval(msgspec.structs.replace(plan, nemesis="none")) == ()
+
+
+@given(st.integers(1, 7), st.data())
+def test_sides_are_the_strongly_connected_parts(count: int, data: st.DataObject) -> None:
+    links = sorted(everything(names(count)).edges)
+    cut = data.draw(st.sets(st.sampled_from(links))) if links else set()
+    out = data.draw(st.sets(st.sampled_from(names(count))))
+    graph = everything(names(count))
+    graph.remove_edges_from(cut)
+    graph.remove_edges_from([link for link in links if out.intersection(link)])
+    expected = {frozenset(part) for part in nx.strongly_connected_components(graph)}
+    found = sides(names(count), cut, out)
+    assert {frozenset(part) for part in found} == expected and len(found) == len(expected)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_is_aimed_at_is_what_is_not_in_the_graph(kind: type[Partition]) -> None:
+    view = Outlook(names=names(5), primary="n3")
+    for scenario, graph in graphs(kind(), names(5, primary=3), seed=4).items():
+        if len(kind().scenarios(5)) == 1 or kind in (partitions.FourPartitions, partitions.OneWay):
+            (spec,) = kind().aim(scenario, view, random.Random(4))
+            assert isinstance(spec, Cut) and set(spec.links) == lost(graph)
+
+
+@pytest.mark.parametrize("named", [None, "n9"])
+def test_without_a_primary_nothing_is_aimed_at(named: str | None) -> None:
+    view = Outlook(names=names(5), primary=named)
+    for kind in (partitions.PartitionPrimary, partitions.FourPartitions, partitions.PrimaryWithMajority, partitions.OneWay):
+        with pytest.raises(NoTarget):
+            kind().aim(kind().scenarios(5)[0], view, random.Random(1))
+    assert partitions.Halves().aim("halves", view, random.Random(1))
+
+
+def test_where_there_is_no_primary_at_all_any_node_stands_for_it() -> None:
+    view = Outlook(names=names(3), leaderless=True)
+    aimed = [partitions.PartitionPrimary().aim("primary-alone", view, random.Random(seed)) for seed in range(20)]
+    assert len(set(aimed)) == 3

@@ -4,49 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from pathlib import Path
 
-import msgspec
 import networkx as nx
 
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Cut
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Applied, Connectivity
-from splitbrain.nemeses import partitions
-from splitbrain.nemeses.nemesis import Cluster
-from splitbrain.nemeses.partitions import Partition, sides
 from tests.harness.testbeds.cluster import plan, with_cluster
-from tests.nemeses.test_graphs import ALL
+from tests.nemeses.driver import Driver, step
+from tests.nemeses.test_graphs import ALL, parts
 
-FAULT = Fault(id=1, nemesis="", scenario="", started=1)
-
-
-def cluster(testbed: Namespaces, primary: str | None, seed: int = 7) -> Cluster:
-    names = tuple(node.name for node in testbed.nodes)
-    return Cluster(testbed, names, primary, time.monotonic_ns, random.Random(seed), enforce=lambda links: None)
+ALONE = step("partition-primary", "primary-alone")
 
 
 def test_every_scenario_bites_and_heals(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n3")
         for kind in ALL:
             nemesis = kind()
             for scenario in nemesis.scenarios(5):
                 order = ("n3", "n1", "n2", "n4", "n5")
-                intended = nemesis.graph(scenario, order, random.Random(7))
-                began = time.monotonic_ns()
-                planned = msgspec.structs.replace(FAULT, nemesis=kind.name, scenario=scenario, started=began)
-                fault = await nemesis.start(planned, cluster(testbed, "n3"))
-                assert fault.bit and fault.wrong == ()
+                intended = nemesis.graph(scenario, order, random.Random("7/nemesis/1"))
+                fault = await driver.do(step(kind.name, scenario))
+                assert fault.bit and fault.wrong == fault.heal_wrong == ()
+                assert fault.specs == (Cut(fault.cut),)
                 assert fault.cut == fault.observed_cut == tuple(sorted(nx.complement(intended).edges))
-                assert fault.sides == sides(intended)
-                assert (fault.nemesis, fault.scenario, fault.started, fault.primary) == (kind.name, scenario, began, "n3")
-                held = await nemesis.heal(fault, cluster(testbed, "n3"))
-                assert held.bit and held.heal_wrong == ()
-                moments = [held.in_force, held.proven, held.heal_began, held.healed]
-                assert sorted(moments, key=lambda moment: moment or 0) == moments and len(set(moments)) == 4
-                assert (held.in_force or 0) >= fault.started + fault.spread
-                print(f"{kind.name} {scenario}: spread {fault.spread / 1e6:.1f} ms, heal {held.heal_spread / 1e6:.1f} ms")
+                assert fault.sides == parts(intended)
+                assert (fault.nemesis, fault.scenario, fault.primary) == (kind.name, scenario, "n3")
+                assert fault.started < (fault.in_force or 0) < (fault.proven or 0)
+                assert (fault.proven or 0) < (fault.heal_began or 0) < (fault.healed or 0)
+                print(f"{kind.name} {scenario}: spread {fault.spread / 1e6:.1f} ms, heal {fault.heal_spread / 1e6:.1f} ms")
+        text, proof = driver.told[-2]
+        assert text == "partition {n1} | {n2} | {n3} | {n4} | {n5}" and proof.startswith("20/20 links as intended, spread ")
+        assert driver.told[-1] == ("heal", "20/20 links up")
 
     with_cluster(tmp_path, 5, work)
 
@@ -54,14 +45,22 @@ def test_every_scenario_bites_and_heals(tmp_path: Path) -> None:
 def test_without_a_primary_a_node_is_drawn(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
         alone = set()
-        for seed in range(3):
-            nemesis = partitions.PartitionPrimary()
-            beside = cluster(testbed, None, seed)
-            fault = await nemesis.start(msgspec.structs.replace(FAULT, scenario="primary-alone"), beside)
-            assert fault.bit and fault.primary is None
+        for seed in range(5):
+            fault = await Driver(testbed, None, seed).do(ALONE)
+            assert fault.bit and fault.primary is None and fault.healed
             alone.add(fault.sides[-1])
-            assert (await nemesis.heal(fault, beside)).healed
         assert len(alone) > 1
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_a_primary_that_is_no_node_is_no_fault(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n9")
+        fault = await driver.do(ALONE)
+        assert not fault.bit and fault.proven is None and fault.specs == () == fault.sides
+        assert fault.detail == "nothing was done: no node was named as primary"
+        assert driver.told == [("partition-primary primary-alone", fault.detail)]
 
     with_cluster(tmp_path, 3, work)
 
@@ -82,31 +81,27 @@ def test_a_fault_that_did_not_bite(tmp_path: Path) -> None:
     testbed = Sabotaged(plan(), "test", tmp_path)
 
     async def work(_: Namespaces) -> None:
-        nemesis = partitions.PartitionPrimary()
-        beside = cluster(testbed, "n1")
+        async def meanwhile() -> None:
+            testbed.commands = ()
+
         testbed.commands = (("iptables", "-F", "SPLITBRAIN"), ("ip6tables", "-F", "SPLITBRAIN"))
-        fault = await nemesis.start(FAULT, beside)
-        assert not fault.bit and fault.proven is None
+        fault = await Driver(testbed, "n1").do(ALONE, meanwhile)
+        assert not fault.bit and fault.in_force is None and fault.proven is None
         assert fault.wrong == (("n2", "n1"), ("n3", "n1"))
         assert fault.observed_cut == (("n1", "n2"), ("n1", "n3"))
-        assert len(fault.cut) == 4
-        testbed.commands = ()
-        healed = await nemesis.heal(fault, beside)
-        assert healed.healed and not healed.bit
+        assert len(fault.cut) == 4 and fault.healed
 
     with_cluster(tmp_path, 3, work, testbed)
 
 
 def test_a_fault_that_did_not_hold(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
-        nemesis = partitions.PartitionPrimary()
-        beside = cluster(testbed, "n1")
-        fault = await nemesis.start(FAULT, beside)
-        assert fault.bit
-        await testbed.nodes[1].run(["ip6tables", "-F", "SPLITBRAIN"])
-        healed = await nemesis.heal(fault, beside)
-        assert not healed.bit and healed.wrong == (("n1", "n2"),)
-        assert healed.healed is not None
+        async def meanwhile() -> None:
+            await testbed.nodes[1].run(["ip6tables", "-F", "SPLITBRAIN"])
+
+        fault = await Driver(testbed, "n1").do(ALONE, meanwhile)
+        assert not fault.bit and fault.wrong == (("n1", "n2"),)
+        assert fault.proven and fault.healed is not None
 
     with_cluster(tmp_path, 3, work)
 
@@ -115,26 +110,52 @@ def test_a_heal_that_did_not_heal(tmp_path: Path) -> None:
     testbed = Sabotaged(plan(), "test", tmp_path)
 
     async def work(_: Namespaces) -> None:
-        nemesis = partitions.PartitionPrimary()
-        beside = cluster(testbed, "n1")
-        fault = await nemesis.start(FAULT, beside)
-        testbed.commands = (("iptables", "-A", "SPLITBRAIN", "-s", "198.18.0.2", "-j", "DROP"),)
-        healed = await nemesis.heal(fault, beside)
-        assert healed.bit and healed.heal_began and healed.healed is None
-        assert healed.heal_wrong == (("n1", "n2"), ("n2", "n1"))
+        async def meanwhile() -> None:
+            testbed.commands = (("iptables", "-A", "SPLITBRAIN", "-s", "198.18.0.2", "-j", "DROP"),)
+
+        driver = Driver(testbed, "n1")
+        fault = await driver.do(ALONE, meanwhile)
+        assert fault.bit and fault.heal_began and fault.healed is None
+        assert fault.heal_wrong == (("n1", "n2"), ("n2", "n1"))
+        assert await driver.controller.prove_healed() == ("not healed: n1→n2, n2→n1",)
 
     with_cluster(tmp_path, 3, work, testbed)
 
 
 def test_what_long_cut_connections_do_to_the_next_fault(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
-        nemesis: Partition = partitions.EveryoneAlone()
-        beside = cluster(testbed, "n1")
-        for _ in range(2):
-            fault = await nemesis.start(FAULT, beside)
-            assert fault.bit
+        async def meanwhile() -> None:
             await asyncio.sleep(2)  # the kernel now waits seconds before it sends again
-            healed = await nemesis.heal(fault, beside)
-            assert healed.bit and healed.healed
+
+        driver = Driver(testbed, "n1")
+        for _ in range(2):
+            fault = await driver.do(step("everyone-alone", "everyone-alone"), meanwhile)
+            assert fault.bit and fault.healed
 
     with_cluster(tmp_path, 5, work)
+
+
+def test_two_cuts_compose_and_each_heal_lifts_its_own(tmp_path: Path) -> None:
+    """The rules of somebody else stay through all of it."""
+
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, None)
+        cluster = driver.cluster
+        foreign = ("-A", "INPUT", "-s", "203.0.113.7/32", "-j", "DROP")
+        assert (await testbed.nodes[0].run(["iptables", *foreign])).code == 0
+        one, other = [("n1", "n2"), ("n2", "n1")], [("n2", "n1"), ("n2", "n3")]
+        await cluster.cut("one", one)
+        await cluster.cut("other", other)
+        reach, wrong = await cluster.probe(timeout=1.0)
+        assert wrong == () and reach.cut() == (("n1", "n2"), ("n2", "n1"), ("n2", "n3"))
+        assert cluster.sides() == (("n1", "n3"), ("n2",))
+        await cluster.mend("one")
+        reach, wrong = await cluster.probe(timeout=1.0)
+        assert wrong == () and reach.cut() == (("n2", "n1"), ("n2", "n3"))
+        await cluster.mend("one")  # what one does not hold, one cannot let go of
+        await cluster.mend("other")
+        assert await driver.controller.prove_healed() == ()
+        listed = (await testbed.nodes[0].run(["iptables", "-S", "INPUT"])).stdout
+        assert " ".join(foreign) in listed
+
+    with_cluster(tmp_path, 3, work)

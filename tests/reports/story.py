@@ -26,7 +26,7 @@ from splitbrain.checkers.result import (
     Totals,
 )
 from splitbrain.checkers.verdict import Anomaly, Coverage, Staleness, Verdict
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import PlainFault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
@@ -60,7 +60,7 @@ def second(at: float) -> int:
     return round(at * 1e9)
 
 
-FAULT = Fault(
+FAULT = PlainFault(
     id=1,
     nemesis="partition-primary",
     scenario="primary alone",
@@ -75,7 +75,7 @@ FAULT = Fault(
     primary="n1",
     spread=3_100_000,
     heal_spread=2_400_000,
-)
+).fault()
 
 
 @cache

@@ -1,13 +1,19 @@
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from splitbrain.checkers.result import Held
+from splitbrain.checkers.result import Held, Result
+from splitbrain.checkers.verdict import Anomaly, Verdict
 from splitbrain.harness.history.death import Death
-from splitbrain.reports import terminal
+from splitbrain.harness.history.recording import Recording
+from splitbrain.reports import junit, terminal
+from splitbrain.reports.page import html
 from tests.reports import story
 
 
@@ -17,6 +23,23 @@ def printed(width: int = 80, hostile: bool = False, **changes: object) -> str:
     out = io.StringIO()
     terminal.verdict(terminal.console(out, width), result, Path.cwd() / "runs/x")
     return out.getvalue()
+
+
+def terminal_text(path: Path, result: Result, recording: Recording) -> str:
+    with path.open("w") as out:
+        terminal.verdict(terminal.console(out, 200), result)
+    return path.read_text()
+
+
+def page_text(path: Path, result: Result, recording: Recording) -> str:
+    html.write(path, result, recording)
+    return path.read_text()
+
+
+def junit_text(path: Path, result: Result, recording: Recording) -> str:
+    found = Verdict(checker="convergence", validity="invalid", reason="r", anomalies=result.anomalies, counts=result.counts)
+    junit.write(path, [msgspec.structs.replace(result, verdicts=(found,))])
+    return path.read_text()
 
 
 def test_the_verdict_comes_first_and_where_to_read_on_last() -> None:
@@ -160,3 +183,38 @@ def test_the_verdict_of_a_check_begins_with_the_plan_and_the_versions() -> None:
     out = io.StringIO()
     terminal.Progress(terminal.console(out, 120)).verdict(story.result(story.recording()))
     assert out.getvalue().startswith("redis 7.0.15 sentinel · 5 nodes")
+
+
+def test_an_output_that_goes_away_costs_nothing() -> None:
+    """As `| head -3` closes a pipe: what is written afterwards goes nowhere, and nothing is raised."""
+    program = (
+        "import os, sys\n"
+        "from splitbrain.reports.terminal import Progress, console\n"
+        "told = Progress(console())\n"
+        "told.note('first'); sys.stdin.readline()\n"
+        "for _ in range(3): told.note('x' * 100_000)\n"
+        "told.close(); sys.stderr.write('went on'); sys.exit(1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == "first\n"
+        child.stdout.close()
+        child.stdin.write("\n")
+        child.stdin.close()
+        assert (child.stderr.read(), child.wait(20)) == ("went on", 1)
+
+
+def test_a_narrow_encoding_is_written_in_escapes() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    terminal.console(out, 80).print("a \u00b7 b")
+    out.seek(0)
+    assert out.buffer.read() == b"a \\xb7 b\n"
+
+
+@pytest.mark.parametrize("write", [terminal_text, page_text, junit_text])
+def test_an_anomaly_without_operations_is_normal(tmp_path: Path, write: Callable[[Path, Result, Recording], str]) -> None:
+    recording = story.recording()
+    alone = Anomaly(identifier="diverged", sentence="n1 and n2 hold different values of x", operations=(), key="x")
+    result = msgspec.structs.replace(story.result(recording), anomalies=(alone,), counts={"diverged": 1})
+    assert "hold different values" in write(tmp_path / "report", result, recording)

@@ -40,7 +40,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.anomalies import rank
+from splitbrain.checkers.anomalies import generalises, rank
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
 from splitbrain.checkers.verdict import Moment
@@ -54,10 +54,20 @@ _FAR = 1000
 """How far a lineage is followed for a smaller proof."""
 _CANDIDATES = 3
 """For each that is to be shown, so many proofs are kept: of some, the rows alone show something else as well."""
+_NEAR = 300
+"""How many observations are looked at for one from every home."""
 _FEW = 6
 """A proof of so many operations is not made smaller."""
 _OFTEN = 1 << 14
 """Operations after which somebody looks at the clock."""
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What tells which lineage survived in a run: when its heals began, and from when on reads tell what the register held in
+    the end (those after the heal and the settling). Nanoseconds."""
+
+    settled: int
+    heals: tuple[int, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -110,21 +120,23 @@ class _Version:
 
 
 def explain(
-    history: History, model: Register, shown: int, ends: float = math.inf
+    history: History, model: Register, shown: int, ends: float = math.inf, course: Course | None = None
 ) -> tuple[dict[str, list[Moment]], list[Finding], bool]:
     """When each anomaly of the history of one key with distinct written values happened, by its name; at most `shown` of each
     name, the most telling name first; and whether all was looked at by `ends`, a moment of `time.perf_counter`. Empty if
     there are none.
 
-    Each finding's rows, taken as a history of their own, show this anomaly and no other. One whose proof cannot be told from
-    another anomaly's is counted but not shown.
+    `course` tells of the run's heals and when it had settled; None for a history that tells of no phases.
+
+    Each finding's rows, taken as a history of their own, are invalid, by the same name or by more general ones. One for which
+    no such rows are found is counted but not shown.
     """
     moments: dict[str, list[Moment]] = {}
     candidates: list[Finding] = []
     found: list[Finding] = []
     per: Counter[str] = Counter()
     try:
-        lineages = _Lineages(history, model, _CANDIDATES * shown, ends)
+        lineages = _Lineages(history, model, _CANDIDATES * shown, ends, course)
         moments, candidates = lineages.moments, lineages.found
         lineages.judge()
         whole = True
@@ -136,35 +148,43 @@ def explain(
         if found and time.perf_counter() > ends:
             whole = False
             break
-        exact = _alone(lineages, history, model, finding)
+        exact = _alone(lineages, history, model, finding, ends)
         if exact is not None:
             per[finding.identifier] += 1
             found.append(exact)
     return dict(sorted(moments.items(), key=lambda entry: rank(entry[0]))), found, whole
 
 
-def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding) -> Finding | None:
-    """The finding with rows that alone show it and nothing else; None where others mingle in every choice of them.
+def _alone(lineages: _Lineages, history: History, model: Register, finding: Finding, ends: float) -> Finding | None:
+    """The finding with rows that alone show it, by its name or more general ones; None where others mingle.
 
     A row is left out only where no other observes what it wrote; so what is left is no less true of the whole history.
+    After `ends` it is as small as it is.
     """
     rows = lineages.closed(finding.rows)
     names = _names(history, model, rows)
-    if names == {finding.identifier} and len(rows) <= _FEW:
+    if _fits(names, finding) and len(rows) <= _FEW:
         return msgspec.structs.replace(finding, rows=tuple(sorted(rows)))
     for row in sorted(rows - {finding.accused}, key=lambda row: (-int(history.invoked[row]), row)):
+        if time.perf_counter() > ends:
+            break
         fewer = rows - {row}
         if lineages.proves(row, finding) or lineages.closed(fewer) != fewer:
             continue
         left = _names(history, model, fewer)
-        if finding.identifier in left and left <= names:
+        if _fits(left, finding) and (left <= names or not _fits(names, finding)):
             rows, names = fewer, left
-    return msgspec.structs.replace(finding, rows=tuple(sorted(rows))) if names == {finding.identifier} else None
+    return msgspec.structs.replace(finding, rows=tuple(sorted(rows))) if _fits(names, finding) else None
+
+
+def _fits(names: set[str], finding: Finding) -> bool:
+    """Whether evidence that shows these names alone is evidence of the finding."""
+    return bool(names) and all(generalises(name, finding.identifier) for name in names)
 
 
 def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
     """The names of what `rows` show alone."""
-    part = _Lineages(history.select(np.array(sorted(rows))), model, 0, math.inf)
+    part = _Lineages(history.select(np.array(sorted(rows))), model, 0, math.inf, None)
     part.judge()
     return set(part.moments)
 
@@ -176,7 +196,10 @@ class _Late(Exception):
 class _Lineages:
     """The versions of one key and what is wrong with them. Raises `_Late` after `ends`."""
 
-    def __init__(self, history: History, model: Register, shown: int, ends: float) -> None:
+    def __init__(self, history: History, model: Register, shown: int, ends: float, course: Course | None) -> None:
+        self.course = course
+        self.settled = None if course is None else course.settled
+        self.by_server: dict[int, list[tuple[int, int]]] = {}
         self.shown = shown
         self.ends = ends
         self.moments: dict[str, list[Moment]] = {}
@@ -191,7 +214,8 @@ class _Lineages:
         self.ret = [NEVER if how == INFO else at for how, at in zip(outcome, completed, strict=True)]
         self.values: list[Any] = [canonical(value) for value in history.values]
         servers, homes = history.server.tolist(), history.node.tolist()
-        self.server = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
+        self.server: list[int] = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
+        self.home: list[int] = [h if h >= 0 else s for s, h in zip(servers, homes, strict=True)]
         self.clock = history.timed
         self.versions: dict[Hashable, _Version] = {}
         self.failed: dict[Hashable, int] = {}
@@ -201,6 +225,9 @@ class _Lineages:
         self._read()
         self._in_time()
         self._link()
+        self.seen_by = dict(self.observed)
+        self.sightings = sorted((self.inv[row], row) for row in self.seen_by)
+        self._close()
 
     def _in_time(self) -> None:
         if time.perf_counter() > self.ends:
@@ -354,9 +381,16 @@ class _Lineages:
                 if failed is None:
                     if self._counts("unwritten-read", self._when(row)):
                         self._show("unwritten-read", row, (), f"{self._did(row)}, which nobody had written")
-                elif self._counts("aborted-read", self._when(row)):
-                    what = f"the value of {self._name(failed)}, which had been reported as failed"
-                    self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
+                elif self.inv[failed] <= self.ret[row]:
+                    self._aborted(row, failed)
+                elif self._counts("future-read", self._when(row)):
+                    when = f"{self._name(failed)} was invoked{self._at(self.inv[failed])}, and that failed"
+                    self._show("future-read", row, (failed,), f"{self._did(row)}, before {when}")
+            elif self.ret[row] < version.written[0] and value in self.failed and self.inv[self.failed[value]] <= self.ret[row]:
+                # It is written once more later; what was read then can only be that of the one that failed.
+                for below in self._below(version):
+                    below.odd = True
+                self._aborted(row, self.failed[value])
             elif self.ret[row] < version.written[0]:
                 for below in self._below(version):
                     below.odd = True
@@ -376,49 +410,19 @@ class _Lineages:
                 when = f"{self._name(version.writer)}, which that came of, was invoked{self._at(version.written[0])}"
                 self._show("future-read", row, {version.writer, *way}, f"{self._did(row)}, before {when}")
 
-    def _branches(self) -> None:
-        """Two cas that took effect on one version, and what was lost of the lineage that was not observed last."""
-        for version in [version for version in self.order if len(version.children) > 1 and not version.odd]:
-            heads = version.children
-            survivor = max(heads, key=lambda head: (head.sought, self.inv[head.writer]))
-            for below in self._below(survivor):
-                below.odd = True
-            for head in heads:
-                if head is not survivor:
-                    self._branch(version, head, survivor)
+    def _aborted(self, row: int, failed: int) -> None:
+        """`row` observed the value of a write that was under way and failed."""
+        if self._counts("aborted-read", self._when(row)):
+            what = f"the value of {self._name(failed)}, which had been reported as failed"
+            self._show("aborted-read", row, (failed,), f"{self._did(row)}, {what}")
 
-    def _branch(self, version: _Version, head: _Version, survivor: _Version) -> None:
-        """Two cas took effect on `version`, and the lineage of `survivor` was observed last, if any was."""
-        one, other = sorted((head, survivor), key=lambda h: self.inv[h.writer])
-        proof = {version.writer, one.writer, other.writer}
-        proof |= {side.observers[0] for side in (one, other) if not side.acked}
-        witness = survivor.sought_by
-        proven = False
-        for lost in self._below(head):
-            lost.odd = True
-            if not lost.acked or lost.lost:
-                continue
-            lost.lost = True
-            if self.ret[lost.writer] >= survivor.sought or survivor.sought <= head.sought:
-                continue
-            proven = True
-            if self._counts("lost-write", self._gone_when(lost, witness)):
-                seen = self.versions[self._observed_by(witness)]
-                way = {*self._between(lost, head), *self._between(seen, survivor)}
-                self._show("lost-write", lost.writer, {*proof, *way, witness}, (
-                    f"{self._acked(lost.writer)}, was lost: {self._did(witness)}, which came from "
-                    f"{self._name(survivor.writer)}, and {_text(lost.value)} was never seen again"
-                ))
-        # Lost and nothing more, unless both lineages went on after both had begun.
-        both = one.acked and other.acked and head.sought > self.inv[survivor.writer] and survivor.sought > self.inv[head.writer]
-        if (not proven or both) and self._counts("split-brain", self._when(other.writer)):
-            if not (one.acked and other.acked) and survivor.sought > head.sought:
-                # Whoever saw the indeterminate one would else be the last to see anything.
-                proof |= {witness, *self._between(self.versions[self._observed_by(witness)], survivor)}
-            had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
-            self._show("split-brain", other.writer, proof, (
-                f"{self._did(other.writer)}, although {had}: two lineages from one value"
-            ))
+    def _branches(self) -> None:
+        """Two cas that took effect on one version: which lineage survived, and what was lost of the other."""
+        for version in [version for version in self.order if len(version.children) > 1 and not version.odd]:
+            heads = sorted(version.children, key=lambda head: self.inv[head.writer])
+            for at, head in enumerate(heads):
+                for other in heads[at + 1:]:
+                    self._part(head, other, {version.writer, head.writer, other.writer})
 
     def _forks(self) -> None:
         """A cas that took effect on a version that was there before a write acknowledged before the cas."""
@@ -463,76 +467,210 @@ class _Lineages:
                 if cursor.parent.there < inv:
                     child = cursor
                 cursor = cursor.parent
-            self._fork(version, child, child.parent or child)
-
-    def _fork(self, version: _Version, child: _Version, parent: _Version) -> None:
-        """`child` was made on `parent`, which was there before `version`, after `version` was acknowledged."""
-        inv, ret = version.written
-        base = {*self._origin(parent, inv), child.writer, version.writer}
-        if not child.acked:
-            base |= set(child.observers[:1])
-        here, there = self.versions[version.root], self.versions[child.root]
-        if there.sought > here.sought:
-            version.lost = True
-            if self._counts("lost-write", self._gone_when(version, child.writer)):
-                if self.inv[child.writer] <= here.sought:
-                    base |= {there.sought_by, *self._way(self.versions[self._observed_by(there.sought_by)], child)}
-                self._show("lost-write", version.writer, base, (
-                    f"{self._acked(version.writer)}, was lost: {self._did(child.writer)}, "
-                    f"and {_text(parent.value)} is older than {_text(version.value)}"
-                ))
-            return
-        witness = here.sought_by
-        for gone in self._below(child):
-            if not gone.acked or gone.lost or gone.odd or self.ret[gone.writer] >= here.sought:
+            if child.odd:
                 continue
-            gone.lost = True
-            if self._counts("lost-write", self._gone_when(gone, witness)):
-                seen = self.versions[self._observed_by(witness)]
-                way = {*self._between(gone, child), *self._way(seen, version)}
-                self._show("lost-write", gone.writer, {*base, *way, witness}, (
-                    f"{self._acked(gone.writer)}, was lost: {_text(parent.value)} had been replaced by "
-                    f"{self._name(version.writer)}{self._at(ret)}, and later {self._did(witness)}"
+            self._part(version, child, {version.writer, child.writer, *self._origin(child.parent or child, inv)})
+
+    def _part(self, one: _Version, other: _Version, base: set[int]) -> None:
+        """Two lineages went on from one version, proven by the rows of `base`: accuse what is lost of the one that died; where
+        that is not known, or both went on after both had begun, they are what they are."""
+        base = base | {side.observers[0] for side in (one, other) if not side.acked and side.observers}
+        known = self._survivor(one, other)
+        if known is None:
+            fresh = not (one.odd or other.odd)
+            for below in (*self._below(one), *self._below(other)):
+                below.odd = True
+            if fresh and self._counts("split-brain", self._when(other.writer)):
+                self._split(one, other, base)
+            return
+        survivor, shown = known
+        dead = other if survivor is one else one
+        proven = False
+        for gone in self._below(dead):
+            gone.odd = True
+            if not gone.acked or gone.lost or self.ret[gone.writer] >= self.inv[shown] or gone.sought >= self.inv[shown]:
+                continue
+            gone.lost = proven = True
+            if self._counts("lost-write", self._gone_when(gone, shown)):
+                way = set(self._between(gone, dead))
+                seen = self.versions[self._observed_by(shown)]
+                if self._holds(survivor, seen):
+                    way |= set(self._between(seen, survivor))
+                elif seen.writer >= 0:
+                    way.add(seen.writer)
+                early, late = sorted((one, other), key=lambda side: self.inv[side.writer])
+                had = f"{self._name(early.writer)} had been made{self._at(self.ret[early.writer])}"
+                against = f"it came of an older version although {had}" if dead is late else (
+                    f"{self._did(late.writer)}, on an older version"
+                )
+                self._show("lost-write", gone.writer, {*base, *way, shown}, (
+                    f"{self._acked(gone.writer)}, was lost: {against}; {self._found_again()}"
                 ))
+        both = one.acked and other.acked and one.sought > self.inv[other.writer] and other.sought > self.inv[one.writer]
+        if (not proven or both) and self._counts("split-brain", self._when(other.writer)):
+            self._split(one, other, base)
+
+    def _split(self, one: _Version, other: _Version, base: set[int]) -> None:
+        had = f"{self._name(one.writer)} had been made{self._at(self.ret[one.writer])}"
+        self._show("split-brain", other.writer, base, (
+            f"{self._did(other.writer)}, although {had}: two lineages from one value"
+        ))
+
+    # Who survived
+
+    def _holds(self, head: _Version, version: _Version) -> bool:
+        """Whether `version` is `head` or came of it."""
+        return head.enter <= version.enter < head.leave
+
+    def _close(self) -> None:
+        """Find what the register held in the end, by reads that began when every change had been answered: `final` is the
+        newest version of one lineage, seen by every home that did anything here; None where that is not known."""
+        self.final: _Version | None = None
+        self.closing: list[int] = []
+        self.homes = {home for home in self.home if home >= 0}
+        since = max((version.written[1] for version in self.order if version.acked), default=_LONG_AGO)
+        since = since if self.settled is None else max(since, self.settled - 1)
+        closing = [(row, self.versions[value]) for row, value in self.observed if self.inv[row] > since]
+        if not closing or (self.settled is None and self.homes and {self.home[row] for row, _ in closing} != self.homes):
+            return
+        if self.settled is not None and not self.homes <= {self.home[row] for row, _ in closing}:
+            return
+        deepest = max((version for _, version in closing), key=lambda version: version.depth)
+        if all(self._holds(version, deepest) for _, version in closing) and not (deepest.writer < 0 and deepest.odd):
+            self.final = deepest
+            self.closing = [row for row, version in closing if version is deepest]
+
+    def _survivor(self, one: _Version, other: _Version) -> tuple[_Version, int] | None:
+        """Which of two lineages survived, and the observation that shows it; None where nobody knows.
+
+        The register holds the one's child in the end; or else it is told by who took up whose versions first: where servers
+        (or homes) are known, those of the one that died were given the versions of the other.
+        """
+        if self.final is None:
+            return None
+        for survivor, dead in ((one, other), (other, one)):
+            if self._holds(survivor, self.final) and not self._holds(dead, self.final):
+                return survivor, self.closing[0]
+        seen = []
+        places = self._places(one), self._places(other)
+        for at, (survivor, dead) in enumerate(((one, other), (other, one))):
+            row = self._taken_up(survivor, places[1 - at] - places[at], max(self.ret[one.writer], self.ret[other.writer]))
+            if row >= 0:
+                seen.append((self.inv[row], at, row, survivor, dead))
+        if not seen:
+            return None
+        moment, _, row, survivor, dead = min(seen, key=lambda found: found[:2])
+        # Nothing of the one that died may be there later on, not even what overwrote it where it was.
+        own = [self.versions[value] for value in self._run(dead)]
+        if any(version.sought >= moment for version in (dead, *own)):
+            return None
+        return survivor, row
+
+    def _places(self, head: _Version) -> set[tuple[str, int]]:
+        """The server that acknowledged it, and the home of who asked."""
+        places = ("server", self.server[head.writer]), ("home", self.home[head.writer])
+        return {(kind, code) for kind, code in places if code >= 0}
+
+    def _run(self, head: _Version) -> set[Hashable]:
+        """The changes that the server of `head` acknowledged from it on until the next heal, when it may have been given what
+        others had acknowledged without telling anybody, or until it showed such."""
+        server, found = self.server[head.writer], {head.value}
+        if server < 0 or self.course is None:
+            return found
+        heal = min((moment for moment in self.course.heals if moment > self.inv[head.writer]), default=_LONG_AGO)
+        answers = self._answers()[server]
+        at = bisect_left(answers, (self.inv[head.writer], -1))
+        for asked, row in answers[at:at + _FAR]:
+            if asked >= heal or self.ret[row] >= heal:
+                break
+            if self.f[row] != "read" and self.outcome[row] == OK and self.values[row] is not None:
+                value = self._set_by(row)
+                if self.f[row] == "write" or value in found or self.values[row][0] in found or row == head.writer:
+                    found.add(value)
+                    continue
+                break
+            if row in self.seen_by:
+                version = self.versions[self.seen_by[row]]
+                if version.value not in found and not self._holds(head, version):
+                    if self.ret[row] < self.ret[head.writer] or version.there < self.inv[head.writer]:
+                        continue
+                    break
+        return found
+
+    def _answers(self) -> dict[int, list[tuple[int, int]]]:
+        """Server → when its answers were asked for, and their rows."""
+        if not self.by_server:
+            for row in sorted(range(len(self.inv)), key=lambda row: self.inv[row]):
+                self.by_server.setdefault(self.server[row], []).append((self.inv[row], row))
+        return self.by_server
+
+    def _taken_up(self, survivor: _Version, places: set[tuple[str, int]], after: int) -> int:
+        """The first observation of the versions of `survivor` at one of these places, asked for after a moment; -1 if none."""
+        run = self._run(survivor)
+        at = bisect_left(self.sightings, (after + 1, -1))
+        for _, row in self.sightings[at:at + _FAR]:
+            if ("server", self.server[row]) in places or ("home", self.home[row]) in places:
+                version = self.versions[self.seen_by[row]]
+                if version.value in run or self._holds(survivor, version):
+                    return row
+        return -1
 
     def _gone(self) -> None:
-        """Acknowledged writes newer than the version that was observed last."""
-        possible = [(self.inv[row], value) for row, value in self.observed if not self.versions[value].odd]
-        if not possible:
+        """Acknowledged writes that are newer than what every home read later, and that nobody found again.
+
+        Only where the run has settled, and the closing reads are known: else one replica that lags would look the same.
+        """
+        if self.settled is None or self.final is None:
             return
-        final = self.versions[max(possible, key=lambda pair: pair[0])[1]]
-        told_last = sorted(final.observers, key=lambda row: self.inv[row])
-        invs = [self.inv[row] for row in told_last]
-        names = {name for name in self.server if name >= 0}
+        final = self.final
         for version in self.order:
-            if not version.acked or version.lost or version.odd or version.enter <= final.enter < version.leave:
+            if not version.acked or version.lost or version.odd or self._holds(version, final):
                 continue
             inv, ret = version.written
-            descends = final.enter < version.enter < final.leave
-            if not descends and final.there >= inv:
+            known = max(ret, version.sought)
+            if self._holds(final, version) or final.there < inv:
+                rows = [row for row in self.closing if self.inv[row] > known]
+                proof = self._origin(final, inv)
+                if self._holds(final, version):
+                    proof = [final.writer, *self._between(version, final)]
+            else:
+                rows = self._old_everywhere(version, known)
+                proof = self._origin(self.versions[self.seen_by[rows[0]]], inv) if rows else []
+            if not rows or len({self.home[row] for row in rows} & self.homes) < len(self.homes):
                 continue
-            told = told_last[bisect_left(invs, max(ret, version.sought) + 1):]
-            if not told:
-                continue
-            by: dict[int, int] = {}
-            for row in told:
-                by.setdefault(self.server[row], row)
-            chosen = told[:1]
-            if names and -1 not in by:
-                own = by.get(self.server[version.writer])
-                if own is not None:
-                    chosen = [own]
-                elif 2 * len(by) > len(names):
-                    chosen = list(by.values())[: len(names) // 2 + 1]
-                else:
-                    continue
             version.lost = True
-            if self._counts("lost-write", self._gone_when(version, chosen[0])):
-                proof = [final.writer, *self._between(version, final)] if descends else self._origin(final, inv)
-                self._show("lost-write", version.writer, {*proof, *chosen}, (
-                    f"{self._acked(version.writer)}, was lost: {self._did(chosen[0])}, which is older, "
-                    f"and {_text(version.value)} was never seen again"
+            if self._counts("lost-write", self._gone_when(version, rows[0])):
+                self._show("lost-write", version.writer, {*proof, rows[0]}, (
+                    f"{self._acked(version.writer)}, was lost: {self._did(rows[0])}, which is older, and "
+                    f"{self._found_again()}"
                 ))
+
+    def _old_everywhere(self, version: _Version, known: int) -> list[int]:
+        """Observations of versions older than this one, asked for after it was acknowledged and last seen, until there is one
+        from every home."""
+        rows: list[int] = []
+        missing = set(self.homes)
+        at = bisect_left(self.sightings, (known + 1, -1))
+        for _, row in self.sightings[at:at + _NEAR]:
+            seen = self.versions[self.seen_by[row]]
+            if seen.there < version.written[0] and not seen.odd and self.home[row] in missing:
+                rows.append(row)
+                missing.discard(self.home[row])
+            if not missing:
+                return rows
+        return []
+
+    def _found_again(self) -> str:
+        """Who read what in its place."""
+        names: dict[str, None] = {}
+        for other in self.closing:
+            where = self.history.nodes[self.home[other]] if self.home[other] >= 0 else ""
+            names.setdefault(where or f"client {int(self.history.process[other])}")
+        who = list(names)
+        told = " and ".join([", ".join(who[:-1]), who[-1]]) if len(who) > 1 else who[0]
+        when = "in the end" if self.settled is None else "after the heal"
+        assert self.final is not None
+        return f"nobody found it again: {when} {told} read {_text(self.final.value)}"
 
     def _reads(self) -> None:
         """Reads of a version older than one that had been acknowledged, or read, when they began."""
@@ -658,7 +796,9 @@ class _Lineages:
                 continue
             # It came before, for whoever observed it first had returned before `version` was last observed or written.
             line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
-            rows += [min(line, key=lambda one: self.ret[one]), max(self._own(version), key=lambda one: self.inv[one])]
+            rows.append(min(line, key=lambda one: self.ret[one]))
+            # Nobody wrote the initial value, and perhaps nobody observed it.
+            rows += sorted(self._own(version), key=lambda one: self.inv[one])[-1:]
         return rows
 
     def _set_by(self, row: int) -> Hashable:

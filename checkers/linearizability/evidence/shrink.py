@@ -108,6 +108,13 @@ def _found(
     history: History, model: Model, decision: Decision, ends: float, faster: Faster | None
 ) -> tuple[Finding, _Part]:
     rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
+    # What is wrong without those that were refused, nobody knows by what, is told without them: they only say what was not.
+    sighted = [row for row in rows if not _refused(history, row) or row in history.seen]
+    if len(sighted) < len(rows):
+        without = search(history.select(np.array(sighted, np.int64)), model, max_steps=10 * STEPS)
+        if without.valid is False:
+            at = without.stuck
+            rows, decision = sighted, msgspec.structs.replace(without, stuck=None if at is None else sighted[at])
     stuck = decision.stuck if decision.stuck is not None else search(history, model, max_steps=10 * STEPS).stuck
     ended = NEVER if stuck is None else int(history.completed[stuck])
     part = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, ends)

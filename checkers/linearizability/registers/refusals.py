@@ -9,10 +9,12 @@ p, and returned before every such write was invoked (or before an observer of a 
 **A witness.** Otherwise an order is looked for in which every refusal has its moment: chains begin as late as they may, in
 the order of their earliest ends, those that would lie inside a forward zone before it, and are through once all of them was
 invoked. A refusal of a that began before a took effect has its moment; the others make a deadline at which a must be gone.
-Where the next chain does not meet it, one that is pending anyway steps in; last, an indeterminate write that nobody saw,
-each once. Every step keeps the bounds: a value's write takes effect no earlier than it is invoked and no later than the
-earliest end of who wrote or observed it, and the next value comes no earlier than the latest start of who observed it. So
-what is found is a linearization; that nothing is found proves nothing.
+Where the next chain does not meet it, one that is pending anyway steps in; last, an indeterminate write or compare-and-set
+that nobody saw, each once, and only one whose new value no refused compare-and-set expects: it would bring a value to which
+refusals of its own apply, and those were passed over because nobody wrote that value as long as it did not happen. (A
+refutation counts every one of them as possible.) Every step keeps the bounds: a value's write takes effect no earlier than
+it is invoked and no later than the earliest end of who wrote or observed it, and the next value comes no earlier than the
+latest start of who observed it. So what is found is a linearization; that nothing is found proves nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Witness:
 
     `roots` are the first values of the chains with the chain's earliest end and latest start, `refusals` the intervals of
     the refused compare-and-sets by what they expected, `spare` the invocations of writes that may have happened, and
-    `spare_from` of compare-and-sets that may, by what they expected.
+    `spare_from` of compare-and-sets that may, by what they expected; none of the spare values is expected by a refusal.
     """
 
     def __init__(

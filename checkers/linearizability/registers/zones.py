@@ -235,15 +235,16 @@ class _Zones:
                 spare[watched] = False
                 self._refused(
                     history, doubtful, code, key, inv, ret, low, high, write_inv, chain_low, chain_high, whole, root, source,
-                    target, c_from[lost], inv[swaps[lost]], spare, owner,
+                    target, c_from[lost], inv[swaps[lost]], ~np.isin(c_to[lost], c_blind), spare, owner,
                 )
 
     def _refused(
         self, history: History, rows: Ints, code: Codes, key: Codes, inv: Ints, ret: Ints, low: Ints, high: Ints,
         write_inv: Ints, chain_low: Ints, chain_high: Ints, whole: Ints, root: Codes, source: Codes, target: Codes,
-        spare_from: Codes, spare_inv: Ints, spare: Bools, owner: Codes,
+        spare_from: Codes, spare_inv: Ints, unasked: Bools, spare: Bools, owner: Codes,
     ) -> None:
-        """Decide the keys of refused compare-and-sets that have no certain reason: see `refusals`."""
+        """Decide the keys of refused compare-and-sets that have no certain reason: see `refusals`. `unasked` are the spare
+        compare-and-sets whose new value no refused one expects."""
         after = np.full(len(low), -1, np.int32)
         after[source] = target
         first, last = inv[rows], ret[rows]
@@ -278,7 +279,7 @@ class _Zones:
             elif value not in refusals[k]:
                 spares[k].append(invs[value])
         swapped: dict[int, int] = {}
-        for value, began in zip(spare_from.tolist(), spare_inv.tolist(), strict=True):
+        for value, began in zip(spare_from[unasked].tolist(), spare_inv[unasked].tolist(), strict=True):
             swapped[value] = min(began, swapped.get(value, began))
         chained = dict(zip(source.tolist(), target.tolist(), strict=True))
         for k, calls in refusals.items():

@@ -36,6 +36,8 @@ two ways to take such beginnings does, for the history may need some of each.
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
@@ -64,10 +66,11 @@ MOST_CHOICES = 256
 """How many ways to choose among appends of equal texts are tried, at most."""
 
 
-def decide(history: History, model: Model, *, every_key: bool = True) -> NDArray[np.int8]:
+def decide(history: History, model: Model, *, every_key: bool = True, ends: float = math.inf) -> NDArray[np.int8]:
     """`VALID`, `INVALID`, `UNDECIDED` or `ABSENT` for every key: entry 0 for operations without a key, c + 1 for key code c.
 
-    With `every_key` false it ends at the first that is invalid, and those behind it are left undecided.
+    With `every_key` false it ends at the first that is invalid, and those behind it are left undecided, as are those that
+    were not looked at by `ends`, a moment of `time.perf_counter`.
     """
     status = compiled.append(history, every_key=every_key) if model.initial == "" else None
     part = history
@@ -82,7 +85,7 @@ def decide(history: History, model: Model, *, every_key: bool = True) -> NDArray
             return status
         part = history.select(status[history.key + 1] == UNDECIDED)
     left = _judges(part)
-    while left:
+    while left and time.perf_counter() < ends:
         code, judge = left.popitem()
         status[code + 1] = judge.status()
         if status[code + 1] == INVALID and not every_key:
@@ -600,7 +603,16 @@ class _Account:
         return found
 
     def _in_two_epochs(self, append: int) -> Decision:
-        epochs = [epoch for epoch in self.judge.epochs.values() if append in epoch.appends][:2]
+        epochs = [epoch for epoch in self.judge.epochs.values() if append in epoch.appends]
+        if self.history.values[append] in self.judge.again:
+            # Every one of them was taken, and then one once more.
+            rows = set(self._alike(append)).union(*(
+                self._made_of(epoch, max(epoch.reads), epoch.reads[max(epoch.reads)][0]) for epoch in self.judge.epochs.values()
+                if self.history.values[append] in epoch.parts
+            ))
+            sentence = f"the texts that were read show {self._value(append)} more often than it was appended"
+            return self._invalid("duplicate", rows, sentence)
+        epochs = epochs[:2]
         reads = [self._shortest(epoch, append) for epoch in epochs]
         sentence = (
             f"{self._name(reads[0][1])} and {self._name(reads[1][1])} read {self._value(append)} in texts that began"

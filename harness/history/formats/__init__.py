@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple, get_args
 
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.builder import Builder
-from splitbrain.harness.history.formats import edn, elle_cli, jepsen_log, jsonl, porcupine_kv
-from splitbrain.harness.history.formats.source import opened
+from splitbrain.harness.history.formats import awdit, cobra, dbcop, edn, elle_cli, jepsen_log, jsonl, plume, porcupine_kv
+from splitbrain.harness.history.formats.source import is_folder, opened
 from splitbrain.harness.history.formats.text import Text
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.shapes import Shapes
 
-Format = Literal["edn", "elle-cli", "jepsen-log", "porcupine-kv", "jsonl"]
+Format = Literal["edn", "elle-cli", "jepsen-log", "porcupine-kv", "jsonl", "plume", "awdit", "dbcop", "cobra"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _JSON_ARRAY = re.compile(r'\s*+\[\s*+(?:\{\s*+"|\]\s*+\Z)')
@@ -40,11 +40,17 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"no format is called '{format}': there are {', '.join(FORMATS)}.")
+    if format == "cobra" or (format is None and is_folder(path) and cobra.logs(path)):
+        history, notes = cobra.read(path, torn=torn)
+        return Reading(history, "cobra", notes, Shapes())
     with opened(path) as source:
         format = format or _detected(source.head, source.path)
         if format == "jsonl":
             history, notes, shapes = jsonl.read_lines(source.file, str(source.path), torn)
             return Reading(history, format, notes, shapes)
+        if format == "dbcop":
+            history, notes = dbcop.read(source.file.read(), source.path, torn=torn)
+            return Reading(history, format, notes, Shapes())
         text = Text(source.file.read(), str(source.path), torn=torn)
     builder = Builder(text.path, clock="file", where=text.where)
     match format:
@@ -56,6 +62,12 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
             notes = jepsen_log.read(text, builder, torn=torn)
         case "porcupine-kv":
             notes = porcupine_kv.read(text, builder, torn=torn)
+        case "plume":
+            history, notes = plume.read(text, torn=torn)
+            return Reading(history, format, notes, Shapes())
+        case "awdit":
+            history, notes = awdit.read(text, torn=torn)
+            return Reading(history, format, notes, Shapes())
     history = builder.history()
     if builder.timed and not builder.rising:
         notes.append("times do not rise with every event: the order of the file counts")
@@ -64,17 +76,28 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
 
 def detect(path: Path) -> Format:
     """The format of a file by how it begins; where it is empty, by its name. Raises `HistoryError` where it is none."""
+    if is_folder(path) and cobra.logs(path):
+        return "cobra"
     with opened(path) as source:
         return _detected(source.head, source.path)
 
 
-def _detected(start: bytes, path: Path) -> Format:
-    head = start.decode("utf-8", "ignore")
+def _detected(raw: bytes, path: Path) -> Format:
+    head = raw.decode("utf-8", "ignore")
     if _JSON_ARRAY.match(head):
         return "elle-cli"
     if _JSON_LINE.match(head):
         return "jsonl"
+    if dbcop.begins(raw):
+        return "dbcop"
+    if b"\0" in raw:
+        message = "expected EDN, JSON or lines of Jepsen's log, found a byte of zeros."
+        raise HistoryError(message, path=str(path), line=raw.count(b"\n", 0, raw.index(b"\0")) + 1, column=1)
     begin = head.lstrip()
+    if plume.LINE.match(begin.partition("\n")[0]):
+        return "plume"
+    if awdit.LINE.match(begin.partition("\n")[0]):
+        return "awdit"
     if porcupine_kv.LINE.match(begin):
         return "porcupine-kv"
     if jepsen_log.begins(head):

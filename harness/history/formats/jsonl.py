@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -50,10 +50,17 @@ def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple
     """
     try:
         with path.open("rb") as file:
-            history, notes, _ = read_lines(file, str(path), torn, other)
-            return history, notes
+            return read_from(file, str(path), torn=torn, other=other)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+class Lines(Protocol):
+    """As much of a binary file as is read of it here. `read` may give a few bytes more than were asked for."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
 
 
 class _Line(Operation, frozen=True, kw_only=True):
@@ -98,10 +105,16 @@ _TYPE = msgspec.json.Decoder(_Typed)
 _ANY = msgspec.json.Decoder()
 
 
+def read_from(file: Lines, path: str, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
+    """As `read`, from an open file; `path` is its name for errors."""
+    history, notes, _ = read_lines(file, path, torn, other)
+    return history, notes
+
+
 def read_lines(
-    file: BinaryIO, path: str, torn: bool = False, other: Other | None = None
+    file: Lines, path: str, torn: bool = False, other: Other | None = None
 ) -> tuple[History, list[str], Shapes]:
-    """As `read`, from an opened file, with the shapes of what was invoked."""
+    """As `read_from`, with the shapes of what was invoked."""
     reader = _Reader(path, torn, other)
     head = file.read(len(BOM))
     rest = b"" if head == BOM else head + file.readline()

@@ -112,10 +112,6 @@ def _source(path: Path, file: BinaryIO, seekable: bool) -> Source:
             raise HistoryError(f"is packed by {name}: unpack it first.", path=str(path), line=1, column=1)
     if head.startswith(b"JEPSEN"):
         raise _binary(path)
-    if b"\0" in head:
-        line = head.count(b"\n", 0, head.index(b"\0")) + 1
-        message = "expected EDN, JSON or lines of Jepsen's log, found a byte of zeros."
-        raise HistoryError(message, path=str(path), line=line, column=1)
     if seekable:
         file.seek(0)
         return Source(path, head.removeprefix(BOM), file)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from splitbrain.checkers.anomalies import generalises
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability.containers.distinct import (
     decide_priority_queue,
@@ -424,7 +425,7 @@ def complaint(kind: Kind, history: History, seen: Outcomes) -> str:
         if search(alone, kind.model).valid:
             return f"the evidence alone is linearizable: {decision}"
         again = way(alone, kind.model)
-        if again is None or again.valid or again.identifier != decision.identifier:
+        if again is None or again.valid or not generalises(again.identifier, decision.identifier):
             return f"the evidence alone is judged otherwise: {decision}, then {again}"
     verdict = check(history, kind.model)
     if (verdict.validity == "valid") is not truth.valid:
@@ -433,7 +434,7 @@ def complaint(kind: Kind, history: History, seen: Outcomes) -> str:
         seen.shown[anomaly.identifier] += 1
         seen.operations[len(anomaly.operations)] += 1
         shown = check(History.of(anomaly.operations), kind.model)
-        if shown.validity != "invalid" or set(shown.counts) != {anomaly.identifier}:
+        if shown.validity != "invalid" or not all(generalises(name, anomaly.identifier) for name in shown.counts):
             return f"the evidence shown is judged otherwise: {anomaly}, then {shown.counts}"
     if verdict.validity == "invalid" and not verdict.anomalies:
         return "nothing is shown"

@@ -335,7 +335,7 @@ def text_ahead(ops: Ops, rng: random.Random) -> Ops:
 
 
 REGISTER: list[tuple[Breakage, str]] = [
-    (lost_write, "lost-write"), (stale_read, "stale-read"), (backwards, "non-monotonic-read"),
+    (lost_write, "stale-read"), (stale_read, "stale-read"), (backwards, "non-monotonic-read"),
     (failed_write_read, "aborted-read"), (unwritten, "unwritten-read"), (from_the_future, "future-read"),
 ]
 CONTAINER: list[tuple[Breakage, str]] = [

@@ -48,30 +48,17 @@ calls = st.lists(
 
 
 def slow_outages(ops: list[tuple[int, int, bool]], w0: int, w1: int) -> list[Outage]:
-    """By looking at every half second: `ops` are (invoked, completed, answered) in half seconds, and take time.
-
-    Someone waits at t if an operation is open then, or if the pause since the last one ended and the next began is at most
-    a second. An outage is a longest stretch of waiting without an answer.
-    """
+    """By looking at every half second: `ops` are (invoked, completed, answered) in half seconds, and take time."""
     ops = [(max(a, w0), min(b, w1), ok and b <= w1) for a, b, ok in ops if a < w1 and b > w0]
     answers = {b for _, b, ok in ops if ok}
-    spans: list[list[int]] = []
-    for a, b, _ in sorted(ops):
-        if spans and a - spans[-1][1] <= PATIENCE // STEP:
-            spans[-1][1] = max(spans[-1][1], b)
-        else:
-            spans.append([a, b])
     found = []
-    for first, last in spans:
-        start: int | None = None
-        for t in range(first, last + 1):
-            if start is not None and t in answers:
-                found.append(Outage(start * STEP, t * STEP, True))
-                start = None
-            if start is None and any(a <= t < b for a, b, _ in ops):
-                start = t
-        if start is not None and last > start:
-            found.append(Outage(start * STEP, last * STEP, False))
+    start: int | None = None
+    for t in range(w0, w1 + 1):
+        if start is not None and (t in answers or t == w1):
+            found.append(Outage(start * STEP, t * STEP, t in answers))
+            start = None
+        if start is None and any(a <= t < b for a, b, _ in ops):
+            start = t
     return found
 
 
@@ -144,7 +131,29 @@ def test_workers_stuck_since_before_the_window_are_an_outage_without_an_attempt(
 def test_a_pause_after_an_outage_does_not_hide_that_someone_was_answered_later() -> None:
     later = [(14 + i / 10, 14 + i / 10 + 0.01, True) for i in range(20)]
     found = measure(operations((10.0, 11.5, False), *later), "write", WINDOW)
-    assert (found.outage, found.outage_ended, found.served) == (1.5, True, True)
+    assert (found.outage, found.outage_ended, found.served) == (4.01, True, True)
+
+
+def test_an_outage_lasts_as_long_as_nothing_was_answered_however_few_calls_hung_in_it() -> None:
+    found = measure(operations((9.0, 9.1, True), (11.8, 12.8, False)), "write", WINDOW)
+    assert (found.outage, found.outage_ended, found.served, found.state) == (8.2, False, False, "blocked")
+    assert found.time_share == pytest.approx(0.18)
+
+
+def test_nobody_who_lives_there_any_more_ends_it() -> None:
+    ops = operations((10.0, 10.1, True), (11.0, 12.0, False))._replace(lived=(0, 15 * SECOND))
+    assert measure(ops, "write", WINDOW).outage == 4.0
+    phases = (Phase("load", 0, 20 * SECOND),)
+    stopped = recording(during(5, 9, ("n1",), "refused"), [fault()], length=8.0, phases=phases, final=False)
+    assert scenarios(stopped)[0].sides[0].write.outage == pytest.approx(3.0, abs=0.05)
+
+
+def test_the_share_of_time_tells_what_the_share_of_operations_hides() -> None:
+    quick = [(10 + i / 1000, 10 + i / 1000 + 0.0005, True) for i in range(4000)]
+    found = measure(operations(*quick, (14.0, 15.1, True), *((a + 5.1, b + 5.1, ok) for a, b, ok in quick)), "read", WINDOW)
+    assert found.share == 1.0 and found.time_share == pytest.approx(0.89, abs=0.002)
+    assert measure(operations((10.0, 10.01, True), (18.0, 18.01, True)), "read", WINDOW).time_share == 1.0
+    assert measure(operations(), "read", WINDOW).time_share is None
 
 
 def test_nobody_waiting_is_no_outage() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from splitbrain.checkers.measures.convergence import convergence, verdict
@@ -82,6 +83,33 @@ def test_no_reads_or_no_proven_heal_is_unknown() -> None:
     assert compared(local(0, 11, 7, 7, 7), faults=[fault(healed=None)]).state == "unknown"
 
 
-def test_time_counts_from_the_last_heal_where_that_is_later_than_the_load() -> None:
-    late = fault(ended=10.5)
-    assert compared(local(0, 11.5, 7, 7, 7), faults=[late]).seconds == pytest.approx(1.0, abs=0.01)
+def beside(*rounds: list[LocalRead], after: int = 1) -> list[LocalRead]:
+    """The same reads, made beside the load after the heal of a fault."""
+    return [msgspec.structs.replace(read, fault=after) for found in rounds for read in found]
+
+
+def test_time_counts_from_the_last_heal_as_seen_beside_the_load() -> None:
+    looked = beside(local(0, 6.1, 1, 1, 2), local(0, 6.1, 5, 5, 5, key=1), local(1, 6.9, 3, 3, 3))
+    found = compared(looked, local(0, 10.2, 9, 9, 9), local(0, 10.3, 8, 8, 8, key=1), faults=[fault(ended=6)])
+    assert found.seconds == pytest.approx(0.9, abs=0.01)
+    assert "equal on 3 nodes 0.9 s after the heal" in found.reason
+    looked = [*beside(local(0, 3, 1, 1, 1), after=1), *beside(local(0, 7.4, 1, 1, 1), after=2)]
+    of_another = compared(looked, local(0, 10.2, 9, 9, 9), faults=[fault(1, 1, 2), fault(2, 5, 7)])
+    assert of_another.seconds == pytest.approx(0.4, abs=0.01)
+
+
+def test_what_never_agreed_beside_the_load_agreed_after_it_at_the_latest() -> None:
+    after = local(0, 10.2, 9, 9, 9), local(1000, 11.9, 9, 9, 9)
+    found = compared(beside(local(0, 6.1, 1, 1, 2)), *after, faults=[fault(ended=6)])
+    assert found.seconds == pytest.approx(4.2, abs=0.01), "and the reads that only see whether it stays so do not count"
+
+
+def test_what_differs_in_the_end_has_diverged_whatever_was_seen_beside_the_load() -> None:
+    found = compared(beside(local(0, 6.1, 1, 1, 1)), local(0, 10.2, 9, 9, 8), faults=[fault(ended=6)])
+    assert (found.state, found.seconds) == ("diverged", None)
+
+
+def test_a_time_that_nobody_looked_at_is_not_told() -> None:
+    found = compared(local(0, 10.2, 9, 9, 9), faults=[fault(ended=6)])
+    assert (found.state, found.seconds) == ("agreed", None)
+    assert "0.2 s after the end of the load" in found.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.errors import HistoryError, StorageError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Cut, Fault, Proof
 from splitbrain.harness.history.journal import FORMAT, Header, Invoke, Journal, load
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.history.recording import LocalRead, Placement, View
+from splitbrain.harness.history.recording import LocalRead, Placement, Stall, View
 from splitbrain.harness.history.variant import Claim, Variant
 from splitbrain.harness.plan import Plan
 
@@ -48,15 +49,23 @@ def write(path: Path) -> None:
                 Invoke(time=op.invoked, process=op.process, f=op.f, key=op.key, value=value, node=op.node, server=op.server)
             )
     journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15))
-    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, in_force=16, proven=17, cut=(("n1", "n2"),)))
+    proof = Proof(holds=True, acted=16, at=17, measured=(("n1", "n2"),))
+    specs = (Cut((("n1", "n2"),)),)
+    journal.fault(Fault(id=1, nemesis="halves", scenario="halves", started=15, specs=specs, in_force=16, proofs=(proof,)))
     journal.view(View(node="n1", primary="n2", time=3))
     journal.placement(Placement(key=1, replicas=("n1", "n2")))
     journal.death(DEATH)
+    journal.stall(Stall(began=56, ended=58))
     journal.local_read(LocalRead(node="n1", key=1, value=5, time=70))
     journal.versions({"n1": "9"}, {"image": "nine:9"})
     journal.phase("load", 80, ended=True)
     journal.end(99, interrupted=False)
     journal.close()
+
+
+def without_sums(path: Path) -> str:
+    """The text of a journal as formats 1 and 2 wrote it."""
+    return re.sub(r',"sum":"[0-9a-f]{8}"', "", path.read_text()).replace(f'"format":{FORMAT}', '"format":2', 1)
 
 
 def test_what_was_written_is_loaded(tmp_path: Path) -> None:
@@ -73,28 +82,36 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert recording.views[0].primary == "n2" and recording.local_reads[0].value == 5
     assert recording.placements == (Placement(key=1, replicas=("n1", "n2")),)
     assert recording.deaths == (DEATH,) and recording.dead(54) == () and recording.dead(55) == (DEATH,)
+    assert recording.stalls == (Stall(began=56, ended=58),) and recording.stalled(57, 70) == 1
     assert recording.versions == {"n1": "9"} and recording.facts == {"image": "nine:9"}
     assert not recording.torn and not recording.interrupted
     load_phase = recording.phase("load")
     assert load_phase is not None and (load_phase.began, load_phase.ended) == (5, 80)
 
 
-def test_an_older_journal_knows_of_no_deaths(tmp_path: Path) -> None:
+def test_an_older_journal_knows_of_no_deaths_and_no_stalls(tmp_path: Path) -> None:
     write(tmp_path / "journal.jsonl")
-    lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
-    older = [line.replace(f'"format":{FORMAT}', '"format":1', 1) for line in lines if '"type":"death"' not in line]
+    lines = without_sums(tmp_path / "journal.jsonl").splitlines(keepends=True)
+    new = ('"type":"death"', '"type":"stall"')
+    older = [line.replace('"format":2', '"format":1', 1) for line in lines if not any(it in line for it in new)]
     (tmp_path / "older.jsonl").write_text("".join(older))
     header, recording = load(tmp_path / "older.jsonl")
     assert header is not None and header.format == 1
-    assert recording.deaths is None and recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
+    assert recording.deaths is None and recording.stalls is None
+    assert recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
 
 
 def test_a_fault_of_an_older_journal_was_in_force_after_its_spread(tmp_path: Path) -> None:
+    """And a fault that cut nothing, which was said to be proven then, is not."""
     write(tmp_path / "journal.jsonl")
-    text = (tmp_path / "journal.jsonl").read_text().replace('"in_force":16', '"in_force":null')
-    (tmp_path / "older.jsonl").write_text(text.replace('"spread":0', '"spread":1'))
+    lines = without_sums(tmp_path / "journal.jsonl").replace(f'"format":{FORMAT}', '"format":2', 1).splitlines(keepends=True)
+    older = [line for line in lines if '"type":"fault"' not in line]
+    fault = '{"type":"fault","fault":{"id":%d,"nemesis":"x","scenario":"y","started":15,"proven":17,"cut":%s,"spread":1}}\n'
+    older[-1:-1] = [fault % (1, '[["n1","n2"]]'), fault % (2, "[]")]
+    (tmp_path / "older.jsonl").write_text("".join(older))
     _, recording = load(tmp_path / "older.jsonl")
-    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17)]
+    assert [(fault.in_force, fault.proven) for fault in recording.faults] == [(16, 17), (16, None)]
+    assert [fault.bit for fault in recording.faults] == [True, False]
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
@@ -127,3 +144,47 @@ def test_a_disk_that_does_not_take_a_line_is_told(tmp_path: Path) -> None:
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     with pytest.raises(StorageError):
         Journal(tmp_path / "full.jsonl").versions({"n1": "1"}, {})
+
+
+@given(at=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
+def test_a_bit_that_flipped_is_found_in_its_line(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
+    folder = tmp_path_factory.mktemp("flip")
+    write(folder / "whole.jsonl")
+    data = bytearray((folder / "whole.jsonl").read_bytes())
+    at %= len(data)
+    data[at] ^= 1 << bit
+    line = data[:at].count(b"\n") + 1
+    (folder / "flipped.jsonl").write_bytes(data)
+    if line == 1:
+        with pytest.raises(HistoryError, match=r"flipped\.jsonl:1:"):
+            load(folder / "flipped.jsonl")
+        return
+    _, recording = load(folder / "flipped.jsonl")
+    last = line == data.count(b"\n") + (not data.endswith(b"\n"))
+    assert recording.torn and (last or recording.damage == f"line {line} of the journal is damaged")
+
+
+def test_a_line_that_is_missing_or_put_in_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "whole.jsonl")
+    lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
+    for name, changed in (
+        ("missing", [*lines[:4], *lines[5:]]), ("twice", [*lines[:4], lines[3], *lines[4:]]),
+        ("unsummed", [*lines[:4], b'{"type":"note","text":"x","times":1}\n', *lines[4:]]),
+    ):
+        (tmp_path / name).write_bytes(b"".join(changed))
+        _, recording = load(tmp_path / name)
+        assert recording.torn and recording.damage == "line 5 of the journal is damaged", name
+
+
+def test_whatever_is_written_can_be_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.header(HEADER)
+    journal.note("a lone \ud800")
+    journal.note("again")
+    journal.note("again", 7)
+    journal.local_read(LocalRead(node="n1", key=1, value=[object(), "\udfff", 1 << 70], time=70))
+    journal.versions({"n1": "\ud800"}, {})
+    journal.end(1, interrupted=False)
+    _, recording = load(tmp_path / "journal.jsonl")
+    assert recording.notes == ("a lone \\ud800", "again (7 times)") and not recording.torn
+    assert recording.local_reads[0].value[1:] == ["\\udfff", str(1 << 70)]

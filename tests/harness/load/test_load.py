@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Placement
 from splitbrain.harness.history.variant import Claim, Route, Variant
 from splitbrain.harness.load.load import Load
+from splitbrain.harness.load.problems import MANY, Problems
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Connectivity, Node, everything
@@ -83,17 +85,18 @@ class ScriptedClient:
 
 async def work(
     tmp_path: Path, database: Scripted, seconds: float = 0.2, links: Connectivity | None = None,
-    during: Callable[[Load, Router], Any] | None = None,
+    during: Callable[[Load, Router], Any] | None = None, told: list[str] | None = None,
 ) -> list[Operation]:
-    """The history of so many seconds of load."""
+    """The history of so many seconds of load; what was told of the database's own code is appended to `told`."""
+    problems = Problems((told if told is not None else []).append)
     began = time.monotonic_ns()
     journal = Journal(tmp_path / "journal.jsonl")
     journal.header(Header(run="r", plan=database.plan, variant=database.variant, nodes=NAMES, started="", version=""))
     linked = everything(NAMES) if links is None else links
-    router = Router(database, linked, journal.view, lambda: time.monotonic_ns() - began)
+    router = Router(database, linked, journal.view, lambda: time.monotonic_ns() - began, problems)
     await router.look()
     workload = Register(database.plan, frozenset({"read", "write"}))
-    made = Load(database.plan, database, workload, router, journal, lambda: time.monotonic_ns() - began)
+    made = Load(database.plan, database, workload, router, journal, lambda: time.monotonic_ns() - began, problems)
     running = asyncio.create_task(made.run(seconds))
     if during is not None:
         await during(made, router)
@@ -239,6 +242,93 @@ async def test_a_seed_fixes_the_calls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", ["n2", None])
 async def test_the_primary_is_who_most_nodes_name(tmp_path: Path, named: str | None) -> None:
-    router = Router(Scripted(plan(), lambda server: 1, "primary", named), everything(NAMES), lambda view: None, lambda: 0)
+    database = Scripted(plan(), lambda server: 1, "primary", named)
+    router = Router(database, everything(NAMES), lambda view: None, lambda: 0, Problems(print))
     await router.look()
     assert router.primary() == named
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), ValueError("nonsense"), asyncio.CancelledError(), KeyError("x")])
+async def test_what_a_client_may_not_raise_is_indeterminate_and_told_once(tmp_path: Path, error: BaseException) -> None:
+    def answer(server: str) -> Any:
+        raise error
+
+    told: list[str] = []
+    operations = await work(tmp_path, Scripted(plan(), answer), told=told)
+    name = type(error).__name__
+    assert {op.error for op in operations} == {name}
+    assert {op.outcome for op in operations if op.f == "write"} <= {"info"}
+    assert {op.outcome for op in operations if op.f == "read"} == {"fail"}
+    assert told and all(name in text and "test_load.py:" in text for text in told) and len(told) == len(set(told))
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("nan"), 1 << 64, object(), b"bytes", [1, "\udfff"]])
+async def test_an_answer_that_no_history_holds_is_told_and_the_journal_stays_readable(tmp_path: Path, value: Any) -> None:
+    told: list[str] = []
+    operations = await work(tmp_path, Scripted(plan(), lambda server: value if server == "n1" else 1), told=told)
+    answers = {op.server: op for op in operations if op.f == "read"}
+    assert (answers["n1"].outcome, answers["n1"].error) == ("fail", "ValueError")
+    assert answers["n2"].outcome == "ok" and any("a history holds" in text for text in told)
+
+
+async def test_a_connection_that_cannot_be_made_or_closed_costs_no_history(tmp_path: Path) -> None:
+    class Clumsy(Scripted):
+        async def connect(self, server: Node) -> Any:
+            if server.name == "n1":
+                raise OSError("no route")
+            client = await super().connect(server)
+
+            async def close() -> None:
+                await (asyncio.sleep(60) if server.name == "n2" else asyncio.sleep(0, client.nothing))
+
+            client.close = close
+            return client
+
+    told: list[str] = []
+    operations = await work(tmp_path, Clumsy(plan(), lambda server: 1), told=told)
+    assert {(op.outcome, op.error) for op in operations if op.server == "n1"} == {("fail", "OSError")}
+    assert {op.outcome for op in operations if op.server != "n1"} == {"ok"}
+    assert any("took longer" in text for text in told) and any("close() of a client raised Attr" in text for text in told)
+
+
+async def test_an_odd_answer_of_primary_is_told_and_asked_again(tmp_path: Path) -> None:
+    class Odd(Scripted):
+        asked = 0
+
+        async def primary(self, node: Node) -> str | None:
+            self.asked += 1
+            if self.asked == 5:
+                raise KeyError("primary")
+            return "n9" if self.asked == 6 else "n1"
+
+    async def follow(made: Load, router: Router) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await router.follow()
+
+    told: list[str] = []
+    operations = await work(tmp_path, Odd(plan(), lambda server: 1, "primary"), 0.6, during=follow, told=told)
+    assert sum("raised KeyError" in text for text in told) == 1 and sum("which is no node" in text for text in told) == 1
+    last = {op.node: op for op in operations}
+    assert {op.server for op in last.values()} == {"n1"}, "every home names the primary again"
+
+
+async def test_a_problem_that_comes_again_and_again_is_the_end(tmp_path: Path) -> None:
+    ends: list[str] = []
+    problems = Problems(lambda text: None, ends.append)
+    for _ in range(3 * MANY):
+        problems.raised("read()", ValueError("x"))
+    assert ends == ["read() raised ValueError: x"] and problems.counts[ends[0]] == 3 * MANY
+
+
+async def test_a_silent_server_is_not_asked_for_every_key(tmp_path: Path) -> None:
+    database = Scripted(plan(keys=40), lambda server: asyncio.sleep(60) if server == "n2" else 1)
+    finals = Register(database.plan, frozenset({"read", "write"})).final()
+
+    async def final(made: Load, router: Router) -> None:
+        made.stop()
+        await made.make(finals)
+
+    operations = await work(tmp_path, database, 0.0, during=final)
+    reads = [op for op in operations if op.f == "read"]
+    assert sum(op.server == "n1" for op in reads) >= len(finals) > sum(op.server == "n2" for op in reads) > 1

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import PlainFault
 from splitbrain.reports.page import charts
 from tests.reports import story
 
@@ -38,13 +38,13 @@ def test_shares_around_a_fault_are_those_of_a_plain_count() -> None:
 def test_nodes_share_a_row_if_no_fault_ever_set_them_apart(parts: list[list[int]]) -> None:
     nodes = story.NODES
     faults = [
-        Fault(
+        PlainFault(
             id=i,
             nemesis="x",
             scenario="x",
             started=0,
             cut=tuple((a, b) for a in nodes for b in nodes if part[nodes.index(a)] != part[nodes.index(b)]),
-        )
+        ).fault()
         for i, part in enumerate(parts)
     ]
     found = charts.groups(nodes, faults)

@@ -146,13 +146,14 @@ def test_a_history_of_another_program_has_a_report() -> None:
 
 def test_a_fault_that_was_not_proven_is_not_claimed() -> None:
     recording = story.recording()
-    missed = msgspec.structs.replace(story.FAULT, proven=None, observed_cut=(), wrong=story.FAULT.cut)
+    proof = msgspec.structs.replace(story.FAULT.proofs[0], holds=False, measured=(), wrong=story.FAULT.cut)
+    missed = msgspec.structs.replace(story.FAULT, in_force=None, proofs=(proof,))
     recording = msgspec.structs.replace(recording, faults=(missed,))
     result = story.result(recording)
     row = msgspec.structs.replace(result.scenarios[0], bit=False, proven=None)
     text = Page(html.page(msgspec.structs.replace(result, scenarios=(row,)), recording, Path("x"))).text
     assert "not proven" in text
-    assert "8 of 20 directed links meant to be cut , 8 not as intended" in text.replace("cut,", "cut ,")
+    assert "partition {n1} | {n2 n3 n4 n5}: 12/20 links as intended" in text
     assert "The fault was not proven: this row proves nothing." in text
 
 
@@ -195,7 +196,10 @@ def test_the_timeline_holds_the_evidence_between_the_faults() -> None:
     rows = html.timeline(recording, anomaly)
     assert sum(row.kind == "evidence" for row in rows) == len(anomaly.operations)
     told = [row.what for row in rows if row.kind == "fault"]
-    assert told == ["partition-primary: primary alone begins", "proven: {n1} | {n2 n3 n4 n5}", "heal begins", "healed, proven"]
+    assert told == [
+        "partition-primary: primary alone begins", "proven: partition {n1} | {n2 n3 n4 n5}",
+        "heal begins", "heal: 20/20 links up",
+    ]
     times = [row.time for row in rows if row.time]
     assert times == sorted(times)
     on_key = sum(op.key == anomaly.key for op in recording.history)
@@ -222,9 +226,10 @@ def test_a_server_that_died_is_told_with_its_last_words_and_holds_the_fault_harm
 
 def test_a_heal_that_did_not_take_is_said() -> None:
     recording = story.recording()
-    left: Fault = msgspec.structs.replace(story.FAULT, heal_wrong=(("n1", "n2"),))
+    proof = msgspec.structs.replace(story.FAULT.undone[0], holds=False, wrong=(("n1", "n2"),))
+    left: Fault = msgspec.structs.replace(story.FAULT, undone=(proof,))
     rows = html.timeline(msgspec.structs.replace(recording, faults=(left,)), story.result(recording).anomalies[0])
-    assert "links still down after the heal" in [row.what for row in rows]
+    assert "heal: 19/20 links up" in [row.what for row in rows]
 
 
 def test_the_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.history import OUTCOMES
 from splitbrain.harness.history.operation import Operation
 from splitbrain.reports.page import cluster, lanes
@@ -99,13 +99,17 @@ def test_cut_links_are_those_that_probes_found_down() -> None:
 
 
 def test_a_link_cut_one_way_is_an_arrow_the_other_way() -> None:
-    fault = Fault(id=1, nemesis="one-way", scenario="s", started=0, proven=1, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),))
+    fault = PlainFault(
+        id=1, nemesis="one-way", scenario="s", started=0, proven=1, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),)
+    ).fault()
     assert "n1 and n2: only n2 to n1" in links(fault, "link")
     assert len(list(ET.fromstring(cluster.draw(NODES, fault)).iter("polygon"))) == 1
 
 
 def test_a_link_whose_probe_disagreed_stands_out() -> None:
-    fault = Fault(id=1, nemesis="halves", scenario="s", started=0, cut=(("n1", "n2"),), wrong=(("n1", "n2"),))
+    fault = PlainFault(
+        id=1, nemesis="halves", scenario="s", started=0, cut=(("n1", "n2"),), wrong=(("n1", "n2"),)
+    ).fault()
     assert len(links(fault, "link wrong")) == 1
 
 

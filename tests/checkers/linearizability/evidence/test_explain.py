@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from splitbrain.checkers.anomalies import ANOMALIES
+from splitbrain.checkers.anomalies import ANOMALIES, generalises
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability import engine as engine_module
-from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.evidence.explain import Course, explain
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import CasRegister, Mutex
@@ -39,14 +39,14 @@ def _judge(*operations: Operation) -> Verdict:
 
 
 CASES: dict[str, tuple[dict[str, int], list[Operation]]] = {
-    "an acknowledged write that was never overwritten and never seen again": (
-        {"lost-write": 1}, [_w(1, 0, 1), _w(2, 2, 3), _r(1, 4, 5)],
+    "an acknowledged write that was never seen, by a reader who may ask a copy that lags": (
+        {"stale-read": 1}, [_w(1, 0, 1), _w(2, 2, 3), _r(1, 4, 5)],
     ),
-    "seen once, then gone for good": (
-        {"lost-write": 1}, [_w(1, 0, 1), _w(2, 2, 3), _r(2, 4, 5), _r(1, 6, 7), _r(1, 8, 9)],
+    "seen once, then not any more": (
+        {"stale-read": 2}, [_w(1, 0, 1), _w(2, 2, 3), _r(2, 4, 5), _r(1, 6, 7), _r(1, 8, 9)],
     ),
-    "several lost at once": (
-        {"lost-write": 3}, [_w(1, 0, 1), _w(2, 2, 3), _w(3, 4, 5), _w(4, 6, 7), _r(1, 8, 9)],
+    "several missed at once": (
+        {"stale-read": 1}, [_w(1, 0, 1), _w(2, 2, 3), _w(3, 4, 5), _w(4, 6, 7), _r(1, 8, 9)],
     ),
     "a cas made on the value before it": (
         {"lost-write": 1}, [_w(7, 0, 1), _w(42, 2, 3), _c(7, 51, 4, 5), _r(51, 6, 7)],
@@ -54,8 +54,8 @@ CASES: dict[str, tuple[dict[str, int], list[Operation]]] = {
     "a cas that was replaced by what had been there before it": (
         {"lost-write": 1}, [_w(7, 0, 1), _w(42, 2, 3), _c(7, 51, 4, 5), _r(42, 6, 7)],
     ),
-    "an acknowledged cas, then the value before it for good": (
-        {"lost-write": 1}, [_w(7, 0, 1), _c(7, 8, 2, 3), _r(7, 4, 5)],
+    "an acknowledged cas, then the value before it": (
+        {"stale-read": 1}, [_w(7, 0, 1), _c(7, 8, 2, 3), _r(7, 4, 5)],
     ),
     "old while the newer one is seen again later": (
         {"stale-read": 1}, [_w(1, 0, 1), _w(2, 2, 3), _r(1, 4, 5), _r(2, 6, 7)],
@@ -70,20 +70,20 @@ CASES: dict[str, tuple[dict[str, int], list[Operation]]] = {
         {"stale-read": 1},
         [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="b"), _r(2, 4, 5, at="c"), _r(1, 6, 7, at="a")],
     ),
-    "old in the end, on most nodes": (
-        {"lost-write": 1},
+    "old on most nodes, but nobody asked the one that acknowledged": (
+        {"stale-read": 2},
         [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(1, 4, 5, at="b"), _r(1, 6, 7, at="c")],
     ),
-    "old in the end, on the node that had acknowledged": (
-        {"lost-write": 1},
+    "old in the end, through the node that had acknowledged": (
+        {"stale-read": 1},
         [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(2, 4, 5, at="b"), _r(2, 6, 7, at="c"), _r(1, 8, 9, at="a")],
     ),
     "two cas on one value": ({"split-brain": 1}, [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5)]),
     "two cas on one value, and one of them survived": (
         {"lost-write": 1}, [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5), _r(3, 6, 7)],
     ),
-    "two cas on one value, both seen, and one of them survived": (
-        {"lost-write": 1, "split-brain": 1},
+    "two cas on one value, both seen in the end": (
+        {"split-brain": 1},
         [_w(1, 0, 1), _c(1, 2, 2, 3), _c(1, 3, 4, 5), _r(2, 6, 7), _r(3, 8, 9)],
     ),
     "what came of a write that had not begun": (
@@ -107,15 +107,60 @@ def test_the_name_of_a_violation(case: str) -> None:
     assert verdict.anomalies[0].identifier == next(iter(counts))
 
 
+RUNS: dict[str, tuple[dict[str, int], list[Operation]]] = {
+    "all homes read what is older, in the end": (
+        {"lost-write": 1},
+        [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(1, 100, 101, at="a"), _r(1, 102, 103, at="b")],
+    ),
+    "one home is not heard of in the end": (
+        {"stale-read": 1}, [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="b"), _r(1, 100, 101, at="a")],
+    ),
+    "two homes read different things in the end": (
+        {"stale-read": 1}, [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(1, 100, 101, at="a"), _r(2, 102, 103, at="b")],
+    ),
+    "lost, and overwritten later": (
+        {"lost-write": 1},
+        [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(1, 60, 61, at="a"), _r(1, 62, 63, at="b"), _w(3, 70, 71, at="b"),
+         _r(3, 100, 101, at="a"), _r(3, 102, 103, at="b")],
+    ),
+    "missed by one copy, and overwritten later": (
+        {"stale-read": 1},
+        [_w(1, 0, 1, at="a"), _w(2, 2, 3, at="a"), _r(2, 60, 61, at="a"), _r(1, 62, 63, at="b"), _w(3, 70, 71, at="b"),
+         _r(3, 100, 101, at="a"), _r(3, 102, 103, at="b")],
+    ),
+    # a was cut off. 2 was acknowledged where the majority is, read there, and properly replaced by 4; 3 and 5 were a's own.
+    "the write in the way of the lineage that died is not the one that is lost": (
+        {"lost-write": 1},
+        [_w(1, 0, 1, at="b"), _w(2, 2, 3, at="b"), _r(2, 4, 5, at="b"), _c(1, 3, 6, 7, at="a"), _r(3, 8, 9, at="a"),
+         _w(4, 10, 11, at="b"), _r(4, 60, 61, at="a"), _r(4, 62, 63, at="b"), _r(4, 100, 101, at="a"), _r(4, 102, 103, at="b")],
+    ),
+}
+"""Of runs that began to heal at 50 and had settled at 100."""
+
+
+@pytest.mark.parametrize("case", sorted(RUNS))
+def test_what_a_run_that_settled_has_lost(case: str) -> None:
+    counts, operations = RUNS[case]
+    verdict = check(History.of(operations), CasRegister(), course=Course(100, (50,)))
+    assert verdict.counts == counts
+    _confirm(verdict, CasRegister())
+    told = verdict.anomalies[0].sentence
+    if "lost-write" in counts:
+        assert told.startswith("cas 1 → 3" if "in the way" in case else "write 2"), told
+        assert "nobody found it again: after the heal a and b read" in told
+    # The same operations, of which no one knows what the copies held in the end, accuse nobody.
+    assert "lost-write" not in check(History.of(operations), CasRegister(), course=Course(1000, (50,))).counts
+
+
 def _confirm(verdict: Verdict, model: CasRegister) -> None:
     for anomaly in verdict.anomalies:
         again = check(History.of(anomaly.operations), model)
         assert again.validity == "invalid"
-        assert set(again.counts) == {anomaly.identifier}, (anomaly, again.counts)
+        assert all(generalises(name, anomaly.identifier) for name in again.counts), (anomaly, again.counts)
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_the_evidence_alone_shows_the_same(case: str) -> None:
+def test_the_evidence_alone_shows_the_same_or_something_more_general(case: str) -> None:
     verdict = _judge(*CASES[case][1])
     _confirm(verdict, CasRegister())
     assert all(len(anomaly.operations) <= 6 for anomaly in verdict.anomalies)
@@ -142,7 +187,7 @@ def test_random_violations_are_named_and_proven(small: int, monkeypatch: pytest.
 
 
 MUTATIONS: dict[str, str] = {
-    "drop a write": "lost-write", "move a read back": "stale-read", "read a failed write": "aborted-read",
+    "drop a write": "stale-read", "move a read back": "stale-read", "read a failed write": "aborted-read",
     "read ahead": "future-read", "read nonsense": "unwritten-read", "fork": "split-brain",
 }
 
@@ -213,11 +258,11 @@ def test_repeated_values_are_explained_without_leaving_out_what_may_have_been_re
     assert verdict.validity == "invalid"
     values = [operation.value for operation in verdict.anomalies[0].operations]
     assert 4 in values and 5 in values
-    assert list(verdict.counts) == ["lost-write"]
+    assert list(verdict.counts) == ["stale-read"]
 
 
 def test_an_explanation_that_ran_out_of_time_says_so() -> None:
-    history = History.of(CASES["several lost at once"][1])
+    history = History.of(CASES["several missed at once"][1])
     assert explain(history, CasRegister(), 5, time.perf_counter() - 1) == ({}, [], False)
     assert explain(history, CasRegister(), 5)[2]
 

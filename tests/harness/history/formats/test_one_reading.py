@@ -68,7 +68,7 @@ def written(events: list[Told]) -> dict[str, str]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Told]:
+def histories(draw: Any) -> list[Told]:
     """Calls on registers, plain or with independent keys, with versions or without, a cas also as a triple."""
     keyed, versioned = draw(st.booleans()), draw(st.booleans())
     triples = keyed and not versioned and draw(st.booleans())

@@ -1,0 +1,106 @@
+"""What a history of transactions tells: its dependencies, and what is wrong without any cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitbrain.checkers.transactions.graph import Edges, Flags, Ints
+from splitbrain.checkers.transactions.lattice import RULED_OUT, Level
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.micros import Micros
+
+
+@dataclass(frozen=True)
+class Problems:
+    """All anomalies of one identifier that are no cycle, in columns: `reader` the transactions (rows of the history) that
+    show them, `row` the micro-operations, `other` the transactions beside them (-1: none). `ruled_out` is the weakest level
+    that they are against."""
+
+    identifier: str
+    reader: Ints
+    row: Ints
+    other: Ints
+    ruled_out: Level
+
+    @classmethod
+    def of(
+        cls, identifier: str, reader: Ints, row: Ints, other: Ints | None = None, ruled_out: Level | None = None
+    ) -> Problems:
+        """Problems without transactions beside them, and against the level that the table has, unless told otherwise."""
+        beside = np.full(len(reader), -1) if other is None else other
+        return cls(identifier, reader, row, beside, ruled_out or RULED_OUT[identifier])
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What was inferred from a history of transactions.
+
+    `committed` marks the transactions (rows of the history) that took effect: those that are `ok`, and those with the
+    outcome `info` of which somebody saw a write. `edges` are their dependencies. `installed` marks the micro-operations
+    that installed a version: the last write or append of each committed transaction to each key; `version` is its place in
+    the key's version order, from 0, where that is known, else -1. `total` says that the version order of every key is known
+    but for who wrote last. `external` marks the reads of committed transactions that read another transaction's version, or
+    the initial one; `read_from` is the micro-operation that wrote it (-1: the initial state), `seen` how many versions of
+    the key's order it saw (-1: unknown). `ambiguous` is a sentence where values repeat, so that nobody knows who was read
+    from.
+    """
+
+    history: History
+    micros: Micros
+    committed: Flags
+    edges: Edges
+    installed: Flags
+    version: Ints
+    external: Flags
+    read_from: Ints
+    seen: Ints
+    total: bool
+    problems: tuple[Problems, ...] = ()
+    ambiguous: str = ""
+    limits: tuple[str, ...] = field(default=())
+
+    def problems_of(self, identifier: str) -> Problems | None:
+        """The problems with that identifier."""
+        return next((one for one in self.problems if one.identifier == identifier), None)
+
+
+def ranges(begin: NDArray[np.int64], counts: NDArray[np.int64]) -> Ints:
+    """The numbers `begin[i]` up to `begin[i] + counts[i]` for each i, one range after another."""
+    ends = np.cumsum(counts)
+    places = np.arange(ends[-1] if len(ends) else 0)
+    places += np.repeat(begin - (ends - counts), counts)
+    return places
+
+
+def group_ends(*columns: NDArray[np.int64]) -> tuple[Ints, Ints]:
+    """Where each run of equal rows of these columns begins, and how long it is."""
+    many = len(columns[0])
+    if not many:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    fresh = np.zeros(many, np.bool_)
+    fresh[0] = True
+    for column in columns:
+        fresh[1:] |= column[1:] != column[:-1]
+    begin = np.flatnonzero(fresh)
+    return begin, np.diff(np.append(begin, many))
+
+
+def paired(keys: Ints, values: Ints, other_keys: Ints, other_values: Ints) -> tuple[Ints, Ints]:
+    """One number for each pair of a key and a value, equal for equal pairs."""
+    if not len(values):
+        return np.empty(0, np.int64), np.full(len(other_values), -1)
+    low, high = int(values.min()), int(values.max())
+    if len(other_values):
+        low, high = min(low, int(other_values.min())), max(high, int(other_values.max()))
+    most = int(max(keys.max(), other_keys.max() if len(other_keys) else 0)) + 1
+    span = high - low + 1
+    if span * most < 1 << 62:
+        return keys * span + (values - low), other_keys * span + (other_values - low)
+    names, codes = np.unique(np.concatenate([values, other_values]), return_inverse=True)
+    return keys * len(names) + codes[: len(values)], other_keys * len(names) + codes[len(values) :]

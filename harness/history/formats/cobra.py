@@ -1,0 +1,96 @@
+"""Cobra's logs: a folder with one `T<n>.log` per client, records of big-endian words.
+
+A version is a transaction and the number of a write in it, never a value. Aborted transactions are in no log: what was read
+from one that none has was not committed.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.formats import sessions
+from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.text import load
+from splitbrain.harness.history.history import History
+
+_LOG = re.compile(r"T(\d+)\.log\Z")
+_RECORDS = {b"S": struct.Struct(">q"), b"W": struct.Struct(">qqq"), b"R": struct.Struct(">qqqq"), b"C": struct.Struct(">q")}
+_INITIAL = (0xBEBEEBEE, 0xDEADBEEF)
+"""As the transaction or the write that was read from: the value from before the run, and no value at all."""
+
+_Version = tuple[int, int]
+
+
+def logs(folder: Path) -> list[Path]:
+    """The logs in a folder, in the order of their numbers; none where it is no folder of Cobra's."""
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _LOG.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def read(folder: Path, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in such a folder, and notes. With `torn`, logs that are cut short are read as far as they go.
+
+    Raises `HistoryError` naming the log and the byte.
+    """
+    notes: list[str] = []
+    names: dict[_Version, int] = {}
+    transactions: list[Transaction] = []
+    written: set[_Version] = set()
+    reads: dict[_Version, int] = {}
+    for session, path in enumerate(logs(folder)):
+        transactions += _log(path, session, names, written, reads, torn, notes)
+    strangers: dict[int, Transaction] = {}
+    for version, key in reads.items():
+        if version not in written:
+            strangers.setdefault(version[0], Transaction(-1, committed=False)).micros.append(("w", key, names[version]))
+    if strangers:
+        notes.append(f"{len(strangers)} transactions that no log has were read from: they did not commit")
+    return sessions.history([*strangers.values(), *transactions]), notes
+
+
+def _log(
+    path: Path, session: int, names: dict[_Version, int], written: set[_Version], reads: dict[_Version, int], torn: bool,
+    notes: list[str],
+) -> list[Transaction]:
+    data, at = load(path), 0
+    done: list[Transaction] = []
+    open_number, one = None, Transaction(session)
+
+    def fail(message: str) -> HistoryError:
+        return HistoryError(f"{message} (byte {at}).", path=str(path))
+
+    while at < len(data):
+        record = _RECORDS.get(data[at : at + 1])
+        if record is None:
+            raise fail(f"expected S, W, R or C, found the byte 0x{data[at]:02x}")
+        if at + 1 + record.size > len(data):
+            if not torn:
+                raise fail("the log is cut short: --torn judges what came before")
+            notes.append(f"{path.name} is cut short: what its end tells in part is left out")
+            break
+        kind, words = data[at : at + 1], record.unpack_from(data, at + 1)
+        if kind == b"S":
+            open_number, one = words[0], Transaction(session)
+        elif open_number is None:
+            raise fail("expected the begin of a transaction (S)")
+        elif kind == b"W":
+            write, key, _ = words
+            written.add((open_number, write))
+            one.micros.append(("w", key, names.setdefault((open_number, write), len(names))))
+        elif kind == b"R":
+            author, write, key, _ = words
+            if author in _INITIAL or write in _INITIAL:
+                one.micros.append(("r", key, None))
+            else:
+                reads[author, write] = key
+                one.micros.append(("r", key, names.setdefault((author, write), len(names))))
+        else:
+            if words[0] != open_number:
+                raise fail(f"expected the commit of transaction {open_number}, found that of {words[0]}")
+            done.append(one)
+            open_number = None
+        at += 1 + record.size
+    return done

@@ -1,0 +1,94 @@
+"""The histories of dbcop (2019): Rust's bincode, little endian, sessions of transactions of events.
+
+A transaction without success aborted; an event without success took no effect, also in a transaction that committed. Value
+0 is the initial state.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.formats import sessions
+from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.history import History
+
+_WORD = struct.Struct("<Q")
+_EVENT = struct.Struct("<?QQ?")
+_HEADER_WORDS = 5
+_LONGEST_NAME = 4096
+
+
+def begins(head: bytes) -> bool:
+    """Whether a file that begins so is one: five numbers, and the name of a database behind its length."""
+    at = _HEADER_WORDS * _WORD.size
+    if len(head) < at + _WORD.size:
+        return False
+    (length,) = _WORD.unpack_from(head, at)
+    name = head[at + _WORD.size : at + _WORD.size + length]
+    return length <= _LONGEST_NAME and b"\0" in head[: _WORD.size] and name.decode("utf-8", "replace").isprintable()
+
+
+def read(data: bytes, path: Path, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in the bytes of such a file, and notes. With `torn`, a file that is cut short is read as far as it goes.
+
+    Raises `HistoryError` where it is none, or is cut short.
+    """
+    notes: list[str] = []
+    reader = _Reader(data, path)
+    transactions: list[Transaction] = []
+    try:
+        for _ in range(_HEADER_WORDS):
+            reader.word()
+        for _ in range(3):
+            reader.string()
+        for session in range(reader.word()):
+            for _ in range(reader.word()):
+                transactions.append(reader.transaction(session))
+        if reader.at < len(data):
+            raise reader.error(f"expected the end of the file, found {len(data) - reader.at} more bytes")
+    except struct.error as error:
+        if not torn:
+            raise reader.error("the file is cut short: --torn judges what came before") from error
+        notes.append("the file is cut short: what its end tells in part is left out")
+    dropped = reader.without_effect
+    if dropped:
+        notes.append(f"{dropped} events without success left out")
+    return sessions.history(sessions.with_initial_state(transactions, 0, notes)), notes
+
+
+class _Reader:
+    def __init__(self, data: bytes, path: Path) -> None:
+        self.data = data
+        self.path = path
+        self.at = 0
+        self.without_effect = 0
+
+    def word(self) -> int:
+        (number,) = _WORD.unpack_from(self.data, self.at)
+        self.at += _WORD.size
+        return int(number)
+
+    def string(self) -> str:
+        length = self.word()
+        if length > _LONGEST_NAME:
+            raise self.error(f"expected a name of at most {_LONGEST_NAME} bytes, found {length}")
+        self.at += length
+        return self.data[self.at - length : self.at].decode("utf-8", "replace")
+
+    def transaction(self, session: int) -> Transaction:
+        one = Transaction(session)
+        for _ in range(self.word()):
+            wrote, key, value, success = _EVENT.unpack_from(self.data, self.at)
+            self.at += _EVENT.size
+            if success:
+                one.micros.append(("w" if wrote else "r", key, value))
+            else:
+                self.without_effect += 1
+        (one.committed,) = struct.unpack_from("<?", self.data, self.at)
+        self.at += 1
+        return one
+
+    def error(self, message: str) -> HistoryError:
+        return HistoryError(f"{message} (byte {self.at}).", path=str(self.path))

@@ -1,0 +1,40 @@
+"""The text of Plume, PolySI and IsoVista: one operation a line, `r(key,value,session,transaction)` or `w(...)`.
+
+Transaction -1 marks what aborted transactions did. Value 0 of a key is its initial state, unless the file writes it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from splitbrain.harness.history.formats import sessions
+from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.history import History
+
+LINE = re.compile(r"\s*([rw])\(\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\)\s*\Z")
+
+
+def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in such a file, and notes. With `torn`, a last line that is cut short is left out.
+
+    Raises `HistoryError` with line and column, and what was expected there.
+    """
+    notes: list[str] = []
+    transactions: dict[tuple[int, int], Transaction] = {}
+    for at, line in text.lines():
+        if not line.strip():
+            continue
+        match = LINE.match(line)
+        if match is None:
+            if torn and not line.endswith("\n"):
+                notes.append("the last line is cut short: left out")
+                break
+            raise text.error(at, f"expected r(key,value,session,transaction) or w(...), found {line.strip()[:40]!r}")
+        key, value, session, number = map(int, match.groups()[1:])
+        where = (-1, session) if number == -1 else (number, 0)
+        one = transactions.setdefault(where, Transaction(session, committed=number != -1))
+        if one.session != session:
+            raise text.error(at, f"transaction {number} belongs to session {one.session}, and here to session {session}")
+        one.micros.append((match[1], key, value))
+    return sessions.history(sessions.with_initial_state(list(transactions.values()), 0, notes)), notes

@@ -1,0 +1,186 @@
+"""Schedules: which fault comes when, as values. Nothing here waits: the controller of `faults.py` does.
+
+A plan names its nemesis (`halves`, `kill:primary`, `halves+kill`) and a pace, or a script of its own, whose faults may name a
+scenario, or the very targets that a run before had.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from splitbrain.harness import registry
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Cut, Other, Spec
+from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.plan import Plan, ScriptedFault, When
+from splitbrain.nemeses.combination import Combination, Part
+from splitbrain.nemeses.nemesis import Nemesis
+
+QUIET = 0.25
+"""The part of the time in which a random schedule leaves the cluster alone."""
+
+
+SCRIPTED = "scripted"
+"""What a fault is called of which a script tells the targets alone."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One fault of a schedule: it starts `at` seconds into the load, or `when` something happens after that, and is undone
+    `duration` seconds later. `specs` are its targets where they are known before."""
+
+    at: float
+    duration: float
+    nemesis: str
+    scenario: str
+    specs: tuple[Spec, ...] = ()
+    when: When = "due"
+
+
+def nemesis(name: str) -> Nemesis:
+    """The nemesis of that name: `halves`, `kill:primary` for one of its scenarios, `halves+kill` for several at once. Raises
+    `UsageError`."""
+    if name == SCRIPTED:
+        return Combination(())
+    names = [name] if Path(name).is_file() else name.split("+")
+    parts = []
+    for one in names:
+        named, _, scenario = ("", "", "") if Path(one).is_file() else one.partition(":")
+        parts.append(Part(registry.look_up("nemeses", named or one)(), scenario))
+    return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
+
+
+def schedule(plan: Plan) -> tuple[Step, ...]:
+    """The faults of a plan, in the order of their beginnings: its own script, or its nemesis at the plan's pace."""
+    if plan.schedule:
+        return tuple(_scripted(fault, plan) for fault in sorted(plan.schedule, key=lambda fault: fault.at))
+    match plan.pace:
+        case "interval":
+            return interval(plan)
+        case "staggered":
+            return staggered(plan)
+        case "random":
+            return shuffled(plan)
+        case "primary-changes":
+            return tuple(msgspec.structs.replace(step, when="primary-changes") for step in interval(plan))
+
+
+def interval(plan: Plan) -> tuple[Step, ...]:
+    """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
+    healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
+    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis).scenarios(plan.nodes)],
+                    plan.fault + plan.between)
+
+
+def staggered(plan: Plan) -> tuple[Step, ...]:
+    """The parts of a combination, each a fault of its own, one beginning `plan.between` seconds after the other began: where
+    faults last longer than that, they overlap."""
+    return _in_turn(plan, _apart(plan), plan.between)
+
+
+def shuffled(plan: Plan) -> tuple[Step, ...]:
+    """Faults of random length, one in three with another one inside, and the cluster left alone for a quarter of the time.
+    Which part of a combination comes how often shifts over the run, so that every mix is met."""
+    choices = _apart(plan)
+    rng = random.Random(f"{plan.seed}/schedule")
+    end = plan.time or plan.baseline + len(choices) * (plan.fault + plan.between)
+    steps: list[Step] = []
+    at = plan.baseline
+    while choices:
+        length = plan.fault * rng.uniform(0.5, 1.5)
+        if at + length + (plan.between if plan.time else 0.0) > end:
+            return tuple(steps)
+        turn = math.tau * at / end
+        weights = [1.1 + math.cos(turn - math.tau * number / len(choices)) for number in range(len(choices))]
+        one, other = rng.choices(choices, weights, k=2)
+        steps.append(Step(at, length, *one))
+        if rng.random() < 1 / 3:
+            steps.append(Step(at + length / 4, length / 2, *other))
+        at += length * (1 + rng.uniform(0.5, 1.5) * QUIET / (1 - QUIET))
+    return ()
+
+
+def replay(recording: Recording) -> tuple[ScriptedFault, ...]:
+    """The faults that a run had, as a script: the same targets at the same times, whoever is primary then. What a run could
+    not aim at is left out."""
+    load = recording.phase("load")
+    began = load.began if load else 0
+    return tuple(
+        ScriptedFault(
+            at=round((fault.started - began) / 1e9, 3), nemesis=fault.nemesis, scenario=fault.scenario, specs=fault.specs,
+            duration=round(((fault.heal_began or fault.started) - (fault.proven or fault.started)) / 1e9, 3),
+        )
+        for fault in recording.faults if fault.specs and fault.heal_began is not None
+    )
+
+
+def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    at = plan.baseline
+    while scenarios and (len(steps) < len(scenarios) if plan.time == 0 else at + plan.fault + plan.between <= plan.time):
+        steps.append(Step(at, plan.fault, *scenarios[len(steps) % len(scenarios)]))
+        at += every
+    return tuple(steps)
+
+
+def _apart(plan: Plan) -> list[tuple[str, str]]:
+    """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
+    whole = nemesis(plan.nemesis)
+    parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
+    each = [[(part.nemesis.name, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
+    longest = max(map(len, each), default=0)
+    return [scenarios[at] for at in range(longest) for scenarios in each if at < len(scenarios)]
+
+
+def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
+    scenario = fault.scenario
+    if not scenario and not fault.specs:
+        scenario = nemesis(fault.nemesis).scenarios(plan.nodes)[0]
+    return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when)
+
+
+def check(plan: Plan) -> None:
+    """Refuse a schedule that cannot be run. Raises `UsageError` naming the fault and what is wrong with it."""
+    names = {f"n{number}" for number in range(1, plan.nodes + 1)}
+    abilities = registry.look_up("testbeds", plan.testbed).abilities
+    scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
+    for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:
+        found = nemesis(name)
+        if plan.nodes < found.minimum_nodes():
+            raise UsageError(f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
+        if missing := found.needs - abilities:
+            raise UsageError(f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, not {plan.testbed}.")
+        parts = found.parts if isinstance(found, Combination) else (Part(found),)
+        wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
+        if scenario and len(parts) == 1:
+            wanted.append((parts[0].nemesis, scenario))
+        for one, called in wanted:
+            if called not in one.known(plan.nodes):
+                raise UsageError(f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
+                                 f"{', '.join(one.known(plan.nodes)) or 'none'}.")
+        if plan.time and not plan.schedule and found.scenarios(plan.nodes) and not schedule(plan):
+            least = plan.baseline + plan.fault + plan.between
+            raise UsageError(
+                f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} + between "
+                f"{plan.between:g} = {least:g} s). Give more time, or shorter ones in a plan."
+            )
+    end = 0.0
+    for fault in plan.schedule:
+        place = f"schedule: the fault at {fault.at:g} s"
+        if not (0 <= fault.at < math.inf and 0 < fault.duration < math.inf):
+            raise UsageError(f"{place} lasts {fault.duration:g} s: it must begin at 0 or later, and last.")
+        if not fault.nemesis and not fault.specs:
+            raise UsageError(f"{place} names neither a nemesis nor specs.")
+        for spec in fault.specs:
+            touched = {node for link in spec.links for node in link} if isinstance(spec, Cut) else set(spec.nodes)
+            if unknown := sorted(touched - names):
+                raise UsageError(f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
+            if isinstance(spec, Other) and not fault.nemesis:
+                raise UsageError(f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")
+        end = max(end, fault.at + fault.duration)
+    if plan.time and end > plan.time:
+        raise UsageError(f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")

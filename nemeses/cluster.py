@@ -1,0 +1,201 @@
+"""Cluster: what injectors act on. It composes everything that is in force into one state of the network and one of the servers.
+
+Each change is held by who made it: a link is up again when the last who cut it lets go, a server is started again when the
+last who ended its node lets go. So faults may overlap in any order, and letting go of what one does not hold changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import networkx as nx
+
+from splitbrain.harness.history.fault import Link, sides
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, everything
+
+POLL = 0.1
+"""Seconds between two looks whether a node serves again."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """When the last of some changes had been made (nanoseconds from the start of the run), how long after the first one, and
+    the nodes at which there was nothing to change."""
+
+    at: int
+    spread: int
+    idle: tuple[str, ...] = ()
+
+
+class Cluster:
+    """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
+    the load which links its workers may use.
+
+    `network` is to be held by who changes links until the change has been proven, so that probes see one state.
+    """
+
+    def __init__(self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int],
+                 enforce: Callable[[Connectivity], None]) -> None:
+        self.testbed = testbed
+        self.names = tuple(names)
+        self.clock = clock
+        self.network = asyncio.Lock()
+        self._applying = asyncio.Lock()
+        self._enforce = enforce
+        self._cuts: dict[object, frozenset[Link]] = {}
+        self._down: defaultdict[str, set[object]] = defaultdict(set)
+        self._still: defaultdict[str, set[object]] = defaultdict(set)
+        self._ended: dict[str, tuple[Service, ...]] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def connectivity(self) -> Connectivity:
+        """The links that are meant to be up."""
+        graph = everything(self.names)
+        for links in self._cuts.values():
+            graph.remove_edges_from(links)
+        return graph
+
+    def out(self) -> tuple[str, ...]:
+        """The nodes whose servers are meant to be down or to stand still."""
+        return tuple(name for name in self.names if self._down[name] or self._still[name])
+
+    def sides(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of nodes that can work together (see `fault.sides`)."""
+        return sides(self.names, {link for links in self._cuts.values() for link in links}, self.out())
+
+    # --- links
+
+    async def cut(self, who: object, links: Iterable[Link]) -> Changed:
+        """Lose packets over these links until `who` lets go. Raises `SetupError` where a node's firewall refuses."""
+        return await asyncio.shield(self._change(who, frozenset(links)))
+
+    async def mend(self, who: object) -> Changed:
+        """Let go of the links that `who` cut."""
+        return await asyncio.shield(self._change(who, frozenset()))
+
+    async def probe(self, *, timeout: float) -> tuple[Reach, tuple[Link, ...]]:
+        """What packets see of every link, and the links where that is not what is meant."""
+        intended = self.connectivity()
+        reach = await self.testbed.probe(intended, timeout=timeout)
+        return reach, reach.wrong(intended)
+
+    async def _change(self, who: object, links: frozenset[Link]) -> Changed:
+        """A link that goes down is closed to the workers before the first packet is lost, and one that comes up is opened to
+        them after the last rule is gone. A change that was begun goes to its end before the next one begins, also where who
+        asked for it was cancelled."""
+        async with self._applying:
+            before = self.connectivity()
+            self._cuts[who] = links
+            if not links:
+                del self._cuts[who]
+            after = self.connectivity()
+            both: Connectivity = nx.DiGraph()
+            both.add_nodes_from(self.names)
+            both.add_edges_from(edge for edge in after.edges if before.has_edge(*edge))
+            self._enforce(both)
+            applied = await self.testbed.apply(before, after)
+            at = self.clock()
+            self._enforce(after)
+            return Changed(at, applied.spread)
+
+    # --- servers
+
+    async def end(self, who: object, nodes: Iterable[str], signal: Literal["KILL", "TERM"] = "KILL") -> Changed:
+        """End every server of these nodes, all at once, until `who` lets go."""
+
+        async def one(name: str) -> bool:
+            node = self._node(name)
+            first = not self._down[name]
+            self._down[name].add(who)
+            if not first:
+                return True
+            services = self._ended[name] = tuple(node.services)
+            await _all(node.stop(service.name, kill=signal == "KILL") for service in services)
+            return bool(services)
+
+        return await self._each(nodes, one)
+
+    async def start(self, who: object, nodes: Iterable[str]) -> Changed:
+        """Let go of these nodes: their servers are started again, in their order, where nobody else keeps them down. Where
+        somebody has them stand still, they do so from their start on."""
+
+        async def one(name: str) -> bool:
+            node = self._node(name)
+            self._down[name].discard(who)
+            if self._down[name] or name not in self._ended:
+                return False
+            for service in self._ended[name]:
+                if not node.running(service.name):
+                    await node.start(service)
+                if self._still[name]:
+                    await node.pause(service.name)
+            del self._ended[name]
+            return True
+
+        return await self._each(nodes, one)
+
+    async def pause(self, who: object, nodes: Iterable[str]) -> Changed:
+        """Have every server of these nodes stand still until `who` lets go."""
+
+        async def one(name: str) -> bool:
+            node = self._node(name)
+            self._still[name].add(who)
+            await _all(node.pause(service.name) for service in node.services)
+            return bool(node.services) or bool(self._down[name])
+
+        return await self._each(nodes, one)
+
+    async def resume(self, who: object, nodes: Iterable[str]) -> Changed:
+        """Let go of these nodes: their servers go on, where nobody else has them stand still."""
+
+        async def one(name: str) -> bool:
+            node = self._node(name)
+            self._still[name].discard(who)
+            if self._still[name]:
+                return False
+            await _all(node.resume(service.name) for service in node.services)
+            return True
+
+        return await self._each(nodes, one)
+
+    async def silent(self, nodes: Iterable[str], *, timeout: float) -> tuple[str, ...]:
+        """Those of these nodes whose server takes no connection within `timeout` seconds."""
+        serving = await self.testbed.serving(timeout=timeout)
+        return tuple(name for name in nodes if not serving[name])
+
+    async def serving(self, nodes: Iterable[str], *, timeout: float) -> tuple[str, ...]:
+        """Wait until these nodes serve, `timeout` seconds at most; those that do not. Who is meant to be down or to stand
+        still is not waited for, and not named."""
+        end = asyncio.get_running_loop().time() + timeout
+        while True:
+            silent = await self.silent([name for name in nodes if name not in self.out()], timeout=1.0)
+            if not silent or asyncio.get_running_loop().time() > end:
+                return silent
+            await asyncio.sleep(POLL)
+
+    async def _each(self, nodes: Iterable[str], change: Callable[[str], Awaitable[bool]]) -> Changed:
+        """Change these nodes, all at once, each by one at a time. A change that was begun goes to its end also where who asked
+        for it is cancelled."""
+        times: list[int] = []
+        idle: list[str] = []
+
+        async def one(name: str) -> None:
+            async with self._locks[name]:
+                if not await change(name):
+                    idle.append(name)
+                times.append(self.clock())
+
+        await asyncio.shield(asyncio.ensure_future(_all(one(name) for name in nodes)))
+        return Changed(max(times, default=self.clock()), max(times, default=0) - min(times, default=0), tuple(sorted(idle)))
+
+    def _node(self, name: str) -> Any:
+        return next(node for node in self.testbed.nodes if node.name == name)
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)

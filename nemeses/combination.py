@@ -1,0 +1,56 @@
+"""Combination: several nemeses at once, as one fault with the specs of each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from splitbrain.harness.history.fault import Other, Spec
+from splitbrain.nemeses.injectors import Injector
+from splitbrain.nemeses.nemesis import Nemesis, Outlook
+
+AND = " + "
+
+
+class Part(NamedTuple):
+    """One nemesis of a combination, and the scenario that it is held to (empty: its own, in turn)."""
+
+    nemesis: Nemesis
+    scenario: str = ""
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        """The scenarios that it comes with."""
+        return (self.scenario,) if self.scenario else self.nemesis.scenarios(nodes)
+
+
+class Combination(Nemesis):
+    """Every part at the same time. Its scenarios are one of each part, every part's in turn (`halves + primary`)."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self.name = "+".join(part.nemesis.name + (f":{part.scenario}" if part.scenario else "") for part in parts)  # type: ignore[misc]
+        self.summary = AND.join(part.nemesis.summary for part in parts)  # type: ignore[misc]
+        self.needs = frozenset().union(*(part.nemesis.needs for part in parts))  # type: ignore[misc]
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        """As many as the part with the most has."""
+        each = [scenarios for part in self.parts if (scenarios := part.scenarios(nodes))]
+        longest = max(map(len, each), default=0)
+        return tuple(AND.join(scenarios[at % len(scenarios)] for scenarios in each) for at in range(longest))
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """The specs of every part, in their order. Raises `NoTarget` where one of them finds none."""
+        acting = [part for part in self.parts if part.scenarios(len(view.names))]
+        named = zip(acting, scenario.split(AND), strict=True)
+        return tuple(spec for part, one in named for spec in part.nemesis.aim(one, view, rng))
+
+    def injector(self, spec: Spec) -> Injector[Any]:
+        """That of the part which brings the spec: one from elsewhere has its nemesis' name."""
+        if isinstance(spec, Other):
+            return next(part.nemesis for part in self.parts if part.nemesis.name == spec.name).injector(spec)
+        return super().injector(spec)
+
+    def minimum_nodes(self) -> int:
+        """What the most demanding part needs."""
+        return max(part.nemesis.minimum_nodes() for part in self.parts)

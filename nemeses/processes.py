@@ -1,0 +1,125 @@
+"""What happens to servers: they are ended, and started again; they stand still, and go on.
+
+Which nodes is said by role. With a primary that nobody names nothing is done, and nothing claimed.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec, natural
+from splitbrain.harness.testbeds.testbed import Ability
+from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+from splitbrain.nemeses.partitions import majority
+
+ROLES = ("any", "primary", "follower", "last-primary", "minority", "majority", "all")
+
+
+def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
+    """The nodes that play a role at this moment. Raises `NoTarget` where none does.
+
+    `any` is one random node, `follower` a random one that is not the primary, `last-primary` the one that was primary before
+    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something.
+    """
+    names = view.names
+    match role:
+        case "any":
+            chosen = [rng.choice(names)]
+        case "primary":
+            chosen = [view.first(rng)]
+        case "follower":
+            primary = view.first(rng)
+            chosen = [rng.choice([name for name in names if name != primary])]
+        case "last-primary":
+            if view.last_primary is None:
+                raise NoTarget("the primary has not changed yet")
+            chosen = [view.last_primary]
+        case "minority":
+            chosen = rng.sample(names, (len(names) - 1) // 2)
+        case "majority":
+            chosen = rng.sample(names, majority(len(names)))
+        case "all":
+            chosen = list(names)
+        case _:
+            raise ValueError(f"there is no role '{role}'")
+    return tuple(sorted(chosen, key=natural))
+
+
+class Processes(Nemesis):
+    """Something done to the servers of some nodes; a scenario is a role."""
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({"end"})
+    usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority", "majority", "all")
+    """The roles that a schedule takes in turn; any other can be named."""
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        """The roles that some node can play."""
+        return tuple(role for role in self.usual if nodes > 2 or role != "minority")
+
+    def known(self, nodes: int) -> Sequence[str]:
+        """Every role."""
+        return ROLES
+
+    @abstractmethod
+    def spec(self, nodes: Nodes) -> Spec:
+        """What is done to these nodes."""
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Raises `NoTarget`."""
+        return (self.spec(nodes_of(scenario, view, rng)),)
+
+
+class KillServers(Processes):
+    """SIGKILL; what was not on the disk is on none, what the operating system had is there still. Started again at the end."""
+
+    name: ClassVar[str] = "kill"
+    summary: ClassVar[str] = "kill -9 of the servers by role (primary, follower, minority, majority, all), later started again"
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Kill(nodes)
+
+
+class Terminate(Processes):
+    """SIGTERM, which servers take as a request to end in an orderly way. Started again at the end."""
+
+    name: ClassVar[str] = "terminate"
+    summary: ClassVar[str] = "SIGTERM to the servers by role, later started again"
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Kill(nodes, signal="TERM")
+
+
+class Restart(Processes):
+    """SIGKILL, and started again a moment later: a supervisor's work."""
+
+    name: ClassVar[str] = "restart"
+    summary: ClassVar[str] = "kill -9 of the servers by role, started again after a tenth of a second"
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Kill(nodes, down=0.1)
+
+
+class CrashLoop(Processes):
+    """SIGKILL over and over, each time started again: what a supervisor makes of a server that cannot live."""
+
+    name: ClassVar[str] = "crash-loop"
+    summary: ClassVar[str] = "kill -9 of the servers by role every two seconds, each time started again at once"
+    usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Kill(nodes, down=0.1, up=2.0)
+
+
+class PauseServers(Processes):
+    """SIGSTOP, and SIGCONT at the end: a long garbage collection, a frozen machine. A primary that goes on does not know that
+    time has passed."""
+
+    name: ClassVar[str] = "pause"
+    summary: ClassVar[str] = "SIGSTOP of the servers by role (primary, follower, minority, majority, all), later SIGCONT"
+    needs: ClassVar[frozenset[Ability]] = frozenset({"pause"})
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Pause(nodes)

@@ -1,0 +1,72 @@
+"""A harness that is stopped in the middle of a cut says so, and blames nobody for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from splitbrain.checkers.result import decode
+from splitbrain.harness.history.journal import load
+from tests.end_to_end.test_bad_luck import Started
+
+PLAN = "time = 14.0\nbaseline = 2.0\nfault = 9.0\nbetween = 2.5\nkeys = 20\n"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    started: list[Started] = []
+
+    def begin(*words: object) -> Started:
+        started.append(Started(tmp_path, *words))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def writers(journal: Path) -> list[int]:
+    """The processes that have that journal open: what records the run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and any(link.readlink() == journal for link in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_harness_that_is_stopped_in_a_cut(start: Callable[..., Started], tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    words = ("reference", "--variant", "majority", "--nemesis", "partition-primary", "--plan", tmp_path / "plan.toml")
+    run = start(*words)
+    run.until(r'"proven":\d')
+    time.sleep(1)
+    recorders = writers(run.journal)
+    assert recorders
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for process in recorders:
+            os.kill(process, number)
+        if number == signal.SIGSTOP:
+            time.sleep(4)
+    told = run.end()
+    _, recording = load(run.journal)
+    assert recording.stalls and 3.9 < max(stall.length for stall in recording.stalls) / 1e9 < 4.6
+    assert "the harness stood still for 4." in told
+    result = decode((run.journal.parent / "result.json").read_bytes())
+    (row,) = result.scenarios
+    majority = next(side for side in row.sides if side.quorum)
+    assert row.stood_still >= 3.9 and row.links_cut == 8
+    assert max(majority.write.outage, majority.read.outage) < 3.5, "the stall is no outage"
+    minority = next(side for side in row.sides if not side.quorum)
+    assert minority.write.state == "blocked", "the control: what the cut did is still seen"
+    assert any(check.name == "harness" and not check.passed for check in result.quality.checks)
+    assert "lost-write" not in result.counts and result.validity != "invalid"

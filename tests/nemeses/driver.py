@@ -1,0 +1,50 @@
+"""Faults done to real nodes as a run does them, without a load: what happens in the middle is the test's to say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from splitbrain.harness.faults import Controller
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.schedules import Step
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.nemeses.cluster import Cluster
+
+Meanwhile = Callable[[], Awaitable[None]]
+
+
+class Driver:
+    """Does one fault after another on a testbed, whose primary is always the same."""
+
+    def __init__(self, testbed: Namespaces, primary: str | None, seed: int = 7) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.stages: list[Fault] = []
+        self.meanwhile: Meanwhile | None = None
+        names = tuple(node.name for node in testbed.nodes)
+        self.cluster = Cluster(testbed, names, time.monotonic_ns, enforce=lambda links: None)
+        self.controller = Controller(
+            self.cluster, seed, primary=lambda: primary, leaderless=lambda: primary is None, stops_within=self._wait,
+            record=self.stages.append, teller=self,
+        )
+
+    def fault(self, time_ns: int, text: str, detail: str) -> None:
+        """What the terminal would show."""
+        self.told.append((text, detail))
+
+    async def do(self, step: Step, meanwhile: Meanwhile | None = None) -> Fault:
+        """One fault from its start to its end; `meanwhile` is done while it is in force."""
+        self.meanwhile = meanwhile
+        self.stages.clear()
+        await self.controller.inject([step])
+        return self.stages[-1]
+
+    async def _wait(self, seconds: float) -> bool:
+        if seconds > 0 and self.meanwhile is not None:
+            await self.meanwhile()
+        return False
+
+
+def step(nemesis: str, scenario: str) -> Step:
+    """A fault that is due at once and lasts as long as what is done meanwhile."""
+    return Step(0.0, 1.0, nemesis, scenario)

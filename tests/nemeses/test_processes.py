@@ -1,0 +1,167 @@
+"""Servers ended and paused on real nodes: it bites, it is proven, it is over after its end; and what others do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from splitbrain.harness.history.fault import Kill, Nodes, Pause
+from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.nemeses.nemesis import NoTarget, Outlook
+from splitbrain.nemeses.processes import ROLES, nodes_of
+from tests.harness.testbeds.cluster import with_cluster
+from tests.nemeses.driver import Driver, step
+
+FIVE = ("n1", "n2", "n3", "n4", "n5")
+
+
+def drawn(role: str, view: Outlook) -> set[Nodes]:
+    return {nodes_of(role, view, random.Random(seed)) for seed in range(60)}
+
+
+def test_roles() -> None:
+    view = Outlook(names=FIVE, primary="n2", last_primary="n5")
+    assert drawn("any", view) == {(name,) for name in FIVE}
+    assert drawn("primary", view) == {("n2",)}
+    assert drawn("follower", view) == {(name,) for name in FIVE if name != "n2"}
+    assert drawn("last-primary", view) == {("n5",)}
+    assert {len(nodes) for nodes in drawn("minority", view)} == {2} and len(drawn("minority", view)) > 5
+    assert {len(nodes) for nodes in drawn("majority", view)} == {3} and len(drawn("majority", view)) > 5
+    assert drawn("all", view) == {FIVE}
+
+
+def test_a_role_that_nobody_plays_is_no_target() -> None:
+    view = Outlook(names=FIVE)
+    for role in ("primary", "follower", "last-primary"):
+        with pytest.raises(NoTarget):
+            nodes_of(role, view, random.Random(1))
+    leaderless = Outlook(names=FIVE, leaderless=True)
+    assert drawn("primary", leaderless) == {(name,) for name in FIVE}
+
+
+def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n2")
+        for name in ("kill", "terminate", "pause"):
+            for role in ROLES:
+                if role == "last-primary":
+                    continue
+                seen: dict[str, bool] = {}
+
+                async def meanwhile(seen: dict[str, bool] = seen) -> None:
+                    seen |= await testbed.serving(timeout=0.3)
+
+                fault = await driver.do(step(name, role), meanwhile)
+                assert fault.bit and fault.healed and fault.proven, (name, role)
+                assert fault.cut == () and set(fault.struck) == {node for node, serves in seen.items() if not serves}
+                assert set(fault.sides) == {(node,) for node in fault.struck} | (
+                    {rest} if (rest := tuple(node for node in FIVE if node not in fault.struck)) else set()
+                )
+                assert all((await testbed.serving(timeout=1.0)).values())
+                text, proof = driver.told[-2]
+                assert text.startswith("pause" if name == "pause" else "kill") and "link" not in text + proof
+        assert not any(node.ended() for node in testbed.nodes), "what a nemesis ends did not die on its own"
+
+    with_cluster(tmp_path, 5, work)
+
+
+def test_a_restart_and_a_crash_loop(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+
+        async def meanwhile() -> None:
+            async with asyncio.timeout(10):
+                while not (await testbed.serving(timeout=0.5))["n1"]:
+                    await asyncio.sleep(0.05)
+
+        fault = await driver.do(step("restart", "primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.specs == (Kill(("n1",), down=0.1),)
+        assert [text for text, _ in driver.told] == ["restart n1", "start again"]
+        starts = testbed.nodes[1].log("server").read_bytes().count(b"listening")
+
+        async def wait() -> None:
+            async with asyncio.timeout(10):
+                while testbed.nodes[1].log("server").read_bytes().count(b"listening") < starts + 3:
+                    await asyncio.sleep(0.05)
+
+        loop = Step(0.0, 1.0, "", "", (Kill(("n2",), down=0.05, up=0.2),))
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", loop.specs), wait)
+        assert fault.bit and fault.healed
+        assert driver.told[-2][0] == "crash loop n2" and "ended " in driver.told[-1][1]
+        assert not any(node.ended() for node in testbed.nodes)
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_node_on_which_nothing_runs_cannot_be_killed(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        await testbed.nodes[0].stop("server")
+        for name in ("kill", "pause"):
+            fault = await Driver(testbed, "n1").do(step(name, "primary"))
+            assert not fault.bit and fault.wrong == ("n1",)
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_server_that_does_not_come_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitbrain.nemeses.injectors.RETURN", 0.5)
+
+    async def work(testbed: Namespaces) -> None:
+        async def meanwhile() -> None:
+            await testbed.nodes[0].run(["rm", "server.py"])
+
+        driver = Driver(testbed, "n1")
+        fault = await driver.do(step("kill", "primary"), meanwhile)
+        assert fault.bit and fault.heal_began and fault.healed is None and fault.heal_wrong == ("n1",)
+        assert driver.told[-1] == ("start again", "0/1 serving")
+        assert await driver.controller.prove_healed() == ("not serving: n1",)
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_kill_inside_a_partition_inside_a_pause(tmp_path: Path) -> None:
+    """A server that is started again meets the rules that are in force, and stands still where somebody has it so."""
+
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+        cluster = driver.cluster
+        links = [("n1", "n2"), ("n2", "n1")]
+        await cluster.cut("cut", links)
+        await cluster.pause("pause", ["n1"])
+        await cluster.end("kill", ["n1"])
+        await cluster.end("again", ["n1"])
+        assert not testbed.nodes[0].services
+        await cluster.start("kill", ["n1"])
+        assert not testbed.nodes[0].services, "somebody else keeps it down"
+        await cluster.start("again", ["n1"])
+        assert testbed.nodes[0].running("server") and await cluster.silent(["n1"], timeout=0.3) == ("n1",)
+        await cluster.resume("pause", ["n1"])
+        assert await cluster.serving(["n1"], timeout=5.0) == ()
+        reach, wrong = await cluster.probe(timeout=1.0)
+        assert wrong == () and reach.cut() == (("n1", "n2"), ("n2", "n1"))
+        await cluster.mend("cut")
+        assert await driver.controller.prove_healed() == ()
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_a_combination_is_one_fault_with_the_specs_of_each(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+        both = nemesis("partition-primary+pause:follower")
+        (scenario,) = both.scenarios(3)
+        fault = await driver.do(step("partition-primary+pause:follower", scenario))
+        assert fault.bit and fault.healed and isinstance(fault.specs[1], Pause)
+        (paused,) = fault.struck
+        other = ({"n2", "n3"} - {paused}).pop()
+        assert set(fault.sides) == {("n1",), (paused,), (other,)}
+        text, proof = driver.told[-2]
+        assert text == f"partition {{n1}} | {{n2 n3}} + pause {paused}"
+        assert proof.startswith("6/6 links as intended, 1/1 standing still, spread ")
+        assert driver.told[-1] == ("heal + resume", "6/6 links up, 1/1 serving")
+
+    with_cluster(tmp_path, 3, work)
