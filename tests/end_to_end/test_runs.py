@@ -136,3 +136,66 @@ def test_a_redis_cluster_whose_primary_is_isolated_loses_acknowledged_writes(spl
     ran = splitbrain("test", "redis", "--variant", "cluster", "--nemesis", "partition-primary", "--plan", short)
     assert ran.code == 1 and ran.result.counts["lost-write"] > 0, ran.stdout
     assert ran.result.scenarios[0].bit
+
+
+ONE = "baseline = 3.0\nfault = 4.0\nbetween = 3.0\nkeys = 20\nsettle = 8.0\n"
+FULLNESS = Path(__file__).parent / "fullness.py"
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """A plan with every scenario once, for 4 s each."""
+    file = tmp_path / "one.toml"
+    file.write_text(ONE)
+    return file
+
+
+def test_a_paused_primary_is_told_in_its_own_words(splitbrain: Splitbrain, one: Path) -> None:
+    ran = splitbrain("test", "reference", "--variant", "fenced-primary", "--nemesis", "pause:primary", "--plan", one)
+    row = ran.result.scenarios[0]
+    assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    assert row.bit and row.links_cut == 0 and row.struck == (row.primary,) and row.label == f"pause {row.primary}"
+    assert ran.result.classification == "not-exercised" and "no link was cut" in ran.result.sentence
+    assert f"pause {row.primary} " in ran.stdout and "1/1 standing still" in ran.stdout and "resume " in ran.stdout
+    assert "links" not in ran.stdout and "partition" not in ran.stdout
+    went = next(side for side in row.sides if side.quorum)
+    assert len(went.nodes) == 4 and went.write.answered > 100, "another primary was elected"
+    report = (ran.folder / "report.html").read_text()
+    assert "took no connection" in report and "directed links" not in report
+
+
+def test_a_nemesis_of_ones_own_in_one_file_beside_a_partition(splitbrain: Splitbrain, one: Path) -> None:
+    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{FULLNESS}", "--plan", one)
+    row = ran.result.scenarios[0]
+    assert (ran.code, ran.result.validity, ran.result.classification) == (0, "valid", "CP"), ran.stdout
+    assert row.bit and row.links_cut == 8 and len(row.struck) == 1
+    assert "fill the folder of n" in ran.stdout and "65536 bytes there" in ran.stdout and "no bytes there" in ran.stdout
+    assert "heal + empty" in ran.stdout and "partition-primary+fullness" in ran.stdout
+    assert "65536 bytes there" in (ran.folder / "report.html").read_text()
+    assert 'failures="0" errors="0"' in (ran.folder / "junit.xml").read_text()
+
+
+def test_faults_that_overlap_and_their_replay(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text("""
+time = 12.0
+keys = 20
+[[schedule]]
+at = 3.0
+duration = 5.0
+[[schedule.specs]]
+type = "cut"
+links = [["n1", "n2"], ["n2", "n1"]]
+[[schedule]]
+at = 5.0
+duration = 1.0
+nemesis = "restart"
+scenario = "follower"
+""")
+    ran = splitbrain("test", "reference", "--variant", "primary-async", "--plan", file)
+    first, second = ran.result.scenarios
+    assert first.bit and second.bit and (first.beside, second.beside) == ((2,), (1,)), ran.stdout
+    assert first.started < second.started < (second.healed or 0) < (first.heal_began or 0)
+    assert "together with 1 other fault" in ran.stdout
+    again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
+    assert again.scenarios[0].bit and again.scenarios[0].label == first.label
