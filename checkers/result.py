@@ -80,13 +80,18 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
-    """The workers that live beside one node, during one fault. They `worked` if at least half of their reads and at least
-    half of their writes were answered (None: they tried nothing)."""
+    """The workers that live beside one node, during one fault."""
 
     node: str
     read: Measure
     write: Measure
-    worked: bool | None = None
+
+    def worked(self, kind: Kind) -> bool | None:
+        """Whether at least half of their operations of that kind were answered (None: they tried none)."""
+        found = self.read if kind == "read" else self.write
+        if not found.attempted and found.state != "blocked":
+            return None
+        return bool(found.attempted) and found.answered * 2 >= found.attempted
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +180,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
-    clients_blocked: float | None = None
+    clients_blocked: dict[Kind, float] = {}
     consistency: Consistency = "undecided"
     anomalies: dict[str, int] = {}
     lost: int = 0
@@ -186,6 +191,18 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def told(self) -> tuple[Side, ...]:
+        """The sides, as people are told of them: where links are cut and yet all nodes are connected (a bridge, a ring)
+        there is one side only, and every home is told apart."""
+        if len(self.sides) != 1 or not self.links_cut:
+            return self.sides
+        return tuple(
+            Side(nodes=(home.node,), quorum=self.sides[0].quorum, primary=home.node == self.primary, read=home.read,
+                 write=home.write)
+            for home in self.homes
+        )
 
     @property
     def cut_sides(self) -> tuple[Side, ...]:
@@ -228,12 +245,16 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class PeriodCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many operations of a kind were invoked in one stretch of the run. `period` is `baseline`, `fault 1`,
-    `after fault 1`, ..., `final reads`; `side` names the nodes and is empty for all of them."""
+    """How many operations of a kind were `invoked` in one stretch of the run; over all rows these add up to the run's. `period`
+    is `baseline`, `fault 1 begins` (until it was in force), `fault 1` (its window), `fault 1 heals`, `after fault 1`, ...,
+    `after the load`, `final reads`; `side` names the nodes and is empty for all of them. `attempted` and `answered` are those
+    of the measure where there is one: calls that were still open for a moment when the window closed, or while the harness
+    stood still, are not attempts there."""
 
     period: str
     side: str
     kind: Kind
+    invoked: int
     attempted: int
     answered: int
 
@@ -252,13 +273,23 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(check for check in self.checks if check.grave and not check.passed)
 
 
+class Shut(msgspec.Struct, frozen=True, kw_only=True):
+    """The `share` of clients, by home, of whose operations of that kind less than half were answered during one fault, the
+    worst in this."""
+
+    kind: Kind
+    share: float
+    fault: int
+    scenario: str
+
+
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
     was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `discarded` are those
     that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last` those of them that were
     their side's last on a key."""
 
-    clients_blocked: float | None = None
+    clients_blocked: tuple[Shut, ...] = ()
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
@@ -287,12 +318,13 @@ class Expectation(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The operations of the load and the final reads by outcome."""
+    """The operations of the load and the final reads by outcome; `final` of them are final reads."""
 
     operations: int = 0
     ok: int = 0
     fail: int = 0
     info: int = 0
+    final: int = 0
     keys: int = 0
 
 

@@ -31,6 +31,7 @@ from splitbrain.reports.wording import (
     gave_way,
     moment,
     phrase,
+    place,
     plural,
     printable,
     quoted,
@@ -267,7 +268,7 @@ def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
 
 
 def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, str]:
-    who = printable(op.node) if op.node else f"client {op.process}"
+    who = place(op)
     call, answer = phrase(op)
     return f"{who} {clock(op.invoked)}" if timed else who, call, answer, _cut_off(result, op)
 
@@ -319,7 +320,7 @@ def _observed(console: Console, result: Result) -> None:
 
 
 def _sides(console: Console, scenario: Scenario, indent: int) -> None:
-    rows = list(_merged(scenario.sides))
+    rows = list(_merged(scenario.told))
     width = max((cell_len(name) for name, *_ in rows), default=0)
     for name, writes, reads, note in rows:
         measures = "  ".join(
@@ -350,14 +351,18 @@ def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[
 
 
 def _side_note(part: Side) -> str:
-    if part.without_primary:
-        return f"no primary in reach for {seconds(part.without_primary)}"
-    worst = max((part.write, part.read), key=lambda measure: measure.outage)
     if not part.write.answered and not part.read.answered:
         return ""
-    if worst.outage > worst.outage_limit:
-        return f"no {worst.kind} answered for {seconds(worst.outage)}"
-    return ""
+    worst = max((part.write, part.read), key=lambda measure: measure.outage)
+    served = min((part.write, part.read), key=lambda measure: 1.0 if measure.time_share is None else measure.time_share)
+    told = []
+    if part.without_primary:
+        told.append(f"no primary in reach for {seconds(part.without_primary)}")
+    elif worst.outage > worst.outage_limit:
+        told.append(f"no {worst.kind} answered for {seconds(worst.outage)}")
+    if served.time_share is not None and served.time_share < 0.99:
+        told.append(f"{served.kind}s served {share(round(served.time_share * 1000), 1000)} of the time")
+    return ", ".join(told)
 
 
 def _share(measures: list[Measure]) -> str:
@@ -378,13 +383,14 @@ def _after_heal(result: Result) -> str:
         parts.append("recovery: " + ", ".join(sorted(map(printable, reasons - {""})) or ["not measured"]))
     match result.convergence.state:
         case "agreed":
-            after = f" after {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+            after = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
             parts.append(f"replicas equal{after}")
         case "diverged":
             parts.append(f"replicas differ ({printable(result.convergence.reason)})")
         case _ if result.convergence.reason:
             parts.append(f"replicas: {printable(result.convergence.reason)}")
-    return f"after heal: {', '.join(parts)}" if parts else ""
+    when = "after heal" if result.scenarios else "at the end"
+    return f"{when}: {', '.join(parts)}" if parts else ""
 
 
 def _shown(folder: Path) -> str:

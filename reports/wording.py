@@ -6,6 +6,7 @@ Whatever came from a database or a person goes through `printable` before it rea
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import unicodedata
@@ -14,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Discarded, Held
+from splitbrain.checkers.result import Discarded, Held, Scenario
+from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -88,6 +90,23 @@ def client(operation: Operation) -> str:
     home = f"{printable(operation.node)} " if operation.node else ""
     via = f" via {printable(operation.server)}" if operation.server and operation.server != operation.node else ""
     return f"{home}client {operation.process}{via}"
+
+
+def within(anomaly: Anomaly, scenario: Scenario) -> bool:
+    """Whether an operation of the evidence was open while the fault was in force; else it shows what came of it."""
+    if scenario.in_force is None:
+        return False
+    began, over = scenario.in_force * 1e9, math.inf if scenario.heal_began is None else scenario.heal_began * 1e9
+    return any(op.invoked <= over and (op.completed is None or op.completed >= began) for op in anomaly.operations)
+
+
+def place(operation: Operation) -> str:
+    """Where an operation was made: `n1`, `n1 via n3` where another server than its home's was asked; the client's number of
+    a history that names no nodes."""
+    if not operation.node:
+        return f"client {operation.process}"
+    via = f" via {printable(operation.server)}" if operation.server and operation.server != operation.node else ""
+    return printable(operation.node) + via
 
 
 def span(ns: float) -> str:

@@ -88,6 +88,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         sentence=wording.sentence,
         gave_way=wording.gave_way,
         replicas=wording.replicas,
+        within=wording.within,
         cited=wording.cited,
         source=_source,
         interval=_interval,

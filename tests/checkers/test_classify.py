@@ -46,7 +46,7 @@ def test_cp() -> None:
     one, rest = result.scenarios[0].sides
     assert (one.nodes, one.quorum, one.primary, one.write.state) == (("n1",), False, True, "blocked")
     assert (rest.nodes, rest.quorum, rest.primary, rest.write.state) == (MAJORITY, True, False, "available")
-    assert result.blast.clients_blocked == pytest.approx(0.2)
+    assert result.blast.clients_blocked[-1].share == pytest.approx(0.2)
 
 
 def test_cp_where_the_majority_first_needs_a_new_primary() -> None:
