@@ -53,18 +53,18 @@ def discarded(recording: Recording, fault: Fault) -> Discarded | None:
     # one of another side.
     kept: dict[tuple[int, int], int] = {}
     replaced: dict[tuple[int, int], int] = {}
-    spread: set[int] = set()
+    spread: set[tuple[int, int]] = set()
     for row in np.flatnonzero(seen & np.isin(history.key, list(writers))).tolist():
         key, reader = int(history.key[row]), side.get(int(history.node[row]))
         writer = writers[key].get(canonical(history.values[row]))
         if writer is not None:
             kept[key, writer] = int(history.invoked[row])
             if reader is not None and reader != writer:
-                spread.add(writer)
+                spread.add((key, writer))
                 if reader in writers[key].values():
                     replaced[key, reader] = int(history.invoked[row])
     gave_way = {where for where, at in replaced.items() if kept.get(where, -1) < at}
-    whole = {number for _, number in gave_way} - spread
+    whole = {number for _, number in gave_way} - {number for _, number in spread - gave_way}
     rows = []
     for key, values in writers.items():
         for number, writes in sorted(Counter(values.values()).items()):

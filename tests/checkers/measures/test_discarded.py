@@ -106,7 +106,8 @@ def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...
                for key, at in own}
     kept_at = {(key, at): [x.invoked for x in reads if x.key == key and x.value in own[key, at]] for key, at in own}
     gave = {where for where in own if own[where] and lost_at[where] and max(lost_at[where]) > max(kept_at[where], default=-1)}
-    spread = {at for key, at in own if any(x.key == key and x.node not in sides[at] and x.value in own[key, at] for x in reads)}
+    spread = {at for key, at in set(own) - gave
+              if any(x.key == key and x.node not in sides[at] and x.value in own[key, at] for x in reads)}
     gave |= {(key, at) for key, at in own if own[key, at] and not kept_at[key, at] and at not in spread
              and any(other == at for _, other in gave)}
     contested = sum(sum(bool(own[key, at]) for at in range(len(sides))) > 1 for key in (0, 1))
