@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, losing
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Scenario
-from splitbrain.checkers.verdict import Validity
+from splitbrain.checkers.verdict import Standing, Validity
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
 
 def claim(
-    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence,
-    validity: Validity,
+    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
+    converged: Convergence, validity: Validity,
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, a loss), or every promise
     was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not tested: anything
@@ -22,7 +22,7 @@ def claim(
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     for promise in claimed.promises:
-        if broken := _broken(promise, counts, rows, held, converged):
+        if broken := _broken(promise, counts, rows, standings, converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     if any(counts.get(name) for name in admitted):
@@ -63,14 +63,15 @@ _TOLD: dict[Promise, str] = {
 
 
 def _broken(
-    promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], held: Consistency, converged: Convergence
+    promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
+    converged: Convergence,
 ) -> str:
     """How a promise was refuted, in words; empty where it was not."""
     match promise:
         case "linearizable":
-            if held != "refuted":
-                return ""
-            return "seen: " + ", ".join(name for name in counts if counts[name] and name != "diverged")
+            # Every model that a checker decides is implied by linearizability.
+            seen = dict.fromkeys(name for one in standings if one.state == "refuted" for name in one.by)
+            return "seen: " + ", ".join(seen) if seen else ""
         case "no-lost-write":
             lost = sum(counts.get(name, 0) for name in losing())
             return "acknowledged writes were lost" if lost else ""
@@ -139,7 +140,7 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."
         )
-    if seen == "not-exercised":
+    if seen == "not-exercised" and rows:
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     if seen == "unknown":
         found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")

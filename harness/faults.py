@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ PATIENCE = 2.0
 """How long, in seconds, a fault waits for its target: an election may be under way."""
 NEEDED = RETURN + 5.0
 """How long, in seconds, the undoing of a fault may take."""
+HURRY = 5.0
+"""The same where the run was cancelled: whoever wants out does not wait until a server serves again."""
 
 
 class Teller(Protocol):
@@ -127,11 +129,14 @@ class Controller:
         async def undo(at: int) -> None:
             undone[at] = await injectors[at].undo(fault.specs[at], self.cluster)
 
+        async def undo_to_its_end(at: int) -> None:
+            await _to_its_end(undo(at))
+
         self.under_way += 1
         try:
             async with AsyncExitStack() as stack:
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
-                    stack.push_async_callback(undo, at)
+                    stack.push_async_callback(undo_to_its_end, at)
                     proofs.append(await injector.start(spec, self.cluster))
                 holds = all(proof.holds for proof in proofs)
                 fault = msgspec.structs.replace(
@@ -139,7 +144,7 @@ class Controller:
                     in_force=max(proof.acted for proof in proofs) if holds else None,
                 )
                 self._record(fault)
-                self._teller.fault(fault.started, fault.doing(names), fault.proof(names))
+                self._teller.fault(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
                 await self._last(fault.specs, injectors, duration)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
                     proofs[at] = _both(proofs[at], await injector.still(spec, self.cluster))
@@ -179,6 +184,22 @@ class Controller:
             if await self._stops_within(LOOK):
                 return False
         return True
+
+
+async def _to_its_end(undo: Coroutine[Any, Any, None]) -> None:
+    """What undoes a fault goes to its end, also where it is cancelled meanwhile. Whoever wants out waits `HURRY` seconds at
+    most, which may be too short for the proof."""
+    current = asyncio.current_task()
+    task = asyncio.ensure_future(undo)
+    try:
+        await asyncio.wait([task], timeout=HURRY if current is not None and current.cancelling() else None)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=HURRY)
+        raise
+    finally:
+        task.cancel()
+    if not task.cancelled() and task.done():
+        task.result()
 
 
 def _both(first: Proof, last: Proof | None) -> Proof:

@@ -1,18 +1,32 @@
-"""Look up by name what a run is made of. Built-ins and third parties register by entry points, in the same way."""
+"""Look up by name what a run is made of. Built-ins and third parties register by entry points, in the same way; a person's own
+database, workload, nemesis or checker may also be named by the path of the file that defines it."""
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
 import sys
+import traceback
+from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from splitbrain.harness.errors import UsageError
 
-Group = Literal["databases", "workloads", "nemeses", "testbeds"]
-_SINGULAR: dict[Group, str] = {"databases": "database", "workloads": "workload", "nemeses": "nemesis", "testbeds": "testbed"}
+Group = Literal["databases", "workloads", "nemeses", "testbeds", "checkers"]
+_SINGULAR: dict[Group, str] = {
+    "databases": "database", "workloads": "workload", "nemeses": "nemesis", "testbeds": "testbed", "checkers": "checker",
+}
+_BASES: dict[Group, tuple[str, str]] = {
+    "databases": ("splitbrain.harness.databases.database", "Database"),
+    "workloads": ("splitbrain.workloads.workload", "Workload"),
+    "nemeses": ("splitbrain.nemeses.nemesis", "Nemesis"),
+    "testbeds": ("splitbrain.harness.testbeds.testbed", "Testbed"),
+    "checkers": ("splitbrain.checkers.verdict", "Checker"),
+}
+"""What a person's own class of each group is a subclass of; imported where one is looked for, since these rooms lie above."""
 
 
 def names(group: Group) -> tuple[str, ...]:
@@ -25,11 +39,16 @@ def look_up(group: Group, name: str) -> type[Any]:
     registered = _registered(group)
     if name in registered:
         return _load(registered[name])
-    if group == "databases" and (name.endswith(".py") or "/" in name):
-        return _from_file(Path(name))
+    if is_path(name):
+        return _from_file(group, Path(name))
     near = difflib.get_close_matches(name, registered, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(registered))}."
     raise UsageError(f"no {_SINGULAR[group]} is called '{name}': {hint}")
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a person's own file."""
+    return name.endswith(".py") or "/" in name
 
 
 def _registered(group: Group) -> dict[str, EntryPoint]:
@@ -54,23 +73,42 @@ def _load(point: EntryPoint) -> type[Any]:
     return loaded
 
 
-def _from_file(path: Path) -> type[Any]:
+def _from_file(group: Group, path: Path) -> type[Any]:
+    """The one class of that group that a file defines. Its other classes may be of other groups: a database and its own
+    workload may lie in one file."""
+    kind = _SINGULAR[group]
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; a database is a registered name or the path of a Python file.")
-    spec = importlib.util.spec_from_file_location(f"splitbrain_file_{path.stem}", path)
-    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: no such file; a {kind} is a registered name or the path of a Python file.")
+    if path.suffix != ".py":
         raise UsageError(f"{path}: not a Python file (its name must end in .py).")
+    status = path.stat()
+    names = _load_file(path.resolve(), status.st_mtime_ns, status.st_size)
+    module, name = _BASES[group]
+    base = getattr(import_module(module), name)
+    found = [value for value in names if base in value.__mro__]
+    if len(found) != 1:
+        raise UsageError(f"{path}: must define exactly one subclass of splitbrain.{name}, it defines {len(found)}.")
+    return found[0]
+
+
+@cache
+def _load_file(path: Path, changed_ns: int, size: int) -> tuple[type[Any], ...]:
+    """The classes that a file defines; loaded once for as long as it does not change, so that a class is itself."""
+    name = f"splitbrain_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # Its name ends in .py.
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == spec.name and hasattr(value, "variants")
-    ]
-    if len(found) != 1:
-        raise UsageError(f"{path}: must define exactly one subclass of splitbrain.Database, it defines {len(found)}.")
-    return found[0]
+        raise UsageError(f"{path}{_line(error, path)}: cannot be loaded: {type(error).__name__}: {error}") from error
+    return tuple(value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name)
+
+
+def _line(error: Exception, path: Path) -> str:
+    """The line of that file in which an error arose, `:12`."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f":{lines[-1]}" if lines else ""

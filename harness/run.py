@@ -28,7 +28,7 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.load.problems import described, place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.recorder import INTERRUPTED, record
-from splitbrain.harness.resolve import resolve
+from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds import kernel
 from splitbrain.reports import junit
@@ -61,9 +61,11 @@ def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
     called from the main thread of a process that has no other, with no event loop: it forks and handles signals (`run` does
     that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
     """
+    check_machine(plan)
     run = store.create(runs, plan)
     progress.plan(plan, run.label)
-    code = record(plan, run, progress)
+    with store.owned(run.folder):
+        code = record(plan, run, progress)
     if code not in (0, INTERRUPTED) and not _has_load(run):
         known = not_judged(run, code)
         _keep(progress, lambda: junit.write(run.junit, [known]))
@@ -139,7 +141,8 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
     workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
-    result = judge(recording, workload.checkers())
+    own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
+    result = judge(recording, [*workload.checkers(), *own])
     return msgspec.structs.replace(result, run=run.label), recording
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from splitbrain.checkers.result import Result
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
@@ -58,7 +58,8 @@ def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
 
 def _suite(result: Result | NotJudged) -> ET.Element:
     plan = result.plan
-    name = result.run or ("history" if plan is None else f"{plan.database}-{plan.variant}-{plan.workload}-{plan.nemesis}")
+    called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
+    name = result.run or "-".join(map(short, called)) or _history(result)
     suite = ET.Element("testsuite", name=_text(name))
     properties: dict[str, object] = {}
     if plan is not None:
@@ -86,6 +87,12 @@ def _suite(result: Result | NotJudged) -> ET.Element:
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
     suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
     return suite
+
+
+def _history(result: Result | NotJudged) -> str:
+    """The name of a history that another program recorded."""
+    source = result.source if isinstance(result, Result) else None
+    return Path(source.path).name if source is not None else "history"
 
 
 def _judged(suite: ET.Element, name: str, result: Result) -> None:

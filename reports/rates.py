@@ -12,6 +12,7 @@ import msgspec
 from splitbrain.checkers.result import Class, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import count, printable
 
@@ -71,12 +72,13 @@ def rate(result: Result) -> Rate | None:
     # An undecided history lost nothing that anyone knows of: that is no zero.
     lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None
     return Rate(
-        run=result.run, started=result.started, database=plan.database, version="/".join(sorted(set(result.versions.values()))),
-        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=plan.workload,
-        nemesis="scripted" if plan.schedule else plan.nemesis, seed=plan.seed, validity=result.validity,
+        run=result.run, started=result.started, database=short(plan.database),
+        version="/".join(sorted(set(result.versions.values()))),
+        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=short(plan.workload),
+        nemesis="scripted" if plan.schedule else short(plan.nemesis), seed=plan.seed, validity=result.validity,
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
-        given_up=result.blast.given_up,
+        given_up=result.blast.discarded_last,
     )
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitbrain.checkers.result import Result
+from splitbrain.harness.plan import short
 from splitbrain.reports.files import write_whole
 from splitbrain.reports.junit import NotJudged
 from splitbrain.reports.rates import markdown_row
@@ -48,8 +49,8 @@ def _cells(result: Result | NotJudged) -> tuple[str, ...]:
     plan = result.plan
     planned = ("", "", "", "")
     if plan is not None:
-        nemesis = "scripted" if plan.schedule else plan.nemesis
-        planned = (f"{plan.database} {plan.variant}", plan.workload, nemesis, str(plan.seed))
+        nemesis = "scripted" if plan.schedule else short(plan.nemesis)
+        planned = (f"{short(plan.database)} {plan.variant}", short(plan.workload), nemesis, str(plan.seed))
     if isinstance(result, NotJudged):
         judged = ("NOT JUDGED", result.reason, "")
     else:

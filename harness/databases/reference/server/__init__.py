@@ -3,7 +3,7 @@
 It runs as one process on every node, needs nothing but Python's standard library, and learns of a partition only by what
 does not arrive:
 
-    python3 -I server.py --name n1 --listen 198.18.0.1:7400 --peer n2=198.18.0.2:7400 ... --mode MODE --data DIR
+    python3 -I DIR --name n1 --listen 198.18.0.1:7400 --peer n2=198.18.0.2:7400 ... --mode MODE --data DIR
 
 **Wire.** One TCP port for clients and peers, one JSON object a line, at most `MAX_LINE` bytes. A client may send several
 requests at once; each carries an `id` of its choice, which its answer echoes, and answers come in any order. A key is a
@@ -15,11 +15,24 @@ string or an integer (`1` and `"1"` are two keys), a value or an element too; a 
                                                                   {"id": 3, "ok": false, "seen": 9}      it held 9: a decision
     {"id": 4, "op": "add", "key": "s", "element": 5}              {"id": 4, "ok": true}
     {"id": 5, "op": "elements", "key": "s"}                       {"id": 5, "ok": true, "elements": [5]}
-    {"id": 6, "op": "local-read", "key": "x"}                     {"id": 6, "ok": true, "value": 7}      this node's own copy
-    {"id": 7, "op": "local-elements", "key": "s"}                 {"id": 7, "ok": true, "elements": [5]}
+    {"id": 5, "op": "remove", "key": "s", "element": 5}           {"id": 5, "ok": true}
+    {"id": 6, "op": "increment", "key": "c", "amount": 3}         {"id": 6, "ok": true}
+    {"id": 6, "op": "count", "key": "c"}                          {"id": 6, "ok": true, "value": 3}
+    {"id": 7, "op": "deposit", "key": "a", "amount": 100}         {"id": 7, "ok": true}
+    {"id": 7, "op": "transfer", "source": "a", "target": "b", "amount": 30}
+                                                                  {"id": 7, "ok": true}
+                                                                  {"id": 7, "ok": false, "seen": 20}     it held too little
+    {"id": 7, "op": "balances", "keys": ["a", "b"]}               {"id": 7, "ok": true, "balances": [70, 30]}
+    {"id": 7, "op": "txn", "micros": [["r", "x", null], ["append", "x", 1], ["w", "y", 2]]}
+                                                                  {"id": 7, "ok": true, "micros": [["r", "x", []], ...]}
+    {"id": 7, "op": "siblings", "key": "x"}                       {"id": 7, "ok": true, "elements": [7, 8]}
+    {"id": 7, "op": "compensated", "key": "x"}                    {"id": 7, "ok": true, "elements": [8]}
+    {"id": 7, "op": "local-read", "key": "x"}                     {"id": 7, "ok": true, "value": 7}      this node's own copy
     {"id": 8, "op": "status"}                                     {"id": 8, "ok": true, "name": "n1", "mode": "fenced-primary",
                                                                    "role": "primary", "primary": "n1", "generation": 3,
                                                                    "version": 1207, "ready": true}
+
+`local-elements`, `local-count`, `local-balances` and `local-txn` (of reads alone) ask this node's own copy too.
 
 Anything else that comes back is a failure, `{"id": 2, "error": "timeout", "definite": false}`. It is *definite* where the
 operation certainly did not and will not happen: nothing of it was proposed to another node or stored here. The words:
@@ -28,6 +41,10 @@ operation certainly did not and will not happen: nothing of it was proposed to a
     not-primary   definite     another node is primary, or none
     no-lease      definite     primary, but its lease is not in force
     unsupported   definite     the mode does not have this operation
+    conflict      definite     the transaction was rolled back for another's sake
+    locked        definite     others held what was needed for too long
+    in-doubt      definite     a change of this key is under way and its outcome is not known here (a read)
+    taken         definite     somebody was first
     bad-request   definite     not a request; with `id` null where the line was no JSON object, and the connection ends
     timeout       indefinite   not confirmed within `PATIENCE`: it may have happened, or may yet
     peer-lost     indefinite   the peer that had taken it over was lost

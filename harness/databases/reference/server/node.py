@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .journal import Journal
 from .peers import Incoming, Link, Round
+from .requests import is_sound
 from .wire import BEAT, SILENCE, Failure, Judge, Message, Wire, encode_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Server:
 
     now = staticmethod(time.monotonic)
 
-    def __init__(self, name: str, peers: dict[str, tuple[str, int]], mode: type[Mode], data: Path, *, fsync: bool) -> None:
+    def __init__(self, name: str, peers: dict[str, tuple[str, int]], mode: type[Mode], data: Path, *, fsync: bool,
+                 skew: float = 0.0) -> None:
         self.name = name
         self.names = sorted([name, *peers])
         self.majority = len(self.names) // 2 + 1
@@ -34,8 +36,13 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._data = data
         self._fsync = fsync
+        self._skew = int(skew * 1e9)
         self.journal: Journal | None = None
         self.mode = mode(self)
+
+    def wall(self) -> int:
+        """Nanoseconds by this node's wall clock, which is as wrong as it was started to be."""
+        return time.time_ns() + self._skew
 
     def log(self, text: str) -> None:
         """A line to the standard output."""
@@ -132,7 +139,7 @@ class Server:
         """Answer a client's request."""
         if request.get("op") == "status":
             wire.send(encode_line({"id": request.get("id"), "ok": True, **self.mode.status()}))
-        elif not _sound(request):
+        elif not is_sound(request):
             wire.send(encode_line({"id": request.get("id"), "error": "bad-request", "definite": True}))
         else:
             self.spawn(self._answer(wire, request))
@@ -145,24 +152,3 @@ class Server:
             return await work
         except Failure as failure:
             return {"error": failure.word, "definite": failure.definite}
-
-
-_FIELDS = {
-    "read": (),
-    "local-read": (),
-    "elements": (),
-    "local-elements": (),
-    "write": ("value",),
-    "add": ("element",),
-    "cas": ("expected", "new"),
-}
-
-
-def _sound(request: Message) -> bool:
-    fields = _FIELDS.get(str(request.get("op")))
-    return (
-        fields is not None
-        and type(request.get("key")) in (str, int)
-        and all(type(request.get(field)) in (str, int) or field == "expected" for field in fields)
-        and type(request.get("expected")) in (str, int, type(None))
-    )

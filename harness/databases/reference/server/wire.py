@@ -20,6 +20,8 @@ PATIENCE = 0.6
 
 Key = str | int
 Value = str | int | None
+Micro = list[Any]
+"""`["r", key, null]`, `["w", key, value]` or `["append", key, value]`; in an answer the third of a read is what it returned."""
 Message = dict[str, Any]
 Judge = Callable[[str, Message | None], bool]
 Ballot = tuple[int, str]
@@ -50,6 +52,11 @@ class Failure(Exception):
 def no_quorum() -> Failure:
     """Too few peers, and nothing was proposed."""
     return Failure("no-quorum", definite=True)
+
+
+def unsupported() -> Failure:
+    """The mode does not have this operation."""
+    return Failure("unsupported", definite=True)
 
 
 def timed_out() -> Failure:

@@ -48,7 +48,7 @@ class FencedPrimary(Primary):
         if len(server.names) % 2 == 0:
             self._weights[server.names[0]] = 2
         self._election = Election(server, self, self._weights, server.now())
-        self._log: list[tuple[int, list[Any]]] = []
+        self.log: list[tuple[int, list[Any]]] = []
         self._committed = 0
         self._applied = 0
         self._leader: str | None = None
@@ -63,7 +63,7 @@ class FencedPrimary(Primary):
         records = self._journal.replay()
         for record in records:
             if "i" in record:
-                self._log[record["i"] :] = [(record["g"], record["c"])]
+                self.log[record["i"] :] = [(record["g"], record["c"])]
             else:
                 self.generation = record["g"]
                 self._election.restore(record["g"], record["w"])
@@ -88,7 +88,7 @@ class FencedPrimary(Primary):
 
     def held(self) -> list[int]:
         """The last entry's generation, and the length of the log."""
-        return [self._log[-1][0] if self._log else 0, len(self._log)]
+        return [self.log[-1][0] if self.log else 0, len(self.log)]
 
     # What clients ask for.
 
@@ -100,9 +100,9 @@ class FencedPrimary(Primary):
 
     async def change(self, change: list[Any]) -> Message:
         self.admit()
-        self._append(change)
+        self.append(change)
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[len(self._log)] = answer
+        self._waiting[len(self.log)] = answer
         timer = asyncio.get_running_loop().call_later(PATIENCE, _fail, answer, timed_out())
         try:
             return await answer
@@ -122,19 +122,20 @@ class FencedPrimary(Primary):
 
     # The primary.
 
-    def _append(self, change: list[Any]) -> None:
-        self._store(len(self._log), [(self.generation, change)])
+    def append(self, change: list[Any]) -> None:
+        """Put a change at the end of the log, as the primary."""
+        self._store(len(self.log), [(self.generation, change)])
         self.server.soon()
 
     def _store(self, at: int, entries: list[tuple[int, list[Any]]]) -> None:
-        self._log[at:] = entries
+        self.log[at:] = entries
         for i, (generation, change) in enumerate(entries, at):
             self._journal.append({"i": i, "g": generation, "c": change})
 
     def before_flush(self) -> None:
         if self.is_primary:
             for link in self.server.up():
-                if self._sent[link.name] < len(self._log):
+                if self._sent[link.name] < len(self.log):
                     self._replicate(link)
             self._commit()
 
@@ -142,10 +143,10 @@ class FencedPrimary(Primary):
         """Send what the replica was not sent yet, if only the grant that it asks for."""
         sent = self._sent[link.name]
         room = min(self.ENTRIES, self._stored[link.name] + self.WINDOW - sent)
-        entries = self._log[sent : sent + room] if room > 0 else []
+        entries = self.log[sent : sent + room] if room > 0 else []
         self._sent[link.name] = sent + len(entries)
         generation, at = self.generation, self.server.now()
-        message = {"t": "append", "g": generation, "i": sent, "p": self._log[sent - 1][0] if sent else 0, "e": entries,
+        message = {"t": "append", "g": generation, "i": sent, "p": self.log[sent - 1][0] if sent else 0, "e": entries,
                    "c": self._committed}
 
         def judge(peer: str, reply: Message | None) -> bool:
@@ -166,18 +167,18 @@ class FencedPrimary(Primary):
             self._commit()
         else:
             self._sent[peer] = max(self._stored[peer], min(self._sent[peer], reply["n"]))
-        if self._sent[peer] < len(self._log):
+        if self._sent[peer] < len(self.log):
             self.server.soon()
 
     def _commit(self) -> None:
-        shared = int(self._shared(len(self._log), dict(self._stored)))
-        if shared > self._committed and self._log[shared - 1][0] == self.generation:
+        shared = int(self._shared(len(self.log), dict(self._stored)))
+        if shared > self._committed and self.log[shared - 1][0] == self.generation:
             self._committed = shared
             self._apply()
 
     def _apply(self) -> None:
         while self._applied < self._committed:
-            change = self._log[self._applied][1]
+            change = self.log[self._applied][1]
             self._applied += 1
             answer = self.store.apply(change) if change else {}
             waiting = self._waiting.pop(self._applied, None)
@@ -186,13 +187,13 @@ class FencedPrimary(Primary):
 
     def lead(self, generation: int) -> None:
         now = self.server.now()
-        self.server.log(f"primary, generation {generation}, from entry {len(self._log)}")
+        self.server.log(f"primary, generation {generation}, from entry {len(self.log)}")
         self.is_primary, self._leader, self._elected = True, None, now
         self._stored = dict.fromkeys(self.server.links, 0)
-        self._sent = dict.fromkeys(self.server.links, len(self._log))
+        self._sent = dict.fromkeys(self.server.links, len(self.log))
         self._confirmed = {}
-        self._append([])
-        self._serves_from = len(self._log)
+        self.append([])
+        self._serves_from = len(self.log)
         for link in self.server.up():
             self._replicate(link)
 
@@ -249,7 +250,7 @@ class FencedPrimary(Primary):
         self._leader = peer
         self._granted = self.server.now() + self.GRANT
         self._election.due = self._granted + random.uniform(0, 0.15)
-        at, log = message["i"], self._log
+        at, log = message["i"], self.log
         if at > len(log) or (at and log[at - 1][0] != message["p"]):
             hint = min(at, len(log))
             # Back over the whole generation that differs; what is committed cannot differ.

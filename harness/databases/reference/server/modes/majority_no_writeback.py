@@ -8,28 +8,8 @@ import random
 from ..mode import Mode
 from ..node import Server
 from ..peers import answered
-from ..wire import PATIENCE, Ballot, Failure, Key, Message, Value, as_ballot, no_quorum, timed_out
-
-
-class Copy:
-    """One key at one replica: the register's newest version, and the set."""
-
-    def __init__(self) -> None:
-        self.version: Ballot = (0, "")
-        self.issued = 0
-        """The highest number of a version that this node has given."""
-        self.value: Value = None
-        self.elements: dict[Value, None] = {}
-
-    def put(self, message: Message) -> None:
-        """Take in what is newer."""
-        if "v" in message and as_ballot(message["b"]) > self.version:
-            self.version, self.value = as_ballot(message["b"]), message["v"]
-        self.elements.update(dict.fromkeys(message.get("e", ())))
-
-    def whole(self) -> Message:
-        """As a peer is told it."""
-        return {"b": self.version, "v": self.value, "e": list(self.elements)}
+from ..replica import Copies, Copy
+from ..wire import PATIENCE, Key, Message, Value, no_quorum, timed_out
 
 
 class MajorityNoWriteback(Mode):
@@ -53,34 +33,23 @@ class MajorityNoWriteback(Mode):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._copies: dict[Key, Copy] = {}
-        self._changes = 0
+        self.copies = Copies()
         self._repairing = False
-
-    def _copy(self, key: Key) -> Copy:
-        copy = self._copies.get(key)
-        if copy is None:
-            copy = self._copies[key] = Copy()
-        return copy
 
     def peer(self, peer: str, message: Message) -> Message | None:
         match message["t"]:
             case "get":
-                return self._copy(message["k"]).whole()
+                return self.copies[message["k"]].whole()
             case "put":
-                self._put(message)
+                self.copies.put(message)
                 return {}
             case _:
-                return {"copies": [{"k": key, **copy.whole()} for key, copy in self._copies.items()]}
-
-    def _put(self, message: Message) -> None:
-        self._copy(message["k"]).put(message)
-        self._changes += 1
+                return {"copies": self.copies.whole()}
 
     async def _newest(self, key: Key) -> Copy:
         """What a majority, this node among it, holds together."""
         server, copy, left = self.server, Copy(), self.server.majority - 1
-        copy.put(self._copy(key).whole())
+        copy.put(self.copies[key].whole())
 
         def judge(peer: str, reply: Message | None) -> bool:
             nonlocal left
@@ -95,10 +64,10 @@ class MajorityNoWriteback(Mode):
             raise no_quorum()
         return copy
 
-    async def _spread(self, message: Message, deadline: float) -> None:
+    async def spread(self, message: Message, deadline: float) -> None:
         """Store it at one replica after the other; returns when a majority has it."""
         server = self.server
-        self._put(message)
+        self.copies.put(message)
         stored = 1
         peers = list(server.links)
         random.shuffle(peers)
@@ -121,29 +90,26 @@ class MajorityNoWriteback(Mode):
 
     async def write(self, key: Key, value: Value) -> None:
         deadline = self.server.now() + PATIENCE
-        newest, copy = await self._newest(key), self._copy(key)
+        newest, copy = await self._newest(key), self.copies[key]
         copy.issued = max(copy.issued, newest.version[0]) + 1
-        await self._spread({"t": "put", "k": key, "b": (copy.issued, self.server.name), "v": value}, deadline)
-
-    async def cas(self, key: Key, expected: Value, new: Value) -> tuple[bool, Value]:
-        raise Failure("unsupported", definite=True)
+        await self.spread({"t": "put", "k": key, "b": (copy.issued, self.server.name), "v": value}, deadline)
 
     async def add(self, key: Key, element: Value) -> None:
         if not self.server.quorum():
             raise no_quorum()
-        await self._spread({"t": "put", "k": key, "e": [element]}, self.server.now() + PATIENCE)
+        await self.spread({"t": "put", "k": key, "e": [element]}, self.server.now() + PATIENCE)
 
     async def elements(self, key: Key) -> list[Value]:
         return list((await self._newest(key)).elements)
 
     def local_read(self, key: Key) -> Value:
-        return self._copies[key].value if key in self._copies else None
+        return self.copies.value(key)
 
     def local_elements(self, key: Key) -> list[Value]:
-        return list(self._copies[key].elements) if key in self._copies else []
+        return self.copies.elements(key)
 
     def counters(self) -> tuple[int, int]:
-        return 0, self._changes
+        return 0, self.copies.changes
 
     def joined(self, peer: str) -> None:
         if not self._repairing:
@@ -156,7 +122,7 @@ class MajorityNoWriteback(Mode):
 
         def judge(peer: str, reply: Message | None) -> bool:
             for message in reply["copies"] if reply else ():
-                self._put(message)
+                self.copies.put(message)
             return False
 
         await self.server.ask(self.server.up(), {"t": "all"}, judge, self.server.now() + PATIENCE)

@@ -1,0 +1,281 @@
+"""The controller: what comes when, and that every way out undoes everything. Time jumps; nodes only remember what was done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.faults import PATIENCE, Controller
+from splitbrain.harness.history.fault import Cut, Fault, Kill, Pause, Spec
+from splitbrain.harness.schedules import Step
+from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Reach, Service, Testbed, everything
+from splitbrain.nemeses.cluster import Cluster
+from tests.harness.jumping import run
+
+NAMES = ("n1", "n2", "n3")
+LATE = 1e9
+SERVICE = Service(name="server", argv=("server",))
+
+
+class Node:
+    """Remembers whether its one server runs and stands still. Everything takes a while."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.runs = True
+        self.paused = False
+        self.broken = False
+
+    @property
+    def services(self) -> Sequence[Service]:
+        return [SERVICE] if self.runs else []
+
+    def running(self, name: str) -> bool:
+        return self.runs
+
+    async def start(self, service: Service) -> None:
+        assert not self.runs
+        await asyncio.sleep(0.2)
+        if self.broken:
+            raise SetupError(f"{self.name} does not start")
+        self.runs = True
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        await asyncio.sleep(0.1)
+        self.runs = self.paused = False
+
+    async def pause(self, name: str) -> None:
+        await asyncio.sleep(0.05)
+        self.paused = self.runs
+
+    async def resume(self, name: str) -> None:
+        await asyncio.sleep(0.05)
+        self.paused = False
+
+
+class Remembering:
+    """A testbed that remembers its links, and does what it is told after a while."""
+
+    def __init__(self) -> None:
+        self.nodes = [Node(name) for name in NAMES]
+        self.up = set(everything(NAMES).edges)
+        self.applying = 0
+        self.refuses = 0
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        self.applying += 1
+        assert self.applying == 1, "two changes of the network at once"
+        await asyncio.sleep(0.02)
+        self.applying -= 1
+        if self.refuses:
+            self.refuses -= 1
+            raise SetupError("n1: iptables refuses")
+        self.up = set(after.edges)
+        return Applied(spread=0, rules={})
+
+    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+        await asyncio.sleep(0.25)
+        seen = {link: link in self.up for link in everything(NAMES).edges}
+        return Reach(datagrams=seen, datagrams6={}, fresh={}, standing={})
+
+    async def serving(self, *, timeout: float) -> dict[str, bool]:
+        if any(node.paused for node in self.nodes):
+            await asyncio.sleep(timeout)
+        return {node.name: node.runs and not node.paused for node in self.nodes}
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is left of any fault."""
+        return self.up == set(everything(NAMES).edges) and all(node.runs and not node.paused for node in self.nodes)
+
+
+class Scene:
+    """A controller on such a testbed, whose load stops at a moment of the test's choice."""
+
+    def __init__(self, primary: Callable[[], str | None] = lambda: "n1", stops: float = LATE) -> None:
+        loop = asyncio.get_running_loop()
+        self.testbed = Remembering()
+        self.told: list[tuple[float, str]] = []
+        self.records: list[Fault] = []
+        self.links: Connectivity = everything(NAMES)
+        self.stops = stops
+        self.cluster = Cluster(cast(Testbed, self.testbed), NAMES, lambda: round(loop.time() * 1e9), self.enforce)
+        self.controller = Controller(
+            self.cluster, 1, primary=primary, leaderless=lambda: False, stops_within=self.stops_within, record=self.record,
+            teller=self,
+        )
+
+    def enforce(self, links: Connectivity) -> None:
+        self.links = links
+
+    def record(self, fault: Fault) -> None:
+        self.records.append(fault)
+
+    def fault(self, time_ns: int, text: str, detail: str) -> None:
+        self.told.append((round(time_ns / 1e9, 3), text))
+
+    async def stops_within(self, seconds: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, min(seconds, self.stops - now)))
+        return asyncio.get_running_loop().time() >= self.stops - 1e-6
+
+    @property
+    def last(self) -> dict[int, Fault]:
+        """Each fault as it was recorded last."""
+        return {fault.id: fault for fault in self.records}
+
+
+def cut(*links: tuple[str, str]) -> Cut:
+    return Cut(links)
+
+
+def scripted(at: float, duration: float, *specs: Spec) -> Step:
+    return Step(at, duration, "scripted", "scripted", specs)
+
+
+MIXED = (
+    scripted(1, 4, cut(("n1", "n2"), ("n2", "n1"))),
+    scripted(2, 5, Kill(("n1", "n2")), cut(("n2", "n1"), ("n2", "n3"))),
+    scripted(3, 1, Pause(("n2", "n3"))),
+    scripted(3.5, 4, Kill(("n3",), down=0.3, up=0.4)),
+    scripted(4, 2, Pause(("n1",))),
+)
+
+
+def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
+    async def work() -> None:
+        scene = Scene()
+        both = cut(("n1", "n3"), ("n1", "n2"))
+        steps = [scripted(5, 8, cut(("n1", "n2"))), scripted(7, 2, Kill(("n3",))), scripted(8, 20, both)]
+        await scene.controller.inject(steps)
+        assert scene.told == [
+            (5.0, "partition n1→n2"), (7.0, "kill n3"), (8.0, "partition n1→n3, n1→n2"),
+            (pytest.approx(9.1, abs=0.05), "start again"),
+            (pytest.approx(13.5, abs=0.1), "heal"), (pytest.approx(28.5, abs=0.1), "heal"),
+        ]
+        first, second, third = scene.last.values()
+        assert first.bit and second.bit and third.bit and scene.testbed.healthy
+        assert first.sides == (("n1", "n2", "n3"),) and second.sides == third.sides == (("n1",), ("n2",), ("n3",))
+        assert first.undone[0].holds, "what another fault still cuts is no failure of this heal"
+        assert set(scene.links.edges) == set(everything(NAMES).edges)
+
+    run(work())
+
+
+def test_a_stopped_load_undoes_at_once_and_begins_nothing() -> None:
+    async def work() -> None:
+        scene = Scene(stops=6.0)
+        await scene.controller.inject([scripted(5, 8, cut(("n1", "n2"))), scripted(7, 2, Kill(("n3",)))])
+        assert list(scene.last) == [1] and scene.testbed.healthy
+        assert scene.last[1].healed and 6.0 <= scene.last[1].heal_began / 1e9 < 6.6  # type: ignore[operator]
+
+    run(work())
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.floats(0, 7.5))
+def test_cancelled_at_any_moment_nothing_is_left(at: float) -> None:
+    async def work() -> None:
+        scene = Scene()
+        task = asyncio.ensure_future(scene.controller.inject(MIXED))
+        await asyncio.sleep(at)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert scene.testbed.healthy and scene.cluster.out() == ()
+        assert set(scene.links.edges) == set(everything(NAMES).edges)
+        for fault in scene.last.values():
+            assert len(fault.undone) == len(fault.specs) or not fault.proofs, "what was done is recorded as undone"
+
+    run(work())
+
+
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(0, 7.5))
+def test_what_fails_beside_it_undoes_everything(at: float) -> None:
+    async def work() -> None:
+        scene = Scene()
+
+        async def load() -> None:
+            await asyncio.sleep(at)
+            raise ValueError("the load failed")
+
+        with pytest.raises(ExceptionGroup) as raised:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(scene.controller.inject(MIXED))
+                group.create_task(load())
+        assert raised.group_contains(ValueError)
+        assert scene.testbed.healthy
+
+    run(work())
+
+
+def test_a_spec_that_cannot_be_done_undoes_those_before_it() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.refuses = 1
+        with pytest.raises(ExceptionGroup) as raised:
+            await scene.controller.inject([scripted(1, 5, Kill(("n2",)), cut(("n1", "n2")))])
+        assert raised.group_contains(SetupError, match="iptables refuses")
+        assert scene.testbed.healthy and not scene.last[1].bit and scene.last[1].in_force is None
+        assert len(scene.last[1].undone) == 2
+
+    run(work())
+
+
+def test_an_undo_that_fails_does_not_keep_the_others_from_theirs() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.nodes[1].broken = True
+        with pytest.raises(ExceptionGroup):
+            await scene.controller.inject([scripted(1, 5, cut(("n1", "n2")), Kill(("n2",)))])
+        assert scene.testbed.up == set(everything(NAMES).edges)
+        assert scene.last[1].bit and scene.last[1].healed is None
+
+    run(work())
+
+
+def test_a_primary_is_waited_for_and_where_there_is_none_nothing_is_claimed() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        step = Step(1, 3, "partition-primary", "primary-alone")
+        late = Scene(primary=lambda: "n2" if loop.time() > 2.5 else None)
+        await late.controller.inject([step])
+        assert late.last[1].bit and late.last[1].primary == "n2" and 2.5 < (late.last[1].in_force or 0) / 1e9 < 2.7
+        began = loop.time()
+        never = Scene(primary=lambda: None)
+        await never.controller.inject([step])
+        assert never.told[-1][1] == "partition-primary primary-alone" and PATIENCE <= loop.time() - began - 1 < PATIENCE + 0.2
+        assert never.last[1].specs == () and not never.last[1].bit and "no node was named" in never.last[1].detail
+        assert never.testbed.healthy
+
+    run(work())
+
+
+def test_a_fault_that_comes_when_the_primary_changes() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        scene = Scene(primary=lambda: "n1" if loop.time() < 7 else None if loop.time() < 8 else "n3", stops=30.0)
+        again = Step(20, 1, "kill", "primary", when="primary-changes")
+        await scene.controller.inject([Step(2, 1, "kill", "last-primary", when="primary-changes"), again])
+        assert list(scene.last) == [1], "the primary did not change a second time"
+        assert scene.last[1].specs == (Kill(("n1",)),) and 8 <= scene.last[1].started / 1e9 < 8.2
+
+    run(work())
+
+
+def test_a_crash_loop_beats_until_its_end() -> None:
+    async def work() -> None:
+        scene = Scene()
+        await scene.controller.inject([scripted(1, 10, Kill(("n2",), down=0.5, up=1.0))])
+        fault = scene.last[1]
+        assert fault.bit and fault.healed and scene.testbed.healthy
+        assert fault.undone[0].detail == "ended 6 times"
+
+    run(work())

@@ -1,0 +1,143 @@
+"""Schedules, as values: when which fault comes, and what cannot be run."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Cut, Kill, Pause
+from splitbrain.harness.history.journal import load
+from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
+from splitbrain.nemeses.combination import Combination
+from splitbrain.nemeses.partitions import Halves
+
+OLDER = Path(__file__).parent / "history" / "format-2.jsonl"
+
+
+def plan(**settings: Any) -> Plan:
+    return msgspec.structs.replace(Plan(database="reference", variant="majority", baseline=5, fault=8, between=5), **settings)
+
+
+def test_a_name_is_a_nemesis_a_scenario_of_it_or_several() -> None:
+    assert isinstance(nemesis("halves"), Halves)
+    one = nemesis("kill:any")
+    assert isinstance(one, Combination) and one.scenarios(5) == ("any",) and one.name == "kill:any"
+    both = nemesis("one-way+kill")
+    assert both.name == "one-way+kill" and both.needs == {"cut", "end"} and both.minimum_nodes() == 2
+    assert both.scenarios(5) == (
+        "primary-deaf + primary", "primary-mute + follower", "primary-deaf + minority", "primary-mute + majority",
+        "primary-deaf + all",
+    )
+    with pytest.raises(UsageError, match="did you mean 'halves'"):
+        nemesis("kill+halve")
+
+
+def test_an_interval_never_overlaps_and_stays_in_the_load() -> None:
+    steps = interval(plan(nemesis="kill", time=60.0))
+    assert [step.scenario for step in steps] == ["primary", "follower", "minority", "majority"]
+    assert all(b.at == a.at + 13 for a, b in itertools.pairwise(steps)) and steps[-1].at + 13 <= 60
+
+
+def test_staggered_parts_take_turns_and_overlap() -> None:
+    steps = staggered(plan(nemesis="halves+kill:any+pause:primary"))
+    assert steps == (
+        Step(5, 8, "halves", "halves"), Step(10, 8, "kill", "any"), Step(15, 8, "pause", "primary"),
+    )
+
+
+def test_a_random_schedule_is_the_seeds_leaves_quiet_and_mixes() -> None:
+    whole = plan(nemesis="halves+kill+pause", time=2000.0, seed=3)
+    steps = shuffled(whole)
+    assert steps == shuffled(whole) != shuffled(msgspec.structs.replace(whole, seed=4))
+    assert {step.nemesis for step in steps} == {"halves", "kill", "pause"}
+    assert all(step.at >= 5 and step.at + step.duration + 5 <= 2000 and step.duration > 0 for step in steps)
+    busy, end, inside = 0.0, 5.0, 0
+    for step in sorted(steps, key=lambda step: step.at):
+        inside += step.at < end
+        busy += max(0.0, step.at + step.duration - max(end, step.at))
+        end = max(end, step.at + step.duration)
+    assert 0.2 < 1 - busy / (end - 5) < 0.3, "a quarter of the time is quiet"
+    assert 0.15 < inside / len(steps) < 0.35, "one in four lies inside another one"
+    early, late = steps[: len(steps) // 3], steps[-len(steps) // 3 :]
+    assert [sum(s.nemesis == "halves" for s in part) / len(part) for part in (early, late)] != [0.0, 0.0]
+    assert shuffled(plan(nemesis="none")) == ()
+
+
+def test_when_the_primary_changes() -> None:
+    steps = schedule(plan(nemesis="pause:primary", pace="primary-changes"))
+    assert [(step.when, step.at) for step in steps] == [("primary-changes", 5)]
+
+
+def test_a_script_tells_scenarios_targets_and_overlaps(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("""
+database = "reference"
+nodes = 3
+[[schedule]]
+at = 4.0
+duration = 5.0
+nemesis = "kill"
+scenario = "any"
+[[schedule]]
+at = 2.0
+duration = 5.0
+[[schedule.specs]]
+type = "cut"
+links = [["n1", "n2"], ["n2", "n1"]]
+[[schedule.specs]]
+type = "pause"
+nodes = ["n3"]
+[[schedule]]
+at = 3.0
+duration = 1.0
+nemesis = "one-way"
+when = "primary-changes"
+""")
+    assert schedule(resolve({}, file)) == (
+        Step(2, 5, "scripted", "scripted", (Cut((("n1", "n2"), ("n2", "n1"))), Pause(("n3",)))),
+        Step(3, 1, "one-way", "primary-deaf", when="primary-changes"), Step(4, 5, "kill", "any"),
+    )
+
+
+@pytest.mark.parametrize(("fault", "told"), [
+    (dict(nemesis="halve"), "did you mean 'halves'"),
+    (dict(nemesis="kill", scenario="leader"), "no scenario 'leader' on 5 nodes: there are any, primary"),
+    (dict(nemesis="kill:leader"), "no scenario 'leader'"),
+    (dict(), "names neither a nemesis nor specs"),
+    (dict(specs=(Kill(("n1", "n9")),)), "names n9: the nodes are n1 to n5"),
+    (dict(specs=(Cut((("n1", "n7"),)),)), "names n7"),
+    (dict(nemesis="halves", at=-1.0), "must begin at 0 or later"),
+    (dict(nemesis="halves", duration=float("nan")), "must begin at 0 or later, and last"),
+    (dict(nemesis="halves", at=59.0), "after the load"),
+])
+def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str) -> None:
+    script = (ScriptedFault(**{"at": 5.0, "duration": 5.0, **fault}),)
+    with pytest.raises(UsageError, match=told):
+        resolve({"database": "reference", "time": 60.0, "schedule": script})
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ({"nemesis": "halves+pause:leader"}, "'pause' has no scenario 'leader'"),
+    ({"nemesis": "majorities-ring+kill", "nodes": 3}, "needs 4 nodes"),
+    ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
+])
+def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        resolve({"database": "reference", **given})
+
+
+def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
+    _, recording = load(OLDER)
+    script = replay(recording)
+    assert [(fault.nemesis, fault.scenario) for fault in script] == [("one-way", "primary-deaf"), ("one-way", "primary-mute")]
+    assert script[0].specs == (Cut((("n1", "n2"), ("n3", "n2"))),)
+    assert script[0].at == pytest.approx(1.0, abs=0.1) and script[0].duration == pytest.approx(2.6, abs=0.2)
+    again = resolve({"database": "reference", "nodes": 3, "schedule": script})
+    assert [step.specs for step in schedule(again)] == [fault.specs for fault in recording.faults]
