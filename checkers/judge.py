@@ -262,6 +262,8 @@ def _headline(
         partial = " (The run was interrupted; this is what it showed until then.)"
     elif recording.torn:
         partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
+    if validity == "valid" and recording.plan is None and own:
+        return "NO ANOMALY FOUND", own[0].reason.removeprefix("no anomaly found: ") + partial
     if validity == "valid":
         fine = [verdict.checker for verdict in (*own, *usual) if verdict.validity == "valid"]
         return "NO ANOMALY FOUND", f"by {', '.join(fine)}." + partial

@@ -328,6 +328,19 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 0
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """How a history that another program recorded was read: as which `format`, judged by which `model` and `why`; `nil` is what
+    a read of nil was taken for, empty where the verdict is of both meanings. `timed`: its times are nanoseconds."""
+
+    path: str
+    format: str
+    model: str
+    why: str
+    nil: str
+    notes: tuple[str, ...] = ()
+    timed: bool = False
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What one judged run says.
 
@@ -350,6 +363,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     started: str = ""
     plan: Plan | None = None
+    source: Source | None = None
+    """None for a run of our own."""
     variant: Variant | None = None
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}

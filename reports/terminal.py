@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from splitbrain.checkers.result import Measure, Result, Scenario, Side
+from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
@@ -153,6 +153,15 @@ class Progress:
         line = Text(f"{'load':<{GUTTER}}", "bold").append(f"{moment(int(elapsed * 1e9))}  {count(whole)} operations", "")
         for outcome in ("ok", "fail", "info"):
             line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
+        self._show(line)
+
+    def judging(self) -> None:
+        """What was recorded is judged. Only a terminal shows it, until the verdict comes."""
+        if self._moving:
+            told = "what was recorded (after Ctrl-C `splitbrain check` goes on)"
+            self._show(Text(f"{'judge':<{GUTTER}}", "bold").append(told, ""))
+
+    def _show(self, line: Text) -> None:
         line.truncate(self.console.width)
         if self._live is None:
             self._live = Live(line, console=self.console, auto_refresh=False, transient=True)
@@ -184,10 +193,15 @@ def headline(plan: Plan, versions: Mapping[str, str]) -> str:
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
     """The verdict with its reason first; then what proves it, what was observed, the claim, and where to read on. `folder`
     is the run's; None for a history recorded by another program."""
-    console.print()
-    head = Text(result.heading, STYLE[result.validity])
-    _wrap(console, "", head.append(f"   {printable(result.reason, 1000)}", "default not bold"), start=0, hang=2)
-    if result.validity != "invalid" and result.exercised and result.exercised not in result.reason:
+    head = Text(result.heading, STYLE[result.validity]).append(f"   {printable(result.reason, 1000)}", "default not bold")
+    if result.source is not None and not console.is_terminal:
+        console.print(head, soft_wrap=True)  # Programs read the first line.
+    else:
+        console.print()
+        _wrap(console, "", head, start=0, hang=2)
+    if result.source is not None:
+        _read(console, result.source, result.exercised)
+    elif result.validity != "invalid" and result.exercised and result.exercised not in result.reason:
         _wrap(console, "", Text(printable(result.exercised, 1000), "dim"), start=2, hang=2)
     if result.anomalies:
         _evidence(console, result, result.anomalies[0])
@@ -200,7 +214,7 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
-    if result.scenarios or result.sentence:
+    if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
     for check in result.quality.failed:
         _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
@@ -228,9 +242,20 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
             _command(console, "again", again(result.plan, shown))
 
 
+def _read(console: Console, read: Source, exercised: str) -> None:
+    """How the history of another program was read."""
+    _wrap(console, "FILE", Text(f"{printable(read.path, 300)}: {read.format}, {exercised}"))
+    _wrap(console, "MODEL", Text(f"{printable(read.model, 100)}   {printable(read.why, 300)}"))
+    if read.nil:
+        tells = "tells nothing (wildcard)" if read.nil == "wildcard" else "found no value (absent)"
+        _wrap(console, "NIL", Text(f"a read of nil {tells}"))
+    for note in read.notes:
+        _wrap(console, "NOTE", Text(printable(note, 500)))
+
+
 def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
     """The operations that prove it, one a line in columns, and the sentence."""
-    timed = result.plan is not None
+    timed = result.plan is not None or (result.source is not None and result.source.timed)
     rows = [_cells(result, op, timed) for op in anomaly.operations]
     widths = [max((cell_len(row[i]) for row in rows), default=0) for i in range(3)]
     key = f"  key {value(anomaly.key, 20)}" if anomaly.key is not None else ""

@@ -95,7 +95,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
     )
     template = environment.get_template("report.html.j2")
     first = result.anomalies[0] if result.anomalies else None
-    timed = recording.plan is not None
+    timed = recording.history.timed
     return template.render(
         result=result,
         recording=recording,
