@@ -73,7 +73,7 @@ def rate(result: Result) -> Rate | None:
     ]
     # An undecided history lost nothing that anyone knows of: that is no zero.
     lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None
-    gave_way = [row for row in result.scenarios if row.discarded is not None]
+    gave_way = [row.discarded for row in result.scenarios if row.discarded is not None]
     return Rate(
         run=result.run, started=result.started, database=short(plan.database),
         version="/".join(sorted(set(result.versions.values()))),
@@ -82,7 +82,7 @@ def rate(result: Result) -> Rate | None:
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
         discarded=result.blast.discarded,
-        discarded_keys=sum(row.discarded.keys for row in gave_way) if gave_way else None,
+        discarded_keys=sum(one.keys for one in gave_way) if gave_way else None,
         discarded_last=result.blast.discarded_last,
     )
 
