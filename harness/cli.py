@@ -138,7 +138,10 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
     found = []
     for path in paths:
         if path.is_dir():
-            found += [one for result in results(path) if isinstance(result, Result) and (one := rate(result))]
+            judged = results(path)
+            found += [one for result in judged if isinstance(result, Result) and (one := rate(result))]
+            for left_out in (result for result in judged if not isinstance(result, Result)):
+                click.echo(f"left out: {left_out.run}: {left_out.reason}", err=True)
         else:
             found += stored_rates(path)
     if store is not None:

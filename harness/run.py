@@ -80,10 +80,13 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outco
     is told and costs no verdict. A SIGTERM meanwhile waits until the reports are written; Ctrl-C does not."""
     with _patience(progress) as received:
         try:
+            progress.judging()
             result, recording = judge_run(run)
         except KeyboardInterrupt:
+            progress.close()
             progress.note(f"judging was interrupted; this goes on with it: splitbrain check {run.folder}")
             return Outcome(folder=run.folder, exit_code=INTERRUPTED, reason="judging was interrupted")
+        progress.close()
         if tell:
             progress.verdict(result, run.folder)
         _keep(progress, lambda: write_whole(run.result, encode(result)))
