@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from splitbrain.harness.databases.database import Database, Program
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
+from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Claim, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
@@ -33,6 +34,10 @@ class ReferenceClient:
         "not-primary": True,
         "no-lease": True,
         "unsupported": True,
+        "conflict": True,
+        "locked": True,
+        "in-doubt": True,
+        "taken": True,
         "bad-request": True,
         "timeout": False,
         "peer-lost": False,
@@ -135,6 +140,18 @@ class ReferenceClient:
 _METHODS = frozenset({"read", "write", "cas", "add", "elements"})
 
 
+APART = "-apart"
+"""The end of the name of a variant whose nodes' clocks are apart, each by `SKEW` more than the one before."""
+
+SKEW = 0.25
+"""Seconds."""
+
+
+def mode(variant: str) -> str:
+    """The server's mode behind a variant."""
+    return variant.removesuffix(APART)
+
+
 def _variant(
     name: str,
     summary: str,
@@ -146,7 +163,7 @@ def _variant(
     admits: tuple[str, ...] = (),
     methods: frozenset[str] = _METHODS,
 ) -> Variant:
-    source = f"reference/server, mode {name}"
+    source = f"reference/server, mode {mode(name)}"
     return Variant(
         name=name,
         summary=summary,
@@ -186,6 +203,34 @@ class Reference(Database):
             methods=_METHODS - {"cas"},
         ),
         _variant(
+            "quorum-clock",
+            "majority writes and majority reads; the greatest wall clock wins",
+            "home",
+            "available only to a majority, yet not linearizable",
+            "new/old inversion, hence not linearizable;",
+            promises=("converges",),
+            admits=("stale-read", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
+        ),
+        _variant(
+            "quorum-clock-apart",
+            "quorum-clock on nodes whose clocks are apart",
+            "home",
+            "loses acknowledged writes without a fault",
+            "where clocks are apart, acknowledged writes are lost even without a fault;",
+            promises=("converges",),
+            admits=("lost-write", "stale-read", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
+        ),
+        _variant(
+            "all-sync",
+            "every write waits for every replica, and reads answer from one",
+            "home",
+            "consistent; any cut blocks all writes",
+            "linearizable; any cut blocks all writes.",
+            promises=("linearizable", "no-lost-write", "converges"),
+        ),
+        _variant(
             "primary-async",
             "one primary, asynchronous replicas, fail-over by the votes of a majority",
             "primary",
@@ -202,6 +247,47 @@ class Reference(Database):
             "available everywhere, converges after heal, loses concurrent writes.",
             promises=("available", "converges"),
             admits=(*_LOST, "non-monotonic-read"),
+        ),
+        _variant(
+            "vector-clock",
+            "every node accepts; what was written beside each other is kept, and merged on read",
+            "home",
+            "AP",
+            "available everywhere, converges after heal, and of a set nothing acknowledged is lost.",
+            promises=("available", "no-lost-write", "converges"),
+            admits=("stale-read",),
+            methods=frozenset({"add", "elements"}),
+        ),
+        _variant(
+            "dynamo-one",
+            "three replicas of a key, of which one confirms a write and one answers a read",
+            "home",
+            "AP",
+            "available wherever a replica of the key is in reach, stale reads; converges after heal.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
+        ),
+        _variant(
+            "dynamo-quorum",
+            "three replicas of a key, of which two confirm a write and two answer a read",
+            "home",
+            "available only to two replicas of a key, yet not linearizable",
+            "a side that lacks two replicas of a key is blocked on it; no read misses an acknowledged write while clocks "
+            "agree, yet a read may see a write that a later one misses;",
+            promises=("no-lost-write", "converges"),
+            admits=("non-monotonic-read",),
+            methods=_METHODS - {"cas"},
+        ),
+        _variant(
+            "dynamo-sloppy",
+            "the same, where other nodes stand in for replicas that are out of reach",
+            "home",
+            "AP",
+            "available on every side of two nodes, stale reads though r + w > n; converges after heal.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain", "non-monotonic-read"),
+            methods=_METHODS - {"cas"},
         ),
         _variant(
             "split-brain",
@@ -244,7 +330,8 @@ class Reference(Database):
                 f"--name={node.name}",
                 f"--listen={node.address}:{self.port}",
                 *peers,
-                f"--mode={self.variant.name}",
+                f"--mode={mode(self.variant.name)}",
+                f"--skew={SKEW * list(self.nodes).index(node.name) if self.variant.name.endswith(APART) else 0}",
                 "--data={folder}",
             ),
             files=files,
@@ -296,10 +383,18 @@ class Reference(Database):
 
     async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
         """What that server's own copy holds."""
+        if node.name not in self.replicas(key):
+            raise Elsewhere
         try:
             return await (await self._client(node)).local(method, key)
         except Indeterminate as error:
             raise Refused(error.reason) from None
+
+    def replicas(self, key: Key) -> tuple[str, ...]:
+        """All nodes, or the first in the key's order."""
+        if self.variant.name.startswith("dynamo-"):
+            return tuple(preference(list(self.nodes), key)[:N])
+        return super().replicas(key)
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""

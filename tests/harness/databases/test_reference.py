@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from splitbrain.harness.databases.reference.database import Reference
+from splitbrain.harness.databases.reference.database import Reference, mode
 from splitbrain.harness.databases.reference.server.command import MODES
 from splitbrain.harness.errors import Mismatch, Refused
 from tests.harness.databases.loopback import running
@@ -72,5 +72,5 @@ async def test_a_dead_server_is_a_refusal(tmp_path: Path) -> None:
 
 def test_the_claim_is_what_the_server_says_of_its_mode() -> None:
     for variant in Reference.variants:
-        said = " ".join((MODES[variant.name].__doc__ or "").split())
+        said = " ".join((MODES[mode(variant.name)].__doc__ or "").split())
         assert variant.claim.text.strip('"') in said
