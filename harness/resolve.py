@@ -95,10 +95,10 @@ def check(plan: Plan) -> None:
         value = getattr(plan, field)
         if not low <= value <= high:
             raise UsageError(f"{field} is {value:g}: it must be from {low:g} to {high:g}.")
-    if missing := workload.needs - variant.methods:
+    if missing := workload.needs - variant.offers:
         raise UsageError(
             f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
-            f"offer (it offers {', '.join(sorted(variant.methods))})."
+            f"offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
     if plan.binary and not Path(plan.binary).exists():

@@ -138,7 +138,7 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     header, recording = load(run.journal)
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
-    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.methods)
+    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.offers)
     own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
     result = judge(recording, [*workload.checkers(), *own])
     return msgspec.structs.replace(result, run=run.label), recording
