@@ -35,13 +35,24 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     lost: bool = False
 
 
+class Dependency(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one transaction of a cycle comes before the next: `source` and `target` are places among the anomaly's operations,
+    `kind` is `ww`, `wr`, `rw`, `process` or `realtime`, `sentence` what it rests on."""
+
+    source: int
+    target: int
+    kind: str
+    sentence: str
+
+
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     """One anomaly: its identifier, a sentence for people, and the operations (few; more only where a proof needs them) that
     alone prove that something is wrong: judged by themselves they are invalid, with the same identifier or a more general one
     (`checkers.anomalies`). There may be none, as where replicas differ.
 
-    `accused` is the place, among these operations, of the one that should not have been answered as it was. `fault` is the id
-    of the fault that it belongs to, None where there was none; judge fills it in from `moment`.
+    `cycle` are the dependencies that go round, where the anomaly is a cycle of transactions. `accused` is the place, among
+    these operations, of the one that should not have been answered as it was. `fault` is the id of the fault that it
+    belongs to, None where there was none; judge fills it in from `moment`.
     """
 
     identifier: str
@@ -51,6 +62,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     accused: int | None = None
     moment: Moment | None = None
     fault: int | None = None
+    cycle: tuple[Dependency, ...] = ()
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from splitbrain.checkers.transactions import completion, cycles, list_append, rw_register
-from splitbrain.checkers.transactions.cycles import Cycle
+from splitbrain.checkers.anomalies import in_order, rank
+from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register
+from splitbrain.checkers.transactions.cycles import Cycle, Edge
+from splitbrain.checkers.transactions.graph import ALWAYS, ATOMIC, CAUSAL, PROCESS, READS, REALTIME, RW, WR, WW
 from splitbrain.checkers.transactions.inference import Inference
-from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, weaker
-from splitbrain.checkers.verdict import State
+from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, strongest, weaker, weakest
+from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.micros import APPEND, WRITE
+from splitbrain.harness.history.recording import Recording
+
+TIME_LIMIT = 60.0
+"""Seconds that a check may take, unless told otherwise."""
 
 STRICT: frozenset[Level] = frozenset(("strict-serializable", "strong-snapshot-isolation"))
 """The levels that speak of real time."""
 
+SHOWN = 5
+"""How many anomalies of each identifier are explained."""
+
+_EASY: tuple[Level, ...] = ("read-committed-session", "read-atomic", "read-atomic-session", "causal")
+"""The levels that are decided in near-linear time, and are asked first."""
+
+
+class Transactions:
+    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: the strongest that
+    speaks of what the recording tells."""
+
+    name = "transactions"
+
+    def __init__(self, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> None:
+        self.levels = tuple(levels)
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """The verdict on the transactions of a recording."""
+        return check(recording.history, self.levels, self.time_limit)
+
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a history: where it stands to each level, by which anomalies, and the cycles."""
+    """What was found in a history: where it stands to each level, by which anomalies, and the cycles.
+
+    `timed` says whether the history tells when transactions completed, so that it says something of real time.
+    """
 
     inference: Inference
     states: dict[Level, State]
@@ -28,6 +61,33 @@ class Findings:
     by: dict[Level, tuple[str, ...]]
     timed: bool
     limits: tuple[str, ...]
+
+
+def check(history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> Verdict:
+    """The verdict on the transactions of a history. `time_limit` is in seconds."""
+    began = time.monotonic()
+    micros = history.micros
+    if micros is None or not len(micros.f):
+        return Verdict(checker="transactions", validity="unknown", reason="no transactions: nothing is proven.")
+    if not (history.outcome == OK).any():
+        return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
+    found = find(history, began + time_limit)
+    asked = tuple(levels) or (("strict-serializable",) if found.timed else ("strong-session-serializable",))
+    anomalies, counts, moments = _anomalies(found)
+    validity = _validity(found, asked)
+    return Verdict(
+        checker="transactions",
+        validity=validity,
+        reason=_reason(found, asked, validity, counts),
+        standings=_standings(found, asked),
+        anomalies=anomalies,
+        counts=counts,
+        moments=moments,
+        complete=not any(state == "undecided" for state in found.states.values()),
+        coverage=Coverage(keys=len(np.unique(micros.key)), operations=int(np.count_nonzero(np.diff(micros.start)))),
+        limits=found.limits,
+        seconds=time.monotonic() - began,
+    )
 
 
 def find(history: History, deadline: float) -> Findings:
@@ -52,23 +112,31 @@ def find(history: History, deadline: float) -> Findings:
     for level, proofs in found.refuted.items():
         for above in stronger(level):
             by[above] |= {cycle.identifier for cycle in proofs}
-    refuted = {level for level in LEVELS if by[level]}
+    refuted = {level for level in LEVELS if any(level in stronger(one) for one in found.refuted) or by[level]}
     limits = [*inference.limits, *found.limits]
-    open_levels = frozenset(LEVELS) - refuted
-    holds = _holding(inference, lists, open_levels, found.undecided, deadline)
+    holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, deadline)
+    proofs_found = list(found.cycles)
+    if not lists:
+        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, deadline)
+        for cycle in more:
+            proofs_found.append(cycle)
+            for above in stronger(cycle.level):
+                refuted.add(above)
+                by[above].add(cycle.identifier)
+        limits += refused
     if not timed:
         holds -= STRICT
     states: dict[Level, State] = {
         level: "refuted" if level in refuted else "holds" if level in holds else "undecided" for level in LEVELS
     }
     names = {level: tuple(sorted(by[level])) for level in refuted}
-    return Findings(inference, states, found.cycles, names, timed, tuple(limits))
+    return Findings(inference, states, tuple(proofs_found), names, timed, tuple(dict.fromkeys(limits)))
 
 
 def _holding(
     inference: Inference, lists: bool, open_levels: frozenset[Level], late: frozenset[Level], deadline: float
 ) -> frozenset[Level]:
-    """The levels that certainly hold, of those that are not refuted."""
+    """The levels that certainly hold, of those that are not refuted, as far as the dependencies tell."""
     whole = set(open_levels)
     for level in late:
         whole -= stronger(level)
@@ -86,3 +154,123 @@ def _holding(
     found = certain & whole
     found |= completion.holding(inference, frozenset(whole - found), deadline)
     return frozenset(found)
+
+
+def _decided(
+    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], deadline: float
+) -> tuple[frozenset[Level], list[Cycle], list[str]]:
+    """What the complete procedures decide of the levels that are open: those that hold now, the proofs against others, and
+    the limits that were hit. Each may take an equal part of the time that is left."""
+    holds, against = set(holding), set(refuted)
+    proofs: list[Cycle] = []
+    limits: list[str] = []
+    rest = [level for level in reversed(LEVELS) if level not in _EASY and (timed or level not in STRICT)]
+    ways = [level for level in (*_EASY, *rest) if level not in holds | against]
+    facts = decide.facts(history) if ways else None
+    keys = history.micros.keys if history.micros is not None else ()
+    for at, level in enumerate(ways):
+        if facts is None or level in holds or level in against:
+            continue
+        now = time.monotonic()
+        if now > deadline:
+            limits.append(f"time was up before {level} was decided")
+            continue
+        left = sum(one not in holds | against for one in ways[at:])
+        decision = decide.decide(facts, level, keys, decide.Budget(now + (deadline - now) / left))
+        if decision.state == "holds":
+            holds |= weaker(level)
+        elif decision.state == "refuted":
+            against |= stronger(level)
+            proofs.append(_cycle(history, level, decision))
+        else:
+            limits.append(decision.limit)
+    return frozenset(holds), proofs, limits
+
+
+_KINDS = {"wr": WR, "session": PROCESS, "realtime": REALTIME, "ww": WW, "rw": RW, "seen": WW}
+
+
+def _cycle(history: History, level: Level, decision: decide.Decision) -> Cycle:
+    """A decision's proof as a cycle of dependencies."""
+    assert history.micros is not None
+    codes = {key: code for code, key in enumerate(history.micros.keys)}
+    seen = ATOMIC if level in ("read-committed-session", "read-atomic") else CAUSAL
+    return Cycle(
+        level,
+        tuple(
+            Edge(
+                edge.source, edge.target, _KINDS[edge.relation],
+                seen if edge.relation == "seen" else READS if edge.relation == "ww" else ALWAYS,
+                -1 if edge.key is None else codes[edge.key], -1,
+            )
+            for edge in decision.cycle
+        ),
+        decision.alone,
+    )
+
+
+# What is told.
+
+
+def _anomalies(found: Findings) -> tuple[tuple[Anomaly, ...], dict[str, int], dict[str, tuple[Moment, ...]]]:
+    """The anomalies that are shown, how many there are of each name, and when they happened."""
+    inference = found.inference
+    shown: list[Anomaly] = []
+    counts: Counter[str] = Counter()
+    moments: dict[str, list[Moment]] = {}
+    for problems in inference.problems:
+        before = counts[problems.identifier]
+        counts[problems.identifier] += len(problems)
+        told = moments.setdefault(problems.identifier, [])
+        told += [explain.moment_of(inference, row) for row in problems.reader.tolist()]
+        shown += [explain.of_problem(inference, problems, at) for at in range(min(len(problems), max(SHOWN - before, 0)))]
+    for cycle in found.cycles:
+        if not cycle.edges:
+            continue
+        anomaly = explain.of_cycle(inference, cycle)
+        counts[anomaly.identifier] += 1
+        if anomaly.moment is not None:
+            moments.setdefault(anomaly.identifier, []).append(anomaly.moment)
+        if counts[anomaly.identifier] <= SHOWN:
+            shown.append(anomaly)
+    ordered = sorted(shown, key=lambda anomaly: rank(anomaly.identifier))
+    return tuple(ordered), in_order(counts), {name: tuple(told) for name, told in moments.items()}
+
+
+def _validity(found: Findings, asked: Sequence[Level]) -> Validity:
+    states = [found.states[level] for level in asked]
+    if "refuted" in states:
+        return "invalid"
+    return "valid" if all(state == "holds" for state in states) else "unknown"
+
+
+def _standings(found: Findings, asked: Sequence[Level]) -> tuple[Standing, ...]:
+    """The levels that were asked for first, then the others, the strongest first."""
+    order = [*asked, *(level for level in reversed(LEVELS) if level not in asked)]
+    return tuple(Standing(model=level, state=found.states[level], by=found.by.get(level, ())) for level in order)
+
+
+def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts: dict[str, int]) -> str:
+    states = found.states
+    holds = _names(strongest(level for level in LEVELS if states[level] == "holds"))
+    if found.inference.ambiguous:
+        return found.inference.ambiguous
+    if validity == "valid":
+        return f"{_names(asked)} holds."
+    if validity == "unknown":
+        unclear = _names([level for level in asked if states[level] == "undecided"])
+        known = f"; {holds} holds" if holds else ""
+        why = f": {found.limits[0]}" if found.limits else ""
+        return f"{unclear} could not be decided{why}{known}."
+    wrong = _names([level for level in asked if states[level] == "refuted"])
+    told = ", ".join(f"{count:,} × {name}" for name, count in counts.items())
+    first = _names(weakest(level for level in LEVELS if states[level] == "refuted"))
+    remains = f"; what holds is {holds}" if holds else "; no level certainly holds"
+    cause = f" (nor is {first})" if first != wrong else ""
+    return f"{wrong} does not hold{cause}: {told}{remains}."
+
+
+def _names(levels: Sequence[Level]) -> str:
+    """These levels in words, of two names for one level the first."""
+    chosen = [level for level in levels if level != "consistent-view" or len(levels) == 1]
+    return " and ".join(level.replace("-", " ") for level in chosen)

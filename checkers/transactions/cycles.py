@@ -101,12 +101,17 @@ class Cycle:
 
     level: Level
     edges: tuple[Edge, ...]
+    alone: bool = True
+    """Whether it is a proof by itself. Else a search refuted the level, and this is one of the cycles that it could not
+    avoid."""
 
     @property
     def identifier(self) -> str:
         """The name of the anomaly: Adya's classes by the number of `rw` and whether two of them follow each other, with
         `-process` or `-realtime` where the order of a client or of time is part of it; and better known names of some."""
         kinds = [edge.kind for edge in self.edges]
+        if not self.alone and self.level in _USUAL:
+            return _USUAL[self.level]
         suffix = ""
         if any(edge.kind == REALTIME or edge.scope == TIMES for edge in self.edges):
             suffix = "-realtime"
@@ -119,6 +124,8 @@ class Cycle:
             if any(edge.scope in (ATOMIC, CAUSAL) for edge in self.edges):
                 # Which of two versions came first follows from what a transaction saw: the other way round it missed one.
                 return "G-single" + suffix
+            if WR not in kinds and any(edge.scope for edge in self.edges) and self.level in _USUAL:
+                return _USUAL[self.level]
             return ("G1c" if WR in kinds else "G0") + suffix
         if anti == 1:
             at = kinds.index(RW)
@@ -131,6 +138,54 @@ class Cycle:
         if len(kinds) == 4 and kinds.count(WR) == 2 and not suffix:
             return "long-fork"
         return "G-nonadjacent" + suffix
+
+
+_USUAL: dict[Level, str] = {
+    "read-committed-session": "G-single",
+    "read-atomic": "G-single",
+    "read-atomic-session": "G-single-process",
+    "causal": "G-single-process",
+    "parallel-snapshot-isolation": "G-single",
+    "strong-session-parallel-snapshot-isolation": "G-single-process",
+    "prefix": "G-nonadjacent-process",
+    "snapshot-isolation": "G-nonadjacent",
+    "strong-session-snapshot-isolation": "G-nonadjacent-process",
+    "strong-snapshot-isolation": "G-nonadjacent-realtime",
+    "serializable": "G2-item",
+    "strong-session-serializable": "G2-item-process",
+    "strict-serializable": "G2-item-realtime",
+}
+"""What rules out a level and none that is weaker, where the order of versions is part of the question."""
+
+
+def violates(edges: tuple[Edge, ...], level: Level) -> bool:
+    """Whether a cycle is against a level, too."""
+    if level not in RULES:
+        return False
+    rule = RULES[level]
+    if any(edge.scope not in rule.scopes or edge.kind not in (*rule.kinds, RW) for edge in edges):
+        return False
+    anti = [at for at, edge in enumerate(edges) if edge.kind == RW]
+    if not anti:
+        return True
+    before = [edges[at - 1].kind for at in anti]
+    if rule.shape == "any":
+        return True
+    if rule.shape == "alternating":
+        return RW not in before
+    if rule.shape == "prefix":
+        return all(kind in (WR, PROCESS) for kind in before)
+    if len(anti) > 1 or len(edges) < 2:
+        return False
+    way = (*edges[anti[0] + 1 :], *edges[: anti[0]])
+    first = edges[anti[0]]
+    state = 0
+    for at, edge in enumerate(way):
+        last = at == len(way) - 1
+        state = _after(rule.path, state, edge.kind, edge.key == first.key, last, edge.row < first.row)
+        if state < 0:
+            return False
+    return bool(rule.path) and state > 0
 
 
 @dataclass(frozen=True)
@@ -287,7 +342,9 @@ class _Search:
             return False
         members = set(self.vertices[component].tolist())
         return any(
-            self.cycles[at].level in implied and all(edge.source in members for edge in self.cycles[at].edges) for at in known
+            all(edge.source in members for edge in self.cycles[at].edges)
+            and (self.cycles[at].level in implied or violates(self.cycles[at].edges, level))
+            for at in known
         )
 
 
@@ -305,6 +362,7 @@ class _Product:
         order = np.argsort(self.edges.source, kind="stable")
         self.edges = self.edges.where(order)
         self.begin = np.searchsorted(self.edges.source, np.arange(self.many + 1))
+        self.neighbours: dict[int, list[tuple[int, int, int, int, int]]] = {}
 
     def _steps(self, kind: int, state: int) -> int:
         """The state behind an edge of that kind, -1 where it may not follow."""
@@ -315,6 +373,17 @@ class _Product:
                 return 0 if state else -1
             return 0 if kind == WW else 1
         return 0
+
+    def _leaving(self, vertex: int) -> list[tuple[int, int, int, int, int]]:
+        """The edges from a vertex as plain numbers: place, target, kind, key, row."""
+        found = self.neighbours.get(vertex)
+        if found is None:
+            e, part = self.edges, slice(self.begin[vertex], self.begin[vertex + 1])
+            found = self.neighbours[vertex] = list(zip(
+                range(part.start, part.stop), e.target[part].tolist(), e.kind[part].tolist(), e.key[part].tolist(),
+                e.row[part].tolist(), strict=True,
+            ))
+        return found
 
     def components(self) -> Iterator[Ints]:
         """The vertices of every cyclic component, each once; those of the time's chain left out."""
@@ -345,15 +414,14 @@ class _Product:
         """The cycle with the fewest edges inside a component; where time is up before all were compared, the best so far."""
         best: tuple[int, tuple[Edge, ...]] | None = None
         enough = deadline
-        inside = np.zeros(self.many, np.bool_)
-        inside[component] = True
+        members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
         for vertex in component.tolist():
             if best is not None and (best[0] < 2 * _COST + _COST // 2 or time.monotonic() > enough):
                 break
             for state in range(self.states):
                 most = best[0] if best else 1 << 60
-                found = self._from(vertex, state, inside, timed, most, deadline if best is None else 0.0)
+                found = self._from(vertex, state, members, timed, most, deadline if best is None else 0.0)
                 if found and (best is None or found[0] < best[0]):
                     best, enough = found, min(enough, time.monotonic() + _PATIENCE)
         if best is None:
@@ -361,11 +429,12 @@ class _Product:
         return best[1]
 
     def _from(
-        self, start: int, first: int, inside: Flags, timed: bool, most: int, deadline: float
+        self, start: int, first: int, members: set[int], timed: bool, most: int, deadline: float
     ) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest way from a vertex and state back to it, cheaper than `most`. Of the order of time one edge is enough:
         of two, one could be left out, because time orders intervals."""
-        edges, search = self.edges, self.search
+        search = self.search
+        steps = [[self._steps(kind, state) for state in range(self.states)] for kind in range(len(_PREFERENCE))]
         begun = int(search.invoked[start])
         cost: dict[tuple[int, int], int] = {(start, first): 0}
         back: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
@@ -380,10 +449,9 @@ class _Product:
             if over and spent + _COST + REALTIME < most:
                 closing = Edge(vertex, start, REALTIME, ALWAYS, -1, -1)
                 return spent + _COST + REALTIME, (*self._way(back, (vertex, state), (start, first)), closing)
-            for at in range(self.begin[vertex], self.begin[vertex + 1]):
-                other, kind = int(edges.target[at]), int(edges.kind[at])
-                after = self._steps(kind, state)
-                if after < 0 or not inside[other]:
+            for at, other, kind, _, _ in self._leaving(vertex):
+                after = steps[kind][state]
+                if after < 0 or other not in members:
                     continue
                 total = spent + _COST + _PREFERENCE[kind]
                 if total >= most:
@@ -406,23 +474,24 @@ class _Product:
         """A cycle with one `rw` and the way back that `path` asks for, a short one; None where there is none."""
         best: tuple[int, tuple[Edge, ...]] | None = None
         enough = deadline
+        members = set(component.tolist())
+        edges = self.edges
         inside = np.zeros(self.many, np.bool_)
         inside[component] = True
-        edges = self.edges
         chosen = np.flatnonzero((edges.kind == RW) & inside[edges.source] & inside[edges.target])
         for at in chosen.tolist():
             if time.monotonic() > enough:
                 if best is None:
                     raise TimeoutError
                 break
-            found = self._way_back(at, path, inside, best[0] if best else 1 << 60)
+            found = self._way_back(at, path, members, best[0] if best else 1 << 60)
             if found and (best is None or found[0] < best[0]):
                 best, enough = found, min(enough, time.monotonic() + _PATIENCE)
                 if best[0] < 2 * _COST + _COST // 2:
                     break
         return best[1] if best else None
 
-    def _way_back(self, anti: int, path: Path, inside: Flags, most: int) -> tuple[int, tuple[Edge, ...]] | None:
+    def _way_back(self, anti: int, path: Path, members: set[int], most: int) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest cycle that begins with that `rw`. State 0: still on later versions of its key, 1: on the way back,
         2: on a way inside the process."""
         edges = self.edges
@@ -440,11 +509,10 @@ class _Product:
                 if state == 0:
                     continue  # It installed a later version itself: no way back, but a write of its own.
                 return spent, (self._edge(anti), *self._way(back, (vertex, state), start))
-            for at in range(self.begin[vertex], self.begin[vertex + 1]):
-                other, kind = int(edges.target[at]), int(edges.kind[at])
-                if kind == RW or not inside[other]:
+            for at, other, kind, of, read in self._leaving(vertex):
+                if kind == RW or other not in members:
                     continue
-                after = _after(path, state, kind, int(edges.key[at]) == key, other == goal, int(edges.row[at]) < row)
+                after = _after(path, state, kind, of == key, other == goal, read < row)
                 if after < 0:
                     continue
                 total = spent + _COST + _PREFERENCE[kind]
@@ -469,7 +537,7 @@ class _Product:
 
 
 _COST = 100
-_PATIENCE = 1.0
+_PATIENCE = 0.25
 """Seconds in which a cheaper cycle than the first one is searched."""
 
 _PREFERENCE = {WR: 0, WW: 1, PROCESS: 2, RW: 3, REALTIME: 4}

@@ -211,16 +211,17 @@ class _Registers:
         at[at == len(ordered)] = 0
         return np.where(ordered[at] == wanted, self.installed_rows[self.installed_order[at]], -1)
 
-    def _follows(self, before: Ints, after: Ints, scope: int, source: str) -> None:
-        """Draw that these versions (rows of writes) follow those: their writers, and the readers of the earlier ones."""
-        chosen = (before >= 0) & (before != after)
-        before, after = before[chosen], after[chosen]
-        if not len(before):
+    def _follows(self, before: Ints, after: Ints, scope: int, source: str, proof: Ints | None = None) -> None:
+        """Draw that these versions (rows of writes) follow those: their writers, and the readers of the earlier ones.
+        `proof` are the reads that tell it."""
+        chosen = np.flatnonzero((before >= 0) & (before != after))
+        if not len(chosen):
             return
-        pairs = np.unique(np.stack([before, after]), axis=1) if len(before) < 1000 else _unique_pairs(before, after)
-        before, after = pairs[0], pairs[1]
+        chosen = chosen[_first_of_each(before[chosen], after[chosen])]
+        before, after = before[chosen], after[chosen]
         owner, key = self.owner, self.key
-        self.parts.append(Edges.of(owner[before], owner[after], WW, scope, key=key[after]))
+        row = None if proof is None else proof[chosen]
+        self.parts.append(Edges.of(owner[before], owner[after], WW, scope, key=key[after], row=row))
         begin = np.searchsorted(self.sorted_versions, before)
         counts = np.searchsorted(self.sorted_versions, before, side="right") - begin
         self._overwritten(begin, counts, after, scope, source)
@@ -273,7 +274,8 @@ class _Registers:
         deep = self.version >= 0
         deep &= ~self.unsteady[owner[self.seen]]  # These see nothing whole, as is told of them already.
         reader, author = owner[self.seen[deep]], owner[self.version[deep]]
-        pairs = _unique_pairs(reader, author)
+        first = _first_of_each(reader, author)
+        pairs = reader[first], author[first]
         # Every read of the reader beside every transaction that it read from.
         begin = np.searchsorted(owner[self.seen], pairs[0])
         counts = np.searchsorted(owner[self.seen], pairs[0], side="right") - begin
@@ -282,7 +284,8 @@ class _Registers:
         other = self._installed_by(author, key[self.seen[at]])
         version = self.version[at]
         chosen = (other >= 0) & (version >= 0) & (other != version) & (owner[np.maximum(version, 0)] != author)
-        self._follows(other[chosen], version[chosen], ATOMIC, "what is seen whole")
+        proof = self.seen[at[chosen]]
+        self._follows(other[chosen], version[chosen], ATOMIC, "what is seen whole", proof)
 
     def _draw_sessions(self, committed: Flags) -> None:
         """What one client wrote, and read, in its own order."""
@@ -362,10 +365,10 @@ class _Registers:
         self._follows(writes[before[certain]], writes[after[certain]], TIMES, "time")
 
 
-def _unique_pairs(first: Ints, second: Ints) -> Ints:
-    """The distinct pairs, sorted by the first and then by the second."""
+def _first_of_each(first: Ints, second: Ints) -> Ints:
+    """Where each distinct pair stands first; the pairs in order."""
     if not len(first):
-        return np.empty((2, 0), np.int64)
+        return np.empty(0, np.int64)
     wide = int(second.max()) + 1
-    codes = np.unique(first * wide + second)
-    return np.stack([codes // wide, codes % wide])
+    places: Ints = np.unique(first * wide + second, return_index=True)[1]
+    return places
