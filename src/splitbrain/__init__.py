@@ -58,8 +58,8 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database", "Fault",
-    "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis", "NoTarget",
-    "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
+    "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis",
+    "NoTarget", "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
     "Service", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
     "check_file", "load_machine_code", "read", "run",
 ]

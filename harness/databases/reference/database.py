@@ -213,7 +213,8 @@ class Reference(Database):
             "quorum-clock on nodes whose clocks are apart",
             "home",
             "loses acknowledged writes without a fault",
-            "where clocks are apart, acknowledged writes are lost even without a fault;",
+            "new/old inversion, hence not linearizable; where clocks are apart, acknowledged writes are lost even without a "
+            "fault;",
             promises=("converges",),
             admits=("lost-write", "stale-read", "non-monotonic-read"),
             offers=_ALL - {"compare-and-set"},
