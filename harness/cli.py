@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,14 @@ def suite(file: Path, runs: Path) -> int:
 
     screen = console()
 
+    began, done = time.monotonic(), 0
+
     def perform_one(plan: Plan, folder: Path) -> suites.Ended:
+        nonlocal done
+        left = sum(entry.exit_code is None for entry in opened.entries) - done
+        rest = f", about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done else ""
+        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest}")
+        done += 1
         try:
             outcome = perform(plan, folder, Progress(screen))
         except SplitbrainError as error:
@@ -130,7 +138,10 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
     found = []
     for path in paths:
         if path.is_dir():
-            found += [one for result in results(path) if isinstance(result, Result) and (one := rate(result))]
+            judged = results(path)
+            found += [one for result in judged if isinstance(result, Result) and (one := rate(result))]
+            for left_out in (result for result in judged if not isinstance(result, Result)):
+                click.echo(f"left out: {left_out.run}: {left_out.reason}", err=True)
         else:
             found += stored_rates(path)
     if store is not None:
@@ -263,14 +274,27 @@ def build(database: str) -> int:
 
 
 @commands.command()
-def clean() -> int:
+@_RUNS
+@click.option("--data/--no-data", default=None, help="Drop the data of killed runs, or leave it; without either, it is asked.")
+def clean(runs: Path, data: bool | None) -> int:
     """Remove what runs that were killed left behind, and exactly that."""
-    from splitbrain.harness import registry
+    from splitbrain.harness import registry, store
 
     removed = [line for name in registry.names("testbeds") for line in registry.look_up("testbeds", name).clean()]
     for line in removed:
         click.echo(line)
-    click.echo(f"removed {len(removed)}" if removed else "nothing was left behind")
+    left = list(store.left_data(runs))
+    for run, size in left:
+        click.echo(f"data of the killed run {run.folder}: {size / 1e6:,.0f} MB")
+    if left and data is None:
+        data = sys.stdin.isatty() and click.confirm("Drop it? (journals and logs stay)")
+    if data:
+        for run, _ in left:
+            run.drop_data()
+        removed += [f"data of {run.folder}" for run, _ in left]
+    elif left:
+        click.echo("splitbrain clean --data drops it; journals and logs stay")
+    click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else "nothing was left behind")
     return 0
 
 

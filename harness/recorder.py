@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import platform
 import signal
@@ -32,7 +33,7 @@ from splitbrain.harness.history.journal import Header, Journal, check_storable
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
-from splitbrain.harness.load.problems import MANY, Problems, described, place
+from splitbrain.harness.load.problems import MANY, Problems, described, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.schedules import schedule
@@ -63,6 +64,12 @@ COMPARED = 64
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
 
+PATIENCE = 5.0
+"""Seconds after which a person is told what the set-up still waits for."""
+
+MOST_LOG = 64 << 20
+"""Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
+
 INTERRUPTED = 130
 
 
@@ -74,6 +81,7 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     testbed: Testbed = registry.look_up("testbeds", plan.testbed)(plan, run.label, run.folder)
 
     def work() -> int:
+        logging.getLogger().addHandler(drivers)
         try:
             return asyncio.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
@@ -84,7 +92,11 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
                 raise
             progress.note(str(error))
             return error.exit_code
+        finally:
+            logging.getLogger().removeHandler(drivers)
 
+    # What drivers log would shred the terminal; the file comes with its first line.
+    drivers = logging.FileHandler(run.folder / "drivers.log", delay=True)
     return testbed.inside(work)
 
 
@@ -113,6 +125,7 @@ class _Recorder:
         self.tearing_down = False
         self.load: Load | None = None
         self.deaths: set[Death] = set()
+        self.cut_logs: set[str] = set()
         self.problems = Problems(self.own_problem, self.too_many)
 
     def own_problem(self, text: str) -> None:
@@ -215,8 +228,12 @@ class _Recorder:
             async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
                 await self.database.start()
                 what = "ready()"
+                began = time.monotonic()
                 while not await self.database.ready():
                     await asyncio.sleep(0.02)
+                    if began and time.monotonic() - began > PATIENCE:
+                        self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
+                        began = 0.0
         except SplitbrainError:
             raise
         except Exception as error:
@@ -244,15 +261,16 @@ class _Recorder:
         try:
             async with asyncio.timeout(self.plan.timeout + GRACE):
                 told = await self.database.versions()
-            return {node: str(told[node]) for node in self.names if node in told}
+            return {node: str(told[node]).encode("utf-8", "backslashreplace").decode() for node in self.names if node in told}
         except Exception as error:
             self.problems.raised("versions()", error)
             return {}
 
     async def watch(self) -> None:
-        """A server that ends by itself ends the wait for it."""
+        """A server that ends by itself ends the wait for it; one that logs and logs does not fill the disk."""
         while True:
             await asyncio.sleep(WATCH)
+            self.limit_logs()
             if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
                 raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
 
@@ -301,7 +319,18 @@ class _Recorder:
         """A server that ends by itself is told; the run goes on."""
         while True:
             self.look_for_deaths()
+            self.limit_logs()
             await asyncio.sleep(WATCH)
+
+    def limit_logs(self) -> None:
+        """Cut a server's log that has grown too long back to its beginning: a server appends to it, and goes on there."""
+        for log in self.run.folder.glob("nodes/*/*.log"):
+            if log.stat().st_size > MOST_LOG:
+                os.truncate(log, MOST_LOG // 2)
+                name = f"{log.parent.name}/{log.name}"
+                if name not in self.cut_logs:
+                    self.cut_logs.add(name)
+                    self.own_problem(f"{name} grew beyond {MOST_LOG >> 20} MB: its middle was cut out")
 
     def look_for_deaths(self) -> None:
         """Record each server that ended though nobody stopped it, once."""
@@ -390,7 +419,9 @@ class _Recorder:
                 error, silent[name] = "timeout", silent[name] + 1
             except (Refused, Indeterminate) as problem:
                 error, silent[name] = str(problem), 0
-            except Exception as problem:
+            except (Exception, asyncio.CancelledError) as problem:
+                if is_cancelled():
+                    raise
                 value, error = None, self.problems.raised("local()", problem)
             self.journal.local_read(
                 LocalRead(node=name, key=call.key, value=value, error=error, time=self.clock(), round=round, fault=fault)

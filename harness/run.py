@@ -28,7 +28,7 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.load.problems import described, place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.recorder import INTERRUPTED, record
-from splitbrain.harness.resolve import resolve
+from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds import kernel
 from splitbrain.reports import junit
@@ -61,9 +61,11 @@ def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
     called from the main thread of a process that has no other, with no event loop: it forks and handles signals (`run` does
     that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
     """
+    check_machine(plan)
     run = store.create(runs, plan)
     progress.plan(plan, run.label)
-    code = record(plan, run, progress)
+    with store.owned(run.folder):
+        code = record(plan, run, progress)
     if code not in (0, INTERRUPTED) and not _has_load(run):
         known = not_judged(run, code)
         _keep(progress, lambda: junit.write(run.junit, [known]))
@@ -78,10 +80,13 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outco
     is told and costs no verdict. A SIGTERM meanwhile waits until the reports are written; Ctrl-C does not."""
     with _patience(progress) as received:
         try:
+            progress.judging()
             result, recording = judge_run(run)
         except KeyboardInterrupt:
+            progress.close()
             progress.note(f"judging was interrupted; this goes on with it: splitbrain check {run.folder}")
             return Outcome(folder=run.folder, exit_code=INTERRUPTED, reason="judging was interrupted")
+        progress.close()
         if tell:
             progress.verdict(result, run.folder)
         _keep(progress, lambda: write_whole(run.result, encode(result)))

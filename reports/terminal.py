@@ -153,6 +153,15 @@ class Progress:
         line = Text(f"{'load':<{GUTTER}}", "bold").append(f"{moment(int(elapsed * 1e9))}  {count(whole)} operations", "")
         for outcome in ("ok", "fail", "info"):
             line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
+        self._show(line)
+
+    def judging(self) -> None:
+        """What was recorded is judged. Only a terminal shows it, until the verdict comes."""
+        if self._moving:
+            told = "what was recorded (after Ctrl-C `splitbrain check` goes on)"
+            self._show(Text(f"{'judge':<{GUTTER}}", "bold").append(told, ""))
+
+    def _show(self, line: Text) -> None:
         line.truncate(self.console.width)
         if self._live is None:
             self._live = Live(line, console=self.console, auto_refresh=False, transient=True)

@@ -107,6 +107,8 @@ _JAVA = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Dcassandra.storagedir={folder}",
+    "-Djava.io.tmpdir={folder}",
+    "-XX:-UsePerfData",
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.ring_delay_ms=1000",
     # It would follow the delay above; then a node that starts slowly is forgotten, and its tables are never asked for again.

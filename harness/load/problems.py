@@ -17,7 +17,10 @@ from pathlib import Path
 MANY = 100
 """Times after which the same problem ends the load."""
 
-_NOT_OWN = tuple(str(Path(sysconfig.get_path(name))) for name in ("stdlib", "purelib", "platlib"))
+_HERE = Path(__file__).parent
+_NOT_OWN = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(_HERE), str(_HERE.parent / "history"),
+)
 
 
 class Problems:
@@ -49,7 +52,8 @@ def described(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """`mine.py:97: `, the innermost line that belongs neither to Python nor to an installed package; empty if there is none."""
+    """`mine.py:97: `, the innermost line that belongs neither to Python, nor to an installed package, nor to those who called
+    it here; empty if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*_NOT_OWN, "<")):
             return f"{Path(frame.filename).name}:{frame.lineno}: "

@@ -49,7 +49,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, in_time
 from splitbrain.checkers.linearizability.evidence.evidence import settle
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers.zones import ABSENT, INVALID, UNDECIDED, VALID
@@ -95,17 +95,18 @@ def decide(history: History, model: Model, *, every_key: bool = True, ends: floa
     return status
 
 
-def decide_append(history: History, model: Model) -> Decision | None:
-    """The history of one key, with the evidence where it is invalid; None where it is undecided.
+def decide_append(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+    """The history of one key, with the evidence where it is invalid; None where it is undecided. Raises `Late` after `ends`.
 
     The evidence holds every write that its reads are made of, for a read of what nobody wrote would be another violation.
     """
     if model.initial != "":
         return None
+    in_time(ends)
     decision = _decide(history)
     if decision is None or decision.valid:
         return decision
-    return settle(history, decision, _decide)
+    return settle(history, decision, _decide, ends)
 
 
 def _decide(history: History) -> Decision | None:

@@ -168,7 +168,8 @@ def test_elements_that_are_not_distinct_are_left_to_the_search() -> None:
         assert valid(name, (put, 1, 0, 1, "fail"), (put, 1, 2, 3), (take, 1, 4, 5))
     assert judged("queue", ("enqueue", None, 0, 1)) is None
     assert valid("queue", ("enqueue", 1, 0, 1), ("enqueue", "1", 2, 3), ("enqueue", True, 4, 5), ("dequeue", 1, 6, 7))
-    assert judged("set", ("add", 1, 0, 1), ("add", 1, 2, 3)) is None
+    assert judged("set", ("add", 1, 0, 1), ("add", 1, 2, 3), ("remove", 1, 4, 5)) is None
+    assert valid("set", ("add", 1, 0, 1), ("add", 1, 2, 3), ("read", (1,), 2, 3))
 
 
 def test_a_set_grows() -> None:
