@@ -123,7 +123,7 @@ def check_database(database: type[Database], name: str) -> None:
     where = f"{name}: class {database.__name__}"
     if missing := sorted(getattr(database, "__abstractmethods__", ())):
         raise UsageError(f"{where} lacks {', '.join(missing)}: see splitbrain.Database.")
-    for method in ("start", "ready", "connect", "primary", "primaries", "local_read", "versions", "close"):
+    for method in ("start", "ready", "connect", "primary", "primaries", "local", "versions", "close"):
         if not inspect.iscoroutinefunction(getattr(database, method, None)):
             raise UsageError(f"{where}: {method} is no coroutine: write 'async def {method}'.")
     for variant in database.variants:
