@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--unsure", default="0,0.01,0.05")
     parser.add_argument("--clients", default="5,20,100")
     parser.add_argument("--limit", type=float, default=20)
-    parser.add_argument("--total", type=float, default=3600, help="seconds after which no more cells are begun")
+    parser.add_argument("--total", type=float, default=900, help="seconds after which no more cells are begun")
     options = parser.parse_args(arguments)
     ends = time.perf_counter() + options.total
     sizes = [int(size) for size in options.sizes.split(",")]
