@@ -99,17 +99,17 @@ def check(plan: Plan) -> None:
     check_database(database, plan.database)
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
-    registry.look_up("testbeds", plan.testbed)
+    registry.look_up("testbeds", plan.testbed)(plan, "", Path())  # It refuses what it cannot do.
     for name in plan.checkers:
         registry.look_up("checkers", name)
     for field, low, high in _BOUNDS:
         value = getattr(plan, field)
         if not low <= value <= high:
             raise UsageError(f"{field} is {value:g}: it must be from {low:g} to {high:g}.")
-    if missing := workload.needs - variant.methods:
+    if missing := workload.needs - variant.offers:
         raise UsageError(
             f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
-            f"offer (it offers {', '.join(sorted(variant.methods))})."
+            f"offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
     _check_binary(plan.binary, [program.name for program in database.programs])
@@ -123,7 +123,7 @@ def check_database(database: type[Database], name: str) -> None:
     where = f"{name}: class {database.__name__}"
     if missing := sorted(getattr(database, "__abstractmethods__", ())):
         raise UsageError(f"{where} lacks {', '.join(missing)}: see splitbrain.Database.")
-    for method in ("start", "ready", "connect", "primary", "primaries", "local_read", "versions", "close"):
+    for method in ("start", "ready", "connect", "primary", "primaries", "local", "versions", "close"):
         if not inspect.iscoroutinefunction(getattr(database, method, None)):
             raise UsageError(f"{where}: {method} is no coroutine: write 'async def {method}'.")
     for variant in database.variants:

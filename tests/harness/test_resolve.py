@@ -54,6 +54,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ({"database": "redis", "expect": ("lost-writ",)}, "lost-write"),
         ({"database": "redis", "binary": "/no/such/redis-server"}, "does not exist"),
         ({"database": "etcd", "binary": "/bin/true"}, "none of this database's programs"),
+        ({"database": "etcd", "image": "etcd:3"}, "--image is for the testbed docker"),
         ({"database": "/no/such/database.py"}, "no such file"),
         ({}, "names no database"),
     ],
@@ -100,7 +101,7 @@ class Mine(splitbrain.Database):
     async def start(self): ...
     async def ready(self): return True
     async def connect(self, server): ...
-    async def local_read(self, node, method, key): ...
+    async def local(self, node): ...
     async def versions(self): return {}
 """
 
