@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -143,7 +144,44 @@ def check(
     """
     began = time.perf_counter()
     ends = began + time_limit
+    late = f"time limit of {time_limit:.3g} s"
     methods: Counter[str] = Counter()
+    cases, limits, keys = _decide(history, model, methods, ends, late, memory_limit, processes, explanation)
+    invalid = [case for case in cases if case.decision is not None and case.decision.valid is False]
+    unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
+    found = _Findings(bad_keys=len(invalid))
+    if explanation:
+        ends = max(ends, time.perf_counter() + AT_LEAST)
+        for number, case in enumerate(invalid):
+            if time.perf_counter() > ends:
+                limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
+                break
+            try:
+                limit = _explain(case, model, found, ends, late, course)
+            except UsageError:
+                raise
+            except Exception as error:
+                # What was refuted stays refuted, whether or not it can be put into words.
+                where = "" if case.key is None else f" of key {case.key}"
+                limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
+            if limit and limit not in limits:
+                limits.append(limit)
+    return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
+
+
+def answers(history: History, model: Model) -> dict[Key, bool]:
+    """Whether each key of `history` is linearizable for `model`, however long it takes, and nothing else."""
+    cases, _, _ = _decide(history, model, Counter(), math.inf, "", 1 << 30, 1, True)
+    told: dict[Key, bool] = {key: True for key, _ in history.by_key()}
+    return told | {case.key: False for case in cases}
+
+
+def _decide(
+    history: History, model: Model, methods: Counter[str], ends: float, late: str, memory_limit: int, processes: int | None,
+    explanation: bool,
+) -> tuple[list[_Case], list[str], int]:
+    """The keys that are invalid or undecided, the limits that were hit, and the number of keys; counts the `methods`."""
+    began = time.perf_counter()
     cases: list[_Case] = []
     open_cases: list[_Case] = []
     keys = 1
@@ -171,10 +209,9 @@ def check(
                     cases.append(case)
 
     limits: list[str] = []
-    late = f"time limit of {time_limit:.3g} s"
     if open_cases and (explanation or not cases):
         # What is refuted is also to be explained.
-        left = ends - time.perf_counter() - (min(time_limit / 5, evidence.PATIENCE) if explanation else 0.0)
+        left = ends - time.perf_counter() - (min((ends - began) / 5, evidence.PATIENCE) if explanation else 0.0)
         if left > 0:
             with suppress(Late):
                 _search(open_cases, model, left, memory_limit, processes, explanation, late)
@@ -185,27 +222,7 @@ def check(
                 cases.append(case)
             if decision.limit and decision.limit not in limits:
                 limits.append(decision.limit)
-
-    invalid = [case for case in cases if case.decision is not None and case.decision.valid is False]
-    unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
-    found = _Findings(bad_keys=len(invalid))
-    if explanation:
-        ends = max(ends, time.perf_counter() + AT_LEAST)
-        for number, case in enumerate(invalid):
-            if time.perf_counter() > ends:
-                limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
-                break
-            try:
-                limit = _explain(case, model, found, ends, late, course)
-            except UsageError:
-                raise
-            except Exception as error:
-                # What was refuted stays refuted, whether or not it can be put into words.
-                where = "" if case.key is None else f" of key {case.key}"
-                limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
-            if limit and limit not in limits:
-                limits.append(limit)
-    return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
+    return cases, limits, keys
 
 
 def _registers(

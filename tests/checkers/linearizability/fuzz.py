@@ -9,8 +9,9 @@ the rows of an invalid decision, judged alone, are invalid by the search, and by
 `check` finds in the operations that it shows for an anomaly that anomaly and no other.
 
 `--wild` draws every operation by itself, of every model: refused and indeterminate compare-and-sets, failed writes, values
-used again, None, answers that never came. `check` must say what the plain search says, of the history alone and of the same
-beside a second key (which takes another way through the engine), and must not fail in explaining it.
+used again, None, answers that never came. They are judged as the keys of one history, and some of them alone and beside a
+second key, which are three ways through the engine: all must say what an obvious judge says, who knows no trick, and must not
+fail in explaining it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from splitbrain.checkers.anomalies import generalises
@@ -36,6 +38,7 @@ from splitbrain.checkers.linearizability.containers.distinct import (
 )
 from splitbrain.checkers.linearizability.containers.sets import decide_set
 from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.engine import answers
 from splitbrain.checkers.linearizability.evidence.explain import explain
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.plain import search
@@ -53,10 +56,16 @@ from splitbrain.checkers.models.specifications import (
     UnorderedQueue,
 )
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import MISMATCH, Operation, Outcome
+from splitbrain.harness.history.operation import MISMATCH, Key, Operation, Outcome
 from tests.checkers.linearizability import stores
+from tests.checkers.linearizability.naive import possible
 
 Decide = Callable[[History, Model], Decision | None]
+
+_TOGETHER = 200
+"""Wild histories that are keys of one history."""
+_ALONE = 12
+"""Of so many wild histories, one is judged by itself too."""
 
 
 class Object:
@@ -355,8 +364,7 @@ def breakage(kind: Kind, operations: list[Operation], rng: random.Random) -> lis
 
 
 def _with(op: Operation, **changes: Any) -> Operation:
-    fields = {name: getattr(op, name) for name in op.__struct_fields__}
-    return Operation(**{**fields, **changes})
+    return msgspec.structs.replace(op, **changes)
 
 
 def _distorted(value: Any, ops: list[Operation], rng: random.Random) -> Any:
@@ -452,9 +460,12 @@ def _drawn(model: Model, f: str, rng: random.Random, domain: list[Any]) -> Any:
     return rng.choice(domain)
 
 
-def disagreement(model: Model, history: History, *, explanation: bool) -> str:
-    """What `check` says of `history` that the plain search does not, empty where they agree."""
+def disagreement(model: Model, history: History, possible: bool, *, explanation: bool) -> str:
+    """What `check` says of `history` that is not true, by the plain search and as it is `possible` or not; empty where all
+    agree."""
     truth = "valid" if search(history, model).valid else "invalid"
+    if truth != ("valid" if possible else "invalid"):
+        return f"the plain search says {truth}"
     beside = History.of([
         *(_with(op, key="a") for op in history),
         *(_with(op, key="b", process=50) for op in _QUIET.get(model.name, _QUIET["register"]) if op.f in model.functions),
@@ -480,20 +491,32 @@ _QUIET: dict[str, list[Operation]] = {
 
 
 def fuzz_wild(name: str, seed: int, count: int) -> Tally[str]:
-    """Judge `count` wild histories of the model `name`, one in four with its explanation. Raises AssertionError, naming the
-    seed, at the first disagreement; else how many were valid and invalid."""
+    """Judge `count` wild histories of the model `name`, many at once as keys of one history where keys are objects of their
+    own, and each `_ALONE`th by itself and with its explanation. Raises AssertionError, naming the seed, at the first
+    disagreement with the obvious judge; else how many were valid and invalid."""
     model = MODELS[name]()
     tally: Tally[str] = Tally()
-    for number in range(seed, seed + count):
-        history = History.of(wild(model, random.Random(number)))
-        try:
-            wrong = disagreement(model, history, explanation=number % 4 == 0)
-        except Exception as problem:
-            wrong = "".join(traceback.format_exception(problem))
-        if wrong:
-            raise AssertionError(f"{name}, wild seed {number}: {wrong}\n{_listed(history)}")
-        tally["valid" if search(history, model).valid else "invalid"] += 1
+    for first in range(seed, seed + count, _TOGETHER):
+        several = {number: wild(model, random.Random(number)) for number in range(first, min(first + _TOGETHER, seed + count))}
+        truths = {number: possible(operations, model) for number, operations in several.items()}
+        told: dict[Key, bool] = dict(truths)
+        if model.per_key:
+            told = answers(History.of([_keyed(op, number) for number, ops in several.items() for op in ops]), model)
+        for number, operations in several.items():
+            wrong = "" if told[number] is truths[number] else f"one key of many is valid: {told[number]}"
+            if not wrong and (number % _ALONE == 0 or not model.per_key):
+                try:
+                    wrong = disagreement(model, History.of(operations), truths[number], explanation=number % _ALONE == 0)
+                except Exception as problem:
+                    wrong = "".join(traceback.format_exception(problem))
+            if wrong:
+                raise AssertionError(f"{name}, wild seed {number}: {wrong}\n{_listed(History.of(operations))}")
+            tally["valid" if truths[number] else "invalid"] += 1
     return tally
+
+
+def _keyed(op: Operation, key: Key) -> Operation:
+    return msgspec.structs.replace(op, key=key)
 
 
 def _listed(history: History) -> str:
