@@ -36,8 +36,10 @@ from collections.abc import Hashable, Iterable
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers.anomalies import generalises, rank
+from splitbrain.checkers.linearizability.evidence.concerned import concerned
 from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Late, Lineages, Newest, Version, text
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import Register, canonical
@@ -46,6 +48,8 @@ from splitbrain.harness.history.history import FAIL, INFO, NEVER, History
 
 _CANDIDATES = 3
 """For each that is to be shown, so many proofs are kept: of some, the rows alone show something else as well."""
+LONG = 5000
+"""Of a history of more operations, those that have to do with what is wrong are looked for first."""
 _FEW = 6
 """A proof of so many operations is not made smaller."""
 
@@ -76,12 +80,38 @@ def explain(
     Each finding's rows, taken as a history of their own, are invalid, by the same name or by more general ones. One for which
     no such rows are found is counted but not shown.
     """
+    if course is None and len(history) > LONG:
+        chains = zones.chains(history, model, ends)
+        if chains is not None:
+            rows = concerned(history, chains)
+            if len(rows) < len(history):
+                told, findings, whole = _explain(history.select(rows), model, shown, ends, None, _homes(history))
+                if findings:
+                    return told, [_lifted(finding, rows) for finding in findings], whole
+    return _explain(history, model, shown, ends, course, _homes(history))
+
+
+def _homes(history: History) -> set[int]:
+    """The codes of the nodes that somebody lived on, or whose server answered where that is not known."""
+    return set(np.unique(np.where(history.node >= 0, history.node, history.server)).tolist()) - {-1}
+
+
+def _lifted(finding: Finding, rows: NDArray[np.int64]) -> Finding:
+    """`finding`, on the history of `rows`, with the rows of the whole history."""
+    places = tuple(int(rows[row]) for row in finding.rows)
+    return msgspec.structs.replace(finding, rows=places, accused=int(rows[finding.accused]))
+
+
+def _explain(
+    history: History, model: Register, shown: int, ends: float, course: Course | None, homes: set[int]
+) -> tuple[dict[str, list[Moment]], list[Finding], bool]:
+    """As `explain`, of all of the history."""
     moments: dict[str, list[Moment]] = {}
     candidates: list[Finding] = []
     found: list[Finding] = []
     per: Counter[str] = Counter()
     try:
-        lineages = _Explanation(history, model, _CANDIDATES * shown, ends, course)
+        lineages = _Explanation(history, model, _CANDIDATES * shown, ends, course, homes)
         moments, candidates = lineages.moments, lineages.found
         lineages.judge()
         whole = True
@@ -129,16 +159,17 @@ def _fits(names: set[str], finding: Finding) -> bool:
 
 def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
     """The names of what `rows` show alone."""
-    part = _Explanation(history.select(np.array(sorted(rows))), model, 0, math.inf, None)
-    part.judge()
-    return set(part.moments)
+    part = history.select(np.array(sorted(rows)))
+    alone = _Explanation(part, model, 0, math.inf, None, _homes(part))
+    alone.judge()
+    return set(alone.moments)
 
 
 class _Explanation(Lineages):
     """What is wrong with the versions of one key. Raises `Late` after `ends`."""
 
-    def __init__(self, history: History, model: Register, shown: int, ends: float, course: Course | None) -> None:
-        super().__init__(history, model, ends, course)
+    def __init__(self, history: History, model: Register, shown: int, ends: float, course: Course | None, homes: set[int]) -> None:
+        super().__init__(history, model, ends, course, homes)
         self.shown = shown
         self.moments: dict[str, list[Moment]] = {}
         self.found: list[Finding] = []

@@ -78,10 +78,11 @@ class Late(Exception):
 
 
 class Lineages:
-    """The versions of one key. Raises `Late` after `ends`."""
+    """The versions of one key; `homes` are the codes of all nodes that did anything. Raises `Late` after `ends`."""
 
-    def __init__(self, history: History, model: Register, ends: float, course: Course | None) -> None:
+    def __init__(self, history: History, model: Register, ends: float, course: Course | None, homes: set[int]) -> None:
         self.course = course
+        self.homes = homes
         self.settled = None if course is None else course.settled
         self.by_server: dict[int, list[tuple[int, int]]] = {}
         self.ends = ends
@@ -226,7 +227,6 @@ class Lineages:
         newest version of one lineage, seen by every home that did anything here; None where that is not known."""
         self.final: Version | None = None
         self.closing: list[int] = []
-        self.homes = {home for home in self.home if home >= 0}
         since = max((version.written[1] for version in self.order if version.acked), default=LONG_AGO)
         since = since if self.settled is None else max(since, self.settled - 1)
         closing = [(row, self.versions[value]) for row, value in self.observed if self.inv[row] > since]

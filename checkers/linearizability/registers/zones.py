@@ -59,6 +59,28 @@ def refused_in_vain(history: History, model: Register) -> list[int]:
     return found
 
 
+def chains(history: History, model: Register, ends: float = math.inf) -> Chains | None:
+    """The chains of the history of one key with distinct values; None where a compare-and-set was refused without a word of
+    what was there, which may concern every chain, or where they were not known by `ends`."""
+    return _Zones(history, model, ends, keep_chains=True).chains
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The chains of one key. `root[i]` is the chain of operation `rows[i]`, which was invoked at `inv[i]` and returned at
+    `ret[i]`; a row of a link stands for the cluster that it made. By chain: `low` is the earliest return, `high` the latest
+    invocation, `wrong` whether it contradicts itself; `present` are the chains that there are."""
+
+    rows: Ints
+    root: Codes
+    inv: Ints
+    ret: Ints
+    low: Ints
+    high: Ints
+    wrong: Bools
+    present: Ints
+
+
 @dataclass(slots=True)
 class _Coded:
     """Values as dense integers, the same for equal values of the same key: `code[i]` for item i, `size` codes in all."""
@@ -72,15 +94,16 @@ class _Late(Exception):
 
 
 class _Zones:
-    def __init__(self, history: History, model: Register, ends: float) -> None:
+    def __init__(self, history: History, model: Register, ends: float, *, keep_chains: bool = False) -> None:
         self.ends = ends
         self.refuted = np.empty(0, np.int64)
+        self.chains: Chains | None = None
         keys = len(history.keys) + 1
         self.bad = np.zeros(keys, np.bool_)
         self.unsure = np.zeros(keys, np.bool_)
         if len(history):
             try:
-                self._judge(history, model, keys)
+                self._judge(history, model, keys, keep_chains)
             except _Late:
                 self.unsure |= ~self.bad
         self.status = np.where(self.unsure, UNDECIDED, np.where(self.bad, INVALID, VALID)).astype(np.int8)
@@ -90,7 +113,7 @@ class _Zones:
         if time.perf_counter() > self.ends:
             raise _Late
 
-    def _judge(self, history: History, model: Register, keys: int) -> None:
+    def _judge(self, history: History, model: Register, keys: int, keep_chains: bool) -> None:
         names = {name: code for code, name in enumerate(history.fs)}
         f, outcome = history.f, history.outcome
         check_functions(model, (history.fs[code] for code in np.flatnonzero(np.bincount(f, minlength=1)).tolist()))
@@ -197,8 +220,9 @@ class _Zones:
         early = first_seen < write_inv
         if early.any():
             self.bad[owner[early]] = True
+        disordered = np.empty(0, np.int32)
         if len(links):
-            self._chain(root, source, target, owner, span, write_inv, write_ret, first_seen, last_sought)
+            disordered = self._chain(root, source, target, owner, span, write_inv, write_ret, first_seen, last_sought)
 
         self._in_time()
         # The zone rule, on whole chains.
@@ -214,8 +238,15 @@ class _Zones:
             whole = np.flatnonzero(present & alone)
             self._zone_rule(chain_low[whole], chain_high[whole], owner[whole])
         else:
-            whole = np.flatnonzero(present)
+            chain_low, chain_high, whole = low, high, np.flatnonzero(present)
             self._zone_rule(low[whole], high[whole], owner[whole])
+        if keep_chains and not len(blind):
+            wrong = branches | unwritten | early
+            wrong[disordered] = True
+            rows = np.concatenate([observers, writes, link_rows])
+            of = root[np.concatenate([observed, c_write, target])]
+            wrong[root[wrong]] = True
+            self.chains = Chains(rows, of, inv[rows], ret[rows], chain_low, chain_high, wrong, whole)
 
         if len(blind):
             # A link's operation belongs to the clusters on both of its sides.
@@ -227,8 +258,6 @@ class _Zones:
             reasons = _reasons(clusters, low, high, write_inv, code, inv[doubtful], ret[doubtful]) | self.bad[key[doubtful]]
             doubtful, code = doubtful[~reasons], code[~reasons]
             if len(doubtful):
-                if not len(links):
-                    chain_low, chain_high = low, high
                 lost = maybe[~happened[maybe]]
                 spare = np.zeros(size, np.bool_)
                 spare[c_write[info[writes]]] = True
@@ -360,8 +389,9 @@ class _Zones:
     def _chain(
         self, root: Codes, source: Codes, target: Codes, owner: Codes, span: int,
         write_inv: Ints, write_ret: Ints, first_seen: Ints, last_sought: Ints,
-    ) -> None:
-        """Set `root` to the first value of each value's chain, and check the order within every chain."""
+    ) -> Codes:
+        """Set `root` to the first value of each value's chain, and check the order within every chain; values of those that
+        are out of order."""
         size = len(root)
         members = np.unique(np.concatenate([source, target]))
         place = np.empty(size, np.int32)
@@ -398,8 +428,9 @@ class _Zones:
             span = len(moments)
         before = np.maximum.accumulate(latest + 1 + segment * (span + 2))[:-1] - segment[1:] * (span + 2) - 1
         wrong = earliest[1:] < before
-        if wrong.any():
-            self.bad[owner[np.repeat(ordered, 2)[1:][wrong]]] = True
+        disordered: Codes = np.repeat(ordered, 2)[1:][wrong]
+        self.bad[owner[disordered]] = True
+        return disordered
 
     def _zone_rule(self, low: Ints, high: Ints, owner: Codes) -> None:
         forward = low < high
