@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +28,8 @@ from splitbrain.checkers.models.specifications import (
     Semaphore,
     UnorderedQueue,
 )
+from splitbrain.checkers.transactions.choose import are_transactions, levels_of
+from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
@@ -40,7 +42,7 @@ TIME_LIMIT = 60.0
 
 _PARAMETERS = {Register: "initial", CasRegister: "initial", ReentrantMutex: "depth", Semaphore: "permits"}
 _ALIASES = {"etcd-register": "cas-register", "set-full": "set", "fifo-queue": "queue", "kv (unpartitioned)": "kv"}
-_LATER = ("list-append", "rw-register", "bank")
+_LATER = ("bank",)
 _EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 
 
@@ -82,7 +84,8 @@ def check_file(
     """
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
-    chosen = model_of(model) if model else None
+    levels = levels_of(model) if model else None
+    chosen = model_of(model) if model and levels is None else None
     reading = formats.read(path, _format(format), torn)
     history = reading.history
     notes = list(reading.notes)
@@ -92,6 +95,9 @@ def check_file(
     if not len(history):
         verdict = Verdict(checker="linearizability", validity="unknown", reason="no operations: nothing is proven.")
         shown, why = model or "none", "the file holds no operations"
+    elif levels is not None or (chosen is None and are_transactions(history)):
+        shown, why = model or "transactions", "as told" if model else "every operation is a transaction"
+        verdict = judge_transactions(history, levels or (), time_limit)
     else:
         history = _with_names(history, notes)
         if chosen is None:
@@ -131,6 +137,9 @@ def check(
     history = operations if isinstance(operations, History) else History.of(operations)
     if not len(history):
         return Verdict(checker="linearizability", validity="unknown", reason="no operations: nothing is proven.")
+    levels = levels_of(model) if isinstance(model, str) else None
+    if levels is not None or (model is None and are_transactions(history)):
+        return judge_transactions(history, levels or (), time_limit)
     if model is None:
         model = detect(history)[0]
     chosen = model_of(model) if isinstance(model, str) else model
@@ -152,19 +161,32 @@ def judge(history: History, model: Model, time_limit: float) -> Verdict:
         )
 
 
+def judge_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Verdict:
+    """The verdict on a history of transactions. Where values repeat, so that nobody knows who was read from, and no level was
+    asked for, a search may still tell whether registers that are read and written together explain it.
+
+    Raises `UsageError` where there are operations that are no transactions.
+    """
+    from splitbrain.checkers import transactions
+
+    if not are_transactions(history):
+        raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] or [append key value].")
+    return transactions.check(history, levels, time_limit)
+
+
 # The model: by its name, or found out.
 
 
 def model_of(name: str) -> Model:
     """The model of that name; `cas-register:0` and `cas-register init 0` tell its initial value, `semaphore:3` its permits,
     `reentrant-mutex:2` its depth. Raises `UsageError` naming the nearest one."""
-    if name.startswith(_LATER):
+    if name in _LATER:
         raise UsageError(f"the model '{name}' is not judged yet: {', '.join(_LATER)} are to come.")
     name, _, parameter = name.strip().replace(" init ", ":").partition(":")
     name = _ALIASES.get(name, name)
     if name not in MODELS:
-        near = difflib.get_close_matches(name, (*MODELS, *_ALIASES), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(MODELS))}."
+        near = difflib.get_close_matches(name, (*MODELS, *_ALIASES, *LEVELS), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join((*sorted(MODELS), *LEVELS))}."
         raise UsageError(f"no model is called '{name}': {hint}")
     model = MODELS[name]()
     if not parameter:
@@ -194,7 +216,7 @@ def detect(history: History, *, knossos: bool = False) -> tuple[Model, str]:
     fs = {history.fs[code] for code in np.unique(history.f).tolist()}
     names = ", ".join(sorted(fs))
     if "txn" in fs:
-        raise UsageError("transactions (list-append, rw-register) are not judged yet: only --model multi-register is.")
+        raise UsageError("transactions beside other operations, or of other steps than r, w and append, are not judged.")
     if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in _answers(history, "read"))):
         raise UsageError("bank accounts (transfer, and reads of all balances) are not judged yet.")
     if fs <= {"read", "write", "cas"}:
@@ -326,7 +348,11 @@ _HEADINGS = {"valid": "LINEARIZABLE", "invalid": "NOT LINEARIZABLE", "unknown": 
 def render_text(checked: CheckedFile) -> str:
     """The judged file for people: the verdict with its reason first, then the evidence, then how it was read."""
     verdict = checked.verdict
-    lines = [f"{_HEADINGS[verdict.validity]}   {verdict.reason}"]
+    heading = _HEADINGS[verdict.validity]
+    if verdict.standings and verdict.validity != "unknown":
+        told = next(one for one in verdict.standings if one.state == ("holds" if verdict.validity == "valid" else "refuted"))
+        heading = ("NOT " if verdict.validity == "invalid" else "") + told.model.upper().replace("-", " ")
+    lines = [f"{heading}   {verdict.reason}"]
     for anomaly in verdict.anomalies:
         key = "" if anomaly.key is None else f"key {anomaly.key}: "
         lines += ["", f"  {anomaly.identifier}   {key}{anomaly.sentence}"]
@@ -338,6 +364,9 @@ def render_text(checked: CheckedFile) -> str:
     keys = f", {checked.keys:,} keys" if checked.keys > 1 else ""
     lines.append(f"file       {checked.path}: {checked.format}, {many:,} operations ({outcomes or 'none'}){keys}")
     lines.append(f"model      {checked.model}   {checked.why}")
+    for state in ("holds", "refuted", "undecided") if len(verdict.standings) > 1 else ():
+        models = [standing.model for standing in verdict.standings if standing.state == state]
+        lines += [f"{state:<10} {', '.join(models)}"] if models else []
     meaning = "tells nothing (wildcard)" if checked.nil == "wildcard" else "found no value (absent)"
     lines.append(f"nil        a read of nil {meaning}")
     lines += [f"note       {note}" for note in checked.notes]

@@ -152,7 +152,9 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(path: Path, as_json: bool, **options: Any) -> int:
     """Judge a run's folder again, or a history that another program recorded."""
-    if path.is_dir():
+    from splitbrain.harness.history.formats import is_history
+
+    if path.is_dir() and not is_history(path):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write

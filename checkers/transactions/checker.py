@@ -266,7 +266,7 @@ def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts:
     told = ", ".join(f"{count:,} × {name}" for name, count in counts.items())
     first = _names(weakest(level for level in LEVELS if states[level] == "refuted"))
     remains = f"; what holds is {holds}" if holds else "; no level certainly holds"
-    cause = f" (nor is {first})" if first != wrong else ""
+    cause = f" (nor does {first})" if first != wrong else ""
     return f"{wrong} does not hold{cause}: {told}{remains}."
 
 

@@ -64,9 +64,14 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     return Reading(history, format, notes)
 
 
+def is_history(folder: Path) -> bool:
+    """Whether a folder is a history by itself: the logs of Cobra's clients."""
+    return bool(cobra.logs(folder))
+
+
 def detect(path: Path) -> Format:
     """The format of a file by how it begins; where it is empty, by its name. Raises `HistoryError` where it is none."""
-    if path.is_dir() and cobra.logs(path):
+    if path.is_dir() and is_history(path):
         return "cobra"
     try:
         with path.open("rb") as file:
