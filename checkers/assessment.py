@@ -140,7 +140,7 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."
         )
-    if seen == "not-exercised":
+    if seen == "not-exercised" and rows:
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     if seen == "unknown":
         found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")

@@ -10,6 +10,7 @@ import msgspec
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
 from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 
 
@@ -85,6 +86,7 @@ def _cut_off(accused: Operation, fault: Fault) -> str:
     if fault.healed is not None and fault.healed < accused.invoked:
         return ""
     node = accused.server or accused.node
+    since = fault.started if fault.in_force is None else fault.in_force
     cut = fault.observed_cut or fault.cut
     others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node})
-    return f" ({node} was cut off from {' '.join(others)} since {fault.started / 1e9:.1f} s)" if others else ""
+    return f" ({node} was cut off from {' '.join(others)} since {clock(since)})" if others else ""

@@ -62,11 +62,11 @@ def classify(
     else:
         whole = _over([row.classification for row in done])
         sentence = _spelled(whole, classes, done)
-    given_up = sum(row.merge.given_up for row in done if row.merge)
+    given_up = sum(row.discarded.writes for row in done if row.discarded)
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
-    elif given_up:
-        sentence += f", {given_up:,} concurrent {'write' if given_up == 1 else 'writes'} gave way to another side's"
+    if given_up:
+        sentence += f", {given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} discarded"
     return Classified(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},
@@ -77,7 +77,7 @@ def consistency(row: Scenario, kind: Kind) -> Consistency:
     """What the row's consistency means for one kind of operation: an anomaly of reads alone leaves the writes as they were,
     unless several sides took writes of the same key."""
     if row.consistency == "refuted" and kind == "write" and row.anomalies and refutes_reads_only(row.anomalies):
-        return "refuted" if row.merge is not None and row.merge.contested else "held"
+        return "refuted" if row.discarded is not None and row.discarded.contested else "held"
     return row.consistency
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, rank, refutes_reads_only
 from splitbrain.checkers.assessment import claim, label, recommendations
@@ -17,11 +18,12 @@ from splitbrain.checkers.classify import classify
 from splitbrain.checkers.expectations import meets
 from splitbrain.checkers.measures import availability, convergence, quality, recovery
 from splitbrain.checkers.measures.availability import SECOND
-from splitbrain.checkers.measures.merges import merge
+from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
+    KINDS,
     Blast,
     Consistency,
     Convergence,
@@ -29,11 +31,12 @@ from splitbrain.checkers.result import (
     Quality,
     Result,
     Scenario,
+    Shut,
     Totals,
 )
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, INFO, OK
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
 from splitbrain.harness.history.recording import Recording
 
 T = TypeVar("T")
@@ -166,9 +169,9 @@ def _recovered(recording: Recording, calm: Recording, rows: tuple[Scenario, ...]
     for fault, timed, row in zip(recording.faults, calm.faults, rows, strict=True):
         seconds, reason = recovery.recovery(calm, timed)
         served = recovery.served_after(calm, timed)
-        merged = merge(recording, fault)
+        gone = discarded(recording, fault)
         found.append(
-            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, merge=merged)
+            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, discarded=gone)
         )
     return tuple(found)
 
@@ -259,6 +262,8 @@ def _headline(
         partial = " (The run was interrupted; this is what it showed until then.)"
     elif recording.torn:
         partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
+    if validity == "valid" and recording.plan is None and own:
+        return "NO ANOMALY FOUND", own[0].reason.removeprefix("no anomaly found: ") + partial
     if validity == "valid":
         fine = [verdict.checker for verdict in (*own, *usual) if verdict.validity == "valid"]
         return "NO ANOMALY FOUND", f"by {', '.join(fine)}." + partial
@@ -287,9 +292,12 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
     """What the run did, so that its verdict can be weighed."""
     totals = _totals(recording)
     keys = f"{totals.keys:,} {'key' if totals.keys == 1 else 'keys'}"
-    text = f"{totals.operations:,} operations on {keys}, {totals.ok:,} of them ok"
     if recording.plan is None:
-        return text + "."
+        return f"{totals.operations:,} operations on {keys}, {totals.ok:,} of them ok."
+    final = _final(recording)
+    ok = totals.ok - int((recording.history.outcome[final] == OK).sum())
+    text = f"{totals.operations - totals.final:,} operations on {keys}, {ok:,} of them ok"
+    text += f", and {totals.final:,} final reads" if totals.final else ""
     proven = sum(row.bit for row in rows)
     names = dict.fromkeys(row.name for row in rows)
     text += f"; {proven} of {len(rows)} faults proven ({', '.join(names)})" if rows else "; no fault"
@@ -301,8 +309,14 @@ def _totals(recording: Recording) -> Totals:
     outcome = history.outcome
     return Totals(
         operations=len(history), ok=int((outcome == OK).sum()), fail=int((outcome == FAIL).sum()),
-        info=int((outcome == INFO).sum()), keys=len(np.unique(history.key)),
+        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(history.key)),
     )
+
+
+def _final(recording: Recording) -> NDArray[np.bool_]:
+    """Which operations are final reads."""
+    phase = recording.phase("final-reads")
+    return recording.history.invoked >= (NEVER if phase is None else phase.began)
 
 
 def _lost(own: Sequence[Verdict]) -> Lost:
@@ -321,13 +335,20 @@ def _blast(
     if "read" in history.fs:
         written &= history.f != history.fs.index("read")
     clear = [row for row in rows if not row.dead]
+    given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(
-        clients_blocked=_worst(row.clients_blocked for row in clear),
+        clients_blocked=tuple(
+            Shut(kind=kind, share=worst.clients_blocked[kind], fault=worst.fault, scenario=worst.name)
+            for kind in KINDS
+            if (shut := [row for row in clear if row.clients_blocked.get(kind)])
+            and (worst := max(shut, key=lambda row: row.clients_blocked[kind]))
+        ),
         without_primary=_worst(side.without_primary for row in clear for side in row.cut_sides if side.quorum),
         recovery=None if any(row.recovery is None for row in rows) else _worst(row.recovery for row in rows),
         lost=lost,
         acknowledged=int(written.sum()),
-        given_up=sum(merges) if (merges := [row.merge.given_up for row in rows if row.merge]) else None,
+        discarded=sum(gone.writes for gone in given_up) if given_up else None,
+        discarded_last=sum(gone.last for gone in given_up) if given_up else None,
         staleness=next((found for found in late if found is not None), None),
         convergence=equal.seconds,
     )

@@ -15,6 +15,7 @@ import msgspec
 
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
@@ -79,13 +80,18 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
-    """The workers that live beside one node, during one fault. They `worked` if at least half of their reads and at least
-    half of their writes were answered (None: they tried nothing)."""
+    """The workers that live beside one node, during one fault."""
 
     node: str
     read: Measure
     write: Measure
-    worked: bool | None = None
+
+    def worked(self, kind: Kind) -> bool | None:
+        """Whether at least half of their operations of that kind were answered (None: they tried none)."""
+        found = self.read if kind == "read" else self.write
+        if not found.attempted and found.state != "blocked":
+            return None
+        return bool(found.attempted) and found.answered * 2 >= found.attempted
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,12 +123,23 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         return self.read if kind == "read" else self.write
 
 
-class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of concurrent writes after a heal: `contested` registers were written by more than one side of the
-    partition, and of the sides' last writes to them `given_up` gave way to another side's."""
+class GaveWay(msgspec.Struct, frozen=True, kw_only=True):
+    """One key on which one side (`nodes`) gave way: how many `writes` of it its servers had acknowledged."""
+
+    key: Key
+    nodes: tuple[str, ...]
+    writes: int
+
+
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was acknowledged during a partition by a side that gave way after the heal: `writes` on `keys` keys, of which `last`
+    were the side's last on their key. `contested` keys were written by more than one side."""
 
     contested: int = 0
-    given_up: int = 0
+    writes: int = 0
+    keys: int = 0
+    last: int = 0
+    rows: tuple[GaveWay, ...] = ()
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,17 +180,29 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
     homes: tuple[Home, ...] = ()
-    clients_blocked: float | None = None
+    clients_blocked: dict[Kind, float] = {}
     consistency: Consistency = "undecided"
     anomalies: dict[str, int] = {}
     lost: int = 0
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
-    merge: Merge | None = None
+    discarded: Discarded | None = None
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
+
+    @property
+    def told(self) -> tuple[Side, ...]:
+        """The sides, as people are told of them: where links are cut and yet all nodes are connected (a bridge, a ring)
+        there is one side only, and every home is told apart."""
+        if len(self.sides) != 1 or not self.links_cut:
+            return self.sides
+        return tuple(
+            Side(nodes=(home.node,), quorum=self.sides[0].quorum, primary=home.node == self.primary, read=home.read,
+                 write=home.write)
+            for home in self.homes
+        )
 
     @property
     def cut_sides(self) -> tuple[Side, ...]:
@@ -216,12 +245,16 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class PeriodCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many operations of a kind were invoked in one stretch of the run. `period` is `baseline`, `fault 1`,
-    `after fault 1`, ..., `final reads`; `side` names the nodes and is empty for all of them."""
+    """How many operations of a kind were `invoked` in one stretch of the run; over all rows these add up to the run's. `period`
+    is `baseline`, `fault 1 begins` (until it was in force), `fault 1` (its window), `fault 1 heals`, `after fault 1`, ...,
+    `after the load`, `final reads`; `side` names the nodes and is empty for all of them. `attempted` and `answered` are those
+    of the measure where there is one: calls that were still open for a moment when the window closed, or while the harness
+    stood still, are not attempts there."""
 
     period: str
     side: str
     kind: Kind
+    invoked: int
     attempted: int
     answered: int
 
@@ -240,17 +273,29 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(check for check in self.checks if check.grave and not check.passed)
 
 
+class Shut(msgspec.Struct, frozen=True, kw_only=True):
+    """The `share` of clients, by home, of whose operations of that kind less than half were answered during one fault, the
+    worst in this."""
+
+    kind: Kind
+    share: float
+    fault: int
+    scenario: str
+
+
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
-    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `given_up` are those that gave way
-    at a heal to another side's concurrent ones, in all scenarios."""
+    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `discarded` are those
+    that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last` those of them that were
+    their side's last on a key."""
 
-    clients_blocked: float | None = None
+    clients_blocked: tuple[Shut, ...] = ()
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
     acknowledged: int = 0
-    given_up: int | None = None
+    discarded: int | None = None
+    discarded_last: int | None = None
     staleness: Staleness | None = None
     convergence: float | None = None
 
@@ -273,13 +318,27 @@ class Expectation(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The operations of the load and the final reads by outcome."""
+    """The operations of the load and the final reads by outcome; `final` of them are final reads."""
 
     operations: int = 0
     ok: int = 0
     fail: int = 0
     info: int = 0
+    final: int = 0
     keys: int = 0
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """How a history that another program recorded was read: as which `format`, judged by which `model` and `why`; `nil` is what
+    a read of nil was taken for, empty where the verdict is of both meanings. `timed`: its times are nanoseconds."""
+
+    path: str
+    format: str
+    model: str
+    why: str
+    nil: str
+    notes: tuple[str, ...] = ()
+    timed: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +363,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     started: str = ""
     plan: Plan | None = None
+    source: Source | None = None
+    """None for a run of our own."""
     variant: Variant | None = None
     versions: dict[str, str] = {}
     facts: dict[str, str] = {}

@@ -35,6 +35,7 @@ from splitbrain.checkers.models.specifications import Tagged, canonical
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Staleness, Standing, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
 
@@ -140,7 +141,7 @@ class _Judgement:
         node = self.history[row].node
         place = f" at {node}" if node else ""
         time = int(self.history.completed[row])
-        return place + (f" at {time / SECOND:.3f} s" if self.recording.plan is not None and time != NEVER else "")
+        return place + (f" at {clock(time)}" if self.recording.plan is not None and time != NEVER else "")
 
     def verdict(self) -> Verdict:
         counts = in_order(self.counts)

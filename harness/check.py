@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -18,39 +19,58 @@ import msgspec
 import numpy as np
 
 from splitbrain.checkers import linearizability
+from splitbrain.checkers.judge import judge as judge_recording
 from splitbrain.checkers.models.specifications import (
     MODELS,
     CasRegister,
+    FencedLock,
     Model,
+    MultiRegister,
     Nil,
     ReentrantMutex,
     Register,
     Semaphore,
+    Tagged,
     UnorderedQueue,
+    canonical,
+    check_functions,
 )
-from splitbrain.checkers.transactions.choose import are_transactions, levels_of
+from splitbrain.checkers.result import Result, Source
+from splitbrain.checkers.transactions import Transactions
+from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
-from splitbrain.checkers.verdict import Verdict
+from splitbrain.checkers.verdict import Checker, Verdict
 from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
+from splitbrain.harness.history.builder import TOO_DEEP, too_deep
+from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.history import OK, OUTCOMES, History
+from splitbrain.harness.history.meaning import answers, begun_with, fenced, may_have_begun_with, meant
+from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.shapes import Shapes
+from splitbrain.harness.history.values import NIL
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
 
-_PARAMETERS = {Register: "initial", CasRegister: "initial", ReentrantMutex: "depth", Semaphore: "permits"}
+_PARAMETERS = {
+    Register: "initial", CasRegister: "initial", MultiRegister: "before", ReentrantMutex: "depth", Semaphore: "permits",
+}
+_INITIAL = ("initial", "before")
 _ALIASES = {"etcd-register": "cas-register", "set-full": "set", "fifo-queue": "queue", "kv (unpartitioned)": "kv"}
 _LATER = ("bank",)
-_EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
+_SESSIONS = ("plume", "awdit", "dbcop", "cobra")
+"""Formats that tell what the initial state is."""
+
 
 
 class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A judged file: how it was read, by which model and why, and the verdict.
+    """A judged file: how it was read, by which model and why, and the result that every report prints.
 
-    `operations` counts them by outcome, `keys` is the number of objects, `nil` what a read of nil was taken for, `timed`
-    whether the times in the verdict are nanoseconds (else positions in the file).
+    `nil` says what a read of nil was taken for.
     """
 
     path: str
@@ -58,16 +78,19 @@ class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     why: str
     nil: Nil
-    timed: bool
-    keys: int
-    operations: dict[str, int]
     notes: tuple[str, ...]
-    verdict: Verdict
+    result: Result
+    recording: Recording
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the checker said."""
+        return self.result.verdicts[0]
 
     @property
     def exit_code(self) -> int:
         """0 valid, 1 an anomaly, 2 unknown."""
-        return _EXIT_CODES[self.verdict.validity]
+        return self.result.exit_code
 
 
 def check_file(
@@ -77,8 +100,10 @@ def check_file(
     nil: str | None = None,
     time_limit: float = TIME_LIMIT,
     torn: bool = False,
+    initial: str | None = None,
 ) -> CheckedFile:
-    """Judge the history in a file. What is None is found out; `time_limit` is in seconds.
+    """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
+    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
@@ -86,39 +111,52 @@ def check_file(
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
     levels = levels_of(model) if model else None
     chosen = model_of(model) if model and levels is None else None
+    if initial is not None and levels is not None:
+        raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
+    if initial is not None and chosen is not None and _PARAMETERS.get(type(chosen)) not in _INITIAL:
+        raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
+    if initial is not None and model is not None and _tells_initial(model):
+        raise UsageError(f"the initial value is told twice: --model {model} and --initial {initial}.")
     reading = formats.read(path, _format(format), torn)
-    history = reading.history
     notes = list(reading.notes)
-    meaning = _meaning(nil) or ("wildcard" if reading.format in ("edn", "elle-cli") else "absent")
-    counts = {str(name): int(np.count_nonzero(history.outcome == code)) for code, name in enumerate(OUTCOMES)}
-    keys = len(np.unique(history.key))
-    if not len(history):
-        verdict = Verdict(checker="linearizability", validity="unknown", reason="no operations: nothing is proven.")
-        shown, why = model or "none", "the file holds no operations"
-    elif levels is not None or (chosen is None and are_transactions(history)):
-        shown, why = model or "transactions", "as told" if model else "every operation is a transaction"
-        verdict = judge_transactions(history, levels or (), time_limit)
+    history = meant(reading.history, reading.shapes, notes)
+    told = _meaning(nil)
+    # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
+    meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
+    transactions = levels is not None or (chosen is None and initial is None and _told_apart(history))
+    if transactions and levels is None and reading.format not in _SESSIONS and unwritten_is_read(history):
+        # What was there before may have been directly seen, as of any register.
+        transactions = begun_with(history, "absent")[:1] in ([], [None])
+    if not len(history) or transactions:
+        why = "the file holds no operations" if not len(history) else "as told" if model else "every operation is a transaction"
+        shown = model or ("transactions" if len(history) else "none")
+        chosen = chosen or Register()
     else:
-        history = _with_names(history, notes)
-        if chosen is None:
-            chosen, why = detect(history, knossos=reading.format == "edn" and meaning == "wildcard")
-        else:
-            why = "as told"
-        history = _drained(history, chosen, notes)
-        chosen, history = _with_nil(chosen, history, meaning, notes)
+        chosen, why = (chosen, "as told") if chosen is not None else detect(history, reading.shapes)
+        if initial is not None:
+            chosen = _beginning_with(chosen, _parameter(initial))
+        if chosen.name != FencedLock.name and fenced(history, reading.shapes):
+            notes.append(f"the fences in the lock's answers are not judged by the model {chosen.name}: fenced-lock does")
         shown = describe(chosen)
-        verdict = judge(history, chosen, time_limit)
+    begins = initial is not None or (model is not None and _tells_initial(model))
+    weighing = Weighing(chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit)
+    recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
+    checker: Checker = weighing
+    if transactions and len(history):
+        checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+    else:
+        shown = describe(weighing.model) if len(history) else shown
+    result = judge_recording(recording, [checker])
+    result = msgspec.structs.replace(
+        result,
+        source=Source(
+            path=str(path), format=reading.format, model=shown if transactions else describe(weighing.model), why=why,
+            nil=weighing.nil or "", notes=tuple(notes), timed=history.timed,
+        ),
+    )
     return CheckedFile(
-        path=str(path),
-        format=reading.format,
-        model=shown,
-        why=why,
-        nil=meaning,
-        timed=history.timed,
-        keys=keys,
-        operations=counts,
-        notes=tuple(notes),
-        verdict=verdict,
+        path=str(path), format=reading.format, model=result.source.model if result.source else shown, why=why,
+        nil=weighing.nil or "wildcard", notes=tuple(notes), result=result, recording=recording,
     )
 
 
@@ -132,19 +170,17 @@ def check(
     """Judge operations that somebody's own program recorded. `model` is a name such as `cas-register` or `cas-register:0`,
     a model of one's own, or None to choose it by the operations' names. `time_limit` is in seconds.
 
-    Raises `UsageError` where the model does not fit the operations.
+    Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
-    history = operations if isinstance(operations, History) else History.of(operations)
-    if not len(history):
-        return Verdict(checker="linearizability", validity="unknown", reason="no operations: nothing is proven.")
+    history = operations if isinstance(operations, History) else _strict(list(operations))
     levels = levels_of(model) if isinstance(model, str) else None
-    if levels is not None or (model is None and are_transactions(history)):
-        return judge_transactions(history, levels or (), time_limit)
+    if levels is not None or (model is None and _told_apart(history)):
+        return _of_transactions(history, levels or (), time_limit).check(Recording(history=history, nodes=()))
+    told = model is not None and (not isinstance(model, str) or _tells_initial(model))
     if model is None:
-        model = detect(history)[0]
+        model = detect(history)[0] if len(history) else Register()
     chosen = model_of(model) if isinstance(model, str) else model
-    chosen, history = _with_nil(chosen, history, nil, [])
-    return judge(history, chosen, time_limit)
+    return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
 
 
 def judge(history: History, model: Model, time_limit: float) -> Verdict:
@@ -161,17 +197,170 @@ def judge(history: History, model: Model, time_limit: float) -> Verdict:
         )
 
 
-def judge_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Verdict:
-    """The verdict on a history of transactions. Where values repeat, so that nobody knows who was read from, and no level was
-    asked for, a search may still tell whether registers that are read and written together explain it.
+class Weighing:
+    """The checker of a history that somebody else recorded: where the file leaves open what registers began with, and the
+    verdict depends on it, it is `unknown` and tells both answers; where it depends on what a read of nil means, the reason says
+    so first.
 
-    Raises `UsageError` where there are operations that are no transactions.
+    `nil` None leaves its meaning open. After `check`, `model` and `nil` are those that the verdict is of.
     """
-    from splitbrain.checkers import transactions
 
+    name = "linearizability"
+
+    def __init__(
+        self, model: Model, *, nil: Nil | None, told_nil: bool, initial_told: bool, time_limit: float = TIME_LIMIT
+    ) -> None:
+        self.model = model
+        self.nil = nil
+        self.told_nil = told_nil
+        self.initial_told = initial_told or _PARAMETERS.get(type(model)) not in _INITIAL
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """The verdict on a recording's history."""
+        return self.weigh(recording.history)
+
+    def weigh(self, history: History) -> Verdict:
+        """The verdict on a history. Raises `UsageError` where the model does not fit it."""
+        ends = time.perf_counter() + self.time_limit
+        if not len(history):
+            return self._unknown("no operations: nothing is proven.")
+        check_functions(self.model, history.fs)
+        if not history.answered().any():
+            many = "1 operation was" if len(history) == 1 else f"none of {len(history):,} operations was"
+            return self._unknown(f"nothing is proven: {many} {'not ' if len(history) == 1 else ''}answered.")
+        nils = _reads_of_nil(history)
+        open_nil = self.nil is None
+        first: Nil = self.nil or "wildcard"
+        verdict, model = self._begun(history, first, ends)
+        self.nil = first
+        if nils and open_nil and verdict.validity == "valid":
+            other, _ = self._begun(history, "absent", ends)
+            if other.validity != "valid":
+                # Knossos reads them so, and a lost value may hide behind one.
+                reason = f"valid only if a read of nil tells nothing; if it found nothing (--nil absent): {other.reason}"
+                verdict = msgspec.structs.replace(verdict, reason=reason)
+        if nils and not self.told_nil and first == "absent" and verdict.validity == "invalid":
+            other, _ = self._begun(history, "wildcard", ends)
+            if other.validity == "valid":
+                also = "(a read of nil found nothing; valid if it tells nothing: --nil wildcard)"
+                reason = f"{verdict.reason.rstrip('.')} {also}."
+                verdict = msgspec.structs.replace(verdict, reason=reason)
+        self.model = model
+        return verdict
+
+    def _begun(self, history: History, nil: Nil, ends: float) -> tuple[Verdict, Model]:
+        """The verdict with the initial value that was told, directly seen or nil, and the model with it."""
+        if self.initial_told:
+            return self._judged(history, self.model, nil, ends), self.model
+        seen = begun_with(history, nil)
+        if len(seen) == 1 and seen[0] is not None:
+            model = _beginning_with(self.model, seen[0])
+            verdict = self._judged(history, model, nil, ends)
+            if verdict.validity == "valid":
+                reason = f"valid only if it began with {_show(seen[0])}, as was directly seen: {verdict.reason}"
+                verdict = msgspec.structs.replace(verdict, reason=reason)
+            return verdict, model
+        verdict = self._judged(history, self.model, nil, ends)
+        if verdict.validity != "invalid":
+            return verdict, self.model
+        for value in may_have_begun_with(history):
+            if not all(_reads(anomaly.operations, value) for anomaly in verdict.anomalies):
+                continue
+            other = self._judged(history, _beginning_with(self.model, value), nil, ends)
+            if other.validity == "valid":
+                return self._unknown(
+                    f"valid only if it began with {_show(value)}; if it began with nil: {verdict.reason.rstrip('.')} "
+                    f"(--initial {_show(value)} or --initial nil says which)."
+                ), self.model
+        return verdict, self.model
+
+    def _judged(self, history: History, model: Model, nil: Nil, ends: float) -> Verdict:
+        chosen, kept = _with_nil(model, history, nil)
+        if not len(kept) or not kept.answered().any():
+            return self._unknown("nothing is proven: only reads of nil were answered, and they tell nothing.")
+        return judge(kept, chosen, max(0.1, ends - time.perf_counter()))
+
+    def _unknown(self, reason: str) -> Verdict:
+        return Verdict(checker=self.name, validity="unknown", reason=reason)
+
+
+def _reads(operations: Sequence[Operation], value: Any) -> bool:
+    """Whether one of them read that value, or replaced it."""
+    for one in operations:
+        if one.f == "read" and _same(one.value, value):
+            return True
+        if one.f == "cas" and type(one.value) is tuple and _same(one.value[0], value):
+            return True
+        if one.f == "txn" and any(micro[0] in ("r", "read") and _same(micro[-1], value) for micro in one.value):
+            return True
+    return False
+
+
+def _same(one: Any, other: Any) -> bool:
+    return canonical(one) == canonical(other)
+
+
+def _reads_of_nil(history: History) -> bool:
+    micros = history.micros
+    if micros is not None:
+        return bool(((micros.f == READ) & (micros.value == NIL)).any())
+    return None in answers(history, "read")
+
+
+def _beginning_with(model: Model, value: Any) -> Model:
+    """The model of registers that hold `value` at first. Raises `UsageError` for one that has none."""
+    field = _PARAMETERS.get(type(model))
+    if field not in _INITIAL:
+        raise UsageError(f"the model '{model.name}' has no initial value to be told.")
+    return _replaced(model, {field: canonical(value)})
+
+
+def _strict(operations: list[Operation]) -> History:
+    """The history of these operations. Raises `UsageError` for what the readers of files refuse."""
+    for place, one in enumerate(operations):
+        wrong = _complaint(one)
+        if wrong:
+            raise UsageError(f"operation {place} (process {one.process}, {one.f}): {wrong}.")
+    try:
+        history = History.of(operations)
+    except OverflowError:
+        raise UsageError("an operation has an integer of more than 64 bits outside of its value.") from None
+    except RecursionError:
+        place = next(at for at, one in enumerate(operations) if too_deep(one.value))
+        raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from None
+    overlap = first_overlap(history.process, history.invoked, history.completed)
+    if overlap is not None:
+        raise UsageError(f"operation {int(history.index[overlap[0]])}: {overlap[1]}.")
+    return history
+
+
+def _complaint(one: Operation) -> str:
+    for name in ("process", "invoked", "completed"):
+        told = getattr(one, name)
+        if type(told) is not int and not (name == "completed" and told is None):
+            return f"expected a whole number as {name}, found {told!r}"
+    if one.outcome not in OUTCOMES:
+        return f"expected the outcome ok, fail or info, found {one.outcome!r}"
+    if type(one.f) is not str:
+        return f"expected a word as f, the function, found {one.f!r}"
+    if one.key is not None and type(one.key) is not int and type(one.key) is not str:
+        return f"expected a number or a word as key, found {one.key!r}"
+    if one.completed is not None and one.completed < one.invoked:
+        return "it completes before the time at which it was invoked"
+    return ""
+
+
+def _told_apart(history: History) -> bool:
+    """Whether all operations are transactions whose values tell who was read from. Where they repeat, a search may still find
+    an order in which registers that are read and written together explain it."""
+    return are_transactions(history) and not values_repeat(history)
+
+
+def _of_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Checker:
     if not are_transactions(history):
-        raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] or [append key value].")
-    return transactions.check(history, levels, time_limit)
+        raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] and [append key value].")
+    return Transactions(levels, time_limit)
 
 
 # The model: by its name, or found out.
@@ -195,35 +384,44 @@ def model_of(name: str) -> Model:
     if field is None:
         raise UsageError(f"the model '{name}' takes no parameter ('{parameter}').")
     told = _parameter(parameter)
-    if field != "initial" and not (isinstance(told, int) and told > 0):
+    if field in _INITIAL:
+        return _beginning_with(model, told)
+    if not (isinstance(told, int) and told > 0):
         raise UsageError(f"the {field} of '{name}' is a number above 0, not '{parameter}'.")
     return _replaced(model, {field: told})
+
+
+def _tells_initial(name: str) -> bool:
+    return ":" in name or " init " in name
 
 
 def describe(model: Model) -> str:
     """The name of a model with its parameter, as `model_of` takes it."""
     field = _PARAMETERS.get(type(model))
     value = getattr(model, field) if field else None
+    if isinstance(value, Tagged) and value.kind == "bool":
+        value = "true" if value.content else "false"
     return model.name if value is None else f"{model.name}:{value}"
 
 
-def detect(history: History, *, knossos: bool = False) -> tuple[Model, str]:
-    """The model that the names of the operations and the shapes of their values call for, and why. `knossos`: integer
-    registers may start at 0, as in Knossos' own tests.
+def detect(history: History, shapes: Shapes | None = None) -> tuple[Model, str]:
+    """The model that the names of the operations and the `shapes` of their values call for, and why.
 
     Raises `UsageError` where there is none, or none yet.
     """
     fs = {history.fs[code] for code in np.unique(history.f).tolist()}
     names = ", ".join(sorted(fs))
+    micros = history.micros
+    if fs == {"txn"} and micros is not None and (micros.f <= WRITE).all():
+        return MultiRegister(), "transactions that read and write registers"
     if "txn" in fs:
         raise UsageError("transactions beside other operations, or of other steps than r, w and append, are not judged.")
-    if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in _answers(history, "read"))):
+    if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in answers(history, "read"))):
         raise UsageError("bank accounts (transfer, and reads of all balances) are not judged yet.")
     if fs <= {"read", "write", "cas"}:
-        register = CasRegister if "cas" in fs else Register
-        if knossos and _sees_zero(history):
-            return register(initial=0), f"operations {names}; 0 is read, and taken as the initial value"
-        return register(), f"operations {names}"
+        return (CasRegister if "cas" in fs else Register)(), f"operations {names}"
+    if fs <= {"acquire", "release"} and fenced(history, shapes or Shapes()):
+        return FencedLock(), f"operations {names}, and an answer is a fence"
     for known, name in (
         ({"acquire", "release"}, "mutex"),
         ({"enqueue", "dequeue"}, "queue"),
@@ -237,30 +435,17 @@ def detect(history: History, *, knossos: bool = False) -> tuple[Model, str]:
     if fs <= {"enqueue", "dequeue", "drain"}:
         return UnorderedQueue(), f"operations {names}; what is drained comes in any order"
     if fs <= {"add", "remove", "read"}:
-        counted = [type(value) is int for value in _answers(history, "read") if value is not None]
+        counted = [type(value) is int for value in answers(history, "read") if value is not None]
         if "remove" in fs or (counted and not any(counted)):
             return MODELS["set"](), f"operations {names}, and reads return many elements"
         if counted and all(counted):
             return MODELS["counter"](), f"operations {names}, and reads return one number"
-        added = _answers(history, "add")
+        added = answers(history, "add")
         if not counted and len(set(map(repr, added))) == len(added):
             return MODELS["set"](), f"operations {names}, and no value is added twice"
         if not counted and all(type(value) is int for value in added):
             return MODELS["counter"](), f"operations {names}, and values are added twice"
     raise UsageError(f"no model is found for the operations {names}: --model names one of {', '.join(sorted(MODELS))}.")
-
-
-def _answers(history: History, f: str) -> list[Any]:
-    if f not in history.fs:
-        return []
-    rows = np.flatnonzero((history.f == history.fs.index(f)) & (history.outcome == OK))
-    return list(history.values.take(rows))
-
-
-def _sees_zero(history: History) -> bool:
-    """Whether an integer register is seen to hold 0, and never nothing."""
-    seen = _answers(history, "read") + [value[0] for value in _answers(history, "cas") if type(value) is tuple and value]
-    return 0 in seen and None not in [value[0] for value in _answers(history, "cas") if type(value) is tuple and value]
 
 
 def _format(format: str | None) -> formats.Format | None:
@@ -276,9 +461,13 @@ def _meaning(nil: str | None) -> Nil | None:
     return "wildcard" if nil == "wildcard" else "absent" if nil == "absent" else None
 
 
-def _parameter(text: str) -> int | str | None:
+def _parameter(text: str) -> int | str | bool | None:
     if text in ("nil", "null", "none"):
         return None
+    if text in ("true", "false"):
+        return text == "true"
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
     return int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else text
 
 
@@ -289,110 +478,21 @@ def _replaced(model: Model, fields: dict[str, Any]) -> Model:
 # The history, as the model wants it.
 
 
-def _with_names(history: History, notes: list[str]) -> History:
-    """`get` and `put` of anything but strings are the read and write of a register."""
-    if set(history.fs) != {"get", "put"} or all(type(value) is str for value in _answers(history, "put")):
-        return history
-    renamed = history.select(np.arange(len(history)))
-    renamed.fs = tuple({"get": "read", "put": "write"}[f] for f in history.fs)
-    notes.append("get and put are the read and write of a register")
-    return renamed
-
-
-def _drained(history: History, model: Model, notes: list[str]) -> History:
-    """A `drain` is as many dequeues at the same time as it returned elements."""
-    if "drain" not in history.fs or "drain" in model.functions:
-        return history
-    operations = list(history)
-    drains = [operation for operation in operations if operation.f == "drain" and operation.outcome != "fail"]
-    for drain in drains:
-        if drain.outcome != "ok" or type(drain.value) is not tuple:
-            raise UsageError(f"operation {drain.index} is a drain without an answer, which no model judges.")
-    if drains:
-        notes.append(f"{len(drains)} drains judged as the dequeues of their elements")
-    spread = [msgspec.structs.replace(one, f="dequeue", value=element) for one in drains for element in one.value]
-    drained = History.of([*(one for one in operations if one.f != "drain"), *spread])
-    drained.timed = history.timed
-    return drained
-
-
-def _with_nil(model: Model, history: History, nil: Nil, notes: list[str]) -> tuple[Model, History]:
+def _with_nil(model: Model, history: History, nil: Nil) -> tuple[Model, History]:
     """The model, or a history without its reads of nil, in which these have the meaning `nil`."""
-    if nil == "absent" or "read" not in history.fs:
+    if nil == "absent":
         return model, history
     if hasattr(model, "nil"):
         return _replaced(model, {"nil": nil}), history
+    if "read" not in history.fs:
+        return model, history
     reads = np.flatnonzero((history.f == history.fs.index("read")) & (history.outcome == OK))
     empty = reads[[value is None for value in history.values.take(reads)]] if len(reads) else reads
     if not len(empty):
         return model, history
-    notes.append(f"{len(empty)} reads of nil left out, for they tell nothing")
     kept = np.ones(len(history), np.bool_)
     kept[empty] = False
     return model, history.select(kept)
-
-
-# What people and programs read.
-
-
-def render_json(checked: CheckedFile) -> str:
-    """The judged file as a JSON object; the operations of an anomaly are lines that `check` takes back."""
-    told = msgspec.structs.asdict(checked)
-    told["exit_code"] = checked.exit_code
-    return jsonl.encode_plain(told).decode()
-
-
-_HEADINGS = {"valid": "LINEARIZABLE", "invalid": "NOT LINEARIZABLE", "unknown": "UNKNOWN"}
-
-
-def render_text(checked: CheckedFile) -> str:
-    """The judged file for people: the verdict with its reason first, then the evidence, then how it was read."""
-    verdict = checked.verdict
-    heading = _HEADINGS[verdict.validity]
-    if verdict.standings and verdict.validity != "unknown":
-        told = next(one for one in verdict.standings if one.state == ("holds" if verdict.validity == "valid" else "refuted"))
-        heading = ("NOT " if verdict.validity == "invalid" else "") + told.model.upper().replace("-", " ")
-    lines = [f"{heading}   {verdict.reason}"]
-    for anomaly in verdict.anomalies:
-        key = "" if anomaly.key is None else f"key {anomaly.key}: "
-        lines += ["", f"  {anomaly.identifier}   {key}{anomaly.sentence}"]
-        lines += [f"    {line}" for line in _table([_cells(operation, checked.timed) for operation in anomaly.operations])]
-    if verdict.anomalies:
-        lines.append("")
-    many = sum(checked.operations.values())
-    outcomes = ", ".join(f"{count:,} {name}" for name, count in checked.operations.items() if count)
-    keys = f", {checked.keys:,} keys" if checked.keys > 1 else ""
-    lines.append(f"file       {checked.path}: {checked.format}, {many:,} operations ({outcomes or 'none'}){keys}")
-    lines.append(f"model      {checked.model}   {checked.why}")
-    for state in ("holds", "refuted", "undecided") if len(verdict.standings) > 1 else ():
-        models = [standing.model for standing in verdict.standings if standing.state == state]
-        lines += [f"{state:<10} {', '.join(models)}"] if models else []
-    meaning = "tells nothing (wildcard)" if checked.nil == "wildcard" else "found no value (absent)"
-    lines.append(f"nil        a read of nil {meaning}")
-    lines += [f"note       {note}" for note in checked.notes]
-    lines += [f"limit      {limit}" for limit in verdict.limits]
-    return "\n".join(lines)
-
-
-def _cells(operation: Operation, timed: bool) -> tuple[str, ...]:
-    end = "never" if operation.completed is None else _time(operation.completed, timed)
-    why = f" ({operation.error})" if operation.error else ""
-    return (
-        f"process {operation.process}",
-        f"{operation.f} {_show(operation.value)}",
-        f"{_time(operation.invoked, timed)} to {end}",
-        f"{operation.outcome}{why}",
-        f"from {operation.server}" if operation.server else "",
-    )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _time(time: int, timed: bool) -> str:
-    return f"{time / 1e9:,.6f} s" if timed else f"event {time}"
 
 
 def _show(value: Any) -> str:

@@ -143,18 +143,25 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 
 
 @commands.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--model", help="The model of a history from elsewhere; detected where it is not given.")
 @click.option("--format", help="The format of a history from elsewhere; detected where it is not given.")
+@click.option("--initial", help="What registers began with (nil, 0, a word); found out where it is not given.")
 @click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
 @click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(path: Path, as_json: bool, **options: Any) -> int:
-    """Judge a run's folder again, or a history that another program recorded."""
-    from splitbrain.harness.history.formats import is_history
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
+def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **options: Any) -> int:
+    """Judge a run's folder again, or a history that another program recorded.
 
-    if path.is_dir() and not is_history(path):
+    PATH is a run, a file (also .gz), '-' for the standard input, or the folder that a Jepsen test left.
+    """
+    from splitbrain.harness.history.formats.cobra import logs
+    from splitbrain.harness.history.formats.source import is_folder
+
+    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write
@@ -164,10 +171,21 @@ def check(path: Path, as_json: bool, **options: Any) -> int:
         if as_json and outcome.result is not None:
             click.echo(encode(outcome.result).decode())
         return outcome.exit_code
-    from splitbrain.harness.check import check_file, render_json, render_text
+    from splitbrain.checkers.result import encode
+    from splitbrain.harness.check import check_file
+    from splitbrain.reports import junit as xml
+    from splitbrain.reports.page import html
+    from splitbrain.reports.terminal import console, verdict
 
     checked = check_file(path, **options)
-    click.echo(render_json(checked) if as_json else render_text(checked))
+    if as_json:
+        click.echo(encode(checked.result).decode())
+    else:
+        verdict(console(), checked.result)
+    if report is not None:
+        html.write(report, checked.result, checked.recording)
+    if junit is not None:
+        xml.write(junit, [checked.result])
     return checked.exit_code
 
 
@@ -255,6 +273,14 @@ def clean() -> int:
         click.echo(line)
     click.echo(f"removed {len(removed)}" if removed else "nothing was left behind")
     return 0
+
+
+def _is_stored(folder: Path) -> bool:
+    """Whether a folder is one that a Jepsen test, or Cobra, left."""
+    from splitbrain.harness.history.formats import cobra
+    from splitbrain.harness.history.formats.source import STORED
+
+    return any((folder / name).exists() for name in (*STORED, "test.jepsen")) or bool(cobra.logs(folder))
 
 
 def _guarded(call: Callable[[], Any]) -> int:

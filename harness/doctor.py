@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ def examine() -> Sequence[Finding]:
         Finding("Python", True, platform.python_version()),
         Finding("kernel", platform.system() == "Linux", f"{platform.system()} {platform.release()}", "run on Linux"),
     ]
+    findings.append(processors(len(os.sched_getaffinity(0)), os.getloadavg()[0]))
     for name in registry.names("testbeds"):
         testbed: type[Testbed] = registry.look_up("testbeds", name)
         problems = testbed.problems()
@@ -48,6 +50,12 @@ def examine() -> Sequence[Finding]:
             found = f"no module {missing[0]}" if missing else ", ".join(database.modules)
             findings.append(Finding(f"{name} driver", not missing, found, f"pip install 'splitbrain[{database.driver}]'"))
     return findings
+
+
+def processors(number: int, load: float) -> Finding:
+    """Whether a run has processors enough: a starved harness hears answers late, and what it then measures is itself."""
+    mend = "let nothing else run beside it, or use fewer clients (--concurrency 1), fewer nodes or a --rate"
+    return Finding("processors", number >= 2 and load <= number, f"{number}, with a load of {load:.1f}", mend)
 
 
 def table(findings: Sequence[Finding]) -> Table:

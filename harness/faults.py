@@ -144,7 +144,7 @@ class Controller:
                     in_force=max(proof.acted for proof in proofs) if holds else None,
                 )
                 self._record(fault)
-                self._teller.fault(fault.started, fault.doing(names), fault.proof(names))
+                self._teller.fault(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
                 await self._last(fault.specs, injectors, duration)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
                     proofs[at] = _both(proofs[at], await injector.still(spec, self.cluster))

@@ -20,7 +20,10 @@ When = Literal["due", "primary-changes"]
 
 def short(name: str) -> str:
     """What people read of a name in a plan: a person's own file by its stem, anything else as it is."""
-    return Path(name).stem if name.endswith(".py") else name
+    if "+" in name and not Path(name).is_file():  # a combination of nemeses
+        return "+".join(map(short, name.split("+")))
+    file, colon, scenario = name.partition(":")
+    return Path(file).stem + colon + scenario if file.endswith(".py") else name
 
 
 class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -64,7 +64,12 @@ def _whole(name: Any) -> Any:
     wherever one stands."""
     if isinstance(name, list | tuple):
         return [_whole(one) for one in name]
-    return str(Path(name).resolve()) if isinstance(name, str) and registry.is_path(name) else name
+    if not isinstance(name, str) or not registry.is_path(name):
+        return name
+    if "+" in name and not Path(name).is_file():  # a combination of nemeses
+        return "+".join(_whole(one) for one in name.split("+"))
+    file, colon, scenario = name.partition(":")  # one scenario of a nemesis
+    return str(Path(file if Path(file).is_file() else name).resolve()) + (colon + scenario if Path(file).is_file() else "")
 
 
 def _read(file: Path) -> dict[str, Any]:

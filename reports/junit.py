@@ -59,7 +59,7 @@ def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
 def _suite(result: Result | NotJudged) -> ET.Element:
     plan = result.plan
     called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
-    name = result.run or "-".join(map(short, called)) or "history"
+    name = result.run or "-".join(map(short, called)) or _history(result)
     suite = ET.Element("testsuite", name=_text(name))
     properties: dict[str, object] = {}
     if plan is not None:
@@ -87,6 +87,12 @@ def _suite(result: Result | NotJudged) -> ET.Element:
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
     suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
     return suite
+
+
+def _history(result: Result | NotJudged) -> str:
+    """The name of a history that another program recorded."""
+    source = result.source if isinstance(result, Result) else None
+    return Path(source.path).name if source is not None else "history"
 
 
 def _judged(suite: ET.Element, name: str, result: Result) -> None:

@@ -78,7 +78,7 @@ def rate(result: Result) -> Rate | None:
         nemesis="scripted" if plan.schedule else short(plan.nemesis), seed=plan.seed, validity=result.validity,
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
-        given_up=result.blast.given_up,
+        given_up=result.blast.discarded_last,
     )
 
 

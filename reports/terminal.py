@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from splitbrain.checkers.result import Measure, Result, Scenario, Side
+from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
@@ -28,9 +28,10 @@ from splitbrain.reports.wording import (
     cited,
     clock,
     count,
-    merged,
+    gave_way,
     moment,
     phrase,
+    place,
     plural,
     printable,
     quoted,
@@ -183,20 +184,28 @@ def headline(plan: Plan, versions: Mapping[str, str]) -> str:
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
     """The verdict with its reason first; then what proves it, what was observed, the claim, and where to read on. `folder`
     is the run's; None for a history recorded by another program."""
-    console.print()
-    head = Text(result.heading, STYLE[result.validity])
-    _wrap(console, "", head.append(f"   {printable(result.reason, 1000)}", "default not bold"), start=0, hang=2)
-    if result.validity != "invalid" and result.exercised and result.exercised not in result.reason:
+    head = Text(result.heading, STYLE[result.validity]).append(f"   {printable(result.reason, 1000)}", "default not bold")
+    if result.source is not None and not console.is_terminal:
+        console.print(head, soft_wrap=True)  # Programs read the first line.
+    else:
+        console.print()
+        _wrap(console, "", head, start=0, hang=2)
+    if result.source is not None:
+        _read(console, result.source, result.exercised)
+    elif result.validity != "invalid" and result.exercised and result.exercised not in result.reason:
         _wrap(console, "", Text(printable(result.exercised, 1000), "dim"), start=2, hang=2)
     if result.anomalies:
         _evidence(console, result, result.anomalies[0])
         others = {name: number for name, number in result.counts.items() if name != result.anomalies[0].identifier}
         if others:
             _wrap(console, "ALSO", Text(", ".join(f"{name} ({count(number)})" for name, number in others.items())))
+    if result.outside and result.scenarios:
+        outside = ", ".join(f"{name} ({count(number)})" for name, number in result.outside.items())
+        _wrap(console, "BEFORE", Text(f"the first fault: {outside}"))
     if result.interrupted or result.torn:
         cut = "the run was interrupted" if result.interrupted else "the journal ends in the middle of the run"
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
-    if result.scenarios or result.sentence:
+    if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
     for check in result.quality.failed:
         _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
@@ -224,9 +233,20 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
             _command(console, "again", again(result.plan, shown))
 
 
+def _read(console: Console, read: Source, exercised: str) -> None:
+    """How the history of another program was read."""
+    _wrap(console, "FILE", Text(f"{printable(read.path, 300)}: {read.format}, {exercised}"))
+    _wrap(console, "MODEL", Text(f"{printable(read.model, 100)}   {printable(read.why, 300)}"))
+    if read.nil:
+        tells = "tells nothing (wildcard)" if read.nil == "wildcard" else "found no value (absent)"
+        _wrap(console, "NIL", Text(f"a read of nil {tells}"))
+    for note in read.notes:
+        _wrap(console, "NOTE", Text(printable(note, 500)))
+
+
 def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
     """The operations that prove it, one a line in columns, and the sentence."""
-    timed = result.plan is not None
+    timed = result.plan is not None or (result.source is not None and result.source.timed)
     rows = [_cells(result, op, timed) for op in anomaly.operations]
     widths = [max((cell_len(row[i]) for row in rows), default=0) for i in range(3)]
     key = f"  key {value(anomaly.key, 20)}" if anomaly.key is not None else ""
@@ -248,7 +268,7 @@ def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
 
 
 def _cells(result: Result, op: Operation, timed: bool) -> tuple[str, str, str, str]:
-    who = printable(op.node) if op.node else f"client {op.process}"
+    who = place(op)
     call, answer = phrase(op)
     return f"{who} {clock(op.invoked)}" if timed else who, call, answer, _cut_off(result, op)
 
@@ -288,9 +308,9 @@ def _observed(console: Console, result: Result) -> None:
             _wrap(console, "", Text(f"together with {others}: what each of them cost cannot be told apart", "yellow"),
                   start=GUTTER + (0 if single else 6), hang=GUTTER + 6)
         _sides(console, scenario, indent=0 if single else 6)
-        if scenario.merge and scenario.merge.contested:
+        if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(merged(scenario.merge)), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:
@@ -300,7 +320,7 @@ def _observed(console: Console, result: Result) -> None:
 
 
 def _sides(console: Console, scenario: Scenario, indent: int) -> None:
-    rows = list(_merged(scenario.sides))
+    rows = list(_merged(scenario.told))
     width = max((cell_len(name) for name, *_ in rows), default=0)
     for name, writes, reads, note in rows:
         measures = "  ".join(
@@ -331,14 +351,18 @@ def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[
 
 
 def _side_note(part: Side) -> str:
-    if part.without_primary:
-        return f"no primary in reach for {seconds(part.without_primary)}"
-    worst = max((part.write, part.read), key=lambda measure: measure.outage)
     if not part.write.answered and not part.read.answered:
         return ""
-    if worst.outage > worst.outage_limit:
-        return f"no {worst.kind} answered for {seconds(worst.outage)}"
-    return ""
+    worst = max((part.write, part.read), key=lambda measure: measure.outage)
+    served = min((part.write, part.read), key=lambda measure: 1.0 if measure.time_share is None else measure.time_share)
+    told = []
+    if part.without_primary:
+        told.append(f"no primary in reach for {seconds(part.without_primary)}")
+    elif worst.outage > worst.outage_limit:
+        told.append(f"no {worst.kind} answered for {seconds(worst.outage)}")
+    if served.time_share is not None and served.time_share < 0.99:
+        told.append(f"{served.kind}s served {share(round(served.time_share * 1000), 1000)} of the time")
+    return ", ".join(told)
 
 
 def _share(measures: list[Measure]) -> str:
@@ -359,13 +383,14 @@ def _after_heal(result: Result) -> str:
         parts.append("recovery: " + ", ".join(sorted(map(printable, reasons - {""})) or ["not measured"]))
     match result.convergence.state:
         case "agreed":
-            after = f" after {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
+            after = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
             parts.append(f"replicas equal{after}")
         case "diverged":
             parts.append(f"replicas differ ({printable(result.convergence.reason)})")
         case _ if result.convergence.reason:
             parts.append(f"replicas: {printable(result.convergence.reason)}")
-    return f"after heal: {', '.join(parts)}" if parts else ""
+    when = "after heal" if result.scenarios else "at the end"
+    return f"{when}: {', '.join(parts)}" if parts else ""
 
 
 def _shown(folder: Path) -> str:

@@ -6,6 +6,7 @@ Whatever came from a database or a person goes through `printable` before it rea
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import unicodedata
@@ -14,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Held, Merge
+from splitbrain.checkers.result import Discarded, Held, Scenario
+from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -90,6 +92,23 @@ def client(operation: Operation) -> str:
     return f"{home}client {operation.process}{via}"
 
 
+def within(anomaly: Anomaly, scenario: Scenario) -> bool:
+    """Whether an operation of the evidence was open while the fault was in force; else it shows what came of it."""
+    if scenario.in_force is None:
+        return False
+    began, over = scenario.in_force * 1e9, math.inf if scenario.heal_began is None else scenario.heal_began * 1e9
+    return any(op.invoked <= over and (op.completed is None or op.completed >= began) for op in anomaly.operations)
+
+
+def place(operation: Operation) -> str:
+    """Where an operation was made: `n1`, `n1 via n3` where another server than its home's was asked; the client's number of
+    a history that names no nodes."""
+    if not operation.node:
+        return f"client {operation.process}"
+    via = f" via {printable(operation.server)}" if operation.server and operation.server != operation.node else ""
+    return printable(operation.node) + via
+
+
 def span(ns: float) -> str:
     """A length of time with two or three digits: `3 ms`, `1.2 s`, `75 s`, `12 min`."""
     if ns < 0:
@@ -117,12 +136,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def merged(of: Merge) -> str:
-    """What became of the writes that several sides acknowledged: `40 keys were written on several sides; after the heal 38 of
-    the last writes there gave way to another side's`."""
+def gave_way(of: Discarded) -> str:
+    """What became of what several sides acknowledged: `40 keys were written on several sides; after the heal 758 acknowledged
+    writes on 38 keys gave way, 38 of them the last there (by {n1})`."""
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
-    given_up = f"{count(of.given_up)} of the last writes there gave way to another side's" if of.given_up else "none gave way"
-    return f"{keys}; after the heal {given_up}"
+    if not of.writes:
+        return f"{keys}; after the heal none gave way"
+    by = ", ".join(side(nodes) for nodes in dict.fromkeys(row.nodes for row in of.rows))
+    gone = f"{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
+    return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by})"
 
 
 def replicas(held: Held) -> str:

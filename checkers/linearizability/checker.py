@@ -59,10 +59,11 @@ def final_reads(recording: Recording) -> list[Operation]:
     Empty where a read of the round began before the last operation had ended; a key is left out where a node did not answer
     or two nodes differ.
     """
-    if not recording.local_reads or not len(recording.history):
+    settled = [read for read in recording.local_reads if read.fault is None]
+    if not settled or not len(recording.history):
         return []
-    last = max(read.round for read in recording.local_reads)
-    reads = [read for read in recording.local_reads if read.round == last]
+    last = max(read.round for read in settled)
+    reads = [read for read in settled if read.round == last]
     completed = recording.history.completed[recording.history.completed != NEVER]
     began = max(int(recording.history.invoked.max()), int(completed.max()) if len(completed) else 0) + 1
     if min(read.time for read in reads) < began:

@@ -239,12 +239,11 @@ def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
 def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
     sides = sorted(fault.sides or (recording.nodes,), key=lambda side: (fault.primary not in side, -len(side), side))
     homes = tuple(survey.home(fault, node) for node in recording.nodes)
-    worked = [home.worked for home in homes if home.worked is not None]
     return Scenario(
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=fault.doing(recording.nodes) if fault.struck else " | ".join(map(group, sides)),
+        label=fault.doing(recording.nodes) if fault.struck else _label(recording, fault, sides),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
@@ -259,8 +258,17 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
         homes=homes,
-        clients_blocked=1 - sum(worked) / len(worked) if worked else None,
+        clients_blocked={
+            kind: worked.count(False) / len(worked)
+            for kind in KINDS if (worked := [done for home in homes if (done := home.worked(kind)) is not None])
+        },
     )
+
+
+def _label(recording: Recording, fault: Fault, sides: Sequence[Sequence[str]]) -> str:
+    if len(sides) == 1 and fault.cut:
+        return f"{fault.scenario}: {len(fault.cut)} of {len(recording.nodes) * (len(recording.nodes) - 1)} links, all connected"
+    return " | ".join(map(group, sides))
 
 
 def _together(one: Fault, other: Fault) -> bool:
@@ -295,9 +303,7 @@ class _Survey:
 
     def home(self, fault: Fault, node: str) -> Home:
         read, write = (self.served(fault, (node,), kind) for kind in KINDS)
-        tried = [m for m in (read, write) if m.attempted or m.state == "blocked"]
-        worked = all(m.attempted and m.answered * 2 >= m.attempted for m in tried) if tried else None
-        return Home(node=node, read=read, write=write, worked=worked)
+        return Home(node=node, read=read, write=write)
 
     def side(self, fault: Fault, nodes: tuple[str, ...], homes: Sequence[Home]) -> Side:
         read, write = (self.whole(fault, nodes, kind, homes) for kind in KINDS)

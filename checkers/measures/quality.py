@@ -10,7 +10,6 @@ from splitbrain.checkers.measures.availability import (
     ENOUGH,
     GOOD,
     SECOND,
-    after,
     baseline_window,
     load_period,
     operations,
@@ -42,7 +41,7 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
             *_servers(recording), *_stalls(recording, period), *_complete(recording), *_load(recording, period),
             *_baseline(before), *_faults(recording, rows), *_final(recording),
         ]),
-        counts=tuple(_counts(recording)),
+        counts=tuple(_counts(recording, before, rows)),
         in_flight=_in_flight(recording, period),
     )
 
@@ -51,7 +50,7 @@ def _servers(recording: Recording) -> Iterator[Check]:
     if recording.deaths is None:
         yield Check("servers", False, "whether a server died on its own was not looked for", grave=False)
     elif recording.deaths:
-        told = [f"{death.node}: {death} at {death.time / SECOND:.1f} s" for death in recording.deaths[:3]]
+        told = [f"{death.node}: {death} at {clock(death.time)}" for death in recording.deaths[:3]]
         more = [f"{len(recording.deaths) - 3} more"] if len(recording.deaths) > 3 else []
         yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
     else:
@@ -196,32 +195,55 @@ def _at_least(number: int, wanted: int) -> str:
     return "" if number >= wanted else f", fewer than {wanted}"
 
 
-def _counts(recording: Recording) -> Iterator[PeriodCount]:
+def _counts(recording: Recording, before: Sequence[Measure], rows: Sequence[Scenario]) -> Iterator[PeriodCount]:
+    """Every operation of the run in exactly one row. What baseline and windows say of attempted and answered ones is what was
+    measured there, so that all tables tell the same."""
     history = recording.history
     answered = history.answered()
-    everyone = [("", None)]
-    periods: list[tuple[str, tuple[int, int] | None, list[tuple[str, tuple[str, ...] | None]]]] = [
-        ("baseline", baseline_window(recording), [*everyone]),
-    ]
-    for fault in recording.faults:
-        sides = [("{" + " ".join(side) + "}", side) for side in fault.sides or (recording.nodes,)]
-        periods.append((f"fault {fault.id}", window(recording, fault), [*sides]))
-        periods.append((f"after fault {fault.id}", after(recording, fault), [*everyone]))
+    measured: dict[tuple[str, str, str], Measure] = {("baseline", "", found.kind): found for found in before}
+    for row in rows:
+        for side in row.sides:
+            for kind in KINDS:
+                measured[f"fault {row.fault}", _set(side.nodes), kind] = side.of(kind)
+    periods = _periods(recording)
+    for (period, began, nodes), (_, ended, _) in zip(periods, [*periods[1:], ("", NEVER, ())], strict=True):
+        for homes in nodes or ((),):
+            where = _set(homes) if homes else ""
+            for kind in KINDS:
+                ops = operations(history, kind, homes or None, answered)
+                inside = (ops.invoked >= began) & (ops.invoked < ended)
+                invoked = int(inside.sum())
+                found = measured.get((period, where, kind))
+                known = found is not None and (found.attempted or not invoked)
+                if invoked or (found is not None and period != "final reads"):
+                    yield PeriodCount(
+                        period=period, side=where, kind=kind, invoked=invoked,
+                        attempted=found.attempted if known and found is not None else invoked,
+                        answered=found.answered if known and found is not None else int((inside & ops.answered).sum()),
+                    )
+
+
+def _periods(recording: Recording) -> list[tuple[str, int, tuple[tuple[str, ...], ...]]]:
+    """The stretches of the run, each up to the next: name, beginning, and the sides that are told apart in it."""
+    load = load_period(recording)
+    found: list[tuple[str, int, tuple[tuple[str, ...], ...]]] = [("baseline", load[0] if load else 0, ())]
+    for fault in sorted(recording.faults, key=lambda fault: fault.started):
+        sides = fault.sides or (recording.nodes,)
+        stages = (
+            (f"fault {fault.id} begins", fault.started, ()), (f"fault {fault.id}", fault.in_force, sides),
+            (f"fault {fault.id} heals", fault.heal_began, ()), (f"after fault {fault.id}", fault.healed, ()),
+        )
+        found += [(name, began, nodes) for name, began, nodes in stages if began is not None]
+    if load is not None:
+        found.append(("after the load", load[1], ()))
     final = recording.phase("final-reads")
     if final is not None:
-        periods.append(("final reads", (final.began, final.ended or NEVER), [*everyone]))
-    for period, span, sides_of in periods:
-        if span is None:
-            continue
-        for side, nodes in sides_of:
-            for kind in KINDS:
-                ops = operations(history, kind, nodes, answered)
-                tried = (ops.invoked >= span[0]) & (ops.invoked < span[1])
-                if period == "final reads" and kind == "write":
-                    continue
-                yield PeriodCount(
-                    period=period, side=side, kind=kind, attempted=int(tried.sum()), answered=int((tried & ops.answered).sum())
-                )
+        found.append(("final reads", final.began, ()))
+    return found
+
+
+def _set(nodes: Sequence[str]) -> str:
+    return "{" + " ".join(nodes) + "}"
 
 
 def verdict(found: Quality) -> Verdict:

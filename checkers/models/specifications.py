@@ -173,12 +173,13 @@ class CasRegister(Register):
 @dataclass(frozen=True)
 class MultiRegister(Model):
     """Several registers read and written at once. `txn` has a list of `(f, register, value)` with `f` `r` or `w` (also
-    `read` and `write`), taking effect in their order; a read of None is a register that was never written (or tells
-    nothing, `nil="wildcard"`)."""
+    `read` and `write`), taking effect in their order; `before` is what each register holds before its first write, and a read
+    of None is a register that was never written (or tells nothing, `nil="wildcard"`)."""
 
     name: ClassVar[str] = "multi-register"
     functions: ClassVar[tuple[str, ...]] = ("txn",)
     initial: State = frozenset()
+    before: State = None
     nil: Nil = "absent"
 
     def step(self, state: Any, call: Call) -> tuple[State, ...]:
@@ -186,7 +187,9 @@ class MultiRegister(Model):
         for f, register, value in call.value:
             if f in ("w", "write"):
                 held[register] = value
-            elif held.get(register) != value and call.outcome != "info" and not (value is None and self.nil == "wildcard"):
+                continue
+            wild = call.outcome == "info" or (value is None and self.nil == "wildcard")
+            if not wild and held.get(register, self.before) != value:
                 return ()
         return (frozenset(held.items()),)
 

@@ -6,9 +6,12 @@ import difflib
 
 import numpy as np
 
+from splitbrain.checkers.transactions.inference import paired
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
+from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE
+from splitbrain.harness.history.values import NIL
 
 MODELS = ("list-append", "rw-register", "transactions")
 """Models that name the data and leave the level open: the strongest that the history speaks of."""
@@ -42,6 +45,30 @@ def levels_of(model: str) -> tuple[Level, ...] | None:
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(LEVELS)}."
             raise UsageError(f"no isolation level is called '{name}': {hint}")
     return tuple(dict.fromkeys(levels))
+
+
+def values_repeat(history: History) -> bool:
+    """Whether some value is written to a key more than once, so that nobody knows from whom a read of it is."""
+    micros = history.micros
+    if micros is None:
+        return False
+    rows = np.flatnonzero((micros.f == WRITE) | (micros.f == APPEND))
+    order = np.lexsort((micros.value[rows], micros.key[rows]))
+    keys, values = micros.key[rows][order], micros.value[rows][order]
+    return bool(((keys[1:] == keys[:-1]) & (values[1:] == values[:-1])).any())
+
+
+def unwritten_is_read(history: History) -> bool:
+    """Whether some read of a register returned what nobody wrote to it: what it began with, or nothing that can be."""
+    micros = history.micros
+    if micros is None:
+        return False
+    writes = np.flatnonzero(micros.f == WRITE)
+    reads = np.flatnonzero((micros.f == READ) & (micros.value != UNKNOWN) & (micros.value != NIL))
+    mine, theirs = paired(
+        micros.key[writes].astype(np.int64), micros.value[writes], micros.key[reads].astype(np.int64), micros.value[reads]
+    )
+    return not bool(np.isin(theirs, mine).all())
 
 
 def are_transactions(history: History) -> bool:

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, NO_NAME, OK, History
 from splitbrain.harness.history.micros import OperationsPacker
-from splitbrain.harness.history.values import MICROS, MISSING, SCALAR
+from splitbrain.harness.history.shapes import MICROS as TRANSACTION
+from splitbrain.harness.history.shapes import Shapes, shape
+from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, OBJECT, PAIR, SCALAR, frozen
 
 BATCH = 32768
 _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
 _INVOKE = 3
+_TELLS_ARGUMENT = ("write", "add", "remove", "enqueue", "push", "put", "append", "cas")
+_DRAINING = -(1 << 61)
 
 
 Kind = Literal["invoke", "ok", "fail", "info"]
@@ -65,6 +69,23 @@ class _Names:
         return tuple(self._codes)[1:]
 
 
+TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting"
+"""What is said of a value with more."""
+
+_PACKED_SHAPES = (
+    "integer", "nil", ("integer", "integer"), ("integer", "nil"), ("nil", "integer"), ("nil", "nil"), "untold", TRANSACTION,
+)
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a value is nested more deeply than that."""
+    try:
+        frozen(value)
+    except RecursionError:
+        return True
+    return False
+
+
 _OPERATION_COLUMNS = (
     "process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index",
     "began", "ended", "kind", "first", "second", "answered",
@@ -99,8 +120,8 @@ class Builder:
         """Whether the times told rose with every event."""
         self.timed: bool | None = None
         """Whether every event told its time, None before the first."""
-        self.pairs = True
-        """Whether every invocation told a value, and none an integer or None."""
+        self.shapes = Shapes()
+        """The shapes of the invocations' values."""
         self._nameless: bool | None = None
         self._last = -NEVER - 1
         self._values = OperationsPacker()
@@ -134,6 +155,8 @@ class Builder:
         history = History()
         history.timed = bool(self.timed) and (self.clock == "times" or self.rising)
         columns = {name: self._column(name) for name in _OPERATION_COLUMNS}
+        draining = columns["process"] <= _DRAINING // 2
+        columns["process"][draining] = _DRAINING - columns["process"][draining]
         if not history.timed:
             columns["invoked"], columns["completed"] = columns["began"], columns["ended"]
         order = np.lexsort((columns["began"], columns["invoked"]))
@@ -187,6 +210,9 @@ class Builder:
         completions = list(compress(events, (~starts).tolist()))
         fs = self._fs.encode([event.f for event in events])
         keys = self._keys.encode([event.key for event in events])
+        if (drain := self._fs.code("drain")) >= 0:
+            # A drain stays open while its client dequeues.
+            process = np.where(fs == drain, _DRAINING - process, process)
         transactions = (fs == self._fs.code("txn")) | (~starts & (fs < 0))
         values = [event.value for event in events]
         told_again = np.zeros(0, np.int64)
@@ -195,7 +221,10 @@ class Builder:
             transactions[told_again] = False
             for at in told_again.tolist():
                 values[at] = None
-        told = self._values.pack(values, transactions, msgspec.UNSET)
+        try:
+            told = self._values.pack(values, transactions, msgspec.UNSET)
+        except RecursionError:
+            self._fail(positions[next(i for i, value in enumerate(values) if too_deep(value))], TOO_DEEP)
         told.kind[told_again] = MICROS
 
         opened: _Columns = {
@@ -213,7 +242,7 @@ class Builder:
             "second": told.second[began],
             "position": positions[began],
         }
-        self.pairs &= bool((opened["kind"] != SCALAR).all() and (opened["kind"] != MISSING).all())
+        self._shape(opened, invocations)
         untold = opened["index"] < 0
         opened["index"][untold] = opened["began"][untold]
         if (nameless := np.flatnonzero(opened["f"] < 0)).size:
@@ -245,6 +274,22 @@ class Builder:
             for ordinal_of, event in zip(began_of.tolist(), completions, strict=True):
                 if event.seen:
                     self._seen[ordinal_of] = event.seen
+
+    def _shape(self, opened: _Columns, invocations: list[Event]) -> None:
+        """Keep the shapes of the values that these invocations tell."""
+        kind, f = opened["kind"], opened["f"]
+        nil, also = opened["first"] == NIL, opened["second"] == NIL
+        codes = np.select([kind == SCALAR, kind == PAIR, kind == MISSING, kind == MICROS], [nil, 2 + 2 * nil + also, 6, 7], 8)
+        for told in np.unique(f.astype(np.int64) * 16 + codes).tolist():
+            code, at = told >> 4, told & 15
+            if code < 0:
+                continue
+            name = self._fs.names()[code]
+            if at < len(_PACKED_SHAPES):
+                self.shapes.add(name, [_PACKED_SHAPES[at]])
+            else:
+                rows = np.flatnonzero((f == code) & (kind == OBJECT)).tolist()
+                self.shapes.add(name, {shape(invocations[row].value) for row in rows})
 
     def _told_again(
         self, process: NDArray[np.int64], kinds: NDArray[np.int8], values: list[Any], transactions: NDArray[np.bool_]
@@ -283,6 +328,7 @@ class Builder:
             places = np.concatenate((opened["position"], closed["position"]))[order]
             first = int(np.flatnonzero(wrong)[np.argmin(places[wrong])])
             who = int(process[order[first]])
+            who = _DRAINING - who if who <= _DRAINING // 2 else who
             if orphan[first]:
                 self._fail(places[first], f"process {who} completes an operation, but has none open")
             if busy[first]:
@@ -327,6 +373,9 @@ class Builder:
         if self.clock == "times" and (back := np.flatnonzero(closed["completed"] < part["invoked"])).size:
             self._fail(closed["position"][back[0]], "an operation completes before the time at which it was invoked")
         answered = (closed["outcome"] == OK) & (closed["kind"] != MISSING)
+        # A write that is acknowledged with nil wrote what it was invoked with.
+        arguments = np.isin(part["f"], [self._fs.code(f) for f in _TELLS_ARGUMENT])
+        answered &= ~(arguments & (closed["kind"] == SCALAR) & (closed["first"] == NIL))
         for column in ("kind", "first", "second"):
             part[column] = np.where(answered, closed[column], part[column])
         for column in ("completed", "outcome", "error", "ended"):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.micros import Micros
 
 SCALAR, PAIR, OBJECT, MISSING, MICROS = 0, 1, 2, 3, 4
+MAX_DEPTH = 200
+"""How many lists and maps may lie inside each other in a value."""
+
 NIL = np.iinfo(np.int64).min
 """None, in the columns of integers."""
 
@@ -174,12 +177,16 @@ def packed(values: Iterable[Any]) -> Values:
     return Packer().pack(list(values))
 
 
-def frozen(value: Any) -> Any:
-    """`value` with every list in it turned into a tuple."""
+def frozen(value: Any, levels: int = MAX_DEPTH) -> Any:
+    """`value` with every list in it turned into a tuple. Raises `RecursionError` where more levels than that are nested."""
     if type(value) is list or type(value) is tuple:
-        return tuple([frozen(part) for part in value])
+        if not levels:
+            raise RecursionError("a value is nested too deeply")
+        return tuple([frozen(part, levels - 1) for part in value])
     if type(value) is dict:
-        return {name: frozen(part) for name, part in value.items()}
+        if not levels:
+            raise RecursionError("a value is nested too deeply")
+        return {name: frozen(part, levels - 1) for name, part in value.items()}
     return value
 
 

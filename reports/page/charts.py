@@ -221,8 +221,9 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
     answered = history.answered()
     reads = history.f == (history.fs.index("read") if "read" in history.fs else -2)
     rows: list[Spec] = []
+    empty: list[Spec] = []
     for kind in KINDS:
-        for part in scenario.sides:
+        for part in scenario.told:
             here = of_homes(history, part.nodes) & (reads if kind == "read" else ~reads)
             tried = np.histogram(invoked[here], edges)[0]
             got = np.histogram(invoked[here & answered], edges)[0]
@@ -230,8 +231,13 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
                 {"t": round(at, 3), "s": side(part.nodes), "k": f"{kind}s", "v": round(100 * g / n, 1) if n else None}
                 for at, g, n in zip(edges.tolist(), got.tolist(), tried.tolist(), strict=False)
             ]
-    names = [side(part.nodes) for part in scenario.sides]
-    colours = [f"var(--side-{_number(fault, part.nodes)})" for part in scenario.sides]
+            empty.extend(
+                {"t": round(at, 3), "e": round(at + width, 3), "s": side(part.nodes), "k": f"{kind}s", "c": colour}
+                for at, n in zip(edges.tolist(), tried.tolist(), strict=False)
+                if n == 0 and (colour := _of_empty(history, here, answered, int(at * 1e9), int((at + width) * 1e9)))
+            )
+    names = [side(part.nodes) for part in scenario.told]
+    colours = [f"var(--side-{_number(fault, part.nodes)})" for part in scenario.told]
     x = {
         "field": "t",
         "type": "quantitative",
@@ -248,7 +254,7 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
         "axis": {"values": [0, 100], "labelExpr": "datum.value + '%'"},
     }
     return {
-        "data": {"values": rows},
+        "data": {"values": rows + empty},
         "facet": {
             "row": {
                 "field": "s",
@@ -265,6 +271,15 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
             "layer": [
                 _bands(recording, began, ended),
                 {
+                    "transform": [{"filter": "isValid(datum.c)"}],
+                    "mark": {"type": "rect", "clip": True, "opacity": 0.35},
+                    "encoding": {
+                        "x": x, "x2": {"field": "e"}, "y": {"value": 0}, "y2": {"value": 44 if len(names) < 4 else 24},
+                        "color": {"field": "c", "type": "nominal", "scale": None, "legend": None},
+                    },
+                },
+                {
+                    "transform": [{"filter": "!isValid(datum.c)"}],
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.8},
                     "encoding": {
                         "x": x,
@@ -281,6 +296,17 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
             ],
         },
     }
+
+
+def _of_empty(
+    history: History, here: NDArray[np.bool_], answered: NDArray[np.bool_], began: int, ended: int
+) -> str:
+    """The colour of a bin in which no call began: red where somebody waited in vain, grey where nobody asked, none where a
+    slow call was under way that was answered."""
+    open_then = here & (history.invoked < ended) & (history.completed > began)
+    if not open_then.any():
+        return "var(--rule)"
+    return "" if bool((open_then & answered).any()) else "var(--fail)"
 
 
 def _number(fault: Fault, nodes: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
+from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import KINDS, Kind, Measure, Result, Side
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.operation import Operation
@@ -85,15 +86,16 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         link=quote,
         sentence=wording.sentence,
-        merged=wording.merged,
+        gave_way=wording.gave_way,
         replicas=wording.replicas,
+        within=wording.within,
         cited=wording.cited,
         source=_source,
         interval=_interval,
     )
     template = environment.get_template("report.html.j2")
     first = result.anomalies[0] if result.anomalies else None
-    timed = recording.plan is not None
+    timed = recording.history.timed
     return template.render(
         result=result,
         recording=recording,
@@ -112,6 +114,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract(result),
+        meanings=[(name, ANOMALIES[name].meaning) for name in result.counts if name in ANOMALIES],
         recovery=recovery(result),
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
@@ -244,8 +247,9 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
-    if result.blast.given_up:
-        data.append(f"{count(result.blast.given_up)} acknowledged writes gave way to concurrent ones of another side.")
+    if result.blast.discarded:
+        last = f"{count(result.blast.discarded_last or 0)} of them the last on their key"
+        data.append(f"{count(result.blast.discarded)} acknowledged writes gave way to another side's, {last}.")
     if stale := result.blast.staleness:
         data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
     if not data:

@@ -106,7 +106,8 @@ def _lanes(operations: Sequence[Operation], axis: _Axis) -> list[tuple[int, list
 
 def _label(op: Operation) -> str:
     call, answer = phrase(op)
-    return f"{call} → {answer}"
+    via = f" via {printable(op.server)}" if op.server and op.server != op.node else ""
+    return f"{call} → {answer}{via}"
 
 
 def _width(op: Operation) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from splitbrain.checkers.classify import classify
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import Merge, Result
+from splitbrain.checkers.result import Discarded, Result
 from splitbrain.harness.history.recording import LocalRead, View
 from tests.checkers.scenes import (
     MS,
@@ -46,7 +46,7 @@ def test_cp() -> None:
     one, rest = result.scenarios[0].sides
     assert (one.nodes, one.quorum, one.primary, one.write.state) == (("n1",), False, True, "blocked")
     assert (rest.nodes, rest.quorum, rest.primary, rest.write.state) == (MAJORITY, True, False, "available")
-    assert result.blast.clients_blocked == pytest.approx(0.2)
+    assert result.blast.clients_blocked[-1].share == pytest.approx(0.2)
 
 
 def test_cp_where_the_majority_first_needs_a_new_primary() -> None:
@@ -209,11 +209,11 @@ def test_replicas_that_were_not_compared_leave_ap_open() -> None:
     assert judged(REFUTED, served, [fault()], local=[]).classification == "unknown"
 
 
-@pytest.mark.parametrize(("given_up", "told"), [(0, ""), (1, ", 1 concurrent write gave way to another side's"),
-                                               (7, ", 7 concurrent writes gave way to another side's")])
+@pytest.mark.parametrize(("given_up", "told"), [(0, ""), (1, ", 1 acknowledged write discarded"),
+                                               (7, ", 7 acknowledged writes discarded")])
 def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> None:
     result = judged(STALE, served, [fault()])
-    rows = [msgspec.structs.replace(row, merge=Merge(contested=9, given_up=given_up)) for row in result.scenarios]
+    rows = [msgspec.structs.replace(row, discarded=Discarded(contested=9, writes=given_up)) for row in result.scenarios]
     found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0, model="linearizable")
     assert found.sentence == result.sentence + told
 
@@ -221,6 +221,6 @@ def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> N
 def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_the_stale_reads_beside_them() -> None:
     result = judged(STALE, during(5, 13, ("n1",), "silent", ("write",)), [fault()], readers=True)
     for contested, write in ((0, "CP"), (1, "neither")):
-        rows = [msgspec.structs.replace(row, merge=Merge(contested=contested)) for row in result.scenarios]
+        rows = [msgspec.structs.replace(row, discarded=Discarded(contested=contested)) for row in result.scenarios]
         found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0, model="linearizable")
         assert (found.classes["write"], found.sacrifices["write"] == "wrong") == (write, contested > 0)

@@ -108,19 +108,21 @@ MOMENTS = {
     "set-up": '"type":"header"',
     "load": '"name":"load"',
     "cutting": '"type":"fault"',
-    "cut": r'"proven":\d',
+    "cut": r'"in_force":\d',
     "heal": r'"heal_began":\d',
     "final reads": '"name":"final-reads"',
     "tear-down": '"name":"tear-down"',
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "nemesis"), [
+    *((moment, "halves") for moment in MOMENTS), ("cutting", "kill:all"), ("cut", "halves+kill:any+pause:any"),
+])
 def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
-    moment: str, start: Callable[..., Started], splitbrain: Splitbrain, brief: Path, tmp_path: Path
+    moment: str, nemesis: str, start: Callable[..., Started], splitbrain: Splitbrain, brief: Path, tmp_path: Path
 ) -> None:
     acknowledged = tmp_path / "acknowledged"
-    run = start(FORGETFUL, "--nemesis", "halves", "--plan", brief, FORGETFUL_ACKNOWLEDGED=str(acknowledged))
+    run = start(FORGETFUL, "--nemesis", nemesis, "--plan", brief, FORGETFUL_ACKNOWLEDGED=str(acknowledged))
     run.until(MOMENTS[moment])
     time.sleep(random.uniform(0, 0.3) if moment not in ("tear-down", "cutting") else 0)
     os.kill(run.process.pid, signal.SIGKILL)
@@ -135,7 +137,7 @@ def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
     assert recording.torn or moment in ("final reads", "tear-down")  # A quick run may have ended by then.
 
 
-@pytest.mark.parametrize(("moment", "dead"), [('"name":"load"', True), (r'"proven":\d', True), (r'"healed":\d', False)])
+@pytest.mark.parametrize(("moment", "dead"), [('"name":"load"', True), (r'"in_force":\d', True), (r'"healed":\d', False)])
 def test_a_server_that_dies_on_its_own_is_told_and_not_blamed_on_the_partition(
     moment: str, dead: bool, start: Callable[..., Started], brief: Path
 ) -> None:
@@ -176,7 +178,7 @@ def servers(folder: Path, *words: str) -> list[int]:
 
 def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., Started], brief: Path) -> None:
     run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
-    run.until(r'"proven":\d')
+    run.until(r'"in_force":\d')
     run.process.send_signal(signal.SIGINT)
     told = run.end()
     assert run.process.returncode == 130, told
@@ -189,7 +191,7 @@ def test_interrupted_once_it_heals_tears_down_and_judges(start: Callable[..., St
 
 def test_interrupted_twice_it_tears_down_now(start: Callable[..., Started], brief: Path) -> None:
     run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
-    run.until(r'"proven":\d')
+    run.until(r'"in_force":\d')
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.02)
     run.process.send_signal(signal.SIGINT)

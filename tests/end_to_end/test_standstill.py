@@ -48,7 +48,7 @@ def test_a_harness_that_is_stopped_in_a_cut(start: Callable[..., Started], tmp_p
     (tmp_path / "plan.toml").write_text(PLAN)
     words = ("reference", "--variant", "majority", "--nemesis", "partition-primary", "--plan", tmp_path / "plan.toml")
     run = start(*words)
-    run.until(r'"proven":\d')
+    run.until(r'"in_force":\d')
     time.sleep(1)
     recorders = writers(run.journal)
     assert recorders

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from splitbrain.harness import registry
-from splitbrain.harness.doctor import examine
+from splitbrain.harness.doctor import examine, processors
 from tests.conftest import Ran
 
 
@@ -24,3 +24,9 @@ def test_the_tables_are_plain_text_in_a_pipe(splitbrain: Callable[..., Ran]) -> 
         assert "\x1b" not in ran.stdout and "[/" not in ran.stdout
     for name in ("reference", "sentinel", "serializable", "four-partitions", "register", "namespaces"):
         assert name in ran.stdout
+
+
+def test_a_busy_or_small_machine_is_warned_of() -> None:
+    assert processors(2, 0.4).there
+    assert not processors(1, 0.0).there
+    assert not processors(2, 7.1).there and "2, with a load of 7.1" in processors(2, 7.1).found

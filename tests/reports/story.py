@@ -22,6 +22,7 @@ from splitbrain.checkers.result import (
     Quality,
     Result,
     Scenario,
+    Shut,
     Side,
     Totals,
 )
@@ -276,11 +277,10 @@ def result(of: Recording, hostile: bool = False) -> Result:
                 node=node,
                 read=measure(of, (node,), "read", 12.11, 27),
                 write=measure(of, (node,), "write", 12.11, 27),
-                worked=True,
             )
             for node in NODES
         ),
-        clients_blocked=0.8,
+        clients_blocked={"write": 0.8},
         consistency="refuted",
         anomalies={"lost-write": 2, "stale-read": 14},
         recovery=1.2,
@@ -344,7 +344,9 @@ def result(of: Recording, hostile: bool = False) -> Result:
                 Check("final reads", False, f"one node answered none of its final reads{text}", grave=False),
             ),
             counts=tuple(
-                PeriodCount(period=period, side=where, kind=kind, attempted=m.attempted, answered=m.answered)
+                PeriodCount(
+                    period=period, side=where, kind=kind, invoked=m.attempted, attempted=m.attempted, answered=m.answered,
+                )
                 for period, since, until, split in (
                     ("baseline", 1.1, 12, False),
                     ("fault 1", 12.11, 27, True),
@@ -361,7 +363,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
         classes={"read": "neither", "write": "neither"},
         sacrifices={"read": "wrong", "write": "wrong"},
         blast=Blast(
-            clients_blocked=0.8,
+            clients_blocked=(Shut(kind="write", share=0.8, fault=1, scenario="primary alone"),),
             without_primary=3.2,
             recovery=1.2,
             lost=143,

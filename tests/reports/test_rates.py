@@ -20,7 +20,8 @@ def test_rows_count_runs_and_not_occurrences() -> None:
     bad = story.result(story.recording())
     more = msgspec.structs.replace(bad, counts={"lost-write": 7}, blast=msgspec.structs.replace(bad.blast, lost=7))
     good = msgspec.structs.replace(
-        bad, validity="valid", counts={}, classification="CP", blast=msgspec.structs.replace(bad.blast, lost=0, given_up=3)
+        bad, validity="valid", counts={}, classification="CP",
+        blast=msgspec.structs.replace(bad.blast, lost=0, discarded_last=3),
     )
     elsewhere = Plan(database="etcd", variant="a|b", nodes=3, testbed="docker")
     other = msgspec.structs.replace(good, plan=elsewhere, versions={"n1": "3.4.23"}, scenarios=())

@@ -68,7 +68,7 @@ def test_availability_stands_beside_each_side() -> None:
     text = printed(120)
     assert "{n1}           writes 100.0%  reads 100.0%" in text
     assert "(no primary in reach for 3.2 s)" in text
-    assert "after heal: recovered in 1.2 s, replicas equal after 1.9 s" in text
+    assert "after heal: recovered in 1.2 s, replicas equal within 1.9 s" in text
 
 
 def test_where_a_side_holds_more_of_some_keys_than_of_others_each_has_its_row() -> None:

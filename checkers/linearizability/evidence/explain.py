@@ -45,6 +45,7 @@ from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
 from splitbrain.checkers.verdict import Moment
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import MISMATCH
 from splitbrain.harness.history.values import MISSING
 
@@ -943,7 +944,7 @@ class _Lineages:
     def _at(self, moment: int) -> str:
         if moment == NEVER:
             return ""
-        return f" at {moment / 1e9:.2f} s" if self.clock else f" at {moment}"
+        return f" at {clock(moment)}" if self.clock else f" at {moment}"
 
     def _through(self, row: int) -> str:
         return self.history.nodes[self.server[row]] if self.server[row] >= 0 else ""

@@ -18,9 +18,8 @@ from typing import Any
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import jepsen
 from splitbrain.harness.history.formats.text import Text
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.values import MAX_DEPTH
 
-MAX_DEPTH = 200
 MAX_DIGITS = 4000
 
 _TOKEN = re.compile(
@@ -51,23 +50,17 @@ _NUMBERLESS = ("##NaN", "##Inf", "##-Inf")
 _DISCARD, _TAG, _UNSEEN = object(), object(), object()
 
 
-def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
-    """The history in an EDN file, and notes on how it was read. With `torn`, a file cut short is read as far as it goes.
+def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
+    """Hand the events of an EDN file to `builder`; notes on how it was read. With `torn`, a file cut short is read as far as it
+    goes.
 
     Raises `HistoryError` with line and column, and what was expected there.
     """
-    builder = Builder(text.path, clock="file", where=text.where)
     notes: list[str] = []
-    nemesis = 0
+    intake = jepsen.Intake(builder)
     for form, at in forms(text, notes, torn=torn):
-        event = jepsen.event(form, partial(text.error, at))
-        if event is None:
-            nemesis += 1
-        else:
-            builder.add(event, at)
-    if nemesis:
-        notes.append(f"{nemesis} events of the nemesis left out")
-    return jepsen.history(builder, notes), notes
+        intake.take(form, at, partial(text.error, at))
+    return notes + intake.notes()
 
 
 def forms(

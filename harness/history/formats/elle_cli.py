@@ -11,13 +11,13 @@ from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import jepsen, malformed
 from splitbrain.harness.history.formats.text import Text
-from splitbrain.harness.history.history import History
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
-    """The history in such an array, and notes. With `torn`, an array cut short is read as far as its objects are whole.
+def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
+    """Hand the events of such an array to `builder`; notes on how it was read. With `torn`, an array cut short is read
+    as far as its objects are whole.
 
     Raises `HistoryError` with line and column, and what was expected there.
     """
@@ -39,22 +39,16 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
     def fail(number: int, message: str) -> HistoryError:
         return _error(text, data, begin(number), message)
 
-    builder = Builder(text.path, clock="file", where=lambda number: _where(text, data, begin(number)))
-    nemesis = 0
+    builder.where = lambda number: _where(text, data, begin(number))
+    intake = jepsen.Intake(builder)
     for number, element in enumerate(objects):
         try:
             form = msgspec.json.decode(element)
         except malformed.ERRORS as error:
             at, message = malformed.explain(bytes(element), error)
             raise _error(text, data, begin(number) + at, message) from None
-        event = jepsen.event(form, partial(fail, number))
-        if event is None:
-            nemesis += 1
-        else:
-            builder.add(event, number)
-    if nemesis:
-        notes.append(f"{nemesis} events of the nemesis left out")
-    return jepsen.history(builder, notes), notes
+        intake.take(form, number, partial(fail, number))
+    return notes + intake.notes()
 
 
 def _where(text: Text, data: bytes, byte: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What the formats of Jepsen's family share: an event is a map, errors are of any shape, keys hide in values."""
+"""What all formats share: events are maps, errors of any shape, clients may be called by words, the nemesis is no client."""
 
 from __future__ import annotations
 
@@ -6,37 +6,81 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.builder import Builder, Event
-from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import MISMATCH
-from splitbrain.harness.history.values import packed
+
+KINDS = ("invoke", "ok", "fail", "info")
+WORDS_FROM = 1_000_000
+"""The number of the first process that a word names."""
 
 _SHAPES = {tuple: "a vector", list: "a list", str: "a word", int: "a number", float: "a number", type(None): "nil"}
 _LENGTH = 200
 
 
-def event(form: Any, fail: Callable[[str], HistoryError]) -> Event | None:
-    """The event that a map tells, None for one of the nemesis. Raises what `fail` makes of a sentence."""
-    if type(form) is not dict:
-        raise fail(f"expected the map of an operation, found {_SHAPES.get(type(form), 'something else')}")
-    process, kind, f, key = form.get("process"), form.get("type"), form.get("f"), form.get("key")
-    if type(process) is str and process.startswith("nemesis"):
-        return None
-    if kind not in ("invoke", "ok", "fail", "info"):
-        raise fail(f"expected type invoke, ok, fail or info, found {_short(kind)}")
-    if process is not None and type(process) is not int:
-        raise fail(f"expected a number as process, found {_short(process)}")
+class Intake:
+    """Takes events as maps, hands those of clients to `builder` and counts the others."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.nemesis = 0
+        self._words: dict[str, int] = {}
+        self.named: bool | None = None
+        """Whether events tell their process, None before the first."""
+        self._open = False
+
+    def take(self, form: Any, position: int, fail: Callable[[str], HistoryError]) -> None:
+        """Take the map of one event, found at `position`. Raises what `fail` makes of a sentence."""
+        if type(form) is not dict:
+            raise fail(f"expected the map of an operation, found {_SHAPES.get(type(form), 'something else')}")
+        process, kind = self.process(form.get("process"), fail), form.get("type")
+        if kind not in KINDS:
+            raise fail(f"expected type invoke, ok, fail or info, found {_short(kind)}")
+        if process == NEMESIS or (process is None and kind == "info" and (self.named or not self._open)):
+            self.nemesis += 1
+            return
+        if self.named is None:
+            self.named = process is not None
+        self._open = kind == "invoke"
+        self.builder.add(_event(form, kind, process, fail), position)
+
+    def process(self, told: Any, fail: Callable[[str], HistoryError]) -> int | None:
+        """The number of a process; `NEMESIS` of what is no client."""
+        if told is None or type(told) is int:
+            return told
+        if type(told) is not str:
+            raise fail(f"expected a number or a word as process, found {_short(told)}")
+        name = told.lstrip(":")
+        if name.startswith("nemesis"):
+            return NEMESIS
+        if name.isascii() and name.isdecimal() and len(name) < 19:
+            return int(name)
+        return self._words.setdefault(name, WORDS_FROM + len(self._words))
+
+    def notes(self) -> list[str]:
+        """What was found beside operations."""
+        told = []
+        if self.nemesis:
+            told.append(f"{self.nemesis} events of the nemesis left out")
+        if self._words:
+            first, number = next(iter(self._words.items()))
+            told.append(f"processes are called by words, and numbered from {number} ({first[:40]})")
+        return told
+
+
+NEMESIS = -(1 << 62)
+
+
+def _event(form: dict[str, Any], kind: Any, process: int | None, fail: Callable[[str], HistoryError]) -> Event:
+    f, key, value = form.get("f"), form.get("key"), form.get("value", msgspec.UNSET)
     if key is not None and type(key) is not int and type(key) is not str:
         raise fail(f"expected a number or a word as key, found {_short(key)}")
-    value = form.get("value", msgspec.UNSET)
-    if f is None and kind == "invoke" and _transaction(value):
+    if f is None and kind == "invoke" and transaction(value):
         f = "txn"
     elif type(f) is not str and (f is not None or kind == "invoke"):
         raise fail(f"expected a word as f, the function, found {_short(f)}")
-    time, index = form.get("time"), form.get("index")
+    time, index, seen, scheduled = (form.get(name) for name in ("time", "index", "seen", "scheduled"))
+    node, server = form.get("node"), form.get("server")
     return Event(
         type=kind,
         process=process,
@@ -45,54 +89,24 @@ def event(form: Any, fail: Callable[[str], HistoryError]) -> Event | None:
         key=key,
         time=time if type(time) is int else None,
         error=reason(form.get("error")),
+        seen=tuple(seen) if isinstance(seen, list | tuple) else None,
+        node=node if type(node) is str else None,
+        server=server if type(server) is str else None,
+        scheduled=scheduled if type(scheduled) is int else None,
         index=index if type(index) is int and index >= 0 else None,
     )
 
 
 def reason(error: Any) -> str | None:
-    """The reason of a failure in one line, None where none is told.
-
-    These formats know no decided refusal: a failed `cas` did not happen, whatever the reason says, so that a reason
-    `mismatch` is not taken for ours.
-    """
+    """The reason of a failure in one line, None where none is told."""
     if error is None:
         return None
     told = ": ".join(_words(error))[:_LENGTH] if type(error) in (tuple, list) else str(error)[:_LENGTH]
-    return f":{told}" if told == MISMATCH else " ".join(told.split())
+    return " ".join(told.split())
 
 
-def history(builder: Builder, notes: list[str]) -> History:
-    """The history that was built, with its independent keys taken out of the values. What was decided goes to `notes`.
-
-    Jepsen prints an independent key as `[key value]`, which looks like the value of a `cas`. They are keys where no event
-    tells a key, every invocation has such a pair (a read `[key nil]`), and a `cas` one whose second part is a pair again.
-    """
-    built = builder.history()
-    if builder.clock == "file" and builder.timed and not builder.rising:
-        notes.append("times do not rise with every event: the order of the file counts")
-    values = list(built.values)
-    if not values or built.keys or not builder.pairs or not all(map(_pair, values)):
-        return built
-    fs = [built.fs[code] for code in built.f.tolist()]
-    if "txn" in built.fs or not all(_couple(value[1]) for f, value in zip(fs, values, strict=True) if f == "cas"):
-        return built
-    codes: dict[Any, int] = {}
-    built.key = np.array([codes.setdefault(value[0], len(codes)) for value in values], np.int32)
-    built.keys = tuple(codes)
-    built.values = packed(value[1] for value in values)
-    notes.append(f"values are [key value] pairs: {len(codes)} independent keys")
-    return built
-
-
-def _couple(value: Any) -> bool:
-    return type(value) is tuple and len(value) == 2
-
-
-def _pair(value: Any) -> bool:
-    return _couple(value) and type(value[0]) in (int, str)
-
-
-def _transaction(value: Any) -> bool:
+def transaction(value: Any) -> bool:
+    """Whether a value is the list of a transaction's micro-operations."""
     return type(value) in (tuple, list) and all(type(part) in (tuple, list) for part in value)
 
 

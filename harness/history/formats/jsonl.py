@@ -17,6 +17,7 @@ type belong to runs, and are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,10 +27,12 @@ from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.builder import Builder, Event
-from splitbrain.harness.history.formats import malformed
+from splitbrain.harness.history.clients import first_overlap
+from splitbrain.harness.history.formats import jepsen, malformed
 from splitbrain.harness.history.formats.text import BOM, unreadable
-from splitbrain.harness.history.history import NEVER, History, Table
+from splitbrain.harness.history.history import History, Table
 from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.shapes import Shapes
 
 CHUNK = 1 << 20
 TYPES = frozenset(("invoke", "ok", "fail", "info"))
@@ -40,7 +43,8 @@ Other = Callable[[int, bytes], None]
 
 def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
     """The history in a file of JSON lines, read a few megabytes at a time, and notes. Lines of another type are handed to
-    `other`. A last line that is cut short is an error, or is left out with `torn`.
+    `other`; without it they are an error, but in the journal of a run. A last line that is cut short is an error, or is left
+    out with `torn`.
 
     Raises `HistoryError` with line and column, and what was expected there.
     """
@@ -48,7 +52,7 @@ def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple
         with path.open("rb") as file:
             return read_from(file, str(path), torn=torn, other=other)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 class Lines(Protocol):
@@ -98,10 +102,19 @@ class _Typed(msgspec.Struct):
 
 
 _TYPE = msgspec.json.Decoder(_Typed)
+_ANY = msgspec.json.Decoder()
 
 
 def read_from(file: Lines, path: str, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
     """As `read`, from an open file; `path` is its name for errors."""
+    history, notes, _ = read_lines(file, path, torn, other)
+    return history, notes
+
+
+def read_lines(
+    file: Lines, path: str, torn: bool = False, other: Other | None = None
+) -> tuple[History, list[str], Shapes]:
+    """As `read_from`, with the shapes of what was invoked."""
     reader = _Reader(path, torn, other)
     head = file.read(len(BOM))
     rest = b"" if head == BOM else head + file.readline()
@@ -109,7 +122,7 @@ def read_from(file: Lines, path: str, *, torn: bool = False, other: Other | None
         reader.take(rest)
     while chunk := file.read(CHUNK):
         reader.take(chunk + file.readline())
-    return reader.history(), reader.notes
+    return reader.history(), [*reader.notes, *reader.intake.notes()], reader.builder.shapes
 
 
 class _Reader:
@@ -120,6 +133,8 @@ class _Reader:
         self.notes: list[str] = []
         self.line = 1
         self.builder = Builder(path, clock="times", where=lambda line: (line, 1))
+        self.intake = jepsen.Intake(self.builder)
+        self.journal = False
         self.table = Table()
         self.lines: list[NDArray[np.int64]] = []
 
@@ -137,9 +152,11 @@ class _Reader:
             events = _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
-        if len(events) == many:
-            self.builder.extend(events, self.line)
-        return len(events) == many
+        if len(events) != many or any([one.process is None or (one.f is None and one.type == "invoke") for one in events]):
+            return False
+        self.intake.named = True
+        self.builder.extend(events, self.line)
+        return True
 
     def _all_operations(self, chunk: bytes, many: int) -> bool:
         if self.builder.events:
@@ -155,10 +172,31 @@ class _Reader:
         self.lines.append(np.arange(self.line, self.line + many))
         return True
 
-    def _take_event(self, event: Event, line: int) -> None:
+    def _take_event(self, line: bytes, number: int) -> None:
         if len(self.table):
-            raise self._error(line, 1, "expected an operation like the lines before, found an event")
-        self.builder.add(event, line)
+            raise self._error(number, 1, "expected an operation like the lines before, found an event")
+        try:
+            event = _EVENTS.decode(line)
+        except msgspec.ValidationError:
+            # As lenient as an array: what is no event at all is refused there.
+            form = _ANY.decode(line)
+            if "time" in form and form["time"] is not None and type(form["time"]) is not int:
+                raise
+            self.intake.take(form, number, partial(self._error, number, 1))
+            return
+        if event.process is None or event.f is None:
+            self.intake.take(_ANY.decode(line), number, partial(self._error, number, 1))
+        else:
+            self.intake.named = True
+            self.builder.add(event, number)
+
+    def _take_other(self, kind: str, line: bytes, number: int) -> None:
+        """A line of another type: a journal has more than events, and a type that only looks like ours is none of them."""
+        self.journal |= number == 1 and kind == "header"
+        if kind.strip(" :").lower() in TYPES or not (self.journal or self.other is not None):
+            raise self._error(number, 1, f"expected type invoke, ok, fail or info, found {kind[:40]!r}")
+        if self.other is not None:
+            self.other(number, line)
 
     def _take_lines(self, chunk: bytes) -> None:
         """As `take`, a line at a time: some are blank, of another kind, or wrong."""
@@ -169,10 +207,9 @@ class _Reader:
             try:
                 kind = _TYPE.decode(line).type
                 if kind in TYPES:
-                    self._take_event(_EVENTS.decode(line), number)
+                    self._take_event(line, number)
                 elif kind:
-                    if self.other is not None:
-                        self.other(number, line)
+                    self._take_other(kind, line, number)
                 else:
                     self._take_operation(_OPERATIONS.decode(line), number)
             except malformed.ERRORS as error:
@@ -200,16 +237,9 @@ class _Reader:
         if not len(self.table):
             return self.builder.history()
         process, invoked, completed = (self.table.column(name) for name in ("process", "invoked", "completed"))
-        order = np.lexsort((invoked, process))
-        before, behind = order[:-1], order[1:]
-        wrong = np.flatnonzero((process[before] == process[behind]) & (completed[before] > invoked[behind]))
-        if len(wrong):
-            first = wrong[np.argmin(invoked[behind[wrong]])]
-            line, who = int(np.concatenate(self.lines)[behind[first]]), process[behind[first]]
-            if completed[before[first]] == NEVER:
-                raise self._error(line, 1, f"process {who} acts again after an operation that never completed")
-            raise self._error(line, 1, f"process {who} begins an operation before its last one completed")
-        del process, invoked, completed, order, before, behind
+        if (overlap := first_overlap(process, invoked, completed)) is not None:
+            raise self._error(int(np.concatenate(self.lines)[overlap[0]]), 1, overlap[1])
+        del process, invoked, completed
         return self.table.history()
 
     def _error(self, line: int, column: int, message: str) -> HistoryError:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-MAX_DEPTH = 200
+from splitbrain.harness.history.values import MAX_DEPTH
+
 ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises on bad input."""
 

@@ -12,7 +12,6 @@ from typing import cast
 from splitbrain.harness.history.builder import Builder, Event, Kind
 from splitbrain.harness.history.formats import edn
 from splitbrain.harness.history.formats.text import Text
-from splitbrain.harness.history.history import History
 
 LINE = re.compile(
     r'\{:process (\d{1,18}), :type :(invoke|ok|fail|info), :f :(get|put|append), '
@@ -20,15 +19,18 @@ LINE = re.compile(
 )
 
 
-def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
-    """The history in such a file, and notes. A line of another shape makes the whole file be read as EDN."""
-    builder = Builder(text.path, clock="file", where=text.where)
+def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
+    """Hand the events of such a file to `builder`; notes on how it was read. A line of another shape
+    makes the whole file be read as EDN."""
+    events: list[tuple[Event, int]] = []
     at, end = 0, len(text.text)
     while at < end:
         match = LINE.match(text.text, at)
         if match is None:
-            return edn.read(text, torn=torn)
+            return edn.read(text, builder, torn=torn)
         process, kind, f, key, value = match.groups()
-        builder.add(Event(type=cast(Kind, kind), process=int(process), f=f, key=key, value=value), at)
+        events.append((Event(type=cast(Kind, kind), process=int(process), f=f, key=key, value=value), at))
         at = match.end()
-    return builder.history(), []
+    for event, place in events:
+        builder.add(event, place)
+    return []

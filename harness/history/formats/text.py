@@ -15,7 +15,7 @@ def load(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> HistoryError:

@@ -48,6 +48,7 @@ from splitbrain.checkers.models.specifications import (
 )
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation, Outcome
+from tests.checkers.linearizability import stores
 
 Decide = Callable[[History, Model], Decision | None]
 
@@ -464,7 +465,13 @@ def main() -> None:
     parser.add_argument("--model", choices=[*KINDS, "all"], default="all")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    parser.add_argument("--stories", type=int, default=5_000, help="of stores with each known fault")
     options = parser.parse_args()
+    for flaw in stores.NAMES if options.model == "all" else ():
+        for seed in range(options.seed, options.seed + options.stories):
+            if untrue := stores.wrong(stores.tell(random.Random(f"{flaw} {seed}"), flaw)):
+                sys.exit(f"a store with {flaw}, seed {seed}: {untrue}")
+        print(f"stores with {flaw}: {options.stories} stories from seed {options.seed}: nothing said that is not true")
     for name in KINDS if options.model == "all" else (options.model,):
         try:
             print(f"{name}: {options.count} histories from seed {options.seed}: {fuzz(name, options.seed, options.count)}")

@@ -10,7 +10,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability.evidence.explain import Course
+from splitbrain.checkers.models.specifications import CasRegister
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation, Outcome
 
@@ -173,3 +175,23 @@ def _nowhere(op: Operation) -> Operation:
         process=op.process, f=op.f, value=op.value, outcome=op.outcome, invoked=op.invoked, completed=op.completed,
         error=op.error, seen=op.seen,
     )
+
+
+def wrong(story: Story) -> str:
+    """What the verdict on a story says that is not true; empty if nothing."""
+    verdict = check(story.history, CasRegister(), course=story.course)
+    if story.flaw == "none":
+        return "" if verdict.validity == "valid" else f"a good store is called {verdict.counts}"
+    if odd := set(verdict.counts) - NAMES[story.flaw]:
+        return f"called {sorted(odd)}"
+    if verdict.counts.get("lost-write", 0) > len(story.lost):
+        return f"{verdict.counts['lost-write']} called lost, of {len(story.lost)}"
+    for anomaly in verdict.anomalies:
+        assert anomaly.accused is not None
+        accused = anomaly.operations[anomaly.accused]
+        value = accused.value[1] if accused.f == "cas" else accused.value
+        if anomaly.identifier == "lost-write" and value not in story.lost:
+            return f"{value} is called lost: {anomaly.sentence}"
+        if check(History.of(anomaly.operations), CasRegister()).validity != "invalid":
+            return f"the evidence of {anomaly.identifier} alone is not refuted"
+    return ""

@@ -238,8 +238,8 @@ def test_what_every_replica_holds_in_the_end_proves_a_loss() -> None:
     assert verdict.counts == {"lost-write": 1}
     anomaly = verdict.anomalies[0]
     assert anomaly.fault == 3
-    assert "write 42 of client 1, acknowledged by n1 at 15.00 s, was lost" in anomaly.sentence
-    assert anomaly.sentence.endswith("(n1 was cut off from n2 n3 since 12.0 s)")
+    assert "write 42 of client 1, acknowledged by n1 at 0:15.000, was lost" in anomaly.sentence
+    assert anomaly.sentence.endswith("(n1 was cut off from n2 n3 since 0:12.000)")
     again = check(History.of(anomaly.operations), CasRegister())
     assert generalises(again.anomalies[0].identifier, "lost-write")
 

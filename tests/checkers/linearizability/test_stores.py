@@ -10,30 +10,10 @@ import pytest
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability import engine as engine_module
 from splitbrain.checkers.models.specifications import CasRegister
-from tests.checkers.linearizability.stores import NAMES, Flaw, Story, tell
+from tests.checkers.linearizability.stores import NAMES, Flaw, Story, tell, wrong
 
 EACH = 80
 """Stories of every flaw; `make fuzz` tells many more."""
-
-
-def wrong(story: Story) -> str:
-    """What the verdict on a story says that is not true; empty if nothing."""
-    verdict = check(story.history, CasRegister(), course=story.course)
-    if story.flaw == "none":
-        return "" if verdict.validity == "valid" else f"a good store is called {verdict.counts}"
-    if odd := set(verdict.counts) - NAMES[story.flaw]:
-        return f"called {sorted(odd)}"
-    if verdict.counts.get("lost-write", 0) > len(story.lost):
-        return f"{verdict.counts['lost-write']} called lost, of {len(story.lost)}"
-    for anomaly in verdict.anomalies:
-        assert anomaly.accused is not None
-        accused = anomaly.operations[anomaly.accused]
-        value = accused.value[1] if accused.f == "cas" else accused.value
-        if anomaly.identifier == "lost-write" and value not in story.lost:
-            return f"{value} is called lost: {anomaly.sentence}"
-        if check(story.history.of(anomaly.operations), CasRegister()).validity != "invalid":
-            return f"the evidence of {anomaly.identifier} alone is not refuted"
-    return ""
 
 
 @pytest.mark.parametrize("flaw", NAMES)

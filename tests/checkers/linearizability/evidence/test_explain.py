@@ -233,7 +233,7 @@ def test_sentences_tell_who_read_what_where_and_when() -> None:
         _r(17, 5 * second, 6 * second, p=3, at="n2"), _r(18, 7 * second, 8 * second, p=3, at="n3"),
     )
     assert verdict.anomalies[0].sentence == (
-        "client 3 read 17 from n2 at 5.00 s, although write 18 had been acknowledged at 4.00 s"
+        "client 3 read 17 from n2 at 0:05.000, although write 18 had been acknowledged at 0:04.000"
     )
 
 

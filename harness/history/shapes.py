@@ -1,0 +1,54 @@
+"""Shapes: what the values of invocations look like, by which keys and versions inside values are told from the values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Shape = str | tuple[Any, ...]
+"""`nil`, `integer`, `word`, `other` (a map, a set, a boolean, ...), `untold`; of a list the tuple of its parts' shapes."""
+
+_LONGEST = 3
+_DEEPEST = 3
+_NAMES: dict[type, Shape] = {type(None): "nil", int: "integer", str: "word"}
+MANY: tuple[str, ...] = ("many",)
+"""Stands for a list of more than three parts."""
+MICROS = "micros"
+"""A list of micro-operations: `("r", key, value)`, `("w", key, value)`, `("append", key, value)`."""
+_MICROS = frozenset(("r", "read", "w", "write", "append", ":r", ":w", ":append", ":read", ":write"))
+
+
+def shape(value: Any, deepest: int = _DEEPEST) -> Shape:
+    """The shape of one value."""
+    kind = type(value)
+    if kind is not list and kind is not tuple:
+        return _NAMES.get(kind, "other")
+    if value and all(map(is_micro, value)):
+        return MICROS
+    if len(value) > _LONGEST or not deepest:
+        return MANY
+    return tuple([shape(part, deepest - 1) for part in value])
+
+
+def is_micro(part: Any) -> bool:
+    """Whether a part of a list is a micro-operation of a transaction."""
+    return (
+        (type(part) is list or type(part) is tuple) and len(part) in (2, 3) and type(part[0]) is str and part[0] in _MICROS
+        and type(part[1]) in (int, str, tuple, list)
+    )
+
+
+class Shapes:
+    """The shapes of all invocations' values, by the name of their function."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, set[Shape]] = {}
+
+    def add(self, f: str, shapes: Iterable[Shape]) -> None:
+        """Take more shapes of the invocations of `f`."""
+        self._found.setdefault(f, set()).update(shapes)
+
+    @property
+    def of(self) -> Mapping[str, set[Shape]]:
+        """Every function with the shapes of its invocations' values."""
+        return self._found

@@ -1,0 +1,132 @@
+"""Discarded writes: which sides gave way on which keys, told by hand and against the definition itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from splitbrain.checkers.measures.discarded import discarded
+from splitbrain.checkers.result import Discarded, GaveWay
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+from tests.checkers.scenes import SECOND, fault, recording
+
+SIDES = (("n2", "n3"), ("n1",))
+CUT = fault(1, 5, 10, sides=SIDES)
+UNPROVEN = fault(1, 5, 10, sides=SIDES, proven=None)
+WRONG = fault(1, 5, 10, sides=SIDES, wrong=(("n1", "n2"),))
+NEXT = fault(2, 15, 17, sides=SIDES)
+
+
+def op(home: str | None, f: str, value: Any, at: float, key: int = 0, outcome: Any = "ok") -> Operation:
+    return Operation(
+        process=0, f=f, key=key, value=value, invoked=int(at * SECOND), completed=int(at * SECOND) + 1000, node=home,
+        outcome=outcome,
+    )
+
+
+def recorded(operations: list[Operation]) -> Recording:
+    scene = recording(faults=(CUT, NEXT), nodes=("n1", "n2", "n3"))
+    return msgspec.structs.replace(scene, history=History.of([op("n1", "read", None, 1), *operations]))
+
+
+BOTH = [op("n1", "write", 1, 6), op("n2", "write", 2, 7)]
+
+
+def gone(*rows: tuple[int, str, int], contested: int = 1) -> Discarded:
+    """(key, node of the side, writes) of each that gave way."""
+    sides = {node: nodes for nodes in SIDES for node in nodes}
+    return Discarded(
+        contested=contested, writes=sum(writes for *_, writes in rows), keys=len({key for key, *_ in rows}), last=len(rows),
+        rows=tuple(GaveWay(key=key, nodes=sides[node], writes=writes) for key, node, writes in rows),
+    )
+
+
+def test_a_side_whose_clients_then_read_the_others_write_gave_way() -> None:
+    assert discarded(recorded([*BOTH, op("n1", "read", 2, 11)]), CUT) == gone((0, "n1", 1))
+    cas = [op("n1", "write", 1, 6), op("n2", "cas", (0, 2), 7), op("n1", "read", 2, 11)]
+    assert discarded(recorded(cas), CUT) == gone((0, "n1", 1))
+    more = [op("n1", "write", 7, 6.5), op("n1", "write", 8, 9.9995), *BOTH, op("n1", "read", 2, 11)]
+    assert discarded(recorded(more), CUT) == gone((0, "n1", 3)), "what was overwritten there is gone as well, up to the heal"
+
+
+def test_a_side_gives_way_where_nobody_read_if_it_did_wherever_somebody_read() -> None:
+    unread = [op("n1", "write", 9, 6, key=1), op("n1", "write", 10, 7, key=1)]
+    assert discarded(recorded([*BOTH, *unread, op("n1", "read", 2, 11)]), CUT) == gone((0, "n1", 1), (1, "n1", 2))
+    # The last write wins: each side gave way on one key, so that nothing is known of the third.
+    other = [op("n1", "write", 3, 7, key=2), op("n2", "write", 4, 6, key=2), op("n2", "read", 3, 11, key=2)]
+    found = discarded(recorded([*BOTH, *unread, *other, op("n1", "read", 2, 11)]), CUT)
+    assert found == gone((0, "n1", 1), (2, "n2", 1), contested=2)
+
+
+def test_nothing_gave_way_where_it_was_not_seen_to() -> None:
+    for after in (
+        [],
+        [op("n3", "read", 2, 11)],  # by its own side
+        [op("n1", "read", 1, 11), op("n2", "read", 2, 11)],  # each still sees its own
+        [op("n1", "read", 2, 11), op("n1", "read", 1, 12)],  # it is still there
+        [op("n1", "read", 2, 9)],  # before the heal
+        [op("n1", "read", 2, 16)],  # the next fault's
+        [op("n1", "read", 2, 11, outcome="fail")],
+        [op(None, "read", 2, 11)],
+    ):
+        assert discarded(recorded([*BOTH, *after]), CUT) == gone(), after
+
+
+def test_one_sides_writes_are_no_contest() -> None:
+    assert discarded(recorded([op("n2", "write", 2, 7), op("n3", "write", 3, 8), op("n1", "read", 3, 11)]), CUT) == gone(
+        contested=0)
+    late = [op("n1", "write", 1, 11), op("n2", "write", 2, 7), op("n1", "read", 2, 12)]
+    assert discarded(recorded(late), CUT) == gone(contested=0)
+
+
+def test_it_is_not_measured_without_a_proven_fault_that_parts_and_heals() -> None:
+    scene = recorded([*BOTH, op("n1", "read", 2, 11)])
+    unhealed, whole = ({"healed": None}, {"sides": (("n1", "n2", "n3"),)})
+    for one in (UNPROVEN, WRONG, msgspec.structs.replace(CUT, **unhealed), msgspec.structs.replace(CUT, **whole)):
+        assert discarded(scene, one) is None
+    sets = msgspec.structs.replace(scene, history=History.of([op("n1", "add", 1, 6), op("n1", "read", [1], 7)]))
+    assert discarded(sets, CUT) is None
+
+
+def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...]) -> tuple[int, int, int]:
+    """Contested keys, writes that gave way, and the last ones among them."""
+    wrote = [x for x in operations if x.f == "write" and 5 <= x.invoked / SECOND < 10]
+    reads = [x for x in operations if x.f == "read" and 10.1 < x.invoked / SECOND < 15]
+    pairs = [(key, at) for key in (0, 1) for at in range(len(sides))]
+    own = {(key, at): {x.value for x in wrote if x.key == key and x.node in sides[at]} for key, at in pairs}
+    foreign = {
+        (key, at): set().union(*(own[key, other] for other in range(len(sides)) if other != at)) for key, at in own
+    }
+    lost_at = {(key, at): [x.invoked for x in reads if x.key == key and x.node in sides[at] and x.value in foreign[key, at]]
+               for key, at in own}
+    kept_at = {(key, at): [x.invoked for x in reads if x.key == key and x.value in own[key, at]] for key, at in own}
+    gave = {where for where in own if own[where] and lost_at[where] and max(lost_at[where]) > max(kept_at[where], default=-1)}
+    spread = {at for key, at in set(own) - gave
+              if any(x.key == key and x.node not in sides[at] and x.value in own[key, at] for x in reads)}
+    gave |= {(key, at) for key, at in own if own[key, at] and not kept_at[key, at] and at not in spread
+             and any(other == at for _, other in gave)}
+    contested = sum(sum(bool(own[key, at]) for at in range(len(sides))) > 1 for key in (0, 1))
+    return contested, sum(len(own[where]) for where in gave), len(gave)
+
+
+STEP = st.tuples(st.sampled_from(["n1", "n2", "n3"]), st.booleans(), st.integers(0, 1), st.integers(0, 30))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(STEP, max_size=30), st.sampled_from([SIDES, (("n1",), ("n2",), ("n3",))]))
+@example([("n1", True, 0, 0), ("n2", True, 0, 0), ("n1", False, 0, 1)], SIDES)
+def test_it_is_what_it_says_to_be(steps: list[tuple[str, bool, int, int]], sides: tuple[tuple[str, ...], ...]) -> None:
+    made, written = [], 0
+    for turn, (home, writes, key, pick) in enumerate(steps):
+        if writes:
+            written += 1
+            made.append(op(home, "write", written, 5.5 + turn / 10, key))
+        else:
+            made.append(op(home, "read", pick % (written + 1) or None, 10.5 + turn / 10, key))
+    found = discarded(recorded(made), msgspec.structs.replace(CUT, sides=sides))
+    assert found is not None and (found.contested, found.writes, found.last) == by_definition(made, sides)
