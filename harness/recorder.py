@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import platform
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -24,16 +26,15 @@ import msgspec
 import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import ELSEWHERE, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
+from splitbrain.harness.errors import ELSEWHERE, Elsewhere, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
 from splitbrain.harness.faults import NEEDED, Controller
 from splitbrain.harness.heartbeat import heartbeat
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.journal import Header, Journal, check_storable
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
-from splitbrain.harness.load.problems import MANY, Problems, described, place
+from splitbrain.harness.load.problems import MANY, Problems, described, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.schedules import schedule
@@ -41,7 +42,7 @@ from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.reports.terminal import Progress
-from splitbrain.workloads.workload import Workload
+from splitbrain.workloads.workload import Invocation, Workload
 
 LIMITS: dict[PhaseName, float] = {
     "set-up": 90.0,
@@ -64,7 +65,13 @@ COMPARED = 64
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
 
-INTERRUPTED = 130
+PATIENCE = 5.0
+"""Seconds after which a person is told what the set-up still waits for."""
+
+MOST_LOG = 64 << 20
+"""Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
+
+CRASHED, INTERRUPTED = 70, 130
 
 
 def record(plan: Plan, run: Run, progress: Progress) -> int:
@@ -75,17 +82,27 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     testbed: Testbed = registry.look_up("testbeds", plan.testbed)(plan, run.label, run.folder)
 
     def work() -> int:
+        logging.getLogger().addHandler(drivers)
         try:
             return asyncio.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
             return INTERRUPTED
-        except (SplitbrainError, BaseExceptionGroup) as raised:
+        except Exception as raised:
             error = _ours(raised)
-            if error is None:
+            if error is not None:
+                progress.note(str(error))
+                return error.exit_code
+            leaf = _leaf(raised)
+            if not (where := place(leaf, foreign=True)):
                 raise
-            progress.note(str(error))
-            return error.exit_code
+            progress.note(f"{where}{described(leaf)} ended the run; its traceback is in {run.folder / 'crash.txt'}")
+            (run.folder / "crash.txt").write_text("".join(traceback.format_exception(raised)), "utf-8", "backslashreplace")
+            return CRASHED
+        finally:
+            logging.getLogger().removeHandler(drivers)
 
+    # What drivers log would shred the terminal; the file comes with its first line.
+    drivers = logging.FileHandler(run.folder / "drivers.log", delay=True)
     return testbed.inside(work)
 
 
@@ -97,6 +114,11 @@ def _ours(raised: BaseException) -> SplitbrainError | None:
         found = [_ours(inner) for inner in raised.exceptions]
         return found[0] if all(found) else None
     return None
+
+
+def _leaf(raised: BaseException) -> BaseException:
+    """The first exception of a group that is none itself."""
+    return _leaf(raised.exceptions[0]) if isinstance(raised, BaseExceptionGroup) else raised
 
 
 class _Recorder:
@@ -114,6 +136,7 @@ class _Recorder:
         self.tearing_down = False
         self.load: Load | None = None
         self.deaths: set[Death] = set()
+        self.cut_logs: set[str] = set()
         self.problems = Problems(self.own_problem, self.too_many)
 
     def own_problem(self, text: str) -> None:
@@ -145,7 +168,7 @@ class _Recorder:
                         started=datetime.now(UTC).isoformat(timespec="seconds"),
                     )
                 )
-                self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.methods)
+                self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.offers)
                 async with self.phase("set-up"):
                     await self.set_up(database_class)
                 await self.measure()
@@ -205,6 +228,7 @@ class _Recorder:
         if wrong := [text for text in self.problems.counts if "which is no node" in text]:
             raise SetupError(f"{wrong[0]}.")
         primary = self.router.primary()
+        await self.prepare(primary or self.names[0])
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
 
@@ -215,8 +239,12 @@ class _Recorder:
             async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
                 await self.database.start()
                 what = "ready()"
+                began = time.monotonic()
                 while not await self.database.ready():
                     await asyncio.sleep(0.02)
+                    if began and time.monotonic() - began > PATIENCE:
+                        self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
+                        began = 0.0
         except SplitbrainError:
             raise
         except Exception as error:
@@ -224,20 +252,36 @@ class _Recorder:
                 raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
 
+    async def prepare(self, server: str) -> None:
+        """Have the workload make what it needs before the load, if it needs anything."""
+        if type(self.workload).set_up is Workload.set_up:
+            return
+        try:
+            async with asyncio.timeout(LIMITS["set-up"] / 3):
+                client = await self.database.connect(self.database.nodes[server])
+                try:
+                    await self.workload.set_up(client)
+                finally:
+                    await client.close()
+        except (Refused, Indeterminate, TimeoutError) as error:
+            name = self.workload.name
+            raise SetupError(f"workload '{name}' could not be set up through {server}: {described(error)}.") from error
+
     async def versions(self) -> dict[str, str]:
         """What the servers say that they are; what they do not say rightly is a problem told, and no end of the run."""
         try:
             async with asyncio.timeout(self.plan.timeout + GRACE):
                 told = await self.database.versions()
-            return {node: str(told[node]) for node in self.names if node in told}
+            return {node: str(told[node]).encode("utf-8", "backslashreplace").decode() for node in self.names if node in told}
         except Exception as error:
             self.problems.raised("versions()", error)
             return {}
 
     async def watch(self) -> None:
-        """A server that ends by itself ends the wait for it."""
+        """A server that ends by itself ends the wait for it; one that logs and logs does not fill the disk."""
         while True:
             await asyncio.sleep(WATCH)
+            self.limit_logs()
             if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
                 raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
 
@@ -262,7 +306,7 @@ class _Recorder:
                         await self.settle()
                     async with self.phase("final-reads", judged=True):
                         await load.make(self.workload.final())
-                        await self.compare(round=1000)
+                        await self.compare(1000, self.workload.local())
                 for task in beside:
                     task.cancel()
         finally:
@@ -286,7 +330,18 @@ class _Recorder:
         """A server that ends by itself is told; the run goes on."""
         while True:
             self.look_for_deaths()
+            self.limit_logs()
             await asyncio.sleep(WATCH)
+
+    def limit_logs(self) -> None:
+        """Cut a server's log that has grown too long back to its beginning: a server appends to it, and goes on there."""
+        for log in self.run.folder.glob("nodes/*/*.log"):
+            if log.stat().st_size > MOST_LOG:
+                os.truncate(log, MOST_LOG // 2)
+                name = f"{log.parent.name}/{log.name}"
+                if name not in self.cut_logs:
+                    self.cut_logs.add(name)
+                    self.own_problem(f"{name} grew beyond {MOST_LOG >> 20} MB: its middle was cut out")
 
     def look_for_deaths(self) -> None:
         """Record each server that ended though nobody stopped it, once."""
@@ -325,18 +380,18 @@ class _Recorder:
 
     async def follow_replicas(self, load: Load, controller: Controller) -> None:
         """After each heal compare the replicas beside the load, until every key was once seen equal on all nodes, the next
-        fault begins, or the load ends. It reads for at most a tenth of the time, so as not to be a load of its own; and not
-        sets, which are large, and grow while they are read."""
+        fault begins, or the load ends. It reads for at most a tenth of the time, so as not to be a load of its own; and
+        nothing that grows while it is read."""
         loop = asyncio.get_running_loop()
-        method, all_keys = self.workload.local
-        if method != "read":
+        if self.workload.grows:
             return
+        calls = self.workload.local()
         while (fault := await controller.healed.get()) is not None:
-            keys = tuple(all_keys[:: max(1, -(-len(all_keys) // COMPARED))])
+            differing = calls[:: max(1, -(-len(calls) // COMPARED))]
             for round in itertools.count():
                 began = loop.time()
-                keys = await self.compare(round, keys, fault)
-                if not keys or await load.stops_within(max(AGREE, 9 * (loop.time() - began))) or controller.under_way:
+                differing = await self.compare(round, differing, fault)
+                if not differing or await load.stops_within(max(AGREE, 9 * (loop.time() - began))) or controller.under_way:
                     break
 
     async def prove_healed(self) -> None:
@@ -347,51 +402,63 @@ class _Recorder:
     async def settle(self) -> None:
         """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
         end = asyncio.get_running_loop().time() + self.plan.settle
-        keys = self.workload.local[1]
+        differing = self.workload.local()
         async with asyncio.timeout(self.plan.settle + GRACE):
             for round in itertools.count():
-                keys = await self.compare(round, keys)
-                if not keys or asyncio.get_running_loop().time() + AGREE > end:
+                differing = await self.compare(round, differing)
+                if not differing or asyncio.get_running_loop().time() + AGREE > end:
                     return
                 await asyncio.sleep(AGREE)
 
-    async def compare(self, round: int, keys: Sequence[Key] | None = None, fault: int | None = None) -> tuple[Key, ...]:
-        """Read the keys from every node's own copy into the journal; the keys on which the nodes do not agree. A key is read
+    async def compare(self, round: int, calls: Sequence[Invocation], fault: int | None = None) -> Sequence[Invocation]:
+        """Make these reads of every node's own copy, into the journal; those on which the nodes do not agree. A key is read
         from all nodes at once, because beside a load it changes. What only a server that died cannot tell is not waited for.
         """
-        method, all_keys = self.workload.local
         silent: Counter[str] = Counter()
         disagreed = []
 
-        async def read(name: str, key: Key) -> tuple[Any, bool]:
+        async def read(name: str, call: Invocation) -> tuple[Any, bool]:
             value, error = None, None
             try:
                 if silent[name] >= SILENT:
                     raise TimeoutError  # The others would be waited for as long, one after another.
                 async with asyncio.timeout(self.plan.timeout):
-                    value = await self.database.local_read(self.database.nodes[name], method, key)
-                    value = sorted(value) if method == "elements" else value
+                    value = await self.read_copy(name, call)
                 check_storable(value)
                 silent[name] = 0
             except TimeoutError:
                 error, silent[name] = "timeout", silent[name] + 1
             except (Refused, Indeterminate) as problem:
                 error, silent[name] = str(problem), 0
-            except Exception as problem:
-                value, error = None, self.problems.raised("local_read()", problem)
+            except (Exception, asyncio.CancelledError) as problem:
+                if is_cancelled():
+                    raise
+                value, error = None, self.problems.raised("local()", problem)
             self.journal.local_read(
-                LocalRead(node=name, key=key, value=value, error=error, time=self.clock(), round=round, fault=fault)
+                LocalRead(node=name, key=call.key, value=value, error=error, time=self.clock(), round=round, fault=fault)
             )
             return (value if error is None else error), error is None
 
-        for key in all_keys if keys is None else keys:
-            found = dict(zip(self.names, await asyncio.gather(*(read(name, key) for name in self.names)), strict=True))
+        for call in calls:
+            found = dict(zip(self.names, await asyncio.gather(*(read(name, call) for name in self.names)), strict=True))
             dead = {death.node for death in self.deaths}
             held = [(name, copy) for name, copy in found.items() if copy != (ELSEWHERE, False)]
             copies = [copy for name, copy in held if copy[1] or name not in dead]
             if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
-                disagreed.append(key)
-        return tuple(disagreed)
+                disagreed.append(call)
+        return disagreed
+
+    async def read_copy(self, name: str, call: Invocation) -> Any:
+        """What that node's own copy holds, in an order of its own where the order is no part of it. A connection that was lost
+        since it was last used, as by whoever was demoted, is opened again once: a read may be made twice."""
+        if name not in self.database.replicas(call.key):
+            raise Elsewhere
+        node = self.database.nodes[name]
+        try:
+            value = await self.workload.invoke(await self.database.local(node), call)
+        except Indeterminate:
+            value = await self.workload.invoke(await self.database.local(node), call)
+        return value if self.workload.ordered or value is None else sorted(value)
 
     @asynccontextmanager
     async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import inspect
 import random
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,11 +13,14 @@ from typing import Any
 
 import msgspec
 
+from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import registry, schedules
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import FORMAT, Plan
+from splitbrain.harness.servers import find_program, is_program
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
@@ -91,25 +96,72 @@ def _read(file: Path) -> dict[str, Any]:
 def check(plan: Plan) -> None:
     """Refuse what cannot be run, before anything starts. Raises `UsageError`."""
     database: type[Database] = registry.look_up("databases", plan.database)
+    check_database(database, plan.database)
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
-    registry.look_up("testbeds", plan.testbed)
+    registry.look_up("testbeds", plan.testbed)(plan, "", Path())  # It refuses what it cannot do.
     for name in plan.checkers:
         registry.look_up("checkers", name)
     for field, low, high in _BOUNDS:
         value = getattr(plan, field)
         if not low <= value <= high:
             raise UsageError(f"{field} is {value:g}: it must be from {low:g} to {high:g}.")
-    if missing := workload.needs - variant.methods:
+    if missing := workload.needs - variant.offers:
         raise UsageError(
             f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
-            f"offer (it offers {', '.join(sorted(variant.methods))})."
+            f"offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
-    if plan.binary and not Path(plan.binary).exists():
-        raise UsageError(f"binary '{plan.binary}' does not exist.")
+    _check_binary(plan.binary, [program.name for program in database.programs])
     for expectation in plan.expect:
         parse_expectation(expectation)
+
+
+def check_database(database: type[Database], name: str) -> None:
+    """Refuse a class that breaks the contract of `Database` in a way that would show only in the middle of a run, or after it.
+    Raises `UsageError` naming the class and what is wrong with it."""
+    where = f"{name}: class {database.__name__}"
+    if missing := sorted(getattr(database, "__abstractmethods__", ())):
+        raise UsageError(f"{where} lacks {', '.join(missing)}: see splitbrain.Database.")
+    for method in ("start", "ready", "connect", "primary", "primaries", "local", "versions", "close"):
+        if not inspect.iscoroutinefunction(getattr(database, method, None)):
+            raise UsageError(f"{where}: {method} is no coroutine: write 'async def {method}'.")
+    for variant in database.variants:
+        try:
+            msgspec.convert(msgspec.to_builtins(variant), Variant)
+        except (msgspec.ValidationError, TypeError, AttributeError) as error:
+            raise UsageError(f"{where}: variant {getattr(variant, 'name', variant)!r}: {error}.") from error
+        if unknown := [admitted for admitted in variant.claim.admits if admitted not in ANOMALIES]:
+            raise UsageError(f"{where}: variant '{variant.name}' admits '{unknown[0]}', which is no anomaly: "
+                             f"{_near(unknown[0], list(ANOMALIES))}")
+
+
+def _check_binary(binary: str, programs: Sequence[str]) -> None:
+    path = Path(binary).expanduser()
+    if not binary or path.is_dir():
+        return
+    if not path.exists():
+        raise UsageError(f"binary '{binary}' does not exist.")
+    if not any(is_program(path, program) for program in programs):
+        raise UsageError(
+            f"binary '{binary}' is none of this database's programs ({', '.join(programs)}), by its name: name one of them, or "
+            "the folder that holds them."
+        )
+
+
+def check_machine(plan: Plan) -> None:
+    """Refuse a plan whose driver or server this machine lacks, before a folder is made for it. Raises `SetupError` with the
+    command that mends it."""
+    database: type[Database] = registry.look_up("databases", plan.database)
+    for module in database.modules:
+        if importlib.util.find_spec(module) is None:
+            raise SetupError(
+                f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
+            )
+    if plan.testbed == "namespaces" and not plan.binary:
+        for program in database.programs:
+            if find_program(program.name) is None:
+                raise SetupError(f"the program {program.name} is not on this machine: {program.mend}")
 
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (

@@ -112,6 +112,7 @@ hints_directory: {folder}/hints
 </configuration>
 """,
     "jvm-server.options": "-Xmx512m\n-XX:+UseSerialGC\n-XX:TieredStopAtLevel=1\n-Dcassandra.storagedir={folder}\n"
+    "-Djava.io.tmpdir={folder}\n-XX:-UsePerfData\n"
     "-Dcassandra.skip_wait_for_gossip_to_settle=0\n",
     "jvm17-server.options": "\n".join(JAVA_17) + "\n",
 }
@@ -139,6 +140,11 @@ def find_program(name: str, *first: str) -> str | None:
     folders = [*first, *os.environ.get("PATH", "").split(os.pathsep), *SEARCH, *(str(server.folder) for server in SERVERS)]
     found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
     return str(Path(found).absolute()) if found else None
+
+
+def is_program(path: Path, name: str) -> bool:
+    """Whether a file is that program, by its name: `etcd`, or `etcd-3.5.17`."""
+    return path.is_file() and (path.name == name or path.name.startswith((f"{name}-", f"{name}_", f"{name}.")))
 
 
 def get(name: str) -> Path:

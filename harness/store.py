@@ -11,7 +11,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +26,8 @@ import msgspec
 from splitbrain.harness.errors import StorageError, UsageError
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.files import write_whole
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -51,17 +59,40 @@ class Run(msgspec.Struct, frozen=True):
     def junit(self) -> Path:
         return self.folder / "junit.xml"
 
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """The nodes' data folders, those that are there; what a link leads to is not one."""
+        found = self.folder.glob("nodes/*/data")
+        return tuple(sorted(data for data in found if data.resolve() == self.folder.resolve() / data.relative_to(self.folder)))
+
     def drop_data(self) -> None:
         """Remove the nodes' data folders; logs stay."""
-        for data in self.folder.glob("nodes/*/data"):
+        for data in self.data:
             shutil.rmtree(data, ignore_errors=True)
 
 
-def create(runs: Path, plan: Plan) -> Run:
-    """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
-    run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
+def create(runs: Path, plan: Plan, name: str = "") -> Run:
+    """A new run's folder with its plan in it, called `name`, or by the time and what is tested. Raises `UsageError` for a name
+    that cannot be one or is taken, `StorageError` if it cannot be written."""
+    if name:
+        run = Run(_create_named(runs, name))
+    else:
+        run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
     write_whole(run.plan, msgspec.toml.encode(plan))
     return run
+
+
+def _create_named(runs: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"run name '{name}': letters, digits and . _ - make a name, which begins with a letter or digit.")
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        (runs / name).mkdir()
+    except FileExistsError:
+        raise UsageError(f"{runs / name}: is there already: give the run another name.") from None
+    except OSError as error:
+        raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from error
+    return (runs / name).absolute()
 
 
 def create_folder(runs: Path, name: str) -> Path:
@@ -87,3 +118,37 @@ def find(path: Path) -> Run:
     if not run.journal.is_file():
         raise UsageError(f"{path}: not the folder of a run (it holds no journal.jsonl).")
     return run
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[bool]:
+    """Whether this process alone has that folder, of a run or a suite: the kernel forgets it with the process."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except BlockingIOError:
+        alone = False
+    try:
+        yield alone
+    finally:
+        os.close(descriptor)
+
+
+def left_data(runs: Path) -> Iterator[tuple[Run, int]]:
+    """The runs in that folder, or in its suites, that were killed and whose nodes' data is still there though their plans do
+    not keep it, each with the size of it in bytes."""
+    for path in sorted(runs.rglob("plan.toml")):
+        run = Run(path.parent)
+        try:
+            kept = tomllib.loads(path.read_text()).get("keep", False)
+        except (OSError, ValueError):
+            continue
+        with owned(run.folder) as alone:
+            if alone and not kept and run.data:
+                files = (file for data in run.data for file in data.rglob("*") if file.is_file() and not file.is_symlink())
+                yield run, sum(file.stat().st_blocks * 512 for file in files)

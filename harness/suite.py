@@ -19,10 +19,8 @@ Its folder holds `results.json` (rewritten after every run, so that a killed sui
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import itertools
-import os
 import tomllib
 import zlib
 from collections.abc import Callable, Iterator
@@ -125,35 +123,16 @@ def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
     plans = read(file)
     name = file.stem
     for folder in sorted(runs.glob(f"*-suite-{glob.escape(name)}*"), reverse=True):
-        with _owned(folder) as owned:
-            suite = _stored(name, folder) if owned else None
+        with store.owned(folder) as alone:
+            suite = _stored(name, folder) if alone else None
             if suite is not None and not suite.finished and tuple(entry.plan for entry in suite.entries) == plans:
                 yield suite
                 return
     folder = store.create_folder(runs, f"suite-{name}")
-    with _owned(folder):
+    with store.owned(folder):
         suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
         _save(suite)
         yield suite
-
-
-@contextmanager
-def _owned(folder: Path) -> Iterator[bool]:
-    """Whether this process alone has that suite: the kernel forgets it with the process."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        owned = True
-    except BlockingIOError:
-        owned = False
-    try:
-        yield owned
-    finally:
-        os.close(descriptor)
 
 
 def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None]) -> Suite:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from splitbrain.checkers.linearizability import Linearizability
 from splitbrain.checkers.models.specifications import CasRegister
 from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Operation
-from splitbrain.harness.load.client import Client
+from splitbrain.harness.history.variant import Capability
+from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.workload import Invocation, Workload
 
@@ -36,10 +37,10 @@ class Register(Workload):
 
     name: ClassVar[str] = "register"
     summary: ClassVar[str] = "reads, writes and compare-and-sets on many registers, judged for linearizability"
-    needs: ClassVar[frozenset[str]] = frozenset({"read", "write"})
+    needs: ClassVar[frozenset[Capability]] = frozenset({"registers"})
 
-    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
-        super().__init__(plan, methods)
+    def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
+        super().__init__(plan, offers)
         self._written = 0
         self._last: dict[Key, int] = {}
 
@@ -52,7 +53,7 @@ class Register(Workload):
             return Invocation("read", key, None, "read")
         self._written += 1
         last = self._last.get(key)
-        if draw < writes or last is None or "cas" not in self.methods:
+        if draw < writes or last is None or "compare-and-set" not in self.offers:
             return Invocation("write", key, self._written, "write")
         return Invocation("cas", key, (last, self._written), "write")
 
@@ -64,7 +65,7 @@ class Register(Workload):
         if seen is not None:
             self._last[operation.key] = seen
 
-    async def invoke(self, client: Client, invocation: Invocation) -> Any:
+    async def invoke(self, client: CompareAndSet, invocation: Invocation) -> Any:
         match invocation.f:
             case "read":
                 return await client.read(invocation.key)
@@ -77,9 +78,8 @@ class Register(Workload):
     def final(self) -> Sequence[Invocation]:
         return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
 
-    @property
-    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
-        return "read", tuple(range(self.plan.keys))
+    def local(self) -> Sequence[Invocation]:
+        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (Linearizability(CasRegister()),)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from splitbrain.checkers.result import Kind
 from splitbrain.checkers.sets import SetChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Key
-from splitbrain.harness.load.client import Client
+from splitbrain.harness.history.variant import Capability
+from splitbrain.harness.load.client import Sets
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.workload import Invocation, Workload
 
@@ -34,10 +34,12 @@ class Set(Workload):
 
     name: ClassVar[str] = "set"
     summary: ClassVar[str] = "unique elements added to sets: lost, duplicated, unexpected and stale ones are counted"
-    needs: ClassVar[frozenset[str]] = frozenset({"add", "elements"})
+    needs: ClassVar[frozenset[Capability]] = frozenset({"sets"})
+    ordered: ClassVar[bool] = False
+    grows: ClassVar[bool] = True
 
-    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
-        super().__init__(plan, methods)
+    def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
+        super().__init__(plan, offers)
         self._added = 0
         self._growing = list(range(plan.keys))
         self._sizes = [0] * plan.keys
@@ -58,7 +60,7 @@ class Set(Workload):
         self._added += 1
         return Invocation("add", key, self._added, "write")
 
-    async def invoke(self, client: Client, invocation: Invocation) -> Any:
+    async def invoke(self, client: Sets, invocation: Invocation) -> Any:
         if invocation.f == "add":
             await client.add(invocation.key, invocation.value)
             return invocation.value
@@ -67,9 +69,8 @@ class Set(Workload):
     def final(self) -> Sequence[Invocation]:
         return [Invocation("read", key, None, "read") for key in range(len(self._sizes))]
 
-    @property
-    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
-        return "elements", tuple(range(len(self._sizes)))
+    def local(self) -> Sequence[Invocation]:
+        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (SetChecker(),)

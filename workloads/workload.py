@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 
 from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Operation
-from splitbrain.harness.load.client import Client
+from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
 
 
@@ -30,12 +30,19 @@ class Workload(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
-    """The Client's methods it cannot do without."""
+    needs: ClassVar[frozenset[Capability]]
+    """The capabilities of a client that it cannot do without."""
+    ordered: ClassVar[bool] = True
+    """Whether the order in which a copy tells a key's elements is part of what it holds: that of a queue is, a set's is not."""
+    grows: ClassVar[bool] = False
+    """Whether what a key holds grows for as long as it is written: copies are then not compared beside the load."""
 
-    def __init__(self, plan: Plan, methods: frozenset[str]) -> None:
+    def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         self.plan = plan
-        self.methods = methods
+        self.offers = offers
+
+    async def set_up(self, client: Any) -> None:
+        """Make what has to be there before the load, by one client (of the primary, where there is one)."""
 
     @abstractmethod
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
@@ -52,17 +59,17 @@ class Workload(ABC):
         """Learn from a completed operation (the value last read, for a CAS)."""
 
     @abstractmethod
-    async def invoke(self, client: Client, invocation: Invocation) -> Any:
-        """Make the call; the value that belongs into the history."""
+    async def invoke(self, client: Any, invocation: Invocation) -> Any:
+        """Make the call; the value that belongs into the history. `client` has what the workload `needs`."""
 
     @abstractmethod
     def final(self) -> Sequence[Invocation]:
         """Reads of everything, made after settling by the ordinary route from every home."""
 
-    @property
     @abstractmethod
-    def local(self) -> tuple[Literal["read", "elements"], tuple[Key, ...]]:
-        """The method and keys of the node-local final reads."""
+    def local(self) -> Sequence[Invocation]:
+        """Reads of everything, one for each key, made of every node's own copy after the heal and at the end: the ordinary
+        reads, by a client that asks that copy alone."""
 
     @abstractmethod
     def checkers(self) -> tuple[Checker, ...]:

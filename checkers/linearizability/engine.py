@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.anomalies import in_order, rank
+from splitbrain.checkers.linearizability.containers.counters import decide_counter
 from splitbrain.checkers.linearizability.containers.distinct import (
     decide_priority_queue,
     decide_queue,
     decide_stack,
     decide_unordered_queue,
 )
+from splitbrain.checkers.linearizability.containers.ids import decide_ids
 from splitbrain.checkers.linearizability.containers.sets import decide_set
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, Late
 from splitbrain.checkers.linearizability.evidence import evidence, shrink
-from splitbrain.checkers.linearizability.evidence.explain import Course, Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.pool import judge_apart
@@ -32,6 +36,7 @@ from splitbrain.checkers.linearizability.search.start import search, start
 from splitbrain.checkers.linearizability.strings import append
 from splitbrain.checkers.models.specifications import (
     CasRegister,
+    IdGenerator,
     KeyValue,
     Model,
     PriorityQueue,
@@ -41,6 +46,7 @@ from splitbrain.checkers.models.specifications import (
     Stack,
     UnorderedQueue,
 )
+from splitbrain.checkers.models.specifications import Counter as Sum
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Undecided, Validity, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
@@ -57,7 +63,9 @@ AT_LEAST = 0.5
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 
-_SPECIAL: dict[type[Model], Callable[[History, Any], Decision | None]] = {
+_SPECIAL: dict[type[Model], Callable[[History, Any, float], Decision | None]] = {
+    IdGenerator: decide_ids,
+    Sum: decide_counter,
     PriorityQueue: decide_priority_queue,
     Queue: decide_queue,
     Set: decide_set,
@@ -125,11 +133,11 @@ def check(
     """Whether every key of `history` is linearizable for `model`, and if not, why not.
 
     The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit` seconds
-    (some of which are for the explanation) and `memory_limit` bytes of remembered configurations, else `valid`. `limits` names
-    every limit that was hit, `coverage.undecided` which keys are undecided and how far they were searched. `processes` is
-    how many may search at once, by default one a core. Without `explanation` there are no anomalies and no counts, only the
-    answer, and what could not be decided at once is not searched when a key has been refuted. `course` tells what
-    survived in a run, None for a history that tells of no phases.
+    (some of which are for the explanation) and `memory_limit` bytes, of remembered configurations and of this process's
+    growth in a search, else `valid`. `limits` names every limit that was hit, `coverage.undecided` which keys are undecided
+    and how far they were searched. `processes` is how many may search at once, by default one a core. Without `explanation`
+    there are no anomalies and no counts, only the answer, and what could not be decided at once is not searched when a key
+    has been refuted. `course` tells what survived in a run, None for a history that tells of no phases.
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
@@ -142,7 +150,7 @@ def check(
     if isinstance(model, Register) and type(model) in (Register, CasRegister):
         keys = _registers(history, model, methods, cases, open_cases, ends)
     elif type(model) is KeyValue:
-        status = append.decide(history, model, every_key=explanation)
+        status = append.decide(history, model, every_key=explanation, ends=ends)
         keys = _sort_out(history, status, "append", methods, cases, open_cases, every_key=explanation)
     else:
         parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
@@ -150,8 +158,11 @@ def check(
         special = _SPECIAL.get(type(model))
         for key, rows in parts:
             case = _Case(key, history if keys == 1 else history.select(rows))
-            in_time = time.perf_counter() < ends
-            case.decision = special(case.history, model) if special is not None and in_time else None
+            if special is not None and time.perf_counter() < ends:
+                try:
+                    case.decision = special(case.history, model, ends)
+                except Late:
+                    case.decision = None
             if case.decision is None:
                 open_cases.append(case)
             else:
@@ -165,7 +176,8 @@ def check(
         # What is refuted is also to be explained.
         left = ends - time.perf_counter() - (min(time_limit / 5, evidence.PATIENCE) if explanation else 0.0)
         if left > 0:
-            _search(open_cases, model, left, memory_limit, processes, explanation, late)
+            with suppress(Late):
+                _search(open_cases, model, left, memory_limit, processes, explanation, late)
         for case in open_cases:
             decision = case.decision = case.decision or Decision(method="search", valid=None, limit=late)
             methods[decision.method] += 1
@@ -244,14 +256,14 @@ def _search(
         cases = [case for case in cases if case.decision is None]
         if not cases:
             return
-    searches = [start(case.history, model) for case in cases]
+    searches = [start(case.history, model, ends) for case in cases]
     if len(cases) == 1 and searches[0].run(_AT_ONCE) is not None:
         cases[0].decision = searches[0].decision(trace=trace and searches[0].valid is not True)
         return
     workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
     configurations = max(1, memory // BYTES_PER_CONFIGURATION)
     if workers > 1:
-        rotate(searches, min(seconds, PATIENCE), configurations)
+        rotate(searches, min(seconds, PATIENCE), configurations, memory)
         rest = [at for at, hunt in enumerate(searches) if hunt.valid is None and not hunt.spent]
         if len(rest) > 1 and ends > time.perf_counter():
             parts = [cases[at].history for at in rest]
@@ -262,7 +274,7 @@ def _search(
                     cases[at].decision = msgspec.structs.replace(decision, limit=late) if slow else decision
     if any(case.decision is None for case in cases):
         left = [hunt for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
-        rotate(left, ends - time.perf_counter(), configurations)
+        rotate(left, ends - time.perf_counter(), configurations, memory)
     for case, hunt in zip(cases, searches, strict=True):
         if case.decision is None:
             case.decision = hunt.decision(hunt.spent or late, trace and hunt.valid is not True)
@@ -290,9 +302,11 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
     findings: list[Finding] = []
     limit = ""
     if decision.method == "append":
-        decision = append.decide_append(case.history, model) or decision
+        with suppress(Late):
+            decision = append.decide_append(case.history, model, ends) or decision
     if decision.rows:
-        findings = [Finding(decision.identifier, decision.rows, decision.sentence, decision.rows[-1])]
+        accused = decision.rows[-1] if decision.accused is None else decision.accused
+        findings = [Finding(decision.identifier, decision.rows, decision.sentence, accused)]
         limit = decision.limit
     elif isinstance(model, Register):
         if decision.method == "search" and int(zones.decide(case.history, model, ends).max()) == zones.INVALID:
@@ -301,7 +315,7 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
             moments, findings, whole = explain(case.history, model, SHOWN, ends, course)
             limit = "" if whole else f"{late}: not every anomaly was looked for"
     if not findings and not limit:
-        finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model))
+        finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model, ends))
         moments, findings = {name: moments[name] for name in (finding.identifier,) if name in moments}, [finding]
     if not moments:
         moments = {finding.identifier: [_moment(case.history, finding)] for finding in findings}
@@ -312,12 +326,20 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
     return limit
 
 
-def _faster(model: Model) -> Callable[[History], Decision | None] | None:
-    """The faster way that there is for histories of one object."""
-    if type(model) is KeyValue:
-        return lambda history: append.decide_append(history, model)
-    special = _SPECIAL.get(type(model))
-    return None if special is None else lambda history: special(history, model)
+def _faster(model: Model, ends: float) -> Callable[[History], Decision | None] | None:
+    """The faster way that there is for histories of one object; it has no decision on one that is not judged by `ends`."""
+    special = append.decide_append if type(model) is KeyValue else _SPECIAL.get(type(model))
+    if special is None:
+        return None
+    way: Callable[[History, Any, float], Decision | None] = special
+
+    def decide(history: History) -> Decision | None:
+        try:
+            return way(history, model, ends)
+        except Late:
+            return None
+
+    return decide
 
 
 def _verdict(

@@ -356,7 +356,7 @@ class UnorderedQueue(Model):
             return (frozenset(held.items()),)
         if call.outcome == "info":
             return tuple(_without(held, element) for element in held) or (state,)
-        if call.value is None:
+        if call.value is None and call.value not in held:
             return () if held else (state,)
         return (_without(held, call.value),) if call.value in held else ()
 

@@ -9,6 +9,8 @@ Of two plain writes the one with the later timestamp wins. They carry the client
 variants `...-server-clock` none, and the node that coordinates them gives them its own. Where `serial` is asked for, every
 write is a lightweight transaction, since plain writes beside them void what they promise; the other variants therefore offer
 no compare-and-set.
+
+It is one file because a database is: servers, ring, driver and variants are read in one piece.
 """
 
 from __future__ import annotations
@@ -17,17 +19,16 @@ import asyncio
 import re
 import struct
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.databases.database import Database, Program
-from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError
+from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import JAVA_17, LAUNCHER
 from splitbrain.harness.testbeds.testbed import Node, Service
@@ -108,6 +109,8 @@ _JAVA = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Dcassandra.storagedir={folder}",
+    "-Djava.io.tmpdir={folder}",
+    "-XX:-UsePerfData",
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.ring_delay_ms=1000",
     # It would follow the delay above; then a node that starts slowly is forgotten, and its tables are never asked for again.
@@ -136,13 +139,13 @@ _LABELS = (
     ),
 )
 _LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
-_PLAIN = frozenset({"read", "write", "add", "elements"})
+_PLAIN: frozenset[Capability] = frozenset({"registers", "sets"})
 
 
 def _variant(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
     """A variant of plain reads and writes."""
     return Variant(
-        name=name, summary=summary, reads="home", writes="home", claim=claim, labels=_LABELS, methods=_PLAIN,
+        name=name, summary=summary, reads="home", writes="home", claim=claim, labels=_LABELS, offers=_PLAIN,
         tuned=(*_TUNED, *tuned), local=_LOCAL,
     )
 
@@ -216,7 +219,7 @@ _SERIAL = msgspec.structs.replace(
         "paxos_variant v2 (default v1)",
         "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)",
     ),
-    methods=_PLAIN | {"cas"},
+    offers=_PLAIN | {"compare-and-set"},
     # Of two transactions on a key at once, one is often told that its outcome is not known: on 200 keys one write in a hundred.
     keys=600,
 )
@@ -436,8 +439,7 @@ class Cassandra(Database):
         self._tokens = {node.name: -(2**63) + number * 2**64 // len(nodes) for number, node in enumerate(nodes)}
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
-        self._own: dict[str, CassandraClient] = {}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._own = Connections(self._open)
 
     async def start(self) -> None:
         """Start every node, wait until all of them are in the ring, and create the tables on all of them."""
@@ -445,7 +447,7 @@ class Cassandra(Database):
             for node in self.nodes.values():
                 group.create_task(self._start(node))
         for statement in _SCHEMA:
-            first = await self._client(next(iter(self.nodes.values())))
+            first = await self._own.to(next(iter(self.nodes.values())))
             try:
                 await first.call(statement.format(replicas=self._replicas))
             except (Refused, Indeterminate) as error:
@@ -455,7 +457,7 @@ class Cassandra(Database):
 
     async def _agree(self) -> bool:
         """Whether the nodes' schemas are of the same version."""
-        clients = [await self._client(node) for node in self.nodes.values()]
+        clients = [await self._own.to(node) for node in self.nodes.values()]
         rows = [await client.call("SELECT schema_version FROM system.local") for client in clients]
         return len({str(row[0]["schema_version"]) for row in rows}) == 1
 
@@ -463,7 +465,7 @@ class Cassandra(Database):
         await node.start(self._service(node))
         while True:
             try:
-                peers = await (await self._client(node)).call("SELECT peer FROM system.peers_v2")
+                peers = await (await self._own.to(node)).call("SELECT peer FROM system.peers_v2")
                 if len(peers or ()) == len(self.nodes) - 1:
                     return
             except (Refused, Indeterminate):
@@ -536,7 +538,7 @@ class Cassandra(Database):
         return True
 
     async def _serves(self, node: Node) -> bool:
-        client = await self._client(node)
+        client = await self._own.to(node)
         for number in range(len(self.nodes) * 2):
             key = _text(f"splitbrain-ready/{number}")
             update = "UPDATE splitbrain.registers SET value = ? WHERE key = ?"
@@ -561,43 +563,28 @@ class Cassandra(Database):
         first = next((at for at, name in enumerate(names) if self._tokens[name] >= token), 0)
         return tuple(names[(first + more) % len(names)] for more in range(self._replicas))
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """A SELECT with consistency ONE at that node. Raises `Elsewhere` where it is no replica of the key."""
-        if node.name not in self.replicas(key):
-            raise Elsewhere
-        try:
-            client = await self._client(node)
-            return await (client.read(key) if method == "read" else client.elements(key))
-        except Indeterminate as error:
-            raise Refused(error.reason) from None
+    async def local(self, node: Node) -> CassandraClient:
+        """A connection that reads with consistency ONE: that node's own copy, where it is a replica of the key."""
+        return await self._own.to(node)
 
     async def versions(self) -> dict[str, str]:
         """`release_version` of each node's own row."""
         versions = {}
         for node in self.nodes.values():
-            rows = await (await self._client(node)).call("SELECT release_version FROM system.local")
+            rows = await (await self._own.to(node)).call("SELECT release_version FROM system.local")
             versions[node.name] = str(rows[0]["release_version"])
         return versions
 
     async def close(self) -> None:
-        """Close the connections behind `ready` and `local_read`."""
-        for client in self._own.values():
-            await client.close()
-        self._own.clear()
+        """Close the connections of its own."""
+        await self._own.close()
 
-    async def _client(self, node: Node) -> CassandraClient:
-        async with self._turns[node.name]:
-            client = self._own.get(node.name)
-            if client is None or client.closed:
-                client = self._own[node.name] = await self._open(node, Level(ONE, ONE))
-            return client
-
-    async def _open(self, server: Node, level: Level) -> CassandraClient:
+    async def _open(self, server: Node, level: Level | None = None) -> CassandraClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError:
             raise Refused("no-connection") from None
-        client = CassandraClient(reader, writer, level)
+        client = CassandraClient(reader, writer, level or Level(ONE, ONE))
         try:
             await client.greet()
         except BaseException:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +22,43 @@ class Program(msgspec.Struct, frozen=True):
 
     name: str
     mend: str
+
+
+class Closable(Client, Protocol):
+    """A client that knows whether it was closed."""
+
+    @property
+    def closed(self) -> bool:
+        """By `close`, or because a call's outcome is not known."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Connections(Generic[C]):
+    """The connections of a database's own, behind `primary`, `ready`, `local` and `versions`: one to each node for each way of
+    opening it, opened when it is first asked for and anew after a loss. Who asks while it is being opened waits for it."""
+
+    def __init__(self, open: Callable[..., Awaitable[C]]) -> None:
+        self._open = open
+        self._clients: dict[tuple[str, tuple[Hashable, ...]], C] = {}
+        self._turns: defaultdict[tuple[str, tuple[Hashable, ...]], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def to(self, node: Node, *how: Hashable) -> C:
+        """The connection that `open(node, *how)` made. Raises what that raises."""
+        name = node.name, how
+        async with self._turns[name]:
+            client = self._clients.get(name)
+            if client is None or client.closed:
+                client = self._clients[name] = await self._open(node, *how)
+            return client
+
+    async def close(self) -> None:
+        """Close them all."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
 
 
 class Database(ABC):
@@ -80,9 +119,9 @@ class Database(ABC):
         return tuple(self.nodes)
 
     @abstractmethod
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """What this node's own copy holds, asking no other node where the database allows it. Raises `Refused`, `Elsewhere`
-        where this node holds no copy of the key by design."""
+    async def local(self, node: Node) -> Client:
+        """A client that reads this node's own copy, asking no other node where the database allows it. It is the database's
+        own, kept and opened anew when it was closed; nobody else closes it. Raises `Refused`."""
 
     @abstractmethod
     async def versions(self) -> dict[str, str]:

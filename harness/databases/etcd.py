@@ -11,9 +11,9 @@ import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Claim, Label, Variant
@@ -211,7 +211,7 @@ class Etcd(Database):
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
         self._members: dict[str, str] = {}
-        self._own: dict[str, EtcdClient] = {}
+        self._own = Connections(self._open)
 
     async def start(self) -> None:
         """Start every member with a static list of members: one, and when it answers its peers, the others.
@@ -272,7 +272,7 @@ class Etcd(Database):
         try:
             status = await self._status(node)
             self._members[status["header"]["member_id"]] = node.name
-            client = await self._client(node)
+            client = await self._own.to(node)
             await client.call("/v3/kv/put", {"key": name, "value": ""})
             answer = await client.call("/v3/kv/range", {"key": name})
         except (Refused, Indeterminate):
@@ -281,7 +281,7 @@ class Etcd(Database):
 
     async def connect(self, server: Node) -> EtcdClient:
         """A connection to that member."""
-        return await self._open(server, serializable=self.variant.name == "serializable")
+        return await self._open(server, self.variant.name == "serializable")
 
     async def primary(self, node: Node) -> str | None:
         """The leader as the member on that node knows it."""
@@ -291,13 +291,9 @@ class Etcd(Database):
             return None
         return self._members.get(str(status.get("leader", "0")))
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """A serializable range at that member."""
-        try:
-            client = await self._client(node)
-            return await (client.read(key) if method == "read" else client.elements(key))
-        except Indeterminate as error:
-            raise Refused(error.reason) from None
+    async def local(self, node: Node) -> EtcdClient:
+        """A connection whose ranges are serializable: the member's own."""
+        return await self._own.to(node)
 
     async def versions(self) -> dict[str, str]:
         """What each member's status says."""
@@ -305,21 +301,13 @@ class Etcd(Database):
         return {name: str(answer["version"]) for name, answer in zip(self.nodes, answers, strict=True)}
 
     async def close(self) -> None:
-        """Close the connections behind `primary` and `local_read`."""
-        for client in self._own.values():
-            await client.close()
-        self._own.clear()
+        """Close the connections of its own."""
+        await self._own.close()
 
     async def _status(self, node: Node) -> dict[str, Any]:
-        return await (await self._client(node)).call("/v3/maintenance/status", {})
+        return await (await self._own.to(node)).call("/v3/maintenance/status", {})
 
-    async def _client(self, node: Node) -> EtcdClient:
-        client = self._own.get(node.name)
-        if client is None or client.closed:
-            client = self._own[node.name] = await self._open(node, serializable=True)
-        return client
-
-    async def _open(self, server: Node, *, serializable: bool) -> EtcdClient:
+    async def _open(self, server: Node, serializable: bool = True) -> EtcdClient:
         import aiohttp
 
         session = aiohttp.ClientSession(

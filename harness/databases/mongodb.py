@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Claim, Label, Variant
@@ -311,8 +310,7 @@ class MongoDB(Database):
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
         self._names = {f"{node.address}:{self.port}": node.name for node in nodes}
-        self._own: dict[str, MongoClient] = {}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._own = Connections(self._open)
 
     async def start(self) -> None:
         """Start every member and give the first one the list of them."""
@@ -323,7 +321,7 @@ class MongoDB(Database):
         settings = {"electionTimeoutMillis": ELECTION_MS, "heartbeatIntervalMillis": HEARTBEAT_MS,
                     "heartbeatTimeoutSecs": 1}
         config = {"_id": SET, "version": 1, "members": members, "settings": settings}
-        first = await self._client(next(iter(self.nodes.values())))
+        first = await self._own.to(next(iter(self.nodes.values())))
         try:
             await first.call({"replSetInitiate": config}, "admin")
         except (Refused, Indeterminate) as error:
@@ -333,7 +331,7 @@ class MongoDB(Database):
         await node.start(self._service(node))
         while True:
             try:
-                await self._client(node)
+                await self._own.to(node)
                 return
             except Refused:
                 if not node.running("mongod"):
@@ -366,14 +364,14 @@ class MongoDB(Database):
         if primaries or name is None:
             return False
         try:
-            client = await self._client(self.nodes[name])
+            client = await self._own.to(self.nodes[name])
             concern = {"w": len(self.nodes), "wtimeout": 1000}
             for collection in ("registers", "sets"):
                 update = {"q": {"_id": "splitbrain-ready"}, "u": {"$set": {"value": 1}}, "upsert": True}
                 answer = await client.call({"update": collection, "updates": [update], "writeConcern": concern})
                 if answer.get("n") != 1 or "writeConcernError" in answer:
                     return False
-            found = [await self.local_read(node, "read", "splitbrain-ready") for node in self.nodes.values()]
+            found = [await (await self.local(node)).read("splitbrain-ready") for node in self.nodes.values()]
         except (Refused, Indeterminate):
             return False
         return found == [1] * len(self.nodes)
@@ -388,7 +386,7 @@ class MongoDB(Database):
     async def primary(self, node: Node) -> str | None:
         """Whom that member's `hello` names: itself while it takes writes, else the member that it follows."""
         try:
-            answer = await (await self._client(node)).call({"hello": 1}, "admin")
+            answer = await (await self._own.to(node)).call({"hello": 1}, "admin")
         except (Refused, Indeterminate):
             return None
         if answer.get("isWritablePrimary"):
@@ -396,42 +394,23 @@ class MongoDB(Database):
         named = self._names.get(str(answer.get("primary")))
         return None if named == node.name else named
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """A find with read concern local at that member."""
-        try:
-            return await self._local_read(node, method, key)
-        except Indeterminate:  # a member that rolls back hangs up on everybody
-            try:
-                return await self._local_read(node, method, key)
-            except Indeterminate as error:
-                raise Refused(error.reason) from None
-
-    async def _local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        client = await self._client(node)
-        return await (client.read(key) if method == "read" else client.elements(key))
+    async def local(self, node: Node) -> MongoClient:
+        """A connection that finds with read concern local at that member."""
+        return await self._own.to(node)
 
     async def versions(self) -> dict[str, str]:
         """What `buildInfo` says."""
         versions = {}
         for node in self.nodes.values():
-            versions[node.name] = str((await (await self._client(node)).call({"buildInfo": 1}, "admin"))["version"])
+            versions[node.name] = str((await (await self._own.to(node)).call({"buildInfo": 1}, "admin"))["version"])
         return versions
 
     async def close(self) -> None:
-        """Close the connections behind `primary`, `ready` and `local_read`."""
-        for client in self._own.values():
-            await client.close()
-        self._own.clear()
+        """Close the connections of its own."""
+        await self._own.close()
 
-    async def _client(self, node: Node) -> MongoClient:
-        async with self._turns[node.name]:
-            client = self._own.get(node.name)
-            if client is None or client.closed:
-                client = self._own[node.name] = await self._open(node, read="local", secondary=True)
-            return client
-
-    async def _open(self, server: Node, *, write: int | str = "majority", read: str, limit: int = 0,
-                    secondary: bool) -> MongoClient:
+    async def _open(self, server: Node, *, write: int | str = "majority", read: str = "local", limit: int = 0,
+                    secondary: bool = True) -> MongoClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError:

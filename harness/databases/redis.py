@@ -6,13 +6,12 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, Literal
 
-from splitbrain.harness.databases.database import Database, Program
-from splitbrain.harness.databases.redis_client import WAIT_MS, Connections, RedisClient
+from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
-from splitbrain.harness.errors import Elsewhere, Indeterminate, Refused
+from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Claim, Label, Variant
 from splitbrain.harness.plan import Plan
@@ -115,7 +114,7 @@ class Redis(Database):
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
-        self._own = Connections()
+        self._own = Connections(open_own)
         self._deployment = self._deploy()
 
     def _deploy(self) -> Sentinel | Cluster:
@@ -175,24 +174,9 @@ class Redis(Database):
         """Whom that node knows as primary, in a cluster as the primary of the first shard."""
         return (await self.primaries(node))[0]
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """GET or SMEMBERS at that node's server."""
-        try:
-            return await self._local_read(node, method, key)
-        except Indeterminate:  # whoever was demoted since the last read has hung up on everybody
-            try:
-                return await self._local_read(node, method, key)
-            except Indeterminate as error:
-                raise Refused(error.reason) from None
-
-    async def _local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        client = await self._deployment.local(node)
-        try:
-            return await (client.read(key) if method == "read" else client.elements(key))
-        except Refused as refused:
-            if refused.reason == "moved":
-                raise Elsewhere from None
-            raise
+    async def local(self, node: Node) -> RedisClient:
+        """A connection that reads that node's server, replica or not."""
+        return await self._deployment.local(node)
 
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""
@@ -204,5 +188,5 @@ class Redis(Database):
         return versions
 
     async def close(self) -> None:
-        """Close the connections behind `primary`, `ready` and `local_read`."""
+        """Close the connections of its own."""
         await self._own.close()

@@ -6,8 +6,6 @@ compare-and-set is a script that compares and sets on the server.
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
@@ -155,32 +153,15 @@ class RedisClient:
         return Indeterminate(reason)
 
 
-class Connections:
-    """The harness' own connections, one for each node and port, opened when they are first needed and after a loss."""
-
-    def __init__(self) -> None:
-        self._clients: dict[tuple[str, int], RedisClient] = {}
-        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def to(self, node: Node, port: int, *greeting: str) -> RedisClient:
-        """The connection. A new one sends `greeting`, which a server may be too old to know. Raises `Refused`."""
-        async with self._turns[node.name, port]:
-            client = self._clients.get((node.name, port))
-            if client is None or client.closed:
-                client = await open_client(node, port)
-                if greeting:
-                    try:
-                        await client.call(*greeting)
-                    except Indeterminate:
-                        client = await open_client(node, port)
-                self._clients[node.name, port] = client
-            return client
-
-    async def close(self) -> None:
-        """Close them all."""
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
+async def open_own(node: Node, port: int, *greeting: str) -> RedisClient:
+    """A connection of the harness' own, which begins with a command that a server may be too old to know. Raises `Refused`."""
+    client = await open_client(node, port)
+    if greeting:
+        try:
+            await client.call(*greeting)
+        except Indeterminate:
+            client = await open_client(node, port)
+    return client
 
 
 async def open_client(node: Node, port: int, *, wait: int = 0) -> RedisClient:

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from splitbrain.harness.databases.redis_client import Connections, RedisClient, open_client
+from splitbrain.harness.databases.database import Connections
+from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Refused, UsageError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node, Service
@@ -31,7 +32,7 @@ class Cluster:
         "protected-mode no (default yes)",
     )
 
-    def __init__(self, nodes: Sequence[Node], own: Connections, port: int, image: str) -> None:
+    def __init__(self, nodes: Sequence[Node], own: Connections[RedisClient], port: int, image: str) -> None:
         if len(nodes) < 3:
             raise UsageError("redis cluster needs 3 primaries, hence at least 3 nodes (6 for a replica of each): --nodes 6.")
         self.shards = max(3, (len(nodes) + 1) // 2)

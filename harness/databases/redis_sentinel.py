@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
-from splitbrain.harness.databases.redis_client import Connections, RedisClient, open_client
+from splitbrain.harness.databases.database import Connections
+from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node, Service
@@ -35,7 +36,8 @@ class Sentinel:
     )
 
     def __init__(
-        self, nodes: Sequence[Node], own: Connections, port: int, image: str, *, settings: Sequence[str] = (), wait: int = 0
+        self, nodes: Sequence[Node], own: Connections[RedisClient], port: int, image: str, *, settings: Sequence[str] = (),
+        wait: int = 0,
     ) -> None:
         self.shards = 1
         self.replicas = len(nodes) - 1

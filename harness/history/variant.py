@@ -9,6 +9,11 @@ import msgspec
 Route = Literal["home", "primary"]
 """How a worker finds the server for an operation: always its home node, or the node that its home names as primary."""
 
+Capability = Literal[
+    "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "ids", "transactions", "watches"
+]
+"""What a client can do: the protocols of `harness.load.client`, by name."""
+
 Promise = Literal["linearizable", "no-lost-write", "converges", "available"]
 
 
@@ -34,7 +39,7 @@ class Label(msgspec.Struct, frozen=True):
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration of a database whose guarantees differ from another's.
 
-    `methods` are the Client's methods it offers. `tuned` says, a line each, what differs from the vendor's defaults.
+    `offers` are the capabilities of its clients. `tuned` says, a line each, what differs from the vendor's defaults.
     `nodes` is the size of cluster that it needs by default, 0 where any of its database does.
     `keys` is the number of keys that it needs by default, 0 where the plan's own will do: where calls that meet on a key
     hinder each other, more keys keep them apart. `local` says what a final, node-local read is here ("GET on each replica").
@@ -46,7 +51,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     writes: Route
     claim: Claim
     labels: tuple[Label, ...] = ()
-    methods: frozenset[str] = frozenset({"read", "write", "cas", "add", "elements"})
+    offers: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
     tuned: tuple[str, ...] = ()
     nodes: int = 0
     keys: int = 0

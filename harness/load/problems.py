@@ -17,7 +17,10 @@ from pathlib import Path
 MANY = 100
 """Times after which the same problem ends the load."""
 
-_NOT_OWN = tuple(str(Path(sysconfig.get_path(name))) for name in ("stdlib", "purelib", "platlib"))
+_HERE = Path(__file__).parent
+_NOT_OWN = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(_HERE), str(_HERE.parent / "history"),
+)
 
 
 class Problems:
@@ -48,11 +51,13 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def place(error: BaseException) -> str:
-    """`mine.py:97: `, the innermost line that belongs neither to Python nor to an installed package; empty if there is none."""
+def place(error: BaseException, *, foreign: bool = False) -> str:
+    """`mine.py:97: `, the innermost line that belongs neither to Python, nor to an installed package, nor to those who called
+    it here; empty if there is none. With `foreign`, empty also for a line of splitbrain's own."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*_NOT_OWN, "<")):
-            return f"{Path(frame.filename).name}:{frame.lineno}: "
+            ours = foreign and frame.filename.startswith(str(_HERE.parent.parent))
+            return "" if ours else f"{Path(frame.filename).name}:{frame.lineno}: "
     return ""
 
 

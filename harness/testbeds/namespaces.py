@@ -22,7 +22,7 @@ from typing import ClassVar, NamedTuple, TextIO
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.servers import find_program
+from splitbrain.harness.servers import find_program, is_program
 from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
@@ -37,7 +37,7 @@ HARNESS = "SPLITBRAIN_HARNESS"
 _GRACE = 2.0
 _BRIDGE = "198.18.255.254"
 _BRIDGE6 = "fd00:198:18::ffff"
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "TMPDIR")
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ")
 _MOST_NODES = 250
 
 
@@ -346,7 +346,7 @@ class NamespaceNode:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {"PATH": commands.PATH} | kept | {"HOME": self.folder} | self._labels
+        return {"PATH": commands.PATH} | kept | {"HOME": self.folder, "TMPDIR": self.folder} | self._labels
 
     def _server(self, program: str) -> str:
         """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the
@@ -354,8 +354,7 @@ class NamespaceNode:
         if program == "python3" or not self._binary or os.sep in program:
             return self._tool(program)
         binary = Path(self._binary).expanduser().absolute()
-        named = (f"{program}-", f"{program}_", f"{program}.")
-        if binary.is_file() and (binary.name == program or binary.name.startswith(named)):
+        if is_program(binary, program):
             return str(binary)
         folder = binary if binary.is_dir() else binary.parent
         found = shutil.which(program, path=str(folder))

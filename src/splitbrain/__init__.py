@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from splitbrain.checkers.models.specifications import Call, Model
     from splitbrain.checkers.verdict import Anomaly, Checker, Verdict
     from splitbrain.harness.check import CheckedFile, check, check_file
-    from splitbrain.harness.databases.database import Database, Program
+    from splitbrain.harness.databases.database import Connections, Database, Program
     from splitbrain.harness.errors import (
         HistoryError,
         Indeterminate,
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Cut", "Database", "Fault", "History",
-    "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis", "NoTarget",
-    "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
+    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database", "Fault",
+    "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis",
+    "NoTarget", "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
     "Service", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
     "check_file", "load_machine_code", "read", "run",
 ]
@@ -69,7 +69,7 @@ _HOMES = {
     "splitbrain.checkers.models.specifications": ("Call", "Model"),
     "splitbrain.checkers.verdict": ("Anomaly", "Checker", "Verdict"),
     "splitbrain.harness.check": ("CheckedFile", "check", "check_file"),
-    "splitbrain.harness.databases.database": ("Database", "Program"),
+    "splitbrain.harness.databases.database": ("Connections", "Database", "Program"),
     "splitbrain.harness.errors": (
         "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),

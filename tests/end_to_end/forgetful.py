@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import splitbrain
 
@@ -80,6 +81,10 @@ class ForgetfulClient:
     async def close(self) -> None:
         self._writer.close()
 
+    @property
+    def closed(self) -> bool:
+        return self._writer.is_closing()
+
     async def _ask(self, f: str, key: Any, value: Any) -> Any:
         try:
             self._writer.write(json.dumps((f, str(key), value)).encode() + b"\n")
@@ -87,6 +92,7 @@ class ForgetfulClient:
         except OSError:
             line = b""
         if not line:
+            await self.close()
             raise splitbrain.Indeterminate("connection-lost")
         return json.loads(line)
 
@@ -102,11 +108,15 @@ class Forgetful(splitbrain.Database):
             reads="home",
             writes="home",
             claim=splitbrain.Claim(text="eventually consistent", source="forgetful.py", promises=("converges",)),
-            methods=frozenset({"read", "write"}),
+            offers=frozenset({"registers"}),
         ),
     )
     programs = (splitbrain.Program("python3", "apt-get install python3"),)
     port = 7500
+
+    def __init__(self, plan: splitbrain.Plan, nodes: Sequence[splitbrain.Node]) -> None:
+        super().__init__(plan, nodes)
+        self._own = splitbrain.Connections(self.connect)
 
     async def start(self) -> None:
         for node in self.nodes.values():
@@ -135,12 +145,11 @@ class Forgetful(splitbrain.Database):
         except OSError:
             raise splitbrain.Refused("no-connection") from None
 
-    async def local_read(self, node: splitbrain.Node, method: Literal["read", "elements"], key: Any) -> Any:
-        client = await self.connect(node)
-        try:
-            return await client.read(key)
-        finally:
-            await client.close()
+    async def local(self, node: splitbrain.Node) -> Any:
+        return await self._own.to(node)
+
+    async def close(self) -> None:
+        await self._own.close()
 
     async def versions(self) -> dict[str, str]:
         return dict.fromkeys(self.nodes, "1")

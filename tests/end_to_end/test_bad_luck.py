@@ -380,3 +380,57 @@ class Told(Progress):
 
     def note(self, text: str) -> None:
         self.told.append(text)
+
+
+def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """The database of forgetful.py with faults of its own."""
+    text = FORGETFUL.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    mine = tmp_path / "mine.py"
+    mine.write_text(text)
+    return mine
+
+
+def test_a_primary_that_is_no_node_is_refused(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    named = "    async def primary(self, node):\n        return 'n9'\n\n    async def versions("
+    mine = changed(tmp_path, ("    async def versions(", named))
+    ran = splitbrain("test", mine, "--nemesis", "partition-primary", "--plan", brief)
+    assert ran.code == 3 and "names 'n9', which is no node" in ran.stdout and "Traceback" not in ran.stdout, ran.stdout
+
+
+def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    mine = changed(
+        tmp_path,
+        ("        await self._ask(\"write\", key, value)\n", "        await self._ask(\"write\", key, value)\n"
+         "        if value % 40 == 0:\n            raise OSError('half a network \\x1b[31m')\n"),
+        ("        return json.loads(line)\n", "        found = json.loads(line)\n"
+         "        return '\\ud800' if f == 'read' and found and found % 97 == 0 else found\n"),
+        ("        return dict.fromkeys(self.nodes, \"1\")", "        return {'n1': object(), 'n2': '\\ud800'}\n\n"
+         "    async def close(self):\n        raise RuntimeError('never raises')\n"),
+        ("        client = await self.connect(node)\n        try:", "        if node.name == 'n3' and key == 7:\n"
+         "            raise asyncio.CancelledError\n        client = await self.connect(node)\n        try:"),
+    )
+    brief.write_text(BRIEF + "settle = 2.0\n")
+    ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
+    assert ran.code in (1, 2), ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr and "\x1b" not in ran.stdout
+    _, recording = load(ran.folder / "journal.jsonl")
+    assert not recording.torn and recording.faults[0].healed is not None
+    for told in ("write() raised OSError", "local() raised CancelledError", "close() raised RuntimeError"):
+        assert any(told in note and note.startswith("mine.py:") for note in recording.notes), recording.notes
+        assert told in " ".join(ran.stdout.split()), ran.stdout
+    assert any("a history holds no text that is not Unicode" in note for note in recording.notes)
+
+
+def test_a_mistake_in_a_persons_file_is_one_sentence_with_its_line(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    mine = changed(
+        tmp_path, ('reads="home"', 'reads="primary"'), ("    async def versions(", "    async def primary(self, node):\n"
+                   "        return 'n1'\n\n    def shard(self, key):\n        return {}[key]\n\n    async def versions("),
+    )
+    ran = splitbrain("test", mine, "--nemesis", "none", "--plan", brief)
+    assert ran.code == 70 and "Traceback" not in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+    assert re.search(r"mine\.py:\d+: KeyError: \d+ ended the run", " ".join(ran.stdout.split())), ran.stdout
+    assert "Traceback" in (ran.folder / "crash.txt").read_text()
+    nothing_left(ran.folder)

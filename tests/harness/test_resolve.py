@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.plan import FORMAT, Plan
-from splitbrain.harness.resolve import resolve
+from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.schedules import schedule
 
 
@@ -53,6 +53,8 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ({"database": "redis", "concurrency": 0}, "concurrency is 0"),
         ({"database": "redis", "expect": ("lost-writ",)}, "lost-write"),
         ({"database": "redis", "binary": "/no/such/redis-server"}, "does not exist"),
+        ({"database": "etcd", "binary": "/bin/true"}, "none of this database's programs"),
+        ({"database": "etcd", "image": "etcd:3"}, "--image is for the testbed docker"),
         ({"database": "/no/such/database.py"}, "no such file"),
         ({}, "names no database"),
     ],
@@ -85,3 +87,52 @@ def test_a_schedule_keeps_every_fault_inside_the_load() -> None:
     assert len(steps) == 4
     assert all(step.at + step.duration + plan.between <= plan.time for step in steps)
     assert all(after.at >= before.at + before.duration + plan.between for before, after in itertools.pairwise(steps))
+
+
+MINE = """
+import splitbrain
+
+class Mine(splitbrain.Database):
+    name = "mine"
+    claim = splitbrain.Claim(text="", source="")
+    variants = (splitbrain.Variant(name="v", summary="", reads="home", writes="home", claim=claim),)
+    programs = ()
+    port = 1
+    async def start(self): ...
+    async def ready(self): return True
+    async def connect(self, server): ...
+    async def local(self, node): ...
+    async def versions(self): return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("async def ready", "def ready", r"mine\.py: class Mine: ready is no coroutine: write 'async def ready'"),
+        ("    async def connect(self, server): ...\n", "", r"class Mine lacks connect"),
+        ('reads="home"', 'reads="nearest"', r"variant 'v': Invalid enum value 'nearest'"),
+        ('source=""', 'source="", promises=("strict",)', r"variant 'v': Invalid enum value 'strict'"),
+        ('source=""', 'source="", admits=("stale-reads",)', r"admits 'stale-reads', .* did you mean 'stale-read'"),
+    ],
+)
+def test_a_database_of_ones_own_that_breaks_its_contract_is_refused_at_load(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    resolve({"database": str(file)})
+    assert old in MINE
+    file.write_text(MINE.replace(old, new))
+    with pytest.raises(UsageError, match=told):
+        resolve({"database": str(file)})
+
+
+def test_a_missing_server_or_driver_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = resolve({"database": "etcd"})
+    monkeypatch.setattr("splitbrain.harness.resolve.find_program", lambda name: None)
+    with pytest.raises(SetupError, match="etcd is not on this machine: apt-get install etcd-server"):
+        check_machine(plan)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SetupError, match=r"pip install 'splitbrain\[etcd\]'"):
+        check_machine(plan)

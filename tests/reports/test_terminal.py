@@ -205,6 +205,20 @@ def test_an_output_that_goes_away_costs_nothing() -> None:
         assert (child.stderr.read(), child.wait(20)) == ("went on", 1)
 
 
+def test_a_pipe_hears_nothing_of_what_is_only_for_the_moment() -> None:
+    out = io.StringIO()
+    told = terminal.Progress(terminal.console(out, 80))
+    told.judging()
+    told.tick(1.0, {"ok": 1})
+    told.close()
+    assert out.getvalue() == ""
+    moving = io.StringIO()
+    screen = Console(file=moving, force_terminal=True, width=60)
+    with terminal.Progress(screen) as shown:
+        shown.judging()
+    assert "judge" in moving.getvalue()
+
+
 def test_a_narrow_encoding_is_written_in_escapes() -> None:
     out = io.TextIOWrapper(io.BytesIO(), "ascii")
     terminal.console(out, 80).print("a \u00b7 b")

@@ -10,12 +10,13 @@ import pytest
 
 from splitbrain.checkers.result import KINDS
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.load.client import Client
+from splitbrain.harness.history.variant import Capability
+from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.register import Register
 from splitbrain.workloads.workload import Invocation
 
-METHODS = frozenset({"read", "write", "cas"})
+OFFERS: frozenset[Capability] = frozenset({"registers", "compare-and-set"})
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=6)
 MIXED = (1, 2, 4, 5, 7, 8)
 
@@ -35,13 +36,13 @@ def calls(workload: Register, number: int, seed: int = 1, processes: Iterable[in
 
 
 def test_every_value_is_written_once() -> None:
-    made = [one for one in calls(Register(PLAN, METHODS), 2000) if one.kind == "write"]
+    made = [one for one in calls(Register(PLAN, OFFERS), 2000) if one.kind == "write"]
     values = [one.value[1] if one.f == "cas" else one.value for one in made]
     assert len(values) == len(set(values)) > 300
 
 
 def test_busy_keys_are_written_and_calm_ones_read() -> None:
-    made = calls(Register(PLAN, METHODS), 6000)
+    made = calls(Register(PLAN, OFFERS), 6000)
     assert {one.key for one in made} == set(range(6))
     for parity, (low, high) in ((0, (0.45, 0.55)), (1, (0.86, 0.94))):
         kinds = Counter(one.kind for one in made if isinstance(one.key, int) and one.key % 2 == parity)
@@ -49,12 +50,12 @@ def test_busy_keys_are_written_and_calm_ones_read() -> None:
 
 
 def test_the_same_seed_and_observations_make_the_same_calls() -> None:
-    first, again, other = (calls(Register(PLAN, METHODS), 300, seed) for seed in (7, 7, 8))
+    first, again, other = (calls(Register(PLAN, OFFERS), 300, seed) for seed in (7, 7, 8))
     assert first == again != other
 
 
 def test_a_cas_goes_from_the_value_last_seen_and_never_before_one_was() -> None:
-    workload = Register(PLAN, METHODS)
+    workload = Register(PLAN, OFFERS)
     rng = random.Random(3)
     unseen = [workload.next(rng, 1) for _ in range(500)]
     assert "cas" not in {one.f for one in unseen}
@@ -75,7 +76,7 @@ def test_a_cas_goes_from_the_value_last_seen_and_never_before_one_was() -> None:
 
 
 def test_the_kind_that_is_asked_for_is_made_by_all_but_the_readers() -> None:
-    workload = Register(PLAN, METHODS)
+    workload = Register(PLAN, OFFERS)
     rng = random.Random(5)
     for kind in KINDS:
         assert {workload.next(rng, 1, kind).kind for _ in range(200)} == {kind}
@@ -83,20 +84,20 @@ def test_the_kind_that_is_asked_for_is_made_by_all_but_the_readers() -> None:
 
 
 def test_without_cas_there_is_none() -> None:
-    assert {one.f for one in calls(Register(PLAN, frozenset({"read", "write"})), 1000)} == {"read", "write"}
+    assert {one.f for one in calls(Register(PLAN, frozenset({"registers"})), 1000)} == {"read", "write"}
 
 
 def test_the_first_worker_of_each_home_only_reads_and_no_later_process_does() -> None:
-    assert {one.f for one in calls(Register(PLAN, METHODS), 300, processes=(0, 3, 6))} == {"read"}
-    assert {one.f for one in calls(Register(PLAN, METHODS), 300, processes=(9, 12))} == {"read", "write", "cas"}
+    assert {one.f for one in calls(Register(PLAN, OFFERS), 300, processes=(0, 3, 6))} == {"read"}
+    assert {one.f for one in calls(Register(PLAN, OFFERS), 300, processes=(9, 12))} == {"read", "write", "cas"}
     alone = Plan(database="d", variant="v", nodes=3, concurrency=1, keys=6)
-    assert {one.f for one in calls(Register(alone, METHODS), 300, processes=(0, 1, 2))} == {"read", "write", "cas"}
+    assert {one.f for one in calls(Register(alone, OFFERS), 300, processes=(0, 1, 2))} == {"read", "write", "cas"}
 
 
 def test_final_and_local_reads_cover_every_key() -> None:
-    workload = Register(PLAN, METHODS)
-    assert [one.key for one in workload.final()] == list(range(6)) == list(workload.local[1])
-    assert workload.local[0] == "read"
+    workload = Register(PLAN, OFFERS)
+    assert [one.key for one in workload.final()] == list(range(6)) == [one.key for one in workload.local()]
+    assert workload.ordered and not workload.grows
 
 
 class Recorder:
@@ -123,6 +124,6 @@ class Recorder:
 ])
 async def test_each_call_is_one_call_of_the_client(invocation: Invocation, made: object, value: object) -> None:
     recorder = Recorder()
-    client: Client = recorder  # type: ignore[assignment]
-    assert await Register(PLAN, METHODS).invoke(client, invocation) == value
+    client: CompareAndSet = recorder  # type: ignore[assignment]
+    assert await Register(PLAN, OFFERS).invoke(client, invocation) == value
     assert recorder.made == [made]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.set import FULL, Set
 from splitbrain.workloads.workload import Invocation
 
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4)
-METHODS = frozenset({"add", "elements"})
+OFFERS: frozenset[Capability] = frozenset({"sets"})
 
 
 def calls(number: int, seed: int = 1) -> tuple[Set, list[Invocation]]:
-    workload = Set(PLAN, METHODS)
+    workload = Set(PLAN, OFFERS)
     rng = random.Random(seed)
     return workload, [workload.next(rng, turn % 9) for turn in range(number)]
 
@@ -47,7 +48,8 @@ def test_reads_visit_growing_and_older_sets() -> None:
     read = {one.key for one in made if one.f == "read"}
     assert len(read) > 2 * PLAN.keys
     assert {one.value for one in made if one.f == "read"} == {None}
-    assert workload.local == ("elements", tuple(one.key for one in workload.final()))
+    assert list(workload.local()) == list(workload.final())
+    assert workload.grows and not workload.ordered
 
 
 def test_the_same_seed_makes_the_same_calls() -> None:

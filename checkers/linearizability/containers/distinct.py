@@ -3,7 +3,8 @@
 After Lee & Mathur, "Efficient decrease-and-conquer linearizability monitoring" (OOPSLA 2025), and for the order of a queue
 Henzinger, Sezgin & Vafeiadis, "Aspect-oriented linearizability proofs" (CONCUR 2013); the proofs below are complete, since
 indeterminate operations, which both leave out, change them. Each `decide_*` judges the history of one object and answers
-None where its conditions are not met: the search decides then.
+None where its conditions are not met: the search decides then. `ends` is the moment of `time.perf_counter` after which it
+raises `Late`.
 
 **Intervals.** An operation takes effect at a point of its closed interval `[s, f]`; f is infinite where no answer came.
 An element has an insertion and a removal. Since the insertion comes first, its f may be lowered to the removal's f, and
@@ -31,6 +32,7 @@ assignment is tried in the order of deadlines (a necessary condition on when an 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -38,7 +40,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, in_time
 from splitbrain.checkers.models.specifications import Model, canonical
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.values import MISSING
@@ -99,7 +101,7 @@ _Refutation = Callable[[], _Violation]
 _Check = Callable[[_Elements], _Refutation | None]
 
 
-def decide_queue(history: History, model: Model) -> Decision | None:
+def decide_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
     """First in, first out, with distinct elements.
 
     Without empty removals: linearizable if and only if no two elements u, v have u inserted before v and v removed before u
@@ -109,15 +111,15 @@ def decide_queue(history: History, model: Model) -> Decision | None:
     a total order of the elements that extends <, let each insertion, and each removal, take effect at the latest start of
     its kind so far: that is inside its interval, in order, and never a removal before its insertion.
     """
-    return _decide(history, "queue", "enqueue", "dequeue", _queue_order, _queue_deadlines)
+    return _decide(history, ends, "queue", "enqueue", "dequeue", _queue_order, _queue_deadlines)
 
 
-def decide_unordered_queue(history: History, model: Model) -> Decision | None:
+def decide_unordered_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
     """A bag of distinct elements: only the order of an element's own two operations counts, and the free points."""
-    return _decide(history, "unordered-queue", "enqueue", "dequeue", lambda found: None, _no_deadlines)
+    return _decide(history, ends, "unordered-queue", "enqueue", "dequeue", lambda found: None, _no_deadlines)
 
 
-def decide_stack(history: History, model: Model) -> Decision | None:
+def decide_stack(history: History, model: Model, ends: float = math.inf) -> Decision | None:
     """Last in, first out, with distinct elements.
 
     Without empty removals, decrease and conquer: an element whose push has a point p in no stay of another element, and
@@ -130,28 +132,32 @@ def decide_stack(history: History, model: Model) -> Decision | None:
     waits for one interval, and *watches* the stays that cover it: it is looked at again when one of those goes. The latest
     stay that spans it tends to go last, which keeps looking again rare; a look is O(log n) in a tree of maxima.
     """
-    return _decide(history, "stack", "push", "pop", _stack_order, _stack_deadlines)
+    return _decide(history, ends, "stack", "push", "pop", _stack_order, _stack_deadlines)
 
 
-def decide_priority_queue(history: History, model: Model) -> Decision | None:
+def decide_priority_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
     """The smallest first, with distinct integers.
 
     Let v be the largest element. Its insertion constrains nobody, and its removal is an empty removal for the others. By
     induction from the largest down: linearizable if and only if every removal of v has a point in no stay of a smaller
     element, and every empty removal one in no stay at all.
     """
-    return _decide(history, "priority-queue", "enqueue", "dequeue", _priority_order, _priority_deadlines)
+    return _decide(history, ends, "priority-queue", "enqueue", "dequeue", _priority_order, _priority_deadlines)
 
 
 def _decide(
-    history: History, method: str, insert: str, remove: str, order: _Check, deadlines: Callable[[_Elements], Ints]
+    history: History, ends: float, method: str, insert: str, remove: str, order: _Check, deadlines: Callable[[_Elements], Ints]
 ) -> Decision | None:
-    """Decide by the free points and by `order`, which judges the history without empty and wild removals."""
+    """Decide by the free points and by `order`, which judges the history without empty and wild removals.
+
+    Raises `Late` after `ends`.
+    """
     found = _elements(history, method, insert, remove)
     if not isinstance(found, _Elements):
         return found
 
     def judge(elements: _Elements) -> _Refutation | None:
+        in_time(ends)
         return order(elements) or _emptiness(elements)
 
     refutation = judge(found)
@@ -175,7 +181,8 @@ def _elements(history: History, method: str, insert: str, remove: str) -> _Eleme
     known = [fs.index(name) if name in fs else -2 for name in (insert, remove)]
     if not np.isin(history.f[happened], known).all():
         return None
-    finish = np.where(outcome == OK, history.completed, NEVER)
+    # What happened though no answer came has an end: before what never happens.
+    finish = np.where(outcome == OK, np.minimum(history.completed, NEVER - 1), NEVER)
     inserting = history.f == known[0]
     rows = np.flatnonzero(inserting & happened)
     removals = np.flatnonzero((history.f == known[1]) & (outcome == OK))
@@ -257,7 +264,7 @@ def _explain(history: History, method: str, found: _Elements, violation: _Violat
     name, giver = repr(history.values[others[0]]), _client(history, others[0])
     client = _client(history, last)
     if history.values[last] is None:
-        identifier = "lost-element"
+        identifier = "lost-element" if lost else "stale-element"
         sentence = f"{client} found it empty, though {name}, put in by {giver}, was certainly there"
         if len(others) > 1:
             sentence = f"{client} found it empty, though at every moment of that call an element was there, {name} for one"

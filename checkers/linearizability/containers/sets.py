@@ -1,4 +1,4 @@
-"""Sets whose elements are added once each, in time linear in what the reads list (and a sort).
+"""Sets, decided in time linear in what the reads list (and a sort).
 
 **Without removals** the reads must form a chain, for a set only grows. Call a set that some read returned a version. All
 operations fall into an order of steps: the additions of the first version's elements, the reads of it, the additions that
@@ -8,14 +8,18 @@ linearizable if and only if the reads are a chain of known elements and no opera
 earlier step started (else let each take effect at the latest start up to its own step). An unacknowledged addition that no
 read shows may be left out: no read of a linearization with it would notice.
 
-**With removals** a read without an element may come before its addition or after its removal. That is decided only where no
-two reads overlap in time, so that their order is known. An element is seen by a run of consecutive reads, or by none. Seen,
-its addition falls into the gap before the run and its removal, if the element goes again, into the gap behind: each bounds
-the moment of two neighbouring reads. Never seen, but certainly added before it was removed: no read may fall between. Each
-read must then have a moment within its bounds and outside those intervals; the bounds speak of one read each, so reads do
-not influence each other. A removal that may have come before the addition, and then did nothing, is taken so where that is
-free; where it is not clear which, the answer is None. An unacknowledged removal that no read needs may be left out, and one
-that a read needs did happen.
+An element that is added *several times* is there from the first effect on, at a moment not before the earliest start of its
+additions and not after their earliest end. Any such moment will do: the addition that began first has not ended by then, and
+no other has, so one takes effect there and the others at it or later. So they count as one addition over that interval.
+
+**With removals** (every element added and removed at most once) a read without an element may come before its addition or
+after its removal. That is decided only where no two reads overlap in time, so that their order is known. An element is seen
+by a run of consecutive reads, or by none. Seen, its addition falls into the gap before the run and its removal, if the
+element goes again, into the gap behind: each bounds the moment of two neighbouring reads. Never seen, but certainly added
+before it was removed: no read may fall between. Each read must then have a moment within its bounds and outside those
+intervals; the bounds speak of one read each, so reads do not influence each other. A removal that may have come before the
+addition, and then did nothing, is taken so where that is free; where it is not clear which, the answer is None. An
+unacknowledged removal that no read needs may be left out, and one that a read needs did happen.
 
 **Reading out** what is wrong, in this order, so that the evidence alone is judged alike: an element twice in one read
 (`duplicate`), a read that ended before the addition began (`future-read`), an element missing that had to be there
@@ -26,14 +30,16 @@ nobody added (`unexpected`). All but the last two look only at elements whose ad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, in_time
 from splitbrain.checkers.linearizability.evidence.evidence import settle
 from splitbrain.checkers.models.specifications import Model, Tagged, canonical, elements
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -65,17 +71,21 @@ class _Set:
     reads: list[_Read]
     s: list[int]
     f: list[int]
+    ends: float = math.inf
 
 
-def decide_set(history: History, model: Model) -> Decision | None:
-    """A set with `add`, `remove` and whole `read`s; every element added and removed at most once."""
+def decide_set(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+    """A set with `add`, `remove` and whole `read`s; where something is removed, every element added and removed at most once,
+    else None. Raises `Late` after `ends`, a moment of `time.perf_counter`."""
     if model.initial != frozenset():
         return None
-    decision = _decide(history)
-    return decision if decision is None or decision.valid else settle(history, decision, _decide)
+    decision = _decide(history, ends)
+    if decision is None or decision.valid:
+        return decision
+    return settle(history, decision, lambda part: _decide(part, ends), ends)
 
 
-def _decide(history: History) -> Decision | None:
+def _decide(history: History, ends: float) -> Decision | None:
     fs, outcome = history.fs, history.outcome
     code = {name: fs.index(name) if name in fs else -2 for name in ("add", "remove", "read")}
     happened = outcome != FAIL
@@ -85,15 +95,21 @@ def _decide(history: History) -> Decision | None:
     if (history.values.kind[reading] == MISSING).any():
         return None
     values = history.values
-    adds, removes = (_once(history, np.flatnonzero((history.f == code[name]) & happened)) for name in ("add", "remove"))
+    finish = np.where(outcome == OK, history.completed, NEVER)
+    starts, stops = history.invoked.tolist(), finish.tolist()
+    adding = np.flatnonzero((history.f == code["add"]) & happened)
+    removes = _once(history, np.flatnonzero((history.f == code["remove"]) & happened))
+    adds = _once(history, adding)
+    earlier: dict[int, int] = {}
+    if adds is None and removes == {}:
+        adds = _together(history, adding, starts, stops, earlier)
     if adds is None or removes is None:
         return None
-    finish = np.where(outcome == OK, history.completed, NEVER)
     known = frozenset(adds)
     strangers: dict[Member, int] = {}
     reads = []
-    starts, ends = history.invoked.tolist(), finish.tolist()
     for row in reading.tolist():
+        in_time(ends)
         raw = values[row]
         # Most reads list plain integers or strings, which need no stand-in.
         value = raw if type(raw) is tuple and set(map(type, raw)) <= {int, str} else canonical(raw)
@@ -106,11 +122,14 @@ def _decide(history: History) -> Decision | None:
             for member in shown - known:
                 strangers.setdefault(member, row)
             shown &= known
-        reads.append(_Read(row, starts[row], ends[row], shown))
-    whole = _Set(history, adds, {m: row for m, row in removes.items() if m in known}, reads, starts, ends)
+        reads.append(_Read(row, starts[row], stops[row], shown))
+    whole = _Set(history, adds, {m: row for m, row in removes.items() if m in known}, reads, starts, stops, ends)
     decision = _with_removals(whole) if whole.removes else _growing(whole)
-    if decision is None or not decision.valid:
-        return decision
+    if decision is None:
+        return None
+    if not decision.valid:
+        rows = {*decision.rows, *(earlier[row] for row in decision.rows if row in earlier)}
+        return msgspec.structs.replace(decision, rows=tuple(sorted(rows)))
     return _stranger(history, strangers, code["add"]) if strangers else decision
 
 
@@ -119,6 +138,28 @@ def _once(history: History, rows: NDArray[np.int64]) -> dict[Member, int] | None
     values = history.values
     found: dict[Member, int] = {canonical(values[row]): row for row in rows.tolist()}
     return found if len(found) == len(rows) else None
+
+
+def _together(
+    history: History, rows: NDArray[np.int64], starts: list[int], stops: list[int], earlier: dict[int, int]
+) -> dict[Member, int]:
+    """The row of each element's addition that ended first; its start becomes that of the one that began first, which `earlier`
+    tells where it is another."""
+    values = history.values
+    found: dict[Member, int] = {}
+    first: dict[Member, int] = {}
+    for row in rows.tolist():
+        member = canonical(values[row])
+        if stops[row] < stops[found.setdefault(member, row)]:
+            found[member] = row
+        if starts[row] < starts[first.setdefault(member, row)]:
+            first[member] = row
+    for member, row in found.items():
+        if first[member] != row:
+            earlier[row] = first[member]
+    for row, begun in earlier.items():
+        starts[row] = starts[begun]
+    return found
 
 
 def _invalid(identifier: str, rows: set[int], sentence: str) -> Decision:
@@ -156,6 +197,7 @@ def _growing(whole: _Set) -> Decision:
     bounds: list[tuple[int, int, int]] = []
     shown: frozenset[Member] = frozenset()
     for read in versions:
+        in_time(whole.ends)
         if len(read.shown) != len(shown):
             if not shown <= read.shown:
                 return _refute_growing(whole)
@@ -184,6 +226,7 @@ def _refute_growing(whole: _Set) -> Decision:
     # When an element was there for certain: the earliest end of its addition or of a read that showed it, and that row.
     there = {member: (f[row], row) for member, row in adds.items()}
     for read in whole.reads:
+        in_time(whole.ends)
         for member in read.shown:
             if s[adds[member]] > read.f:
                 return _future(whole, member, read)
@@ -191,6 +234,7 @@ def _refute_growing(whole: _Set) -> Decision:
                 there[member] = (read.f, read.row)
     sure = sorted(((end, row, member) for member, (end, row) in there.items()), key=lambda entry: entry[:2])
     for read in whole.reads:
+        in_time(whole.ends)
         start, cause = max([(read.s, read.row), *((s[adds[member]], adds[member]) for member in read.shown)])
         for end, row, member in sure:
             if end >= start:
@@ -255,6 +299,7 @@ def _with_removals(whole: _Set) -> Decision | None:
     last: dict[Member, int] = {}
     ambiguous = False
     for k, read in enumerate(reads):
+        in_time(whole.ends)
         for member in read.shown:
             if s[adds[member]] > read.f:
                 return _future(whole, member, read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, Late
 from splitbrain.harness.history.history import History
 
 Rows = NDArray[np.int64]
@@ -17,15 +18,15 @@ Rows = NDArray[np.int64]
 MOST_TRIALS = 400
 PATIENCE = 3.0
 """Seconds for making one proof smaller."""
-LATE = f"time limit of {PATIENCE:.3g} s for making the evidence smaller"
+LATE = "time limit for making the evidence smaller"
 
 
 class _Trials:
     """Judgements of parts of a history, as many as the limits allow in one round; `limit` is the last that was hit."""
 
-    def __init__(self, decide: Callable[[History], Decision | None]) -> None:
+    def __init__(self, decide: Callable[[History], Decision | None], ends: float) -> None:
         self.decide = decide
-        self.ends = time.perf_counter() + PATIENCE
+        self.ends = min(ends, time.perf_counter() + PATIENCE)
         self.left = MOST_TRIALS
         self.limit = ""
 
@@ -41,20 +42,29 @@ class _Trials:
         return False
 
 
-def settle(history: History, decision: Decision, decide: Callable[[History], Decision | None]) -> Decision:
+def settle(
+    history: History, decision: Decision, decide: Callable[[History], Decision | None], ends: float = math.inf
+) -> Decision:
     """An invalid `decision` on `history` reduced to evidence that `decide` and `settle` judge alike.
 
     The rows alone are judged again, and again with what that names, until they name themselves; then every row is left out
     that can be without changing the identifier. Where the rows named are not refuted alone, it begins with the whole
-    history. After `MOST_TRIALS` trials in a round, or `PATIENCE` seconds, the evidence may be larger than it needs to be;
-    then the decision's `limit` says so.
+    history. After `MOST_TRIALS` trials in a round, or `PATIENCE` seconds, or at `ends`, the evidence may be larger than it
+    needs to be; then the decision's `limit` says so. `decide` may raise `Late`.
     """
-    trials = _Trials(decide)
+    trials = _Trials(decide, ends)
+    try:
+        return _settled(history, decision, trials)
+    except Late:
+        return msgspec.structs.replace(decision, limit=LATE)
+
+
+def _settled(history: History, decision: Decision, trials: _Trials) -> Decision:
     decision = _reduced(history, decision, trials)
     while True:
         rows = np.array(decision.rows, np.int64)
         alone = history.select(rows)
-        again = decide(alone)
+        again = trials.decide(alone)
         if again is None or again.valid is not False:
             break
         again = _reduced(alone, again, trials)

@@ -6,6 +6,8 @@ back what it needs to stand alone: the writes of the values that it observed, so
 Names. A faster way that can judge the part names it. Of a register whose values were written more than once, each
 observation may come from several writes; where every choice among them, the impossible ones apart, shows the same, that is
 its name. A refused compare-and-set that the part needs is named as in `explain`. What has no name is `non-linearizable`.
+
+It is one file because each way of shrinking leans on the same few trials and limits, and is read beside the others.
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ def refute(
     # Some of the time is for looking at what was found.
     finding, part = _found(history, model, decision, now + (ends - now) * 0.8, faster)
     for _ in range(ROUNDS):
+        if time.perf_counter() > ends:
+            break
         names, other = _judged(history.select(np.array(finding.rows)), model, ends, faster)
         if other is None or names == {finding.identifier}:
             break
@@ -121,6 +125,8 @@ def _found(
     if stuck is not None and not part.refuted_by(part.place.values()):
         part = _Part(history, model, rows, None, ends)
     kept, accused = part.minimal()
+    if time.perf_counter() > ends:
+        return _unnamed(history, model, kept, accused, part.spent or LATE, False), part
     names = _Names(history, model, faster, part)
     rows = names.standing(kept)
     return names.of(rows) or _unnamed(history, model, rows, accused, part.spent, rows == kept), part
@@ -312,7 +318,7 @@ class _Names:
         kept = set(rows)
         work = list(kept)
         wanted: dict[object, int] = {}
-        while work:
+        while work and time.perf_counter() < self.part.ends:
             row = work.pop()
             for value in self._observed(row):
                 wanted[value] = wanted.get(value, 0) + 1
@@ -402,7 +408,8 @@ class _Names:
         expected = call.value[0]
         began, ended = int(history.invoked[row]), int(history.completed[row])
         others = [other for other in rows if other != row]
-        writers = [other for other in others if other in self._writers(expected) and history.outcome[other] != FAIL]
+        wrote = set(self._writers(expected))
+        writers = [other for other in others if other in wrote and history.outcome[other] != FAIL]
         acked = [w for w in writers if history.outcome[w] == OK and history.completed[w] < began]
         seen = [other for other in others if expected in self._observed(other) or self._found_initial(other, expected)]
         name = f"client {int(history.process[row])} was refused cas {_text(expected)} → {_text(call.value[1])}"
@@ -447,7 +454,10 @@ class _Names:
         history, model = self.history, self.model
         assert isinstance(model, Register)
         observers, choices = [], []
+        kept = set(rows)
         for row in rows:
+            if time.perf_counter() > self.part.ends:
+                return None
             call = _call(history, row)
             value: Any
             if call.f == "write" or (call.outcome == "info" and call.f == "read"):
@@ -457,7 +467,7 @@ class _Names:
             value = call.value if call.f == "read" else call.seen[0] if call.seen else call.value[0]
             if call.f == "read" and model.step(object(), call):
                 continue
-            wrote = [w for w in self._writers(value) if w in rows and w != row]
+            wrote = [w for w in self._writers(value) if w in kept and w != row]
             ended = NEVER if call.outcome == "info" else int(history.completed[row])
             options: list[int] = [w for w in wrote if history.invoked[w] <= ended]
             options += [-1] if value == canonical(model.initial) else []
@@ -530,7 +540,7 @@ def _unnamed(history: History, model: Model, rows: list[int], stuck: int | None,
     """The finding where no name fits; if `minimal`, no row can be left out unless the limit `spent` was hit."""
     accused = rows[-1] if stuck is None else stuck
     if isinstance(model, IdGenerator):
-        return Finding("duplicate", tuple(rows), f"{_what(history, accused)} was generated before", accused)
+        return Finding("duplicate-id", tuple(rows), f"{_what(history, accused)} was generated before", accused)
     sentence = _fits_nowhere(history, model, rows, accused, spent)
     if minimal and not spent and len(rows) > 1:
         sentence += ", and none of them can be left out"

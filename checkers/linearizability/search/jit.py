@@ -307,7 +307,7 @@ def from_problem(problem: Problem) -> Search:
     numbers: dict[Any, int] = {}
     call_of = [numbers.setdefault(call, len(numbers)) for call in problem.calls]
     calls = list(numbers)
-    pure = [problem.model.pure(call) for call in calls]
+    pure = [problem.pure(call) for call in calls]
     dropped = [pure[c] and calls[c].outcome == "info" for c in call_of]
     events = [event for event in problem.events if event < 0 or not dropped[event]]
     machine = Machine(problem.model, calls)

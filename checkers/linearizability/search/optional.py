@@ -46,7 +46,7 @@ class Trials:
         numbers: dict[Call, int] = {}
         self.call_of = [numbers.setdefault(call, len(numbers)) for call in problem.calls]
         self.calls: list[Call] = list(numbers)
-        self.pure = [self.model.pure(call) for call in self.calls]
+        self.pure = [problem.pure(call) for call in self.calls]
         self.states: list[State] = [self.model.initial]
         self._numbers: dict[State, int] = {self.model.initial: 0}
         self._steps: dict[tuple[int, int], tuple[int, ...]] = {}

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.models.specifications import Call, Model, canonical, check_functions
+from splitbrain.checkers.linearizability.decision import in_time
+from splitbrain.checkers.models.specifications import (
+    Call,
+    Model,
+    PriorityQueue,
+    Queue,
+    Stack,
+    UnorderedQueue,
+    canonical,
+    check_functions,
+)
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH, Key
 
 
-@dataclass(slots=True)
+@dataclass
 class Problem:
     """What a search needs to know of one object.
 
@@ -29,16 +41,29 @@ class Problem:
     events: list[int]
     open_ok: list[int]
 
+    def pure(self, call: Call) -> bool:
+        """Whether `call` changes nothing, whatever the state. To take None may be to take an element, if one was put
+        in that is None."""
+        return self.model.pure(call) and not (self.holds_none and call.f == self.model.functions[1] and call.value is None)
+
+    @cached_property
+    def holds_none(self) -> bool:
+        """Whether None is an element of a container: something with it was put in."""
+        model = self.model
+        container = isinstance(model, (Queue, UnorderedQueue, Stack, PriorityQueue))
+        return container and any(call.value is None for call in self.calls if call.f == model.functions[0])
+
     def info(self, i: int) -> bool:
         """Whether operation i may also never have happened."""
         return self.calls[i].outcome == "info"
 
 
-def encode(history: History, model: Model) -> Problem:
+def encode(history: History, model: Model, ends: float = math.inf) -> Problem:
     """The problem of whether `history`, all of it calls to one object, is linearizable.
 
     Failed operations are left out, but for a `cas` refused with `mismatch`, which says that another value was there.
-    Raises `UsageError` where the model does not know a function, or cannot use a value.
+    Raises `UsageError` where the model does not know a function, or cannot use a value, and `Late` after `ends`, a moment of
+    `time.perf_counter`.
     """
     outcome = history.outcome
     kept = outcome != FAIL
@@ -64,10 +89,12 @@ def encode(history: History, model: Model) -> Problem:
     keys: list[Key] = [None] * len(at)
     if not model.per_key:
         keys = [None if code < 0 else history.keys[code] for code in history.key[rows].tolist()]
-    calls = []
+    calls: list[Call] = []
     checked: set[Call] = set()
     values, seen = history.values, history.seen
     for row, f, how, process, key in zip(at, fs, outcomes, processes, keys, strict=True):
+        if not len(calls) & 1023:
+            in_time(ends)
         value = canonical(values[row])
         if how == OK:
             call = Call(f, value, "ok", (), process, key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.registers.register_search import RegisterSearch, usable
 from splitbrain.checkers.linearizability.search.jit import FOREVER, Search, from_problem
@@ -10,11 +12,12 @@ from splitbrain.checkers.models.specifications import CasRegister, Model, Regist
 from splitbrain.harness.history.history import History
 
 
-def start(history: History, model: Model) -> Search:
-    """The search for the history of one object. Raises `UsageError` where the model cannot use a call."""
+def start(history: History, model: Model, ends: float = math.inf) -> Search:
+    """The search for the history of one object. Raises `UsageError` where the model cannot use a call, and `Late` where it is
+    not ready by `ends`, a moment of `time.perf_counter`."""
     if (type(model) is CasRegister or type(model) is Register) and usable(history, model):
         return RegisterSearch(history, model)
-    return from_problem(encode(history, model))
+    return from_problem(encode(history, model, ends))
 
 
 def search(history: History, model: Model, *, max_steps: int = FOREVER) -> Decision:

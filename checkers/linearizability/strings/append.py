@@ -32,6 +32,8 @@ latest, then for the earliest.
 
 **Undecided** is a key where a text is empty or begins with another; where the choices are too many; and where neither of the
 two ways to take such beginnings does, for the history may need some of each.
+
+It is one file because the proofs above speak of all its steps together.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.decision import Decision, in_time
 from splitbrain.checkers.linearizability.evidence.evidence import settle
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers.zones import ABSENT, INVALID, UNDECIDED, VALID
@@ -95,17 +97,18 @@ def decide(history: History, model: Model, *, every_key: bool = True, ends: floa
     return status
 
 
-def decide_append(history: History, model: Model) -> Decision | None:
-    """The history of one key, with the evidence where it is invalid; None where it is undecided.
+def decide_append(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+    """The history of one key, with the evidence where it is invalid; None where it is undecided. Raises `Late` after `ends`.
 
     The evidence holds every write that its reads are made of, for a read of what nobody wrote would be another violation.
     """
     if model.initial != "":
         return None
+    in_time(ends)
     decision = _decide(history)
     if decision is None or decision.valid:
         return decision
-    return settle(history, decision, _decide)
+    return settle(history, decision, _decide, ends)
 
 
 def _decide(history: History) -> Decision | None:
@@ -500,7 +503,7 @@ class _Account:
             return self._unreadable(fault)
         if fault.kind == "choice":
             sentence = "no choice among the appends of equal texts explains what was read"
-            return self._invalid("lost-write", set(range(len(self.history))), sentence)
+            return self._invalid("non-linearizable", set(range(len(self.history))), sentence)
         if fault.kind == "two epochs":
             return self._in_two_epochs(fault.row)
         if fault.kind == "chains":
@@ -658,7 +661,7 @@ class _Account:
                 for row in reads if self.start[row] > self.end[late]
             ]
             if not later:
-                return self._invalid("lost-write", rows, f"{who} read a text without {missing}, and no later read has it")
+                return self._invalid("stale-read", rows, f"{who} read a text without {missing}, and no later read has it")
             count, reader = min(later)
             sentence = f"{who} read a text without {missing}; {self._name(reader)} read it later"
             return self._invalid("stale-read", rows | self._made_of(epoch, count, reader), sentence)
@@ -680,7 +683,9 @@ class _Account:
         before = f"after {self._name(b_early)} had {'written' if wrote_early else 'read'} {self._value(b_early)}"
         if b.epoch is None:
             what = "put" if b.row in self.puts else "append"
-            return self._invalid("lost-write", rows, f"{did} {before}; no read ever showed that {what}")
+            # What nobody ever read may be on a copy that nobody asked.
+            identifier = "split-brain" if wrote_late else "stale-read"
+            return self._invalid(identifier, rows, f"{did} {before}; no read ever showed that {what}")
         sentence = f"{did} {before}, which had replaced it"
         if wrote_late and (first or b_late in self.writes):
             return self._invalid("split-brain", rows, f"{sentence}: two texts grew at once")
@@ -690,7 +695,7 @@ class _Account:
             (count, row) for count, reads in b.epoch.reads.items() for row in reads if self.start[row] > self.end[a_late]
         ]
         if not later:
-            return self._invalid("lost-write", rows, f"{sentence}, and no later read showed that again")
+            return self._invalid("stale-read", rows, f"{sentence}, and no later read showed that again")
         return self._invalid("stale-read", rows | self._made_of(b.epoch, *min(later)), sentence)
 
     def _least(self, chain: _Chain, suits: Callable[[int], bool]) -> int:

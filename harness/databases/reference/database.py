@@ -12,12 +12,13 @@ import secrets
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Claim, Label, Promise, Route, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -26,13 +27,17 @@ _SERVER = Path(__file__).with_name("server")
 
 
 class ReferenceClient:
-    """One connection to one server."""
+    """One connection to one server; its reads ask the server's own copy where it is `local`."""
 
     ERRORS: ClassVar[dict[str, bool]] = {
         "no-quorum": True,
         "not-primary": True,
         "no-lease": True,
         "unsupported": True,
+        "conflict": True,
+        "locked": True,
+        "in-doubt": True,
+        "taken": True,
         "bad-request": True,
         "timeout": False,
         "peer-lost": False,
@@ -41,7 +46,8 @@ class ReferenceClient:
     """The server's word, which is the reason → whether the operation certainly did not happen. A refusal counts only where
     the table and the answer agree that it is definite; any other word, a lost connection and nonsense are indefinite."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool = False) -> None:
+        self._local = "local-" if local else ""
         self._reader = reader
         self._writer = writer
         self._calls = 0
@@ -49,7 +55,7 @@ class ReferenceClient:
 
     async def read(self, key: Key) -> int | None:
         """The value of a register, None where there is none."""
-        return await self._number(await self.call("read", key=key), "value")
+        return await self._number(await self.call(self._local + "read", key=key), "value")
 
     async def write(self, key: Key, value: int) -> None:
         """Set a register."""
@@ -67,12 +73,7 @@ class ReferenceClient:
 
     async def elements(self, key: Key) -> list[int]:
         """The elements of a set."""
-        return await self._numbers(await self.call("elements", key=key))
-
-    async def local(self, method: Literal["read", "elements"], key: Key) -> int | list[int] | None:
-        """What the server's own copy holds."""
-        answer = await self.call(f"local-{method}", key=key)
-        return await (self._number(answer, "value") if method == "read" else self._numbers(answer))
+        return await self._numbers(await self.call(self._local + "elements", key=key))
 
     async def call(self, op: str, **fields: Any) -> dict[str, Any]:
         """One request and its answer, which has a boolean `ok`, false only for a `cas`."""
@@ -132,7 +133,19 @@ class ReferenceClient:
         return Indeterminate(reason)
 
 
-_METHODS = frozenset({"read", "write", "cas", "add", "elements"})
+_ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
+
+
+APART = "-apart"
+"""The end of the name of a variant whose nodes' clocks are apart, each by `SKEW` more than the one before."""
+
+SKEW = 0.25
+"""Seconds."""
+
+
+def mode(variant: str) -> str:
+    """The server's mode behind a variant."""
+    return variant.removesuffix(APART)
 
 
 def _variant(
@@ -144,9 +157,9 @@ def _variant(
     *,
     promises: tuple[Promise, ...] = (),
     admits: tuple[str, ...] = (),
-    methods: frozenset[str] = _METHODS,
+    offers: frozenset[Capability] = _ALL,
 ) -> Variant:
-    source = f"reference/server, mode {name}"
+    source = f"reference/server, mode {mode(name)}"
     return Variant(
         name=name,
         summary=summary,
@@ -154,7 +167,7 @@ def _variant(
         writes=route,
         claim=Claim(text=f'"Known answer: {known}"', source=source, promises=promises, admits=admits),
         labels=(Label(label, source),),
-        methods=methods,
+        offers=offers,
         local="what each server's own copy holds",
     )
 
@@ -183,7 +196,36 @@ class Reference(Database):
             "new/old inversion, hence not linearizable; a side without a majority is blocked.",
             promises=("converges",),
             admits=("stale-read", "non-monotonic-read"),
-            methods=_METHODS - {"cas"},
+            offers=_ALL - {"compare-and-set"},
+        ),
+        _variant(
+            "quorum-clock",
+            "majority writes and majority reads; the greatest wall clock wins",
+            "home",
+            "available only to a majority, yet not linearizable",
+            "new/old inversion, hence not linearizable;",
+            promises=("converges",),
+            admits=("stale-read", "non-monotonic-read"),
+            offers=_ALL - {"compare-and-set"},
+        ),
+        _variant(
+            "quorum-clock-apart",
+            "quorum-clock on nodes whose clocks are apart",
+            "home",
+            "loses acknowledged writes without a fault",
+            "new/old inversion, hence not linearizable; where clocks are apart, acknowledged writes are lost even without a "
+            "fault;",
+            promises=("converges",),
+            admits=("lost-write", "stale-read", "non-monotonic-read"),
+            offers=_ALL - {"compare-and-set"},
+        ),
+        _variant(
+            "all-sync",
+            "every write waits for every replica, and reads answer from one",
+            "home",
+            "consistent; any cut blocks all writes",
+            "linearizable; any cut blocks all writes.",
+            promises=("linearizable", "no-lost-write", "converges"),
         ),
         _variant(
             "primary-async",
@@ -202,6 +244,47 @@ class Reference(Database):
             "available everywhere, converges after heal, loses concurrent writes.",
             promises=("available", "converges"),
             admits=(*_LOST, "non-monotonic-read"),
+        ),
+        _variant(
+            "vector-clock",
+            "every node accepts; what was written beside each other is kept, and merged on read",
+            "home",
+            "AP",
+            "available everywhere, converges after heal, and of a set nothing acknowledged is lost.",
+            promises=("available", "no-lost-write", "converges"),
+            admits=("stale-read",),
+            offers=frozenset({"sets"}),
+        ),
+        _variant(
+            "dynamo-one",
+            "three replicas of a key, of which one confirms a write and one answers a read",
+            "home",
+            "AP",
+            "available wherever a replica of the key is in reach, stale reads; converges after heal.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain", "non-monotonic-read"),
+            offers=_ALL - {"compare-and-set"},
+        ),
+        _variant(
+            "dynamo-quorum",
+            "three replicas of a key, of which two confirm a write and two answer a read",
+            "home",
+            "available only to two replicas of a key, yet not linearizable",
+            "a side that lacks two replicas of a key is blocked on it; no read misses an acknowledged write while clocks "
+            "agree, yet a read may see a write that a later one misses;",
+            promises=("no-lost-write", "converges"),
+            admits=("non-monotonic-read",),
+            offers=_ALL - {"compare-and-set"},
+        ),
+        _variant(
+            "dynamo-sloppy",
+            "the same, where other nodes stand in for replicas that are out of reach",
+            "home",
+            "AP",
+            "available on every side of two nodes, stale reads though r + w > n; converges after heal.",
+            promises=("converges",),
+            admits=(*_LOST, "split-brain", "non-monotonic-read"),
+            offers=_ALL - {"compare-and-set"},
         ),
         _variant(
             "split-brain",
@@ -226,7 +309,7 @@ class Reference(Database):
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
-        self._own: dict[str, ReferenceClient] = {}
+        self._own = Connections(self._open)
 
     async def start(self) -> None:
         """Start the server on every node."""
@@ -244,7 +327,8 @@ class Reference(Database):
                 f"--name={node.name}",
                 f"--listen={node.address}:{self.port}",
                 *peers,
-                f"--mode={self.variant.name}",
+                f"--mode={mode(self.variant.name)}",
+                f"--skew={SKEW * list(self.nodes).index(node.name) if self.variant.name.endswith(APART) else 0}",
                 "--data={folder}",
             ),
             files=files,
@@ -268,23 +352,26 @@ class Reference(Database):
             return False
 
     async def _serves(self, node: Node, *, copies: bool = False) -> bool:
-        client, key, token = await self._client(node), f"splitbrain-ready/{node.name}", secrets.randbits(32)
+        client, key, token = await self._own.to(node), f"splitbrain-ready/{node.name}", secrets.randbits(32)
         await client.write(key, token)
         if await client.read(key) != token:
             return False
-        others = [await self._client(other) for other in self.nodes.values()] if copies else []
+        others = [await self.local(other) for other in self.nodes.values()] if copies else []
         async with asyncio.timeout(1):
-            while any([await other.local("read", key) != token for other in others]):
+            while any([await other.read(key) != token for other in others]):
                 await asyncio.sleep(0.01)
         return True
 
     async def connect(self, server: Node) -> ReferenceClient:
         """A connection to that server."""
+        return await self._open(server)
+
+    async def _open(self, server: Node, local: bool = False) -> ReferenceClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port, limit=MAX_LINE)
-        except OSError:
-            raise Refused("no-connection") from None
-        return ReferenceClient(reader, writer)
+        except OSError as error:
+            raise Refused("no-connection") from error
+        return ReferenceClient(reader, writer, local=local)
 
     async def primary(self, node: Node) -> str | None:
         """Whom the server on that node believes to be primary."""
@@ -294,12 +381,15 @@ class Reference(Database):
             return None
         return named if named in self.nodes else None
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Key) -> Any:
-        """What that server's own copy holds."""
-        try:
-            return await (await self._client(node)).local(method, key)
-        except Indeterminate as error:
-            raise Refused(error.reason) from None
+    async def local(self, node: Node) -> ReferenceClient:
+        """A connection whose reads ask the server's own copy."""
+        return await self._own.to(node, True)
+
+    def replicas(self, key: Key) -> tuple[str, ...]:
+        """All nodes, or the first in the key's order."""
+        if self.variant.name.startswith("dynamo-"):
+            return tuple(preference(list(self.nodes), key)[:N])
+        return super().replicas(key)
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""
@@ -307,16 +397,8 @@ class Reference(Database):
         return {name: version("splitbrain") for name in self.nodes}
 
     async def close(self) -> None:
-        """Close the connections behind `primary` and `local_read`."""
-        for client in self._own.values():
-            await client.close()
-        self._own.clear()
+        """Close the connections of its own."""
+        await self._own.close()
 
     async def _status(self, node: Node) -> dict[str, Any]:
-        return await (await self._client(node)).call("status")
-
-    async def _client(self, node: Node) -> ReferenceClient:
-        client = self._own.get(node.name)
-        if client is None or client.closed:
-            client = self._own[node.name] = await self.connect(node)
-        return client
+        return await (await self._own.to(node)).call("status")

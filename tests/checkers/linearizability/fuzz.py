@@ -1,11 +1,16 @@
 """The differential fuzzer: random small histories, judged by every fast way and by the plain search.
 
     python -m tests.checkers.linearizability.fuzz --model queue --count 100000 --seed 1
+    python -m tests.checkers.linearizability.fuzz --wild --model cas-register --count 100000 --seed 1
 
 Half of the histories are recorded from an object that works, the rest are broken afterwards, so that valid and invalid ones
 come in similar share. A disagreement stops the run and prints the model, the seed and the history. Evidence is tested too:
 the rows of an invalid decision, judged alone, are invalid by the search, and by the same way with the same identifier; and
 `check` finds in the operations that it shows for an anomaly that anomaly and no other.
+
+`--wild` draws every operation by itself, of every model: refused and indeterminate compare-and-sets, failed writes, values
+used again, None, answers that never came. `check` must say what the plain search says, of the history alone and of the same
+beside a second key (which takes another way through the engine), and must not fail in explaining it.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.linearizability.strings.append import decide_append
 from splitbrain.checkers.models.specifications import (
+    MODELS,
     CasRegister,
     KeyValue,
     Model,
@@ -385,6 +391,118 @@ def histories(kind: Kind, seed: int, count: int) -> Iterator[tuple[int, History]
         yield number, History.of(operations)
 
 
+def wild(model: Model, rng: random.Random) -> list[Operation]:
+    """Up to nine operations, each drawn for itself."""
+    fresh = rng.random() < 0.6
+    domain = [None, 1, 2, 3]
+    unsure = rng.choice((0.1, 0.3, 0.5))
+    span = rng.choice((6, 12, 25))
+    # One after the other, mostly compare-and-sets: what one refusal needs, another forbids.
+    flowing, swapping = rng.random() < 0.5, "cas" in model.functions
+    made = 100
+    operations: list[Operation] = []
+    for process in range(rng.randint(2, 7 if model.name == "multi-register" else 9)):
+        start = 2 * process + rng.randint(0, 1) if flowing else rng.randint(0, span)
+        end = start + rng.choice((0, 1, 1, 2, span // 2))
+        f = "cas" if flowing and swapping and rng.random() < 0.7 else rng.choice(model.functions)
+        known = [op.value if op.f != "cas" else op.value[1] for op in operations if op.f in ("write", "cas")] or [None]
+        if fresh and model.name in ("register", "cas-register"):
+            made += 1
+            value: Any = {"write": made, "read": rng.choice([*known, None]), "cas": (rng.choice([*known, None]), made)}[f]
+        else:
+            value = _drawn(model, f, rng, domain)
+        draw = rng.random()
+        outcome: Outcome = "info" if draw < unsure else "fail" if draw < unsure + 0.1 else "ok"
+        error: str | None = None
+        seen: tuple[Any, ...] = ()
+        if f == "cas" and rng.random() < 0.4:
+            outcome, error = "fail", MISMATCH
+            seen = (rng.choice([*known, None]),) if rng.random() < 0.2 else ()
+        answerless = outcome != "fail" and rng.random() < (0.5 if outcome == "info" else 0.05)
+        client = process if not model.per_process else rng.randint(0, 2)
+        operations.append(Operation(
+            process=client, f=f, value=value, outcome=outcome, invoked=start, error=error, seen=seen,
+            completed=None if answerless else end,
+        ))
+    return operations
+
+
+def _drawn(model: Model, f: str, rng: random.Random, domain: list[Any]) -> Any:
+    """Any argument or answer of the function."""
+    few: list[Any] = domain[1:]
+    match model.name, f:
+        case "counter", "add":
+            return rng.choice((1, 1, 1, 2, -1)) if rng.random() < 0.3 else 1
+        case "counter", "read":
+            return rng.randint(-1, 4)
+        case "set", "read":
+            return tuple(rng.sample(few, rng.randint(0, 3)))
+        case "kv", _:
+            return rng.choice(("", "a", "b", "ab", "ba", "aab") if f == "get" else ("a", "b"))
+        case "multi-register", _:
+            return [[rng.choice("rw"), rng.choice("xy"), rng.choice(few[:2])] for _ in range(rng.randint(1, 2))]
+        case "priority-queue", "enqueue":
+            return rng.choice(few)
+        case "fenced-lock", "acquire":
+            return rng.choice(few)
+        case "mutex" | "owner-mutex" | "reentrant-mutex" | "semaphore" | "fenced-lock", _:
+            return None
+        case _, "cas":
+            return rng.choice(domain), rng.choice(domain)
+    return rng.choice(domain)
+
+
+def disagreement(model: Model, history: History, *, explanation: bool) -> str:
+    """What `check` says of `history` that the plain search does not, empty where they agree."""
+    truth = "valid" if search(history, model).valid else "invalid"
+    beside = History.of([
+        *(_with(op, key="a") for op in history),
+        *(_with(op, key="b", process=50) for op in _QUIET.get(model.name, _QUIET["register"]) if op.f in model.functions),
+    ])
+    for told in (history, beside) if model.per_key else (history,):
+        verdict = check(told, model, explanation=explanation, processes=1)
+        if verdict.validity != truth:
+            return f"check says {verdict.validity} of {len(told)} operations ({verdict.limits}), the search {truth}"
+        if failures := [limit for limit in verdict.limits if "failed" in limit]:
+            return failures[0]
+    return ""
+
+
+_QUIET: dict[str, list[Operation]] = {
+    "kv": [Operation(process=1, f="get", value="", invoked=0, completed=1)],
+    "set": [Operation(process=1, f="read", value=(), invoked=0, completed=1)],
+    "counter": [Operation(process=1, f="read", value=0, invoked=0, completed=1)],
+    "register": [
+        Operation(process=1, f=f, value=None, invoked=0, completed=1) for f in ("read", "dequeue", "pop", "acquire", "generate")
+    ],
+}
+"""What may be done with an object in its initial state."""
+
+
+def fuzz_wild(name: str, seed: int, count: int) -> Tally[str]:
+    """Judge `count` wild histories of the model `name`, one in four with its explanation. Raises AssertionError, naming the
+    seed, at the first disagreement; else how many were valid and invalid."""
+    model = MODELS[name]()
+    tally: Tally[str] = Tally()
+    for number in range(seed, seed + count):
+        history = History.of(wild(model, random.Random(number)))
+        try:
+            wrong = disagreement(model, history, explanation=number % 4 == 0)
+        except Exception as problem:
+            wrong = "".join(traceback.format_exception(problem))
+        if wrong:
+            raise AssertionError(f"{name}, wild seed {number}: {wrong}\n{_listed(history)}")
+        tally["valid" if search(history, model).valid else "invalid"] += 1
+    return tally
+
+
+def _listed(history: History) -> str:
+    return "\n".join(
+        f"  {row}: client {op.process} {op.f} {op.value!r} {op.outcome} {op.error or ''} {op.seen or ''}"
+        f" [{op.invoked}, {op.completed}]" for row, op in enumerate(history)
+    )
+
+
 @dataclass
 class Outcomes:
     """What a run saw: how many were valid, invalid, or not decided by the way in question; identifiers; rows of evidence;
@@ -452,29 +570,30 @@ def fuzz(name: str, seed: int, count: int) -> Outcomes:
         except Exception as problem:  # a checker that throws is a finding too
             wrong = "".join(traceback.format_exception(problem))
         if wrong:
-            text = "\n".join(
-                f"  {row}: client {op.process} {op.f} {op.value!r} {op.outcome} [{op.invoked}, {op.completed}]"
-                for row, op in enumerate(history)
-            )
-            raise AssertionError(f"{name}, seed {number}: {wrong}\n{text}")
+            raise AssertionError(f"{name}, seed {number}: {wrong}\n{_listed(history)}")
     return seen
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=[*KINDS, "all"], default="all")
+    parser.add_argument("--model", choices=[*MODELS, "all"], default="all")
+    parser.add_argument("--wild", action="store_true", help="wild histories only, of any model")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--stories", type=int, default=5_000, help="of stores with each known fault")
     options = parser.parse_args()
-    for flaw in stores.NAMES if options.model == "all" else ():
+    for flaw in stores.NAMES if options.model == "all" and not options.wild else ():
         for seed in range(options.seed, options.seed + options.stories):
             if untrue := stores.wrong(stores.tell(random.Random(f"{flaw} {seed}"), flaw)):
                 sys.exit(f"a store with {flaw}, seed {seed}: {untrue}")
         print(f"stores with {flaw}: {options.stories} stories from seed {options.seed}: nothing said that is not true")
-    for name in KINDS if options.model == "all" else (options.model,):
+    names = list(MODELS) if options.model == "all" else [options.model]
+    for name in names:
         try:
-            print(f"{name}: {options.count} histories from seed {options.seed}: {fuzz(name, options.seed, options.count)}")
+            told = f"{name}: {options.count} histories from seed {options.seed}"
+            print(f"{told}, wild: {dict(fuzz_wild(name, options.seed, options.count))}", flush=True)
+            if name in KINDS and not options.wild:
+                print(f"{told}: {fuzz(name, options.seed, options.count)}", flush=True)
         except AssertionError as problem:
             sys.exit(str(problem))
 

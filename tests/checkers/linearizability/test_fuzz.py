@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from splitbrain.checkers.linearizability.decision import Decision
-from splitbrain.checkers.models.specifications import Model
+from splitbrain.checkers.models.specifications import MODELS, Model
 from splitbrain.harness.history.history import History
-from tests.checkers.linearizability.fuzz import KINDS, Kind, Outcomes, complaint, fuzz, histories
+from tests.checkers.linearizability.fuzz import KINDS, Kind, Outcomes, complaint, fuzz, fuzz_wild, histories
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
@@ -16,6 +16,12 @@ def test_every_fast_way_agrees_with_the_plain_search(name: str) -> None:
     judged = seen.valid + seen.invalid
     assert seen.invalid > 0.15 * judged and seen.valid > 0.3 * judged, seen
     assert seen.passed < 0.06 * (judged + seen.passed), seen
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_check_agrees_with_the_plain_search_on_wild_histories(name: str) -> None:
+    tally = fuzz_wild(name, seed=70_000, count=500 if name == "cas-register" else 100)
+    assert tally["invalid"] and tally["valid"]
 
 
 def always_valid(history: History, model: Model) -> Decision | None:

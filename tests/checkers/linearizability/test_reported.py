@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from splitbrain.checkers.linearizability import check
-from splitbrain.checkers.models.specifications import CasRegister, KeyValue
+from splitbrain.checkers.models.specifications import CasRegister, Counter, KeyValue, PriorityQueue, Queue, UnorderedQueue
 from splitbrain.checkers.sets import SetChecker
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -66,3 +66,40 @@ def test_a_failed_addition_that_was_read_moves_no_front() -> None:
     ]
     verdict = SetChecker().check(Recording(history=History.of(operations), nodes=()))
     assert verdict.counts == {"aborted-read": 1}
+
+
+def test_what_happened_without_an_answer_is_held_against_a_container() -> None:
+    """4 was never taken, and 6, behind it, was: whenever that was."""
+    for model, put, take in ((Queue(), "enqueue", "dequeue"), (PriorityQueue(), "enqueue", "dequeue")):
+        first = Operation(process=0, f=put, value=4, invoked=0, completed=1)
+        second = Operation(process=1, f=put, value=6, invoked=2, completed=3)
+        other = Operation(process=3, f=take, value=4, invoked=4)
+        taken = Operation(process=2, f=take, value=6, invoked=4)
+        assert check(History.of([first, second, taken]), model).validity == "invalid"
+        assert check(History.of([first, second, other, taken]), model).validity == "valid"
+
+
+def test_none_may_be_an_element() -> None:
+    operations = [
+        Operation(process=0, f="enqueue", value=None, invoked=0, completed=1),
+        Operation(process=1, f="dequeue", value=None, invoked=2, completed=3),
+        Operation(process=0, f="enqueue", value=5, invoked=4, completed=5),
+        Operation(process=1, f="dequeue", value=5, invoked=6, completed=7),
+    ]
+    for model in (Queue(), UnorderedQueue()):
+        assert check(History.of(operations), model).validity == "valid"
+        left_in = "invalid" if type(model) is Queue else "valid"
+        assert check(History.of([operations[0], *operations[2:]]), model).validity == left_in
+
+
+def test_a_wrong_sum_tells_the_two_numbers_and_shows_the_read() -> None:
+    adds = [Operation(process=0, f="add", value=1, invoked=10 * i, completed=10 * i + 5) for i in range(1_000)]
+    pending = Operation(process=1, f="add", value=1, outcome="info", invoked=0)
+    read = Operation(process=2, f="read", value=7, invoked=20_000, completed=20_001)
+    verdict = check(History.of([*adds, pending, read]), Counter())
+    assert verdict.counts == {"out-of-bounds": 1}
+    assert [operation.value for operation in verdict.anomalies[0].operations] == [7]
+    assert "between 1000 and 1001" in verdict.anomalies[0].sentence
+    for value in (1_000, 1_001):
+        right = Operation(process=2, f="read", value=value, invoked=20_000, completed=20_001)
+        assert check(History.of([*adds, pending, right]), Counter()).validity == "valid"

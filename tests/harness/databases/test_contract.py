@@ -19,7 +19,6 @@ from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
 from splitbrain.harness.databases.reference.database import Reference, ReferenceClient
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
-from splitbrain.harness.load.client import Client
 from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode
 from tests.harness.databases.scripted import (
@@ -43,7 +42,7 @@ from tests.harness.databases.scripted import (
 
 NUMBER = 77
 
-CALLS: dict[str, Callable[[Client], Coroutine[Any, Any, Any]]] = {
+CALLS: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
     "read": lambda client: client.read(1),
     "write": lambda client: client.write(1, 5),
     "cas": lambda client: client.cas(1, 4, 5),
@@ -224,7 +223,7 @@ METHODS = pytest.mark.parametrize("method", CALLS)
 
 
 @asynccontextmanager
-async def _connected(kind: Kind, root: Path, *answers: bytes) -> AsyncIterator[tuple[Client, Scripted]]:
+async def _connected(kind: Kind, root: Path, *answers: bytes) -> AsyncIterator[tuple[Any, Scripted]]:
     node = LoopbackNode(NUMBER, root)
     variant = kind.database.variants[0].name
     database = kind.database(Plan(database=kind.database.name, variant=variant, nodes=1), [node])
@@ -334,7 +333,7 @@ async def test_no_server_is_a_refusal(kind: Kind, tmp_path: Path) -> None:
     with pytest.raises(Refused):
         await database.connect(node)
     with pytest.raises(Refused):
-        await database.local_read(node, "read", 1)
+        await database.local(node)
     assert await database.primary(node) is None
     assert not await database.ready()
     await database.close()

@@ -61,11 +61,11 @@ async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:
         await client.add("s", 7)
         await client.close()
         async with asyncio.timeout(5):
-            while [await database.local_read(node, "read", 1) for node in nodes] != [5, 5, 5]:
+            while [await (await database.local(node)).read(1) for node in nodes] != [5, 5, 5]:
                 await asyncio.sleep(0.02)
-            while [await database.local_read(node, "elements", "s") for node in nodes] != [[7], [7], [7]]:
+            while [await (await database.local(node)).elements("s") for node in nodes] != [[7], [7], [7]]:
                 await asyncio.sleep(0.02)
-        assert await database.local_read(nodes[0], "read", "nothing") is None
+        assert await (await database.local(nodes[0])).read("nothing") is None
 
 
 @pytest.mark.parametrize("variant", ["linearizable", "serializable"])
@@ -89,9 +89,9 @@ async def test_a_member_without_a_majority_answers_only_serializable_reads(tmp_p
         else:
             with pytest.raises((Indeterminate, TimeoutError)):
                 await asyncio.wait_for(reader.read(1), 1)
-        assert await database.local_read(last, "read", 1) == 5
+        assert await (await database.local(last)).read(1) == 5
         with pytest.raises(Refused):
-            await database.local_read(database.nodes["n1"], "read", 1)
+            await (await database.local(database.nodes["n1"])).read(1)
         await reader.close()
         await writer.close()
 

@@ -54,10 +54,10 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
         versions = await database.versions()
         assert list(versions) == ["n1", "n2", "n3"] and len(set(versions.values())) == 1
         async with asyncio.timeout(5):
-            while [await database.local_read(node, "read", 1) for node in nodes] != [-7, -7, -7]:
+            while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:
                 await asyncio.sleep(0.02)
-        assert await database.local_read(nodes[2], "elements", "a") == [3, 11, 2, 3]
-        assert await database.local_read(nodes[2], "read", "nothing") is None
+        assert await (await database.local(nodes[2])).elements("a") == [3, 11, 2, 3]
+        assert await (await database.local(nodes[2])).read("nothing") is None
 
         other = await database.connect(next(node for node in nodes if node.name != name))
         for call in (other.read(1), other.write(1, 8), other.add("a", 8), other.cas(1, -7, 8)):
@@ -107,6 +107,6 @@ async def test_reads_of_a_secondary_and_a_primary_without_a_majority(tmp_path: P
         with pytest.raises(Refused) as refused:
             await writer.write(1, 7)
         assert refused.value.reason == "not-primary"
-        assert await database.local_read(database.nodes[name], "read", 1) == 6
+        assert await (await database.local(database.nodes[name])).read(1) == 6
         assert not await database.ready()
         await writer.close()

@@ -11,6 +11,7 @@ import pickle
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,6 @@ from splitbrain.harness.databases.mongodb import MongoDB
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.reference.database import Reference
 from splitbrain.harness.errors import Indeterminate, Refused
-from splitbrain.harness.load.client import Client
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Connectivity, everything
@@ -102,11 +102,9 @@ class _Experiment:
     async def copies(self, key: str) -> list[set[int]]:
         """What each node holds that has the key's shard."""
         copies = []
-        for node in self.database.nodes.values():
-            try:
-                copies.append(set(await self.database.local_read(node, "elements", key)))
-            except Refused as refused:
-                assert refused.reason == "elsewhere"
+        for name in self.database.replicas(key):
+            client: Any = await self.database.local(self.database.nodes[name])
+            copies.append(set(await client.elements(key)))
         return copies
 
     async def view(self, home: str, key: str = "") -> str | None:
@@ -120,7 +118,7 @@ class _Experiment:
             return None
 
     async def add_from(self, home: str) -> None:
-        clients: dict[str, Client] = {}
+        clients: dict[str, Any] = {}
         while not self.stopped:
             element, during = next(self.elements), self.is_cut
             key, reason = self.keys[element % len(self.keys)], ""

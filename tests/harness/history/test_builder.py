@@ -39,6 +39,7 @@ def obvious(events: list[Event], clock: Literal["times", "file"]) -> list[Operat
         begin = events[i]
         answer = events[end] if end is not None else None
         told = answer is not None and answer.type == "ok" and answer.value is not UNSET
+        told = told and not (answer is not None and answer.value is None and begin.f == "write")
         value: Any = answer.value if told and answer is not None else begin.value
         outcome: Outcome = "info" if answer is None or answer.type == "invoke" else answer.type
         operation = Operation(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -62,7 +62,8 @@ class Scripted(Database):
     async def primary(self, node: Node) -> str | None:
         return self.named
 
-    async def local_read(self, node: Node, method: Literal["read", "elements"], key: Any) -> Any: ...
+    async def local(self, node: Node) -> Any:
+        return await self.connect(node)
 
     async def versions(self) -> dict[str, str]:
         return {}
@@ -95,7 +96,7 @@ async def work(
     linked = everything(NAMES) if links is None else links
     router = Router(database, linked, journal.view, lambda: time.monotonic_ns() - began, problems)
     await router.look()
-    workload = Register(database.plan, frozenset({"read", "write"}))
+    workload = Register(database.plan, frozenset({"registers"}))
     made = Load(database.plan, database, workload, router, journal, lambda: time.monotonic_ns() - began, problems)
     running = asyncio.create_task(made.run(seconds))
     if during is not None:
@@ -323,7 +324,7 @@ async def test_a_problem_that_comes_again_and_again_is_the_end(tmp_path: Path) -
 
 async def test_a_silent_server_is_not_asked_for_every_key(tmp_path: Path) -> None:
     database = Scripted(plan(keys=40), lambda server: asyncio.sleep(60) if server == "n2" else 1)
-    finals = Register(database.plan, frozenset({"read", "write"})).final()
+    finals = Register(database.plan, frozenset({"registers"})).final()
 
     async def final(made: Load, router: Router) -> None:
         made.stop()

@@ -84,13 +84,13 @@ def test_an_empty_answer_needs_a_moment_without_any_element() -> None:
         if name == "set":
             continue
         put, take = model.functions
-        assert named(name, (put, 1, 0, 1), (take, None, 2, 3), (take, 1, 4, 5)) == ("lost-element", (0, 1, 2))
+        assert named(name, (put, 1, 0, 1), (take, None, 2, 3), (take, 1, 4, 5)) == ("stale-element", (0, 1, 2))
         assert named(name, (put, 1, 0, 1), (take, None, 2, 3)) == ("lost-element", (0, 1))
         assert valid(name, (put, 1, 0, 1), (take, None, 2, 5), (take, 1, 3, 5))
         # Two elements that relieve each other, then with a gap between them.
         relief = [(put, 1, 0, 1), (take, 1, 6, 9), (put, 2, 2, 3), (take, 2, 10, 12)]
         if name != "stack":
-            assert named(name, *relief, (take, None, 2, 9)) == ("lost-element", (0, 1, 2, 3, 4))
+            assert named(name, *relief, (take, None, 2, 9)) == ("stale-element", (0, 1, 2, 3, 4))
         gap = [(put, 1, 0, 1), (take, 1, 2, 3), (put, 2, 4, 5), (take, 2, 10, 12)]
         assert valid(name, *gap, (take, None, 2, 9))
 
@@ -168,7 +168,8 @@ def test_elements_that_are_not_distinct_are_left_to_the_search() -> None:
         assert valid(name, (put, 1, 0, 1, "fail"), (put, 1, 2, 3), (take, 1, 4, 5))
     assert judged("queue", ("enqueue", None, 0, 1)) is None
     assert valid("queue", ("enqueue", 1, 0, 1), ("enqueue", "1", 2, 3), ("enqueue", True, 4, 5), ("dequeue", 1, 6, 7))
-    assert judged("set", ("add", 1, 0, 1), ("add", 1, 2, 3)) is None
+    assert judged("set", ("add", 1, 0, 1), ("add", 1, 2, 3), ("remove", 1, 4, 5)) is None
+    assert valid("set", ("add", 1, 0, 1), ("add", 1, 2, 3), ("read", (1,), 2, 3))
 
 
 def test_a_set_grows() -> None:

@@ -176,7 +176,7 @@ def test_two_acquisitions_without_a_release_between_them_are_all_that_is_shown()
 def test_ids_given_twice_are_two_operations() -> None:
     operations = [Operation(process=0, f="generate", value=n % 40, invoked=n, completed=n) for n in range(60)]
     verdict = check(History.of(operations), MODELS["id-generator"]())
-    assert verdict.counts == {"duplicate": 1}
+    assert verdict.counts == {"duplicate-id": 1}
     assert len(verdict.anomalies[0].operations) == 2
 
 

@@ -17,7 +17,7 @@ N = 3
 """The replicas of a key, where there are so many nodes."""
 
 
-def preference(names: list[str], key: Key) -> list[str]:
+def preference(names: list[str], key: Key | None) -> list[str]:
     """All nodes in the order in which they are to hold the key; the first `N` are its replicas."""
     ordered = sorted(names)
     start = crc32(repr(key).encode()) % len(ordered)
