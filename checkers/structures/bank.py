@@ -16,7 +16,7 @@ from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
 
 CONSERVED = "totals conserved"
-COVERED = "nothing overdrawn"
+COVERED = "accounts covered"
 
 
 class BankChecker:

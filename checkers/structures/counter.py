@@ -21,8 +21,8 @@ from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import Recording
 
-MODEL = "counters within bounds"
-FINAL = "counters right in the end"
+MODEL = "counters consistent"
+FINAL = "sums right"
 
 
 class CounterChecker:
