@@ -35,10 +35,7 @@ class ReferenceClient:
         "not-primary": True,
         "no-lease": True,
         "unsupported": True,
-        "conflict": True,
-        "locked": True,
         "in-doubt": True,
-        "taken": True,
         "bad-request": True,
         "timeout": False,
         "peer-lost": False,
@@ -46,6 +43,9 @@ class ReferenceClient:
     }
     """The server's word, which is the reason → whether the operation certainly did not happen. A refusal counts only where
     the table and the answer agree that it is definite; any other word, a lost connection and nonsense are indefinite."""
+
+    DECIDED: ClassVar[frozenset[str]] = frozenset({"conflict", "locked", "taken"})
+    """Words of a decision against the operation, for the sake of another."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool = False) -> None:
         self._local = "local-" if local else ""
@@ -138,6 +138,8 @@ class ReferenceClient:
             error = answer.get("error")
             if error is None and (answer["ok"] is True or (answer["ok"] is False and op in ("cas", "transfer"))):
                 return dict(answer)
+            if answer["definite"] is True and error in self.DECIDED:
+                raise Mismatch
             definite = answer["definite"] is True and self.ERRORS.get(error, False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise await self._lost("garbled-answer") from None
