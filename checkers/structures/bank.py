@@ -6,13 +6,16 @@ transfers it saw. Where a transfer is refused that the source cannot cover, no b
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Verdict
+from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import OK
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
 CONSERVED = "totals conserved"
@@ -47,17 +50,16 @@ class BankChecker:
             moment = Moment(began=read.invoked, seen=int(history.completed[row]))
             told = f"a read at {read.node or 'a client'} at {clock(moment.seen)} told {list(balances)}"
             if sum(balances) != self.total:
-                found.add(Anomaly(
-                    identifier="wrong-total", sentence=f"{told}: {sum(balances)} in all, where there are {self.total}.",
-                    operations=(read,), accused=0, moment=moment,
-                ))
+                sentence = f"{told}: {sum(balances)} in all, where there are {self.total}."
+                found.add("wrong-total", moment, sentence, partial(_alone, read))
             if any(balance < 0 for balance in balances):
-                found.add(Anomaly(
-                    identifier="negative-balance",
-                    sentence=f"{told}: account {next(at for at, balance in enumerate(balances) if balance < 0)} is overdrawn.",
-                    operations=(read,), accused=0, moment=moment,
-                ))
+                account = next(at for at, balance in enumerate(balances) if balance < 0)
+                found.add("negative-balance", moment, f"{told}: account {account} is overdrawn.", partial(_alone, read))
         models = {CONSERVED: ("wrong-total",), COVERED: ("negative-balance",)}
         return found.verdict(
             self.name, models, Coverage(keys=1, operations=len(history)), judged=len(reads), things="accounts"
         )
+
+
+def _alone(read: Operation) -> list[Operation]:
+    return [read]

@@ -9,16 +9,17 @@ Both bounds are necessary; that no read breaks them does not prove the history l
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
 
 from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Verdict
+from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
 
 MODEL = "counters consistent"
@@ -79,23 +80,32 @@ def _judge(found: Findings, history: History, key: Key, rows: list[int]) -> int:
         told_later[at] = best
         best = max(best, reads[at][3])
     for at, (invoked, completed, row, value) in enumerate(reads):
+        told = f"a read of counter {key} at {{}} at {clock(invoked)} told {value}, though "
         counted = bisect_left(done, invoked)
         if value < least[counted]:
-            missed = acknowledged[counted - 1]
             again = told_later[at] >= least[counted]
-            found.add(Anomaly(
-                identifier="stale-read" if again else "wrong-total",
-                sentence=f"a read of counter {key} at {history[row].node or 'a client'} at {clock(invoked)} told {value}, "
-                f"though {least[counted]} had been acknowledged by then"
+            found.add(
+                "stale-read" if again else "wrong-total",
+                Moment(began=acknowledged[counted - 1][0], seen=completed),
+                told.format(history[row].node or "a client") + f"{least[counted]} had been acknowledged by then"
                 + ("." if again else ", and no later read told as much."),
-                key=key, operations=(history[missed[1]], history[row]), accused=1,
-                moment=Moment(began=missed[0], seen=completed),
-            ))
+                partial(_evidence, history, acknowledged[:counted], row, value),
+            )
         elif value > (highest := most[bisect_right(begun, completed)]):
-            found.add(Anomaly(
-                identifier="out-of-bounds",
-                sentence=f"a read of counter {key} at {history[row].node or 'a client'} at {clock(completed)} told {value}, "
-                f"though no more than {highest} had been added, or may have been.",
-                key=key, operations=(history[row],), accused=0, moment=Moment(began=invoked, seen=completed),
-            ))
+            found.add(
+                "out-of-bounds", Moment(began=invoked, seen=completed),
+                told.format(history[row].node or "a client") + f"no more than {highest} had been added, or may have been.",
+                partial(_evidence, history, [], row, value),
+            )
     return len(reads)
+
+
+def _evidence(history: History, acknowledged: list[tuple[int, int, int]], read: int, value: int) -> list[Operation]:
+    """The read, behind as few acknowledged additions as come to more than it told."""
+    rows, total = [], 0
+    for _, row, amount in sorted(acknowledged, key=lambda one: -one[2]):
+        if total > value:
+            break
+        rows.append(row)
+        total += amount
+    return [history[row] for row in [*sorted(rows), read]]

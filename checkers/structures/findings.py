@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Verdict
-from splitbrain.harness.history.history import NEVER
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
 SHOWN = 5
@@ -25,19 +25,18 @@ class Findings:
         self._shown: defaultdict[tuple[str, int], list[Anomaly]] = defaultdict(list)
         self._starts = sorted(fault.started for fault in recording.faults)
         self._began = time.monotonic()
-        phase = recording.phase("final-reads") if recording.phases else None
-        self.final = NEVER if phase is None else phase.began
-        """When the final reads began."""
 
-    def add(self, anomaly: Anomaly) -> None:
-        """Count an anomaly, which has its moment, and keep it if few like it were kept."""
-        assert anomaly.moment is not None
-        self.counts[anomaly.identifier] += 1
-        self._moments[anomaly.identifier].append(anomaly.moment)
-        before = sum(start <= anomaly.moment.began for start in self._starts)
-        shown = self._shown[anomaly.identifier, before]
+    def add(self, identifier: str, moment: Moment, sentence: str, evidence: Callable[[], Sequence[Operation]]) -> None:
+        """Count an anomaly, and keep it with its evidence, of which the last is accused, if few like it were kept."""
+        self.counts[identifier] += 1
+        self._moments[identifier].append(moment)
+        shown = self._shown[identifier, sum(start <= moment.began for start in self._starts)]
         if len(shown) < SHOWN:
-            shown.append(anomaly)
+            operations = tuple(evidence())
+            shown.append(Anomaly(
+                identifier=identifier, sentence=sentence, key=operations[-1].key, operations=operations,
+                accused=len(operations) - 1, moment=moment,
+            ))
 
     def verdict(
         self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str
