@@ -49,6 +49,8 @@ class Findings:
             by = tuple(name for name in counts if name in identifiers)
             state: State = "refuted" if by else "holds" if judged else "undecided"
             states.append(Standing(model=model, state=state, by=by))
+        # A valid history satisfies them all: what it breaks is told first.
+        states.sort(key=lambda one: one.state != "refuted")
         if counts:
             told = ", ".join(f"{number} {name}" for name, number in counts.items())
             reason = f"of {judged} reads of {things}: {told}."
