@@ -139,7 +139,6 @@ def test_a_redis_cluster_whose_primary_is_isolated_loses_acknowledged_writes(spl
 
 
 ONE = "baseline = 3.0\nfault = 4.0\nbetween = 3.0\nkeys = 20\nsettle = 8.0\n"
-FULLNESS = Path(__file__).parent / "fullness.py"
 
 
 @pytest.fixture
