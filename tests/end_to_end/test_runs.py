@@ -184,6 +184,6 @@ scenario = "follower"
     first, second = ran.result.scenarios
     assert first.bit and second.bit and (first.beside, second.beside) == ((2,), (1,)), ran.stdout
     assert first.started < second.started < (second.healed or 0) < (first.heal_began or 0)
-    assert "together with 1 other fault" in ran.stdout
+    assert "overlaps with the fault of 0:0" in ran.stdout and len(ran.result.episodes) == 3
     again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
     assert again.scenarios[0].bit and again.scenarios[0].label == first.label
