@@ -30,9 +30,7 @@ from splitbrain.checkers.models.specifications import (
     ReentrantMutex,
     Register,
     Semaphore,
-    Tagged,
     UnorderedQueue,
-    canonical,
     check_functions,
 )
 from splitbrain.checkers.result import Result, Source
@@ -48,7 +46,7 @@ from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import NIL
+from splitbrain.harness.history.values import NIL, Tagged, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""

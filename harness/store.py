@@ -24,8 +24,8 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.harness.errors import StorageError, UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
-from splitbrain.reports.files import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -30,15 +30,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from splitbrain.checkers.result import Result, decode
+from splitbrain.checkers.result import NotJudged, Result, decode
 from splitbrain.harness import store
 from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.store import Run
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)

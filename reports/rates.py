@@ -12,8 +12,8 @@ import msgspec
 from splitbrain.checkers.result import Class, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
-from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import count, printable
 
 COLUMNS = (
