@@ -86,10 +86,10 @@ class ReferenceClient:
             try:
                 self._writer.write(json.dumps(request, separators=(",", ":")).encode() + b"\n")
                 line = await self._reader.readuntil(b"\n")
-            except (OSError, EOFError):
-                raise await self._lost("connection-lost") from None
-            except asyncio.LimitOverrunError:
-                raise await self._lost("garbled-answer") from None
+            except (OSError, EOFError) as error:
+                raise await self._lost("connection-lost") from error
+            except asyncio.LimitOverrunError as error:
+                raise await self._lost("garbled-answer") from error
             except BaseException:
                 await self.close()
                 raise
@@ -101,8 +101,8 @@ class ReferenceClient:
             if error is None and (answer["ok"] is True or (answer["ok"] is False and op == "cas")):
                 return dict(answer)
             definite = answer["definite"] is True and self.ERRORS.get(error, False)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise await self._lost("garbled-answer") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as garbled:
+            raise await self._lost("garbled-answer") from garbled
         if definite:
             raise Refused(error)
         raise await self._lost(error if error in self.ERRORS else "unknown-error")
