@@ -293,12 +293,13 @@ def _headline(
 
 
 def _refuted(standings: Sequence[Standing]) -> str:
-    """The heading of what was refuted: NOT LINEARIZABLE, TOTALS NOT CONSERVED."""
+    """The heading of what was refuted: NOT LINEARIZABLE, NOT READ COMMITTED, TOTALS NOT CONSERVED."""
     model = next((standing.model for standing in standings if standing.state == "refuted"), "")
     if not model:
         return "ANOMALY FOUND"
-    subject, _, predicate = model.rpartition(" ")
-    return f"{subject} not {predicate}".strip().upper()
+    subject, _, predicate = model.partition(" ")
+    sentence = subject.endswith("s") and predicate and " " not in predicate  # `totals conserved`: it tells what holds
+    return (f"{subject} not {predicate}" if sentence else f"not {model}").upper()
 
 
 def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:

@@ -220,9 +220,10 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
       splitbrain check history.edn --model cas-register --report report.html
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
     """
+    from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
 
-    if is_folder(path) and ((path / "journal.jsonl").exists() or not _is_stored(path)):
+    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write
