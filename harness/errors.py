@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SplitbrainError(Exception):
     """Something a person can mend: one clear sentence naming the place and the mend. Never shown with a traceback."""
@@ -73,3 +76,10 @@ class Indeterminate(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What a person meant who wrote `name`: "did you mean 'halves'?", or all that there are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names)}."

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.result import KINDS, Episode, Held, Home, Kind, Measure, Scenario, Side
 from splitbrain.checkers.result import Availability as State
+from splitbrain.checkers.result import Episode, Held, Home, Measure, Scenario, Side
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import Fault, Kill, Pause, group, sides
 from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
 
 SECOND = 1_000_000_000

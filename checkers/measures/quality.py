@@ -15,11 +15,12 @@ from splitbrain.checkers.measures.availability import (
     operations,
     window,
 )
-from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quality, Scenario
+from splitbrain.checkers.result import Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import places
 from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 FEW = 10

@@ -15,9 +15,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from splitbrain.checkers.result import KINDS, Scenario
+from splitbrain.checkers.result import Scenario
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports.wording import printable, side
 

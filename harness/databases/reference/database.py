@@ -124,10 +124,10 @@ class ReferenceClient:
             try:
                 self._writer.write(json.dumps(request, separators=(",", ":")).encode() + b"\n")
                 line = await self._reader.readuntil(b"\n")
-            except (OSError, EOFError):
-                raise await self._lost("connection-lost") from None
-            except asyncio.LimitOverrunError:
-                raise await self._lost("garbled-answer") from None
+            except (OSError, EOFError) as error:
+                raise await self._lost("connection-lost") from error
+            except asyncio.LimitOverrunError as error:
+                raise await self._lost("garbled-answer") from error
             except BaseException:
                 await self.close()
                 raise
@@ -135,17 +135,17 @@ class ReferenceClient:
             answer = json.loads(line)
             if answer["id"] != number:
                 raise ValueError("an answer to something else")
-            error = answer.get("error")
-            if error is None and (answer["ok"] is True or (answer["ok"] is False and op in ("cas", "transfer"))):
+            reason = answer.get("error")
+            if reason is None and (answer["ok"] is True or (answer["ok"] is False and op in ("cas", "transfer"))):
                 return dict(answer)
-            if answer["definite"] is True and error in self.DECIDED:
+            if answer["definite"] is True and reason in self.DECIDED:
                 raise Mismatch
-            definite = answer["definite"] is True and self.ERRORS.get(error, False)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise await self._lost("garbled-answer") from None
+            definite = answer["definite"] is True and self.ERRORS.get(reason, False)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise await self._lost("garbled-answer") from error
         if definite:
-            raise Refused(error)
-        raise await self._lost(error if error in self.ERRORS else "unknown-error")
+            raise Refused(reason)
+        raise await self._lost(reason if reason in self.ERRORS else "unknown-error")
 
     async def close(self) -> None:
         """End the connection at once."""
