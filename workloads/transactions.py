@@ -7,11 +7,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from splitbrain.checkers.result import Kind
-from splitbrain.checkers.transactions.checker import Transactions as TransactionsChecker
+from splitbrain.checkers.transactions import Transactions as TransactionsChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.micros import Micro
-from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Transactions
 from splitbrain.harness.plan import Plan
