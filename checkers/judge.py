@@ -23,7 +23,6 @@ from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
-    KINDS,
     Blast,
     Consistency,
     Convergence,
@@ -38,6 +37,7 @@ from splitbrain.checkers.result import (
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 T = TypeVar("T")
@@ -346,8 +346,7 @@ def _blast(
     unknown: list[Staleness | None] = []
     late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
     written = history.outcome == OK
-    if "read" in history.fs:
-        written &= history.f != history.fs.index("read")
+    written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
     given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(

@@ -75,7 +75,8 @@ def commands(context: click.Context) -> None:
 @click.argument("database", required=False)
 @click.option("--variant", help="One configuration of the database ('splitbrain list').")
 @click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
-@click.option("--nemesis", help="What goes wrong: four-partitions, halves, ..., or a file of one's own.")
+@click.option("--nemesis", help="What goes wrong: halves, kill:primary, halves+pause, ..., or a file of one's own.")
+@click.option("--pace", help="How its faults follow each other: interval, staggered, random, primary-changes.")
 @click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
 @click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
@@ -101,6 +102,7 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
     Examples:
       splitbrain test etcd --nemesis partition-primary --time 30s
       splitbrain test redis --variant sentinel --expect lost-write
+      splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
     """

@@ -18,12 +18,12 @@ import msgspec
 from markupsafe import Markup, escape
 
 from splitbrain.checkers.anomalies import ANOMALIES
-from splitbrain.checkers.result import KINDS, Kind, Measure, Result, Side
+from splitbrain.checkers.result import Measure, Result, Side
 from splitbrain.checkers.verdict import Anomaly
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.files import write_whole
+from splitbrain.harness.history.operation import KINDS, Kind, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
-from splitbrain.reports.files import write_whole
 from splitbrain.reports.page import charts, cluster, lanes
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
