@@ -346,8 +346,7 @@ def _blast(
     unknown: list[Staleness | None] = []
     late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
     written = history.outcome == OK
-    if "read" in history.fs:
-        written &= history.f != history.fs.index("read")
+    written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
     given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(

@@ -54,7 +54,9 @@ ELSEWHERE = "elsewhere"
 
 
 class Mismatch(Refused):
-    """A compare-and-set whose expected value differed: a decided answer. `seen` is the value the reply told, if it did."""
+    """The database decided against it, as its meaning has it: a compare-and-set whose expected value differed, a transfer that
+    the source cannot cover, a transaction that was rolled back for another's sake. An answer, where other refusals are none.
+    `seen` is the value that the reply told, if it did."""
 
     def __init__(self, *seen: object) -> None:
         super().__init__("mismatch")

@@ -101,9 +101,7 @@ def operations(
 ) -> Operations:
     """The operations of that kind by workers of these homes (None: all, also workers without a home), on keys of these codes
     (none: all)."""
-    chosen = (history.f == history.fs.index("read")) if "read" in history.fs else np.zeros(len(history), np.bool_)
-    if kind == "write":
-        chosen = ~chosen
+    chosen = history.reads() if kind == "read" else ~history.reads()
     here = np.ones(len(history), np.bool_)
     if homes is not None:
         here = np.isin(history.node, [code for code, name in enumerate(history.nodes) if name in set(homes)])

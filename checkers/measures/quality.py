@@ -184,10 +184,10 @@ def _final(recording: Recording) -> Iterator[Check]:
     phase = recording.phase("final-reads")
     history = recording.history
     keys = np.unique(history.key)
-    if phase is None or "read" not in history.fs:
+    if phase is None or not history.reads().any():
         yield Check("final reads", False, "the final reads did not happen")
         return
-    rows = (history.invoked >= phase.began) & (history.outcome == OK) & (history.f == history.fs.index("read"))
+    rows = (history.invoked >= phase.began) & (history.outcome == OK) & history.reads()
     read = int(np.isin(keys, history.key[rows]).sum())
     yield Check("final reads", read == len(keys), f"{read:,} of {len(keys):,} keys were read at the end")
 

@@ -220,7 +220,7 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
     edges = np.arange(began, ended + width, width)
     invoked = history.invoked / 1e9
     answered = history.answered()
-    reads = history.f == (history.fs.index("read") if "read" in history.fs else -2)
+    reads = history.reads()
     rows: list[Spec] = []
     empty: list[Spec] = []
     for kind in KINDS:
