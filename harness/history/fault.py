@@ -251,6 +251,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """The nodes that it did something to themselves, not to their links, in order."""
         return tuple(sorted({node for spec in self.specs if not isinstance(spec, Cut) for node in spec.nodes}, key=natural))
 
+    def done_to(self, node: str) -> str:
+        """What it did to that node itself: `pause n1`; empty where that is nothing."""
+        return " + ".join(spec.doing(()) for spec in self.specs if not isinstance(spec, Cut) and node in spec.nodes)
+
     def doing(self, names: Sequence[str]) -> str:
         """What it does, in the words of its specs: `partition {n1} | {n2 n3}`, `kill n1`. `names` are all nodes."""
         return " + ".join(spec.doing(names) for spec in self.specs) or f"{self.scenario}: nothing was done"
