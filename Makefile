@@ -28,6 +28,7 @@ bench: setup fast servers
 
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
+	nice $(BIN)/python -m tests.checkers.transactions.fuzz --count 10000
 
 rates: setup servers
 	$(RUN) suite rates.toml --runs runs/rates

@@ -15,16 +15,11 @@ import msgspec
 
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
 FORMAT = 2
-
-Kind = Literal["read", "write"]
-"""`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
-
-KINDS: tuple[Kind, ...] = ("read", "write")
 
 Availability = Literal["available", "blocked", "unknown"]
 
@@ -420,6 +415,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')
+
+
+class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended before it could be judged: `exit_code` 3 where the cluster could not be set up; the reason."""
+
+    run: str
+    plan: Plan | None = None
+    reason: str
+    exit_code: int
 
 
 def encode(result: Result) -> bytes:

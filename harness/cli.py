@@ -75,7 +75,8 @@ def commands(context: click.Context) -> None:
 @click.argument("database", required=False)
 @click.option("--variant", help="One configuration of the database ('splitbrain list').")
 @click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
-@click.option("--nemesis", help="What goes wrong: four-partitions, halves, ..., or a file of one's own.")
+@click.option("--nemesis", help="What goes wrong: halves, kill:primary, halves+pause, ..., or a file of one's own.")
+@click.option("--pace", help="How its faults follow each other: interval, staggered, random, primary-changes.")
 @click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
 @click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
@@ -101,6 +102,7 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
     Examples:
       splitbrain test etcd --nemesis partition-primary --time 30s
       splitbrain test redis --variant sentinel --expect lost-write
+      splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
     """
@@ -220,9 +222,10 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
       splitbrain check history.edn --model cas-register --report report.html
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
     """
+    from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
 
-    if is_folder(path) and ((path / "journal.jsonl").exists() or not _is_stored(path)):
+    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write
@@ -293,6 +296,67 @@ def doctor(as_json: bool) -> int:
     else:
         console().print(table(examine()))
     return 0
+
+
+@commands.command()
+@click.argument("part", type=click.Choice(["database", "workload", "nemesis", "checker"]))
+@click.argument("name")
+def new(part: Any, name: str) -> int:
+    """Write a working file of your own, with comments, and its test: NAME.py and test_NAME.py, here.
+
+    \b
+    Examples:
+      splitbrain new database mine
+      splitbrain new workload transfers
+    """
+    from splitbrain.harness.new import write
+
+    file, test = write(part, name, Path())
+    click.echo(f"{file}\n{test}\n\nIt works as it stands. Next:")
+    flag = {"workload": "reference --workload ", "nemesis": "reference --nemesis ", "checker": "reference --checker "}
+    for command in (*((f"verify ./{file}",) if part == "database" else ()), f"test {flag.get(part, '')}./{file}"):
+        click.echo(f"  splitbrain {command}")
+    click.echo(f"  pytest {test}")
+    return 0
+
+
+@commands.command()
+@click.argument("database")
+@click.option("--variant", help="One configuration of the database; without it, the first.")
+@click.option("--nodes", type=int, default=3, show_default=True, help="Nodes in the cluster.")
+@click.option("--testbed", help="Where nodes live: namespaces, docker.")
+@_JSON
+def verify(database: str, as_json: bool, **flags: Any) -> int:
+    """Try on real nodes whether DATABASE keeps the contract that a true verdict needs; exit code 1 if it does not.
+
+    One request for each call, also if the server hangs up; Refused only for what certainly did not happen; ready() only if
+    it is; a primary that is a node; copies that are read alone.
+
+    \b
+    Example:
+      splitbrain verify ./mine.py
+    """
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.verify import try_contract
+
+    checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
+    if as_json:
+        click.echo(_json(checks))
+    else:
+        from rich.text import Text
+
+        from splitbrain.reports.terminal import console
+        from splitbrain.reports.wording import printable
+
+        screen = console()
+        for check in checks:
+            screen.print(Text("yes ", "green") if check.kept else Text("no  ", "red"), check.what, sep="")
+            if not check.kept:
+                screen.print(Text(f"    {printable(check.seen, 1000)}"))
+        broken = sum(not check.kept for check in checks)
+        may = "" if broken else ": splitbrain test may begin"
+        screen.print(f"\n{len(checks) - broken} of {len(checks)} promises kept{may}")
+    return 0 if all(check.kept for check in checks) else 1
 
 
 @commands.group()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import random
@@ -17,7 +16,7 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import registry, schedules
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.errors import SetupError, UsageError, hint
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import FORMAT, Plan
 from splitbrain.harness.servers import find_program, is_program
@@ -50,7 +49,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
         given.setdefault("tcp_rto_max_ms", 1000)
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
-        raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {_near(given['variant'], variants)}")
+        raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {hint(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
     given.setdefault("nodes", variant.nodes or database.default_nodes)
     given.setdefault("timeout", database.default_timeout)
@@ -59,7 +58,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     try:
         plan = msgspec.convert(given, Plan)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{place}{error}.") from None
+        raise UsageError(f"{place}{error}.") from error
     check(plan)
     return plan
 
@@ -81,15 +80,15 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         given = tomllib.loads(file.read_text())
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from None
+        raise UsageError(f"{file}: not TOML: {error}.") from error
     format = given.get("format", FORMAT)
     if isinstance(format, int) and format > FORMAT:
         raise UsageError(f"{file}: a plan of format {format}, newer than this splitbrain reads ({FORMAT}): update splitbrain.")
     for key in given:
         if key not in Plan.__struct_fields__:
-            raise UsageError(f"{file}: unknown key '{key}': {_near(key, Plan.__struct_fields__)}")
+            raise UsageError(f"{file}: unknown key '{key}': {hint(key, Plan.__struct_fields__)}")
     return given
 
 
@@ -133,7 +132,7 @@ def check_database(database: type[Database], name: str) -> None:
             raise UsageError(f"{where}: variant {getattr(variant, 'name', variant)!r}: {error}.") from error
         if unknown := [admitted for admitted in variant.claim.admits if admitted not in ANOMALIES]:
             raise UsageError(f"{where}: variant '{variant.name}' admits '{unknown[0]}', which is no anomaly: "
-                             f"{_near(unknown[0], list(ANOMALIES))}")
+                             f"{hint(unknown[0], ANOMALIES)}")
 
 
 def _check_binary(binary: str, programs: Sequence[str]) -> None:
@@ -178,8 +177,3 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("keys", 1, 100_000),
     ("tcp_rto_max_ms", 0, 120_000),
 )
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}."

@@ -30,15 +30,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from splitbrain.checkers.result import Result, decode
+from splitbrain.checkers.result import NotJudged, Result, decode
 from splitbrain.harness import store
 from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.store import Run
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)
@@ -84,9 +83,9 @@ def read(file: Path) -> tuple[Plan, ...]:
     try:
         given = tomllib.loads(file.read_text())
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from None
+        raise UsageError(f"{file}: not TOML: {error}.") from error
     tables = given.pop("runs", None)
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one.")
@@ -106,7 +105,7 @@ def read(file: Path) -> tuple[Plan, ...]:
                 try:
                     plans.append(resolve(combination | {"seed": (seed + own) % 100_000}))
                 except UsageError as error:
-                    raise UsageError(f"{place}: {error}") from None
+                    raise UsageError(f"{place}: {error}") from error
     return tuple(plans)
 
 

@@ -201,6 +201,7 @@ FLAGS = {
     "variant": "--variant",
     "workload": "--workload",
     "nemesis": "--nemesis",
+    "pace": "--pace",
     "nodes": "--nodes",
     "time": "--time",
     "rate": "--rate",

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """A call about to be made. `kind` decides its route and whether an unanswered one may be forgotten (a read)."""
+    """A call about to be made. `kind` decides its route and whether an unanswered one may be forgotten (a read). What only
+    reads has the `f` `read`: by that name the history tells reads from writes, and so does what is measured."""
 
     f: str
     key: Key

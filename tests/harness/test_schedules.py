@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Kill, Pause
+from splitbrain.harness.history.fault import Cut, Kill, Other, Pause
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.resolve import resolve
@@ -142,3 +142,15 @@ def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
     assert script[0].at == pytest.approx(1.0, abs=0.1) and script[0].duration == pytest.approx(2.6, abs=0.2)
     again = resolve({"database": "reference", "nodes": 3, "schedule": script})
     assert [step.specs for step in schedule(again)] == [fault.specs for fault in recording.faults]
+
+
+def test_a_plan_keeps_every_spec(tmp_path: Path) -> None:
+    specs = (
+        Cut((("n1", "n2"),)), Kill(("n1",)), Kill(("n2", "n3"), signal="TERM", down=0.1, up=2.0), Pause(("n3",)),
+        Other(name="fullness", nodes=("n1",), does="fill the folder of", options={"by": 7}),
+    )
+    script = (ScriptedFault(at=1, duration=2, nemesis="halves", specs=specs),)
+    whole = plan(nodes=3, schedule=script)
+    file = tmp_path / "plan.toml"
+    file.write_bytes(msgspec.toml.encode(whole))
+    assert resolve({}, file).schedule == script
