@@ -128,7 +128,10 @@ def told(text: Text, **options: Any) -> list[Any]:
     return [repr(one) for one in found] + notes
 
 
-@given(st.lists(MAPS, max_size=4), st.sampled_from(("{}", "[{}]", "({})", "[{}", "{} ]", "#_ {}", "[#_ {}]", "[[{}]]")), st.booleans())
+AROUND = st.sampled_from(("{}", "[{}]", "({})", "[{}", "{} ]", "#_ {}", "[#_ {}]", "[[{}]]"))
+
+
+@given(st.lists(MAPS, max_size=4), AROUND, st.booleans())
 def test_plain_maps_are_read_at_once_as_the_tokens_read_them(maps: list[str], around: str, torn: bool) -> None:
     text = Text(around.replace("{}", "\n".join(maps * 2)).encode())
     assert told(text, torn=torn, layouts=edn.Layouts(text)) == told(text, torn=torn)
