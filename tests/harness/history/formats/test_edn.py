@@ -108,7 +108,8 @@ def test_what_was_written_is_read(given_values: list[Any], between: str) -> None
 
 PARTS = st.sampled_from((
     "nil", "7", "-3", "007", ":ok", ":invoke", ":read", "[1 2]", "[:r 1 nil]", "[[:append x [1, 2]]]", "[]", '"a b"', "1.5",
-    "3N", "[1x 2]", "[1/0]", r"[\a \]]", "#{1}", "{:a 1}", "#_ 1 2", "99999999999999999999", ":nemesis", "[;]\n]", "true", "[true]",
+    "3N", "[1x 2]", "[1/0]", r"[\a \]]", "#{1}", "{:a 1}", "#_ 1 2", "99999999999999999999", ":nemesis", "[;]\n]", "true",
+    "[true]",
 ))
 MAPS = st.lists(st.tuples(st.sampled_from((":type", ":value", ":time", ":process", ":f")), PARTS), max_size=5).flatmap(
     lambda pairs: st.sampled_from((" ", ", ", ",", "\n ")).map(
