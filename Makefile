@@ -28,6 +28,7 @@ bench: setup fast servers
 
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
+	nice $(BIN)/python -m tests.checkers.transactions.fuzz --count 10000
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -321,9 +321,10 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
 def _totals(recording: Recording) -> Totals:
     history = recording.history
     outcome = history.outcome
+    keys = history.key if history.micros is None else history.micros.key
     return Totals(
         operations=len(history), ok=int((outcome == OK).sum()), fail=int((outcome == FAIL).sum()),
-        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(history.key)),
+        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(keys)),
     )
 
 
