@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.history.shapes import shape, shapes_of
 
-ATOMS = st.sampled_from((None, 1, 2, "r", "append", "x", True, 1.5, frozenset()))
+ATOMS: st.SearchStrategy[Any] = st.sampled_from((None, 1, 2, "r", "append", "x", True, 1.5, frozenset()))
 VALUES = st.recursive(ATOMS, lambda parts: st.lists(parts, max_size=4) | st.tuples(parts, parts), max_leaves=6)
 COLUMNS = st.tuples(st.integers(0, 2), st.sampled_from(("x", 1, [1, 2], ("r", 1, None))), ATOMS)
 
