@@ -114,6 +114,7 @@ when = "primary-changes"
     (dict(specs=(Kill(("n1", "n9")),)), "names n9: the nodes are n1 to n5"),
     (dict(specs=(Cut((("n1", "n7"),)),)), "names n7"),
     (dict(nemesis="halves", at=-1.0), "must begin at 0 or later"),
+    (dict(specs=(Kill(("n1",), down=float("nan")),)), "give both more than 0 s"),
     (dict(nemesis="halves", duration=float("nan")), "must begin at 0 or later, and last"),
     (dict(nemesis="halves", at=59.0), "after the load"),
 ])
