@@ -371,7 +371,8 @@ def _stalls(recording: Recording, began: float, ended: float, *, named: bool) ->
     if named:
         text = {"type": "text", "align": "left", "baseline": "top", "dx": 4, "fontSize": 11, "color": "var(--muted)"}
         words = {"value": "harness stood still"}
-        layers.append({"data": {"values": values}, "mark": text, "encoding": {"x": {**x, "field": "b"}, "y": {"value": 0}, "text": words}})
+        behind = {"x": {**x, "field": "b"}, "y": {"value": 0}, "text": words}
+        layers.append({"data": {"values": values}, "mark": text, "encoding": behind})
     return layers
 
 
