@@ -323,7 +323,7 @@ def new(part: Any, name: str) -> int:
 @commands.command()
 @click.argument("database")
 @click.option("--variant", help="One configuration of the database; without it, the first.")
-@click.option("--nodes", type=int, default=3, show_default=True, help="Nodes in the cluster.")
+@click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--testbed", help="Where nodes live: namespaces, docker.")
 @_JSON
 def verify(database: str, as_json: bool, **flags: Any) -> int:
