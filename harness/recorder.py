@@ -349,7 +349,7 @@ class _Recorder:
         self.controller = Controller(
             Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
-            teller=self.progress,
+            teller=self.progress, options=self.plan.options,
         )
         seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:

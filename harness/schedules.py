@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -20,6 +20,9 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, When
 from splitbrain.nemeses.combination import Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
+
+Options = Mapping[str, Mapping[str, Any]]
+"""The options of a plan: a table each for its workload and its nemeses."""
 
 QUIET = 0.25
 """The part of the time in which a random schedule leaves the cluster alone."""
@@ -41,16 +44,12 @@ class Step(msgspec.Struct, frozen=True):
     when: When = "due"
 
 
-def nemesis(name: str) -> Nemesis:
-    """The nemesis of that name: `halves`, `kill:primary` for one of its scenarios, `halves+kill` for several at once. Raises
-    `UsageError`."""
+def nemesis(name: str, options: Options) -> Nemesis:
+    """The nemesis of that name, with its options of a plan's: `halves`, `kill:primary` for one of its scenarios, `halves+kill`
+    for several at once. Raises `UsageError`."""
     if name == SCRIPTED:
         return Combination(())
-    names = [name] if Path(name).is_file() else name.split("+")
-    parts = []
-    for one in names:
-        named, _, scenario = ("", "", "") if Path(one).is_file() else one.partition(":")
-        parts.append(Part(registry.look_up("nemeses", named or one)(), scenario))
+    parts = [Part(kind(options), scenario) for kind, scenario in registry.nemeses(name)]
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
@@ -72,7 +71,7 @@ def schedule(plan: Plan) -> tuple[Step, ...]:
 def interval(plan: Plan) -> tuple[Step, ...]:
     """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
     healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
-    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis).scenarios(plan.nodes)],
+    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)],
                     plan.fault + plan.between)
 
 
@@ -129,7 +128,7 @@ def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> 
 
 def _apart(plan: Plan) -> list[tuple[str, str]]:
     """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
-    whole = nemesis(plan.nemesis)
+    whole = nemesis(plan.nemesis, plan.options)
     parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
     each = [[(part.nemesis.name, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
     longest = max(map(len, each), default=0)
@@ -139,7 +138,7 @@ def _apart(plan: Plan) -> list[tuple[str, str]]:
 def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
     scenario = fault.scenario
     if not scenario and not fault.specs:
-        scenario = nemesis(fault.nemesis).scenarios(plan.nodes)[0]
+        scenario = nemesis(fault.nemesis, plan.options).scenarios(plan.nodes)[0]
     return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when)
 
 
@@ -149,7 +148,7 @@ def check(plan: Plan) -> None:
     abilities = registry.look_up("testbeds", plan.testbed).abilities
     scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
     for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:
-        found = nemesis(name)
+        found = nemesis(name, plan.options)
         if plan.nodes < found.minimum_nodes():
             raise UsageError(f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
         if missing := found.needs - abilities:
