@@ -1,6 +1,12 @@
-"""All benchmarks: `python -m bench`."""
+"""All benchmarks: `python -m bench`; the grid alone, or parts of it: `python -m bench grid ...`."""
 
-from bench import linearizability, runs
+import sys
 
-linearizability.main()
-print(runs.tell())
+from bench import grid, linearizability, runs
+
+if sys.argv[1:2] == ["grid"]:
+    grid.main(sys.argv[2:])
+else:
+    linearizability.main()
+    print(runs.tell())
+    grid.main([])

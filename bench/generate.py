@@ -88,6 +88,20 @@ class Stack(Queue):
         return self.held.pop()
 
 
+class PriorityQueue(Queue):
+    """As `Queue`, where the smallest goes first."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.ranked: list[int] = []
+
+    def run(self, client: int, f: str, value: Any) -> tuple[Any, tuple[Any, ...]]:
+        if f == "enqueue":
+            heapq.heappush(self.ranked, value)
+            return value, ()
+        return (heapq.heappop(self.ranked) if self.ranked else None), ()
+
+
 class Set:
     """Additions, and one read in two thousand, for a read lists everything."""
 
@@ -109,8 +123,52 @@ class Set:
         return value, ()
 
 
+class FewValues(Register):
+    """As `Register`, of five values."""
+
+    def call(self, client: int) -> tuple[str, Any]:
+        f, _ = super().call(client)
+        if f == "read":
+            return f, None
+        new = self.rng.randrange(5)
+        return (f, new) if f == "write" else (f, (self.seen.get(client), new))
+
+
+class Counter:
+    """As many additions of one as reads."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.sum = 0
+
+    def call(self, client: int) -> tuple[str, Any]:
+        return ("read", None) if self.rng.random() < 0.5 else ("add", 1)
+
+    def run(self, client: int, f: str, value: Any) -> tuple[Any, tuple[Any, ...]]:
+        if f == "read":
+            return self.sum, ()
+        self.sum += 1
+        return value, ()
+
+
+class Ids:
+    """Ids, one after the other."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.made = 0
+
+    def call(self, client: int) -> tuple[str, Any]:
+        return "generate", None
+
+    def run(self, client: int, f: str, value: Any) -> tuple[Any, tuple[Any, ...]]:
+        self.made += 1
+        return self.made, ()
+
+
 THINGS: dict[str, Callable[[random.Random], Thing]] = {
-    "cas-register": Register, "queue": Queue, "stack": Stack, "set": Set,
+    "cas-register": Register, "queue": Queue, "stack": Stack, "set": Set, "unordered-queue": Queue,
+    "priority-queue": PriorityQueue,
+    "counter": Counter, "id-generator": Ids, "few-values": FewValues,
 }
 
 

@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -70,7 +71,7 @@ PATIENCE = 5.0
 MOST_LOG = 64 << 20
 """Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
 
-INTERRUPTED = 130
+CRASHED, INTERRUPTED = 70, 130
 
 
 def record(plan: Plan, run: Run, progress: Progress) -> int:
@@ -86,12 +87,17 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
             return asyncio.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
             return INTERRUPTED
-        except (SplitbrainError, BaseExceptionGroup) as raised:
+        except Exception as raised:
             error = _ours(raised)
-            if error is None:
+            if error is not None:
+                progress.note(str(error))
+                return error.exit_code
+            leaf = _leaf(raised)
+            if not (where := place(leaf, foreign=True)):
                 raise
-            progress.note(str(error))
-            return error.exit_code
+            progress.note(f"{where}{described(leaf)} ended the run; its traceback is in {run.folder / 'crash.txt'}")
+            (run.folder / "crash.txt").write_text("".join(traceback.format_exception(raised)), "utf-8", "backslashreplace")
+            return CRASHED
         finally:
             logging.getLogger().removeHandler(drivers)
 
@@ -108,6 +114,11 @@ def _ours(raised: BaseException) -> SplitbrainError | None:
         found = [_ours(inner) for inner in raised.exceptions]
         return found[0] if all(found) else None
     return None
+
+
+def _leaf(raised: BaseException) -> BaseException:
+    """The first exception of a group that is none itself."""
+    return _leaf(raised.exceptions[0]) if isinstance(raised, BaseExceptionGroup) else raised
 
 
 class _Recorder:

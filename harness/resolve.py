@@ -99,7 +99,7 @@ def check(plan: Plan) -> None:
     check_database(database, plan.database)
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
-    registry.look_up("testbeds", plan.testbed)
+    registry.look_up("testbeds", plan.testbed)(plan, "", Path())  # It refuses what it cannot do.
     for name in plan.checkers:
         registry.look_up("checkers", name)
     for field, low, high in _BOUNDS:

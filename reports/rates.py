@@ -28,8 +28,8 @@ COLUMNS = (
     "class (runs)",
     "replicas after the heal (runs)",
     "writes answered: minority, majority (median)",
-    "acknowledged writes lost (median)",
-    "gave way to concurrent ones (median)",
+    "acknowledged writes lost, proven (median)",
+    "discarded, on keys, last ones (median)",
 )
 NUMBERS = 3
 """Columns at the end that hold numbers."""
@@ -56,7 +56,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     minority: float | None
     majority: float | None
     lost: int | None
-    given_up: int | None
+    discarded: int | None
+    discarded_keys: int | None
+    discarded_last: int | None
 
 
 def rate(result: Result) -> Rate | None:
@@ -71,6 +73,7 @@ def rate(result: Result) -> Rate | None:
     ]
     # An undecided history lost nothing that anyone knows of: that is no zero.
     lost = result.blast.lost if result.blast.lost or result.consistency != "undecided" else None
+    gave_way = [row.discarded for row in result.scenarios if row.discarded is not None]
     return Rate(
         run=result.run, started=result.started, database=short(plan.database),
         version="/".join(sorted(set(result.versions.values()))),
@@ -78,7 +81,9 @@ def rate(result: Result) -> Rate | None:
         nemesis="scripted" if plan.schedule else short(plan.nemesis), seed=plan.seed, validity=result.validity,
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
-        given_up=result.blast.discarded_last,
+        discarded=result.blast.discarded,
+        discarded_keys=sum(one.keys for one in gave_way) if gave_way else None,
+        discarded_last=result.blast.discarded_last,
     )
 
 
@@ -123,9 +128,18 @@ def rates_table(rates: Iterable[Rate]) -> str:
             _counted(one.replicas for one in group),
             f"{_share(one.minority for one in group)}, {_share(one.majority for one in group)}",
             _number(one.lost for one in group),
-            _number(one.given_up for one in group),
+            _discarded(group),
         )))
     return "\n".join(lines) + "\n"
+
+
+def _discarded(group: Sequence[Rate]) -> str:
+    """Writes, the keys that they were on, and how many of them were the last on their key."""
+    measured = [one for one in group if one.discarded is not None]
+    if not measured:
+        return "-"
+    names = ("discarded", "discarded_keys", "discarded_last")
+    return ", ".join(_number(getattr(one, name) for one in measured) for name in names)
 
 
 def _middle(numbers: Iterable[float | None]) -> float | None:

@@ -51,12 +51,13 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def place(error: BaseException) -> str:
+def place(error: BaseException, *, foreign: bool = False) -> str:
     """`mine.py:97: `, the innermost line that belongs neither to Python, nor to an installed package, nor to those who called
-    it here; empty if there is none."""
+    it here; empty if there is none. With `foreign`, empty also for a line of splitbrain's own."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*_NOT_OWN, "<")):
-            return f"{Path(frame.filename).name}:{frame.lineno}: "
+            ours = foreign and frame.filename.startswith(str(_HERE.parent.parent))
+            return "" if ours else f"{Path(frame.filename).name}:{frame.lineno}: "
     return ""
 
 

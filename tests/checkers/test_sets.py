@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -131,3 +132,38 @@ def test_other_operations_are_refused() -> None:
         check(Operation(process=1, f="write", key=0, value=1, invoked=0, completed=1))
     with pytest.raises(UsageError, match="no list"):
         check(read(5, 0, 1))
+
+
+def test_sets_of_stores_with_dirty_reads_are_judged_as_by_the_plain_search() -> None:
+    """Additions fail, are read all the same, are made twice or never answered: what the checker of runs calls invalid is what
+    the search calls invalid, and it says that something was lost or stale only where leaving out the failed elements does
+    not mend it."""
+    invalid = 0
+    for seed in range(400):
+        rng = random.Random(seed)
+        operations = []
+        for process in range(rng.randint(2, 8)):
+            start = rng.randint(0, 20)
+            end = start + rng.randint(0, 6)
+            if rng.random() < 0.5:
+                outcome: Any = rng.choice(("ok", "ok", "fail", "info"))
+                operations.append(Operation(
+                    process=process, f="add", value=rng.randint(1, 3), outcome=outcome, invoked=start,
+                    completed=None if outcome == "info" else end,
+                ))
+            else:
+                value = tuple(rng.sample((1, 2, 3), rng.randint(0, 3)))
+                operations.append(Operation(process=process, f="read", value=value, invoked=start, completed=end))
+        operations.append(Operation(process=90, f="read", value=(1,), invoked=40, completed=41))
+        history = History.of(operations)
+        verdict = SetChecker().check(Recording(history=history, nodes=()))
+        assert (verdict.validity == "valid") is search(history, Set()).valid, operations
+        told = {op.value for op in operations if op.f == "add" and op.outcome != "fail"}
+        clean = History.of([
+            Operation(process=op.process, f="read", value=tuple(v for v in op.value if v in told), invoked=op.invoked,
+                      completed=op.completed) if op.f == "read" else op for op in operations
+        ])
+        if search(clean, Set()).valid:
+            assert not {"lost-element", "stale-read"} & set(verdict.counts), (verdict.counts, operations)
+        invalid += verdict.validity == "invalid"
+    assert 50 < invalid < 395

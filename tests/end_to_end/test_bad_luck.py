@@ -422,3 +422,15 @@ def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Sp
         assert any(told in note and note.startswith("mine.py:") for note in recording.notes), recording.notes
         assert told in " ".join(ran.stdout.split()), ran.stdout
     assert any("a history holds no text that is not Unicode" in note for note in recording.notes)
+
+
+def test_a_mistake_in_a_persons_file_is_one_sentence_with_its_line(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    mine = changed(
+        tmp_path, ('reads="home"', 'reads="primary"'), ("    async def versions(", "    async def primary(self, node):\n"
+                   "        return 'n1'\n\n    def shard(self, key):\n        return {}[key]\n\n    async def versions("),
+    )
+    ran = splitbrain("test", mine, "--nemesis", "none", "--plan", brief)
+    assert ran.code == 70 and "Traceback" not in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+    assert re.search(r"mine\.py:\d+: KeyError: \d+ ended the run", " ".join(ran.stdout.split())), ran.stdout
+    assert "Traceback" in (ran.folder / "crash.txt").read_text()
+    nothing_left(ran.folder)

@@ -54,6 +54,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ({"database": "redis", "expect": ("lost-writ",)}, "lost-write"),
         ({"database": "redis", "binary": "/no/such/redis-server"}, "does not exist"),
         ({"database": "etcd", "binary": "/bin/true"}, "none of this database's programs"),
+        ({"database": "etcd", "image": "etcd:3"}, "--image is for the testbed docker"),
         ({"database": "/no/such/database.py"}, "no such file"),
         ({}, "names no database"),
     ],

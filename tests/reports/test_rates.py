@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from splitbrain.checkers.result import Result
+from splitbrain.checkers.result import Discarded, Result
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.reports.rates import Rate, rate, rates_table, replace_table, store_rates, stored_rates
@@ -21,7 +21,11 @@ def test_rows_count_runs_and_not_occurrences() -> None:
     more = msgspec.structs.replace(bad, counts={"lost-write": 7}, blast=msgspec.structs.replace(bad.blast, lost=7))
     good = msgspec.structs.replace(
         bad, validity="valid", counts={}, classification="CP",
-        blast=msgspec.structs.replace(bad.blast, lost=0, discarded_last=3),
+        blast=msgspec.structs.replace(bad.blast, lost=0, discarded=5, discarded_last=3),
+        scenarios=tuple(
+            msgspec.structs.replace(row, discarded=Discarded(contested=4, writes=5, keys=4, last=3) if not number else None)
+            for number, row in enumerate(bad.scenarios)
+        ),
     )
     elsewhere = Plan(database="etcd", variant="a|b", nodes=3, testbed="docker")
     other = msgspec.structs.replace(good, plan=elsewhere, versions={"n1": "3.4.23"}, scenarios=())
@@ -30,9 +34,9 @@ def test_rows_count_runs_and_not_occurrences() -> None:
     table = rates_table(rates(bad, good, more, other, foreign, interrupted))
     assert table.splitlines()[2:] == [
         "| etcd 3.4.23 | a\\|b | 3 in docker | register | four-partitions | 1 | valid 1 "
-        "| none | CP 1 | agreed 1 | -, - | 0 | 3 |",
+        "| none | CP 1 | agreed 1 | -, - | 0 | 5, -, 3 |",
         "| redis 7.0.15 | sentinel | 5 in namespaces | register | partition-primary | 3 | invalid 2, valid 1 | "
-        "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 3 |",
+        "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 5, 4, 3 |",
     ]
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 

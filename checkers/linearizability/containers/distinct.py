@@ -264,7 +264,7 @@ def _explain(history: History, method: str, found: _Elements, violation: _Violat
     name, giver = repr(history.values[others[0]]), _client(history, others[0])
     client = _client(history, last)
     if history.values[last] is None:
-        identifier = "lost-element"
+        identifier = "lost-element" if lost else "stale-element"
         sentence = f"{client} found it empty, though {name}, put in by {giver}, was certainly there"
         if len(others) > 1:
             sentence = f"{client} found it empty, though at every moment of that call an element was there, {name} for one"

@@ -7,13 +7,12 @@ never happens. An operation *observes* v if it read v, or expected v in a cas th
 
 The names, in the order in which the first that applies is reported:
 
-* `lost-write`: an acknowledged write (or cas) is not part of what the register went on with. Proven in one of three ways: a
-  cas took effect, after the acknowledgement, on a version that was there before the write; or two cas took effect on one
-  version, and the other one's lineage was observed last; or the last that was ever observed is a version that was there
-  before the write, although nothing newer was observed since. In the third case a single lagging replica would look the
-  same, so where nodes are known, most of them (or the one that acknowledged the write) must have told the old version.
-* `split-brain`: two cas took effect on one version, and neither lineage is proven lost, or both were observed after both
-  had begun.
+* `lost-write`: an acknowledged write (or cas) on a lineage that died. That two lineages went on from one version is proven by a
+  cas that took effect on a version that was there before the write; which of them survived is told by what every home read in
+  the end (after the heal and the settling), and where that does not descend from either, by who took up whose versions first.
+  In a run that settled, also a write newer than what every home, without exception, read later, if nobody found it again. One
+  replica that lags looks the same as a loss, so that without these closing reads nothing is called lost.
+* `split-brain`: two lineages went on from one version, and which of them survived is not known, or both went on.
 * `stale-read`: a version was read that was there before a write that had been acknowledged when the read began, and that
   write was not lost.
 * `non-monotonic-read`: versions were read in an order that contradicts itself (new, then old) while no newer write had been

@@ -501,7 +501,7 @@ class _Account:
             return self._unreadable(fault)
         if fault.kind == "choice":
             sentence = "no choice among the appends of equal texts explains what was read"
-            return self._invalid("lost-write", set(range(len(self.history))), sentence)
+            return self._invalid("non-linearizable", set(range(len(self.history))), sentence)
         if fault.kind == "two epochs":
             return self._in_two_epochs(fault.row)
         if fault.kind == "chains":
@@ -659,7 +659,7 @@ class _Account:
                 for row in reads if self.start[row] > self.end[late]
             ]
             if not later:
-                return self._invalid("lost-write", rows, f"{who} read a text without {missing}, and no later read has it")
+                return self._invalid("stale-read", rows, f"{who} read a text without {missing}, and no later read has it")
             count, reader = min(later)
             sentence = f"{who} read a text without {missing}; {self._name(reader)} read it later"
             return self._invalid("stale-read", rows | self._made_of(epoch, count, reader), sentence)
@@ -681,7 +681,9 @@ class _Account:
         before = f"after {self._name(b_early)} had {'written' if wrote_early else 'read'} {self._value(b_early)}"
         if b.epoch is None:
             what = "put" if b.row in self.puts else "append"
-            return self._invalid("lost-write", rows, f"{did} {before}; no read ever showed that {what}")
+            # What nobody ever read may be on a copy that nobody asked.
+            identifier = "split-brain" if wrote_late else "stale-read"
+            return self._invalid(identifier, rows, f"{did} {before}; no read ever showed that {what}")
         sentence = f"{did} {before}, which had replaced it"
         if wrote_late and (first or b_late in self.writes):
             return self._invalid("split-brain", rows, f"{sentence}: two texts grew at once")
@@ -691,7 +693,7 @@ class _Account:
             (count, row) for count, reads in b.epoch.reads.items() for row in reads if self.start[row] > self.end[a_late]
         ]
         if not later:
-            return self._invalid("lost-write", rows, f"{sentence}, and no later read showed that again")
+            return self._invalid("stale-read", rows, f"{sentence}, and no later read showed that again")
         return self._invalid("stale-read", rows | self._made_of(b.epoch, *min(later)), sentence)
 
     def _least(self, chain: _Chain, suits: Callable[[int], bool]) -> int:

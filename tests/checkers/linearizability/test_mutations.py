@@ -348,7 +348,7 @@ SET: list[tuple[Breakage, str]] = [
     (add_failed, "aborted-read"), (read_ahead, "future-read"), (sides, "split-brain"),
 ]
 TEXT: list[tuple[Breakage, str]] = [
-    (text_lost, "lost-write"), (text_stale, "stale-read"), (text_backwards, "non-monotonic-read"),
+    (text_lost, "stale-read"), (text_stale, "stale-read"), (text_backwards, "non-monotonic-read"),
     (text_reordered, "reordered"), (text_sides, "split-brain"), (text_doubled, "duplicate"),
     (text_unwritten, "unwritten-read"), (text_failed, "aborted-read"), (text_ahead, "future-read"),
 ]

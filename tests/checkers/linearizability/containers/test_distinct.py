@@ -84,13 +84,13 @@ def test_an_empty_answer_needs_a_moment_without_any_element() -> None:
         if name == "set":
             continue
         put, take = model.functions
-        assert named(name, (put, 1, 0, 1), (take, None, 2, 3), (take, 1, 4, 5)) == ("lost-element", (0, 1, 2))
+        assert named(name, (put, 1, 0, 1), (take, None, 2, 3), (take, 1, 4, 5)) == ("stale-element", (0, 1, 2))
         assert named(name, (put, 1, 0, 1), (take, None, 2, 3)) == ("lost-element", (0, 1))
         assert valid(name, (put, 1, 0, 1), (take, None, 2, 5), (take, 1, 3, 5))
         # Two elements that relieve each other, then with a gap between them.
         relief = [(put, 1, 0, 1), (take, 1, 6, 9), (put, 2, 2, 3), (take, 2, 10, 12)]
         if name != "stack":
-            assert named(name, *relief, (take, None, 2, 9)) == ("lost-element", (0, 1, 2, 3, 4))
+            assert named(name, *relief, (take, None, 2, 9)) == ("stale-element", (0, 1, 2, 3, 4))
         gap = [(put, 1, 0, 1), (take, 1, 2, 3), (put, 2, 4, 5), (take, 2, 10, 12)]
         assert valid(name, *gap, (take, None, 2, 9))
 
