@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.history.fault import Cut, Fault, Proof, Spec, places
-from splitbrain.harness.schedules import Options, Step, nemesis
+from splitbrain.harness.plan import Tables
+from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
@@ -45,7 +46,7 @@ class Controller:
     def __init__(
         self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
         stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
-        options: Options | None = None,
+        options: Tables | None = None,
     ) -> None:
         self.cluster = cluster
         self._seed = seed

@@ -9,10 +9,8 @@ import msgspec
 
 from splitbrain.harness import registry, settings
 from splitbrain.harness.errors import PlanError, UsageError
-from splitbrain.harness.plan import Options, Plan, options_of
+from splitbrain.harness.plan import OptionTable, Plan, options_of
 from splitbrain.harness.settings import near
-
-Tables = dict[str, dict[str, Any]]
 
 
 def kinds(plan: Plan) -> dict[str, type[Any]]:
@@ -22,7 +20,7 @@ def kinds(plan: Plan) -> dict[str, type[Any]]:
     named = [name for fault in plan.schedule if (name := fault.nemesis)] if plan.schedule else [plan.nemesis]
     for kind in (registry.look_up("workloads", plan.workload), *(one for name in named for one, _ in registry.nemeses(name))):
         check_kind(kind)
-        if kind.Options is not Options and found.setdefault(kind.name, kind) is not kind:
+        if kind.Options is not OptionTable and found.setdefault(kind.name, kind) is not kind:
             raise UsageError(f"workload and nemesis are both called '{kind.name}': [options.{kind.name}] would be both's.")
     return found
 
@@ -30,7 +28,7 @@ def kinds(plan: Plan) -> dict[str, type[Any]]:
 def fill(plan: Plan, tables: Mapping[str, Any]) -> Plan:
     """The plan with the options that the tables tell, and the defaults of all others. Raises `PlanError`."""
     known = kinds(plan)
-    full: Tables = {}
+    full: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
         if name not in known:
             raise PlanError(("options", name), f"[options.{name}]: the plan has no workload or nemesis of that name with "
@@ -49,7 +47,7 @@ def fill(plan: Plan, tables: Mapping[str, Any]) -> Plan:
     return msgspec.structs.replace(plan, options=full)
 
 
-def changed(plan: Plan) -> Tables:
+def changed(plan: Plan) -> dict[str, dict[str, Any]]:
     """The options that are not the defaults; all of those whose class is not here any more."""
     try:
         known = kinds(plan)
@@ -65,7 +63,7 @@ def changed(plan: Plan) -> Tables:
 def check_kind(kind: type[Any]) -> None:
     """Refuse options that cannot be set. Raises `UsageError`."""
     options = kind.Options
-    if not (isinstance(options, type) and issubclass(options, Options)):
-        raise UsageError(f"class {kind.__name__}: Options is no subclass of splitbrain.Options.")
+    if not (isinstance(options, type) and issubclass(options, OptionTable)):
+        raise UsageError(f"class {kind.__name__}: Options is no subclass of splitbrain.OptionTable.")
     if needed := [name for name, key in settings.keys(options).items() if key.default is msgspec.NODEFAULT]:
         raise UsageError(f"class {kind.__name__}: the option '{needed[0]}' has no default.")

@@ -29,15 +29,19 @@ def short(name: str) -> str:
     return Path(file).stem + colon + scenario if file.endswith(".py") else name
 
 
-class Options(msgspec.Struct, frozen=True):
+Tables = Mapping[str, Mapping[str, Any]]
+"""The options of a plan: a table for its workload, and one for each of its nemeses, that has any."""
+
+
+class OptionTable(msgspec.Struct, frozen=True):
     """What can be set of one workload or one nemesis, in the plan's table `[options.NAME]`: by default nothing.
 
-    A workload or nemesis with a nested class `Options(splitbrain.Options, frozen=True)` has its values as `self.options`. A
+    A workload or nemesis with a nested class `Options(splitbrain.OptionTable, frozen=True)` has its values as `self.options`. A
     field is annotated with its `Setting`; what two of them cannot be together is a `ValueError` in `__post_init__`.
     """
 
 
-def options_of(kind: Any, tables: Mapping[str, Mapping[str, Any]]) -> Any:
+def options_of(kind: Any, tables: Tables) -> Any:
     """The options of a class of workload or nemesis out of a plan's tables; what they do not tell has its default."""
     return msgspec.convert(tables.get(getattr(kind, "name", ""), {}), kind.Options)
 
@@ -72,8 +76,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         'Length of the load; "auto": as long as every scenario of the nemesis, or the schedule, needs once.',
         unit=SECOND, high=86_400, zero="auto")] = 0.0
     rate: Annotated[float, Setting(
-        'Operations started a second, over all workers, whether answers come or not (an open loop); "closed": each worker calls '
-        "again once it has its answer.", unit="operations a second", high=100_000, zero="closed")] = 0.0
+        'Operations started a second, over all workers, whether answers come or not (an open loop); "closed": each worker '
+        "calls again once it has its answer.", unit="operations a second", high=100_000, zero="closed")] = 0.0
     concurrency: Annotated[int, Setting("Workers on each node; where there are several, one of them only reads.",
                                         low=1, high=200)] = 3
     seed: Annotated[int, Setting("Fixes the schedule of operations and faults, not what a database does.",

@@ -25,7 +25,7 @@ Keys = tuple[str | int, ...]
 SECOND = "seconds"
 """The unit of lengths of time, which are also read as people write them: "20s", "1m30s", "500ms"."""
 
-_PLAIN: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_PLAIN: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "tables"}
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LENGTH = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
@@ -71,8 +71,7 @@ class Key(NamedTuple):
     def describe(self) -> str:
         """What it means, and in brackets what may be written and its default."""
         bounds = _bounds(self)
-        word = f' or "{self.setting.zero}"' if self.setting.zero else ""
-        told = [f"{self.setting.unit or _PLAIN.get(self.kind, '')} {bounds}{word}".strip()] if bounds else []
+        told = [bounds + (f', or "{self.setting.zero}"' if self.setting.zero else "")] if bounds else []
         if get_origin(self.kind) is Literal:
             told.append(", ".join(map(str, get_args(self.kind))))
         usual = "" if self.default in (msgspec.NODEFAULT, "", (), {}) else _text(self.told(self.default))
@@ -156,9 +155,10 @@ def parse(text: str, file: str) -> dict[str, Any]:
 
 
 def _take(key: Key, value: Any) -> Any:
-    kind, setting = key.kind, key.setting
+    kind: Any = dict if get_origin(key.kind) is dict else key.kind
+    setting = key.setting
     if setting.zero and value == setting.zero:
-        return kind(0)
+        return 0 if kind is int else 0.0
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise PlanError((), f"{key.name} is {_text(value)}: {near(value, list(map(str, get_args(kind))))}")
@@ -216,7 +216,7 @@ def _items(key: Key, value: Any) -> tuple[Any, ...]:
 
 
 def _shape(key: Key) -> str:
-    kind = key.kind
+    kind = dict if get_origin(key.kind) is dict else key.kind
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is tuple:
@@ -224,15 +224,14 @@ def _shape(key: Key) -> str:
     word = f', or "{key.setting.zero}"' if key.setting.zero else ""
     if kind is float and key.setting.unit == SECOND:
         return f'a length of time: seconds, "20s", "1m30s"{word}'
-    unit = f", {key.setting.unit}" if key.setting.unit else ""
-    return _PLAIN.get(kind, "a value") + unit + word
+    return _PLAIN.get(kind, "a value") + word
 
 
 def _bounds(key: Key) -> str:
     low, high = key.setting.low, key.setting.high
     if key.kind not in (int, float) or low == -math.inf:
         return ""
-    unit = " s" if key.setting.unit == SECOND else ""
+    unit = f" {key.setting.unit}" if key.setting.unit else ""
     least = "more than 0" if key.setting.zero else f"from {low:,g}" if high < math.inf else f"at least {low:,g}"
     return f"{least} to {high:,g}{unit}" if high < math.inf else f"{least}{unit}"
 

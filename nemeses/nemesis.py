@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from splitbrain.harness.history.fault import Spec
-from splitbrain.harness.plan import Options, options_of
+from splitbrain.harness.plan import OptionTable, Tables, options_of
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.injectors import Injector, injector
 
@@ -54,12 +54,12 @@ class Nemesis(ABC):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Ability]] = frozenset()
     """What a testbed must be able to do for it."""
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[OptionTable]] = OptionTable
     """What a plan can set of it alone, in its table `[options.NAME]`."""
     options: Any
     """Its `Options`, as the plan has them."""
 
-    def __init__(self, tables: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, tables: Tables | None = None) -> None:
         """`tables` are the options of a plan."""
         self.options = options_of(type(self), tables or {})
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec, natural
-from splitbrain.harness.plan import Options
+from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
@@ -100,7 +100,7 @@ class Restart(Processes):
     name: ClassVar[str] = "restart"
     summary: ClassVar[str] = "kill -9 of the servers by role, started again after a tenth of a second"
 
-    class Options(Options, frozen=True):
+    class Options(OptionTable, frozen=True):
         """How long a server is down."""
 
         down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1
@@ -118,7 +118,7 @@ class CrashLoop(Processes):
     summary: ClassVar[str] = "kill -9 of the servers by role every two seconds, each time started again at once"
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
 
-    class Options(Options, frozen=True):
+    class Options(OptionTable, frozen=True):
         """How long a server is down, and up."""
 
         down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1

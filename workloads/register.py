@@ -13,7 +13,7 @@ from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
-from splitbrain.harness.plan import Options, Plan
+from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
 from splitbrain.workloads.workload import Invocation, Workload
 
@@ -34,7 +34,7 @@ class Register(Workload):
     summary: ClassVar[str] = "reads, writes and compare-and-sets on many registers, judged for linearizability"
     needs: ClassVar[frozenset[Capability]] = frozenset({"registers"})
 
-    class Options(Options, frozen=True):
+    class Options(OptionTable, frozen=True):
         """What the calls to a key are, as parts of them. What is neither a read nor a compare-and-set is a write."""
 
         busy_reads: Annotated[float, Setting("Of the calls to a busy key, the part that reads.", high=1)] = 0.5

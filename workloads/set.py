@@ -11,7 +11,7 @@ from splitbrain.checkers.sets import SetChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
-from splitbrain.harness.plan import Options, Plan
+from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
 from splitbrain.workloads.workload import Invocation, Workload
 
@@ -30,7 +30,7 @@ class Set(Workload):
     ordered: ClassVar[bool] = False
     grows: ClassVar[bool] = True
 
-    class Options(Options, frozen=True):
+    class Options(OptionTable, frozen=True):
         """What the calls are, and how large a set becomes."""
 
         additions: Annotated[float, Setting("The part of the calls that add an element; the others read a set.",

@@ -13,7 +13,7 @@ from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.variant import Capability
-from splitbrain.harness.plan import Options, Plan, options_of
+from splitbrain.harness.plan import OptionTable, Plan, options_of
 
 
 class Invocation(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Workload(ABC):
     grows: ClassVar[bool] = False
     """Whether what a key holds grows for as long as it is written: copies are then not compared beside the load."""
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[OptionTable]] = OptionTable
     """What a plan can set of it alone, in its table `[options.NAME]`."""
     options: Any
     """Its `Options`, as the plan has them."""

@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.recording import Recording
     from splitbrain.harness.history.variant import Claim, Label, Variant
     from splitbrain.harness.load.client import Client
-    from splitbrain.harness.plan import Plan
+    from splitbrain.harness.plan import OptionTable, Plan
     from splitbrain.harness.run import Outcome, run
+    from splitbrain.harness.settings import Setting
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.nemeses.cluster import Cluster
     from splitbrain.nemeses.injectors import Injector
@@ -59,9 +60,9 @@ __version__ = "0.2.0"
 __all__ = [
     "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database", "Fault",
     "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis",
-    "NoTarget", "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
-    "Service", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
-    "check_file", "load_machine_code", "read", "run",
+    "NoTarget", "Node", "Operation", "OptionTable", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof",
+    "Recording", "Refused", "Service", "Setting", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant",
+    "Verdict", "Workload", "check", "check_file", "load_machine_code", "read", "run",
 ]
 
 _HOMES = {
@@ -80,7 +81,8 @@ _HOMES = {
     "splitbrain.harness.history.recording": ("Recording",),
     "splitbrain.harness.history.variant": ("Claim", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
-    "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.plan": ("OptionTable", "Plan"),
+    "splitbrain.harness.settings": ("Setting",),
     "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
     "splitbrain.nemeses.cluster": ("Cluster",),
