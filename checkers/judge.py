@@ -27,6 +27,7 @@ from splitbrain.checkers.result import (
     Blast,
     Consistency,
     Convergence,
+    Episode,
     Measure,
     Quality,
     Result,
@@ -55,6 +56,8 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     rowless: tuple[Scenario, ...] = ()
     before, failed_before = _guarded("availability", lambda: availability.baseline(calm), unmeasured)
     rows, failed_rows = _guarded("availability", lambda: _dated(recording, availability.scenarios(calm)), rowless)
+    none: tuple[Episode, ...] = ()
+    stretches, _ = _guarded("availability", lambda: _episodes(recording, calm), none)
     healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, calm, rows), rows)
     equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(calm), Convergence())
     good, failed_good = _guarded("quality", lambda: quality.quality(recording, before, healed), Quality())
@@ -102,6 +105,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         consistency=held,
         baseline=before,
         scenarios=known.rows,
+        episodes=stretches,
         convergence=equal,
         quality=good,
         classification=known.classification,
@@ -161,6 +165,15 @@ def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, 
             else recording.stalled(*span) / SECOND,
         )
         for fault, row in zip(recording.faults, rows, strict=True)
+    )
+
+
+def _episodes(recording: Recording, calm: Recording) -> tuple[Episode, ...]:
+    """The episodes, measured without the stalls of the harness, with their moments as they were."""
+    times = [stretch.whole for stretch in availability.stretches(recording)]
+    return tuple(
+        msgspec.structs.replace(row, began=time.started / SECOND, ended=(time.heal_began or 0) / SECOND)
+        for row, time in zip(availability.episodes(calm), times, strict=True)
     )
 
 
@@ -280,12 +293,13 @@ def _headline(
 
 
 def _refuted(standings: Sequence[Standing]) -> str:
-    """The heading of what was refuted: NOT LINEARIZABLE, TOTALS NOT CONSERVED."""
+    """The heading of what was refuted: NOT LINEARIZABLE, NOT READ COMMITTED, TOTALS NOT CONSERVED."""
     model = next((standing.model for standing in standings if standing.state == "refuted"), "")
     if not model:
         return "ANOMALY FOUND"
-    subject, _, predicate = model.rpartition(" ")
-    return f"{subject} not {predicate}".strip().upper()
+    subject, _, predicate = model.partition(" ")
+    sentence = subject.endswith("s") and predicate and " " not in predicate  # `totals conserved`: it tells what holds
+    return (f"{subject} not {predicate}" if sentence else f"not {model}").upper()
 
 
 def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:

@@ -142,6 +142,18 @@ class Discarded(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[GaveWay, ...] = ()
 
 
+class Episode(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of time (seconds) in which these faults, and no others, were in force: what was answered on each side that all
+    of them together left. `struck` are the nodes that something was done to themselves."""
+
+    faults: tuple[int, ...]
+    label: str
+    began: float
+    ended: float
+    sides: tuple[Side, ...] = ()
+    struck: tuple[str, ...] = ()
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and what it cost: a row of the result.
 
@@ -389,6 +401,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     baseline: tuple[Measure, ...] = ()
     """Reads, then writes; empty where the run has no baseline."""
     scenarios: tuple[Scenario, ...] = ()
+    episodes: tuple[Episode, ...] = ()
+    """The stretches with the same set of faults in force, where faults overlap."""
     convergence: Convergence = Convergence()
     quality: Quality = Quality()
     classification: Class = "unknown"

@@ -75,14 +75,35 @@ _RUNS = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+GREETING = """\
+splitbrain cuts the network of a real database while clients work, and says what it gave up.
+
+  splitbrain test reference    start a cluster of the database that comes with splitbrain, cut it, judge it
+  splitbrain doctor            what this machine can test, and the command that brings what it cannot
+  splitbrain list              databases, workloads, nemeses and testbeds to choose from
+
+Every command explains itself with --help."""
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, invoke_without_command=True)
 @click.version_option(package_name="splitbrain")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Cut a database's network and see what it gives up.
 
     Exit codes: 0 valid, 1 anomaly, 2 unknown, 3 the cluster could not be set up, 4 an expectation was not met, 64 usage,
     70 crash, 130 interrupted.
+
+    \b
+    Examples:
+      splitbrain test reference --variant majority
+      splitbrain test redis --nemesis partition-primary --time 20s
+      splitbrain check history.edn
     """
+    if context.invoked_subcommand is None:
+        click.echo(GREETING)
 
 
 @commands.command()
@@ -90,17 +111,31 @@ def commands() -> None:
 @_plan_flags
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @_RUNS
-def test(database: str | None, file: Path | None, runs: Path, **flags: Any) -> int:
+@click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
+@_JSON
+def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_json: bool, **flags: Any) -> int:
     """Start a real cluster of DATABASE, cut its network while clients work, and say what it gave up.
 
-    DATABASE is a name ('splitbrain list') or the path of a Python file that defines one.
+    DATABASE is a name ('splitbrain list') or the path of a Python file that defines one. With --json the outcome is printed
+    as JSON (folder, exit_code, reason, result), and how the run goes on is told on the standard error.
+
+    \b
+    Examples:
+      splitbrain test etcd --nemesis partition-primary --time 30s
+      splitbrain test redis --variant sentinel --expect lost-write
+      splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
+      splitbrain test ./mine.py --workload set --nemesis halves
+      splitbrain test --plan runs/RUN/plan.toml --seed 7
     """
     from splitbrain.harness.resolve import resolve
-    from splitbrain.harness.run import perform
+    from splitbrain.harness.run import encode_outcome, perform
     from splitbrain.reports.terminal import Progress, console
 
     plan = resolve(_given(flags, database), file)
-    return perform(plan, runs, Progress(console())).exit_code
+    outcome = perform(plan, runs, Progress(console(sys.stderr if as_json else None)), run_name)
+    if as_json:
+        click.echo(encode_outcome(outcome).decode())
+    return outcome.exit_code
 
 
 @commands.command("plan")
@@ -138,7 +173,18 @@ def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
 @click.argument("file", type=click.Path(path_type=Path))
 @_RUNS
 def suite(file: Path, runs: Path) -> int:
-    """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was."""
+    """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was.
+
+    \b
+    Example of a FILE; every combination of the lists is run, ten times each:
+      time = 20
+      repeats = 10
+      [[runs]]
+      database = "redis"
+      variant = ["sentinel", "sentinel-min-replicas"]
+      nemesis = "partition-primary"
+      expect = ["lost-write"]
+    """
     from splitbrain.harness import suite as suites
     from splitbrain.harness.run import perform
     from splitbrain.reports import junit, summary
@@ -213,17 +259,24 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 @click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
 @click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
 def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **options: Any) -> int:
     """Judge a run's folder again, or a history that another program recorded.
 
     PATH is a run, a file (also .gz), '-' for the standard input, or the folder that a Jepsen test left.
+
+    \b
+    Examples:
+      splitbrain check runs/RUN
+      splitbrain check history.edn --model cas-register --report report.html
+      zcat history.jsonl.gz | splitbrain check - --junit junit.xml
     """
+    from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
 
-    if is_folder(path) and ((path / "journal.jsonl").exists() or not _is_stored(path)):
+    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write
@@ -269,22 +322,30 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
-def list_() -> int:
+@_JSON
+def list_(as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds."""
-    from splitbrain.harness.catalogue import catalogue
+    from splitbrain.harness.catalogue import catalogue, table
     from splitbrain.reports.terminal import console
 
-    console().print(catalogue())
+    if as_json:
+        click.echo(_json(catalogue()))
+    else:
+        console().print(table(catalogue()))
     return 0
 
 
 @commands.command()
-def doctor() -> int:
+@_JSON
+def doctor(as_json: bool) -> int:
     """What this machine can do, and the command that mends what it cannot."""
     from splitbrain.harness.doctor import examine, table
     from splitbrain.reports.terminal import console
 
-    console().print(table(examine()))
+    if as_json:
+        click.echo(_json(examine()))
+    else:
+        console().print(table(examine()))
     return 0
 
 
@@ -348,6 +409,13 @@ def clean(runs: Path, data: bool | None) -> int:
         click.echo("splitbrain clean --data drops it; journals and logs stay")
     click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else "nothing was left behind")
     return 0
+
+
+def _json(value: Any) -> str:
+    """A value of ours for programs."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def _is_stored(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from splitbrain.workloads.workload import Workload
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
 """Where the kernel offers it (Linux 6.15), a connection is tried again within a second of a heal, and not up to 6 s later:
 what is measured is the database's recovery, not the kernel's. The plan that is kept says so; "kernel" asks for the kernel's."""
+
+_NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
 
 _UNSCRIPTED = ("nemesis", "pace", "baseline", "fault")
 """Keys that say nothing where a plan has a schedule."""
@@ -97,20 +99,36 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
         given.setdefault("keys", variant.keys)
     given.pop("options", None)
     plan = Plan(**given)
-    _look_up({"workload": plan.workload}, "workloads", "workload")
-    _look_up({"testbed": plan.testbed}, "testbeds", "testbed")
+    for group, key in _NAMED:
+        _look_up(msgspec.structs.asdict(plan), group, key)
+    for name, where in _nemeses(plan):
+        try:
+            registry.nemeses(name)
+        except UsageError as error:
+            if registry.is_path(name):
+                raise
+            raise PlanError(where, str(error)) from error
     plan = options.fill(plan, _tables(file, flags, plan))
     check(plan)
     return plan
+
+
+def _nemeses(plan: Plan) -> Iterator[tuple[str, Keys]]:
+    """The names of a plan's nemeses, each with where it stands."""
+    if not plan.schedule:
+        yield plan.nemesis, ("nemesis",)
+    for number, fault in enumerate(plan.schedule):
+        if fault.nemesis:
+            yield fault.nemesis, ("schedule", number, "nemesis")
 
 
 def _tables(file: Mapping[str, Any], flags: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """The tables of options that file and flags tell. What a file tells of a workload or a nemesis that a flag has replaced by
     another one is left out."""
     tables = dict(file.get("options", {}))
-    if any(name in flags and name in file for name in ("workload", "nemesis")):
-        before = Plan(database="", variant="", workload=file.get("workload", plan.workload),
-                      nemesis=file.get("nemesis", plan.nemesis))
+    if "workload" in flags or "nemesis" in flags:
+        named = {name: file[name] for name in ("workload", "nemesis") if name in file}
+        before = Plan(database="", variant="", schedule=plan.schedule, **named)
         gone = options.kinds(before).keys() - options.kinds(plan).keys()
         tables = {name: table for name, table in tables.items() if name not in gone}
     for name, table in flags.get("options", {}).items():
@@ -144,7 +162,7 @@ def _whole(name: Any) -> Any:
     """The name of a file as a path that is the same from every folder, any other name as it is: a kept plan is judged again
     wherever one stands."""
     if isinstance(name, list | tuple):
-        return [_whole(one) for one in name]
+        return tuple(_whole(one) for one in name)
     if not isinstance(name, str) or not registry.is_path(name):
         return name
     if "+" in name and not Path(name).is_file():  # a combination of nemeses

@@ -54,15 +54,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     told: str = ""
 
 
-def perform(plan: Plan, runs: Path, progress: Progress) -> Outcome:
-    """Record a run of `plan` in a new folder in `runs`, judge it, and write result and reports there.
+def perform(plan: Plan, runs: Path, progress: Progress, name: str = "") -> Outcome:
+    """Record a run of `plan` in a new folder in `runs`, judge it, and write result and reports there. The folder is called
+    `name`, or by the time and what is tested.
 
     What was recorded is judged, however the recording ended; only a run that never came to its load has no verdict. To be
     called from the main thread of a process that has no other, with no event loop: it forks and handles signals (`run` does
     that in a process of its own). Raises `SplitbrainError` where the run could not even begin.
     """
     check_machine(plan)
-    run = store.create(runs, plan)
+    run = store.create(runs, plan, name)
     progress.plan(plan, run.label)
     with store.owned(run.folder):
         code = record(plan, run, progress)
@@ -94,6 +95,13 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outco
         _keep(progress, lambda: junit.write(run.junit, [result]))
     exit_code = INTERRUPTED if received else result.exit_code
     return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=result.reason)
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """The outcome as JSON: `folder`, `exit_code`, `reason`, and `result` as in result.json (null if there is none)."""
+    result = msgspec.Raw(encode(outcome.result) if outcome.result is not None else b"null")
+    fields = {"folder": str(outcome.folder), "exit_code": outcome.exit_code, "reason": outcome.reason, "result": result}
+    return msgspec.json.format(msgspec.json.encode(fields), indent=2)
 
 
 def _has_load(run: Run) -> bool:
@@ -160,11 +168,14 @@ def not_judged(run: Run, exit_code: int = 3) -> NotJudged:
     return NotJudged(run=run.label, plan=header.plan if header else None, reason=reason, exit_code=exit_code)
 
 
-def run(database: str, *, runs: Path | str = "runs", plan: Path | str | None = None, **fields: Any) -> Outcome:
+def run(
+    database: str, *, runs: Path | str = "runs", name: str = "", plan: Path | str | None = None, **fields: Any
+) -> Outcome:
     """Test a database as `splitbrain test` does, from a program of one's own or from pytest, and wait for the end.
 
     `database` is a name or the path of a Python file; `plan` is the path of a plan in TOML, and `fields` are fields of
-    `Plan`, which win over it (`nemesis="halves"`, `time=20`, `expect=["CP"]`). The folder of the run is made in `runs`.
+    `Plan`, which win over it (`nemesis="halves"`, `time=20`, `expect=["CP"]`). The folder of the run is made in `runs`, and
+    called `name`, or by the time and what is tested.
 
     Forking and handling signals stay inside a process of the run's own, which ends with this one: it may be called from any
     thread, and beside an event loop. Ctrl-C tears the run down and raises KeyboardInterrupt.
@@ -183,7 +194,7 @@ def run(database: str, *, runs: Path | str = "runs", plan: Path | str | None = N
             os.close(write)
             write = -1
             try:
-                said, _ = child.communicate(msgspec.json.encode((resolved, str(runs))))
+                said, _ = child.communicate(msgspec.json.encode((resolved, str(runs), name)))
             except BaseException:
                 child.send_signal(signal.SIGINT)
                 child.wait()
@@ -219,10 +230,10 @@ def _serve(report: int, parent: int) -> None:
     kernel.die_with_parent()
     if os.getppid() != parent:
         return
-    plan, runs = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[Plan, str])
+    plan, runs, name = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[Plan, str, str])
     os.set_inheritable(report, False)
     try:
-        outcome = perform(plan, Path(runs), Progress(console(width=120)))
+        outcome = perform(plan, Path(runs), Progress(console(width=120)), name)
         ended = _Ended(str(outcome.folder), outcome.exit_code, outcome.reason)
     except SplitbrainError as error:
         ended = _Ended(error=type(error).__name__, reason=str(error))

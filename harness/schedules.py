@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from splitbrain.harness import registry
-from splitbrain.harness.errors import PlanError, UsageError
+from splitbrain.harness.errors import PlanError
 from splitbrain.harness.history.fault import Cut, Other, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
@@ -150,12 +150,7 @@ def check(plan: Plan) -> None:
     scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
     key = "schedule" if plan.schedule else "nemesis"
     for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:
-        try:
-            found = nemesis(name, plan.options)
-        except UsageError as error:
-            if registry.is_path(name):
-                raise
-            raise PlanError((key,), str(error)) from error
+        found = nemesis(name, plan.options)
         if plan.nodes < found.minimum_nodes():
             raise PlanError((key,), f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
         if missing := found.needs - abilities:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from splitbrain.harness.errors import StorageError, UsageError
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.plan_file import written
 from splitbrain.reports.files import write_whole
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -69,11 +72,28 @@ class Run(msgspec.Struct, frozen=True):
             shutil.rmtree(data, ignore_errors=True)
 
 
-def create(runs: Path, plan: Plan) -> Run:
-    """A new run's folder with its plan in it. Raises `StorageError` where it cannot be written."""
-    run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
+def create(runs: Path, plan: Plan, name: str = "") -> Run:
+    """A new run's folder with its plan in it, called `name`, or by the time and what is tested. Raises `UsageError` for a name
+    that cannot be one or is taken, `StorageError` if it cannot be written."""
+    if name:
+        run = Run(_create_named(runs, name))
+    else:
+        run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
     write_whole(run.plan, written(plan).encode())
     return run
+
+
+def _create_named(runs: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"run name '{name}': letters, digits and . _ - make a name, which begins with a letter or digit.")
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        (runs / name).mkdir()
+    except FileExistsError:
+        raise UsageError(f"{runs / name}: is there already: give the run another name.") from None
+    except OSError as error:
+        raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from error
+    return (runs / name).absolute()
 
 
 def create_folder(runs: Path, name: str) -> Path:

@@ -10,44 +10,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec, natural
+from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
-from splitbrain.nemeses.partitions import majority
-
-ROLES = ("any", "primary", "follower", "last-primary", "minority", "majority", "all")
-
-
-def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
-    """The nodes that play a role at this moment. Raises `NoTarget` where none does.
-
-    `any` is one random node, `follower` a random one that is not the primary, `last-primary` the one that was primary before
-    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something.
-    """
-    names = view.names
-    match role:
-        case "any":
-            chosen = [rng.choice(names)]
-        case "primary":
-            chosen = [view.first(rng)]
-        case "follower":
-            primary = view.first(rng)
-            chosen = [rng.choice([name for name in names if name != primary])]
-        case "last-primary":
-            if view.last_primary is None:
-                raise NoTarget("the primary has not changed yet")
-            chosen = [view.last_primary]
-        case "minority":
-            chosen = rng.sample(names, (len(names) - 1) // 2)
-        case "majority":
-            chosen = rng.sample(names, majority(len(names)))
-        case "all":
-            chosen = list(names)
-        case _:
-            raise ValueError(f"there is no role '{role}'")
-    return tuple(sorted(chosen, key=natural))
+from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.roles import ROLES, nodes_of
 
 
 class Processes(Nemesis):

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
+from splitbrain.checkers.result import Measure, Result, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
@@ -316,17 +316,17 @@ def _observed(console: Console, result: Result) -> None:
         single = len(result.scenarios) == 1
         if not single:
             head = Text(f"{moment(int(scenario.started * 1e9))}  {printable(scenario.label)}")
-            head.append(f"  {scenario.classification}", "bold")
+            if scenario.links_cut or not scenario.struck:
+                head.append(f"  {scenario.classification}", "bold")
             _wrap(console, "", head, hang=GUTTER + 6)
         if not scenario.bit:
             _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
         if scenario.dead and not single:
             _wrap(console, "", Text(scenario.deaths, "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
         if scenario.beside:
-            others = plural(len(scenario.beside), "other fault")
-            _wrap(console, "", Text(f"together with {others}: what each of them cost cannot be told apart", "yellow"),
-                  start=GUTTER + (0 if single else 6), hang=GUTTER + 6)
-        _sides(console, scenario, indent=0 if single else 6)
+            others = " and ".join(moment(int(row.started * 1e9)) for row in result.scenarios if row.fault in scenario.beside)
+            _wrap(console, "", Text(f"overlaps with the fault of {others}", "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
+        _sides(console, scenario.told, indent=0 if single else 6)
         if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
             _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
@@ -334,12 +334,23 @@ def _observed(console: Console, result: Result) -> None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:
         _line(console, "", Text(f"{count(len(result.scenarios) - SHOWN)} more in the report", "dim"))
+    _episodes(console, result)
     if after := _after_heal(result):
         _wrap(console, "", Text(after), hang=GUTTER + 2)
 
 
-def _sides(console: Console, scenario: Scenario, indent: int) -> None:
-    rows = list(_merged(scenario.told))
+def _episodes(console: Console, result: Result) -> None:
+    """Where faults overlap, what was answered while exactly these were in force."""
+    for episode in result.episodes[:SHOWN]:
+        span = f"{moment(int(episode.began * 1e9))}-{moment(int(episode.ended * 1e9))}"
+        _wrap(console, "", Text(f"{span}  {printable(episode.label)}"), hang=GUTTER + 6)
+        _sides(console, episode.sides, indent=6)
+    if len(result.episodes) > SHOWN:
+        _line(console, "", Text(f"{count(len(result.episodes) - SHOWN)} more in the report", "dim"))
+
+
+def _sides(console: Console, sides: tuple[Side, ...], indent: int) -> None:
+    rows = list(_merged(sides))
     width = max((cell_len(name) for name, *_ in rows), default=0)
     for name, writes, reads, note in rows:
         measures = "  ".join(

@@ -58,7 +58,7 @@ def splitbrain(tmp_path: Path) -> Callable[..., Ran]:
 
     def call(*words: object, seconds: float = 150, **environment: str) -> Ran:
         command = [sys.executable, "-m", "splitbrain.harness.cli", *map(str, words)]
-        if words[0] in ("test", "suite"):
+        if words[:1] in (("test",), ("suite",)):
             command += ["--runs", str(tmp_path / "runs")]
         ran = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds, cwd=tmp_path,

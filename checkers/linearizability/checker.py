@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitbrain.checkers.linearizability.engine import check
-from splitbrain.checkers.linearizability.evidence.explain import Course
+from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.models.specifications import Model, Register
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import COLUMNS, NEVER, History

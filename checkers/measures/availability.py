@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import sqrt
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.result import KINDS, Held, Home, Kind, Measure, Scenario, Side
+from splitbrain.checkers.result import KINDS, Episode, Held, Home, Kind, Measure, Scenario, Side
 from splitbrain.checkers.result import Availability as State
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import Fault, group
+from splitbrain.harness.history.fault import Fault, Kill, Pause, group, sides
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.recording import Recording
 
@@ -208,12 +209,19 @@ def window(recording: Recording, fault: Fault) -> tuple[int, int] | None:
 
 
 def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
-    """The healthy time after a fault: from its proven heal to the next fault or the end of the load."""
+    """The healthy time after a fault: from its proven heal, or that of the last fault which was in force together with it, to
+    the next fault or the end of the load; None where there is none."""
     period = load_period(recording)
-    if fault.healed is None or period is None:
+    begin = fault.healed
+    if begin is None or period is None:
         return None
-    end = min(period[1], recording.until_next(fault))
-    return (fault.healed, end) if end > fault.healed else None
+    for other in sorted(recording.faults, key=lambda other: other.started):
+        if other.specs and other.started <= begin:
+            if other.healed is None:
+                return None
+            begin = max(begin, other.healed)
+    end = min([period[1], *(other.started for other in recording.faults if other.started > begin)])
+    return (begin, end) if end > begin else None
 
 
 def baseline(recording: Recording) -> tuple[Measure, ...]:
@@ -237,13 +245,13 @@ def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
 
 
 def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
-    sides = sorted(fault.sides or (recording.nodes,), key=lambda side: (fault.primary not in side, -len(side), side))
+    parts = sorted(fault.sides or (recording.nodes,), key=lambda side: (fault.primary not in side, -len(side), side))
     homes = tuple(survey.home(fault, node) for node in recording.nodes)
     return Scenario(
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=fault.doing(recording.nodes) if fault.struck else _label(recording, fault, sides),
+        label=fault.doing(recording.nodes) if fault.struck else _label(recording, fault, parts),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,
@@ -256,7 +264,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         struck=fault.struck,
         beside=tuple(other.id for other in recording.faults if other.id != fault.id and _together(fault, other)),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
-        sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in sides),
+        sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in parts),
         homes=homes,
         clients_blocked={
             kind: worked.count(False) / len(worked)
@@ -265,10 +273,10 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
     )
 
 
-def _label(recording: Recording, fault: Fault, sides: Sequence[Sequence[str]]) -> str:
-    if len(sides) == 1 and fault.cut:
+def _label(recording: Recording, fault: Fault, parts: Sequence[Sequence[str]]) -> str:
+    if len(parts) == 1 and fault.cut:
         return f"{fault.scenario}: {len(fault.cut)} of {len(recording.nodes) * (len(recording.nodes) - 1)} links, all connected"
-    return " | ".join(map(group, sides))
+    return " | ".join(map(group, parts))
 
 
 def _together(one: Fault, other: Fault) -> bool:
@@ -276,6 +284,49 @@ def _together(one: Fault, other: Fault) -> bool:
     if one.in_force is None or other.in_force is None:
         return False
     return one.in_force < (other.healed or NEVER) and other.in_force < (one.healed or NEVER)
+
+
+def episodes(recording: Recording) -> tuple[Episode, ...]:
+    """The stretches of time with the same set of faults in force, measured; none where faults never overlap, for the rows of
+    the faults then tell it. In the time of a fault that was not proven nothing is measured."""
+    survey = _Survey(recording)
+    found = []
+    for stretch in stretches(recording):
+        row = _scenario(recording, stretch.whole, survey)
+        found.append(Episode(
+            faults=stretch.faults, label=stretch.whole.doing(recording.nodes), began=stretch.whole.started / SECOND,
+            ended=(stretch.whole.heal_began or 0) / SECOND, sides=row.sides, struck=row.struck,
+        ))
+    return tuple(found)
+
+
+class Stretch(NamedTuple):
+    """A stretch of time in which these faults were in force, told as one fault that does what all of them did."""
+
+    faults: tuple[int, ...]
+    whole: Fault
+
+
+def stretches(recording: Recording) -> Iterator[Stretch]:
+    """The stretches, in order, in which faults that overlap were in force."""
+    spans = [(fault, span) for fault in recording.faults if (span := window(recording, fault)) is not None]
+    mixed = [(fault, span) for fault, span in spans if any(
+        other is not fault and span[0] < end and begin < span[1] for other, (begin, end) in spans
+    )]
+    edges = sorted({edge for _, span in mixed for edge in span})
+    for begin, end in pairwise(edges):
+        acting = [fault for fault, span in mixed if span[0] < end and begin < span[1]]
+        if not acting:
+            continue
+        specs = tuple(spec for fault in acting for spec in fault.specs)
+        cut = {link for fault in acting for link in fault.cut}
+        out = {node for spec in specs if isinstance(spec, Pause) or (isinstance(spec, Kill) and spec.down is None)
+               for node in spec.nodes}
+        yield Stretch(tuple(fault.id for fault in acting), Fault(
+            id=acting[0].id, nemesis="", scenario="", started=begin, specs=specs, in_force=begin, heal_began=end, healed=end,
+            proofs=tuple(proof for fault in acting for proof in fault.proofs), sides=sides(recording.nodes, cut, out),
+            primary=acting[0].primary,
+        ))
 
 
 class _Survey:

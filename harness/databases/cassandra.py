@@ -9,6 +9,8 @@ Of two plain writes the one with the later timestamp wins. They carry the client
 variants `...-server-clock` none, and the node that coordinates them gives them its own. Where `serial` is asked for, every
 write is a lightweight transaction, since plain writes beside them void what they promise; the other variants therefore offer
 no compare-and-set.
+
+It is one file because a database is: servers, ring, driver and variants are read in one piece.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class DockerNode:
             await self._call(self._services[name].pause)
 
     async def resume(self, name: str) -> None:
-        """Have a frozen container go on."""
+        """Resume a frozen container."""
         if self.running(name) and self._services[name].paused:
             await self._call(self._services[name].resume)
 

@@ -285,12 +285,12 @@ class NamespaceNode:
         await process.ended
 
     async def pause(self, name: str) -> None:
-        """Have a service and everything that came of it stand still."""
+        """Pause a service and everything that came of it."""
         if self.running(name):
             await self.channel.pause(self._services[name].process, name)
 
     async def resume(self, name: str) -> None:
-        """Have a paused service go on."""
+        """Resume a paused service."""
         if self.running(name):
             await self.channel.resume(self._services[name].process, name)
 

@@ -418,7 +418,7 @@ def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Sp
     assert "Traceback" not in ran.stdout + ran.stderr and "\x1b" not in ran.stdout
     _, recording = load(ran.folder / "journal.jsonl")
     assert not recording.torn and recording.faults[0].healed is not None
-    for told in ("write() raised OSError", "local_read() raised CancelledError", "close() raised RuntimeError"):
+    for told in ("write() raised OSError", "local() raised CancelledError", "close() raised RuntimeError"):
         assert any(told in note and note.startswith("mine.py:") for note in recording.notes), recording.notes
         assert told in " ".join(ran.stdout.split()), ran.stdout
     assert any("a history holds no text that is not Unicode" in note for note in recording.notes)

@@ -139,7 +139,6 @@ def test_a_redis_cluster_whose_primary_is_isolated_loses_acknowledged_writes(spl
 
 
 ONE = "baseline = 3.0\nfault = 4.0\nbetween = 3.0\nkeys = 20\nsettle = 8.0\n"
-FULLNESS = Path(__file__).parent / "fullness.py"
 
 
 @pytest.fixture
@@ -164,17 +163,6 @@ def test_a_paused_primary_is_told_in_its_own_words(splitbrain: Splitbrain, one: 
     assert "took no connection" in report and "directed links" not in report
 
 
-def test_a_nemesis_of_ones_own_in_one_file_beside_a_partition(splitbrain: Splitbrain, one: Path) -> None:
-    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{FULLNESS}", "--plan", one)
-    row = ran.result.scenarios[0]
-    assert (ran.code, ran.result.validity, ran.result.classification) == (0, "valid", "CP"), ran.stdout
-    assert row.bit and row.links_cut == 8 and len(row.struck) == 1
-    assert "fill the folder of n" in ran.stdout and "65536 bytes there" in ran.stdout and "no bytes there" in ran.stdout
-    assert "heal + empty" in ran.stdout and "partition-primary+fullness" in ran.stdout
-    assert "65536 bytes there" in (ran.folder / "report.html").read_text()
-    assert 'failures="0" errors="0"' in (ran.folder / "junit.xml").read_text()
-
-
 def test_faults_that_overlap_and_their_replay(splitbrain: Splitbrain, tmp_path: Path) -> None:
     file = tmp_path / "two.toml"
     file.write_text("""
@@ -196,6 +184,6 @@ scenario = "follower"
     first, second = ran.result.scenarios
     assert first.bit and second.bit and (first.beside, second.beside) == ((2,), (1,)), ran.stdout
     assert first.started < second.started < (second.healed or 0) < (first.heal_began or 0)
-    assert "together with 1 other fault" in ran.stdout
+    assert "overlaps with the fault of 0:0" in ran.stdout and len(ran.result.episodes) == 3
     again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
     assert again.scenarios[0].bit and again.scenarios[0].label == first.label

@@ -155,7 +155,7 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
         steps = [scripted(5, 8, cut(("n1", "n2"))), scripted(7, 2, Kill(("n3",))), scripted(8, 20, both)]
         await scene.controller.inject(steps)
         assert scene.told == [
-            (5.0, "partition n1→n2"), (7.0, "kill n3"), (8.0, "partition n1→n3, n1→n2"),
+            (5.02, "partition n1→n2"), (7.1, "kill n3"), (8.02, "partition n1→n3, n1→n2"),
             (pytest.approx(9.1, abs=0.05), "start again"),
             (pytest.approx(13.5, abs=0.1), "heal"), (pytest.approx(28.5, abs=0.1), "heal"),
         ]
@@ -163,6 +163,8 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
         assert first.bit and second.bit and third.bit and scene.testbed.healthy
         assert first.sides == (("n1", "n2", "n3"),) and second.sides == third.sides == (("n1",), ("n2",), ("n3",))
         assert first.undone[0].holds, "what another fault still cuts is no failure of this heal"
+        assert first.heal_proof(NAMES) == "6/6 links as intended, another fault cuts 2"
+        assert third.heal_proof(NAMES) == "6/6 links up" and second.heal_proof(NAMES) == "1/1 serving"
         assert set(scene.links.edges) == set(everything(NAMES).edges)
 
     run(work())
@@ -277,5 +279,15 @@ def test_a_crash_loop_beats_until_its_end() -> None:
         fault = scene.last[1]
         assert fault.bit and fault.healed and scene.testbed.healthy
         assert fault.undone[0].detail == "ended 6 times"
+
+    run(work())
+
+
+def test_what_another_fault_keeps_down_is_not_said_to_serve() -> None:
+    async def work() -> None:
+        scene = Scene()
+        await scene.controller.inject([scripted(1, 3, Kill(("n1", "n2"))), scripted(2, 5, Pause(("n2",)))])
+        assert scene.last[1].heal_proof(NAMES) == "1/2 serving, another fault keeps n2" and scene.last[1].healed
+        assert scene.last[2].heal_proof(NAMES) == "1/1 serving" and scene.testbed.healthy
 
     run(work())

@@ -6,6 +6,8 @@ back what it needs to stand alone: the writes of the values that it observed, so
 Names. A faster way that can judge the part names it. Of a register whose values were written more than once, each
 observation may come from several writes; where every choice among them, the impossible ones apart, shows the same, that is
 its name. A refused compare-and-set that the part needs is named as in `explain`. What has no name is `non-linearizable`.
+
+It is one file because each way of shrinking leans on the same few trials and limits, and is read beside the others.
 """
 
 from __future__ import annotations

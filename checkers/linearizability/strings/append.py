@@ -32,6 +32,8 @@ latest, then for the earliest.
 
 **Undecided** is a key where a text is empty or begins with another; where the choices are too many; and where neither of the
 two ways to take such beginnings does, for the history may need some of each.
+
+It is one file because the proofs above speak of all its steps together.
 """
 
 from __future__ import annotations

@@ -397,12 +397,14 @@ def wild(model: Model, rng: random.Random) -> list[Operation]:
     domain = [None, 1, 2, 3]
     unsure = rng.choice((0.1, 0.3, 0.5))
     span = rng.choice((6, 12, 25))
+    # One after the other, mostly compare-and-sets: what one refusal needs, another forbids.
+    flowing, swapping = rng.random() < 0.5, "cas" in model.functions
     made = 100
     operations: list[Operation] = []
     for process in range(rng.randint(2, 7 if model.name == "multi-register" else 9)):
-        start = rng.randint(0, span)
+        start = 2 * process + rng.randint(0, 1) if flowing else rng.randint(0, span)
         end = start + rng.choice((0, 1, 1, 2, span // 2))
-        f = rng.choice(model.functions)
+        f = "cas" if flowing and swapping and rng.random() < 0.7 else rng.choice(model.functions)
         known = [op.value if op.f != "cas" else op.value[1] for op in operations if op.f in ("write", "cas")] or [None]
         if fresh and model.name in ("register", "cas-register"):
             made += 1

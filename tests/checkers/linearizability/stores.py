@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from splitbrain.checkers.linearizability import check
-from splitbrain.checkers.linearizability.evidence.explain import Course
+from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.models.specifications import CasRegister
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation, Outcome

@@ -13,7 +13,9 @@ from splitbrain.checkers.measures.availability import (
     PATIENCE,
     Operations,
     Outage,
+    after,
     baseline,
+    episodes,
     measure,
     outages,
     quorum,
@@ -22,6 +24,7 @@ from splitbrain.checkers.measures.availability import (
     wilson,
 )
 from splitbrain.checkers.result import KINDS
+from splitbrain.harness.history.fault import Fault, Kill, Proof
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import Phase, Placement, View
@@ -241,3 +244,30 @@ def test_a_load_that_never_ended_lasts_until_the_last_thing_recorded() -> None:
     torn = recording(served, [fault(heal_began=None, healed=None)], final=False, phases=(Phase("load", 0),))
     row = scenarios(torn)[0]
     assert row.sides[0].write.attempted > 100
+
+
+def test_where_faults_overlap_episodes_are_measured() -> None:
+    """A cut from 5 to 13 s and a node that is down from 9 to 15 s: what each of three stretches was like."""
+    down = Fault(
+        id=2, nemesis="kill", scenario="any", started=9 * SECOND, specs=(Kill(("n5",)),), in_force=9 * SECOND,
+        heal_began=15 * SECOND, healed=15 * SECOND + MS, sides=(("n2", "n3", "n4"), ("n1",), ("n5",)), primary="n2",
+        proofs=(Proof(holds=True, acted=9 * SECOND, at=9 * SECOND),),
+    )
+    links = tuple(link for other in NODES[1:] for link in (("n1", other), (other, "n1")))
+    cut = fault(cut=links, observed_cut=links)
+    scene = recording(both(during(5, 13, ["n1"], "refused"), during(9, 15, ["n5"], "refused")), [cut, down], length=22.0)
+    first, second, third = episodes(scene)
+    assert [(row.began, row.ended, row.faults) for row in (first, second, third)] == [
+        (5.0, 9.0, (1,)), (9.0, 13.0, (1, 2)), (13.0, 15.0, (2,)),
+    ]
+    assert [tuple(side.nodes for side in row.sides) for row in (first, second, third)] == [
+        (("n1",), ("n2", "n3", "n4", "n5")), (("n1",), ("n2", "n3", "n4"), ("n5",)), (("n1", "n2", "n3", "n4"), ("n5",)),
+    ]
+    assert [[side.write.answered > 0 for side in row.sides] for row in (first, second, third)] == [
+        [False, True], [False, True, False], [True, False],
+    ]
+    assert second.label == "partition {n1} | {n2 n3 n4 n5} + kill n5" and second.struck == ("n5",)
+    assert [row.beside for row in scenarios(scene)] == [(2,), (1,)]
+    healthy = (15 * SECOND + MS, 22 * SECOND)
+    assert after(scene, cut) == after(scene, down) == healthy, "while another fault is in force nothing is healthy"
+    assert episodes(recording(faults=[fault(), fault(2, 15, 17)])) == ()

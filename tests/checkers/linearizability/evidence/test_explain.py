@@ -12,7 +12,8 @@ import pytest
 from splitbrain.checkers.anomalies import ANOMALIES, generalises
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability import engine as engine_module
-from splitbrain.checkers.linearizability.evidence.explain import Course, explain
+from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import CasRegister, Mutex

@@ -1,0 +1,515 @@
+"""Lineages: the versions of one register, who wrote and who observed each, and how they descend from each other.
+
+A value written once is a version. A compare-and-set a→b that took effect makes b a child of a: versions form trees, and a
+linearizable history has only paths. What is wrong with them, and by which name, is told in `explain`.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import MISMATCH
+from splitbrain.harness.history.values import MISSING
+
+LONG_AGO = -NEVER - 1
+"""Before every moment; times may be negative."""
+FAR = 1000
+"""How far a lineage is followed for a smaller proof."""
+_NEAR = 300
+"""How many observations are looked at for one from every home."""
+_OFTEN = 1 << 14
+"""Operations after which somebody looks at the clock."""
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What tells which lineage survived in a run: when its heals began, and from when on reads tell what the register held in
+    the end (those after the heal and the settling). Nanoseconds."""
+
+    settled: int
+    heals: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Version:
+    """One value: who wrote it, who observed it, and its place in the lineage. Times are nanoseconds or positions."""
+
+    value: Hashable
+    writer: int = -1
+    acked: bool = False
+    written: tuple[int, int] = (LONG_AGO, LONG_AGO)
+    parent: Version | None = None
+    children: list[Version] = field(default_factory=list)
+    root: Hashable = None
+    depth: int = 0
+    observers: list[int] = field(default_factory=list)
+    lost: bool = False
+    # Whether its own lineage contradicts itself, so that no other conclusion is drawn from this version.
+    odd: bool = False
+    # Its place in a walk through its lineage, and the end of its descendants there.
+    enter: int = 0
+    leave: int = 0
+    # The earliest return of an operation on this version, or on one that it descends from.
+    there: int = NEVER
+    # The earliest return of an observation of this version, or of an operation on a descendant, and which.
+    early: int = NEVER
+    early_by: int = -1
+    # The latest invocation of an observation of this version or a descendant, and which.
+    sought: int = LONG_AGO
+    sought_by: int = -1
+    # The earliest acknowledgement among the descendants' writes that were not lost, and the version written.
+    replaced: int = NEVER
+    replaced_by: Version | None = None
+    # The same among the descendants' observations.
+    overtaken: int = NEVER
+    overtaken_by: int = -1
+
+
+class Late(Exception):
+    """The time is up."""
+
+
+class Lineages:
+    """The versions of one key. Raises `Late` after `ends`."""
+
+    def __init__(self, history: History, model: Register, ends: float, course: Course | None) -> None:
+        self.course = course
+        self.settled = None if course is None else course.settled
+        self.by_server: dict[int, list[tuple[int, int]]] = {}
+        self.ends = ends
+        self.history = history
+        self.model = model
+        self.f = [history.fs[code] for code in history.f.tolist()]
+        self.inv: list[int] = history.invoked.tolist()
+        outcome = history.outcome.tolist()
+        self.outcome = outcome
+        completed = history.completed.tolist()
+        self.ret = [NEVER if how == INFO else at for how, at in zip(outcome, completed, strict=True)]
+        self.values: list[Any] = [canonical(value) for value in history.values]
+        servers, homes = history.server.tolist(), history.node.tolist()
+        self.server: list[int] = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
+        self.home: list[int] = [h if h >= 0 else s for s, h in zip(servers, homes, strict=True)]
+        self.clock = history.timed
+        self.versions: dict[Hashable, Version] = {}
+        self.failed: dict[Hashable, int] = {}
+        self.observed: list[tuple[int, Hashable]] = []
+        self.refused: set[int] = set()
+        self._in_time()
+        self._read()
+        self._in_time()
+        self._link()
+        self.seen_by = dict(self.observed)
+        self.sightings = sorted((self.inv[row], row) for row in self.seen_by)
+        self._close()
+
+    def _in_time(self) -> None:
+        if time.perf_counter() > self.ends:
+            raise Late
+
+    def _read(self) -> None:
+        """Find the versions, their writers and who observed them."""
+        model, values = self.model, self.values
+        errors = self.history.errors
+        missing = self.history.values.kind == MISSING
+        first = canonical(model.initial)
+        self.versions[first] = Version(first)
+        maybe: dict[Hashable, int] = {}
+        swaps: list[int] = []
+        for row, f in enumerate(self.f):
+            if not row % _OFTEN:
+                self._in_time()
+            how, value = self.outcome[row], values[row]
+            if f == "read":
+                if how == OK and not missing[row] and not (value is None and model.nil == "wildcard"):
+                    self.observed.append((row, value))
+            elif f == "write":
+                if how == FAIL:
+                    self.failed.setdefault(value, row)
+                else:
+                    self._written(row, value)
+            elif f == "cas" and isinstance(model, CasRegister):
+                expected, new = value
+                if how == FAIL:
+                    self.failed.setdefault(new, row)
+                    code = int(self.history.error[row])
+                    if code >= 0 and errors[code] == MISMATCH:
+                        self.refused.add(row)
+                        if row in self.history.seen:
+                            self.observed.append((row, canonical(self.history.seen[row][0])))
+                elif expected == new:
+                    if how == OK:
+                        self.observed.append((row, expected))
+                elif how == OK:
+                    swaps.append(row)
+                else:
+                    maybe[new] = row
+        # An info cas counts only if its value was observed, directly or through others that count.
+        for row in swaps:
+            self.observed.append((row, values[row][0]))
+        at = 0
+        while at < len(self.observed):
+            row = maybe.pop(self.observed[at][1], -1)
+            at += 1
+            if row >= 0:
+                swaps.append(row)
+                self.observed.append((row, values[row][0]))
+        for row in swaps:
+            expected, new = values[row]
+            self._written(row, new)
+            parent = self.versions.setdefault(expected, Version(expected))
+            child = self.versions[new]
+            child.parent = parent
+            parent.children.append(child)
+        for row, value in self.observed:
+            self.versions.setdefault(value, Version(value)).observers.append(row)
+
+    def _written(self, row: int, value: Hashable) -> None:
+        version = self.versions.setdefault(value, Version(value))
+        version.writer = row
+        version.acked = self.outcome[row] == OK
+        version.written = (self.inv[row], self.ret[row])
+
+    def _link(self) -> None:
+        """Walk every lineage down and up again, and fill in what a version inherits from its ancestors and descendants."""
+        order = [version for version in self.versions.values() if version.parent is None]
+        for version in order:
+            order.extend(version.children)
+        self.order = order
+        initial = canonical(self.model.initial)
+        for version in order:
+            parent = version.parent
+            if parent is not None:
+                version.root, version.depth = parent.root, parent.depth + 1
+                version.there = parent.there
+            else:
+                version.root = version.value
+            if version.value == initial and version.writer < 0:
+                version.there = LONG_AGO
+            for row in self._own(version):
+                version.there = min(version.there, self.ret[row])
+        for version in reversed(order):
+            version.leave = 1 + sum(child.leave for child in version.children)
+            for row in version.observers:
+                if self.inv[row] > version.sought:
+                    version.sought, version.sought_by = self.inv[row], row
+                if self.ret[row] < version.early:
+                    version.early, version.early_by = self.ret[row], row
+            for child in version.children:
+                if child.early < version.early:
+                    version.early, version.early_by = child.early, child.early_by
+                if child.sought > version.sought:
+                    version.sought, version.sought_by = child.sought, child.sought_by
+        walked = 0
+        for version in order:
+            if version.parent is None:
+                version.enter, version.leave = walked, walked + version.leave
+                walked = version.leave
+            place = version.enter + 1
+            for child in version.children:
+                child.enter, child.leave = place, place + child.leave
+                place = child.leave
+
+    def _holds(self, head: Version, version: Version) -> bool:
+        """Whether `version` is `head` or came of it."""
+        return head.enter <= version.enter < head.leave
+
+    def _close(self) -> None:
+        """Find what the register held in the end, by reads that began when every change had been answered: `final` is the
+        newest version of one lineage, seen by every home that did anything here; None where that is not known."""
+        self.final: Version | None = None
+        self.closing: list[int] = []
+        self.homes = {home for home in self.home if home >= 0}
+        since = max((version.written[1] for version in self.order if version.acked), default=LONG_AGO)
+        since = since if self.settled is None else max(since, self.settled - 1)
+        closing = [(row, self.versions[value]) for row, value in self.observed if self.inv[row] > since]
+        if not closing or (self.settled is None and self.homes and {self.home[row] for row, _ in closing} != self.homes):
+            return
+        if self.settled is not None and not self.homes <= {self.home[row] for row, _ in closing}:
+            return
+        deepest = max((version for _, version in closing), key=lambda version: version.depth)
+        if all(self._holds(version, deepest) for _, version in closing) and not (deepest.writer < 0 and deepest.odd):
+            self.final = deepest
+            self.closing = [row for row, version in closing if version is deepest]
+
+    def _survivor(self, one: Version, other: Version) -> tuple[Version, int] | None:
+        """Which of two lineages survived, and the observation that shows it; None where nobody knows.
+
+        The register holds the one's child in the end; or else it is told by who took up whose versions first: where servers
+        (or homes) are known, those of the one that died were given the versions of the other.
+        """
+        if self.final is None:
+            return None
+        for survivor, dead in ((one, other), (other, one)):
+            if self._holds(survivor, self.final) and not self._holds(dead, self.final):
+                return survivor, self.closing[0]
+        seen = []
+        places = self._places(one), self._places(other)
+        for at, (survivor, dead) in enumerate(((one, other), (other, one))):
+            row = self._taken_up(survivor, places[1 - at] - places[at], max(self.ret[one.writer], self.ret[other.writer]))
+            if row >= 0:
+                seen.append((self.inv[row], at, row, survivor, dead))
+        if not seen:
+            return None
+        moment, _, row, survivor, dead = min(seen, key=lambda found: found[:2])
+        # Nothing of the one that died may be there later on, not even what overwrote it where it was.
+        own = [self.versions[value] for value in self._run(dead)]
+        if any(version.sought >= moment for version in (dead, *own)):
+            return None
+        return survivor, row
+
+    def _places(self, head: Version) -> set[tuple[str, int]]:
+        """The server that acknowledged it, and the home of who asked."""
+        places = ("server", self.server[head.writer]), ("home", self.home[head.writer])
+        return {(kind, code) for kind, code in places if code >= 0}
+
+    def _run(self, head: Version) -> set[Hashable]:
+        """The changes that the server of `head` acknowledged from it on until the next heal, when it may have been given what
+        others had acknowledged without telling anybody, or until it showed such."""
+        server, found = self.server[head.writer], {head.value}
+        if server < 0 or self.course is None:
+            return found
+        heal = min((moment for moment in self.course.heals if moment > self.inv[head.writer]), default=LONG_AGO)
+        answers = self._answers()[server]
+        at = bisect_left(answers, (self.inv[head.writer], -1))
+        for asked, row in answers[at:at + FAR]:
+            if asked >= heal or self.ret[row] >= heal:
+                break
+            if self.f[row] != "read" and self.outcome[row] == OK and self.values[row] is not None:
+                value = self._set_by(row)
+                if self.f[row] == "write" or value in found or self.values[row][0] in found or row == head.writer:
+                    found.add(value)
+                    continue
+                break
+            if row in self.seen_by:
+                version = self.versions[self.seen_by[row]]
+                if version.value not in found and not self._holds(head, version):
+                    if self.ret[row] < self.ret[head.writer] or version.there < self.inv[head.writer]:
+                        continue
+                    break
+        return found
+
+    def _answers(self) -> dict[int, list[tuple[int, int]]]:
+        """Server → when its answers were asked for, and their rows."""
+        if not self.by_server:
+            for row in sorted(range(len(self.inv)), key=lambda row: self.inv[row]):
+                self.by_server.setdefault(self.server[row], []).append((self.inv[row], row))
+        return self.by_server
+
+    def _taken_up(self, survivor: Version, places: set[tuple[str, int]], after: int) -> int:
+        """The first observation of the versions of `survivor` at one of these places, asked for after a moment; -1 if none."""
+        run = self._run(survivor)
+        at = bisect_left(self.sightings, (after + 1, -1))
+        for _, row in self.sightings[at:at + FAR]:
+            if ("server", self.server[row]) in places or ("home", self.home[row]) in places:
+                version = self.versions[self.seen_by[row]]
+                if version.value in run or self._holds(survivor, version):
+                    return row
+        return -1
+
+    def _old_everywhere(self, version: Version, known: int) -> list[int]:
+        """Observations of versions older than this one, asked for after it was acknowledged and last seen, until there is one
+        from every home."""
+        rows: list[int] = []
+        missing = set(self.homes)
+        at = bisect_left(self.sightings, (known + 1, -1))
+        for _, row in self.sightings[at:at + _NEAR]:
+            seen = self.versions[self.seen_by[row]]
+            if seen.there < version.written[0] and not seen.odd and self.home[row] in missing:
+                rows.append(row)
+                missing.discard(self.home[row])
+            if not missing:
+                return rows
+        return []
+
+    def _found_again(self) -> str:
+        """Who read what in its place."""
+        names: dict[str, None] = {}
+        for other in self.closing:
+            where = self.history.nodes[self.home[other]] if self.home[other] >= 0 else ""
+            names.setdefault(where or f"client {int(self.history.process[other])}")
+        who = list(names)
+        told = " and ".join([", ".join(who[:-1]), who[-1]]) if len(who) > 1 else who[0]
+        when = "in the end" if self.settled is None else "after the heal"
+        assert self.final is not None
+        return f"nobody found it again: {when} {told} read {text(self.final.value)}"
+
+    def _newer(self, version: Version, moment: int) -> list[Version]:
+        """The versions that may have taken the place of `version` before `moment`, for all that is known by then."""
+        low = min((self.ret[row] for row in self._own(version)), default=LONG_AGO)
+        return [
+            other for other in self.order
+            if other.written[0] <= moment and other.writer >= 0
+            and (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
+        ]
+
+    def _own(self, version: Version) -> list[int]:
+        """Who wrote or observed `version`."""
+        return ([version.writer] if version.writer >= 0 else []) + version.observers
+
+    def _stayed(self, row: int, version: Version) -> list[int]:
+        """What shows that no other value can have taken the place of `version` before `row` returned."""
+        later = [other for other in version.observers if self.inv[other] > self.ret[row]]
+        if later:
+            return [min(later, key=lambda other: self.ret[other])]
+        rows = []
+        for other in self.order:
+            inv, ret = other.written
+            if other.root == version.root or inv > self.ret[row] or ret < version.written[0] or other.writer < 0:
+                continue
+            # It came before, for whoever observed it first had returned before `version` was last observed or written.
+            line = [one for below in self._below(self.versions[other.root]) for one in self._own(below)]
+            rows.append(min(line, key=lambda one: self.ret[one]))
+            # Nobody wrote the initial value, and perhaps nobody observed it.
+            rows += sorted(self._own(version), key=lambda one: self.inv[one])[-1:]
+        return rows
+
+    def _set_by(self, row: int) -> Hashable:
+        value: Hashable = self.values[row] if self.f[row] == "write" else self.values[row][1]
+        return value
+
+    def _touched(self, row: int) -> tuple[Hashable, ...]:
+        if self.f[row] == "write":
+            return (self.values[row],)
+        if self.f[row] == "cas" and self.outcome[row] != FAIL:
+            return self.values[row][0], self.values[row][1]
+        return (self._observed_by(row),)
+
+    def closed(self, rows: Iterable[int]) -> set[int]:
+        """`rows` with those that wrote what they observed, and those that wrote what these observed."""
+        found: set[int] = set()
+        work = [*rows]
+        while work:
+            row = work.pop()
+            if row not in found:
+                found.add(row)
+                work.extend(self._source(row))
+        return found
+
+    def _source(self, row: int) -> list[int]:
+        """The row that wrote, or failed to write, what `row` observed or is known to have found absent."""
+        f, how = self.f[row], self.outcome[row]
+        if f == "write" or (how == FAIL and row not in self.refused) or (f == "read" and how != OK):
+            return []
+        value = self.values[row][0] if how == FAIL and row not in self.history.seen else self._observed_by(row)
+        version = self.versions.get(value)
+        if version is not None and version.writer >= 0:
+            return [version.writer]
+        return [self.failed[value]] if value in self.failed and value != canonical(self.model.initial) else []
+
+    def _origin(self, version: Version, before: int) -> list[int]:
+        """The operations that prove that `version` was there before `before`, and how it descends from what was."""
+        rows: list[int] = []
+        at: Version | None = version
+        while at is not None:
+            if at.writer >= 0:
+                rows.append(at.writer)
+                if self.ret[at.writer] < before:
+                    return rows
+            early = [row for row in at.observers if self.ret[row] < before]
+            if early:
+                return [*rows, min(early, key=lambda row: self.ret[row])]
+            at = at.parent
+        return rows
+
+    def _between(self, low: Version, high: Version) -> list[int]:
+        """The writers from `low` up to, and without, its ancestor `high`."""
+        rows = []
+        at: Version | None = low
+        while at is not None and at is not high:
+            rows.append(at.writer)
+            at = at.parent
+        return rows
+
+    def _way(self, one: Version, other: Version) -> list[int]:
+        """The writers on the way between two versions of one lineage."""
+        rows = []
+        a, b = one, other
+        while a is not b:
+            if a.depth < b.depth:
+                a, b = b, a
+            rows.append(a.writer)
+            if a.parent is None:
+                break
+            a = a.parent
+        return rows
+
+    def _below(self, head: Version) -> list[Version]:
+        """`head` and its descendants."""
+        found = [head]
+        for version in found:
+            found.extend(version.children)
+        return found
+
+    def _observed_by(self, row: int) -> Hashable:
+        if self.f[row] == "read":
+            value: Hashable = self.values[row]
+        elif self.outcome[row] == FAIL:
+            value = canonical(self.history.seen[row][0])
+        else:
+            value = self.values[row][0]
+        return value
+
+    def _at(self, moment: int) -> str:
+        if moment == NEVER:
+            return ""
+        return f" at {clock(moment)}" if self.clock else f" at {moment}"
+
+    def _through(self, row: int) -> str:
+        return self.history.nodes[self.server[row]] if self.server[row] >= 0 else ""
+
+    def _name(self, row: int) -> str:
+        if self.f[row] == "cas":
+            expected, new = self.values[row]
+            return f"cas {text(expected)} → {text(new)}"
+        return f"{self.f[row]} {text(self.values[row])}"
+
+    def _did(self, row: int) -> str:
+        client, where = int(self.history.process[row]), self._through(row)
+        if self.f[row] == "read" or self.outcome[row] == FAIL:
+            what = f"read {text(self._observed_by(row))}" + (f" from {where}" if where else "")
+        else:
+            what = f"made {self._name(row)}" + (f" through {where}" if where else "")
+        return f"client {client} {what}{self._at(self.inv[row])}"
+
+    def _acked(self, row: int) -> str:
+        where = self._through(row)
+        by = f" by {where}" if where else ""
+        return f"{self._name(row)} of client {int(self.history.process[row])}, acknowledged{by}{self._at(self.ret[row])}"
+
+
+class Newest:
+    """Among operations (returned, invoked, row, lineage) that returned before a moment, the one of another lineage than a
+    given one that was invoked last. Moments must not go back."""
+
+    def __init__(self, operations: list[tuple[int, int, int, Hashable]]) -> None:
+        self.waiting = sorted(operations, key=lambda operation: -operation[0])
+        self.first: tuple[int, int, Hashable] = (LONG_AGO, -1, None)
+        self.second: tuple[int, int, Hashable] = self.first
+
+    def before(self, moment: int, root: Hashable, without: set[int]) -> int:
+        """That operation's row, -1 where there is none; rows in `without` do not count from now on."""
+        while self.waiting and self.waiting[-1][0] < moment:
+            _, inv, row, lineage = self.waiting.pop()
+            if row in without:
+                continue
+            if inv > self.first[0]:
+                if lineage != self.first[2]:
+                    self.second = self.first
+                self.first = (inv, row, lineage)
+            elif inv > self.second[0] and lineage != self.first[2]:
+                self.second = (inv, row, lineage)
+        return self.second[1] if self.first[2] == root else self.first[1]
+
+
+def text(value: Hashable) -> str:
+    content = getattr(value, "content", value)
+    text = "nil" if content is None else str(content)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,51 @@
+"""The commands that a person meets first, and what they print for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from splitbrain.harness import registry, store
+from splitbrain.harness.cli import commands
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.plan import Plan
+from tests.conftest import Ran
+
+
+def test_bare_it_greets_with_three_commands_that_are_there(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("")
+    assert ran.code == 64, "an empty word is no greeting"
+    ran = splitbrain()
+    assert ran.code == 0 and not ran.stderr
+    told = [line.split()[1] for line in ran.stdout.splitlines() if line.startswith("  splitbrain")]
+    assert len(told) == 3 and set(told) <= set(commands.commands)
+
+
+@pytest.mark.parametrize("command", [(), ("test",), ("check",), ("suite",)])
+def test_help_has_examples(splitbrain: Callable[..., Ran], command: tuple[str, ...]) -> None:
+    ran = splitbrain(*command, "--help")
+    assert ran.code == 0 and "Example" in ran.stdout
+
+
+def test_lists_for_programs(splitbrain: Callable[..., Ran]) -> None:
+    found = json.loads(splitbrain("list", "--json").stdout)
+    assert [entry["name"] for entry in found["databases"]] == list(registry.names("databases"))
+    assert {entry["name"] for entry in found["nemeses"]} == set(registry.names("nemeses"))
+    redis = next(entry for entry in found["databases"] if entry["name"] == "redis")
+    assert {"sentinel", "cluster"} <= {variant["name"] for variant in redis["variants"]}
+    findings = json.loads(splitbrain("doctor", "--json").stdout)
+    assert {"what": "Python", "there": True}.items() <= findings[0].items()
+    assert {"testbed namespaces", "etcd server", "redis driver"} <= {finding["what"] for finding in findings}
+
+
+def test_a_run_by_name(tmp_path: Path) -> None:
+    plan = Plan(database="reference", variant="majority")
+    run = store.create(tmp_path / "runs", plan, "nightly-7")
+    assert (run.folder, run.plan.is_file()) == (tmp_path / "runs" / "nightly-7", True)
+    for name, told in (("nightly-7", "is there already"), *((bad, "make a name") for bad in ("../mine", "a b", "."))):
+        with pytest.raises(UsageError, match=told):
+            store.create(tmp_path / "runs", plan, name)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["nightly-7"]
