@@ -23,7 +23,6 @@ from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
-    KINDS,
     Blast,
     Consistency,
     Convergence,
@@ -38,6 +37,7 @@ from splitbrain.checkers.result import (
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 T = TypeVar("T")
@@ -321,9 +321,10 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
 def _totals(recording: Recording) -> Totals:
     history = recording.history
     outcome = history.outcome
+    keys = history.key if history.micros is None else history.micros.key
     return Totals(
         operations=len(history), ok=int((outcome == OK).sum()), fail=int((outcome == FAIL).sum()),
-        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(history.key)),
+        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(keys)),
     )
 
 
@@ -346,8 +347,7 @@ def _blast(
     unknown: list[Staleness | None] = []
     late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
     written = history.outcome == OK
-    if "read" in history.fs:
-        written &= history.f != history.fs.index("read")
+    written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
     given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(

@@ -9,7 +9,6 @@ a lost, duplicated or never added element is invalid in both.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,9 +29,7 @@ from splitbrain.checkers.models.specifications import (
     ReentrantMutex,
     Register,
     Semaphore,
-    Tagged,
     UnorderedQueue,
-    canonical,
     check_functions,
 )
 from splitbrain.checkers.result import Result, Source
@@ -40,7 +37,7 @@ from splitbrain.checkers.transactions import Transactions
 from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.verdict import Checker, Verdict
-from splitbrain.harness.errors import SplitbrainError, UsageError
+from splitbrain.harness.errors import SplitbrainError, UsageError, hint
 from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
@@ -51,7 +48,7 @@ from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import NIL
+from splitbrain.harness.history.values import NIL, Tagged, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
@@ -324,11 +321,11 @@ def _strict(operations: list[Operation]) -> History:
             raise UsageError(f"operation {place} (process {one.process}, {one.f}): {wrong}.")
     try:
         history = History.of(operations)
-    except OverflowError:
-        raise UsageError("an operation has an integer of more than 64 bits outside of its value.") from None
-    except RecursionError:
+    except OverflowError as error:
+        raise UsageError("an operation has an integer of more than 64 bits outside of its value.") from error
+    except RecursionError as error:
         place = next(at for at, one in enumerate(operations) if too_deep(one.value))
-        raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from None
+        raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from error
     overlap = first_overlap(history.process, history.invoked, history.completed)
     if overlap is not None:
         raise UsageError(f"operation {int(history.index[overlap[0]])}: {overlap[1]}.")
@@ -374,9 +371,7 @@ def model_of(name: str) -> Model:
     name, _, parameter = name.strip().replace(" init ", ":").partition(":")
     name = _ALIASES.get(name, name)
     if name not in MODELS:
-        near = difflib.get_close_matches(name, (*MODELS, *_ALIASES, *LEVELS), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join((*sorted(MODELS), *LEVELS))}."
-        raise UsageError(f"no model is called '{name}': {hint}")
+        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS}))}")
     model = MODELS[name]()
     if not parameter:
         return model

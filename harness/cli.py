@@ -349,6 +349,67 @@ def doctor(as_json: bool) -> int:
     return 0
 
 
+@commands.command()
+@click.argument("part", type=click.Choice(["database", "workload", "nemesis", "checker"]))
+@click.argument("name")
+def new(part: Any, name: str) -> int:
+    """Write a working file of your own, with comments, and its test: NAME.py and test_NAME.py, here.
+
+    \b
+    Examples:
+      splitbrain new database mine
+      splitbrain new workload transfers
+    """
+    from splitbrain.harness.new import write
+
+    file, test = write(part, name, Path())
+    click.echo(f"{file}\n{test}\n\nIt works as it stands. Next:")
+    flag = {"workload": "reference --workload ", "nemesis": "reference --nemesis ", "checker": "reference --checker "}
+    for command in (*((f"verify ./{file}",) if part == "database" else ()), f"test {flag.get(part, '')}./{file}"):
+        click.echo(f"  splitbrain {command}")
+    click.echo(f"  pytest {test}")
+    return 0
+
+
+@commands.command()
+@click.argument("database")
+@click.option("--variant", help="One configuration of the database; without it, the first.")
+@click.option("--nodes", type=int, default=3, show_default=True, help="Nodes in the cluster.")
+@click.option("--testbed", help="Where nodes live: namespaces, docker.")
+@_JSON
+def verify(database: str, as_json: bool, **flags: Any) -> int:
+    """Try on real nodes whether DATABASE keeps the contract that a true verdict needs; exit code 1 if it does not.
+
+    One request for each call, also if the server hangs up; Refused only for what certainly did not happen; ready() only if
+    it is; a primary that is a node; copies that are read alone.
+
+    \b
+    Example:
+      splitbrain verify ./mine.py
+    """
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.verify import try_contract
+
+    checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
+    if as_json:
+        click.echo(_json(checks))
+    else:
+        from rich.text import Text
+
+        from splitbrain.reports.terminal import console
+        from splitbrain.reports.wording import printable
+
+        screen = console()
+        for check in checks:
+            screen.print(Text("yes ", "green") if check.kept else Text("no  ", "red"), check.what, sep="")
+            if not check.kept:
+                screen.print(Text(f"    {printable(check.seen, 1000)}"))
+        broken = sum(not check.kept for check in checks)
+        may = "" if broken else ": splitbrain test may begin"
+        screen.print(f"\n{len(checks) - broken} of {len(checks)} promises kept{may}")
+    return 0 if all(check.kept for check in checks) else 1
+
+
 @commands.group()
 def servers() -> None:
     """Servers that no Debian package has."""

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from splitbrain.harness import registry, settings
-from splitbrain.harness.errors import PlanError, UsageError
+from splitbrain.harness.errors import PlanError, UsageError, hint
 from splitbrain.harness.plan import OptionTable, Plan, options_of
-from splitbrain.harness.settings import near
 
 
 def kinds(plan: Plan) -> dict[str, type[Any]]:
@@ -32,7 +31,7 @@ def fill(plan: Plan, tables: Mapping[str, Any]) -> Plan:
     for name, table in tables.items():
         if name not in known:
             raise PlanError(("options", name), f"[options.{name}]: the plan has no workload or nemesis of that name with "
-                                               f"options: {near(name, list(known))}")
+                                               f"options: {hint(name, list(known))}")
         if not isinstance(table, Mapping):
             raise PlanError(("options", name), f"options.{name} must be a table, [options.{name}].")
     for name, kind in known.items():

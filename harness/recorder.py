@@ -263,9 +263,24 @@ class _Recorder:
                     await self.workload.set_up(client)
                 finally:
                     await client.close()
+                while not await self.agreed():
+                    await asyncio.sleep(WATCH / 2)
         except (Refused, Indeterminate, TimeoutError) as error:
             name = self.workload.name
             raise SetupError(f"workload '{name}' could not be set up through {server}: {described(error)}.") from error
+
+    async def agreed(self) -> bool:
+        """Whether every copy holds the same, so that what was set up is where it will be read."""
+        for call in self.workload.local():
+            copies = []
+            for name in self.database.replicas(call.key):
+                try:
+                    copies.append(await self.read_copy(name, call))
+                except (Refused, Indeterminate):
+                    return False
+            if any(copy != copies[0] for copy in copies):
+                return False
+        return True
 
     async def versions(self) -> dict[str, str]:
         """What the servers say that they are; what they do not say rightly is a problem told, and no end of the run."""

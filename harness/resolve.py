@@ -15,11 +15,11 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import PlanError, SetupError, UsageError
+from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import FORMAT, Plan
 from splitbrain.harness.servers import find_program, is_program
-from splitbrain.harness.settings import Keys, keys, line, near, parse, take
+from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
@@ -91,7 +91,7 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
         raise PlanError(("variant",), f"{given['database']} has no variant '{given['variant']}': "
-                                      f"{near(given['variant'], variants)}")
+                                      f"{hint(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
     given.setdefault("nodes", variant.nodes or database.default_nodes)
     given.setdefault("timeout", database.default_timeout)
@@ -213,7 +213,7 @@ def check_database(database: type[Database], name: str) -> None:
             raise UsageError(f"{where}: variant {getattr(variant, 'name', variant)!r}: {error}.") from error
         if unknown := [admitted for admitted in variant.claim.admits if admitted not in ANOMALIES]:
             raise UsageError(f"{where}: variant '{variant.name}' admits '{unknown[0]}', which is no anomaly: "
-                             f"{near(unknown[0], list(ANOMALIES))}")
+                             f"{hint(unknown[0], ANOMALIES)}")
 
 
 def _check_binary(binary: str, programs: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.errors import PlanError
-from splitbrain.harness.history.fault import Cut, Other, Spec
+from splitbrain.harness.history.fault import Cut, Kill, Other, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.nemeses.combination import Combination, Part
@@ -181,6 +181,8 @@ def check(plan: Plan) -> None:
             touched = {node for link in spec.links for node in link} if isinstance(spec, Cut) else set(spec.nodes)
             if unknown := sorted(touched - names):
                 raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
+            if isinstance(spec, Kill) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
+                raise PlanError(at, f"{place} is down or up for no time, or for ever: give both more than 0 s.")
             if isinstance(spec, Other) and not fault.nemesis:
                 raise PlanError(at, f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")
         end = max(end, fault.at + fault.duration)

@@ -6,18 +6,17 @@ A key is a field of a frozen struct (`Plan`, or the `Options` of a workload or a
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from splitbrain.harness.errors import PlanError, UsageError
+from splitbrain.harness.errors import PlanError, UsageError, hint
 
 Keys = tuple[str | int, ...]
 """The way to a value in a TOML file: the names of tables and of the key, and places in arrays, from 0."""
@@ -100,7 +99,7 @@ def take(struct: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, An
     known = keys(struct)
     for name in given:
         if name not in known:
-            raise PlanError((name,), f"unknown key '{name}': {near(name, list(known))}")
+            raise PlanError((name,), f"unknown key '{name}': {hint(name, known)}")
     return {name: known[name].take(value) for name, value in given.items()}
 
 
@@ -114,12 +113,6 @@ def seconds(text: str) -> float | None:
     if not told or found is None:
         return None
     return sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS.values(), strict=True) if part)
-
-
-def near(name: str, known: Sequence[str]) -> str:
-    """The nearest of the known names, as a question; all of them where none is near."""
-    found = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean '{found[0]}'?" if found else f"there are: {', '.join(known)}." if known else "there are none."
 
 
 def line(text: str, keys: Keys) -> int:
@@ -161,7 +154,7 @@ def _take(key: Key, value: Any) -> Any:
         return 0 if kind is int else 0.0
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise PlanError((), f"{key.name} is {_text(value)}: {near(value, list(map(str, get_args(kind))))}")
+            raise PlanError((), f"{key.name} is {_text(value)}: {hint(str(value), map(str, get_args(kind)))}")
         return value
     if get_origin(kind) is tuple:
         return _items(key, value)

@@ -24,9 +24,9 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.harness.errors import StorageError, UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.plan_file import written
-from splitbrain.reports.files import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -89,8 +89,8 @@ def _create_named(runs: Path, name: str) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         (runs / name).mkdir()
-    except FileExistsError:
-        raise UsageError(f"{runs / name}: is there already: give the run another name.") from None
+    except FileExistsError as error:
+        raise UsageError(f"{runs / name}: is there already: give the run another name.") from error
     except OSError as error:
         raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from error
     return (runs / name).absolute()
@@ -109,7 +109,7 @@ def create_folder(runs: Path, name: str) -> Path:
                 continue
             return folder.absolute()
     except OSError as error:
-        raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from None
+        raise StorageError(f"{runs}: cannot be written: {error.strerror}. Name another folder with --runs.") from error
     raise StorageError(f"{runs}: holds a thousand runs of this second: name another folder with --runs.")
 
 

@@ -29,17 +29,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from splitbrain.checkers.result import Result, decode
+from splitbrain.checkers.result import NotJudged, Result, decode
 from splitbrain.harness import store
-from splitbrain.harness.errors import HistoryError, PlanError, UsageError
+from splitbrain.harness.errors import HistoryError, PlanError, UsageError, hint
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.options import kinds
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import read_text, resolve
 from splitbrain.harness.run import not_judged
-from splitbrain.harness.settings import line, near, parse, take
+from splitbrain.harness.settings import line, parse, take
 from splitbrain.harness.store import Run
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.junit import NotJudged
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)
@@ -86,8 +85,8 @@ def read(file: Path) -> tuple[Plan, ...]:
     given = parse(text, str(file))
     tables = given.pop("runs", None)
     if tables is None:
-        hint = f" (one plan: splitbrain test --plan {file})" if "database" in given else ""
-        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one{hint}.")
+        instead = f" (one plan: splitbrain test --plan {file})" if "database" in given else ""
+        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one{instead}.")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{file}:{line(text, ('runs',))}: runs must be tables, [[runs]] each.")
     plans: list[Plan] = []
@@ -108,7 +107,7 @@ def read(file: Path) -> tuple[Plan, ...]:
         if idle := sorted(set(options or {}) - used):
             place = line(text, (*keys, idle[0]))
             raise UsageError(f"{file}:{place}: [options.{idle[0]}]: no run has a workload or nemesis of that name with "
-                             f"options: {near(idle[0], sorted(used))}")
+                             f"options: {hint(idle[0], sorted(used))}")
     return tuple(plans)
 
 

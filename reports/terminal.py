@@ -419,7 +419,7 @@ def _after_heal(result: Result) -> str:
             parts.append(f"replicas differ ({printable(result.convergence.reason)})")
         case _ if result.convergence.reason:
             parts.append(f"replicas: {printable(result.convergence.reason)}")
-    when = "after heal" if result.scenarios else "at the end"
+    when = "after heal" if healed else "at the end"
     return f"{when}: {', '.join(parts)}" if parts else ""
 
 

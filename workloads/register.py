@@ -8,9 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.linearizability import Linearizability
 from splitbrain.checkers.models.specifications import CasRegister
-from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import OptionTable, Plan

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-from splitbrain.checkers.result import Kind
 from splitbrain.checkers.sets import SetChecker
 from splitbrain.checkers.verdict import Checker
+from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
 from splitbrain.harness.plan import OptionTable, Plan

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.checkers.result import Kind
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Key, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan, options_of
 

@@ -78,7 +78,7 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
         return f"all other links carry packets again ({proof.detail})" if proof.detail else "all links carry packets again"
 
 
-class Kill(msgspec.Struct, frozen=True, tag="kill"):
+class Kill(msgspec.Struct, frozen=True, omit_defaults=True, tag="kill"):
     """Every server of these nodes is ended by this signal (SIGTERM is followed by SIGKILL after 2 s), and started again when
     the fault is undone.
 
@@ -143,7 +143,7 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
         return _serving_again(proof)
 
 
-class Other(msgspec.Struct, frozen=True, kw_only=True, tag="other"):
+class Other(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
     needs to know to do it (`options`)."""
 
@@ -250,6 +250,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def struck(self) -> Nodes:
         """The nodes that it did something to themselves, not to their links, in order."""
         return tuple(sorted({node for spec in self.specs if not isinstance(spec, Cut) for node in spec.nodes}, key=natural))
+
+    def done_to(self, node: str) -> str:
+        """What it did to that node itself: `pause n1`; empty where that is nothing."""
+        return " + ".join(spec.doing(()) for spec in self.specs if not isinstance(spec, Cut) and node in spec.nodes)
 
     def doing(self, names: Sequence[str]) -> str:
         """What it does, in the words of its specs: `partition {n1} | {n2 n3}`, `kill n1`. `names` are all nodes."""

@@ -15,9 +15,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from splitbrain.checkers.result import KINDS, Scenario
+from splitbrain.checkers.result import Scenario
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports.wording import printable, side
 
@@ -219,7 +220,7 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
     edges = np.arange(began, ended + width, width)
     invoked = history.invoked / 1e9
     answered = history.answered()
-    reads = history.f == (history.fs.index("read") if "read" in history.fs else -2)
+    reads = history.reads()
     rows: list[Spec] = []
     empty: list[Spec] = []
     for kind in KINDS:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         SplitbrainError,
         UsageError,
     )
-    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof
+    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof, Spec
     from splitbrain.harness.history.formats import read
     from splitbrain.harness.history.history import History
     from splitbrain.harness.history.operation import Operation
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from splitbrain.harness.run import Outcome, run
     from splitbrain.harness.settings import Setting
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
+    from splitbrain.harness.verify import verify
     from splitbrain.nemeses.cluster import Cluster
     from splitbrain.nemeses.injectors import Injector
     from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
@@ -66,8 +67,8 @@ __all__ = [
     "Elsewhere", "Fault", "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label",
     "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable", "Other",
     "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result", "Service",
-    "Setting", "SetupError", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
-    "check_file", "load_machine_code", "read", "run",
+    "Setting", "SetupError", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload",
+    "check", "check_file", "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
@@ -81,7 +82,7 @@ _HOMES = {
     "splitbrain.harness.errors": (
         "Elsewhere", "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),
-    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof"),
+    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof", "Spec"),
     "splitbrain.harness.history.formats": ("read",),
     "splitbrain.harness.history.history": ("History",),
     "splitbrain.harness.history.operation": ("Operation",),
@@ -92,6 +93,7 @@ _HOMES = {
     "splitbrain.harness.settings": ("Setting",),
     "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
+    "splitbrain.harness.verify": ("verify",),
     "splitbrain.nemeses.cluster": ("Cluster",),
     "splitbrain.nemeses.injectors": ("Injector",),
     "splitbrain.nemeses.nemesis": ("Nemesis", "NoTarget", "Outlook"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from splitbrain.checkers.result import NotJudged
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.suite import Ended, Entry, Suite, open_suite, outcomes, read, run_suite, worst
 from splitbrain.reports import junit, summary
-from splitbrain.reports.junit import NotJudged
 
 NIGHTLY = """
 nemesis = "partition-primary"
