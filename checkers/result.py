@@ -438,16 +438,19 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
     """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
     version."""
     told = _DIGEST.search(text)
-    if told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]:
-        raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
+    damaged = told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]
     try:
         head = msgspec.json.decode(text, type=dict[str, object])
         number = head.get("format")
+        # Before the digest: a newer version may count it otherwise.
         if isinstance(number, int) and number > FORMAT:
             raise HistoryError(
                 f"written by a newer splitbrain (format {number}, this one reads {FORMAT}): update, or judge the run again "
                 "with 'splitbrain check'.", path=str(path),
             )
-        return msgspec.json.decode(text, type=Result)
+        if not damaged:
+            return msgspec.json.decode(text, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from error
+        if not damaged:
+            raise HistoryError(f"not a result of splitbrain: {error}.", path=str(path)) from error
+    raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))

@@ -180,11 +180,16 @@ def packed(values: Iterable[Any]) -> Values:
     return Packer().pack(list(values))
 
 
+_NESTING = {list, tuple, dict}
+
+
 def frozen(value: Any, levels: int = MAX_DEPTH) -> Any:
     """`value` with every list in it turned into a tuple. Raises `RecursionError` where more levels than that are nested."""
     if type(value) is list or type(value) is tuple:
         if not levels:
             raise RecursionError("a value is nested too deeply")
+        if _NESTING.isdisjoint(map(type, value)):
+            return tuple(value)
         return tuple([frozen(part, levels - 1) for part in value])
     if type(value) is dict:
         if not levels:

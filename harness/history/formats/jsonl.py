@@ -152,7 +152,9 @@ class _Reader:
             events = _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
-        if len(events) != many or any([one.process is None or (one.f is None and one.type == "invoke") for one in events]):
+        if len(events) != many or None in [one.process for one in events]:
+            return False
+        if None in [one.f for one in events] and any([one.f is None and one.type == "invoke" for one in events]):
             return False
         self.intake.named = True
         self.builder.extend(events, self.line)
