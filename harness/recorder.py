@@ -37,7 +37,7 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, described, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.schedules import schedule
+from splitbrain.harness.schedules import length, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -375,9 +375,9 @@ class _Recorder:
         self.controller = Controller(
             Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
-            teller=self.progress,
+            teller=self.progress, options=self.plan.options,
         )
-        seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
+        seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
             faulting = group.create_task(self.controller.inject(steps))
