@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test check lint bench fuzz rates setup fast servers
+.PHONY: demo test check lint bench fuzz rates docs setup fast servers
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -28,6 +28,11 @@ bench: setup fast servers
 
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
+	nice $(BIN)/python -m tests.checkers.transactions.fuzz --count 10000
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
 
 rates: setup servers
 	$(RUN) suite rates.toml --runs runs/rates
@@ -50,5 +55,5 @@ $(VENV)/.fast: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,sat,dev]'
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,sat,docs,dev]'
 	@touch $@

@@ -2,11 +2,12 @@
 
 import sys
 
-from bench import grid, linearizability, runs
+from bench import grid, linearizability, runs, transactions
 
 if sys.argv[1:2] == ["grid"]:
     grid.main(sys.argv[2:])
 else:
     linearizability.main()
+    print(transactions.tell(transactions.measured(transactions.SIZES[-1])))
     print(runs.tell())
     grid.main([])

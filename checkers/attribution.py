@@ -80,13 +80,15 @@ def _last(operations: Iterable[Operation]) -> Moment | None:
 
 
 def _cut_off(accused: Operation, fault: Fault) -> str:
-    """Which nodes the one that answered was cut off from, in brackets; empty where that was over, or not yet so."""
+    """Which nodes the one that answered was cut off from, or what was done to it itself, in brackets; empty where that was
+    over, or not yet so."""
     if fault.started > (accused.invoked if accused.completed is None else accused.completed):
         return ""
     if fault.healed is not None and fault.healed < accused.invoked:
         return ""
     node = accused.server or accused.node
     since = fault.started if fault.in_force is None else fault.in_force
-    cut = fault.observed_cut or fault.cut
+    cut = (fault.observed_cut or fault.cut) if fault.cut else ()
     others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node})
-    return f" ({node} was cut off from {' '.join(others)} since {clock(since)})" if others else ""
+    told = f"{node} was cut off from {' '.join(others)}" if others else fault.done_to(node or "")
+    return f" ({told} since {clock(since)})" if told else ""

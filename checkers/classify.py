@@ -27,7 +27,8 @@ import msgspec
 
 from splitbrain.checkers.anomalies import refutes_reads_only
 from splitbrain.checkers.measures.availability import GOOD
-from splitbrain.checkers.result import KINDS, Class, Consistency, Convergence, Kind, Measure, Sacrifice, Scenario
+from splitbrain.checkers.result import Class, Consistency, Convergence, Measure, Sacrifice, Scenario
+from splitbrain.harness.history.operation import KINDS, Kind
 
 SHORT = 2.0
 """Seconds; a shorter fault is named as a reason why it cost nothing."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import CLASSES, Expectation, Result
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import UsageError, hint
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")
 """`available`: reads and writes were, in every fault that had such a side, and there was one. `blocked`: reads or writes
@@ -20,9 +18,7 @@ def parse(text: str) -> str:
     known = {word.lower(): word for word in WORDS}
     if text.strip().lower() in known:
         return known[text.strip().lower()]
-    near = difflib.get_close_matches(text.strip().lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean '{known[near[0]]}'?" if near else f"it is one of: {', '.join(WORDS)}."
-    raise UsageError(f"nothing to expect is called '{text}': {hint}")
+    raise UsageError(f"nothing to expect is called '{text}': {hint(text.strip(), WORDS)}")
 
 
 def meets(text: str, result: Result) -> Expectation:

@@ -23,7 +23,6 @@ from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
-    KINDS,
     Blast,
     Consistency,
     Convergence,
@@ -38,6 +37,7 @@ from splitbrain.checkers.result import (
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 T = TypeVar("T")
@@ -293,12 +293,13 @@ def _headline(
 
 
 def _refuted(standings: Sequence[Standing]) -> str:
-    """The heading of what was refuted: NOT LINEARIZABLE, TOTALS NOT CONSERVED."""
+    """The heading of what was refuted: NOT LINEARIZABLE, NOT READ COMMITTED, TOTALS NOT CONSERVED."""
     model = next((standing.model for standing in standings if standing.state == "refuted"), "")
     if not model:
         return "ANOMALY FOUND"
-    subject, _, predicate = model.rpartition(" ")
-    return f"{subject} not {predicate}".strip().upper()
+    subject, _, predicate = model.partition(" ")
+    sentence = subject.endswith("s") and predicate and " " not in predicate  # `totals conserved`: it tells what holds
+    return (f"{subject} not {predicate}" if sentence else f"not {model}").upper()
 
 
 def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
@@ -320,9 +321,10 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
 def _totals(recording: Recording) -> Totals:
     history = recording.history
     outcome = history.outcome
+    keys = history.key if history.micros is None else history.micros.key
     return Totals(
         operations=len(history), ok=int((outcome == OK).sum()), fail=int((outcome == FAIL).sum()),
-        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(history.key)),
+        info=int((outcome == INFO).sum()), final=int(_final(recording).sum()), keys=len(np.unique(keys)),
     )
 
 
@@ -345,8 +347,7 @@ def _blast(
     unknown: list[Staleness | None] = []
     late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
     written = history.outcome == OK
-    if "read" in history.fs:
-        written &= history.f != history.fs.index("read")
+    written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
     given_up = [row.discarded for row in rows if row.discarded is not None]
     return Blast(

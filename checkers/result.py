@@ -15,16 +15,11 @@ import msgspec
 
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
 FORMAT = 2
-
-Kind = Literal["read", "write"]
-"""`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
-
-KINDS: tuple[Kind, ...] = ("read", "write")
 
 Availability = Literal["available", "blocked", "unknown"]
 
@@ -422,6 +417,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 _DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')
 
 
+class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended before it could be judged: `exit_code` 3 where the cluster could not be set up; the reason."""
+
+    run: str
+    plan: Plan | None = None
+    reason: str
+    exit_code: int
+
+
 def encode(result: Result) -> bytes:
     """The text of `result.json`: indented, the same bytes for the same result. It ends with a digest of what stands before, by
     which `decode` finds damage."""
@@ -434,16 +438,19 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
     """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
     version."""
     told = _DIGEST.search(text)
-    if told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]:
-        raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
+    damaged = told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]
     try:
         head = msgspec.json.decode(text, type=dict[str, object])
         number = head.get("format")
+        # Before the digest: a newer version may count it otherwise.
         if isinstance(number, int) and number > FORMAT:
             raise HistoryError(
                 f"written by a newer splitbrain (format {number}, this one reads {FORMAT}): update, or judge the run again "
                 "with 'splitbrain check'.", path=str(path),
             )
-        return msgspec.json.decode(text, type=Result)
+        if not damaged:
+            return msgspec.json.decode(text, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HistoryError(f"not a result of splitbrain: {error}", path=str(path)) from error
+        if not damaged:
+            raise HistoryError(f"not a result of splitbrain: {error}.", path=str(path)) from error
+    raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))

@@ -31,13 +31,13 @@ import msgspec
 import numpy as np
 
 from splitbrain.checkers.anomalies import in_order, rank
-from splitbrain.checkers.models.specifications import Tagged, canonical
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Staleness, Standing, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import Tagged, canonical
 
 SHOWN = 5
 """Anomalies shown of each identifier between two faults' beginnings."""

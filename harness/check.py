@@ -9,7 +9,6 @@ a lost, duplicated or never added element is invalid in both.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,14 +29,15 @@ from splitbrain.checkers.models.specifications import (
     ReentrantMutex,
     Register,
     Semaphore,
-    Tagged,
     UnorderedQueue,
-    canonical,
     check_functions,
 )
 from splitbrain.checkers.result import Result, Source
-from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.errors import SplitbrainError, UsageError
+from splitbrain.checkers.transactions import Transactions
+from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
+from splitbrain.checkers.transactions.lattice import LEVELS, Level
+from splitbrain.checkers.verdict import Checker, Verdict
+from splitbrain.harness.errors import SplitbrainError, UsageError, hint
 from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
@@ -48,7 +48,7 @@ from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import NIL
+from splitbrain.harness.history.values import NIL, Tagged, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
@@ -58,7 +58,10 @@ _PARAMETERS = {
 }
 _INITIAL = ("initial", "before")
 _ALIASES = {"etcd-register": "cas-register", "set-full": "set", "fifo-queue": "queue", "kv (unpartitioned)": "kv"}
-_LATER = ("list-append", "rw-register", "bank")
+_LATER = ("bank",)
+_SESSIONS = ("plume", "awdit", "dbcop", "cobra")
+"""Formats that tell what the initial state is."""
+
 
 
 class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +106,10 @@ def check_file(
     """
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
-    chosen = model_of(model) if model else None
+    levels = levels_of(model) if model else None
+    chosen = model_of(model) if model and levels is None else None
+    if initial is not None and levels is not None:
+        raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
     if initial is not None and chosen is not None and _PARAMETERS.get(type(chosen)) not in _INITIAL:
         raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
     if initial is not None and model is not None and _tells_initial(model):
@@ -114,9 +120,14 @@ def check_file(
     told = _meaning(nil)
     # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
     meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
-    if not len(history):
-        chosen, why = chosen or Register(), "the file holds no operations"
-        shown = model or "none"
+    transactions = levels is not None or (chosen is None and initial is None and _told_apart(history))
+    if transactions and levels is None and reading.format not in _SESSIONS and unwritten_is_read(history):
+        # What was there before may have been directly seen, as of any register.
+        transactions = begun_with(history, "absent")[:1] in ([], [None])
+    if not len(history) or transactions:
+        why = "the file holds no operations" if not len(history) else "as told" if model else "every operation is a transaction"
+        shown = model or ("transactions" if len(history) else "none")
+        chosen = chosen or Register()
     else:
         chosen, why = (chosen, "as told") if chosen is not None else detect(history, reading.shapes)
         if initial is not None:
@@ -127,11 +138,16 @@ def check_file(
     begins = initial is not None or (model is not None and _tells_initial(model))
     weighing = Weighing(chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit)
     recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
-    result = judge_recording(recording, [weighing])
+    checker: Checker = weighing
+    if transactions and len(history):
+        checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+    else:
+        shown = describe(weighing.model) if len(history) else shown
+    result = judge_recording(recording, [checker])
     result = msgspec.structs.replace(
         result,
         source=Source(
-            path=str(path), format=reading.format, model=describe(weighing.model) if len(history) else shown, why=why,
+            path=str(path), format=reading.format, model=shown if transactions else describe(weighing.model), why=why,
             nil=weighing.nil or "", notes=tuple(notes), timed=history.timed,
         ),
     )
@@ -154,6 +170,9 @@ def check(
     Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
     history = operations if isinstance(operations, History) else _strict(list(operations))
+    levels = levels_of(model) if isinstance(model, str) else None
+    if levels is not None or (model is None and _told_apart(history)):
+        return _of_transactions(history, levels or (), time_limit).check(Recording(history=history, nodes=()))
     told = model is not None and (not isinstance(model, str) or _tells_initial(model))
     if model is None:
         model = detect(history)[0] if len(history) else Register()
@@ -302,11 +321,11 @@ def _strict(operations: list[Operation]) -> History:
             raise UsageError(f"operation {place} (process {one.process}, {one.f}): {wrong}.")
     try:
         history = History.of(operations)
-    except OverflowError:
-        raise UsageError("an operation has an integer of more than 64 bits outside of its value.") from None
-    except RecursionError:
+    except OverflowError as error:
+        raise UsageError("an operation has an integer of more than 64 bits outside of its value.") from error
+    except RecursionError as error:
         place = next(at for at, one in enumerate(operations) if too_deep(one.value))
-        raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from None
+        raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from error
     overlap = first_overlap(history.process, history.invoked, history.completed)
     if overlap is not None:
         raise UsageError(f"operation {int(history.index[overlap[0]])}: {overlap[1]}.")
@@ -329,20 +348,30 @@ def _complaint(one: Operation) -> str:
     return ""
 
 
+def _told_apart(history: History) -> bool:
+    """Whether all operations are transactions whose values tell who was read from. Where they repeat, a search may still find
+    an order in which registers that are read and written together explain it."""
+    return are_transactions(history) and not values_repeat(history)
+
+
+def _of_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Checker:
+    if not are_transactions(history):
+        raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] and [append key value].")
+    return Transactions(levels, time_limit)
+
+
 # The model: by its name, or found out.
 
 
 def model_of(name: str) -> Model:
     """The model of that name; `cas-register:0` and `cas-register init 0` tell its initial value, `semaphore:3` its permits,
     `reentrant-mutex:2` its depth. Raises `UsageError` naming the nearest one."""
-    if name.startswith(_LATER):
+    if name in _LATER:
         raise UsageError(f"the model '{name}' is not judged yet: {', '.join(_LATER)} are to come.")
     name, _, parameter = name.strip().replace(" init ", ":").partition(":")
     name = _ALIASES.get(name, name)
     if name not in MODELS:
-        near = difflib.get_close_matches(name, (*MODELS, *_ALIASES), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(MODELS))}."
-        raise UsageError(f"no model is called '{name}': {hint}")
+        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS}))}")
     model = MODELS[name]()
     if not parameter:
         return model
@@ -381,7 +410,7 @@ def detect(history: History, shapes: Shapes | None = None) -> tuple[Model, str]:
     if fs == {"txn"} and micros is not None and (micros.f <= WRITE).all():
         return MultiRegister(), "transactions that read and write registers"
     if "txn" in fs:
-        raise UsageError("transactions (list-append, rw-register) are not judged yet: only --model multi-register is.")
+        raise UsageError("transactions beside other operations, or of other steps than r, w and append, are not judged.")
     if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in answers(history, "read"))):
         raise UsageError("bank accounts (transfer, and reads of all balances) are not judged yet.")
     if fs <= {"read", "write", "cas"}:

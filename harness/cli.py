@@ -8,30 +8,65 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import click
 
-from splitbrain.harness.errors import SplitbrainError
-
-if TYPE_CHECKING:
-    from splitbrain.harness.plan import Plan
+from splitbrain.harness.errors import PlanError, SplitbrainError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.settings import SECOND, Key, keys, seconds
 
 CRASH, INTERRUPTED, USAGE = 70, 130, 64
 
 
 class _Seconds(click.ParamType[float]):
-    """A length of time: `90`, `60s`, `1.5m`, `2h`; seconds."""
+    """A length of time: `90`, `60s`, `1m30s`, `2h`; seconds."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip().lower()
-        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        if (length := seconds(str(value))) is None:
+            self.fail(f"'{value}' is not a length of time: write 90, 60s or 1m30s.", param, ctx)
+        return length
+
+
+class _Of(click.ParamType[Any]):
+    """A value of a plan's key."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self.name = {int: "integer", float: "time" if key.setting.unit == SECOND else "number"}.get(key.kind, "text")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or the word that stands for one."""
+        if value == self._key.setting.zero:
+            return value
+        number = _number(value, self._key.kind)
         try:
-            return float(text[:-1]) * unit if unit else float(text)
-        except ValueError:
-            self.fail(f"'{value}' is not a length of time: write 90, 60s or 2m.", param, ctx)
+            taken = self._key.take(value if number is None else number)
+        except PlanError as error:
+            self.fail(error.reason, param, ctx)
+        return taken[0] if isinstance(taken, tuple) else taken
+
+
+def _number(value: Any, kind: Any) -> float | int | None:
+    """The number that a text is, for a key that is one."""
+    try:
+        return kind(value) if kind in (int, float) else None
+    except ValueError:
+        return None
+
+
+def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """The flags of a plan's keys, as `Plan` has them."""
+    for key in reversed(list(keys(Plan).values())):
+        if key.flag and key.kind is bool:
+            command = click.option(key.flag, key.name, is_flag=True, default=None, help=key.describe())(command)
+        elif key.flag:
+            many = isinstance(key.default, tuple)
+            again = " Repeatable." if many else ""
+            command = click.option(key.flag, key.name, type=_Of(key), multiple=many, help=key.describe() + again)(command)
+    return command
 
 
 _RUNS = click.option(
@@ -73,20 +108,7 @@ def commands(context: click.Context) -> None:
 
 @commands.command()
 @click.argument("database", required=False)
-@click.option("--variant", help="One configuration of the database ('splitbrain list').")
-@click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
-@click.option("--nemesis", help="What goes wrong: four-partitions, halves, ..., or a file of one's own.")
-@click.option("--nodes", type=int, help="Nodes in the cluster.")
-@click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
-@click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
-@click.option("--concurrency", type=int, help="Workers on each node.")
-@click.option("--seed", type=int, help="Same schedule of operations and faults.")
-@click.option("--testbed", help="Where nodes live: namespaces, docker.")
-@click.option("--binary", help="The server's program, or the folder that holds its programs (or Cassandra's jars).")
-@click.option("--image", help="The container image, instead of the official one.")
-@click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
-@click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
-@click.option("--checker", "checkers", multiple=True, help="A checker of one's own (repeatable), beside the workload's.")
+@_plan_flags
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @_RUNS
 @click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
@@ -101,6 +123,7 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
     Examples:
       splitbrain test etcd --nemesis partition-primary --time 30s
       splitbrain test redis --variant sentinel --expect lost-write
+      splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
     """
@@ -108,12 +131,42 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
     from splitbrain.harness.run import encode_outcome, perform
     from splitbrain.reports.terminal import Progress, console
 
-    flags |= {name: flags[name] or None for name in ("expect", "checkers")}
-    plan = resolve(flags | {"database": database}, file)
+    plan = resolve(_given(flags, database), file)
     outcome = perform(plan, runs, Progress(console(sys.stderr if as_json else None)), run_name)
     if as_json:
         click.echo(encode_outcome(outcome).decode())
     return outcome.exit_code
+
+
+@commands.command("plan")
+@click.argument("database", required=False)
+@_plan_flags
+@click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@click.option("--show", is_flag=True, help="Print the plan in TOML, every key with what it means, for --plan.")
+def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> int:
+    """Say what `splitbrain test` with the same words would do, and do nothing.
+
+    Without --show it tells the faults and how long the run takes. A plan of one's own begins with
+
+    splitbrain plan --show redis --nemesis halves > mine.toml
+    """
+    from splitbrain.harness.plan_file import written
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.schedules import length, schedule
+    from splitbrain.reports.terminal import console, schedule_table
+
+    plan = resolve(_given(flags, database), file)
+    if show:
+        click.echo(written(plan), nl=False)
+    else:
+        faults = [(step.at, step.duration, f"{step.nemesis} {step.scenario}") for step in schedule(plan)]
+        schedule_table(console(), plan, faults, length(plan))
+    return 0
+
+
+def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: None if value == () else value for name, value in flags.items()} | {"database": database}
 
 
 @commands.command()
@@ -220,9 +273,10 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
       splitbrain check history.edn --model cas-register --report report.html
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
     """
+    from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
 
-    if is_folder(path) and ((path / "journal.jsonl").exists() or not _is_stored(path)):
+    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
         from splitbrain.harness.run import judge_and_write
@@ -293,6 +347,67 @@ def doctor(as_json: bool) -> int:
     else:
         console().print(table(examine()))
     return 0
+
+
+@commands.command()
+@click.argument("part", type=click.Choice(["database", "workload", "nemesis", "checker"]))
+@click.argument("name")
+def new(part: Any, name: str) -> int:
+    """Write a working file of your own, with comments, and its test: NAME.py and test_NAME.py, here.
+
+    \b
+    Examples:
+      splitbrain new database mine
+      splitbrain new workload transfers
+    """
+    from splitbrain.harness.new import write
+
+    file, test = write(part, name, Path())
+    click.echo(f"{file}\n{test}\n\nIt works as it stands. Next:")
+    flag = {"workload": "reference --workload ", "nemesis": "reference --nemesis ", "checker": "reference --checker "}
+    for command in (*((f"verify ./{file}",) if part == "database" else ()), f"test {flag.get(part, '')}./{file}"):
+        click.echo(f"  splitbrain {command}")
+    click.echo(f"  pytest {test}")
+    return 0
+
+
+@commands.command()
+@click.argument("database")
+@click.option("--variant", help="One configuration of the database; without it, the first.")
+@click.option("--nodes", type=int, help="Nodes in the cluster.")
+@click.option("--testbed", help="Where nodes live: namespaces, docker.")
+@_JSON
+def verify(database: str, as_json: bool, **flags: Any) -> int:
+    """Try on real nodes whether DATABASE keeps the contract that a true verdict needs; exit code 1 if it does not.
+
+    One request for each call, also if the server hangs up; Refused only for what certainly did not happen; ready() only if
+    it is; a primary that is a node; copies that are read alone.
+
+    \b
+    Example:
+      splitbrain verify ./mine.py
+    """
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.verify import try_contract
+
+    checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
+    if as_json:
+        click.echo(_json(checks))
+    else:
+        from rich.text import Text
+
+        from splitbrain.reports.terminal import console
+        from splitbrain.reports.wording import printable
+
+        screen = console()
+        for check in checks:
+            screen.print(Text("yes ", "green") if check.kept else Text("no  ", "red"), check.what, sep="")
+            if not check.kept:
+                screen.print(Text(f"    {printable(check.seen, 1000)}"))
+        broken = sum(not check.kept for check in checks)
+        may = "" if broken else ": splitbrain test may begin"
+        screen.print(f"\n{len(checks) - broken} of {len(checks)} promises kept{may}")
+    return 0 if all(check.kept for check in checks) else 1
 
 
 @commands.group()

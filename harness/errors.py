@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SplitbrainError(Exception):
     """Something a person can mend: one clear sentence naming the place and the mend. Never shown with a traceback."""
@@ -13,6 +16,15 @@ class UsageError(SplitbrainError):
     """Bad input: an unknown name, an impossible combination, a malformed file. Raised before anything starts."""
 
     exit_code = 64
+
+
+class PlanError(UsageError):
+    """A value in a plan that cannot be: `keys` is the way to it in the file, `reason` says why, without the place."""
+
+    def __init__(self, keys: tuple[str | int, ...], reason: str, *, place: str = "") -> None:
+        super().__init__(place + reason)
+        self.keys = keys
+        self.reason = reason
 
 
 class SetupError(SplitbrainError):
@@ -51,7 +63,9 @@ ELSEWHERE = "elsewhere"
 
 
 class Mismatch(Refused):
-    """A compare-and-set whose expected value differed: a decided answer. `seen` is the value the reply told, if it did."""
+    """The database decided against it, as its meaning has it: a compare-and-set whose expected value differed, a transfer that
+    the source cannot cover, a transaction that was rolled back for another's sake. An answer, where other refusals are none.
+    `seen` is the value that the reply told, if it did."""
 
     def __init__(self, *seen: object) -> None:
         super().__init__("mismatch")
@@ -71,3 +85,10 @@ class Indeterminate(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What a person meant who wrote `name`: "did you mean 'halves'?", or all that there are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names)}."

@@ -107,7 +107,7 @@ class _Root:
             with path.open("rb") as content:
                 self._tar.addfile(entry, content)
         except OSError as error:
-            raise SetupError(f"{path}: cannot be read: {error.strerror}.") from None
+            raise SetupError(f"{path}: cannot be read: {error.strerror}.") from error
 
     def link(self, name: Path, to: Path) -> None:
         """A symbolic link, where these are two paths."""
@@ -225,10 +225,10 @@ def _output(command: Sequence[str]) -> str:
     """What a command prints, whatever its exit code: `ldd` fails on a static program."""
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_LDD_LIMIT, check=False)
-    except FileNotFoundError:
-        raise SetupError(f"the program {command[0]} is missing on this machine.") from None
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"`{command[0]}` took longer than {_LDD_LIMIT} s.") from None
+    except FileNotFoundError as error:
+        raise SetupError(f"the program {command[0]} is missing on this machine.") from error
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"`{command[0]}` took longer than {_LDD_LIMIT} s.") from error
     return ran.stdout + ran.stderr
 
 

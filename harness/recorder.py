@@ -37,7 +37,7 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, described, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.schedules import schedule
+from splitbrain.harness.schedules import length, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -263,9 +263,24 @@ class _Recorder:
                     await self.workload.set_up(client)
                 finally:
                     await client.close()
+                while not await self.agreed():
+                    await asyncio.sleep(WATCH / 2)
         except (Refused, Indeterminate, TimeoutError) as error:
             name = self.workload.name
             raise SetupError(f"workload '{name}' could not be set up through {server}: {described(error)}.") from error
+
+    async def agreed(self) -> bool:
+        """Whether every copy holds the same, so that what was set up is where it will be read."""
+        for call in self.workload.local():
+            copies = []
+            for name in self.database.replicas(call.key):
+                try:
+                    copies.append(await self.read_copy(name, call))
+                except (Refused, Indeterminate):
+                    return False
+            if any(copy != copies[0] for copy in copies):
+                return False
+        return True
 
     async def versions(self) -> dict[str, str]:
         """What the servers say that they are; what they do not say rightly is a problem told, and no end of the run."""
@@ -360,9 +375,9 @@ class _Recorder:
         self.controller = Controller(
             Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
-            teller=self.progress,
+            teller=self.progress, options=self.plan.options,
         )
-        seconds = self.plan.time or max((step.at + step.duration for step in steps), default=0.0) + self.plan.between
+        seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
             ticking = group.create_task(self.tick(load))
             faulting = group.create_task(self.controller.inject(steps))

@@ -3,7 +3,6 @@ database, workload, nemesis or checker may also be named by the path of the file
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 import traceback
@@ -13,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import UsageError, hint
 
 Group = Literal["databases", "workloads", "nemeses", "testbeds", "checkers"]
 _SINGULAR: dict[Group, str] = {
@@ -41,9 +40,19 @@ def look_up(group: Group, name: str) -> type[Any]:
         return _load(registered[name])
     if is_path(name):
         return _from_file(group, Path(name))
-    near = difflib.get_close_matches(name, registered, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(registered))}."
-    raise UsageError(f"no {_SINGULAR[group]} is called '{name}': {hint}")
+    raise UsageError(f"no {_SINGULAR[group]} is called '{name}': {hint(name, sorted(registered))}")
+
+
+def nemeses(name: str) -> tuple[tuple[type[Any], str], ...]:
+    """The classes that the name of a nemesis means, each with the scenario that it is held to (empty: its own, in turn):
+    `halves`, `kill:primary`, `halves+kill`, a file."""
+    if Path(name).is_file():
+        return ((look_up("nemeses", name), ""),)
+    found = []
+    for one in name.split("+"):
+        named, _, scenario = ("", "", "") if Path(one).is_file() else one.partition(":")
+        found.append((look_up("nemeses", named or one), scenario))
+    return tuple(found)
 
 
 def is_path(name: str) -> bool:
@@ -67,7 +76,7 @@ def _load(point: EntryPoint) -> type[Any]:
     try:
         loaded = point.load()
     except ModuleNotFoundError as error:
-        raise UsageError(f"'{point.name}' needs the Python module '{error.name}': install it.") from None
+        raise UsageError(f"'{point.name}' needs the Python module '{error.name}': install it.") from error
     if not isinstance(loaded, type):
         raise UsageError(f"the entry point '{point.name}' ({point.value}) is not a class.")
     return loaded

@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import Result, decode, encode
+from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
 from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.load.problems import described, place
@@ -32,8 +33,6 @@ from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds import kernel
 from splitbrain.reports import junit
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.junit import NotJudged
 from splitbrain.reports.page import html
 from splitbrain.reports.terminal import Progress, console
 from splitbrain.workloads.workload import Workload

@@ -166,7 +166,7 @@ def get(name: str) -> Path:
         if server.finish is not None:
             server.finish(server.folder)
     except OSError as error:
-        raise SetupError(f"{server.folder}: cannot be written: {error.strerror}.") from None
+        raise SetupError(f"{server.folder}: cannot be written: {error.strerror}.") from error
     return server.folder
 
 
@@ -214,10 +214,10 @@ def _archive_classes(folder: Path) -> None:
 def _run(command: Sequence[str]) -> None:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD, check=False)
-    except FileNotFoundError:
-        raise SetupError(f"the program {command[0]} is missing: sudo apt-get install maven") from None
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"`{' '.join(command)}` took longer than {_DOWNLOAD:.0f} s.") from None
+    except FileNotFoundError as error:
+        raise SetupError(f"the program {command[0]} is missing: sudo apt-get install maven") from error
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"`{' '.join(command)}` took longer than {_DOWNLOAD:.0f} s.") from error
     if ran.returncode != 0:
         said = (ran.stderr + ran.stdout).strip().splitlines() or ["it said nothing"]
         raise SetupError(f"`{' '.join(command)}` failed: {said[0]}")

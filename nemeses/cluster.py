@@ -168,11 +168,15 @@ class Cluster:
 
     async def serving(self, nodes: Iterable[str], *, timeout: float) -> tuple[str, ...]:
         """Wait until these nodes serve, `timeout` seconds at most; those that do not. Who is meant to be down or to stand
-        still is not waited for, and not named."""
-        end = asyncio.get_running_loop().time() + timeout
+        still is not waited for, and not named. While links of theirs are cut the time does not count: a server that finds no
+        quorum when it starts may rightly wait for one."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
         while True:
             silent = await self.silent([name for name in nodes if name not in self.out()], timeout=1.0)
-            if not silent or asyncio.get_running_loop().time() > end:
+            if {node for links in self._cuts.values() for link in links for node in link}.intersection(silent):
+                end = loop.time() + timeout
+            if not silent or loop.time() > end:
                 return silent
             await asyncio.sleep(POLL)
 

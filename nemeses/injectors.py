@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from splitbrain.harness.history.fault import Cut, Kill, Pause, Proof, Spec
+from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.cluster import Changed, Cluster
 
 PROVE_TIMEOUT = 1.0
@@ -62,7 +63,9 @@ class CutInjector(Injector[Cut]):
         """Put the links back that nobody else cuts, and probe every link."""
         async with cluster.network:
             changed = await cluster.mend(self)
-            return await self._probe(spec, cluster, changed, HEAL_TIMEOUT)
+            proof = await self._probe(spec, cluster, changed, HEAL_TIMEOUT)
+            others = len(everything(cluster.names).edges) - len(cluster.connectivity().edges)
+            return msgspec.structs.replace(proof, detail=f"another fault cuts {others}") if others else proof
 
     async def _probe(self, spec: Cut, cluster: Cluster, changed: Changed, timeout: float) -> Proof:
         reach, wrong = await cluster.probe(timeout=timeout)
@@ -107,7 +110,8 @@ class KillInjector(Injector[Kill]):
         proof = await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
         if spec.up is None:
             return proof
-        return msgspec.structs.replace(proof, detail=f"ended {self._times} times")
+        told = [f"ended {self._times} times", *([proof.detail] if proof.detail else [])]
+        return msgspec.structs.replace(proof, detail=", ".join(told))
 
 
 class PauseInjector(Injector[Pause]):
@@ -140,8 +144,12 @@ async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Pr
 
 async def _back(nodes: Sequence[str], cluster: Cluster, changed: Changed) -> Proof:
     wrong = await cluster.serving(nodes, timeout=RETURN)
-    serving = tuple(name for name in nodes if name not in wrong and name not in cluster.out())
-    return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=serving)
+    held = [name for name in nodes if name in cluster.out()]
+    serving = tuple(name for name in nodes if name not in wrong and name not in held)
+    return Proof(
+        holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=serving,
+        detail=f"another fault keeps {' '.join(held)}" if held else "",
+    )
 
 
 def injector(spec: Spec) -> Injector[Any]:

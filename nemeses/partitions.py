@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import ClassVar
 
 import networkx as nx
@@ -18,6 +18,7 @@ import networkx as nx
 from splitbrain.harness.history.fault import Cut, Spec, natural
 from splitbrain.harness.testbeds.testbed import Ability, Connectivity, everything
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+from splitbrain.nemeses.roles import majority, nodes_of
 
 
 class Partition(Nemesis):
@@ -40,13 +41,13 @@ class Partition(Nemesis):
                 raise
             first = rng.choice(view.names)
         graph = self.graph(scenario, (first, *(name for name in view.names if name != first)), rng)
-        lost = set(everything(view.names).edges) - set(graph.edges)
-        return (Cut(tuple(sorted(lost, key=lambda link: (natural(link[0]), natural(link[1]))))),)
+        return (cut(graph),)
 
 
-def majority(nodes: int) -> int:
-    """The smallest number of nodes of which there cannot be two sides."""
-    return nodes // 2 + 1
+def cut(graph: Connectivity) -> Cut:
+    """What loses every link that is not in a graph."""
+    lost = set(everything(graph).edges) - set(graph.edges)
+    return Cut(tuple(sorted(lost, key=lambda link: (natural(link[0]), natural(link[1])))))
 
 
 def apart(names: Iterable[str], *groups: Iterable[str]) -> Connectivity:
@@ -228,3 +229,113 @@ class EveryoneAlone(Partition):
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         return apart(names)
+
+
+class Isolate(Partition):
+    """The nodes of a role, together, against the rest."""
+
+    name: ClassVar[str] = "isolate"
+    summary: ClassVar[str] = "nodes by role against the rest: primary, follower, last-primary, minority (isolate:follower)"
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("primary", "follower") if nodes < 4 else ("primary", "follower", "minority")
+
+    def known(self, nodes: int) -> Sequence[str]:
+        return ("any", "primary", "follower", "last-primary", "minority", "majority")
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        return (cut(self._without(view.names, nodes_of(scenario, view, rng))),)
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        return self._without(names, nodes_of(scenario, Outlook(names=tuple(names), primary=names[0]), rng))
+
+    @staticmethod
+    def _without(names: Sequence[str], some: Sequence[str]) -> Connectivity:
+        return apart(names, some, [name for name in names if name not in some])
+
+
+class Rolling(Partition):
+    """Every node alone in turn, each a fault of its own: what a rolling change of the network does."""
+
+    name: ClassVar[str] = "rolling"
+    summary: ClassVar[str] = "every node alone, one after another"
+    of_primary: ClassVar[bool] = False
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return tuple(f"n{number}" for number in range(1, nodes + 1))
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        return apart(names, [name for name in names if name != scenario])
+
+
+class TwoBridges(Partition):
+    """Two random halves that do not see each other, and two random nodes that see everyone."""
+
+    name: ClassVar[str] = "two-bridges"
+    summary: ClassVar[str] = "two halves, and two nodes that see both"
+    of_primary: ClassVar[bool] = False
+
+    def minimum_nodes(self) -> int:
+        return 4
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("two-bridges",)
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        one, other, *rest = rng.sample(names, len(names))
+        half = len(rest) // 2
+        return apart(names, [one, other, *rest[:half]], [one, other, *rest[half:]])
+
+
+class Star(Partition):
+    """One node sees everyone, and nobody else sees another: first the primary, then some other node."""
+
+    name: ClassVar[str] = "star"
+    summary: ClassVar[str] = "one node sees everyone, nobody else does: the primary, then another"
+
+    def minimum_nodes(self) -> int:
+        return 3
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("primary-in-the-middle", "follower-in-the-middle")
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        middle = names[0] if scenario == "primary-in-the-middle" else rng.choice(names[1:])
+        return apart(names, *([middle, name] for name in names if name != middle))
+
+
+class Chain(Partition):
+    """Nodes in random order, each of which sees its neighbours alone: everything is connected, and nobody sees a majority but
+    on three nodes."""
+
+    name: ClassVar[str] = "chain"
+    summary: ClassVar[str] = "every node sees its two neighbours alone, in random order"
+    of_primary: ClassVar[bool] = False
+
+    def minimum_nodes(self) -> int:
+        return 3
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("chain",)
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        return apart(names, *pairwise(rng.sample(names, len(names))))
+
+
+class RandomParts(Partition):
+    """Random parts of random sizes, two of them and then three: now and then none has a majority."""
+
+    name: ClassVar[str] = "random-parts"
+    summary: ClassVar[str] = "two, then three random parts of random sizes"
+    of_primary: ClassVar[bool] = False
+
+    def minimum_nodes(self) -> int:
+        return 3
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("2 parts", "3 parts")
+
+    def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+        mixed = rng.sample(names, len(names))
+        ends = sorted(rng.sample(range(1, len(names)), int(scenario.split()[0]) - 1))
+        return apart(names, *(mixed[begin:end] for begin, end in pairwise([0, *ends, len(names)])))

@@ -8,44 +8,14 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec, natural
+from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec
+from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
-from splitbrain.nemeses.partitions import majority
-
-ROLES = ("any", "primary", "follower", "last-primary", "minority", "majority", "all")
-
-
-def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
-    """The nodes that play a role at this moment. Raises `NoTarget` where none does.
-
-    `any` is one random node, `follower` a random one that is not the primary, `last-primary` the one that was primary before
-    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something.
-    """
-    names = view.names
-    match role:
-        case "any":
-            chosen = [rng.choice(names)]
-        case "primary":
-            chosen = [view.first(rng)]
-        case "follower":
-            primary = view.first(rng)
-            chosen = [rng.choice([name for name in names if name != primary])]
-        case "last-primary":
-            if view.last_primary is None:
-                raise NoTarget("the primary has not changed yet")
-            chosen = [view.last_primary]
-        case "minority":
-            chosen = rng.sample(names, (len(names) - 1) // 2)
-        case "majority":
-            chosen = rng.sample(names, majority(len(names)))
-        case "all":
-            chosen = list(names)
-        case _:
-            raise ValueError(f"there is no role '{role}'")
-    return tuple(sorted(chosen, key=natural))
+from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.roles import ROLES, nodes_of
 
 
 class Processes(Nemesis):
@@ -60,8 +30,8 @@ class Processes(Nemesis):
         return tuple(role for role in self.usual if nodes > 2 or role != "minority")
 
     def known(self, nodes: int) -> Sequence[str]:
-        """Every role."""
-        return ROLES
+        """Every role that some node can play."""
+        return tuple(role for role in ROLES if nodes > 2 or role != "minority")
 
     @abstractmethod
     def spec(self, nodes: Nodes) -> Spec:
@@ -98,8 +68,15 @@ class Restart(Processes):
     name: ClassVar[str] = "restart"
     summary: ClassVar[str] = "kill -9 of the servers by role, started again after a tenth of a second"
 
+    class Options(OptionTable, frozen=True):
+        """How long a server is down."""
+
+        down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1
+
+    options: Options
+
     def spec(self, nodes: Nodes) -> Spec:
-        return Kill(nodes, down=0.1)
+        return Kill(nodes, down=self.options.down)
 
 
 class CrashLoop(Processes):
@@ -109,8 +86,16 @@ class CrashLoop(Processes):
     summary: ClassVar[str] = "kill -9 of the servers by role every two seconds, each time started again at once"
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
 
+    class Options(OptionTable, frozen=True):
+        """How long a server is down, and up."""
+
+        down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1
+        up: Annotated[float, Setting("How long it then runs before it is ended again.", unit=SECOND, low=0.1, high=600)] = 2.0
+
+    options: Options
+
     def spec(self, nodes: Nodes) -> Spec:
-        return Kill(nodes, down=0.1, up=2.0)
+        return Kill(nodes, down=self.options.down, up=self.options.up)
 
 
 class PauseServers(Processes):

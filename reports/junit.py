@@ -18,27 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import msgspec
-
-from splitbrain.checkers.result import Result
+from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.plan import Plan, short
-from splitbrain.reports.files import write_whole
+from splitbrain.harness.files import write_whole
+from splitbrain.harness.plan import short
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
 LONGEST = 4000
 """Characters of one text."""
 
 SETUP_FAILED, REFUSED = 3, 64
-
-
-class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that ended before it could be judged: `exit_code` 3 where the cluster could not be set up; the reason."""
-
-    run: str
-    plan: Plan | None = None
-    reason: str
-    exit_code: int
 
 
 def write(path: Path, results: Sequence[Result | NotJudged]) -> None:

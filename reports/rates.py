@@ -12,8 +12,8 @@ import msgspec
 from splitbrain.checkers.result import Class, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
-from splitbrain.reports.files import write_whole
 from splitbrain.reports.wording import count, printable
 
 COLUMNS = (
@@ -98,14 +98,14 @@ def stored_rates(path: Path) -> tuple[Rate, ...]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
     for number, line in enumerate(lines, 1):
         try:
             found.append(msgspec.json.decode(line, type=Rate))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"{path}:{number}: is no stored result ({error}): 'splitbrain rates FOLDER --store {path}' writes them."
-            ) from None
+            ) from error
     return tuple(found)
 
 
@@ -164,7 +164,7 @@ def replace_table(path: Path, name: str, table: str) -> None:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}.") from None
+        raise UsageError(f"{path}: cannot be read: {error}.") from error
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise UsageError(f"{path}: holds no place for the table: put the lines {begin} and {end} where it belongs.")
     before, rest = text.split(begin)

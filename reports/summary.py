@@ -8,10 +8,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from splitbrain.checkers.result import Result
+from splitbrain.checkers.result import NotJudged, Result
+from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.junit import NotJudged
 from splitbrain.reports.rates import markdown_row
 from splitbrain.reports.wording import count, printable
 

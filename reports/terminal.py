@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -188,6 +188,16 @@ def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
     nemesis = "scripted faults" if plan.schedule else short(plan.nemesis)
     return " · ".join(map(printable, (what, nodes, short(plan.workload), nemesis, f"seed {plan.seed}")))
+
+
+def schedule_table(console: Console, plan: Plan, faults: Sequence[tuple[float, float, str]], length: float) -> None:
+    """What a plan would do: its faults (when each begins, how long it lasts, what it is), and how long the load takes."""
+    _wrap(console, "", Text(headline(plan, {}), "bold"), start=0, hang=2)
+    for at, duration, what in faults:
+        line = Text(f"{printable(short(what)):<30}  ").append(f"for {seconds(duration)}", "dim")
+        _line(console, f"{moment(round(at * 1e9)):>6}", line)
+    told = f"{moment(round(length * 1e9))} with {plural(len(faults), 'fault')}"
+    _wrap(console, "load", Text(f"{told}; after it replicas have {seconds(plan.settle)} to become equal"))
 
 
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
@@ -409,7 +419,7 @@ def _after_heal(result: Result) -> str:
             parts.append(f"replicas differ ({printable(result.convergence.reason)})")
         case _ if result.convergence.reason:
             parts.append(f"replicas: {printable(result.convergence.reason)}")
-    when = "after heal" if result.scenarios else "at the end"
+    when = "after heal" if healed else "at the end"
     return f"{when}: {', '.join(parts)}" if parts else ""
 
 

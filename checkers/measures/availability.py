@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.result import KINDS, Episode, Held, Home, Kind, Measure, Scenario, Side
 from splitbrain.checkers.result import Availability as State
+from splitbrain.checkers.result import Episode, Held, Home, Measure, Scenario, Side
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import Fault, Kill, Pause, group, sides
 from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
 
 SECOND = 1_000_000_000
@@ -100,9 +101,7 @@ def operations(
 ) -> Operations:
     """The operations of that kind by workers of these homes (None: all, also workers without a home), on keys of these codes
     (none: all)."""
-    chosen = (history.f == history.fs.index("read")) if "read" in history.fs else np.zeros(len(history), np.bool_)
-    if kind == "write":
-        chosen = ~chosen
+    chosen = history.reads() if kind == "read" else ~history.reads()
     here = np.ones(len(history), np.bool_)
     if homes is not None:
         here = np.isin(history.node, [code for code, name in enumerate(history.nodes) if name in set(homes)])

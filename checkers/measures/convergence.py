@@ -8,12 +8,12 @@ from collections.abc import Hashable, Mapping, Sequence
 import msgspec
 
 from splitbrain.checkers.measures.availability import SECOND, load_period
-from splitbrain.checkers.models.specifications import canonical
 from splitbrain.checkers.result import Convergence
 from splitbrain.checkers.verdict import Anomaly, Verdict
 from splitbrain.harness.errors import ELSEWHERE
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import LocalRead, Recording
+from splitbrain.harness.history.values import canonical
 
 SHOWN = 5
 

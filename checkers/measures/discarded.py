@@ -16,11 +16,11 @@ import numpy as np
 
 from splitbrain.checkers.measures.availability import window
 from splitbrain.checkers.measures.slices import FUNCTIONS
-from splitbrain.checkers.models.specifications import canonical
 from splitbrain.checkers.result import Discarded, GaveWay
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import OK
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import canonical
 
 
 def discarded(recording: Recording, fault: Fault) -> Discarded | None:

@@ -15,11 +15,12 @@ from splitbrain.checkers.measures.availability import (
     operations,
     window,
 )
-from splitbrain.checkers.result import KINDS, Check, Measure, PeriodCount, Quality, Scenario
+from splitbrain.checkers.result import Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import places
 from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 FEW = 10
@@ -183,10 +184,10 @@ def _final(recording: Recording) -> Iterator[Check]:
     phase = recording.phase("final-reads")
     history = recording.history
     keys = np.unique(history.key)
-    if phase is None or "read" not in history.fs:
+    if phase is None or not history.reads().any():
         yield Check("final reads", False, "the final reads did not happen")
         return
-    rows = (history.invoked >= phase.began) & (history.outcome == OK) & (history.f == history.fs.index("read"))
+    rows = (history.invoked >= phase.began) & (history.outcome == OK) & history.reads()
     read = int(np.isin(keys, history.key[rows]).sum())
     yield Check("final reads", read == len(keys), f"{read:,} of {len(keys):,} keys were read at the end")
 

@@ -15,9 +15,10 @@ from splitbrain.checkers.measures.availability import (
     outages,
     wilson,
 )
-from splitbrain.checkers.result import KINDS, Scenario
+from splitbrain.checkers.result import Scenario
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
 

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.models.specifications import canonical
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH, Key, Operation
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import canonical
 
 FUNCTIONS = frozenset({"read", "write", "cas"})
 

@@ -7,9 +7,9 @@ from collections.abc import Hashable
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.models.specifications import canonical
 from splitbrain.checkers.verdict import Staleness
 from splitbrain.harness.history.history import NEVER, OK, History
+from splitbrain.harness.history.values import canonical
 
 
 def staleness(history: History) -> Staleness | None:

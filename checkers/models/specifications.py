@@ -23,56 +23,12 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import msgspec
-
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.values import Tagged
 
 State = Hashable
 Nil = Literal["absent", "wildcard"]
-
-
-class Tagged(msgspec.Struct, frozen=True):
-    """A value that Python would take for another one, or could not hash, with its kind beside it."""
-
-    kind: str
-    content: Hashable
-
-
-def canonical(value: Any) -> Hashable:
-    """A hashable stand-in for `value`, equal for two values exactly if a database would call them equal.
-
-    Integers, strings, bytes and None stand for themselves, lists and tuples become tuples; booleans, floats, maps, sets and
-    anything unhashable are `Tagged`. Raises `UsageError` where a value is nested too deeply.
-    """
-    kind = type(value)
-    if kind is int or kind is str or value is None:
-        return value  # type: ignore[no-any-return]
-    try:
-        return _canonical(value)
-    except RecursionError:
-        raise UsageError("a value is nested too deeply to be compared with others") from None
-
-
-def _canonical(value: Any) -> Hashable:
-    kind = type(value)
-    if kind is int or kind is str or value is None or kind is bytes or kind is Tagged:
-        return value  # type: ignore[no-any-return]
-    if kind is tuple or kind is list:
-        return tuple([_canonical(part) for part in value])
-    if kind is bool:
-        return Tagged("bool", value)
-    if kind is float:
-        return Tagged("float", repr(value))
-    if kind is dict:
-        return Tagged("map", frozenset((_canonical(name), _canonical(part)) for name, part in value.items()))
-    if kind is set or kind is frozenset:
-        return Tagged("set", frozenset(_canonical(part) for part in value))
-    try:
-        hash(value)
-    except TypeError:
-        return Tagged("repr", repr(value))
-    return value  # type: ignore[no-any-return]
 
 
 class Call(NamedTuple):

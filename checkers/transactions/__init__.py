@@ -1,1 +1,36 @@
 """Transactions: which isolation levels a history of transactions refutes, which hold, and the cycles that prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from splitbrain.checkers.transactions.lattice import Level
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.recording import Recording
+
+TIME_LIMIT = 60.0
+"""Seconds that a check may take, unless told otherwise."""
+
+
+class Transactions:
+    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: the strongest that
+    speaks of what the recording tells."""
+
+    name = "transactions"
+
+    def __init__(self, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> None:
+        self.levels = tuple(levels)
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """The verdict on the transactions of a recording."""
+        return check(recording.history, self.levels, self.time_limit)
+
+
+def check(history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> Verdict:
+    """The verdict on the transactions of a history, with its standing to every level. `time_limit` is in seconds."""
+    # What it needs is loaded only where there are transactions.
+    from splitbrain.checkers.transactions import checker
+
+    return checker.check(history, levels, time_limit)

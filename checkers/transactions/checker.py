@@ -18,10 +18,6 @@ from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, st
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.micros import APPEND, WRITE
-from splitbrain.harness.history.recording import Recording
-
-TIME_LIMIT = 60.0
-"""Seconds that a check may take, unless told otherwise."""
 
 STRICT: frozenset[Level] = frozenset(("strict-serializable", "strong-snapshot-isolation"))
 """The levels that speak of real time."""
@@ -29,23 +25,10 @@ STRICT: frozenset[Level] = frozenset(("strict-serializable", "strong-snapshot-is
 SHOWN = 5
 """How many anomalies of each identifier are explained."""
 
+_NONE = cycles.Rule((), (), "plain")
+
 _EASY: tuple[Level, ...] = ("read-committed-session", "read-atomic", "read-atomic-session", "causal")
 """The levels that are decided in near-linear time, and are asked first."""
-
-
-class Transactions:
-    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: the strongest that
-    speaks of what the recording tells."""
-
-    name = "transactions"
-
-    def __init__(self, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> None:
-        self.levels = tuple(levels)
-        self.time_limit = time_limit
-
-    def check(self, recording: Recording) -> Verdict:
-        """The verdict on the transactions of a recording."""
-        return check(recording.history, self.levels, self.time_limit)
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ class Findings:
     limits: tuple[str, ...]
 
 
-def check(history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> Verdict:
+def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60.0) -> Verdict:
     """The verdict on the transactions of a history. `time_limit` is in seconds."""
     began = time.monotonic()
     micros = history.micros
@@ -84,7 +67,9 @@ def check(history: History, levels: Sequence[Level] = (), time_limit: float = TI
         counts=counts,
         moments=moments,
         complete=not any(state == "undecided" for state in found.states.values()),
-        coverage=Coverage(keys=len(np.unique(micros.key)), operations=int(np.count_nonzero(np.diff(micros.start)))),
+        coverage=Coverage(
+            keys=int(np.count_nonzero(np.bincount(micros.key))), operations=int(np.count_nonzero(np.diff(micros.start)))
+        ),
         limits=found.limits,
         seconds=time.monotonic() - began,
     )
@@ -150,7 +135,10 @@ def _holding(
         return frozenset(whole)
     certain: set[Level] = {"read-uncommitted", "read-committed"}
     if lists:
-        certain |= weaker("causal")
+        # In any order that agrees with the dependencies, what nobody read may have been appended in that order.
+        certain |= weaker("causal") | {level for level in whole if cycles.RULES.get(level, _NONE).shape == "any"}
+        for level in tuple(certain & whole):
+            certain |= weaker(level)
     found = certain & whole
     found |= completion.holding(inference, frozenset(whole - found), deadline)
     return frozenset(found)
@@ -266,7 +254,7 @@ def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts:
     told = ", ".join(f"{count:,} × {name}" for name, count in counts.items())
     first = _names(weakest(level for level in LEVELS if states[level] == "refuted"))
     remains = f"; what holds is {holds}" if holds else "; no level certainly holds"
-    cause = f" (nor is {first})" if first != wrong else ""
+    cause = f" (nor does {first})" if first != wrong else ""
     return f"{wrong} does not hold{cause}: {told}{remains}."
 
 

@@ -29,6 +29,7 @@ from splitbrain.checkers.transactions.graph import (
 )
 from splitbrain.checkers.transactions.inference import Inference
 from splitbrain.checkers.transactions.lattice import LEVELS, Level, weaker
+from splitbrain.checkers.transactions.serial import serial_order
 from splitbrain.harness.history.micros import APPEND
 
 
@@ -80,6 +81,8 @@ def _order(inference: Inference, rule: Rule) -> Ints | None:
     else:
         parts = [(source, target), chain]
     sources, targets = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    if rule.shape == "any" and not (inference.micros.f == APPEND).any():
+        return serial_order(inference, sources, targets, vertices)
     matrix = csr_matrix((np.ones(len(sources), np.int8), (sources, targets)), shape=(vertices, vertices))
     # The components of an acyclic graph are numbered against its order; that is checked, for nothing promises it.
     _, label = connected_components(matrix, directed=True, connection="strong")

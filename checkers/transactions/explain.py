@@ -116,6 +116,7 @@ class _Told:
         self.inference = inference
         self.micros = inference.micros
         self.history = inference.history
+        self.lists = bool((self.micros.f == APPEND).any())
         self.rows: list[int] = []
 
     def label(self, row: int) -> str:
@@ -143,7 +144,7 @@ class _Told:
         """What a micro-operation wrote, or read."""
         value = self.micros.returned(row)
         if self.micros.f[row] != READ_LIST:
-            return "nil" if value is None else str(value)
+            return str(value) if value is not None else "[]" if self.lists else "nil"
         shown = " ".join(str(element) for element in value[-_LONGEST:])
         return f"[... {shown}]" if len(value) > _LONGEST else f"[{shown}]"
 

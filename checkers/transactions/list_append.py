@@ -311,8 +311,7 @@ class _Lists:
         key = self.key
         writer = np.where(self.writer_row >= 0, self.owner[self.writer_row], 0)
         taken = np.flatnonzero((self.writer_row >= 0) & committed[writer])
-        firsts = np.unique(self.writer_row[taken], return_index=True)[1]
-        taken = taken[np.sort(firsts)] if len(firsts) < len(taken) else taken
+        taken = taken[self.place[self.writer_row[taken]] == taken]  # Not what stands twice in a list.
         author, of = writer[taken], self.element_key[taken]
         parts = []
         follows = of[1:] == of[:-1]

@@ -321,8 +321,8 @@ class CassandraClient:
 
         try:
             answer = await self._exchange(StartupMessage(cqlversion="3.0.0", options={}))
-        except Indeterminate:
-            raise Refused("no-connection") from None
+        except Indeterminate as error:
+            raise Refused("no-connection") from error
         if not isinstance(answer, ReadyMessage):
             await self.close()
             raise Refused("no-connection")
@@ -387,15 +387,15 @@ class CassandraClient:
             if version != _ANSWER or stream != 0 or not 0 <= length < _LONGEST:
                 raise await self._lost("garbled-answer")
             body = await self._reader.readexactly(length)
-        except (OSError, EOFError):
-            raise await self._lost("connection-lost") from None
+        except (OSError, EOFError) as error:
+            raise await self._lost("connection-lost") from error
         except BaseException:
             await self.close()
             raise
         try:
             return ProtocolHandler.decode_message(_VERSION, {}, stream, flags, opcode, body, None, None)
-        except Exception:  # the codec raises whatever a malformed frame leads it to
-            raise await self._lost("garbled-answer") from None
+        except Exception as error:  # the codec raises whatever a malformed frame leads it to
+            raise await self._lost("garbled-answer") from error
 
     async def _error(self, error: Any, asked: int) -> Refused | Indeterminate:
         unavailable = error.code == 0x1000
@@ -451,7 +451,7 @@ class Cassandra(Database):
             try:
                 await first.call(statement.format(replicas=self._replicas))
             except (Refused, Indeterminate) as error:
-                raise SetupError(f"the tables could not be created: {error}.") from None
+                raise SetupError(f"the tables could not be created: {error}.") from error
         while not await _went(self._agree()):
             await asyncio.sleep(0.1)
 
@@ -468,9 +468,9 @@ class Cassandra(Database):
                 peers = await (await self._own.to(node)).call("SELECT peer FROM system.peers_v2")
                 if len(peers or ()) == len(self.nodes) - 1:
                     return
-            except (Refused, Indeterminate):
+            except (Refused, Indeterminate) as error:
                 if not node.running("cassandra"):
-                    raise SetupError(f"{node.name}: cassandra ended. {_last_words(node)}") from None
+                    raise SetupError(f"{node.name}: cassandra ended. {_last_words(node)}") from error
             await asyncio.sleep(0.1)
 
     def _jars(self) -> Path | None:
@@ -582,8 +582,8 @@ class Cassandra(Database):
     async def _open(self, server: Node, level: Level | None = None) -> CassandraClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)
-        except OSError:
-            raise Refused("no-connection") from None
+        except OSError as error:
+            raise Refused("no-connection") from error
         client = CassandraClient(reader, writer, level or Level(ONE, ONE))
         try:
             await client.greet()

@@ -99,8 +99,8 @@ class EtcdClient:
             return
         try:
             seen = _value(answer["responses"][0]["response_range"].get("kvs", []))
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-            raise await self._lost("garbled-answer") from None
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
         raise Mismatch(seen)
 
     async def add(self, key: Key, element: int) -> None:
@@ -113,8 +113,8 @@ class EtcdClient:
         kvs = await self._range(body)
         try:
             return [int(_decode(kv["key"]).rpartition("/")[2]) for kv in kvs]
-        except (KeyError, TypeError, ValueError):
-            raise await self._lost("garbled-answer") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
 
     async def close(self) -> None:
         """Close the connection."""
@@ -141,10 +141,10 @@ class EtcdClient:
         try:
             async with self._session.post(self._url + path, data=json.dumps(body), allow_redirects=False) as response:
                 status, content = response.status, await response.read()
-        except aiohttp.ClientConnectorError:
-            raise Refused("no-connection") from None
-        except (aiohttp.ClientError, OSError):
-            raise await self._lost("connection-lost") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Refused("no-connection") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._lost("connection-lost") from error
         except BaseException:
             await self.close()
             raise
@@ -154,8 +154,8 @@ class EtcdClient:
                 answer["header"]["member_id"]
                 return dict(answer)
             message = str(answer.get("error") or answer["message"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise await self._lost("garbled-answer") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise await self._lost("garbled-answer") from error
         if message in self.DEFINITE:
             raise Refused(self.DEFINITE[message])
         if any(words in message for words in self.NEVER_SENT):
@@ -319,9 +319,9 @@ class Etcd(Database):
         try:
             async with session.get(url + "/version", allow_redirects=False) as response:
                 await response.read()
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
             await session.close()
-            raise Refused("no-connection") from None
+            raise Refused("no-connection") from error
         except BaseException:
             await session.close()
             raise

@@ -169,16 +169,16 @@ class MongoClient:
             if code != _OP_MSG or responds != number or not _MESSAGE.size < length < _LONGEST:
                 raise await self._lost("garbled-answer")
             rest = await self._reader.readexactly(length - _HEAD.size)
-        except (OSError, EOFError):
-            raise await self._lost("connection-lost") from None
+        except (OSError, EOFError) as error:
+            raise await self._lost("connection-lost") from error
         except BaseException:
             await self.close()
             raise
         try:
             flags, kind = struct.unpack_from("<IB", rest)
             answer = bson.decode(rest[5:])
-        except (ValueError, struct.error, bson.errors.BSONError):
-            raise await self._lost("garbled-answer") from None
+        except (ValueError, struct.error, bson.errors.BSONError) as error:
+            raise await self._lost("garbled-answer") from error
         if flags or kind or answer.get("ok") not in (0, 1):
             raise await self._lost("garbled-answer")
         if not answer["ok"]:
@@ -325,7 +325,7 @@ class MongoDB(Database):
         try:
             await first.call({"replSetInitiate": config}, "admin")
         except (Refused, Indeterminate) as error:
-            raise SetupError(f"the replica set could not be made: {error}.") from None
+            raise SetupError(f"the replica set could not be made: {error}.") from error
 
     async def _start(self, node: Node) -> None:
         await node.start(self._service(node))
@@ -333,9 +333,9 @@ class MongoDB(Database):
             try:
                 await self._own.to(node)
                 return
-            except Refused:
+            except Refused as error:
                 if not node.running("mongod"):
-                    raise SetupError(f"{node.name}: mongod ended. {_last_line(node)}") from None
+                    raise SetupError(f"{node.name}: mongod ended. {_last_line(node)}") from error
                 await asyncio.sleep(0.05)
 
     def _service(self, node: Node) -> Service:
@@ -413,13 +413,13 @@ class MongoDB(Database):
                     secondary: bool = True) -> MongoClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)
-        except OSError:
-            raise Refused("no-connection") from None
+        except OSError as error:
+            raise Refused("no-connection") from error
         client = MongoClient(reader, writer, write=write, read=read, limit=limit, secondary=secondary)
         try:
             await client.call({"hello": 1}, "admin")
-        except Indeterminate:
-            raise Refused("no-connection") from None
+        except Indeterminate as error:
+            raise Refused("no-connection") from error
         except BaseException:
             await client.close()
             raise

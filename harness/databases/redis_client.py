@@ -95,8 +95,8 @@ class RedisClient:
             raise await self._lost("garbled-answer")
         try:
             return [int(element) for element in reply]
-        except (TypeError, ValueError):
-            raise await self._lost("garbled-answer") from None
+        except (TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
 
     async def call(self, *command: str | int) -> Any:
         """One command and its raw reply, for everything but the operations too."""
@@ -112,10 +112,10 @@ class RedisClient:
             name = type(error).__name__
             word = self.STRIPPED.get(name) or str(error).split(" ")[0]
             if word in self.DEFINITE and (isinstance(error, ResponseError) or name in self.STRIPPED):
-                raise Refused(self.DEFINITE[word]) from None
-            raise await self._lost("unknown-error" if isinstance(error, ResponseError) else "connection-lost") from None
-        except (OSError, EOFError, ValueError, TypeError, AttributeError):
-            raise await self._lost("connection-lost") from None
+                raise Refused(self.DEFINITE[word]) from error
+            raise await self._lost("unknown-error" if isinstance(error, ResponseError) else "connection-lost") from error
+        except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
+            raise await self._lost("connection-lost") from error
         except BaseException:
             await self.close()
             raise
@@ -138,15 +138,15 @@ class RedisClient:
         try:
             replicas = await self.call("WAIT", self._wait, WAIT_MS)
         except Refused as error:
-            raise await self._lost(error.reason) from None
+            raise await self._lost(error.reason) from error
         if not isinstance(replicas, int) or replicas < self._wait:
             raise await self._lost("too-few-replicas")
 
     async def _number(self, reply: Any) -> int | None:
         try:
             return None if reply is None else int(reply)
-        except (TypeError, ValueError):
-            raise await self._lost("garbled-answer") from None
+        except (TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
 
     async def _lost(self, reason: str) -> Indeterminate:
         await self.close()
@@ -184,9 +184,9 @@ async def open_client(node: Node, port: int, *, wait: int = 0) -> RedisClient:
     client = RedisClient(driver, wait=wait)
     try:
         await driver.initialize()
-    except (RedisError, OSError):
+    except (RedisError, OSError) as error:
         await client.close()
-        raise Refused("no-connection") from None
+        raise Refused("no-connection") from error
     except BaseException:
         await client.close()
         raise

@@ -115,7 +115,7 @@ class Sentinel:
         try:
             role = await client.call("ROLE")
         except Indeterminate as error:
-            raise Refused(error.reason) from None
+            raise Refused(error.reason) from error
         if not isinstance(role, list) or role[:1] != [b"master"]:
             await client.close()
             raise Refused("not-primary")

@@ -14,7 +14,7 @@ from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, NO_NAME, OK, History
 from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.shapes import MICROS as TRANSACTION
-from splitbrain.harness.history.shapes import Shapes, shape
+from splitbrain.harness.history.shapes import Shapes, shapes_of
 from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, OBJECT, PAIR, SCALAR, frozen
 
 BATCH = 32768
@@ -289,7 +289,7 @@ class Builder:
                 self.shapes.add(name, [_PACKED_SHAPES[at]])
             else:
                 rows = np.flatnonzero((f == code) & (kind == OBJECT)).tolist()
-                self.shapes.add(name, {shape(invocations[row].value) for row in rows})
+                self.shapes.add(name, shapes_of([invocations[row].value for row in rows]))
 
     def _told_again(
         self, process: NDArray[np.int64], kinds: NDArray[np.int8], values: list[Any], transactions: NDArray[np.bool_]

@@ -62,9 +62,10 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
         return f"{links - len(proof.wrong)}/{links} links as intended"
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many links the probes found as intended after the heal."""
+        """How many links the probes found up after the heal; as intended, where another fault still cuts some."""
         links = len(names) * (len(names) - 1)
-        return f"{links - len(proof.wrong)}/{links} links up"
+        right = f"{links - len(proof.wrong)}/{links} links"
+        return f"{right} as intended, {proof.detail}" if proof.detail else f"{right} up"
 
     def seen(self, proof: Proof) -> str:
         """What the proof rests on, for the list of what makes a run a good test."""
@@ -72,10 +73,12 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
 
     def again(self, proof: Proof) -> str:
         """The same of its undoing."""
-        return "all links carry packets again" if proof.holds else f"{places(proof.wrong)} not up again"
+        if not proof.holds:
+            return f"{places(proof.wrong)} not up again"
+        return f"all other links carry packets again ({proof.detail})" if proof.detail else "all links carry packets again"
 
 
-class Kill(msgspec.Struct, frozen=True, tag="kill"):
+class Kill(msgspec.Struct, frozen=True, omit_defaults=True, tag="kill"):
     """Every server of these nodes is ended by this signal (SIGTERM is followed by SIGKILL after 2 s), and started again when
     the fault is undone.
 
@@ -101,8 +104,7 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
         """How many nodes serve again."""
-        more = f", {proof.detail}" if proof.detail else ""
-        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} serving{more}"
+        return _serving(self.nodes, proof)
 
     def seen(self, proof: Proof) -> str:
         """What the proof rests on."""
@@ -110,7 +112,7 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
     def again(self, proof: Proof) -> str:
         """The same of its undoing."""
-        return f"{' '.join(self.nodes)} serving again" if proof.holds else f"{places(proof.wrong)} not serving again"
+        return _serving_again(proof)
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):
@@ -130,7 +132,7 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
         """How many nodes serve again."""
-        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} serving"
+        return _serving(self.nodes, proof)
 
     def seen(self, proof: Proof) -> str:
         """What the proof rests on."""
@@ -138,10 +140,10 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
 
     def again(self, proof: Proof) -> str:
         """The same of its undoing."""
-        return f"{' '.join(self.nodes)} serving again" if proof.holds else f"{places(proof.wrong)} not serving again"
+        return _serving_again(proof)
 
 
-class Other(msgspec.Struct, frozen=True, kw_only=True, tag="other"):
+class Other(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
     needs to know to do it (`options`)."""
 
@@ -249,6 +251,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """The nodes that it did something to themselves, not to their links, in order."""
         return tuple(sorted({node for spec in self.specs if not isinstance(spec, Cut) for node in spec.nodes}, key=natural))
 
+    def done_to(self, node: str) -> str:
+        """What it did to that node itself: `pause n1`; empty where that is nothing."""
+        return " + ".join(spec.doing(()) for spec in self.specs if not isinstance(spec, Cut) and node in spec.nodes)
+
     def doing(self, names: Sequence[str]) -> str:
         """What it does, in the words of its specs: `partition {n1} | {n2 n3}`, `kill n1`. `names` are all nodes."""
         return " + ".join(spec.doing(names) for spec in self.specs) or f"{self.scenario}: nothing was done"
@@ -297,6 +303,17 @@ def places(wrong: Sequence[Place]) -> str:
     """The first of some places, and how many more there are: `n1→n2, n1→n3 and 4 more`."""
     told = ", ".join(map(_place, wrong[:3]))
     return f"{told} and {len(wrong) - 3} more" if len(wrong) > 3 else told
+
+
+def _serving(nodes: Nodes, proof: Proof) -> str:
+    return f"{len(proof.measured)}/{len(nodes)} serving" + (f", {proof.detail}" if proof.detail else "")
+
+
+def _serving_again(proof: Proof) -> str:
+    if not proof.holds:
+        return f"{places(proof.wrong)} not serving again"
+    told = [f"{' '.join(str(place) for place in proof.measured)} serving again"] if proof.measured else []
+    return ", ".join([*told, *([proof.detail] if proof.detail else [])]) or "nothing was to be started again"
 
 
 def _place(place: Place) -> str:

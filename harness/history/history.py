@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.harness.history.micros import READ, UNKNOWN, Micros, OperationsPacker
+from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros, OperationsPacker
 from splitbrain.harness.history.operation import Key, Operation, Outcome
 from splitbrain.harness.history.values import MICROS, Values
 
@@ -103,6 +103,15 @@ class History:
         rows = slice(micros.start[i], micros.start[i + 1])
         untold = (micros.f[rows] == READ) & (micros.value[rows] == UNKNOWN)
         return tuple([one[:2] if hidden else one for one, hidden in zip(value, untold.tolist(), strict=True)])
+
+    def reads(self) -> NDArray[np.bool_]:
+        """Which rows only read: a `read`, or a transaction that writes nothing."""
+        reads: NDArray[np.bool_] = self.f == (self.fs.index("read") if "read" in self.fs else NO_NAME)
+        if self.micros is not None:
+            wrote = np.concatenate(([0], np.cumsum((self.micros.f == WRITE) | (self.micros.f == APPEND))))
+            start = self.micros.start
+            reads |= (start[1:] > start[:-1]) & (wrote[start[1:]] == wrote[start[:-1]])
+        return reads
 
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the database decided: `ok`, or a `cas` refused because another value was there."""

@@ -140,7 +140,7 @@ class Journal:
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror}.") from None
+            raise StorageError(f"{path}: cannot be written: {error.strerror}.") from error
 
     def header(self, header: Header) -> None:
         self._line(header)
@@ -247,8 +247,8 @@ def check_storable(value: Any) -> None:
     elif isinstance(value, str):
         try:
             value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"a history holds no text that is not Unicode: {value[:60]!a}") from None
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a history holds no text that is not Unicode: {value[:60]!a}") from error
     elif value is not None and not isinstance(value, bool | int | float):
         raise ValueError(f"a history holds no {type(value).__name__}: {value!a:.60}")
 
@@ -328,7 +328,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         try:
             event = (decoder if header is None or header.format > 4 else older).decode(line)
         except msgspec.MsgspecError as error:
-            raise HistoryError(f"not a line of a journal: {error}.", path=str(path), line=number, column=1) from None
+            raise HistoryError(f"not a line of a journal: {error}.", path=str(path), line=number, column=1) from error
         match event:
             case Header():
                 header = event

@@ -9,6 +9,11 @@ import msgspec
 Key = str | int | None
 Outcome = Literal["ok", "fail", "info"]
 
+Kind = Literal["read", "write"]
+"""`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
+
+KINDS: tuple[Kind, ...] = ("read", "write")
+
 MISMATCH = "mismatch"
 """The `error` of a compare-and-set that was decided and refused, because the value it expected was not there."""
 

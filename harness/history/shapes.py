@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 Shape = str | tuple[Any, ...]
@@ -28,6 +29,20 @@ def shape(value: Any, deepest: int = _DEEPEST) -> Shape:
     if len(value) > _LONGEST or not deepest:
         return MANY
     return tuple([shape(part, deepest - 1) for part in value])
+
+
+def shapes_of(values: Sequence[Any], deepest: int = _DEEPEST) -> set[Shape]:
+    """The shapes of many values; those that differ from part to part in nothing are told at once."""
+    kinds = set(map(type, values))
+    if len(kinds) == 1 and not kinds & {list, tuple}:
+        return {shape(values[0])}
+    if kinds <= {list, tuple} and len(set(map(len, values))) == 1 and 0 < len(values[0]) <= _LONGEST and deepest:
+        first = set(map(type, map(itemgetter(0), values)))
+        if not first & {list, tuple}:  # No micro-operations.
+            parts = [shapes_of(list(map(itemgetter(at), values)), deepest - 1) for at in range(len(values[0]))]
+            if all(len(found) == 1 for found in parts):
+                return {tuple([one for found in parts for one in found])}
+    return {shape(value, deepest) for value in values}
 
 
 def is_micro(part: Any) -> bool:

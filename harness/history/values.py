@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from splitbrain.harness.errors import UsageError
 
 if TYPE_CHECKING:
     from splitbrain.harness.history.micros import Micros
@@ -177,11 +180,16 @@ def packed(values: Iterable[Any]) -> Values:
     return Packer().pack(list(values))
 
 
+_NESTING = {list, tuple, dict}
+
+
 def frozen(value: Any, levels: int = MAX_DEPTH) -> Any:
     """`value` with every list in it turned into a tuple. Raises `RecursionError` where more levels than that are nested."""
     if type(value) is list or type(value) is tuple:
         if not levels:
             raise RecursionError("a value is nested too deeply")
+        if _NESTING.isdisjoint(map(type, value)):
+            return tuple(value)
         return tuple([frozen(part, levels - 1) for part in value])
     if type(value) is dict:
         if not levels:
@@ -200,3 +208,46 @@ def _wide(value: Any) -> bool:
     if type(value) is int:
         return not NIL < value <= -(NIL + 1)
     return (type(value) is list or type(value) is tuple) and len(value) == 2 and (_wide(value[0]) or _wide(value[1]))
+
+
+class Tagged(msgspec.Struct, frozen=True):
+    """A value that Python would take for another one, or could not hash, with its kind beside it."""
+
+    kind: str
+    content: Hashable
+
+
+def canonical(value: Any) -> Hashable:
+    """A hashable stand-in for `value`, equal for two values exactly if a database would call them equal.
+
+    Integers, strings, bytes and None stand for themselves, lists and tuples become tuples; booleans, floats, maps, sets and
+    anything unhashable are `Tagged`. Raises `UsageError` where a value is nested too deeply.
+    """
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value  # type: ignore[no-any-return]
+    try:
+        return _canonical(value)
+    except RecursionError as error:
+        raise UsageError("a value is nested too deeply to be compared with others") from error
+
+
+def _canonical(value: Any) -> Hashable:
+    kind = type(value)
+    if kind is int or kind is str or value is None or kind is bytes or kind is Tagged:
+        return value  # type: ignore[no-any-return]
+    if kind is tuple or kind is list:
+        return tuple([_canonical(part) for part in value])
+    if kind is bool:
+        return Tagged("bool", value)
+    if kind is float:
+        return Tagged("float", repr(value))
+    if kind is dict:
+        return Tagged("map", frozenset((_canonical(name), _canonical(part)) for name, part in value.items()))
+    if kind is set or kind is frozenset:
+        return Tagged("set", frozenset(_canonical(part) for part in value))
+    try:
+        hash(value)
+    except TypeError:
+        return Tagged("repr", repr(value))
+    return value  # type: ignore[no-any-return]

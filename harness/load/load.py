@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from splitbrain.checkers.result import Kind
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.journal import Invoke, Journal, check_storable
-from splitbrain.harness.history.operation import MISMATCH, Key, Operation, Outcome
+from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import Placement
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.load.problems import Problems, is_cancelled

@@ -52,8 +52,8 @@ async def run(
         try:
             async with asyncio.timeout(timeout):
                 ended = await asyncio.shield(process.ended)
-        except TimeoutError:
-            raise SetupError(f"{channel.name}: `{' '.join(argv)}` took longer than {timeout:g} s.") from None
+        except TimeoutError as error:
+            raise SetupError(f"{channel.name}: `{' '.join(argv)}` took longer than {timeout:g} s.") from error
         finally:
             if not process.ended.done():
                 await channel.signal(process, signal.SIGKILL)

@@ -92,7 +92,7 @@ class DockerNode:
             await self._call(running.start)
         except SetupError as error:
             image = container.attrs["Config"]["Image"]
-            raise SetupError(f"{self.name}: {service.name} cannot be started from the image {image}: {error}") from None
+            raise SetupError(f"{self.name}: {service.name} cannot be started from the image {image}: {error}") from error
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End a service and everything in its container; nothing happens where it does not run."""
@@ -106,7 +106,7 @@ class DockerNode:
             await self._call(self._services[name].pause)
 
     async def resume(self, name: str) -> None:
-        """Have a frozen container go on."""
+        """Resume a frozen container."""
         if self.running(name) and self._services[name].paused:
             await self._call(self._services[name].resume)
 

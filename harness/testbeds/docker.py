@@ -159,7 +159,7 @@ class Docker(Probed):
             for name in names:
                 (self._folder / "nodes" / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SetupError(f"the nodes have no place for their logs: {kernel.reason(error)}") from None
+            raise SetupError(f"the nodes have no place for their logs: {kernel.reason(error)}") from error
         subnet = await self.call(self._network)
         await self.call(partial(_provide_holder, self._client))
         self._gateway = str(subnet[254])
@@ -269,8 +269,8 @@ class Docker(Probed):
             try:
                 async with asyncio.timeout(10):
                     end, _ = await asyncio.get_running_loop().sock_accept(listener)
-            except TimeoutError:
-                raise SetupError(f"{node.name}: the sidecar from {TOOLS} does not answer; build it again.") from None
+            except TimeoutError as error:
+                raise SetupError(f"{node.name}: the sidecar from {TOOLS} does not answer; build it again.") from error
         channel = Channel(node.name, end)
         await channel.ready()
         return channel
@@ -304,14 +304,14 @@ class Docker(Probed):
         try:
             async with asyncio.timeout(_PULL):
                 return await in_thread(partial(engine.fetch, self._client, name))
-        except TimeoutError:
-            raise SetupError(f"the image {name} was not pulled within {_PULL:.0f} s: `docker pull {name}`.") from None
+        except TimeoutError as error:
+            raise SetupError(f"the image {name} was not pulled within {_PULL:.0f} s: `docker pull {name}`.") from error
         except SetupError as error:
             database = self._plan.database
             offer = f"build one from this machine's own packages: splitbrain images build {database}"
             if here := await self.call(partial(engine.built, self._client, database)):
                 offer = f"use the one that was built on this machine: --image {here[-1]}"
-            raise SetupError(f"the image {name} is not here and cannot be pulled ({error}); {offer}") from None
+            raise SetupError(f"the image {name} is not here and cannot be pulled ({error}); {offer}") from error
 
     async def facts(self) -> dict[str, str]:
         """The engine, the images with their digests, and how the faults came into the nodes' networks."""

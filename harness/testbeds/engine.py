@@ -41,8 +41,8 @@ def connect() -> Any:
     """A `docker.DockerClient` for the engine that DOCKER_HOST names, or the usual one. Raises `Unreachable`."""
     try:
         import docker
-    except ModuleNotFoundError:
-        raise Unreachable("the Python module docker is missing", "pip install 'splitbrain[docker]'") from None
+    except ModuleNotFoundError as error:
+        raise Unreachable("the Python module docker is missing", "pip install 'splitbrain[docker]'") from error
     where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
         client = docker.from_env(timeout=_ANSWER, max_pool_size=32)
@@ -51,14 +51,14 @@ def connect() -> Any:
         reason = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno), None)
         if reason is not None and reason.errno in (errno.EACCES, errno.EPERM):
             mend = "run `sudo usermod -aG docker $USER` and log in again, or splitbrain as root."
-            raise Unreachable(f"this user may not speak to the Docker engine at {where}", mend) from None
+            raise Unreachable(f"this user may not speak to the Docker engine at {where}", mend) from error
         if reason is not None and reason.errno == errno.ENOENT:
             mend = "run `sudo apt-get install docker.io`, or name another engine in DOCKER_HOST."
-            raise Unreachable(f"there is no Docker engine at {where}", mend) from None
+            raise Unreachable(f"there is no Docker engine at {where}", mend) from error
         if reason is not None:
             mend = "run `sudo systemctl start docker`, or name another engine in DOCKER_HOST."
-            raise Unreachable(f"no Docker engine answers at {where} ({reason.strerror})", mend) from None
-        raise Unreachable(f"no Docker engine can be reached at {where}", str(error)) from None
+            raise Unreachable(f"no Docker engine answers at {where} ({reason.strerror})", mend) from error
+        raise Unreachable(f"no Docker engine can be reached at {where}", str(error)) from error
     return client
 
 
@@ -113,7 +113,7 @@ def speaking() -> Iterator[None]:
         said = _words(error)
         if said is None:
             raise
-        raise SetupError(said) from None
+        raise SetupError(said) from error
 
 
 def _words(error: Exception) -> str | None:
@@ -150,10 +150,10 @@ def fetch(client: Any, name: str) -> Image:
     origin = "was here already"
     try:
         image = client.images.get(name)
-    except docker.errors.ImageNotFound:
+    except docker.errors.ImageNotFound as error:
         for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if "error" in line:
-                raise SetupError(line["error"]) from None
+                raise SetupError(line["error"]) from error
         image = client.images.get(name)
         origin = "pulled"
     if repository.startswith("splitbrain/") and BUILT in image.labels:

@@ -136,7 +136,7 @@ class Namespaces(Probed):
                 (folder / name / "data").mkdir(parents=True, exist_ok=True)
             hosts.write_text("".join(f"{address} {name}\n" for address, name in known))
         except OSError as error:
-            raise SetupError(f"the nodes have no place for their data: {kernel.reason(error)}") from None
+            raise SetupError(f"the nodes have no place for their data: {kernel.reason(error)}") from error
         rto = self._plan.tcp_rto_max_ms
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
@@ -268,7 +268,7 @@ class NamespaceNode:
                 log = os.open(self.log(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
                 stack.callback(os.close, log)
             except OSError as error:
-                raise SetupError(f"{self.name}: {service.name} cannot be started: {kernel.reason(error)}") from None
+                raise SetupError(f"{self.name}: {service.name} cannot be started: {kernel.reason(error)}") from error
             process = await self.channel.spawn(argv, env, self.folder, (nothing, log, log))
         self._services[service.name] = _Running(service, process)
         self._given[service.name] = service
@@ -285,12 +285,12 @@ class NamespaceNode:
         await process.ended
 
     async def pause(self, name: str) -> None:
-        """Have a service and everything that came of it stand still."""
+        """Pause a service and everything that came of it."""
         if self.running(name):
             await self.channel.pause(self._services[name].process, name)
 
     async def resume(self, name: str) -> None:
-        """Have a paused service go on."""
+        """Resume a paused service."""
         if self.running(name):
             await self.channel.resume(self._services[name].process, name)
 

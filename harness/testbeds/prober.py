@@ -235,7 +235,7 @@ class Prober:
         try:
             self._datagrams[a, family].sendto(self._nonce + struct.pack("!H", tick) + a.encode(), (address, PORT))
         except OSError as error:
-            raise SetupError(f"{a} cannot send packets to {b} at all: {error}") from None
+            raise SetupError(f"{a} cannot send packets to {b} at all: {error}") from error
 
     def _datagram(self, receiver: socket.socket, family: int, name: str) -> None:
         for data in _packets(receiver):

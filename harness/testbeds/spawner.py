@@ -246,7 +246,7 @@ def _socket(at: SocketAt) -> socket.socket:
             made.listen(1024)
     except OSError as error:
         made.close()
-        raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from None
+        raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from error
     return made
 
 
@@ -508,7 +508,7 @@ class Channel:
             socket.send_fds(self._socket, [_encode(request)], descriptors)
             done, received = await reply
         except OSError as error:
-            raise SetupError(f"the first process of {self.name} does not listen: {error}") from None
+            raise SetupError(f"the first process of {self.name} does not listen: {error}") from error
         finally:
             del self._replies[request.id]
         if done.error:

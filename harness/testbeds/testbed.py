@@ -111,12 +111,12 @@ class Node(Protocol):
         ...
 
     async def pause(self, name: str) -> None:
-        """Have a service and everything that came of it stand still, with its memory and its connections; the node's links
+        """Pause a service and everything that came of it, with its memory and its connections; the node's links
         stay as they are. Returns once nothing of it runs. Nothing happens where the service does not run or is paused."""
         ...
 
     async def resume(self, name: str) -> None:
-        """Have a paused service go on. Nothing happens where it is not paused."""
+        """Resume a paused service. Nothing happens where it is not paused."""
         ...
 
     @property

@@ -7,7 +7,7 @@ replaced by a sentence, and never changes a verdict.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor
 from pathlib import Path
 from typing import ParamSpec
@@ -18,13 +18,14 @@ import msgspec
 from markupsafe import Markup, escape
 
 from splitbrain.checkers.anomalies import ANOMALIES
-from splitbrain.checkers.result import KINDS, Kind, Measure, Result, Side
+from splitbrain.checkers.result import Measure, Result, Side
 from splitbrain.checkers.verdict import Anomaly
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.files import write_whole
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.operation import KINDS, Kind, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
-from splitbrain.reports.files import write_whole
-from splitbrain.reports.page import charts, cluster, lanes
+from splitbrain.reports.page import charts, cluster, cycles, lanes
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
 P = ParamSpec("P")
@@ -100,8 +101,8 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         result=result,
         recording=recording,
         first=first,
-        evidence=_drawn(lanes.draw, first.operations, recording.faults, timed) if first else None,
-        more=[(other, _drawn(lanes.draw, other.operations, recording.faults, timed)) for other in _kinds(result)],
+        evidence=_evidence(first, recording.faults, timed) if first else None,
+        more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
         pictures=[(fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults[:PICTURED]],
         unpictured=max(0, len(recording.faults) - PICTURED),
@@ -161,6 +162,12 @@ def _drawn(draw: Callable[P, Markup], *arguments: P.args, **named: P.kwargs) -> 
         return Markup('<p class="problem">This picture could not be drawn: {}. The verdict does not depend on it.</p>').format(
             printable(f"{type(error).__name__}: {error}")
         )
+
+
+def _evidence(anomaly: Anomaly, faults: Sequence[Fault], timed: bool) -> Markup:
+    """The cycle that an anomaly is, where it is one, and its operations in time."""
+    cycle = _drawn(cycles.draw, anomaly) if anomaly.cycle else Markup()
+    return cycle + _drawn(lanes.draw, anomaly.operations, faults, timed)
 
 
 def _kinds(result: Result) -> list[Anomaly]:

@@ -25,12 +25,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from splitbrain.checkers.linearizability import Linearizability
     from splitbrain.checkers.linearizability.machine.compiled import load_machine_code
     from splitbrain.checkers.models.specifications import Call, Model
-    from splitbrain.checkers.verdict import Anomaly, Checker, Verdict
+    from splitbrain.checkers.result import Result
+    from splitbrain.checkers.verdict import Anomaly, Checker, Moment, Standing, Verdict
     from splitbrain.harness.check import CheckedFile, check, check_file
     from splitbrain.harness.databases.database import Connections, Database, Program
     from splitbrain.harness.errors import (
+        Elsewhere,
         HistoryError,
         Indeterminate,
         Mismatch,
@@ -39,53 +42,62 @@ if TYPE_CHECKING:
         SplitbrainError,
         UsageError,
     )
-    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof
+    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof, Spec
     from splitbrain.harness.history.formats import read
     from splitbrain.harness.history.history import History
     from splitbrain.harness.history.operation import Operation
     from splitbrain.harness.history.recording import Recording
-    from splitbrain.harness.history.variant import Claim, Label, Variant
+    from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
     from splitbrain.harness.load.client import Client
-    from splitbrain.harness.plan import Plan
+    from splitbrain.harness.plan import OptionTable, Plan
     from splitbrain.harness.run import Outcome, run
+    from splitbrain.harness.settings import Setting
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
+    from splitbrain.harness.verify import verify
     from splitbrain.nemeses.cluster import Cluster
     from splitbrain.nemeses.injectors import Injector
     from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+    from splitbrain.nemeses.partitions import Partition
     from splitbrain.workloads.workload import Invocation, Workload
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "Anomaly", "Call", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database", "Fault",
-    "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label", "Mismatch", "Model", "Nemesis",
-    "NoTarget", "Node", "Operation", "Other", "Outcome", "Outlook", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
-    "Service", "SetupError", "SplitbrainError", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check",
-    "check_file", "load_machine_code", "read", "run",
+    "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database",
+    "Elsewhere", "Fault", "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label",
+    "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable", "Other",
+    "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result", "Service",
+    "Setting", "SetupError", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload",
+    "check", "check_file", "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
+    "splitbrain.checkers.linearizability": ("Linearizability",),
     "splitbrain.checkers.linearizability.machine.compiled": ("load_machine_code",),
     "splitbrain.checkers.models.specifications": ("Call", "Model"),
-    "splitbrain.checkers.verdict": ("Anomaly", "Checker", "Verdict"),
+    "splitbrain.checkers.verdict": ("Anomaly", "Checker", "Moment", "Standing", "Verdict"),
+    "splitbrain.checkers.result": ("Result",),
     "splitbrain.harness.check": ("CheckedFile", "check", "check_file"),
     "splitbrain.harness.databases.database": ("Connections", "Database", "Program"),
     "splitbrain.harness.errors": (
-        "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
+        "Elsewhere", "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),
-    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof"),
+    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof", "Spec"),
     "splitbrain.harness.history.formats": ("read",),
     "splitbrain.harness.history.history": ("History",),
     "splitbrain.harness.history.operation": ("Operation",),
     "splitbrain.harness.history.recording": ("Recording",),
-    "splitbrain.harness.history.variant": ("Claim", "Label", "Variant"),
+    "splitbrain.harness.history.variant": ("Capability", "Claim", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
-    "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.plan": ("OptionTable", "Plan"),
+    "splitbrain.harness.settings": ("Setting",),
     "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
+    "splitbrain.harness.verify": ("verify",),
     "splitbrain.nemeses.cluster": ("Cluster",),
     "splitbrain.nemeses.injectors": ("Injector",),
     "splitbrain.nemeses.nemesis": ("Nemesis", "NoTarget", "Outlook"),
+    "splitbrain.nemeses.partitions": ("Partition",),
     "splitbrain.workloads.workload": ("Invocation", "Workload"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from splitbrain.checkers.attribution import attribute, fault_of
 from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
+from splitbrain.harness.history.fault import Pause
 from splitbrain.harness.history.operation import Operation
-from tests.checkers.scenes import anomaly, fault
+from tests.checkers.scenes import SECOND, anomaly, fault
 
 FAULTS = (
     fault(1, 0, 0, started=10, healed=20), fault(2, 0, 0, started=30, healed=40), fault(3, 0, 0, started=50, healed=None),
@@ -59,3 +60,14 @@ def test_nobody_is_cut_off_by_a_fault_that_is_not_there_yet_or_over() -> None:
         verdict = Verdict(checker="c", validity="invalid", reason="", anomalies=(one,))
         faults = (msgspec.structs.replace(FAULTS[0], started=10),)
         assert ("cut off" in attribute(verdict, faults).anomalies[0].sentence) is cut
+
+
+def test_what_was_done_to_the_node_itself_is_told() -> None:
+    paused = msgspec.structs.replace(
+        FAULTS[0], specs=(Pause(("n1", "n2")),), proofs=(), in_force=2 * SECOND, started=SECOND, healed=None
+    )
+    for node, told in (("n1", "old (pause n1 n2 since 0:02.000)"), ("n3", "old")):
+        op = Operation(process=1, f="read", node=node, invoked=3 * SECOND, completed=4 * SECOND)
+        one = Anomaly(identifier="stale-read", sentence="old", operations=(op,), accused=0)
+        found = attribute(Verdict(checker="c", validity="invalid", reason="", anomalies=(one,)), (paused,))
+        assert found.anomalies[0].sentence == told

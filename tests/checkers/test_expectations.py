@@ -35,7 +35,7 @@ def test_an_unknown_word_is_refused_with_the_nearest(text: str, near: str) -> No
 
 
 def test_a_word_like_nothing_is_refused_with_all() -> None:
-    with pytest.raises(UsageError, match="one of: valid, invalid"):
+    with pytest.raises(UsageError, match="there are: valid, invalid"):
         parse("qqqqqq")
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import Result, decode, encode
+from splitbrain.checkers.result import FORMAT, Result, decode, encode
 from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.history import History
@@ -239,6 +239,13 @@ def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
         decode(b"[1", "x.json")
     with pytest.raises(HistoryError, match="newer splitbrain"):
         decode(encode(msgspec.structs.replace(judged(), format=99)))
+    otherwise = encode(judged()).replace(b'"format": %d' % FORMAT, b'"format": 99')
+    with pytest.raises(HistoryError, match="newer splitbrain"):
+        decode(otherwise)
+    with pytest.raises(HistoryError, match="damaged"):
+        decode(encode(judged()).replace(b'"torn": false', b'"torn": true '))
+    with pytest.raises(HistoryError, match=r"result\.json: not a result of splitbrain: .*utf-8.*\.\Z"):
+        decode(b'{"format": "\xff"}')
 
 
 def test_nodes_that_nobody_lives_at_change_nothing() -> None:

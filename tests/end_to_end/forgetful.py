@@ -91,10 +91,11 @@ class ForgetfulClient:
             line = await self._reader.readline()
         except OSError:
             line = b""
-        if not line:
+        try:
+            return json.loads(line)
+        except ValueError:
             await self.close()
-            raise splitbrain.Indeterminate("connection-lost")
-        return json.loads(line)
+            raise splitbrain.Indeterminate("connection-lost" if not line else "garbled-answer") from None
 
 
 class Forgetful(splitbrain.Database):

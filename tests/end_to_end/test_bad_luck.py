@@ -409,8 +409,8 @@ def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Sp
          "        return '\\ud800' if f == 'read' and found and found % 97 == 0 else found\n"),
         ("        return dict.fromkeys(self.nodes, \"1\")", "        return {'n1': object(), 'n2': '\\ud800'}\n\n"
          "    async def close(self):\n        raise RuntimeError('never raises')\n"),
-        ("        client = await self.connect(node)\n        try:", "        if node.name == 'n3' and key == 7:\n"
-         "            raise asyncio.CancelledError\n        client = await self.connect(node)\n        try:"),
+        ("        return await self._own.to(node)", "        self.asked = getattr(self, 'asked', 0) + 1\n"
+         "        if self.asked % 40 == 7:\n            raise asyncio.CancelledError\n        return await self._own.to(node)"),
     )
     brief.write_text(BRIEF + "settle = 2.0\n")
     ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)

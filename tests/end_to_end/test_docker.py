@@ -245,3 +245,39 @@ def test_doctor_and_what_an_image_needs(lab: Any, splitbrain: Splitbrain) -> Non
 def flat(text: str) -> str:
     """What was printed, as one line: the terminal wraps."""
     return " ".join(text.split())
+
+
+def test_a_container_that_is_started_again_is_still_cut(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    """Inside a partition a server is ended and started again, another one stands still; the rules in force stay so."""
+    need("etcd")
+    file = tmp_path / "both.toml"
+    file.write_text("""
+time = 16.0
+concurrency = 1
+nodes = 3
+[[schedule]]
+at = 3.0
+duration = 7.0
+[[schedule.specs]]
+type = "cut"
+links = [["n1", "n2"], ["n2", "n1"], ["n1", "n3"], ["n3", "n1"]]
+[[schedule]]
+at = 4.5
+duration = 1.5
+[[schedule.specs]]
+type = "kill"
+nodes = ["n1"]
+[[schedule]]
+at = 7.0
+duration = 1.5
+[[schedule.specs]]
+type = "pause"
+nodes = ["n2"]
+""")
+    ran = splitbrain("test", "etcd", "--testbed", "docker", "--image", built("etcd"), "--plan", file)
+    cut_off, killed, paused = ran.result.scenarios
+    assert ran.result.validity != "invalid" and not ran.result.quality.checks[0].text.startswith("a server died"), ran.stdout
+    assert cut_off.bit and killed.bit and paused.bit, ran.stdout
+    assert cut_off.healed and killed.healed and paused.healed and paused.healed < (cut_off.heal_began or 0)
+    assert "links as intended" in ran.stdout and "6/6 links up" in ran.stdout
+    assert "1/1 down" in ran.stdout and "1/1 standing still" in ran.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,7 +140,6 @@ def test_a_redis_cluster_whose_primary_is_isolated_loses_acknowledged_writes(spl
 
 
 ONE = "baseline = 3.0\nfault = 4.0\nbetween = 3.0\nkeys = 20\nsettle = 8.0\n"
-FULLNESS = Path(__file__).parent / "fullness.py"
 
 
 @pytest.fixture
@@ -162,17 +162,6 @@ def test_a_paused_primary_is_told_in_its_own_words(splitbrain: Splitbrain, one: 
     assert len(went.nodes) == 4 and went.write.answered > 100, "another primary was elected"
     report = (ran.folder / "report.html").read_text()
     assert "took no connection" in report and "directed links" not in report
-
-
-def test_a_nemesis_of_ones_own_in_one_file_beside_a_partition(splitbrain: Splitbrain, one: Path) -> None:
-    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{FULLNESS}", "--plan", one)
-    row = ran.result.scenarios[0]
-    assert (ran.code, ran.result.validity, ran.result.classification) == (0, "valid", "CP"), ran.stdout
-    assert row.bit and row.links_cut == 8 and len(row.struck) == 1
-    assert "fill the folder of n" in ran.stdout and "65536 bytes there" in ran.stdout and "no bytes there" in ran.stdout
-    assert "heal + empty" in ran.stdout and "partition-primary+fullness" in ran.stdout
-    assert "65536 bytes there" in (ran.folder / "report.html").read_text()
-    assert 'failures="0" errors="0"' in (ran.folder / "junit.xml").read_text()
 
 
 def test_faults_that_overlap_and_their_replay(splitbrain: Splitbrain, tmp_path: Path) -> None:
@@ -199,3 +188,17 @@ scenario = "follower"
     assert "overlaps with the fault of 0:0" in ran.stdout and len(ran.result.episodes) == 3
     again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
     assert again.scenarios[0].bit and again.scenarios[0].label == first.label
+
+
+def test_printed_commands_run_as_printed(splitbrain: Splitbrain) -> None:
+    ran = splitbrain("test", "reference", "--nemesis", "none", "--time", "3s", "--nodes", "3")
+    told = {name: rest for name, rest in (line.split(maxsplit=1) for line in ran.stdout.splitlines() if len(line.split()) > 1)
+            if name in ("check", "again")}
+    assert set(told) == {"check", "again"}, ran.stdout
+    assert "after heal" not in ran.stdout and "at the end: replicas equal" in ran.stdout
+    assert "did not hurt" not in (ran.folder / "report.html").read_text()
+    for command in told.values():
+        program, *words = shlex.split(command)
+        assert program == "splitbrain"
+        again = splitbrain(*words)
+        assert again.code == ran.code, again.stdout + again.stderr

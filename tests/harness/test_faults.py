@@ -67,6 +67,8 @@ class Remembering:
         self.up = set(everything(NAMES).edges)
         self.applying = 0
         self.refuses = 0
+        self.quorate = False
+        """Whether servers take connections only while every link is up."""
 
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
         self.applying += 1
@@ -87,12 +89,17 @@ class Remembering:
     async def serving(self, *, timeout: float) -> dict[str, bool]:
         if any(node.paused for node in self.nodes):
             await asyncio.sleep(timeout)
-        return {node.name: node.runs and not node.paused for node in self.nodes}
+        return {node.name: node.runs and not node.paused and (not self.quorate or self.whole) for node in self.nodes}
+
+    @property
+    def whole(self) -> bool:
+        """Whether no link is cut."""
+        return self.up == set(everything(NAMES).edges)
 
     @property
     def healthy(self) -> bool:
         """Whether nothing is left of any fault."""
-        return self.up == set(everything(NAMES).edges) and all(node.runs and not node.paused for node in self.nodes)
+        return self.whole and all(node.runs and not node.paused for node in self.nodes)
 
 
 class Scene:
@@ -155,7 +162,7 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
         steps = [scripted(5, 8, cut(("n1", "n2"))), scripted(7, 2, Kill(("n3",))), scripted(8, 20, both)]
         await scene.controller.inject(steps)
         assert scene.told == [
-            (5.0, "partition n1→n2"), (7.0, "kill n3"), (8.0, "partition n1→n3, n1→n2"),
+            (5.02, "partition n1→n2"), (7.1, "kill n3"), (8.02, "partition n1→n3, n1→n2"),
             (pytest.approx(9.1, abs=0.05), "start again"),
             (pytest.approx(13.5, abs=0.1), "heal"), (pytest.approx(28.5, abs=0.1), "heal"),
         ]
@@ -163,6 +170,8 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
         assert first.bit and second.bit and third.bit and scene.testbed.healthy
         assert first.sides == (("n1", "n2", "n3"),) and second.sides == third.sides == (("n1",), ("n2",), ("n3",))
         assert first.undone[0].holds, "what another fault still cuts is no failure of this heal"
+        assert first.heal_proof(NAMES) == "6/6 links as intended, another fault cuts 2"
+        assert third.heal_proof(NAMES) == "6/6 links up" and second.heal_proof(NAMES) == "1/1 serving"
         assert set(scene.links.edges) == set(everything(NAMES).edges)
 
     run(work())
@@ -277,5 +286,27 @@ def test_a_crash_loop_beats_until_its_end() -> None:
         fault = scene.last[1]
         assert fault.bit and fault.healed and scene.testbed.healthy
         assert fault.undone[0].detail == "ended 6 times"
+
+    run(work())
+
+
+def test_what_another_fault_keeps_down_is_not_said_to_serve() -> None:
+    async def work() -> None:
+        scene = Scene()
+        await scene.controller.inject([scripted(1, 3, Kill(("n1", "n2"))), scripted(2, 5, Pause(("n2",)))])
+        assert scene.last[1].heal_proof(NAMES) == "1/2 serving, another fault keeps n2" and scene.last[1].healed
+        assert scene.last[2].heal_proof(NAMES) == "1/1 serving" and scene.testbed.healthy
+
+    run(work())
+
+
+def test_a_server_that_waits_for_a_quorum_is_waited_for_as_long_as_it_is_cut_off() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.quorate = True
+        await scene.controller.inject([scripted(1, 60, cut(("n1", "n2"))), scripted(2, 3, Kill(("n1",)))])
+        killed = scene.last[2]
+        assert killed.bit and killed.undone[0].holds and killed.healed is not None
+        assert killed.heal_began is not None and killed.heal_began / 1e9 < 6 and killed.healed / 1e9 > 61
 
     run(work())

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Kill, Pause
+from splitbrain.harness.history.fault import Cut, Kill, Other, Pause
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
 from splitbrain.nemeses.combination import Combination
@@ -114,6 +115,7 @@ when = "primary-changes"
     (dict(specs=(Kill(("n1", "n9")),)), "names n9: the nodes are n1 to n5"),
     (dict(specs=(Cut((("n1", "n7"),)),)), "names n7"),
     (dict(nemesis="halves", at=-1.0), "must begin at 0 or later"),
+    (dict(specs=(Kill(("n1",), down=float("nan")),)), "give both more than 0 s"),
     (dict(nemesis="halves", duration=float("nan")), "must begin at 0 or later, and last"),
     (dict(nemesis="halves", at=59.0), "after the load"),
 ])
@@ -141,3 +143,15 @@ def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
     assert script[0].at == pytest.approx(1.0, abs=0.1) and script[0].duration == pytest.approx(2.6, abs=0.2)
     again = resolve({"database": "reference", "nodes": 3, "schedule": script})
     assert [step.specs for step in schedule(again)] == [fault.specs for fault in recording.faults]
+
+
+def test_a_plan_keeps_every_spec(tmp_path: Path) -> None:
+    specs = (
+        Cut((("n1", "n2"),)), Kill(("n1",)), Kill(("n2", "n3"), signal="TERM", down=0.1, up=2.0), Pause(("n3",)),
+        Other(name="fullness", nodes=("n1",), does="fill the folder of", options={"by": 7}),
+    )
+    script = (ScriptedFault(at=1, duration=2, nemesis="halves", specs=specs),)
+    whole = plan(nodes=3, schedule=script)
+    file = tmp_path / "plan.toml"
+    file.write_text(written(whole))
+    assert resolve({}, file).schedule == script

@@ -18,7 +18,8 @@ from splitbrain.harness.schedules import interval
 from splitbrain.harness.testbeds.testbed import Connectivity, everything
 from splitbrain.nemeses import partitions
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
-from splitbrain.nemeses.partitions import Partition, majority
+from splitbrain.nemeses.partitions import Partition
+from splitbrain.nemeses.roles import majority
 
 ALL: list[type[Partition]] = [
     partitions.Nothing,
@@ -31,6 +32,12 @@ ALL: list[type[Partition]] = [
     partitions.Bridge,
     partitions.OneWay,
     partitions.EveryoneAlone,
+    partitions.Isolate,
+    partitions.Rolling,
+    partitions.TwoBridges,
+    partitions.Star,
+    partitions.Chain,
+    partitions.RandomParts,
 ]
 
 
@@ -205,7 +212,7 @@ def test_sides_are_the_strongly_connected_parts(count: int, data: st.DataObject)
 def test_what_is_aimed_at_is_what_is_not_in_the_graph(kind: type[Partition]) -> None:
     view = Outlook(names=names(5), primary="n3")
     for scenario, graph in graphs(kind(), names(5, primary=3), seed=4).items():
-        if len(kind().scenarios(5)) == 1 or kind in (partitions.FourPartitions, partitions.OneWay):
+        if len(kind().scenarios(5)) == 1 or kind in (partitions.FourPartitions, partitions.OneWay, partitions.Rolling):
             (spec,) = kind().aim(scenario, view, random.Random(4))
             assert isinstance(spec, Cut) and set(spec.links) == lost(graph)
 
@@ -223,3 +230,55 @@ def test_where_there_is_no_primary_at_all_any_node_stands_for_it() -> None:
     view = Outlook(names=names(3), leaderless=True)
     aimed = [partitions.PartitionPrimary().aim("primary-alone", view, random.Random(seed)) for seed in range(20)]
     assert len(set(aimed)) == 3
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_two_bridges_see_everyone_and_the_halves_do_not_see_each_other(count: int) -> None:
+    graph = graphs(partitions.TwoBridges(), names(count))["two-bridges"]
+    assert sorted(degree // 2 for _, degree in graph.degree())[-2:] == [count - 1, count - 1]
+    rest = graph.subgraph([name for name, degree in graph.degree() if degree // 2 < count - 1])
+    halves = list(nx.strongly_connected_components(rest)) if count > 4 else [{name} for name in rest]
+    assert sorted(map(len, halves)) == [(count - 2) // 2, (count - 1) // 2]
+
+
+def test_a_star_has_one_node_in_its_middle() -> None:
+    found = graphs(partitions.Star(), names(5, primary=3))
+    assert set(found["primary-in-the-middle"].edges) == {
+        link for name in ("n1", "n2", "n4", "n5") for link in (("n3", name), (name, "n3"))
+    }
+    other = found["follower-in-the-middle"]
+    (middle,) = (name for name, degree in other.degree() if degree == 8)
+    assert middle != "n3" and other.number_of_edges() == 8
+
+
+@pytest.mark.parametrize("count", [3, 5, 6])
+def test_a_chain_is_connected_by_neighbours_alone(count: int) -> None:
+    graph = graphs(partitions.Chain(), names(count))["chain"]
+    assert nx.is_strongly_connected(graph) and graph.number_of_edges() == 2 * (count - 1)
+    assert sorted(degree for _, degree in graph.degree()) == [2, 2, *[4] * (count - 2)]
+
+
+def test_random_parts_are_as_many_as_said_and_of_every_size() -> None:
+    sizes = set()
+    for seed in range(40):
+        for scenario, graph in graphs(partitions.RandomParts(), names(5), seed).items():
+            assert len(parts(graph)) == int(scenario[0])
+            assert set(graph.edges) == set(partitions.apart(names(5), *parts(graph)).edges)
+            sizes.add(tuple(map(len, parts(graph))))
+    assert sizes == {(4, 1), (3, 2), (3, 1, 1), (2, 2, 1)}
+
+
+def test_every_node_is_alone_in_turn() -> None:
+    found = graphs(partitions.Rolling(), names(4))
+    assert [parts(graph)[1] for graph in found.values()] == [("n1",), ("n2",), ("n3",), ("n4",)]
+
+
+def test_nodes_are_isolated_by_their_role() -> None:
+    view = Outlook(names=names(5), primary="n2", last_primary="n4")
+    for role, size in (("primary", 1), ("follower", 1), ("last-primary", 1), ("minority", 2), ("majority", 3)):
+        (spec,) = partitions.Isolate().aim(role, view, random.Random(5))
+        assert isinstance(spec, Cut)
+        alone = next(side for side in sides(view.names, spec.links) if len(side) == size)
+        assert ("n2" in alone) == (role == "primary") or size > 1
+        assert (alone == ("n4",)) or role != "last-primary"
+        assert len(spec.links) == 2 * size * (5 - size)

@@ -6,14 +6,13 @@ import asyncio
 import random
 from pathlib import Path
 
-import networkx as nx
-
-from splitbrain.harness.history.fault import Cut
+from splitbrain.harness.history.fault import Cut, sides
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Applied, Connectivity
+from splitbrain.nemeses.nemesis import Outlook
 from tests.harness.testbeds.cluster import plan, with_cluster
 from tests.nemeses.driver import Driver, step
-from tests.nemeses.test_graphs import ALL, parts
+from tests.nemeses.test_graphs import ALL
 
 ALONE = step("partition-primary", "primary-alone")
 
@@ -24,19 +23,19 @@ def test_every_scenario_bites_and_heals(tmp_path: Path) -> None:
         for kind in ALL:
             nemesis = kind()
             for scenario in nemesis.scenarios(5):
-                order = ("n3", "n1", "n2", "n4", "n5")
-                intended = nemesis.graph(scenario, order, random.Random("7/nemesis/1"))
+                view = Outlook(names=driver.cluster.names, primary="n3")
+                (spec,) = nemesis.aim(scenario, view, random.Random("7/nemesis/1"))
+                assert isinstance(spec, Cut)
                 fault = await driver.do(step(kind.name, scenario))
                 assert fault.bit and fault.wrong == fault.heal_wrong == ()
-                assert fault.specs == (Cut(fault.cut),)
-                assert fault.cut == fault.observed_cut == tuple(sorted(nx.complement(intended).edges))
-                assert fault.sides == parts(intended)
+                assert fault.specs == (spec,) and fault.cut == fault.observed_cut == spec.links
+                assert fault.sides == sides(view.names, spec.links)
                 assert (fault.nemesis, fault.scenario, fault.primary) == (kind.name, scenario, "n3")
                 assert fault.started < (fault.in_force or 0) < (fault.proven or 0)
                 assert (fault.proven or 0) < (fault.heal_began or 0) < (fault.healed or 0)
                 print(f"{kind.name} {scenario}: spread {fault.spread / 1e6:.1f} ms, heal {fault.heal_spread / 1e6:.1f} ms")
-        text, proof = driver.told[-2]
-        assert text == "partition {n1} | {n2} | {n3} | {n4} | {n5}" and proof.startswith("20/20 links as intended, spread ")
+        proof = dict(driver.told)["partition {n1} | {n2} | {n3} | {n4} | {n5}"]
+        assert proof.startswith("20/20 links as intended, spread ")
         assert driver.told[-1] == ("heal", "20/20 links up")
 
     with_cluster(tmp_path, 5, work)

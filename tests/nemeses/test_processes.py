@@ -12,7 +12,7 @@ from splitbrain.harness.history.fault import Kill, Nodes, Pause
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
-from splitbrain.nemeses.processes import ROLES, nodes_of
+from splitbrain.nemeses.roles import ROLES, nodes_of
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver, step
 

@@ -16,7 +16,6 @@ from splitbrain.checkers.result import (
     Convergence,
     Expectation,
     Home,
-    Kind,
     Measure,
     PeriodCount,
     Quality,
@@ -29,7 +28,7 @@ from splitbrain.checkers.result import (
 from splitbrain.checkers.verdict import Anomaly, Coverage, Staleness, Verdict
 from splitbrain.harness.history.fault import PlainFault
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import Operation, Outcome
+from splitbrain.harness.history.operation import Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
 from splitbrain.harness.history.variant import Claim, Label, Variant
 from splitbrain.harness.plan import Plan

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from splitbrain.checkers.result import Result
+from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.reports import junit
 from tests.reports import story
 
@@ -14,7 +14,7 @@ def judged(hostile: bool = False, **changes: Any) -> Result:
     return msgspec.structs.replace(story.result(story.recording(hostile), hostile), **changes)
 
 
-def written(folder: Path, *results: Result | junit.NotJudged) -> ET.Element:
+def written(folder: Path, *results: Result | NotJudged) -> ET.Element:
     junit.write(folder / "junit.xml", results)
     root = ET.parse(folder / "junit.xml").getroot()
     for total in ("tests", "failures", "errors", "skipped"):
@@ -64,7 +64,7 @@ def test_a_run_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("code", "kind"), [(3, "set-up"), (70, "crash")])
 def test_a_run_that_was_not_judged_is_an_error(tmp_path: Path, code: int, kind: str) -> None:
-    broken = junit.NotJudged(run="r", plan=story.PLAN, reason="n2 never got ready", exit_code=code)
+    broken = NotJudged(run="r", plan=story.PLAN, reason="n2 never got ready", exit_code=code)
     root = written(tmp_path, broken, judged(expectations=()))
     assert [suite.get("tests") for suite in root] == ["1", "5"]
     assert outcomes(ET.fromstring(ET.tostring(root[0]))) == {"verdict": ("error", kind)}

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import msgspec
 
+from splitbrain.checkers.result import NotJudged
 from splitbrain.reports import summary
-from splitbrain.reports.junit import NotJudged
 from splitbrain.reports.terminal import console
 from tests.reports import story
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import KINDS, Result, decode, encode
+from splitbrain.checkers.result import Result, decode, encode
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports.page import html
 from splitbrain.reports.terminal import console, verdict

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from splitbrain.checkers.result import KINDS
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import Plan

@@ -41,9 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.linearizability.decision import Decision, in_time
-from splitbrain.checkers.models.specifications import Model, canonical
+from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
-from splitbrain.harness.history.values import MISSING
+from splitbrain.harness.history.values import MISSING, canonical
 
 Ints = NDArray[np.int64]
 

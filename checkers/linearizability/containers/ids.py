@@ -11,9 +11,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from splitbrain.checkers.linearizability.decision import Decision, in_time
-from splitbrain.checkers.models.specifications import Model, canonical
+from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import OK, History
-from splitbrain.harness.history.values import MISSING, SCALAR
+from splitbrain.harness.history.values import MISSING, SCALAR, canonical
 
 
 def decide_ids(history: History, model: Model, ends: float = math.inf) -> Decision | None:

@@ -41,9 +41,9 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.linearizability.decision import Decision, in_time
 from splitbrain.checkers.linearizability.evidence.evidence import settle
-from splitbrain.checkers.models.specifications import Model, Tagged, canonical, elements
+from splitbrain.checkers.models.specifications import Model, elements
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
-from splitbrain.harness.history.values import MISSING
+from splitbrain.harness.history.values import MISSING, Tagged, canonical
 
 Member = Hashable
 

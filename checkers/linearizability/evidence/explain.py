@@ -42,9 +42,10 @@ from splitbrain.checkers.anomalies import generalises, rank
 from splitbrain.checkers.linearizability.evidence.concerned import concerned
 from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Late, Lineages, Newest, Version, text
 from splitbrain.checkers.linearizability.registers import zones
-from splitbrain.checkers.models.specifications import Register, canonical
+from splitbrain.checkers.models.specifications import Register
 from splitbrain.checkers.verdict import Moment
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, History
+from splitbrain.harness.history.values import canonical
 
 _CANDIDATES = 3
 """For each that is to be shown, so many proofs are kept: of some, the rows alone show something else as well."""

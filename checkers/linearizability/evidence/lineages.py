@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.models.specifications import CasRegister, Register, canonical
+from splitbrain.checkers.models.specifications import CasRegister, Register
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import MISMATCH
-from splitbrain.harness.history.values import MISSING
+from splitbrain.harness.history.values import MISSING, canonical
 
 LONG_AGO = -NEVER - 1
 """Before every moment; times may be negative."""

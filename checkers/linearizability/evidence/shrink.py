@@ -39,13 +39,12 @@ from splitbrain.checkers.models.specifications import (
     Set,
     Stack,
     State,
-    Tagged,
     UnorderedQueue,
-    canonical,
     elements,
 )
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.values import Tagged, canonical
 
 STEPS = 20_000
 """Steps of one search while making it smaller; what takes longer is kept."""

@@ -42,7 +42,7 @@ def load_machine_code() -> None:
     except ModuleNotFoundError as missing:
         if missing.name != "numba":
             raise
-        raise SetupError("machine code takes numba, which is not installed: pip install 'splitbrain[fast]'") from None
+        raise SetupError("machine code takes numba, which is not installed: pip install 'splitbrain[fast]'") from missing
 
 
 def loaded() -> bool:

@@ -28,11 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.linearizability.registers.refusals import Witness
-from splitbrain.checkers.models.specifications import CasRegister, Register, canonical, check_functions
+from splitbrain.checkers.models.specifications import CasRegister, Register, check_functions
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH
-from splitbrain.harness.history.values import MISSING, NIL, OBJECT, PAIR, SCALAR
+from splitbrain.harness.history.values import MISSING, NIL, OBJECT, PAIR, SCALAR, canonical
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -9,19 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from splitbrain.checkers.linearizability.decision import in_time
-from splitbrain.checkers.models.specifications import (
-    Call,
-    Model,
-    PriorityQueue,
-    Queue,
-    Stack,
-    UnorderedQueue,
-    canonical,
-    check_functions,
-)
+from splitbrain.checkers.models.specifications import Call, Model, PriorityQueue, Queue, Stack, UnorderedQueue, check_functions
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import MISMATCH, Key
+from splitbrain.harness.history.values import canonical
 
 
 @dataclass

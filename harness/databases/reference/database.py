@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
@@ -34,10 +35,7 @@ class ReferenceClient:
         "not-primary": True,
         "no-lease": True,
         "unsupported": True,
-        "conflict": True,
-        "locked": True,
         "in-doubt": True,
-        "taken": True,
         "bad-request": True,
         "timeout": False,
         "peer-lost": False,
@@ -45,6 +43,9 @@ class ReferenceClient:
     }
     """The server's word, which is the reason → whether the operation certainly did not happen. A refusal counts only where
     the table and the answer agree that it is definite; any other word, a lost connection and nonsense are indefinite."""
+
+    DECIDED: ClassVar[frozenset[str]] = frozenset({"conflict", "locked", "taken"})
+    """Words of a decision against the operation, for the sake of another."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool = False) -> None:
         self._local = "local-" if local else ""
@@ -75,8 +76,45 @@ class ReferenceClient:
         """The elements of a set."""
         return await self._numbers(await self.call(self._local + "elements", key=key))
 
+    async def increment(self, key: Key, amount: int) -> None:
+        """Add to a counter."""
+        await self.call("increment", key=key, amount=amount)
+
+    async def count(self, key: Key) -> int:
+        """What a counter has come to."""
+        return (await self._integers((await self.call(self._local + "count", key=key)).get("value")))[0]
+
+    async def deposit(self, key: Key, amount: int) -> None:
+        """Put money into an account."""
+        await self.call("deposit", key=key, amount=amount)
+
+    async def transfer(self, source: Key, target: Key, amount: int) -> None:
+        """Move money between accounts."""
+        answer = await self.call("transfer", source=source, target=target, amount=amount)
+        if not answer["ok"]:
+            raise Mismatch(await self._number(answer, "seen"))
+
+    async def balances(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """What accounts hold."""
+        told = (await self.call(self._local + "balances", keys=list(keys))).get("balances")
+        balances = await self._integers(*told) if isinstance(told, list) else []
+        if len(balances) != len(keys):
+            raise await self._lost("garbled-answer")
+        return dict(zip(keys, balances, strict=True))
+
+    async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
+        """Do a transaction."""
+        told = (await self.call(self._local + "txn", micros=list(micros))).get("micros")
+        try:
+            done = tuple((f, key, value) for f, key, value in told)  # type: ignore[union-attr]
+        except (TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
+        if [micro[:2] for micro in done] != [micro[:2] for micro in micros]:
+            raise await self._lost("garbled-answer")
+        return done
+
     async def call(self, op: str, **fields: Any) -> dict[str, Any]:
-        """One request and its answer, which has a boolean `ok`, false only for a `cas`."""
+        """One request and its answer, which has a boolean `ok`, false only for a `cas` or a `transfer`."""
         async with self._turn:
             if self.closed:
                 raise Refused("no-connection")
@@ -86,10 +124,10 @@ class ReferenceClient:
             try:
                 self._writer.write(json.dumps(request, separators=(",", ":")).encode() + b"\n")
                 line = await self._reader.readuntil(b"\n")
-            except (OSError, EOFError):
-                raise await self._lost("connection-lost") from None
-            except asyncio.LimitOverrunError:
-                raise await self._lost("garbled-answer") from None
+            except (OSError, EOFError) as error:
+                raise await self._lost("connection-lost") from error
+            except asyncio.LimitOverrunError as error:
+                raise await self._lost("garbled-answer") from error
             except BaseException:
                 await self.close()
                 raise
@@ -97,15 +135,17 @@ class ReferenceClient:
             answer = json.loads(line)
             if answer["id"] != number:
                 raise ValueError("an answer to something else")
-            error = answer.get("error")
-            if error is None and (answer["ok"] is True or (answer["ok"] is False and op == "cas")):
+            reason = answer.get("error")
+            if reason is None and (answer["ok"] is True or (answer["ok"] is False and op in ("cas", "transfer"))):
                 return dict(answer)
-            definite = answer["definite"] is True and self.ERRORS.get(error, False)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise await self._lost("garbled-answer") from None
+            if answer["definite"] is True and reason in self.DECIDED:
+                raise Mismatch
+            definite = answer["definite"] is True and self.ERRORS.get(reason, False)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise await self._lost("garbled-answer") from error
         if definite:
-            raise Refused(error)
-        raise await self._lost(error if error in self.ERRORS else "unknown-error")
+            raise Refused(reason)
+        raise await self._lost(reason if reason in self.ERRORS else "unknown-error")
 
     async def close(self) -> None:
         """End the connection at once."""
@@ -127,6 +167,11 @@ class ReferenceClient:
         if not isinstance(elements, list) or any(type(element) is not int for element in elements):
             raise await self._lost("garbled-answer")
         return elements
+
+    async def _integers(self, *numbers: Any) -> list[int]:
+        if any(type(number) is not int for number in numbers):
+            raise await self._lost("garbled-answer")
+        return list(numbers)
 
     async def _lost(self, reason: str) -> Indeterminate:
         await self.close()
@@ -175,11 +220,34 @@ def _variant(
 _LOST = ("lost-write", "lost-element", "stale-read")
 
 
+_MISSED = ("G-single", "G-single-realtime", "G2-item", "G2-item-realtime")
+"""The cycles of transactions that missed each other."""
+
+_TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]], ...] = (
+    ("txn-serializable", "transactions that commit only if nothing that they read has changed",
+     "strictly serializable; a side without a majority is blocked.", ("linearizable",), ()),
+    ("txn-serializable-write-skew", "the same with a planted fault: some reads are not checked",
+     "write skew (G2-item), and nothing that snapshot isolation forbids.", (), ("G2-item",)),
+    ("txn-snapshot", "transactions that read a snapshot, of which the first to commit wins",
+     "snapshot isolation; write skew; a side without a majority is blocked.", (), ("G2-item",)),
+    ("txn-snapshot-read-skew", "the same with a planted fault: some reads see what was committed since",
+     "read skew (G-single).", (), ("G-single",)),
+    ("txn-snapshot-lost-update", "the same with a planted fault: the last to commit wins",
+     "lost updates, of lists too.", (), ("lost-update", "incompatible-order")),
+    ("txn-read-committed", "transactions whose reads see the last commit",
+     "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", (),
+     ("lost-update", *_MISSED)),
+    ("txn-read-committed-dirty", "the same with a planted fault: some writes that are rolled back were seen",
+     "aborted reads.", (), ("G1a",)),
+)
+"""Name, what it is, known answer, promises, what it admits."""
+
+
 class Reference(Database):
     """The reference database; each variant is one of its server's modes."""
 
     name = "reference"
-    variants = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         _variant(
             "majority",
             "consensus for every key: changes and reads need a majority",
@@ -303,6 +371,42 @@ class Reference(Database):
             "linearizable; a side without a majority is blocked.",
             promises=("linearizable", "no-lost-write", "converges"),
         ),
+        _variant(
+            "counter-crdt",
+            "a counter that every node counts its own part of, merged behind",
+            "home",
+            "AP",
+            "available everywhere; the sum is right after the heal.",
+            promises=("available", "converges"),
+            admits=("stale-read",),
+            offers=frozenset({"counters"}),
+        ),
+        _variant(
+            "two-phase",
+            "a bank whose transfers lock accounts at a majority, in two phases",
+            "home",
+            "CP",
+            "the total is conserved and nothing is overdrawn; a side without a majority is blocked.",
+            promises=("linearizable", "converges"),
+            offers=frozenset({"accounts"}),
+        ),
+        _variant(
+            "ap-ledger",
+            "a bank whose every branch goes on by itself; logs are merged",
+            "home",
+            "AP",
+            "available everywhere, converges after heal; accounts are overdrawn, and the total is conserved.",
+            promises=("available", "converges"),
+            admits=("negative-balance",),
+            offers=frozenset({"accounts"}),
+        ),
+        *(
+            _variant(
+                name, summary, "primary", "available only to a majority", known, promises=("converges", *promises),
+                admits=admits, offers=frozenset({"transactions"}),
+            )
+            for name, summary, known, promises, admits in _TRANSACTIONAL
+        ),
     )
     programs = (Program("python3", "apt-get install python3"),)
     port = 7400
@@ -353,14 +457,29 @@ class Reference(Database):
 
     async def _serves(self, node: Node, *, copies: bool = False) -> bool:
         client, key, token = await self._own.to(node), f"splitbrain-ready/{node.name}", secrets.randbits(32)
-        await client.write(key, token)
-        if await client.read(key) != token:
+        offers = self.variant.offers
+        if "counters" in offers:
+            await client.increment(key, 1)
+            return await client.count(key) > 0
+        if "accounts" in offers:
+            await client.deposit(key, 1)
+            return (await client.balances([key]))[key] > 0
+        if "transactions" in offers:
+            await client.txn([("w", key, token)])
+        else:
+            await client.write(key, token)
+        if await self._held(client, key) != token:
             return False
         others = [await self.local(other) for other in self.nodes.values()] if copies else []
         async with asyncio.timeout(1):
-            while any([await other.read(key) != token for other in others]):
+            while any([await self._held(other, key) != token for other in others]):
                 await asyncio.sleep(0.01)
         return True
+
+    async def _held(self, client: ReferenceClient, key: Key) -> Any:
+        if "transactions" in self.variant.offers:
+            return (await client.txn([("r", key, None)]))[0][2]
+        return await client.read(key)
 
     async def connect(self, server: Node) -> ReferenceClient:
         """A connection to that server."""

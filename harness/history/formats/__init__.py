@@ -40,6 +40,8 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"no format is called '{format}': there are {', '.join(FORMATS)}.")
+    if format == "cobra" and not (is_folder(path) and cobra.logs(path)):
+        raise HistoryError("expected a folder with Cobra's logs (T0.log, T1.log, ...), found none.", path=str(path))
     if format == "cobra" or (format is None and is_folder(path) and cobra.logs(path)):
         history, notes = cobra.read(path, torn=torn)
         return Reading(history, "cobra", notes, Shapes())

@@ -26,6 +26,8 @@ _Version = tuple[int, int]
 
 def logs(folder: Path) -> list[Path]:
     """The logs in a folder, in the order of their numbers; none where it is no folder of Cobra's."""
+    if not folder.is_dir():
+        return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _LOG.match(path.name))]
     return [path for _, path in sorted(found)]
 
@@ -33,14 +35,16 @@ def logs(folder: Path) -> list[Path]:
 def read(folder: Path, *, torn: bool = False) -> tuple[History, list[str]]:
     """The history in such a folder, and notes. With `torn`, logs that are cut short are read as far as they go.
 
-    Raises `HistoryError` naming the log and the byte.
+    Raises `HistoryError` naming the log and the byte (as a column), or where there are no logs.
     """
+    if not (found := logs(folder)):
+        raise HistoryError("expected a folder with the logs T0.log, T1.log, ...", path=str(folder), line=1, column=1)
     notes: list[str] = []
     names: dict[_Version, int] = {}
     transactions: list[Transaction] = []
     written: set[_Version] = set()
     reads: dict[_Version, int] = {}
-    for session, path in enumerate(logs(folder)):
+    for session, path in enumerate(found):
         transactions += _log(path, session, names, written, reads, torn, notes)
     strangers: dict[int, Transaction] = {}
     for version, key in reads.items():
@@ -60,7 +64,7 @@ def _log(
     open_number, one = None, Transaction(session)
 
     def fail(message: str) -> HistoryError:
-        return HistoryError(f"{message} (byte {at}).", path=str(path))
+        return HistoryError(f"{message}.", path=str(path), line=1, column=at + 1)
 
     while at < len(data):
         record = _RECORDS.get(data[at : at + 1])

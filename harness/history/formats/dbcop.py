@@ -91,4 +91,5 @@ class _Reader:
         return one
 
     def error(self, message: str) -> HistoryError:
-        return HistoryError(f"{message} (byte {self.at}).", path=str(self.path))
+        """An error at the byte that comes next, told as a column of the one line that such a file is."""
+        return HistoryError(f"{message}.", path=str(self.path), line=1, column=self.at + 1)

@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
+from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import jepsen
 from splitbrain.harness.history.formats.text import Text
@@ -49,6 +50,13 @@ _NAMES = {"[": "vector", "(": "list", "{": "map", "#": "set"}
 _NUMBERLESS = ("##NaN", "##Inf", "##-Inf")
 _DISCARD, _TAG, _UNSEEN = object(), object(), object()
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*+\Z")
+_NUMBERS = frozenset(("process", "time", "index"))
+_INTEGERS = "-?[0-9]{1,18}"
+_FLAT = r"""[^][(){}"\\#;]++"""
+_VALUES = rf"nil|{_INTEGERS}|:[A-Za-z][A-Za-z0-9_-]*+|\[(?:{_FLAT}|\[(?:{_FLAT}|\[(?:{_FLAT})?\])*+\])*+\]"
+_LAYOUTS, _REMEMBERED, _LONGEST = 4, 50_000, 100
+
 
 def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
     """Hand the events of an EDN file to `builder`; notes on how it was read. With `torn`, a file cut short is read as far as it
@@ -58,18 +66,19 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
     """
     notes: list[str] = []
     intake = jepsen.Intake(builder)
-    for form, at in forms(text, notes, torn=torn):
+    for form, at in forms(text, notes, torn=torn, layouts=Layouts(text)):
         intake.take(form, at, partial(text.error, at))
     return notes + intake.notes()
 
 
 def forms(
-    text: Text, notes: list[str], start: int = 0, end: int | None = None, *, torn: bool = False, unwrap: bool = True
+    text: Text, notes: list[str], start: int = 0, end: int | None = None, *, torn: bool = False, unwrap: bool = True,
+    layouts: Layouts | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """Every form from `start` to `end` with its place: the top-level ones or, with `unwrap`, those of the one vector or
     list that holds them all.
 
-    With `torn`, what a file cut short holds in part is left out, and said in `notes`.
+    With `torn`, what a file cut short holds in part is left out, and said in `notes`. `layouts` reads plain maps at once.
     """
     words: dict[str, Any] = {"nil": None, "true": True, "false": False}
     around = ""  # the opener of the vector or list around all forms, " " once it is closed
@@ -79,7 +88,8 @@ def forms(
     parts = waiting
     form: Any
     last = len(text.text) if end is None else end
-    for token in _TOKEN.finditer(text.text, start, last):
+    tokens = _TOKEN.finditer(text.text, start, last)
+    while (token := next(tokens, None)) is not None:
         group = token.lastindex or 0
         if group == 1:
             word = token[1]
@@ -99,6 +109,14 @@ def forms(
                 around, first = token[2], False
                 continue
             first = False
+            if layouts is not None and token[2] == "{" and not stack and not waiting and around != " ":
+                behind = at
+                while (plain := layouts.read(behind)) is not None:
+                    yield plain[0], behind
+                    behind = plain[1]
+                if behind > at:
+                    tokens = _TOKEN.finditer(text.text, behind, last)
+                    continue
             if len(stack) == MAX_DEPTH:
                 raise text.error(at, f"expected at most {MAX_DEPTH} levels of nesting")
             parts = []
@@ -145,6 +163,8 @@ def forms(
         if stack:
             parts.append(form)
             continue
+        if layouts is not None and group == 3 and type(form) is dict:
+            layouts.learn(form)
         if around == " ":
             raise text.error(at, "expected the end of the file after the end of the history")
         first = False
@@ -154,6 +174,52 @@ def forms(
             waiting.pop()
         else:
             yield form, at
+
+
+class Layouts:
+    """The names of maps in their order: the next map with the same ones is read by one regular expression where all its values
+    are plain, as those of nearly every event are. What does not fit is left to the tokens, which know all of EDN."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._known: dict[tuple[str, ...], re.Pattern[str]] = {}
+        self._values: dict[str, Any] = {"nil": None}
+
+    def learn(self, form: dict[Any, Any]) -> None:
+        """Take the names of a map."""
+        names = tuple(form)
+        if names and names not in self._known and len(self._known) < _LAYOUTS and all(map(_is_name, names)):
+            slots = [rf":{name}[\s,]++({_INTEGERS if name in _NUMBERS else _VALUES})" for name in names]
+            self._known[names] = re.compile(r"\{" + r"[\s,]++".join(slots) + r"\}[\s,]*+")
+
+    def read(self, at: int) -> tuple[dict[str, Any], int] | None:
+        """The map that begins at `at`, and where what follows it begins; None where it is not plain."""
+        for names, pattern in self._known.items():
+            match = pattern.match(self._text.text, at)
+            if match is not None:
+                known, form = self._values, {}
+                try:
+                    for name, told in zip(names, match.groups(), strict=True):
+                        form[name] = int(told) if name in _NUMBERS else known[told] if told in known else self._value(told)
+                except HistoryError:
+                    return None  # The tokens tell where.
+                return form, match.end()
+        return None
+
+    def _value(self, told: str) -> Any:
+        if told[0] == ":":
+            value: Any = told[1:]
+        elif told[0] == "[":
+            ((value, _),) = forms(Text(told.encode()), [], unwrap=False)
+        else:
+            value = int(told)
+        if len(self._values) < _REMEMBERED and len(told) < _LONGEST:
+            self._values[told] = value
+        return value
+
+
+def _is_name(name: Any) -> bool:
+    return type(name) is str and _NAME.match(name) is not None
 
 
 def _unfinished(stack: list[tuple[str, int, list[Any]]], string: bool) -> str:

@@ -29,7 +29,7 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
         at, message = malformed.explain(data, error)
         cut = at == len(data)
         if not (torn and cut):
-            raise _error(text, data, at, message + ": --torn judges what came before" * cut) from None
+            raise _error(text, data, at, message + ": --torn judges what came before" * cut) from error
         notes.append("the file is cut short: what its end tells in part is left out")
         objects = [msgspec.Raw(data[start:end]) for start, end in malformed.elements(data)]
 
@@ -46,7 +46,7 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
             form = msgspec.json.decode(element)
         except malformed.ERRORS as error:
             at, message = malformed.explain(bytes(element), error)
-            raise _error(text, data, begin(number) + at, message) from None
+            raise _error(text, data, begin(number) + at, message) from error
         intake.take(form, number, partial(fail, number))
     return notes + intake.notes()
 

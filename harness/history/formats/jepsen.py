@@ -79,8 +79,8 @@ def _event(form: dict[str, Any], kind: Any, process: int | None, fail: Callable[
         f = "txn"
     elif type(f) is not str and (f is not None or kind == "invoke"):
         raise fail(f"expected a word as f, the function, found {_short(f)}")
-    time, index, seen, scheduled = (form.get(name) for name in ("time", "index", "seen", "scheduled"))
-    node, server = form.get("node"), form.get("server")
+    time, index, seen, scheduled = form.get("time"), form.get("index"), form.get("seen"), form.get("scheduled")
+    node, server, error = form.get("node"), form.get("server"), form.get("error")
     return Event(
         type=kind,
         process=process,
@@ -88,8 +88,8 @@ def _event(form: dict[str, Any], kind: Any, process: int | None, fail: Callable[
         value=value,
         key=key,
         time=time if type(time) is int else None,
-        error=reason(form.get("error")),
-        seen=tuple(seen) if isinstance(seen, list | tuple) else None,
+        error=reason(error) if error is not None else None,
+        seen=tuple(seen) if type(seen) is list or type(seen) is tuple else None,
         node=node if type(node) is str else None,
         server=server if type(server) is str else None,
         scheduled=scheduled if type(scheduled) is int else None,

@@ -152,7 +152,9 @@ class _Reader:
             events = _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
-        if len(events) != many or any([one.process is None or (one.f is None and one.type == "invoke") for one in events]):
+        if len(events) != many or None in [one.process for one in events]:
+            return False
+        if None in [one.f for one in events] and any([one.f is None and one.type == "invoke" for one in events]):
             return False
         self.intake.named = True
         self.builder.extend(events, self.line)
@@ -220,7 +222,7 @@ class _Reader:
                         return
                     message += ": --torn judges what came before"
                 column = len(line[:at].decode("utf-8", "ignore")) + 1
-                raise self._error(number, column, message) from None
+                raise self._error(number, column, message) from error
 
     def _take_operation(self, operation: Operation, line: int) -> None:
         if self.builder.events:
@@ -229,8 +231,8 @@ class _Reader:
             raise self._error(line, 1, "the operation completes before the time at which it was invoked")
         try:
             self.table.extend([operation])
-        except OverflowError:
-            raise self._error(line, 1, "expected integers of at most 64 bits") from None
+        except OverflowError as error:
+            raise self._error(line, 1, "expected integers of at most 64 bits") from error
         self.lines.append(np.array([line]))
 
     def history(self) -> History:

@@ -23,6 +23,9 @@ HEAD = 1 << 16
 PATIENCE = 5.0
 """Seconds that a named pipe may be without a writer."""
 
+PIPE_LIMIT = 1 << 29
+"""How many bytes are taken from a pipe, or from what is packed: neither tells how much is to come."""
+
 STORED = ("history.edn", "history.edn.gz", "history.txt", "history.jsonl", "history.json", "jepsen.log")
 """What a Jepsen test leaves that holds its history, the most telling first."""
 
@@ -115,7 +118,7 @@ def _source(path: Path, file: BinaryIO, seekable: bool) -> Source:
     if seekable:
         file.seek(0)
         return Source(path, head.removeprefix(BOM), file)
-    return Source(path, head.removeprefix(BOM), _Rest(head, file))  # type: ignore[arg-type]
+    return Source(path, head.removeprefix(BOM), _Bounded(_Rest(head, file), path))  # type: ignore[arg-type]
 
 
 def _binary(path: Path) -> HistoryError:
@@ -133,6 +136,31 @@ class _Rest:
         told = self._head.read(size)
         return told if 0 <= size <= len(told) else told + self._file.read(size - len(told) if size >= 0 else -1)
 
+    def readline(self, size: int = -1) -> bytes:
+        told = self._head.readline(size)
+        if told.endswith(b"\n") or len(told) == size:
+            return told
+        return told + self._file.readline(size - len(told) if size >= 0 else -1)
+
+
+class _Bounded:
+    """A pipe, up to `PIPE_LIMIT`. Raises `HistoryError` where it holds more."""
+
+    def __init__(self, file: _Rest, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._left = PIPE_LIMIT
+
+    def read(self, size: int = -1) -> bytes:
+        return self._counted(self._file.read(size if 0 <= size <= self._left else self._left + 1))
+
     def readline(self) -> bytes:
-        told = self._head.readline()
-        return told if told.endswith(b"\n") else told + self._file.readline()
+        return self._counted(self._file.readline(self._left + 1))
+
+    def _counted(self, told: bytes) -> bytes:
+        self._left -= len(told)
+        if self._left < 0:
+            raise HistoryError(
+                f"gives more than {PIPE_LIMIT >> 20} MiB, unpacked: write it to a file and give that.", path=str(self._path)
+            )
+        return told

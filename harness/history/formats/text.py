@@ -48,7 +48,7 @@ class Text:
                 path=path,
                 line=data.count(b"\n", 0, error.start) + 1,
                 column=len(data[start : error.start].decode("utf-8")) + 1,
-            ) from None
+            ) from error
 
     def where(self, at: int) -> tuple[int, int]:
         """The line and column of a character, from 1."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.models.specifications import Call, Model, canonical
+from splitbrain.checkers.models.specifications import Call, Model
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.values import canonical
 
 Choice = tuple[str, Any, tuple[Any, ...]]
 """A function, its argument, and the answers it might get."""

@@ -23,10 +23,9 @@ from splitbrain.checkers.measures.availability import (
     verdict,
     wilson,
 )
-from splitbrain.checkers.result import KINDS
 from splitbrain.harness.history.fault import Fault, Kill, Proof
 from splitbrain.harness.history.history import NEVER, History
-from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.operation import KINDS, Key
 from splitbrain.harness.history.recording import Phase, Placement, View
 from tests.checkers.scenes import MS, NODES, SECOND, both, during, fault, recording, served
 

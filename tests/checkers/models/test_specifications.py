@@ -19,9 +19,9 @@ from splitbrain.checkers.models.specifications import (
     Register,
     Semaphore,
     Set,
-    canonical,
 )
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.values import canonical
 
 
 def _run(model: Model, *calls: tuple[Any, ...]) -> bool:

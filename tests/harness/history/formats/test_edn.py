@@ -104,3 +104,35 @@ def thawed(value: Any) -> Any:
 def test_what_was_written_is_read(given_values: list[Any], between: str) -> None:
     text = between.join(map(written, given_values))
     assert [thawed(form) for form in forms(text)] == given_values
+
+
+PARTS = st.sampled_from((
+    "nil", "7", "-3", "007", ":ok", ":invoke", ":read", "[1 2]", "[:r 1 nil]", "[[:append x [1, 2]]]", "[]", '"a b"', "1.5",
+    "3N", "[1x 2]", "[1/0]", r"[\a \]]", "#{1}", "{:a 1}", "#_ 1 2", "99999999999999999999", ":nemesis", "[;]\n]", "true",
+    "[true]",
+))
+MAPS = st.lists(st.tuples(st.sampled_from((":type", ":value", ":time", ":process", ":f")), PARTS), max_size=5).flatmap(
+    lambda pairs: st.sampled_from((" ", ", ", ",", "\n ")).map(
+        lambda between: "{" + between.join(f"{name} {part}" for name, part in pairs) + "}"
+    )
+)
+
+
+def told(text: Text, **options: Any) -> list[Any]:
+    notes: list[str] = []
+    found: list[Any] = []
+    try:
+        for form in edn.forms(text, notes, **options):
+            found.append(form)
+    except HistoryError as error:
+        found.append(str(error))
+    return [repr(one) for one in found] + notes
+
+
+AROUND = st.sampled_from(("{}", "[{}]", "({})", "[{}", "{} ]", "#_ {}", "[#_ {}]", "[[{}]]"))
+
+
+@given(st.lists(MAPS, max_size=4), AROUND, st.booleans())
+def test_plain_maps_are_read_at_once_as_the_tokens_read_them(maps: list[str], around: str, torn: bool) -> None:
+    text = Text(around.replace("{}", "\n".join(maps * 2)).encode())
+    assert told(text, torn=torn, layouts=edn.Layouts(text)) == told(text, torn=torn)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,35 @@ def test_pipes(where: str) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False,
         )
         assert (ran.returncode, ran.stdout[:16]) == (0, "NO ANOMALY FOUND"), ran.stderr
+
+
+@pytest.mark.parametrize("line", [
+    b'{:type :invoke, :process 1, :f :read, :value nil}\n{:type :ok, :process 1, :f :read, :value 1}\n',
+    b'{"type":"invoke","process":1,"f":"read"}\n{"type":"ok","process":1,"f":"read","value":1}\n',
+    b'{"type":"invoke","process":1,"f":"read","value":"' + b"x" * 10_000,
+])
+@pytest.mark.parametrize("many", [10, 1_000_000])
+def test_a_pipe_is_read_up_to_a_limit(line: bytes, many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitbrain.harness.history.formats.source.PIPE_LIMIT", 1 << 20)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), path.open("wb", buffering=0) as pipe:
+            for _ in range(many):
+                pipe.write(line)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    if many > 10:
+        with pytest.raises(HistoryError, match=r"pipe: gives more than 1 MiB, unpacked: write it to a file and give that\.\Z"):
+            formats.read(path)
+    elif line.endswith(b"\n"):
+        assert len(formats.read(path).history) == many
+    else:
+        with pytest.raises(HistoryError, match="pipe:1:10052: expected JSON"):
+            formats.read(path)
+    writer.join()
 
 
 def test_what_would_never_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.errors import StorageError
-from splitbrain.reports.files import write_whole
+from splitbrain.harness.files import write_whole
 
 
 def test_a_link_in_the_place_of_the_file_or_its_half_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

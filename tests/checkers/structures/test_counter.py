@@ -1,0 +1,74 @@
+"""Counters: bounds against every order of the operations, and what each kind of wrong read is called."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitbrain.checkers.structures.counter import CounterChecker
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation, Outcome
+from splitbrain.harness.history.recording import Recording
+
+
+def add(amount: int, invoked: int, completed: int | None, outcome: Outcome = "ok") -> Operation:
+    return Operation(process=invoked, f="add", key=1, value=amount, invoked=invoked, completed=completed, outcome=outcome)
+
+
+def read(value: int, invoked: int, completed: int) -> Operation:
+    return Operation(process=invoked, f="read", key=1, value=value, invoked=invoked, completed=completed)
+
+
+def judge(*operations: Operation) -> Verdict:
+    return CounterChecker().check(Recording(history=History.of(operations), nodes=("n1",)))
+
+
+@pytest.mark.parametrize(("value", "later", "counts"), [
+    (5, 15, {"stale-read": 1}), (5, 5, {"wrong-total": 2}), (10, 15, {}), (15, 15, {}), (22, 22, {}),
+    (23, 22, {"out-of-bounds": 1}),
+])
+def test_what_a_wrong_read_is_called(value: int, later: int, counts: dict[str, int]) -> None:
+    """5 and 5 are acknowledged before the first read, 5 beside it, 7 may have happened, and 9 did not."""
+    verdict = judge(
+        add(5, 0, 10), add(5, 20, 30), add(7, 31, None, "info"), add(9, 32, 33, "fail"), add(5, 35, 60), read(value, 40, 50),
+        read(later, 70, 80),
+    )
+    assert verdict.counts == counts
+    assert verdict.validity == ("invalid" if counts else "valid")
+    assert [one.state for one in verdict.standings] == [
+        "refuted" if counts else "holds", "refuted" if "wrong-total" in counts else "holds"
+    ]
+    for anomaly in verdict.anomalies:  # The evidence alone is invalid too.
+        assert judge(*anomaly.operations).counts
+
+
+TIMES = st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+ADDED = st.tuples(TIMES, st.integers(1, 4), st.sampled_from(["ok", "info", "fail"]))
+
+
+@given(st.lists(ADDED, max_size=5), TIMES, st.integers(0, 12))
+def test_a_read_is_wrong_where_no_choice_of_additions_gives_it(
+    added: list[tuple[tuple[int, int], int, Outcome]], span: tuple[int, int], value: int
+) -> None:
+    additions = [add(amount, begun, None if outcome == "info" else done, outcome) for (begun, done), amount, outcome in added]
+    must = [one.value for one in additions if one.outcome == "ok" and (one.completed or 0) < span[0]]
+    may = [one.value for one in additions if one.outcome != "fail" and one.invoked <= span[1]
+           and not (one.outcome == "ok" and (one.completed or 0) < span[0])]
+    sums = {sum(must) + sum(some) for some in chain.from_iterable(combinations(may, size) for size in range(len(may) + 1))}
+    wrong = bool(judge(*additions, read(value, *span)).counts)
+    assert wrong == (not min(sums) <= value <= max(sums))
+
+
+def test_nothing_read_proves_nothing_and_other_functions_are_refused() -> None:
+    assert judge(add(1, 0, 1)).validity == "unknown"
+    with pytest.raises(UsageError, match="positive amounts"):
+        judge(add(-1, 0, 1))
+    with pytest.raises(UsageError, match="no operation 'write'"):
+        judge(Operation(process=0, f="write", key=1, value=1, invoked=0, completed=1))
