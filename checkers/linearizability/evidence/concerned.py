@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.linearizability.registers.zones import Chains
-from splitbrain.checkers.models.specifications import canonical
 from splitbrain.harness.history.history import FAIL, OK, History
+from splitbrain.harness.history.values import canonical
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -81,7 +81,7 @@ def _failed(history: History, wrong: Ints) -> Ints:
     swaps = history.f[failed] == (history.fs.index("cas") if "cas" in history.fs else -1)
     wrote = [
         row for row, swap in zip(failed.tolist(), swaps.tolist(), strict=True)
-        if canonical(history.values[row][1] if swap else history.values[row]) in told  # type: ignore[index]
+        if canonical(history.values[row][1] if swap else history.values[row]) in told
     ]
     return np.array(wrote, np.int64)
 

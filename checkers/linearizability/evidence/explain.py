@@ -169,7 +169,9 @@ def _names(history: History, model: Register, rows: Iterable[int]) -> set[str]:
 class _Explanation(Lineages):
     """What is wrong with the versions of one key. Raises `Late` after `ends`."""
 
-    def __init__(self, history: History, model: Register, shown: int, ends: float, course: Course | None, homes: set[int]) -> None:
+    def __init__(
+        self, history: History, model: Register, shown: int, ends: float, course: Course | None, homes: set[int]
+    ) -> None:
         super().__init__(history, model, ends, course, homes)
         self.shown = shown
         self.moments: dict[str, list[Moment]] = {}

@@ -498,8 +498,8 @@ def fuzz_wild(name: str, seed: int, count: int) -> Tally[str]:
     tally: Tally[str] = Tally()
     for first in range(seed, seed + count, _TOGETHER):
         several = {number: wild(model, random.Random(number)) for number in range(first, min(first + _TOGETHER, seed + count))}
-        truths = {number: possible(operations, model) for number, operations in several.items()}
-        told: dict[Key, bool] = dict(truths)
+        truths: dict[Key, bool] = {number: possible(operations, model) for number, operations in several.items()}
+        told = dict(truths)
         if model.per_key:
             told = answers(History.of([_keyed(op, number) for number, ops in several.items() for op in ops]), model)
         for number, operations in several.items():

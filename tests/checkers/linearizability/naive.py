@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from itertools import permutations
 
 from splitbrain.checkers.linearizability.search.problem import Problem, encode
-from splitbrain.checkers.models.specifications import Call, Model, State, canonical
+from splitbrain.checkers.models.specifications import Call, Model, State
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.values import canonical
 
 
 def linearizable(history: History, model: Model) -> bool:
