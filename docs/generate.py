@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from html import escape
 from importlib.resources import files
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from splitbrain.checkers.expectations import WORDS
 from splitbrain.checkers.models.specifications import MODELS
 from splitbrain.checkers.transactions.lattice import IMPLIED, RULED_OUT
 from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.settings import keys
 
 
 class Bar(NamedTuple):
@@ -132,21 +133,10 @@ def msgspec_doc(struct: type[msgspec.Struct]) -> str:
 
 
 def _keys(struct: type[msgspec.Struct]) -> str:
-    hints = get_type_hints(struct, include_extras=True)
-    rows = ["| key | type | default | what it decides |", "| --- | --- | --- | --- |"]
-    for field in msgspec.structs.fields(struct):
-        hint = hints[field.name]
-        known = next((one for one in getattr(hint, "__metadata__", ()) if hasattr(one, "help")), None)
-        kind = getattr(hint, "__origin__", hint) if known is not None else hint
-        default = "required" if field.required else f"`{_literal(field.default)}`"
-        if known is not None and known.default:
-            default = known.default
-        rows.append(f"| `{field.name}` | {_type(kind)} | {default} | {_meaning(struct, field.name, known)} |")
+    rows = ["| key | type | what it decides |", "| --- | --- | --- |"]
+    for name, key in keys(struct).items():
+        rows.append(f"| `{name}` | {_type(key.kind)} | {key.describe()} |".replace("||", "\\|\\|"))
     return "\n".join(rows)
-
-
-def _literal(value: Any) -> str:
-    return msgspec.json.encode(value).decode() if not isinstance(value, msgspec.UnsetType) else ""
 
 
 def _type(kind: Any) -> str:
@@ -156,28 +146,10 @@ def _type(kind: Any) -> str:
         return " or ".join(f"`{one}`" for one in kind.__args__)
     if text.startswith("tuple"):
         return "list"
+    if text.startswith("dict"):
+        return "tables"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "`true` or `false`"}.get(text, text)
 
-
-def _meaning(struct: type[msgspec.Struct], name: str, known: Any) -> str:
-    """The sentence of its setting, with its unit; else the sentences of the docstring that name it."""
-    if known is not None:
-        unit = f" ({known.unit})" if known.unit else ""
-        return f"{known.help}{unit}".replace("|", "\\|")
-    sentences = re.split(r"(?<=[.;]) ", msgspec_doc(struct))
-    return " ".join(one for one in sentences if f"`{name}`" in one).replace("|", "\\|") or _PLAIN.get(name, "")
-
-
-_PLAIN = {
-    "format": "Of the file; kept for older plans.", "database": "A name (`splitbrain list`) or the path of a Python file.",
-    "variant": "One configuration of the database; its first one.", "workload": "What clients do: a name or a path.",
-    "nemesis": "What goes wrong: a name or a path; several with `+`, one scenario with `:`.", "nodes": "Nodes in the cluster.",
-    "seed": "Fixes the schedule of operations and faults; drawn if it is not given.",
-    "testbed": "Where nodes live: `namespaces` or `docker`.", "binary": "The server's program, or the folder that holds it.",
-    "image": "The container image, instead of the official one.", "keep": "Keep the nodes' data folders.",
-    "expect": "What must be seen; then the exit code is 0, else 4.", "baseline": "Seconds of load before the first fault.",
-    "fault": "Seconds that each fault lasts.", "between": "Seconds between two faults, and after the last one.",
-}
 
 def models() -> str:
     """Every object with its operations."""

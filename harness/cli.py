@@ -8,30 +8,65 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import click
 
-from splitbrain.harness.errors import SplitbrainError
-
-if TYPE_CHECKING:
-    from splitbrain.harness.plan import Plan
+from splitbrain.harness.errors import PlanError, SplitbrainError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.settings import SECOND, Key, keys, seconds
 
 CRASH, INTERRUPTED, USAGE = 70, 130, 64
 
 
 class _Seconds(click.ParamType[float]):
-    """A length of time: `90`, `60s`, `1.5m`, `2h`; seconds."""
+    """A length of time: `90`, `60s`, `1m30s`, `2h`; seconds."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip().lower()
-        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        if (length := seconds(str(value))) is None:
+            self.fail(f"'{value}' is not a length of time: write 90, 60s or 1m30s.", param, ctx)
+        return length
+
+
+class _Of(click.ParamType[Any]):
+    """A value of a plan's key."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self.name = {int: "integer", float: "time" if key.setting.unit == SECOND else "number"}.get(key.kind, "text")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or the word that stands for one."""
+        if value == self._key.setting.zero:
+            return value
+        number = _number(value, self._key.kind)
         try:
-            return float(text[:-1]) * unit if unit else float(text)
-        except ValueError:
-            self.fail(f"'{value}' is not a length of time: write 90, 60s or 2m.", param, ctx)
+            taken = self._key.take(value if number is None else number)
+        except PlanError as error:
+            self.fail(error.reason, param, ctx)
+        return taken[0] if isinstance(taken, tuple) else taken
+
+
+def _number(value: Any, kind: Any) -> float | int | None:
+    """The number that a text is, for a key that is one."""
+    try:
+        return kind(value) if kind in (int, float) else None
+    except ValueError:
+        return None
+
+
+def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """The flags of a plan's keys, as `Plan` has them."""
+    for key in reversed(list(keys(Plan).values())):
+        if key.flag and key.kind is bool:
+            command = click.option(key.flag, key.name, is_flag=True, default=None, help=key.describe())(command)
+        elif key.flag:
+            many = isinstance(key.default, tuple)
+            again = " Repeatable." if many else ""
+            command = click.option(key.flag, key.name, type=_Of(key), multiple=many, help=key.describe() + again)(command)
+    return command
 
 
 _RUNS = click.option(
@@ -73,21 +108,7 @@ def commands(context: click.Context) -> None:
 
 @commands.command()
 @click.argument("database", required=False)
-@click.option("--variant", help="One configuration of the database ('splitbrain list').")
-@click.option("--workload", help="What clients do ('splitbrain list'), or a file of one's own.")
-@click.option("--nemesis", help="What goes wrong: halves, kill:primary, halves+pause, ..., or a file of one's own.")
-@click.option("--pace", help="How its faults follow each other: interval, staggered, random, primary-changes.")
-@click.option("--nodes", type=int, help="Nodes in the cluster.")
-@click.option("--time", type=_Seconds(), help="Length of the load; without it, as long as the nemesis needs.")
-@click.option("--rate", type=float, help="Operations a second, an open loop; without it, workers call one after another.")
-@click.option("--concurrency", type=int, help="Workers on each node.")
-@click.option("--seed", type=int, help="Same schedule of operations and faults.")
-@click.option("--testbed", help="Where nodes live: namespaces, docker.")
-@click.option("--binary", help="The server's program, or the folder that holds its programs (or Cassandra's jars).")
-@click.option("--image", help="The container image, instead of the official one.")
-@click.option("--keep", is_flag=True, default=None, help="Keep the nodes' data folders.")
-@click.option("--expect", multiple=True, help="What must be seen (repeatable): valid, lost-write, CP, blocked:minority, ...")
-@click.option("--checker", "checkers", multiple=True, help="A checker of one's own (repeatable), beside the workload's.")
+@_plan_flags
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @_RUNS
 @click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
@@ -110,12 +131,42 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
     from splitbrain.harness.run import encode_outcome, perform
     from splitbrain.reports.terminal import Progress, console
 
-    flags |= {name: flags[name] or None for name in ("expect", "checkers")}
-    plan = resolve(flags | {"database": database}, file)
+    plan = resolve(_given(flags, database), file)
     outcome = perform(plan, runs, Progress(console(sys.stderr if as_json else None)), run_name)
     if as_json:
         click.echo(encode_outcome(outcome).decode())
     return outcome.exit_code
+
+
+@commands.command("plan")
+@click.argument("database", required=False)
+@_plan_flags
+@click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@click.option("--show", is_flag=True, help="Print the plan in TOML, every key with what it means, for --plan.")
+def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> int:
+    """Say what `splitbrain test` with the same words would do, and do nothing.
+
+    Without --show it tells the faults and how long the run takes. A plan of one's own begins with
+
+    splitbrain plan --show redis --nemesis halves > mine.toml
+    """
+    from splitbrain.harness.plan_file import written
+    from splitbrain.harness.resolve import resolve
+    from splitbrain.harness.schedules import length, schedule
+    from splitbrain.reports.terminal import console, schedule_table
+
+    plan = resolve(_given(flags, database), file)
+    if show:
+        click.echo(written(plan), nl=False)
+    else:
+        faults = [(step.at, step.duration, f"{step.nemesis} {step.scenario}") for step in schedule(plan)]
+        schedule_table(console(), plan, faults, length(plan))
+    return 0
+
+
+def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: None if value == () else value for name, value in flags.items()} | {"database": database}
 
 
 @commands.command()
@@ -323,7 +374,7 @@ def new(part: Any, name: str) -> int:
 @commands.command()
 @click.argument("database")
 @click.option("--variant", help="One configuration of the database; without it, the first.")
-@click.option("--nodes", type=int, default=3, show_default=True, help="Nodes in the cluster.")
+@click.option("--nodes", type=int, help="Nodes in the cluster.")
 @click.option("--testbed", help="Where nodes live: namespaces, docker.")
 @_JSON
 def verify(database: str, as_json: bool, **flags: Any) -> int:

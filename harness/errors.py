@@ -18,6 +18,15 @@ class UsageError(SplitbrainError):
     exit_code = 64
 
 
+class PlanError(UsageError):
+    """A value in a plan that cannot be: `keys` is the way to it in the file, `reason` says why, without the place."""
+
+    def __init__(self, keys: tuple[str | int, ...], reason: str, *, place: str = "") -> None:
+        super().__init__(place + reason)
+        self.keys = keys
+        self.reason = reason
+
+
 class SetupError(SplitbrainError):
     """The cluster could not be set up: a server is missing, a node never got ready, an address is in use."""
 

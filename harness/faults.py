@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.history.fault import Cut, Fault, Proof, Spec, places
+from splitbrain.harness.plan import Tables
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
@@ -40,14 +41,16 @@ class Teller(Protocol):
 class Controller:
     """Does the faults of one run. `primary` names the primary of the moment, and a database without one is `leaderless`;
     `stops_within` waits so many seconds and tells whether the load was stopped meanwhile; `record` is given a fault at each
-    stage of it."""
+    stage of it; `options` are the plan's."""
 
     def __init__(
         self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
         stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
+        options: Tables | None = None,
     ) -> None:
         self.cluster = cluster
         self._seed = seed
+        self._options = options or {}
         self._primary = primary
         self._leaderless = leaderless
         self._stops_within = stops_within
@@ -87,7 +90,7 @@ class Controller:
             return
         fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.cluster.clock())
         self._record(fault)
-        found = nemesis(step.nemesis)
+        found = nemesis(step.nemesis, self._options)
         try:
             specs = step.specs or await self._aim(found, step, random.Random(f"{self._seed}/nemesis/{number}"))
         except NoTarget as error:

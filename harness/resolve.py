@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import random
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,82 +13,162 @@ import msgspec
 
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
-from splitbrain.harness import registry, schedules
+from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import SetupError, UsageError, hint
+from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import FORMAT, Plan
 from splitbrain.harness.servers import find_program, is_program
+from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
 """Where the kernel offers it (Linux 6.15), a connection is tried again within a second of a heal, and not up to 6 s later:
-what is measured is the database's recovery, not the kernel's. The plan that is kept says so, and 0 asks for the kernel's."""
+what is measured is the database's recovery, not the kernel's. The plan that is kept says so; "kernel" asks for the kernel's."""
+
+_NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
+
+_UNSCRIPTED = ("nemesis", "pace", "baseline", "fault")
+"""Keys that say nothing where a plan has a schedule."""
 
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     """The plan that defaults, a TOML file and flags make together, later ones winning; checked.
 
-    `flags` maps fields of Plan to values; None is "not given". Raises `UsageError` naming the field, the reason and the
-    mend for an unknown key, an impossible number or combination, and a plan from a newer version.
+    `flags` maps keys of a plan to values; None is "not given". Raises `UsageError` with the file and the line, the reason and
+    the mend for an unknown key, an impossible value or combination, and a plan from a newer version.
     """
-    given: dict[str, Any] = {}
-    place = ""
-    if file is not None:
-        place = f"{file}: "
-        given |= _read(file)
-    given |= {name: value for name, value in flags.items() if value is not None}
+    told = {name: value for name, value in flags.items() if value is not None}
+    if file is None:
+        return _plan({}, told)
+    text = read_text(file)
+    given = parse(text, str(file))
+    if "runs" in given:
+        raise UsageError(f"{file}: this is a suite, of many plans: splitbrain suite {file}")
+    try:
+        return _plan(given, told)
+    except PlanError as error:
+        number = line(text, error.keys) if error.keys and not _is_told(told, error.keys) else 0
+        raise PlanError(error.keys, error.reason, place=f"{file}:{number}: " if number else f"{file}: ") from error
+
+
+def read_text(file: Path) -> str:
+    """The text of a file in TOML. Raises `UsageError`."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not TOML: byte {error.start + 1} is no UTF-8.") from error
+
+
+def _is_told(flags: Mapping[str, Any], keys: Keys) -> bool:
+    """Whether a flag has that value, and not the file."""
+    found: Any = flags
+    for key in keys:
+        if not isinstance(found, Mapping):
+            return True
+        if key not in found:
+            return False
+        found = found[key]
+    return True
+
+
+def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
+    """The plan of a file's values and the flags', which win. Raises `PlanError`, and `UsageError` where no key is to blame."""
+    given = take(Plan, _of_today(file)) | take(Plan, flags)
+    if given.get("schedule") and "schedule" not in flags and (idle := [name for name in _UNSCRIPTED if name in flags]):
+        raise PlanError((idle[0],), f"{idle[0]} would change nothing: the plan's [[schedule]] says which faults come when.")
     if "database" not in given:
-        raise UsageError(f"{place}names no database: splitbrain test DATABASE.")
+        raise PlanError((), "names no database: splitbrain test DATABASE.")
     given |= {name: _whole(given[name]) for name in ("database", "workload", "nemesis", "checkers") if name in given}
-    database: type[Database] = registry.look_up("databases", str(given["database"]))
+    given["format"] = FORMAT
+    database: type[Database] = _look_up(given, "databases", "database")
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
     if RTO_MAX.exists():
         given.setdefault("tcp_rto_max_ms", 1000)
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
-        raise UsageError(f"{place}{given['database']} has no variant '{given['variant']}': {hint(given['variant'], variants)}")
+        raise PlanError(("variant",), f"{given['database']} has no variant '{given['variant']}': "
+                                      f"{hint(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
     given.setdefault("nodes", variant.nodes or database.default_nodes)
     given.setdefault("timeout", database.default_timeout)
     if variant.keys:
         given.setdefault("keys", variant.keys)
-    try:
-        plan = msgspec.convert(given, Plan)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{place}{error}.") from error
+    given.pop("options", None)
+    plan = Plan(**given)
+    for group, key in _NAMED:
+        _look_up(msgspec.structs.asdict(plan), group, key)
+    for name, where in _nemeses(plan):
+        try:
+            registry.nemeses(name)
+        except UsageError as error:
+            if registry.is_path(name):
+                raise
+            raise PlanError(where, str(error)) from error
+    plan = options.fill(plan, _tables(file, flags, plan))
     check(plan)
     return plan
+
+
+def _nemeses(plan: Plan) -> Iterator[tuple[str, Keys]]:
+    """The names of a plan's nemeses, each with where it stands."""
+    if not plan.schedule:
+        yield plan.nemesis, ("nemesis",)
+    for number, fault in enumerate(plan.schedule):
+        if fault.nemesis:
+            yield fault.nemesis, ("schedule", number, "nemesis")
+
+
+def _tables(file: Mapping[str, Any], flags: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """The tables of options that file and flags tell. What a file tells of a workload or a nemesis that a flag has replaced by
+    another one is left out."""
+    tables = dict(file.get("options", {}))
+    if "workload" in flags or "nemesis" in flags:
+        named = {name: file[name] for name in ("workload", "nemesis") if name in file}
+        before = Plan(database="", variant="", schedule=plan.schedule, **named)
+        gone = options.kinds(before).keys() - options.kinds(plan).keys()
+        tables = {name: table for name, table in tables.items() if name not in gone}
+    for name, table in flags.get("options", {}).items():
+        tables[name] = {**tables.get(name, {}), **table} if isinstance(table, Mapping) else table
+    return tables
+
+
+def _of_today(file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plan of an older format in the words of this one. Raises `PlanError` for one of a newer."""
+    version = file.get("format", FORMAT)
+    if isinstance(version, int) and version > FORMAT:
+        raise PlanError(("format",), f"a plan of format {version}, newer than this splitbrain reads ({FORMAT}): update "
+                                     "splitbrain.")
+    if version != 1:
+        return file
+    words = {name: key.setting.zero for name, key in keys(Plan).items() if key.setting.zero}
+    return {name: words[name] if name in words and value == 0 else value for name, value in file.items()}
+
+
+def _look_up(given: Mapping[str, Any], group: registry.Group, name: str) -> Any:
+    """The class that a key names. Raises `PlanError`; what is wrong in a person's own file is told with its own place."""
+    try:
+        return registry.look_up(group, given[name])
+    except UsageError as error:
+        if registry.is_path(given[name]):
+            raise
+        raise PlanError((name,), str(error)) from error
 
 
 def _whole(name: Any) -> Any:
     """The name of a file as a path that is the same from every folder, any other name as it is: a kept plan is judged again
     wherever one stands."""
     if isinstance(name, list | tuple):
-        return [_whole(one) for one in name]
+        return tuple(_whole(one) for one in name)
     if not isinstance(name, str) or not registry.is_path(name):
         return name
     if "+" in name and not Path(name).is_file():  # a combination of nemeses
         return "+".join(_whole(one) for one in name.split("+"))
     file, colon, scenario = name.partition(":")  # one scenario of a nemesis
     return str(Path(file if Path(file).is_file() else name).resolve()) + (colon + scenario if Path(file).is_file() else "")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        given = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from error
-    format = given.get("format", FORMAT)
-    if isinstance(format, int) and format > FORMAT:
-        raise UsageError(f"{file}: a plan of format {format}, newer than this splitbrain reads ({FORMAT}): update splitbrain.")
-    for key in given:
-        if key not in Plan.__struct_fields__:
-            raise UsageError(f"{file}: unknown key '{key}': {hint(key, Plan.__struct_fields__)}")
-    return given
 
 
 def check(plan: Plan) -> None:
@@ -101,19 +180,21 @@ def check(plan: Plan) -> None:
     registry.look_up("testbeds", plan.testbed)(plan, "", Path())  # It refuses what it cannot do.
     for name in plan.checkers:
         registry.look_up("checkers", name)
-    for field, low, high in _BOUNDS:
-        value = getattr(plan, field)
-        if not low <= value <= high:
-            raise UsageError(f"{field} is {value:g}: it must be from {low:g} to {high:g}.")
+    if plan.nodes < variant.least:
+        raise PlanError(("nodes",), f"{plan.database} {plan.variant} needs at least {variant.least} nodes, the plan has "
+                                    f"{plan.nodes}.")
     if missing := workload.needs - variant.offers:
-        raise UsageError(
-            f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} {plan.variant} does not "
-            f"offer (it offers {', '.join(sorted(variant.offers))})."
+        raise PlanError(
+            ("workload",), f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} "
+            f"{plan.variant} does not offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
     _check_binary(plan.binary, [program.name for program in database.programs])
-    for expectation in plan.expect:
-        parse_expectation(expectation)
+    for number, expectation in enumerate(plan.expect):
+        try:
+            parse_expectation(expectation)
+        except UsageError as error:
+            raise PlanError(("expect", number), str(error)) from error
 
 
 def check_database(database: type[Database], name: str) -> None:
@@ -140,11 +221,11 @@ def _check_binary(binary: str, programs: Sequence[str]) -> None:
     if not binary or path.is_dir():
         return
     if not path.exists():
-        raise UsageError(f"binary '{binary}' does not exist.")
+        raise PlanError(("binary",), f"binary '{binary}' does not exist.")
     if not any(is_program(path, program) for program in programs):
-        raise UsageError(
-            f"binary '{binary}' is none of this database's programs ({', '.join(programs)}), by its name: name one of them, or "
-            "the folder that holds them."
+        raise PlanError(
+            ("binary",), f"binary '{binary}' is none of this database's programs ({', '.join(programs)}), by its name: name "
+            "one of them, or the folder that holds them."
         )
 
 
@@ -161,19 +242,3 @@ def check_machine(plan: Plan) -> None:
         for program in database.programs:
             if find_program(program.name) is None:
                 raise SetupError(f"the program {program.name} is not on this machine: {program.mend}")
-
-
-_BOUNDS: tuple[tuple[str, float, float], ...] = (
-    ("nodes", 1, 15),
-    ("time", 0, 86_400),
-    ("rate", 0, 100_000),
-    ("concurrency", 1, 200),
-    ("timeout", 0.05, 60),
-    ("think", 0, 60),
-    ("baseline", 0, 3600),
-    ("fault", 0.5, 3600),
-    ("between", 0, 3600),
-    ("settle", 0, 3600),
-    ("keys", 1, 100_000),
-    ("tcp_rto_max_ms", 0, 120_000),
-)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
 from splitbrain.harness import registry
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import PlanError
 from splitbrain.harness.history.fault import Cut, Kill, Other, Spec
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.plan import Plan, ScriptedFault, When
+from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.nemeses.combination import Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
 
@@ -41,16 +40,12 @@ class Step(msgspec.Struct, frozen=True):
     when: When = "due"
 
 
-def nemesis(name: str) -> Nemesis:
-    """The nemesis of that name: `halves`, `kill:primary` for one of its scenarios, `halves+kill` for several at once. Raises
-    `UsageError`."""
+def nemesis(name: str, options: Tables | None = None) -> Nemesis:
+    """The nemesis of that name, with its options of a plan's: `halves`, `kill:primary` for one of its scenarios, `halves+kill`
+    for several at once. Raises `UsageError`."""
     if name == SCRIPTED:
         return Combination(())
-    names = [name] if Path(name).is_file() else name.split("+")
-    parts = []
-    for one in names:
-        named, _, scenario = ("", "", "") if Path(one).is_file() else one.partition(":")
-        parts.append(Part(registry.look_up("nemeses", named or one)(), scenario))
+    parts = [Part(kind(options), scenario) for kind, scenario in registry.nemeses(name)]
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
@@ -69,10 +64,15 @@ def schedule(plan: Plan) -> tuple[Step, ...]:
             return tuple(msgspec.structs.replace(step, when="primary-changes") for step in interval(plan))
 
 
+def length(plan: Plan) -> float:
+    """Seconds that the load takes, unless it is stopped."""
+    return plan.time or max((step.at + step.duration for step in schedule(plan)), default=0.0) + plan.between
+
+
 def interval(plan: Plan) -> tuple[Step, ...]:
     """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
     healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
-    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis).scenarios(plan.nodes)],
+    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)],
                     plan.fault + plan.between)
 
 
@@ -129,7 +129,7 @@ def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> 
 
 def _apart(plan: Plan) -> list[tuple[str, str]]:
     """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
-    whole = nemesis(plan.nemesis)
+    whole = nemesis(plan.nemesis, plan.options)
     parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
     each = [[(part.nemesis.name, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
     longest = max(map(len, each), default=0)
@@ -139,7 +139,7 @@ def _apart(plan: Plan) -> list[tuple[str, str]]:
 def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
     scenario = fault.scenario
     if not scenario and not fault.specs:
-        scenario = nemesis(fault.nemesis).scenarios(plan.nodes)[0]
+        scenario = nemesis(fault.nemesis, plan.options).scenarios(plan.nodes)[0]
     return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when)
 
 
@@ -148,41 +148,43 @@ def check(plan: Plan) -> None:
     names = {f"n{number}" for number in range(1, plan.nodes + 1)}
     abilities = registry.look_up("testbeds", plan.testbed).abilities
     scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
+    key = "schedule" if plan.schedule else "nemesis"
     for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:
-        found = nemesis(name)
+        found = nemesis(name, plan.options)
         if plan.nodes < found.minimum_nodes():
-            raise UsageError(f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
+            raise PlanError((key,), f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
         if missing := found.needs - abilities:
-            raise UsageError(f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, not {plan.testbed}.")
+            raise PlanError((key,), f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, "
+                                    f"not {plan.testbed}.")
         parts = found.parts if isinstance(found, Combination) else (Part(found),)
         wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
         if scenario and len(parts) == 1:
             wanted.append((parts[0].nemesis, scenario))
         for one, called in wanted:
             if called not in one.known(plan.nodes):
-                raise UsageError(f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
+                raise PlanError((key,), f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
                                  f"{', '.join(one.known(plan.nodes)) or 'none'}.")
         if plan.time and not plan.schedule and found.scenarios(plan.nodes) and not schedule(plan):
             least = plan.baseline + plan.fault + plan.between
-            raise UsageError(
-                f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} + between "
-                f"{plan.between:g} = {least:g} s). Give more time, or shorter ones in a plan."
+            raise PlanError(
+                ("time",), f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} "
+                f"+ between {plan.between:g} = {least:g} s). Give more --time, or a shorter --baseline, --fault or --between."
             )
     end = 0.0
-    for fault in plan.schedule:
-        place = f"schedule: the fault at {fault.at:g} s"
+    for number, fault in enumerate(plan.schedule):
+        at, place = ("schedule", number), f"schedule: the fault at {fault.at:g} s"
         if not (0 <= fault.at < math.inf and 0 < fault.duration < math.inf):
-            raise UsageError(f"{place} lasts {fault.duration:g} s: it must begin at 0 or later, and last.")
+            raise PlanError(at, f"{place} lasts {fault.duration:g} s: it must begin at 0 or later, and last.")
         if not fault.nemesis and not fault.specs:
-            raise UsageError(f"{place} names neither a nemesis nor specs.")
+            raise PlanError(at, f"{place} names neither a nemesis nor specs.")
         for spec in fault.specs:
             touched = {node for link in spec.links for node in link} if isinstance(spec, Cut) else set(spec.nodes)
             if unknown := sorted(touched - names):
-                raise UsageError(f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
+                raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
             if isinstance(spec, Kill) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
-                raise UsageError(f"{place} is down or up for no time, or for ever: give both more than 0 s.")
+                raise PlanError(at, f"{place} is down or up for no time, or for ever: give both more than 0 s.")
             if isinstance(spec, Other) and not fault.nemesis:
-                raise UsageError(f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")
+                raise PlanError(at, f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")
         end = max(end, fault.at + fault.duration)
     if plan.time and end > plan.time:
-        raise UsageError(f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")
+        raise PlanError(("time",), f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")

@@ -1,7 +1,7 @@
 """The folder of one run, and of all runs.
 
     runs/20261105T021012-redis-sentinel-register/
-        plan.toml       the plan, accepted back by --plan
+        plan.toml       the plan with what each key means, accepted back by --plan
         journal.jsonl   every event
         nodes/n1/       what each node wrote: logs, and its data where the plan keeps it
         result.json     the judgement
@@ -26,6 +26,7 @@ import msgspec
 from splitbrain.harness.errors import StorageError, UsageError
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
+from splitbrain.harness.plan_file import written
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -78,7 +79,7 @@ def create(runs: Path, plan: Plan, name: str = "") -> Run:
         run = Run(_create_named(runs, name))
     else:
         run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
-    write_whole(run.plan, msgspec.toml.encode(plan))
+    write_whole(run.plan, written(plan).encode())
     return run
 
 

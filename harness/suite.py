@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,11 +31,13 @@ import msgspec
 
 from splitbrain.checkers.result import NotJudged, Result, decode
 from splitbrain.harness import store
-from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.errors import HistoryError, PlanError, UsageError, hint
 from splitbrain.harness.files import write_whole
+from splitbrain.harness.options import kinds
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.resolve import resolve
+from splitbrain.harness.resolve import read_text, resolve
 from splitbrain.harness.run import not_judged
+from splitbrain.harness.settings import line, parse, take
 from splitbrain.harness.store import Run
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
@@ -80,33 +81,58 @@ class Suite(msgspec.Struct, frozen=True):
 
 def read(file: Path) -> tuple[Plan, ...]:
     """The plans of a suite in their order. Raises `UsageError` naming the table and what is wrong with it."""
-    try:
-        given = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from error
+    text = read_text(file)
+    given = parse(text, str(file))
     tables = given.pop("runs", None)
+    if tables is None:
+        instead = f" (one plan: splitbrain test --plan {file})" if "database" in given else ""
+        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one{instead}.")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one.")
+        raise UsageError(f"{file}:{line(text, ('runs',))}: runs must be tables, [[runs]] each.")
     plans: list[Plan] = []
+    used: set[str] = set()
     for number, table in enumerate(tables, 1):
-        place = f"{file}: [[runs]] number {number}"
-        fields = given | table
-        repeats = fields.pop("repeats", 1)
-        seed = fields.pop("seed", 0)
-        if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= 1000:
-            raise UsageError(f"{place}: repeats is {repeats!r}: it must be a whole number from 1 to 1000.")
-        if unknown := set(fields) - set(Plan.__struct_fields__):
-            raise UsageError(f"{place}: unknown key '{min(unknown)}'.")
-        for combination in _combinations(fields):
-            for repeat in range(repeats):
-                own = zlib.crc32(repr((sorted(map(str, combination.items())), repeat)).encode()) % 100_000
-                try:
-                    plans.append(resolve(combination | {"seed": (seed + own) % 100_000}))
-                except UsageError as error:
-                    raise UsageError(f"{place}: {error}") from error
+        try:
+            for plan in _plans(given | table):
+                plans.append(plan)
+                used |= plan.options.keys()
+        except PlanError as error:
+            places = (("runs", number - 1, *error.keys), error.keys, ("runs", number - 1))
+            place = next(found for keys in places if keys and (found := line(text, keys)))
+            raise PlanError(error.keys, error.reason, place=f"{file}:{place}: [[runs]] number {number}: ") from error
+        except UsageError as error:
+            raise UsageError(f"{file}: [[runs]] number {number}: {error}") from error
+    for keys, options in ((("options",), given.get("options")),
+                          *((("runs", at, "options"), table.get("options")) for at, table in enumerate(tables))):
+        if idle := sorted(set(options or {}) - used):
+            place = line(text, (*keys, idle[0]))
+            raise UsageError(f"{file}:{place}: [options.{idle[0]}]: no run has a workload or nemesis of that name with "
+                             f"options: {hint(idle[0], sorted(used))}")
     return tuple(plans)
+
+
+def _plans(fields: dict[str, Any]) -> Iterator[Plan]:
+    """The plans of one table with the defaults of its suite. Raises `PlanError`."""
+    fields = dict(fields)
+    repeats = fields.pop("repeats", 1)
+    seed = fields.pop("seed", 0)
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= 1000:
+        raise PlanError(("repeats",), f"repeats is {repeats!r}: it must be a whole number from 1 to 1000.")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise PlanError(("seed",), f"seed is {seed!r}: it must be a whole number.")
+    for combination in _combinations(fields):
+        for repeat in range(repeats):
+            own = zlib.crc32(repr((sorted(map(str, combination.items())), repeat)).encode()) % 100_000
+            yield resolve(_with_own_options(combination) | {"seed": (seed + own) % 100_000})
+
+
+def _with_own_options(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of one run without the options that are for other runs of its suite."""
+    if not isinstance(fields.get("options"), dict):
+        return fields
+    told = take(Plan, {name: fields[name] for name in ("workload", "nemesis", "schedule") if name in fields})
+    known = kinds(Plan(database="", variant="", **told))
+    return fields | {"options": {name: table for name, table in fields["options"].items() if name in known}}
 
 
 def _combinations(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:

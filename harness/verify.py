@@ -70,14 +70,15 @@ class Check(msgspec.Struct, frozen=True):
     seen: str = ""
 
 
-def verify(database: str, *, variant: str = "", nodes: int = 3, testbed: str = "namespaces") -> tuple[Check, ...]:
+def verify(database: str, *, variant: str = "", nodes: int = 0, testbed: str = "namespaces") -> tuple[Check, ...]:
     """Try whether a database keeps its contract, from a program of one's own or from pytest, from any thread; what `splitbrain
-    verify` does, in a process of its own. `database` is a name or the path of a Python file; without `variant` its first one.
+    verify` does, in a process of its own. `database` is a name or the path of a Python file; without `variant` its first
+    one, and without `nodes` as many as it has by default.
 
     Raises `UsageError` for a database that cannot be run, `SetupError` if this machine has no such nodes, servers or driver.
     """
-    command = [sys.executable, "-P", "-m", "splitbrain.harness.cli", "verify", database, "--json", f"--nodes={nodes}",
-               f"--testbed={testbed}", *((f"--variant={variant}",) if variant else ())]
+    command = [sys.executable, "-P", "-m", "splitbrain.harness.cli", "verify", database, "--json", f"--testbed={testbed}"]
+    command += [f"--{name}={value}" for name, value in (("variant", variant), ("nodes", nodes)) if value]
     path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
     ran = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": path}, check=False)
     if ran.returncode in (0, 1) and ran.stdout:
@@ -192,6 +193,8 @@ class Trial:
         self._plan = plan
         self._testbed = testbed
         self._key = 900_000
+        self._primaries: tuple[str | None, ...] = ()
+        """The primary of each shard, where calls go to primaries."""
 
     async def run(self) -> None:
         """Everything, from before the servers run until they are gone."""
@@ -211,14 +214,14 @@ class Trial:
             await self._hold(f"{capability}: answers are right", self._right, servers[0], capability)
             for method, call in CALLS[capability].items():
                 for what, check in (
-                    ("a hang-up before the request decides nothing, and nothing is asked again", self._hang_up),
-                    ("an answer that was lost decides nothing, and nothing is asked again", self._swallow),
+                    ("hung up on at the request, it is undecided and asked once", self._hang_up),
+                    ("its answer lost, it is undecided and asked once", self._swallow),
                     ("nonsense is no answer", self._nonsense),
-                    ("a call that is cancelled closes its connection", self._cancel),
+                    ("cancelled, it closes its connection", self._cancel),
                 ):
                     await self._hold(f"{method}(): {what}", check, servers[0], call)
         if "pause" in self._testbed.abilities and "registers" in database.variant.offers:
-            await self._hold("local() reads a node's own copy: it answers while every other node stands still", self._local)
+            await self._hold("local() reads a node's own copy, also while all others stand still", self._local)
         for node in self._testbed.nodes:
             for service in node.services:
                 await node.stop(service.name, kill=True)
@@ -240,9 +243,13 @@ class Trial:
             seen = f"{place(error)}it raised {described(error)}"
         self.checks.append(Check(what, not seen, seen))
 
-    def _new_key(self) -> int:
-        self._key += 10
-        return self._key
+    def _new_key(self, server: str) -> int:
+        """A key that nobody used, and that this server takes calls on. Raises `LookupError` if it takes none."""
+        for _ in range(1000):
+            self._key += 10
+            if not self._primaries or self._primaries[self._database.shard(self._key)] == server:
+                return self._key
+        raise LookupError(f"no key's primary is {server}")
 
     @asynccontextmanager
     async def _connected(self, node: Any) -> AsyncIterator[Any]:
@@ -323,8 +330,11 @@ class Trial:
             return None
 
         await self._hold("primary() names a node, and all nodes name the same, or none", ask)
-        primary = next((name for name in named.values() if name in nodes), None)
-        return [nodes[primary]] if by_primary and primary is not None else list(nodes.values())
+        if not by_primary:
+            return list(nodes.values())
+        with suppress(Refused, Indeterminate):
+            self._primaries = await database.primaries(next(iter(nodes.values())))
+        return [nodes[name] for name in dict.fromkeys(self._primaries) if name in nodes] or list(nodes.values())
 
     async def _takes(self, server: Node) -> str | None:
         async with self._connected(server) as client:
@@ -333,13 +343,13 @@ class Trial:
                     if not callable(getattr(client, method, None)):
                         return f"its client has no {method}(), which the capability '{capability}' of Variant.offers needs"
                     with suppress(Mismatch):
-                        await call(client, self._new_key())
+                        await call(client, self._new_key(server.name))
         return None
 
     # --- clients
 
     async def _right(self, server: Node, capability: str) -> str | None:
-        key = self._new_key()
+        key = self._new_key(server.name)
         got: Any
         wanted: Any
         async with self._connected(server) as client:
@@ -400,7 +410,7 @@ class Trial:
         try:
             async with self._connected(_Wired(server)) as client:
                 with suppress(Refused):
-                    await call(client, self._new_key())
+                    await call(client, self._new_key(server.name))
                 yield client, wire
         finally:
             listening.close()
@@ -409,7 +419,7 @@ class Trial:
         async with self._wired(server, call) as (client, wire):
             wire.misbehave(mode)
             try:
-                answer = await call(client, self._new_key())
+                answer = await call(client, self._new_key(server.name))
             except Indeterminate:
                 await asyncio.sleep(QUIET)
                 if wire.asked > 1:
@@ -435,7 +445,7 @@ class Trial:
             wire.misbehave("silence")
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUIET):
-                    await call(client, self._new_key())
+                    await call(client, self._new_key(server.name))
                     return "it returned, though nothing was answered"
             await client.close()
             await asyncio.sleep(QUIET)
@@ -445,8 +455,8 @@ class Trial:
 
     async def _local(self) -> str | None:
         nodes = self._database.nodes
-        writer = (await self._primary_of(nodes)) or next(iter(nodes.values()))
-        key = self._new_key()
+        writer = nodes[next((name for name in self._primaries if name in nodes and name is not None), next(iter(nodes)))]
+        key = self._new_key(writer.name)
         async with self._connected(writer) as client:
             await client.write(key, 5)
         for name in self._database.replicas(key):
@@ -471,12 +481,6 @@ class Trial:
                         await node.resume(service.name)
             if got != 5:
                 return f"{name} holds {got!r}, though 5 was written and had time to arrive"
-        return None
-
-    async def _primary_of(self, nodes: Mapping[str, Node]) -> Node | None:
-        for node in nodes.values():
-            if (name := await self._database.primary(node)) in nodes and name is not None:
-                return nodes[name]
         return None
 
     async def _settled(self, node: Node, key: int) -> None:

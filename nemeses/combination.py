@@ -28,6 +28,7 @@ class Combination(Nemesis):
     """Every part at the same time. Its scenarios are one of each part, every part's in turn (`halves + primary`)."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
         self.parts = tuple(parts)
         self.name = "+".join(part.nemesis.name + (f":{part.scenario}" if part.scenario else "") for part in parts)  # type: ignore[misc]
         self.summary = AND.join(part.nemesis.summary for part in parts)  # type: ignore[misc]

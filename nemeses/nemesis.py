@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from splitbrain.harness.history.fault import Spec
+from splitbrain.harness.plan import OptionTable, Tables, options_of
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.injectors import Injector, injector
 
@@ -53,6 +54,14 @@ class Nemesis(ABC):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Ability]] = frozenset()
     """What a testbed must be able to do for it."""
+    Options: ClassVar[type[OptionTable]] = OptionTable
+    """What a plan can set of it alone, in its table `[options.NAME]`."""
+    options: Any
+    """Its `Options`, as the plan has them."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        """`tables` are the options of a plan."""
+        self.options = options_of(type(self), tables or {})
 
     @abstractmethod
     def scenarios(self, nodes: int) -> Sequence[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec
+from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 from splitbrain.nemeses.roles import ROLES, nodes_of
@@ -28,8 +30,8 @@ class Processes(Nemesis):
         return tuple(role for role in self.usual if nodes > 2 or role != "minority")
 
     def known(self, nodes: int) -> Sequence[str]:
-        """Every role."""
-        return ROLES
+        """Every role that some node can play."""
+        return tuple(role for role in ROLES if nodes > 2 or role != "minority")
 
     @abstractmethod
     def spec(self, nodes: Nodes) -> Spec:
@@ -66,8 +68,15 @@ class Restart(Processes):
     name: ClassVar[str] = "restart"
     summary: ClassVar[str] = "kill -9 of the servers by role, started again after a tenth of a second"
 
+    class Options(OptionTable, frozen=True):
+        """How long a server is down."""
+
+        down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1
+
+    options: Options
+
     def spec(self, nodes: Nodes) -> Spec:
-        return Kill(nodes, down=0.1)
+        return Kill(nodes, down=self.options.down)
 
 
 class CrashLoop(Processes):
@@ -77,8 +86,16 @@ class CrashLoop(Processes):
     summary: ClassVar[str] = "kill -9 of the servers by role every two seconds, each time started again at once"
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
 
+    class Options(OptionTable, frozen=True):
+        """How long a server is down, and up."""
+
+        down: Annotated[float, Setting("How long a server is down before it is started again.", unit=SECOND, high=600)] = 0.1
+        up: Annotated[float, Setting("How long it then runs before it is ended again.", unit=SECOND, low=0.1, high=600)] = 2.0
+
+    options: Options
+
     def spec(self, nodes: Nodes) -> Spec:
-        return Kill(nodes, down=0.1, up=2.0)
+        return Kill(nodes, down=self.options.down, up=self.options.up)
 
 
 class PauseServers(Processes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -145,14 +145,22 @@ class Progress:
         for line in death.log[-3:]:
             _wrap(self.console, "", Text("  " + printable(line, 200), "dim"))
 
-    def tick(self, elapsed: float, totals: Mapping[str, int]) -> None:
-        """The load goes on: `elapsed` seconds, operations by outcome. Only a terminal shows it."""
+    def tick(self, elapsed: float, totals: Mapping[str, int], phase: str = "load", length: float = 0.0) -> None:
+        """A phase goes on: `elapsed` seconds of `length` (0: nobody knows how many), operations by outcome if it has any. Only
+        a terminal shows it, with a bar and what is left where the length is known."""
         if not self._moving:
             return
-        whole = sum(totals.get(outcome, 0) for outcome in ("ok", "fail", "info"))
-        line = Text(f"{'load':<{GUTTER}}", "bold").append(f"{moment(int(elapsed * 1e9))}  {count(whole)} operations", "")
-        for outcome in ("ok", "fail", "info"):
-            line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
+        name = "final reads" if phase == "final-reads" else phase
+        line = Text(f"{name:<{GUTTER}}", "bold").append(moment(int(elapsed * 1e9)), "")
+        if length:
+            cells = max(5, min(30, self.console.width // 6))
+            done = min(cells, int(cells * elapsed / length))
+            line.append("  ").append("━" * done, "cyan").append("━" * (cells - done), "dim")
+            line.append(f"  {moment(int(max(0.0, length - elapsed) * 1e9))} left", "")
+        if totals:
+            line.append(f"  {count(sum(totals.get(outcome, 0) for outcome in ('ok', 'fail', 'info')))} operations", "")
+            for outcome in ("ok", "fail", "info"):
+                line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
         self._show(line)
 
     def judging(self) -> None:
@@ -188,6 +196,16 @@ def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     nodes = f"{plural(plan.nodes, 'node')} ({plan.testbed})"
     nemesis = "scripted faults" if plan.schedule else short(plan.nemesis)
     return " · ".join(map(printable, (what, nodes, short(plan.workload), nemesis, f"seed {plan.seed}")))
+
+
+def schedule_table(console: Console, plan: Plan, faults: Sequence[tuple[float, float, str]], length: float) -> None:
+    """What a plan would do: its faults (when each begins, how long it lasts, what it is), and how long the load takes."""
+    _wrap(console, "", Text(headline(plan, {}), "bold"), start=0, hang=2)
+    for at, duration, what in faults:
+        line = Text(f"{printable(short(what)):<30}  ").append(f"for {seconds(duration)}", "dim")
+        _line(console, f"{moment(round(at * 1e9)):>6}", line)
+    told = f"{moment(round(length * 1e9))} with {plural(len(faults), 'fault')}"
+    _wrap(console, "load", Text(f"{told}; after it replicas have {seconds(plan.settle)} to become equal"))
 
 
 def verdict(console: Console, result: Result, folder: Path | None = None) -> None:

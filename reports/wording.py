@@ -20,7 +20,9 @@ from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.options import changed as changed_options
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.settings import keys
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -197,23 +199,8 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
-FLAGS = {
-    "variant": "--variant",
-    "workload": "--workload",
-    "nemesis": "--nemesis",
-    "pace": "--pace",
-    "nodes": "--nodes",
-    "time": "--time",
-    "rate": "--rate",
-    "concurrency": "--concurrency",
-    "testbed": "--testbed",
-    "binary": "--binary",
-    "image": "--image",
-    "keep": "--keep",
-    "expect": "--expect",
-    "seed": "--seed",
-}
-"""The fields of a plan that `splitbrain test` takes as flags. Any other is carried by the plan's file."""
+FLAGS = {name: key.flag for name, key in keys(Plan).items() if key.flag}
+"""The keys of a plan that `splitbrain test` takes as flags. Any other is carried by the plan's file."""
 
 _ALWAYS = frozenset({"variant", "nodes", "seed"})
 """Fields whose default is the database's own, or drawn: told even where they equal the plan's."""
@@ -224,7 +211,8 @@ def again(plan: Plan, folder: str) -> str:
     the stored plan where something was set that no flag can say."""
     command = ["splitbrain", "test", plan.database]
     default = Plan(database="", variant="")
-    changed = [field for field in plan.__struct_fields__ if getattr(plan, field) != getattr(default, field)]
+    told = msgspec.structs.replace(plan, options=changed_options(plan))
+    changed = [field for field in plan.__struct_fields__ if getattr(told, field) != getattr(default, field)]
     if any(field not in FLAGS and field not in ("database", "format") for field in changed):
         return shlex.join([*command, "--plan", f"{folder}/plan.toml"])
     for field, flag in FLAGS.items():
@@ -250,8 +238,9 @@ def quoted(path: str) -> str:
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """Every field of a plan that differs from the default, as it stands in its TOML file."""
     default = Plan(database="", variant="")
+    told = msgspec.structs.replace(plan, options=changed_options(plan))
     return [
-        (field, printable(json.dumps(msgspec.to_builtins(getattr(plan, field)), ensure_ascii=False)))
+        (field, printable(json.dumps(msgspec.to_builtins(getattr(told, field)), ensure_ascii=False)))
         for field in plan.__struct_fields__
-        if getattr(plan, field) != getattr(default, field)
+        if getattr(told, field) != getattr(default, field)
     ]

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 FLOORS = (
-    ("harness.history", "harness.errors", "harness.files", "harness.plan", "harness.heartbeat"),
+    ("harness.history", "harness.errors", "harness.files", "harness.plan", "harness.settings", "harness.heartbeat"),
     ("checkers",),
     ("harness.testbeds", "harness.servers"),
     ("harness.load", "harness.databases", "nemeses", "workloads"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.linearizability import Linearizability
 from splitbrain.checkers.models.specifications import CasRegister
@@ -12,14 +12,9 @@ from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import OptionTable, Plan
+from splitbrain.harness.settings import Setting
 from splitbrain.workloads.workload import Invocation, Workload
-
-BUSY = (0.50, 0.85)
-"""Reads, then reads and writes, as parts of the calls to a busy key; the rest are compare-and-sets."""
-
-CALM = (0.90, 0.97)
-"""The same for a calm key."""
 
 
 class Register(Workload):
@@ -38,6 +33,20 @@ class Register(Workload):
     summary: ClassVar[str] = "reads, writes and compare-and-sets on many registers, judged for linearizability"
     needs: ClassVar[frozenset[Capability]] = frozenset({"registers"})
 
+    class Options(OptionTable, frozen=True):
+        """What the calls to a key are, as parts of them. What is neither a read nor a compare-and-set is a write."""
+
+        busy_reads: Annotated[float, Setting("Of the calls to a busy key, the part that reads.", high=1)] = 0.5
+        busy_cas: Annotated[float, Setting("Of the calls to a busy key, the part that compares and sets.", high=1)] = 0.15
+        calm_reads: Annotated[float, Setting("Of the calls to a calm key, the part that reads.", high=1)] = 0.9
+        calm_cas: Annotated[float, Setting("Of the calls to a calm key, the part that compares and sets.", high=1)] = 0.03
+
+        def __post_init__(self) -> None:
+            if max(self.busy_reads + self.busy_cas, self.calm_reads + self.calm_cas) > 1:
+                raise ValueError("reads and compare-and-sets are more than all calls together")
+
+    options: Options
+
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
         self._written = 0
@@ -45,14 +54,15 @@ class Register(Workload):
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         key = rng.randrange(self.plan.keys)
-        reads, writes = CALM if key % 2 else BUSY
+        options = self.options
+        reads, cas = (options.calm_reads, options.calm_cas) if key % 2 else (options.busy_reads, options.busy_cas)
         draw = rng.random()
         wanted = kind or ("read" if draw < reads else "write")
         if wanted == "read" or self.reader(process):
             return Invocation("read", key, None, "read")
         self._written += 1
         last = self._last.get(key)
-        if draw < writes or last is None or "compare-and-set" not in self.offers:
+        if draw < 1 - cas or last is None or "compare-and-set" not in self.offers:
             return Invocation("write", key, self._written, "write")
         return Invocation("cas", key, (last, self._written), "write")
 

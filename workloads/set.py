@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.sets import SetChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import OptionTable, Plan
+from splitbrain.harness.settings import Setting
 from splitbrain.workloads.workload import Invocation, Workload
-
-ADDITIONS = 0.7
-"""The part of the calls that add an element; the others read a set."""
-
-OLDER = 0.2
-"""The part of the reads that read any set so far instead of one that still grows."""
-
-FULL = 64
-"""Elements added to a set before a new one takes its place, so that a read stays small."""
 
 
 class Set(Workload):
     """Adds elements to sets, each element once in the run, and reads whole sets.
 
-    `plan.keys` sets grow at a time; one that was given `FULL` elements is replaced by a fresh one, and goes on being read.
+    `plan.keys` sets grow at a time; one that was given `full` elements is replaced by a fresh one, and goes on being read.
     An element is never removed, so every acknowledged one must be in every later read: each lost one is counted. One worker
     of each home only reads.
     """
@@ -37,6 +29,18 @@ class Set(Workload):
     needs: ClassVar[frozenset[Capability]] = frozenset({"sets"})
     ordered: ClassVar[bool] = False
     grows: ClassVar[bool] = True
+
+    class Options(OptionTable, frozen=True):
+        """What the calls are, and how large a set becomes."""
+
+        additions: Annotated[float, Setting("The part of the calls that add an element; the others read a set.",
+                                            low=0.01, high=1)] = 0.7
+        older: Annotated[float, Setting("The part of the reads that read any set so far, not one that still grows.",
+                                        high=1)] = 0.2
+        full: Annotated[int, Setting("Elements added to a set before a new one takes its place, so that a read stays small.",
+                                     low=1, high=10_000)] = 64
+
+    options: Options
 
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
@@ -48,11 +52,11 @@ class Set(Workload):
         slot = rng.randrange(self.plan.keys)
         draw = rng.random()
         older = rng.randrange(len(self._sizes))
-        wanted = kind or ("read" if draw >= ADDITIONS else "write")
+        wanted = kind or ("read" if draw >= self.options.additions else "write")
         if wanted == "read" or self.reader(process):
-            key = older if rng.random() < OLDER else self._growing[slot]
+            key = older if rng.random() < self.options.older else self._growing[slot]
             return Invocation("read", key, None, "read")
-        if self._sizes[self._growing[slot]] == FULL:
+        if self._sizes[self._growing[slot]] == self.options.full:
             self._growing[slot] = len(self._sizes)
             self._sizes.append(0)
         key = self._growing[slot]

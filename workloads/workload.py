@@ -12,7 +12,7 @@ import msgspec
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import OptionTable, Plan, options_of
 
 
 class Invocation(msgspec.Struct, frozen=True):
@@ -37,9 +37,15 @@ class Workload(ABC):
     grows: ClassVar[bool] = False
     """Whether what a key holds grows for as long as it is written: copies are then not compared beside the load."""
 
+    Options: ClassVar[type[OptionTable]] = OptionTable
+    """What a plan can set of it alone, in its table `[options.NAME]`."""
+    options: Any
+    """Its `Options`, as the plan has them."""
+
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         self.plan = plan
         self.offers = offers
+        self.options = options_of(type(self), plan.options)
 
     async def set_up(self, client: Any) -> None:
         """Make what has to be there before the load, by one client (of the primary, where there is one)."""

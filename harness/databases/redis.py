@@ -88,6 +88,7 @@ class Redis(Database):
         Variant(
             name="cluster",
             nodes=6,
+            least=3,
             summary="hash slots over several primaries, asynchronous replicas, fail-over by a majority of the primaries",
             reads="primary",
             writes="primary",

@@ -40,7 +40,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration of a database whose guarantees differ from another's.
 
     `offers` are the capabilities of its clients. `tuned` says, a line each, what differs from the vendor's defaults.
-    `nodes` is the size of cluster that it needs by default, 0 where any of its database does.
+    `nodes` is the size of cluster that it has by default, 0 where that of its database does; `least` the smallest that it works
+    on.
     `keys` is the number of keys that it needs by default, 0 where the plan's own will do: where calls that meet on a key
     hinder each other, more keys keep them apart. `local` says what a final, node-local read is here ("GET on each replica").
     """
@@ -54,5 +55,6 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     offers: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
     tuned: tuple[str, ...] = ()
     nodes: int = 0
+    least: int = 1
     keys: int = 0
     local: str = "a read of each node's own copy"

@@ -28,6 +28,13 @@ BINS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 MOST_BINS = 240
 WIDTH = 800
 
+HATCH = "url(#stood-still)"
+_HATCHED = (
+    '<pattern id="{name}-stood-still" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="6" height="6" fill="var(--soft)" opacity="0.7"/><path d="M0 0V6" stroke="var(--muted)" stroke-width="2"/>'
+    "</pattern>"
+)
+
 OUTCOMES = (("ok", OK, "var(--ok)"), ("failed", FAIL, "var(--fail)"), ("no answer", INFO, "var(--info)"))
 
 _CLOCK = "floor(datum.value / 60) + ':' + (datum.value % 60 < 10 ? '0' : '') + floor(datum.value % 60)"
@@ -74,6 +81,8 @@ def draw(spec: Spec, name: str) -> Markup:
         {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": _CONFIG, **spec}, allowed_base_urls=[]
     )
     text = re.sub(r'\bid="([\w-]+)"', rf'id="{name}-\1"', text)
+    if HATCH in text:
+        text = re.sub(r"(<svg [^>]*>)", rf'\1<defs>{_HATCHED.format(name=name)}</defs>', text, count=1)
     text = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+" ', r'<svg role="img" \1', text, count=1)
     return Markup(text)
@@ -143,6 +152,7 @@ def over_time(recording: Recording) -> Spec:
                     },
                 },
                 _edges(recording, began, ended, named=number == 0),
+                *_stalls(recording, began, ended, named=number == 0),
             ],
         }
         for number, name in enumerate(names)
@@ -180,6 +190,7 @@ def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
         "title": "latency of answered operations",
         "layer": [
             _bands(recording, *x["scale"]["domain"]),
+            *_stalls(recording, *x["scale"]["domain"], named=False),
             *(
                 {
                     "data": {"values": [row for row in rows if row["p"] == name]},
@@ -281,6 +292,13 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
                 },
                 {
                     "transform": [{"filter": "!isValid(datum.c)"}],
+                    "mark": {
+                        "type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.35, "color": "var(--bad)",
+                    },
+                    "encoding": {"x": x, "y": y, "y2": {"datum": 100}},
+                },
+                {
+                    "transform": [{"filter": "!isValid(datum.c)"}],
                     "mark": {"type": "area", "interpolate": "step-after", "clip": True, "opacity": 0.8},
                     "encoding": {
                         "x": x,
@@ -294,6 +312,7 @@ def around(recording: Recording, scenario: Scenario) -> Spec:
                     },
                 },
                 _edges(recording, began, ended, named=False),
+                *_stalls(recording, began, ended, named=False),
             ],
         },
     }
@@ -307,7 +326,7 @@ def _of_empty(
     open_then = here & (history.invoked < ended) & (history.completed > began)
     if not open_then.any():
         return "var(--rule)"
-    return "" if bool((open_then & answered).any()) else "var(--fail)"
+    return "" if bool((open_then & answered).any()) else "var(--bad)"
 
 
 def _number(fault: Fault, nodes: Sequence[str]) -> int:
@@ -336,6 +355,25 @@ def _bands(recording: Recording, began: float, ended: float) -> Spec:
         "mark": {"type": "rect", "color": "var(--band)", "clip": True},
         "encoding": {"x": x, "x2": {"field": "b"}},
     }
+
+
+def _stalls(recording: Recording, began: float, ended: float, *, named: bool) -> list[Spec]:
+    """Where the harness itself stood still, hatched in grey over a chart: nothing that is seen there is the database's."""
+    values = [
+        {"a": max(began, stall.began / 1e9), "b": min(ended, stall.ended / 1e9)}
+        for stall in recording.stalls or () if stall.began / 1e9 < ended and stall.ended / 1e9 > began
+    ]
+    if not values:
+        return []
+    x = {"field": "a", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
+    hatch = {"type": "rect", "color": HATCH, "clip": True}
+    layers: list[Spec] = [{"data": {"values": values}, "mark": hatch, "encoding": {"x": x, "x2": {"field": "b"}}}]
+    if named:
+        text = {"type": "text", "align": "left", "baseline": "top", "dx": 4, "fontSize": 11, "color": "var(--muted)"}
+        words = {"value": "harness stood still"}
+        behind = {"x": {**x, "field": "b"}, "y": {"value": 0}, "text": words}
+        layers.append({"data": {"values": values}, "mark": text, "encoding": behind})
+    return layers
 
 
 def _edges(recording: Recording, began: float, ended: float, *, named: bool) -> Spec:

@@ -20,7 +20,7 @@ LETTER = 8.0
 
 
 def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: bool = True) -> Markup:
-    """The operations, one lane a client, and the faults that overlap them.
+    """The operations, lanes by the server that answered and the client second, and the faults that overlap them.
 
     Left to right is the order of events, exactly; lengths are logarithmic, because 2 ms and 20 s must fit one picture.
     `timed` is False for histories that tell no times: then no times are written. No operations: an empty string.
@@ -36,15 +36,16 @@ def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: b
     root = canvas(WIDTH, height, "; ".join(" ".join(phrase(op)) for op in operations), "lanes")
     for fault in bands:
         _band(root, fault, axis, height - BOTTOM)
-    named: set[int] = set()
-    for row, (process, lane) in enumerate(lanes):
+    named: set[tuple[str, int]] = set()
+    for row, ((server, process), lane) in enumerate(lanes):
         y = TOP + ROW * row
-        if process not in named:
-            named.add(process)
-            put(root, "line", "rule", x1=0.0, x2=WIDTH, y1=y, y2=y)
-            who = lane[0]
-            put(root, "text", "lane-node", who.node or "", x=0.0, y=y + 20)
-            put(root, "text", "lane-client", f"client {process}", x=0.0, y=y + (36 if who.node else 28))
+        if (server, process) not in named:
+            fresh = all(server != other for other, _ in named)
+            named.add((server, process))
+            put(root, "line", "rule", x1=0.0 if fresh else GUTTER, x2=WIDTH, y1=y, y2=y)
+            if fresh:
+                put(root, "text", "lane-node", printable(server, 14), x=0.0, y=y + 20)
+            put(root, "text", "lane-client", f"client {process}", x=0.0, y=y + (36 if server else 28))
         for op in lane:
             _operation(root, op, axis, y, timed)
     y = height - BOTTOM
@@ -83,13 +84,18 @@ class _Axis:
         return self.places[time]
 
 
-def _lanes(operations: Sequence[Operation], axis: _Axis) -> list[tuple[int, list[Operation]]]:
-    """Rows of operations: a client's own lane, and a further row of it where labels would overlap."""
-    by_process: dict[int, list[Operation]] = {}
+def _server(op: Operation) -> str:
+    return op.server or op.node or ""
+
+
+def _lanes(operations: Sequence[Operation], axis: _Axis) -> list[tuple[tuple[str, int], list[Operation]]]:
+    """Rows of operations: the servers in the order in which they were called, at each a lane a client, and a further row of it
+    where labels would overlap."""
+    by_server: dict[str, dict[int, list[Operation]]] = {}
     for op in sorted(operations, key=lambda op: op.invoked):
-        by_process.setdefault(op.process, []).append(op)
-    rows: list[tuple[int, list[Operation]]] = []
-    for process, ops in by_process.items():
+        by_server.setdefault(_server(op), {}).setdefault(op.process, []).append(op)
+    rows: list[tuple[tuple[str, int], list[Operation]]] = []
+    for who, ops in (((server, process), ops) for server, lanes in by_server.items() for process, ops in lanes.items()):
         own: list[tuple[float, list[Operation]]] = []
         for op in ops:
             left, right = _extent(op, axis)
@@ -100,14 +106,14 @@ def _lanes(operations: Sequence[Operation], axis: _Axis) -> list[tuple[int, list
                     break
             else:
                 own.append((right, [op]))
-        rows += [(process, lane) for _, lane in own]
+        rows += [(who, lane) for _, lane in own]
     return rows
 
 
 def _label(op: Operation) -> str:
     call, answer = phrase(op)
-    via = f" via {printable(op.server)}" if op.server and op.server != op.node else ""
-    return f"{call} → {answer}{via}"
+    home = f" (beside {printable(op.node)})" if op.node and op.node != _server(op) else ""
+    return f"{call} → {answer}{home}"
 
 
 def _width(op: Operation) -> float:
@@ -132,7 +138,7 @@ def _right(op: Operation, axis: _Axis) -> float:
 def _operation(root: ET.Element, op: Operation, axis: _Axis, y: float, timed: bool) -> None:
     left, right = axis[op.invoked], _right(op, axis)
     when = f"{clock(op.invoked)}" + (f", took {span(op.completed - op.invoked)}" if op.completed is not None else "")
-    hint = f"{client(op)}: {_label(op)}" + (f" at {when}" if timed else "")
+    hint = f"{client(op)}: {' → '.join(phrase(op))}" + (f" at {when}" if timed else "")
     put(root, "rect", f"call {op.outcome}", hint=hint, x=left, y=y + 30, height=9.0, width=max(4.0, right - left), rx=3.0)
     label = put(root, "text", "label", _label(op), x=_text_from(op, axis), y=y + 22)
     if timed:

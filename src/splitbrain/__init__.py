@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.recording import Recording
     from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
     from splitbrain.harness.load.client import Client
-    from splitbrain.harness.plan import Plan
+    from splitbrain.harness.plan import OptionTable, Plan
     from splitbrain.harness.run import Outcome, run
+    from splitbrain.harness.settings import Setting
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.harness.verify import verify
     from splitbrain.nemeses.cluster import Cluster
@@ -64,10 +65,10 @@ __version__ = "0.2.0"
 __all__ = [
     "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database",
     "Elsewhere", "Fault", "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label",
-    "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "Other", "Outcome",
-    "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result", "Service", "SetupError",
-    "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check", "check_file",
-    "load_machine_code", "read", "run", "verify",
+    "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable", "Other",
+    "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result", "Service",
+    "Setting", "SetupError", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload",
+    "check", "check_file", "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
@@ -88,7 +89,8 @@ _HOMES = {
     "splitbrain.harness.history.recording": ("Recording",),
     "splitbrain.harness.history.variant": ("Capability", "Claim", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
-    "splitbrain.harness.plan": ("Plan",),
+    "splitbrain.harness.plan": ("OptionTable", "Plan"),
+    "splitbrain.harness.settings": ("Setting",),
     "splitbrain.harness.run": ("Outcome", "run"),
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
     "splitbrain.harness.verify": ("verify",),

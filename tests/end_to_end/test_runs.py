@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,3 +188,17 @@ scenario = "follower"
     assert "overlaps with the fault of 0:0" in ran.stdout and len(ran.result.episodes) == 3
     again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
     assert again.scenarios[0].bit and again.scenarios[0].label == first.label
+
+
+def test_printed_commands_run_as_printed(splitbrain: Splitbrain) -> None:
+    ran = splitbrain("test", "reference", "--nemesis", "none", "--time", "3s", "--nodes", "3")
+    told = {name: rest for name, rest in (line.split(maxsplit=1) for line in ran.stdout.splitlines() if len(line.split()) > 1)
+            if name in ("check", "again")}
+    assert set(told) == {"check", "again"}, ran.stdout
+    assert "after heal" not in ran.stdout and "at the end: replicas equal" in ran.stdout
+    assert "did not hurt" not in (ran.folder / "report.html").read_text()
+    for command in told.values():
+        program, *words = shlex.split(command)
+        assert program == "splitbrain"
+        again = splitbrain(*words)
+        assert again.code == ran.code, again.stdout + again.stderr

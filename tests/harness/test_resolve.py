@@ -6,11 +6,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.plan import FORMAT, Plan
+from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.schedules import schedule
 
@@ -24,7 +24,7 @@ def test_defaults_are_the_documented_ones() -> None:
 def test_a_stored_plan_is_the_same_schedule(tmp_path: Path) -> None:
     plan = resolve({"database": "reference", "nemesis": "halves", "time": 60.0, "expect": ("CP", "valid")})
     stored = tmp_path / "plan.toml"
-    stored.write_bytes(msgspec.toml.encode(plan))
+    stored.write_text(written(plan))
     again = resolve({}, stored)
     assert again == plan
     assert schedule(again) == schedule(plan)
@@ -47,9 +47,26 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ({"database": "redis", "testbed": "namespace"}, "did you mean 'namespaces'"),
         ({"database": "redis", "nodes": 1}, "needs 2 nodes"),
         ({"database": "redis", "nodes": 0}, "from 1 to"),
-        ({"database": "redis", "nodes": "five"}, "Expected `int`"),
+        ({"database": "redis", "nodes": "five"}, 'nodes is "five": it must be a whole number'),
         ({"database": "redis", "time": 7.0}, "too short for a fault"),
         ({"database": "redis", "rate": -1.0}, "rate is -1"),
+        ({"database": "redis", "time": 0}, 'time is 0: it must be more than that, or "auto"'),
+        ({"database": "redis", "rate": 0.0}, 'rate is 0: it must be more than that, or "closed"'),
+        ({"database": "redis", "time": "soon"}, r'time is "soon": it must be a length of time: seconds, "20s"'),
+        ({"database": "redis", "time": True}, "time is true: it must be a length of time"),
+        ({"database": "redis", "keys": 2.5}, "keys is 2.5: it must be a whole number"),
+        ({"database": "redis", "pace": "stagered"}, "did you mean 'staggered'"),
+        ({"database": "redis", "fault": float("nan")}, "fault is nan"),
+        ({"database": "redis", "variant": "cluster", "nodes": 2}, "needs at least 3 nodes, the plan has 2"),
+        ({"database": "redis", "nemesis": "kill:minority", "nodes": 2}, "no scenario 'minority' on 2 nodes"),
+        ({"database": "redis", "image": "redis:7"}, "--image is for the testbed docker"),
+        ({"database": "redis", "testbed": "docker", "binary": "/usr/bin"}, "--binary is for the testbed namespaces"),
+        ({"database": "redis", "options": {"regster": {}}}, "did you mean 'register'"),
+        ({"database": "redis", "options": {"register": {"bussy_reads": 0.4}}}, "did you mean 'busy_reads'"),
+        ({"database": "redis", "options": {"register": {"busy_reads": 1.5}}}, r"\[options.register\]: busy_reads is 1.5"),
+        ({"database": "redis", "options": {"register": {"busy_reads": 0.9}}}, "more than all calls together"),
+        ({"database": "redis", "options": {"kill": {}}}, "no workload or nemesis of that name"),
+        ({"database": "redis", "options": 3}, "options is 3: it must be tables"),
         ({"database": "redis", "concurrency": 0}, "concurrency is 0"),
         ({"database": "redis", "expect": ("lost-writ",)}, "lost-write"),
         ({"database": "redis", "binary": "/no/such/redis-server"}, "does not exist"),
@@ -67,11 +84,12 @@ def test_what_cannot_be_run_is_refused_with_the_reason(given: dict[str, Any], to
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('database = "redis"\nnode = 3\n', "unknown key 'node': did you mean 'nodes'"),
-        ('database = "redis"\nnodes = \n', "not TOML"),
+        ('database = "redis"\nnode = 3\n', r"mine\.toml:2: unknown key 'node': did you mean 'nodes'"),
+        ('database = "redis"\nnodes = \n', r"mine\.toml:2:9: not TOML"),
         (f'database = "redis"\nformat = {FORMAT + 1}\n', "newer than this splitbrain"),
-        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 5.0\nnemesis = "halves"\nwhen = 2\n', "Expected"),
-        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 0.0\nnemesis = "halves"\n', "schedule"),
+        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 5.0\nnemesis = "halves"\nwhen = 2\n',
+         r"mine\.toml:6: schedule number 1: when is 2: there are: due, primary-changes"),
+        ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 0.0\nnemesis = "halves"\n', r"mine\.toml:2: schedule"),
     ],
 )
 def test_a_plan_that_is_wrong_is_refused_by_its_name(tmp_path: Path, text: str, told: str) -> None:
@@ -79,6 +97,91 @@ def test_a_plan_that_is_wrong_is_refused_by_its_name(tmp_path: Path, text: str, 
     file.write_text(text)
     with pytest.raises(UsageError, match=told):
         resolve({}, file)
+
+
+def test_a_plan_in_ones_own_words(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("""
+database = "redis"
+nemesis = "crash-loop+restart"
+time = "1m30s"
+fault = "20s"
+think = "5ms"
+rate = "closed"
+expect = "CP"
+
+[options.crash-loop]
+up = "3s"
+[options.register]
+busy_reads = 0
+""")
+    plan = resolve({}, file)
+    assert (plan.time, plan.fault, plan.think, plan.rate, plan.expect) == (90.0, 20.0, 0.005, 0.0, ("CP",))
+    assert plan.options == {
+        "register": {"busy_reads": 0.0, "busy_cas": 0.15, "calm_reads": 0.9, "calm_cas": 0.03},
+        "crash-loop": {"down": 0.1, "up": 3.0}, "restart": {"down": 0.1},
+    }
+    assert resolve({"options": {"crash-loop": {"down": "1s"}}}, file).options["crash-loop"] == {"down": 1.0, "up": 3.0}
+    other = resolve({"nemesis": "halves", "workload": "set"}, file)
+    assert other.options == {"set": {"additions": 0.7, "older": 0.2, "full": 64}}, "a flag's nemesis brings its own options"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('time = "soon"', "3: time is"),
+        ('expect = ["CP",\n "lost-writ"]', "3: nothing to expect"),
+        ('# fault = 1\nbinary = """\nfault = 2\n"""\nfault = 0', "7: fault is 0"),
+        ("options.register.busy_reads = 2", "3: [options.register]: busy_reads is 2"),
+        ("[options.register]\nbusy_reads = 0.1\ncalm_reads = -1", "5: [options.register]: calm_reads is -1"),
+        ("[options.regster]\nbusy_reads = 0.1", "3: [options.regster]: "),
+        ("[[schedule]]\nat = 1\nduration = 2\nnemesis = 'kill'\n[[schedule]]\nat = 'now'\nduration = 2",
+         "8: schedule number 2: at"),
+        ("[[schedule]]\nat = 1\nnemesis = 'kill'", "3: schedule number 1: it lacks 'duration'"),
+        ("nemesis = 'halfs'", "3: no nemesis is called 'halfs'"),
+        ("testbed = 'dokcer'", "3: no testbed is called 'dokcer'"),
+        ("seed = 1\nvariant = 'sentinl'", "4: redis has no variant"),
+        ("time = 7", "3: time is 7 s: too short"),
+    ],
+)
+def test_an_error_names_file_and_line(tmp_path: Path, text: str, place: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'# a plan\ndatabase = "redis"\n{text}\n')
+    with pytest.raises(UsageError) as refused:
+        resolve({}, file)
+    assert str(refused.value).startswith(f"{file}:{place}")
+    assert "Expected `" not in str(refused.value)
+
+
+def test_a_flag_is_not_blamed_on_a_line_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('database = "redis"\nnodes = 3\n')
+    with pytest.raises(UsageError, match=r"mine\.toml: redis cluster needs at least 3"):
+        resolve({"nodes": 2, "variant": "cluster"}, file)
+
+
+def test_a_suite_is_not_a_plan(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[runs]]\ndatabase = "redis"\n')
+    with pytest.raises(UsageError, match="this is a suite, of many plans: splitbrain suite "):
+        resolve({}, file)
+
+
+def test_a_plan_of_the_first_format_means_what_it_meant(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('format = 1\ndatabase = "redis"\ntime = 0.0\nrate = 0.0\ntcp_rto_max_ms = 0\n')
+    plan = resolve({}, file)
+    assert (plan.format, plan.time, plan.rate, plan.tcp_rto_max_ms) == (FORMAT, 0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize("flag", ["nemesis", "pace", "fault", "baseline"])
+def test_a_flag_that_a_schedule_makes_idle_is_refused(tmp_path: Path, flag: str) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 2.0\nnemesis = "halves"\n')
+    value = {"nemesis": "kill", "pace": "random"}.get(flag, 3.0)
+    with pytest.raises(UsageError, match=f"{flag} would change nothing"):
+        resolve({flag: value}, file)
+    resolve({"time": 20.0}, file)
 
 
 def test_a_schedule_keeps_every_fault_inside_the_load() -> None:

@@ -13,6 +13,7 @@ from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Cut, Kill, Other, Pause
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
 from splitbrain.nemeses.combination import Combination
@@ -152,5 +153,5 @@ def test_a_plan_keeps_every_spec(tmp_path: Path) -> None:
     script = (ScriptedFault(at=1, duration=2, nemesis="halves", specs=specs),)
     whole = plan(nodes=3, schedule=script)
     file = tmp_path / "plan.toml"
-    file.write_bytes(msgspec.toml.encode(whole))
+    file.write_text(written(whole))
     assert resolve({}, file).schedule == script

@@ -45,6 +45,24 @@ def test_the_matrix_is_every_combination_with_seeds_of_their_own(nightly: Path) 
     assert read(nightly) == plans
 
 
+def test_options_go_to_the_runs_that_they_are_for(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("""
+[options.register]
+busy_reads = 0.4
+[options.restart]
+down = "2s"
+
+[[runs]]
+database = "reference"
+workload = ["register", "set"]
+nemesis = ["restart", "halves"]
+""")
+    told = [(plan.workload, plan.nemesis, plan.options) for plan in read(file)]
+    assert all(options["register"]["busy_reads"] == 0.4 for workload, _, options in told if workload == "register")
+    assert [options.get("restart") for _, _, options in told] == [{"down": 2.0}, None, {"down": 2.0}, None]
+
+
 def test_a_killed_suite_goes_on_where_it_was(nightly: Path, tmp_path: Path) -> None:
     ran: list[Plan] = []
 
@@ -116,11 +134,18 @@ def test_a_run_that_was_refused_or_cannot_be_read_is_told_and_not_green(tmp_path
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("time = 20\n", r"no \[\[runs\]\] table"),
-        ("[[runs]]\ndatabase = 'reference'\nrepeats = 0\n", "number 1: repeats is 0"),
-        ("[[runs]]\ndatabase = 'reference'\nnode = 3\n", "number 1: unknown key 'node'"),
-        ("[[runs]]\ndatabase = 'referenc'\n", "number 1: no database"),
-        ("[[runs]\n", "not TOML"),
+        ("time = 20\n", r"no \[\[runs\]\] table: a suite needs at least one\."),
+        ("[[runs]]\ndatabase = 'reference'\nrepeats = 0\n", r"wrong\.toml:3: \[\[runs\]\] number 1: repeats is 0"),
+        ("[[runs]]\ndatabase = 'reference'\nnode = 3\n",
+         r"wrong\.toml:3: .*number 1: unknown key 'node': did you mean 'nodes'"),
+        ("[[runs]]\ndatabase = 'referenc'\n", r"wrong\.toml:2: .*number 1: no database"),
+        ("[[runs]\n", r"wrong\.toml:1:7: not TOML"),
+        ("database = 'reference'\ntime = 60\n", r"\(one plan: splitbrain test --plan .*wrong\.toml\)"),
+        ("fault = 'long'\n[[runs]]\ndatabase = 'reference'\n", r'wrong\.toml:1: .*number 1: fault is "long"'),
+        ("[[runs]]\ndatabase = 'reference'\n[[runs]]\ndatabase = 'etcd'\nnodes = [3, 0]\n",
+         r"wrong\.toml:5: .*number 2: nodes is 0"),
+        ("[options.registr]\n[[runs]]\ndatabase = 'etcd'\n", r"wrong\.toml:1: \[options.registr\].* did you mean 'register'"),
+        ("[[runs]]\ndatabase = 'etcd'\n[runs.options.register]\nbusy_reads = 2\n", r"wrong\.toml:4: .*busy_reads is 2"),
     ],
 )
 def test_a_suite_that_is_wrong_is_refused_by_its_place(tmp_path: Path, text: str, told: str) -> None:

@@ -102,5 +102,13 @@ def test_a_command_beside_namesakes(installed: Path, folder: Path) -> None:
     assert "NO ANOMALY FOUND" in call(command, folder)
 
 
+def test_what_is_new_comes_with_an_installation(installed: Path, folder: Path) -> None:
+    command = str(installed.with_name("splitbrain"))
+    for part in ("database", "workload", "nemesis", "checker"):
+        call([command, "new", part, f"my-{part}"], folder)
+    assert "promises kept: splitbrain test may begin" in call([command, "verify", "./my_database.py"], folder)
+    assert "--splitbrain-time" in call([str(installed), "-m", "pytest", "--help"], folder), "the plugin is found"
+
+
 def test_a_person_s_tests_beside_namesakes(installed: Path, folder: Path) -> None:
     assert "3 passed" in call([str(installed), "-m", "pytest", "-q", "test_mine.py"], folder)

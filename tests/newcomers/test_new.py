@@ -57,10 +57,10 @@ AGAIN = """\
                 return await self._ask(f, key, value)
 """
 BROKEN = {
-    "an answer that was lost decides nothing": (('splitbrain.Indeterminate("connection-lost")', 'splitbrain.Refused("lost")'),),
-    "nothing is asked again": ((LOST, AGAIN),),
+    "its answer lost": (('splitbrain.Indeterminate("connection-lost")', 'splitbrain.Refused("lost")'),),
+    "asked once": ((LOST, AGAIN),),
     "nonsense is no answer": ((LOST, "        except ValueError:\n            return {}\n        except OSError as error:\n"),),
-    "a call that is cancelled closes": (("        self._writer.transport.abort()\n", "        pass\n"),),
+    "cancelled, it closes": (("        self._writer.transport.abort()\n", "        pass\n"),),
     "before it is started, ready() is false": (("        return True\n", "        return True\n\n    async def ready(self):\n"
                                                 "        return True\n"),),
     "the cluster gets ready": ((REFUSED, "raise error"),),

@@ -115,6 +115,10 @@ def parsed(command: str) -> dict[str, Any]:
         binary=st.sampled_from(["", "/opt/a b/redis"]),
         image=st.sampled_from(["", "redis:7"]),
         keep=st.booleans(),
+        keys=st.sampled_from([40, 3]),
+        timeout=st.sampled_from([1.0, 0.5]),
+        settle=st.sampled_from([28.0, 0.0]),
+        pace=st.sampled_from(["interval", "random"]),
         expect=st.lists(st.sampled_from(["CP", "lost-write", "available:majority"]), max_size=2).map(tuple),
     )
 )
@@ -132,7 +136,9 @@ def test_the_command_to_run_it_again_means_the_same_plan(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    "special", [{"keys": 3}, {"timeout": 0.5}, {"schedule": (ScriptedFault(at=1, duration=2, nemesis="halves"),)}]
+    "special",
+    [{"tcp_rto_max_ms": 3}, {"options": {"register": {"busy_reads": 0.4}}},
+     {"schedule": (ScriptedFault(at=1, duration=2, nemesis="halves"),)}]
 )
 def test_what_no_flag_can_say_is_carried_by_the_plans_file(special: dict[str, Any]) -> None:
     command = wording.again(Plan(database="redis", variant="sentinel", **special), "my runs/x")

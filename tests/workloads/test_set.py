@@ -7,7 +7,7 @@ from collections import Counter
 
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
-from splitbrain.workloads.set import FULL, Set
+from splitbrain.workloads.set import Set
 from splitbrain.workloads.workload import Invocation
 
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4)
@@ -25,7 +25,7 @@ def test_elements_are_unique_and_no_set_outgrows_its_bound() -> None:
     added = [one for one in made if one.f == "add"]
     assert len({one.value for one in added}) == len(added) > 1500
     sizes = Counter(one.key for one in added)
-    assert max(sizes.values()) == FULL
+    assert max(sizes.values()) == Set.Options().full
     assert len(sizes) > PLAN.keys
     assert set(sizes) <= {one.key for one in workload.final()}
 
@@ -38,7 +38,7 @@ def test_as_many_sets_grow_at_a_time_as_the_plan_has_keys() -> None:
         if one.f == "add":
             sizes[one.key] += 1
             assert one.key not in full
-            if sizes[one.key] == FULL:
+            if sizes[one.key] == Set.Options().full:
                 full.add(one.key)
             assert len(set(sizes) - full) <= PLAN.keys
 

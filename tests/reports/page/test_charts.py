@@ -1,8 +1,12 @@
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from splitbrain.harness.history.fault import PlainFault
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Stall
 from splitbrain.reports.page import charts
 from tests.reports import story
 
@@ -67,3 +71,46 @@ def test_the_engine_draws_and_keeps_the_pages_colours() -> None:
     assert text.startswith("<svg ")
     assert "var(--ok)" in text and "var(--band)" in text
     assert len(text) < 300_000
+
+
+def test_where_the_harness_stood_still_is_hatched_and_named_once() -> None:
+    recording = story.recording()
+    scenario = story.result(recording).scenarios[0]
+    began, ended = charts.extent(recording)
+    calm = charts.draw(charts.over_time(recording), "time")
+    assert "stood" not in calm
+    middle = int((began + ended) / 2 * 1e9)
+    within = msgspec.structs.replace(recording, stalls=(Stall(began=middle, ended=middle + 10**9),))
+    text = charts.draw(charts.over_time(within), "time")
+    assert text.count("harness stood still") == 1
+    assert text.count("url(#time-stood-still)") == len(charts.over_time(within)["vconcat"])
+    assert text.count('id="time-stood-still"') == 1
+    outside = msgspec.structs.replace(recording, stalls=(Stall(began=int(ended * 1e9) + 1, ended=int(ended * 1e9) + 9),))
+    assert charts.over_time(outside) == charts.over_time(recording)
+    start, end = scenario.started, scenario.healed or ended
+    near = msgspec.structs.replace(recording, stalls=(Stall(began=int(start * 1e9), ended=int(end * 1e9)),))
+    assert "url(#side-stood-still)" in charts.draw(charts.around(near, scenario), "side")
+
+
+def test_a_bin_without_calls_is_red_where_somebody_waited_in_vain_and_grey_where_nobody_asked() -> None:
+    def colour(*calls: tuple[int, int | None]) -> str:
+        history = History.of([
+            Operation(
+                process=i, f="read", value=1, outcome="info" if completed is None else "ok", invoked=invoked,
+                completed=completed,
+            )
+            for i, (invoked, completed) in enumerate(calls)
+        ])
+        return charts._of_empty(history, np.ones(len(history), np.bool_), history.answered(), 100, 200)
+
+    assert colour((10, 90)) == colour((10, 90), (210, 220)) == "var(--rule)"
+    assert colour((10, None)) == "var(--bad)"
+    assert colour((10, 150)) == colour((10, None), (10, 150)) == ""
+
+
+def test_what_was_not_answered_in_a_bin_with_calls_is_red() -> None:
+    recording = story.recording()
+    layers = charts.around(recording, story.result(recording).scenarios[0])["spec"]["layer"]
+    (red,) = [layer for layer in layers if layer.get("encoding", {}).get("y2") == {"datum": 100}]
+    assert red["mark"]["color"] == "var(--bad)" and red["encoding"]["y"]["field"] == "v"
+    assert layers.index(red) < len(layers) - 1

@@ -77,6 +77,24 @@ def test_a_fault_outside_the_evidence_is_not_drawn() -> None:
     assert rectangles(ET.fromstring(lanes.draw([op], (FAULT,))), "band") == []
 
 
+def test_lanes_are_by_server_and_the_client_second() -> None:
+    def call(process: int, node: str, server: str | None, at: int) -> Operation:
+        return Operation(process=process, f="read", value=1, invoked=at, completed=at + 1, node=node, server=server)
+
+    ops = [call(1, "n1", "n3", 10), call(2, "n2", "n2", 20), call(3, "n3", None, 30), call(1, "n1", "n2", 40)]
+    axis = lanes._Axis(ops, [], 10, 41)
+    found = list(dict.fromkeys(who for who, _ in lanes._lanes(ops, axis)))
+    assert found == [("n3", 1), ("n3", 3), ("n2", 2), ("n2", 1)]
+    picture = ET.fromstring(lanes.draw(ops))
+    told = [(text.get("class"), text.text) for text in picture.iter("text") if (text.get("class") or "").startswith("lane-")]
+    assert told == [
+        ("lane-node", "n3"), ("lane-client", "client 1"), ("lane-client", "client 3"),
+        ("lane-node", "n2"), ("lane-client", "client 2"), ("lane-client", "client 1"),
+    ]
+    labels = [text.text for text in picture.iter("text") if text.get("class") == "label"]
+    assert [label for label in labels if label and "beside n1" in label] == ["read → 1 (beside n1)"] * 2
+
+
 def test_no_evidence_no_picture() -> None:
     assert lanes.draw([]) == ""
 
