@@ -3,7 +3,7 @@
 Where the order of versions is known, a level is a condition on the dependency graph (Adya 1999; Cerone & Gotsman 2016):
 some relation between transactions may have no cycle. All conditions are decided by strongly connected components, in one
 pass over the whole graph and then only inside of what is cyclic, some of them in the product of the graph with a small
-automaton that remembers the last edge.
+automaton that remembers the last edge. It is one file because deciding and showing walk the same graph by the same rules.
 """
 
 from __future__ import annotations
