@@ -379,13 +379,11 @@ class _Recorder:
         )
         seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
-            ticking = group.create_task(self.tick(load))
             faulting = group.create_task(self.controller.inject(steps))
             group.create_task(self.follow_replicas(load, self.controller))
             await load.run(seconds)
             await faulting
             self.controller.healed.put_nowait(None)
-            ticking.cancel()
 
     def enforce(self, links: Connectivity) -> None:
         """These are the links that workers may use from now on."""
@@ -482,6 +480,7 @@ class _Recorder:
         began = self.clock()
         self.journal.phase(name, began, ended=False)
         problem = ""
+        ticking = asyncio.create_task(self.tick(name, began))
         try:
             async with asyncio.timeout(LIMITS.get(name)):
                 yield
@@ -499,6 +498,8 @@ class _Recorder:
                 raise
             self.progress.note(f"{name}: {problem}")
         finally:
+            ticking.cancel()
+            self.progress.close()
             self.journal.phase(name, self.clock(), ended=True, problem=problem)
             if not problem:
                 self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
@@ -514,11 +515,13 @@ class _Recorder:
             case _:
                 return ""
 
-    async def tick(self, load: Load) -> None:
-        began = self.clock()
+    async def tick(self, name: PhaseName, began: int) -> None:
+        """Show twice a second how far a phase is."""
+        limit = {"load": length(self.plan), "settle": self.plan.settle}.get(name, 0.0)
         while True:
             await asyncio.sleep(0.5)
-            self.progress.tick((self.clock() - began) / 1e9, load.totals)
+            totals = self.load.totals if self.load is not None and name == "load" else {}
+            self.progress.tick((self.clock() - began) / 1e9, totals, name, limit)
 
     @contextmanager
     def stop_on_signal(self) -> Iterator[None]:

@@ -145,14 +145,22 @@ class Progress:
         for line in death.log[-3:]:
             _wrap(self.console, "", Text("  " + printable(line, 200), "dim"))
 
-    def tick(self, elapsed: float, totals: Mapping[str, int]) -> None:
-        """The load goes on: `elapsed` seconds, operations by outcome. Only a terminal shows it."""
+    def tick(self, elapsed: float, totals: Mapping[str, int], phase: str = "load", length: float = 0.0) -> None:
+        """A phase goes on: `elapsed` seconds of `length` (0: nobody knows how many), operations by outcome if it has any. Only
+        a terminal shows it, with a bar and what is left where the length is known."""
         if not self._moving:
             return
-        whole = sum(totals.get(outcome, 0) for outcome in ("ok", "fail", "info"))
-        line = Text(f"{'load':<{GUTTER}}", "bold").append(f"{moment(int(elapsed * 1e9))}  {count(whole)} operations", "")
-        for outcome in ("ok", "fail", "info"):
-            line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
+        name = "final reads" if phase == "final-reads" else phase
+        line = Text(f"{name:<{GUTTER}}", "bold").append(moment(int(elapsed * 1e9)), "")
+        if length:
+            cells = max(5, min(30, self.console.width // 6))
+            done = min(cells, int(cells * elapsed / length))
+            line.append("  ").append("━" * done, "cyan").append("━" * (cells - done), "dim")
+            line.append(f"  {moment(int(max(0.0, length - elapsed) * 1e9))} left", "")
+        if totals:
+            line.append(f"  {count(sum(totals.get(outcome, 0) for outcome in ('ok', 'fail', 'info')))} operations", "")
+            for outcome in ("ok", "fail", "info"):
+                line.append(f"  {count(totals.get(outcome, 0))} {outcome}", "dim")
         self._show(line)
 
     def judging(self) -> None:

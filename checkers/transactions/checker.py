@@ -97,6 +97,9 @@ def find(history: History, deadline: float) -> Findings:
     for level, proofs in found.refuted.items():
         for above in stronger(level):
             by[above] |= {cycle.identifier for cycle in proofs}
+    for level in found.refuted:
+        # Where a component is all that was found in time, its usual name.
+        by[level] |= set() if by[level] else {cycles.USUAL.get(level, "G1c" if level == "read-committed" else "G0")}
     refuted = {level for level in LEVELS if any(level in stronger(one) for one in found.refuted) or by[level]}
     limits = [*inference.limits, *found.limits]
     holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, deadline)

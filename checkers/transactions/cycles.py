@@ -3,7 +3,7 @@
 Where the order of versions is known, a level is a condition on the dependency graph (Adya 1999; Cerone & Gotsman 2016):
 some relation between transactions may have no cycle. All conditions are decided by strongly connected components, in one
 pass over the whole graph and then only inside of what is cyclic, some of them in the product of the graph with a small
-automaton that remembers the last edge.
+automaton that remembers the last edge. It is one file because deciding and showing walk the same graph by the same rules.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Cycle:
         """The name of the anomaly: Adya's classes by the number of `rw` and whether two of them follow each other, with
         `-process` or `-realtime` where the order of a client or of time is part of it; and better known names of some."""
         kinds = [edge.kind for edge in self.edges]
-        if not self.alone and self.level in _USUAL:
-            return _USUAL[self.level]
+        if not self.alone and self.level in USUAL:
+            return USUAL[self.level]
         suffix = ""
         if any(edge.kind == REALTIME or edge.scope == TIMES for edge in self.edges):
             suffix = "-realtime"
@@ -124,8 +124,8 @@ class Cycle:
             if any(edge.scope in (ATOMIC, CAUSAL) for edge in self.edges):
                 # Which of two versions came first follows from what a transaction saw: the other way round it missed one.
                 return "G-single" + suffix
-            if WR not in kinds and any(edge.scope for edge in self.edges) and self.level in _USUAL:
-                return _USUAL[self.level]
+            if WR not in kinds and any(edge.scope for edge in self.edges) and self.level in USUAL:
+                return USUAL[self.level]
             return ("G1c" if WR in kinds else "G0") + suffix
         if anti == 1:
             at = kinds.index(RW)
@@ -140,7 +140,7 @@ class Cycle:
         return "G-nonadjacent" + suffix
 
 
-_USUAL: dict[Level, str] = {
+USUAL: dict[Level, str] = {
     "read-committed-session": "G-single",
     "read-atomic": "G-single",
     "read-atomic-session": "G-single-process",
@@ -240,6 +240,8 @@ class _Search:
         self.suspects = suspects
         self.limits: list[str] = []
         self.cycles: list[Cycle] = []
+        self.proven: set[Level] = set()
+        """Levels that a component rules out, also where time was up before its cheapest cycle was found."""
 
     def found(self) -> Found:
         self.restrict()
@@ -256,7 +258,7 @@ class _Search:
                     decided = True
                 except TimeoutError:
                     self.limits.append(f"time was up before all cycles against {level} were searched")
-                if len(self.cycles) > before or any_component:
+                if len(self.cycles) > before or any_component or level in self.proven:
                     refuted[level] = tuple(self.cycles[before:])
                 elif not decided:
                     undecided.add(level)
@@ -310,6 +312,7 @@ class _Search:
         refuted = False
         for component in product.components():
             refuted = True
+            self.proven.add(level)
             if not self._explained(component, level):
                 self._report(level, product.cheapest(component, self.deadline))
         if rule.path:
@@ -423,6 +426,10 @@ class _Product:
         enough = deadline
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
+        best = self._pair(component, timed)
+        if timed:
+            # Before a late one many others had completed: from there the way is short.
+            component = component[np.argsort(-self.search.invoked[component], kind="stable")]
         for vertex in component.tolist():
             if best is not None and (best[0] < 2 * _COST + _COST // 2 or time.monotonic() > enough):
                 break
@@ -434,6 +441,40 @@ class _Product:
         if best is None:
             raise TimeoutError
         return best[1]
+
+    def _pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
+        """The cheapest cycle of two edges inside a component, found for all at once."""
+        edges, search = self.edges, self.search
+        inside = np.zeros(self.many, np.bool_)
+        inside[component] = True
+        mine = np.flatnonzero(inside[edges.source] & inside[edges.target])
+        preference = np.array([_PREFERENCE[kind] for kind in range(len(_PREFERENCE))])
+        found: list[tuple[int, tuple[Edge, ...]]] = []
+        if timed:
+            back = mine[search.completed[edges.target[mine]] < search.invoked[edges.source[mine]]]
+            if len(back):
+                at = int(back[np.argmin(preference[edges.kind[back]])])
+                edge = self._edge(at)
+                closing = Edge(edge.target, edge.source, REALTIME, ALWAYS, -1, -1)
+                found.append((2 * _COST + _PREFERENCE[edge.kind] + _PREFERENCE[REALTIME], (edge, closing)))
+        there = edges.source[mine] * self.many + edges.target[mine]
+        again = edges.target[mine] * self.many + edges.source[mine]
+        order = np.argsort(there, kind="stable")
+        low, high = np.searchsorted(there[order], again), np.searchsorted(there[order], again, side="right")
+        for at in np.flatnonzero(high > low)[:_PAIRS].tolist():
+            for other in order[low[at] : high[at]].tolist():
+                first, second = int(edges.kind[mine[at]]), int(edges.kind[mine[other]])
+                state = self._steps(first, 0)
+                if self.shape == "prefix" and RW in (first, second):
+                    fits = {first, second} <= {RW, WR, PROCESS} and first != second
+                else:
+                    fits = state >= 0 and not (self.shape == "alternating" and first == second == RW)
+                if fits:
+                    cost = 2 * _COST + _PREFERENCE[first] + _PREFERENCE[second]
+                    # What follows from time alone is told by the order of time itself, where that shows it as shortly.
+                    cost += len(_PREFERENCE) * int((edges.scope[mine[[at, other]]] == TIMES).sum())
+                    found.append((cost, (self._edge(int(mine[at])), self._edge(int(mine[other])))))
+        return min(found, key=lambda one: one[0], default=None)
 
     def _from(
         self, start: int, first: int, members: set[int], timed: bool, most: int, deadline: float
@@ -544,6 +585,9 @@ class _Product:
 
 
 _COST = 100
+_PAIRS = 10_000
+"""How many edges that have one in the other direction are looked at."""
+
 _PATIENCE = 0.25
 """Seconds in which a cheaper cycle than the first one is searched."""
 

@@ -20,7 +20,7 @@ from splitbrain.checkers.transactions.graph import Ints
 from splitbrain.checkers.transactions.inference import Inference, group_ends
 from splitbrain.harness.history.history import NEVER
 
-COMPILED_FROM = 20_000
+COMPILED_FROM = 200_000
 """Vertices from which on machine code repays loading it."""
 
 

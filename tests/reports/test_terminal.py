@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -217,6 +218,20 @@ def test_a_pipe_hears_nothing_of_what_is_only_for_the_moment() -> None:
     with terminal.Progress(screen) as shown:
         shown.judging()
     assert "judge" in moving.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 132, 200])
+def test_a_phase_that_goes_on_shows_a_bar_and_what_is_left_in_one_line(width: int) -> None:
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, width=width, color_system=None)
+    with terminal.Progress(screen) as shown:
+        shown.tick(15.0, {"ok": 123_456, "fail": 12_345, "info": 1_234}, "load", 60.0)
+        shown.tick(1.0, {}, "set-up")
+    lines = [line for line in re.split(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", out.getvalue()) if line.strip()]
+    load = next(line for line in lines if line.startswith("load"))
+    assert "0:15" in load and "0:45 left" in load and load.count("━") == max(5, min(30, width // 6))
+    assert all(len(line) <= width for line in lines)
+    assert any(line.split() == ["set-up", "0:01"] for line in lines)
 
 
 def test_a_narrow_encoding_is_written_in_escapes() -> None:

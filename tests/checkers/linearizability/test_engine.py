@@ -206,7 +206,7 @@ def test_the_engine_loads_nothing_of_the_rest() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"networkx", "docker", "click", "rich", "jinja2", "scipy", "redis", "aiohttp", "paramiko", "asyncio"}
-    allowed = ("splitbrain.harness.history", "splitbrain.harness.errors", "splitbrain.harness.plan")
+    allowed = tuple(f"splitbrain.harness.{name}" for name in ("history", "errors", "plan", "settings"))
     assert all(name.startswith(allowed) for name in loaded if name.startswith("splitbrain.harness."))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+import msgspec
 import pytest
 
 from splitbrain.checkers.transactions import check, checker
@@ -51,6 +52,28 @@ def test_what_goes_wrong_gets_its_name_and_rules_out_its_levels(lists: bool, pla
     for anomaly in verdict.anomalies:
         assert (anomaly.identifier == plant.name and anomaly.sentence.startswith("T1")) or "T1" in anomaly.sentence
         assert {one.process for one in anomaly.operations} <= {op.process for op in stores.operations(plant)}
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["lists", "registers"])
+@pytest.mark.parametrize("time_limit", [30.0, 0.0])
+def test_one_large_component_ends_with_a_witness_and_without_time_claims_nothing_false(lists: bool, time_limit: float) -> None:
+    rng = random.Random(3)
+    operations = stores.correct(rng, 1200, lists=lists, clients=20, keys=60)
+    end = max(one.completed or 0 for one in operations)
+    late = []
+    for at, one in enumerate(operations):
+        if one.outcome == "ok" and all(f == "r" for f, *_ in one.value):
+            shift = rng.randrange(end)
+            assert one.completed is not None
+            one = msgspec.structs.replace(one, process=9000 + at, invoked=one.invoked + shift, completed=one.completed + shift)
+        late.append(one)
+    history = History.of(late)
+    verdict = check(history, ("strict-serializable", "serializable"), time_limit)
+    states = {one.model: one.state for one in verdict.standings}
+    assert states["strict-serializable"] != "holds" and states["serializable"] != "refuted"
+    if time_limit:
+        assert states["strict-serializable"] == "refuted" and all(name.endswith("-realtime") for name in verdict.counts)
+        assert len(verdict.anomalies[0].cycle) == 2
 
 
 def test_a_cycle_is_told_edge_by_edge() -> None:
