@@ -26,7 +26,7 @@ class Ordinary:
         self._groups = list(groups)
         packages = sysconfig.get_path("purelib")
         kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
-        self._environment = {**kept, "HOME": str(home), "PYTHONPATH": f"{home / 'splitbrain'}:{packages}"}
+        self._environment = {**kept, "HOME": str(home), "PYTHONPATH": f"{home / 'splitbrain' / 'src'}:{packages}"}
         self._python = next(filter(self._usable, (sys.executable, "/usr/bin/python3")), None)
         if self._python is None:
             (pytest.fail if os.environ.get("CI") else pytest.skip)("another user can run no Python with our libraries here")
@@ -44,7 +44,7 @@ class Ordinary:
 
     def _usable(self, python: str) -> bool:
         try:
-            return self._call(python, "-c", "import msgspec, numpy, harness").returncode == 0
+            return self._call(python, "-c", "import msgspec, numpy, splitbrain.harness").returncode == 0
         except OSError:
             return False
 
