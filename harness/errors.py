@@ -87,6 +87,16 @@ class Indeterminate(Exception):
         self.reason = reason
 
 
+def ours(raised: BaseException) -> SplitbrainError | None:
+    """The error of ours that a group of exceptions stands for, None where one of them is not ours."""
+    if isinstance(raised, SplitbrainError):
+        return raised
+    if isinstance(raised, BaseExceptionGroup):
+        found = [ours(inner) for inner in raised.exceptions]
+        return found[0] if all(found) else None
+    return None
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """What a person meant who wrote `name`: "did you mean 'halves'?", or all that there are."""
     names = list(known)

@@ -26,7 +26,16 @@ import msgspec
 import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import ELSEWHERE, Elsewhere, Indeterminate, Refused, SetupError, SplitbrainError, StorageError
+from splitbrain.harness.errors import (
+    ELSEWHERE,
+    Elsewhere,
+    Indeterminate,
+    Refused,
+    SetupError,
+    SplitbrainError,
+    StorageError,
+    ours,
+)
 from splitbrain.harness.faults import NEEDED, Controller
 from splitbrain.harness.heartbeat import heartbeat
 from splitbrain.harness.history.death import Death
@@ -88,7 +97,7 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
         except asyncio.CancelledError:
             return INTERRUPTED
         except Exception as raised:
-            error = _ours(raised)
+            error = ours(raised)
             if error is not None:
                 progress.note(str(error))
                 return error.exit_code
@@ -104,16 +113,6 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     # What drivers log would shred the terminal; the file comes with its first line.
     drivers = logging.FileHandler(run.folder / "drivers.log", delay=True)
     return testbed.inside(work)
-
-
-def _ours(raised: BaseException) -> SplitbrainError | None:
-    """The error of ours that a group of exceptions stands for, None where one of them is not ours."""
-    if isinstance(raised, SplitbrainError):
-        return raised
-    if isinstance(raised, BaseExceptionGroup):
-        found = [_ours(inner) for inner in raised.exceptions]
-        return found[0] if all(found) else None
-    return None
 
 
 def _leaf(raised: BaseException) -> BaseException:
@@ -186,7 +185,7 @@ class _Recorder:
             async with asyncio.timeout(LIMITS["tear-down"]):
                 await self.testbed.down()
         except Exception as error:
-            said = "took too long" if isinstance(error, TimeoutError) else str(_ours(error) or described(error))
+            said = "took too long" if isinstance(error, TimeoutError) else str(ours(error) or described(error))
             problem = f"{said}; `splitbrain clean` removes what is left"
             self.progress.note(f"tear-down: {problem}")
         if not self.plan.keep:
@@ -248,6 +247,8 @@ class _Recorder:
         except SplitbrainError:
             raise
         except Exception as error:
+            if (known := ours(error)) is not None:  # Several servers could not be started, each for a reason of its own.
+                raise known from error
             if limit.expired():
                 raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
@@ -492,7 +493,7 @@ class _Recorder:
                 raise SetupError(f"{name} {problem}. {self.last_words()}") from error
             self.progress.note(f"{name} {problem}. {self.last_words()}")
         except BaseException as error:
-            known = _ours(error)
+            known = ours(error)
             problem = described(error) if known is None else str(known)
             if not judged or known is None or isinstance(known, StorageError):
                 raise

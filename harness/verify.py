@@ -23,7 +23,7 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError, SplitbrainError, UsageError
+from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError, SplitbrainError, UsageError, ours
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.problems import described, place
 from splitbrain.harness.plan import Plan
@@ -275,6 +275,8 @@ class Trial:
         except SplitbrainError:
             raise
         except Exception as error:
+            if (known := ours(error)) is not None:
+                raise known from error
             raise SetupError(f"{place(error)}start() or ready() raised {described(error)}. {self._last_words()}") from error
 
     def _last_words(self) -> str:
