@@ -339,13 +339,19 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
+@click.argument("what", required=False, type=click.Choice(["workloads"]))
 @_JSON
-def list_(as_json: bool) -> int:
-    """What there is: databases with their variants, workloads, nemeses, testbeds."""
-    from splitbrain.harness.catalogue import catalogue, table
+def list_(what: str | None, as_json: bool) -> int:
+    """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
+    not."""
+    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
     from splitbrain.reports.terminal import console
 
-    if as_json:
+    if what == "workloads" and as_json:
+        click.echo(_json(supports()))
+    elif what == "workloads":
+        console().print(support_table(supports()))
+    elif as_json:
         click.echo(_json(catalogue()))
     else:
         console().print(table(catalogue()))
