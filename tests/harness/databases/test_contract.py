@@ -13,7 +13,8 @@ import pytest
 
 from splitbrain.harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.databases.etcd import Etcd, EtcdClient
+from splitbrain.harness.databases.etcd import Etcd
+from splitbrain.harness.databases.etcd_client import EtcdClient
 from splitbrain.harness.databases.mongodb import MongoClient, MongoDB
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
