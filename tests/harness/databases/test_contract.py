@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from splitbrain.harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
+from splitbrain.harness.databases.cassandra import Cassandra
+from splitbrain.harness.databases.cassandra_client import ALL, ONE, QUORUM, SERIAL, CassandraClient
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.databases.etcd import Etcd
 from splitbrain.harness.databases.etcd_client import EtcdClient
