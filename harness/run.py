@@ -22,11 +22,11 @@ import msgspec
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
-from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError
+from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError, described
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.load.problems import described, place
+from splitbrain.harness.load.problems import place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.recorder import INTERRUPTED, record
 from splitbrain.harness.resolve import check_machine, resolve

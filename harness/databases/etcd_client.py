@@ -135,20 +135,21 @@ class EtcdClient:
         try:
             answer = json.loads(content)
             if status == 200:
+                answer = answer.get("result", answer)  # that of a stream, of which one answer is asked
                 answer["header"]["member_id"]
                 return dict(answer)
             message = str(answer.get("error") or answer["message"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise await self._lost("garbled-answer") from error
         if message in self.DEFINITE:
-            raise Refused(self.DEFINITE[message])
+            raise Refused(self.DEFINITE[message], message)
         if any(words in message for words in self.NEVER_SENT):
-            raise Refused("not-serving")
-        raise await self._lost(self.INDEFINITE.get(message, "unknown-error"))
+            raise Refused("not-serving", message)
+        raise await self._lost(self.INDEFINITE.get(message, "unknown-error"), message)
 
-    async def _lost(self, reason: str) -> Indeterminate:
+    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
         await self.close()
-        return Indeterminate(reason)
+        return Indeterminate(reason, detail)
 
 
 def encode(text: str) -> str:
