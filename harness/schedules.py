@@ -45,7 +45,7 @@ def nemesis(name: str, options: Tables | None = None) -> Nemesis:
     for several at once. Raises `UsageError`."""
     if name == SCRIPTED:
         return Combination(())
-    parts = [Part(kind(options), scenario) for kind, scenario in registry.nemeses(name)]
+    parts = [Part(kind(options), scenario, called) for called, kind, scenario in registry.nemeses(name)]
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
@@ -104,18 +104,19 @@ def shuffled(plan: Plan) -> tuple[Step, ...]:
     return ()
 
 
-def replay(recording: Recording) -> tuple[ScriptedFault, ...]:
-    """The faults that a run had, as a script: the same targets at the same times, whoever is primary then. What a run could
-    not aim at is left out."""
+def replay(recording: Recording) -> dict[int, ScriptedFault]:
+    """The faults that a run had, by their ids, as a script: the same targets at the same times, whoever is primary then. What
+    a run could not aim at is left out."""
     load = recording.phase("load")
     began = load.began if load else 0
-    return tuple(
-        ScriptedFault(
-            at=round((fault.started - began) / 1e9, 3), nemesis=fault.nemesis, scenario=fault.scenario, specs=fault.specs,
-            duration=round(((fault.heal_began or fault.started) - (fault.proven or fault.started)) / 1e9, 3),
+    return {
+        fault.id: ScriptedFault(
+            at=round(max(0, fault.started - began) / 1e9, 3), nemesis="" if fault.nemesis == SCRIPTED else fault.nemesis,
+            scenario="" if fault.scenario == SCRIPTED else fault.scenario, specs=fault.specs,
+            duration=max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3)),
         )
         for fault in recording.faults if fault.specs and fault.heal_began is not None
-    )
+    }
 
 
 def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> tuple[Step, ...]:
@@ -131,7 +132,7 @@ def _apart(plan: Plan) -> list[tuple[str, str]]:
     """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
     whole = nemesis(plan.nemesis, plan.options)
     parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
-    each = [[(part.nemesis.name, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
+    each = [[(part.called or plan.nemesis, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
     longest = max(map(len, each), default=0)
     return [scenarios[at] for at in range(longest) for scenarios in each if at < len(scenarios)]
 

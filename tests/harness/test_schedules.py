@@ -137,7 +137,7 @@ def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: st
 
 def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
     _, recording = load(OLDER)
-    script = replay(recording)
+    script = tuple(replay(recording).values())
     assert [(fault.nemesis, fault.scenario) for fault in script] == [("one-way", "primary-deaf"), ("one-way", "primary-mute")]
     assert script[0].specs == (Cut((("n1", "n2"), ("n3", "n2"))),)
     assert script[0].at == pytest.approx(1.0, abs=0.1) and script[0].duration == pytest.approx(2.6, abs=0.2)
