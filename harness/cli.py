@@ -112,7 +112,8 @@ def commands(context: click.Context) -> None:
 @_plan_flags
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
 @click.option("--replay", type=click.Path(path_type=Path), metavar="RUN",
-              help="Repeat the very faults of that run, with their targets and at their times; flags win over its plan.")
+              help="Repeat the very faults of that run, with their targets (whoever is primary now takes the part of who was); "
+              "flags win over its plan.")
 @_RUNS
 @click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
 @_JSON

@@ -252,8 +252,12 @@ def _check_binary(binary: str, programs: Sequence[str]) -> None:
 
 
 def check_machine(plan: Plan) -> None:
-    """Refuse a plan whose driver or server this machine lacks, before a folder is made for it. Raises `SetupError` with the
-    command that mends it."""
+    """Refuse a plan whose driver or server this machine lacks, or whose faults it cannot do, before a folder is made for it.
+    Raises `SetupError` with the command that mends it, or with the reason."""
+    testbed = registry.look_up("testbeds", plan.testbed)
+    for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
+        if reason := testbed.lacks(ability):
+            raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
     for module in database.modules:
         if importlib.util.find_spec(module) is None:

@@ -100,6 +100,11 @@ def test_what_no_run_shows_again_cannot_be_shrunk() -> None:
 
 def test_no_more_runs_than_were_allowed() -> None:
     done: list[Plan] = []
-    trials = Trials(lambda plan, number: bool(done.append(plan)) or matters(plan), 3, 10, 5, lambda plan, seen, runs: None)
+
+    def shows(plan: Plan, number: int) -> bool:
+        done.append(plan)
+        return matters(plan)
+
+    trials = Trials(shows, 3, 10, 5, lambda plan, seen, runs: None)
     found = trials.shrink(PLANTED)
     assert len(done) == 10 + found.runs == 15 and matters(found.plan) and trials.spent
