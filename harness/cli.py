@@ -88,6 +88,9 @@ Every command explains itself with --help."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+_DASK = click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it (10.0.0.1:8786).")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, invoke_without_command=True)
 @click.version_option(package_name="splitbrain")
 @click.pass_context
@@ -179,8 +182,11 @@ def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_RUNS
-def suite(file: Path, runs: Path) -> int:
+@_DASK
+def suite(file: Path, runs: Path, dask: str | None) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was.
+
+    With --dask they run on the machines of a Dask cluster instead, one at a time on each, and their folders come back.
 
     \b
     Example of a FILE; every combination of the lists is run, ten times each:
@@ -224,7 +230,18 @@ def suite(file: Path, runs: Path) -> int:
 
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
-        finished = suites.run_suite(opened, perform_one, keep)
+        if dask is None:
+            finished = suites.run_suite(opened, perform_one, keep)
+        else:
+            from splitbrain.harness.machines import connect, own_files, perform_on
+            from splitbrain.reports.fleet import Fleet
+
+            left = suites.pending(opened)
+            with (
+                connect(dask, own_files([plan for _, plan in left])) as cluster,
+                Fleet(screen, len(opened.entries), len(opened.entries) - len(left)) as fleet,
+            ):
+                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), keep)
         keep(finished)
     screen.print(summary.table(suites.outcomes(finished)))
     return suites.worst(finished)
@@ -383,13 +400,19 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
+@click.argument("what", required=False, type=click.Choice(["workloads"]))
 @_JSON
-def list_(as_json: bool) -> int:
-    """What there is: databases with their variants, workloads, nemeses, testbeds."""
-    from splitbrain.harness.catalogue import catalogue, table
+def list_(what: str | None, as_json: bool) -> int:
+    """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
+    not."""
+    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
     from splitbrain.reports.terminal import console
 
-    if as_json:
+    if what == "workloads" and as_json:
+        click.echo(_json(supports()))
+    elif what == "workloads":
+        console().print(support_table(supports()))
+    elif as_json:
         click.echo(_json(catalogue()))
     else:
         console().print(table(catalogue()))

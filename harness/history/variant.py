@@ -10,7 +10,8 @@ Route = Literal["home", "primary"]
 """How a worker finds the server for an operation: always its home node, or the node that its home names as primary."""
 
 Capability = Literal[
-    "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "ids", "transactions", "watches"
+    "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "fences", "ids", "transactions",
+    "watches",
 ]
 """What a client can do: the protocols of `harness.load.client`, by name."""
 

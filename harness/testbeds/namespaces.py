@@ -25,10 +25,11 @@ from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program, is_program
 from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.shaping import Shaping
-from splitbrain.harness.testbeds.spawner import SERVICE, Channel, Process
+from splitbrain.harness.testbeds.spawner import Channel, Process
 from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service
 
 RUN = "SPLITBRAIN_RUN"

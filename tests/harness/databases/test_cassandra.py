@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from splitbrain.harness.databases import cassandra
+from splitbrain.harness.databases import cassandra_client
 from splitbrain.harness.databases.cassandra import Cassandra
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.plan import Plan
@@ -61,7 +61,7 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
             assert database.replicas(key) == tuple(ring[token] for token in order)
 
         with monkeypatch.context() as slow_clock:
-            slow_clock.setattr(cassandra, "time", SimpleNamespace(time_ns=lambda: 1_000_000))
+            slow_clock.setattr(cassandra_client, "time", SimpleNamespace(time_ns=lambda: 1_000_000))
             for variant in ("one", "one-server-clock"):
                 client = await Cassandra(Plan(database="cassandra", variant=variant, nodes=3), nodes).connect(nodes[0])
                 await client.write(variant, 4)
