@@ -134,7 +134,8 @@ def all_as_meant(meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> 
         return False
     twice = sum(meant[link].duplicate * train.sent for link, train in trains.items())
     overtaken = sum(meant[link].reorder * train.sent for link, train in trains.items())
-    return (_often(twice, sum(train.twice for train in trains.values()))
+    seen_twice = sum(train.twice for train in trains.values())
+    return (_often(twice, seen_twice) and not (seen_twice and not twice)
             and _often(overtaken, sum(train.overtaken for train in trains.values())))
 
 
@@ -148,8 +149,8 @@ def _likely(seen: float, meant: float, count: int) -> bool:
 
 
 def _often(meant: float, seen: int) -> bool:
-    """Whether something was seen about as often as it was meant to happen: what is overtaken depends on what is sent."""
-    return seen == 0 if meant == 0 else seen >= meant / 5 or meant < 20
+    """Whether something was seen about as often as it was meant to happen, where enough was sent to tell."""
+    return seen >= meant / 5 or meant < 20
 
 
 def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> tuple[Figure, ...]:

@@ -196,10 +196,10 @@ class _Shaper:
         while self.held and self.held[0][0] <= now:
             _, _, node, queue, number, packet, twice = heapq.heappop(self.held)
             verdicts.setdefault(node, bytearray()).extend(_verdict(queue, number, _ACCEPT, packet if not twice else None))
+            if twice or len(verdicts[node]) > 1 << 15:
+                self.netlink[node].send(verdicts.pop(node))
             if twice and packet is not None:
                 self.double(queue, packet)
-            if len(verdicts[node]) > 1 << 15:
-                self.netlink[node].send(verdicts.pop(node))
         for node, said in verdicts.items():
             self.netlink[node].send(said)
 
