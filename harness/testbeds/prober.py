@@ -25,6 +25,7 @@ import struct
 import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from statistics import median
 
 import msgspec
 
@@ -38,7 +39,7 @@ PORT = 9
 SETTLE = 0.2
 """How long, in seconds, a probe waits for packets that should not come."""
 
-_TRAIN, _TRAINS = 25, 600
+_TRAIN, _TRAINS = 25, 360
 """Datagrams of a train at least, and of all trains together."""
 _GAP = 0.01
 """Seconds between two datagrams of a train."""
@@ -95,12 +96,12 @@ class _Arrivals:
             self.overtaken += bool(self.late) and number < max(self.late)
             self.late[number] = late
 
-    def train(self, sent: int) -> Train:
+    def train(self, sent: int, busy: float) -> Train:
         rate = 0.0
         if len(self.burst) > 1:
             size = sum(size + _HEADERS for _, size in self.burst[1:])
             rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
-        return Train(sent, tuple(self.late.values()), self.twice, self.overtaken, rate)
+        return Train(sent, tuple(self.late.values()), busy, self.twice, self.overtaken, rate)
 
 
 class Probed:
@@ -253,11 +254,12 @@ class Prober:
         """Send datagrams over these links, spaced, and see what becomes of them; with a rate, then as many large ones at once
         as take a third of a second at that. `late` seconds are waited for the last."""
         self._nonce = secrets.token_bytes(8)
-        self._trains = {link: _Arrivals() for link in links}
+        controls = [(_HARNESS, name) for name in sorted({b for _, b in links})]
+        self._trains = {link: _Arrivals() for link in (*links, *controls)}
         count = min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
         began = self._loop.time()
         for number in range(count):
-            for a, b in links:
+            for a, b in (*links, *controls):
                 self._send_timed(a, b, number)
             await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - self._loop.time()))
         await self._waited(late + SETTLE)
@@ -268,7 +270,8 @@ class Prober:
                     self._send_timed(a, b, _IN_BURST, _LARGE)
             await self._waited(late + SETTLE + 1)
         found, self._trains = self._trains, {}
-        return {link: arrivals.train(count) for link, arrivals in found.items()}
+        busy = {name: median(found[_HARNESS, name].late.values() or (0.0,)) for _, name in controls}
+        return {link: found[link].train(count, busy[link[1]]) for link in links}
 
     async def _waited(self, seconds: float) -> None:
         """Wait, in steps that really came: if this process was held up, what it did not hear meanwhile it hears first."""

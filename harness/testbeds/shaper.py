@@ -90,6 +90,8 @@ class _Shaper:
         """When due, a number, the node that receives, its queue, the packet's id there, its bytes where they are needed, and
         whether it is to come twice."""
         self.numbers = itertools.count()
+        self.twice: list[tuple[int, bytes]] = []
+        """Packets, each with its sender, that were let go and are to come once more."""
         self.copies: dict[bytes, int] = {}
         """What was sent a second time, and comes through a queue again."""
 
@@ -156,6 +158,9 @@ class _Shaper:
             verdicts += self.judge(node, now, data)
         if verdicts:
             self.netlink[node].send(verdicts)
+        for sender, packet in self.twice:
+            self.double(sender, packet)
+        self.twice.clear()
 
     def judge(self, node: int, now: float, data: bytes) -> bytes:
         """What is said at once of a packet; nothing of one that is held."""
@@ -185,7 +190,9 @@ class _Shaper:
             return _verdict(queue, number, _DROP)
         changed = _damaged(packet) if link.corrupt and random.random() < link.corrupt else None
         twice = bool(link.duplicate) and random.random() < link.duplicate
-        if due <= now and not twice:
+        if due <= now:
+            if twice:
+                self.twice.append((queue, changed or packet))
             return _verdict(queue, number, _ACCEPT, changed)
         heapq.heappush(self.held, (due, next(self.numbers), node, queue, number, changed or (packet if twice else None), twice))
         return b""

@@ -95,10 +95,12 @@ class Reach(msgspec.Struct, frozen=True):
 class Train(msgspec.Struct, frozen=True):
     """What became of `sent` datagrams over one link: the milliseconds that those which came were under way, in the order in
     which they came; how many came twice, and how many after a later one; and of as many more sent at once (0: none were), the
-    kbit/s at which they came."""
+    kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are never impaired,
+    took to the same node meanwhile: the machine's doing."""
 
     sent: int
     late: tuple[float, ...]
+    busy: float = 0.0
     twice: int = 0
     overtaken: int = 0
     rate: float = 0.0

@@ -44,6 +44,7 @@ def test_words() -> None:
     (Impair((), delay=100), Train(25, ()), False),
     (Impair(()), Train(25, (1.0,) * 25), True),
     (Impair(()), Train(25, (90.0,) * 25), False),
+    (Impair(()), Train(25, (90.0,) * 25, busy=50.0), True),
     (Impair(()), Train(100, (1.0,) * 90), False),
     (Impair((), loss=0.3), Train(100, (1.0,) * 68), True),
     (Impair((), loss=0.3), Train(100, (1.0,) * 100), False),
@@ -71,7 +72,7 @@ def test_every_impairment_is_measured_and_over_afterwards(tmp_path: Path) -> Non
             (Impair(all_links, rate=500), "rate"),
         ):
             fault = await driver.do(impair(spec))
-            assert fault.bit and fault.healed, (spec, fault.proofs, fault.undone)
+            assert fault.bit and fault.healed, (what, fault.proofs, fault.undone)
             assert not fault.cut and not fault.struck and fault.impaired and fault.sides == (THREE,)
             (figure,) = (figure for figure in fault.proofs[0].figures if figure.what == what)
             assert figure.intended / 3 < figure.middle < 2 * figure.intended + 30, figure
