@@ -337,10 +337,13 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 @click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
 @click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
+@_DASK
 @_JSON
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
-def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **options: Any) -> int:
+def check(
+    path: Path, as_json: bool, report: Path | None, junit: Path | None, dask: str | None, **options: Any
+) -> int:
     """Judge a run's folder again, or a history that another program recorded.
 
     PATH is a run, a file (also .gz), '-' for the standard input, or the folder that a Jepsen test left.
@@ -350,6 +353,7 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
       splitbrain check runs/RUN
       splitbrain check history.edn --model cas-register --report report.html
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
+      splitbrain check huge.jsonl --dask 10.0.0.1:8786
     """
     from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
@@ -357,9 +361,12 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
     if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
+        from splitbrain.harness.errors import UsageError
         from splitbrain.harness.run import judge_and_write
         from splitbrain.reports.terminal import Progress, console
 
+        if dask is not None:
+            raise UsageError(f"{path} is a run, which is judged here; --dask is for histories that other programs recorded.")
         outcome = judge_and_write(store.find(path), Progress(console()), tell=not as_json)
         if as_json and outcome.result is not None:
             click.echo(encode(outcome.result).decode())
@@ -370,7 +377,13 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
     from splitbrain.reports.page import html
     from splitbrain.reports.terminal import console, verdict
 
-    checked = check_file(path, **options)
+    if dask is None:
+        checked = check_file(path, **options)
+    else:
+        from splitbrain.harness.machines import Keys, connect
+
+        with connect(dask) as cluster:
+            checked = check_file(path, **options, spread=Keys(cluster))
     if as_json:
         click.echo(encode(checked.result).decode())
     else:
