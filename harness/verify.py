@@ -23,9 +23,19 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError, SplitbrainError, UsageError, ours
+from splitbrain.harness.errors import (
+    Elsewhere,
+    Indeterminate,
+    Mismatch,
+    Refused,
+    SetupError,
+    SplitbrainError,
+    UsageError,
+    described,
+    ours,
+)
 from splitbrain.harness.history.variant import Capability
-from splitbrain.harness.load.problems import described, place
+from splitbrain.harness.load.problems import place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import check_machine
 from splitbrain.harness.testbeds.testbed import Node, Testbed

@@ -145,7 +145,7 @@ class ReferenceClient:
             raise await self._lost("garbled-answer") from error
         if definite:
             raise Refused(reason)
-        raise await self._lost(reason if reason in self.ERRORS else "unknown-error")
+        raise await self._lost(*((reason,) if reason in self.ERRORS else ("unknown-error", line.decode(errors="replace"))))
 
     async def close(self) -> None:
         """End the connection at once."""
@@ -173,9 +173,9 @@ class ReferenceClient:
             raise await self._lost("garbled-answer")
         return list(numbers)
 
-    async def _lost(self, reason: str) -> Indeterminate:
+    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
         await self.close()
-        return Indeterminate(reason)
+        return Indeterminate(reason, detail)
 
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
