@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test check lint bench fuzz rates docs setup fast servers
+.PHONY: demo test check lint bench fuzz rates docs setup fast servers browser
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -13,7 +13,7 @@ demo: setup
 	@echo "The two reports:"
 	@ls -t runs/*/report.html | head -2
 
-test: setup fast servers lint
+test: setup fast servers browser lint
 	./tools/docker-lab $(BIN)/pytest
 
 check: lint
@@ -29,6 +29,7 @@ bench: setup fast servers
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
 	nice $(BIN)/python -m tests.checkers.transactions.fuzz --count 10000
+	nice $(BIN)/python -m tests.checkers.sessions.fuzz 10000
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -48,6 +49,10 @@ servers: setup
 	@./tools/system-packages openjdk-17-jre-headless maven
 	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
 
+# What the tests of the report look at it with.
+browser: setup
+	@./tools/system-packages chromium
+
 $(VENV)/.fast: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[fast]'
 	@touch $@
@@ -55,5 +60,5 @@ $(VENV)/.fast: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,sat,docs,dev]'
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,dask,sat,docs,dev]'
 	@touch $@

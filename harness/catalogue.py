@@ -21,6 +21,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     variants: tuple[Entry, ...] = ()
 
 
+class Support(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a workload runs: the `variants` of a `database` that offer what it needs, and what the others `lack`."""
+
+    database: str
+    variants: tuple[str, ...] = ()
+    lack: dict[str, tuple[str, ...]] = {}
+
+
 class Catalogue(msgspec.Struct, frozen=True):
     """Everything that is registered, by kind; names in their order."""
 
@@ -36,6 +44,38 @@ def catalogue() -> Catalogue:
         databases=tuple(map(_database, registry.names("databases"))),
         workloads=_entries("workloads"), nemeses=_entries("nemeses"), testbeds=_entries("testbeds"),
     )
+
+
+def supports() -> dict[str, tuple[Support, ...]]:
+    """Workload → where it runs, and where not and why. A database that cannot be loaded is left out."""
+    found: dict[str, list[Support]] = {name: [] for name in registry.names("workloads")}
+    for name in registry.names("databases"):
+        try:
+            variants = registry.look_up("databases", name).variants
+        except UsageError:
+            continue
+        for workload, known in found.items():
+            needs = registry.look_up("workloads", workload).needs
+            lack = {one.name: tuple(sorted(needs - one.offers)) for one in variants if needs - one.offers}
+            known.append(Support(name, tuple(one.name for one in variants if one.name not in lack), lack))
+    return {workload: tuple(known) for workload, known in found.items()}
+
+
+def support_table(found: dict[str, tuple[Support, ...]]) -> Table:
+    """The same, as people read it."""
+    rows = Table("workload", "needs", "where it runs", box=box.SIMPLE_HEAD, pad_edge=False)
+    for workload, known in found.items():
+        told = []
+        for one in known:
+            wanting = ", ".join(sorted({name for lack in one.lack.values() for name in lack}))
+            if not one.lack:
+                told.append(f"{one.database}: every variant")
+            elif one.variants:
+                told.append(f"{one.database}: {', '.join(one.variants)}; the others lack {wanting}")
+            else:
+                told.append(f"not on {one.database}: no {wanting}")
+        rows.add_row(workload, "\n".join(sorted(registry.look_up("workloads", workload).needs)), "\n".join(told))
+    return rows
 
 
 def table(found: Catalogue) -> Group:

@@ -50,13 +50,31 @@ class HistoryError(UsageError):
         self.column = column
 
 
-class Refused(Exception):
-    """Raised by a client: the operation certainly did not happen. `reason` is a short stable word, `no-leader`."""
+class _NotDone(Exception):
+    """What a client raises where a call was not acknowledged."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self._detail = detail
 
+    @property
+    def detail(self) -> str:
+        """What the server or the system said, in one line of at most `DETAIL` characters: the text that was given, else
+        that of the exception it was raised from; empty where there is neither."""
+        cause = self.__cause__
+        if self._detail or cause is None:
+            return one_line(self._detail, DETAIL)
+        return cause.detail if isinstance(cause, _NotDone) else described(cause)
+
+
+class Refused(_NotDone):
+    """Raised by a client: the operation certainly did not happen. `reason` is a short stable word, `no-leader`, and `detail`
+    what the server said of it in its own words."""
+
+
+DETAIL = 300
+"""Characters of what a server said that are kept."""
 
 ELSEWHERE = "elsewhere"
 """The reason of an `Elsewhere`."""
@@ -79,12 +97,9 @@ class Elsewhere(Refused):
         super().__init__(ELSEWHERE)
 
 
-class Indeterminate(Exception):
-    """Raised by a client: the operation may have happened, or may still happen. `reason` is a short stable word."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class Indeterminate(_NotDone):
+    """Raised by a client: the operation may have happened, or may still happen. `reason` is a short stable word, and `detail`
+    what the server said of it in its own words."""
 
 
 def ours(raised: BaseException) -> SplitbrainError | None:
@@ -95,6 +110,20 @@ def ours(raised: BaseException) -> SplitbrainError | None:
         found = [ours(inner) for inner in raised.exceptions]
         return found[0] if all(found) else None
     return None
+
+
+def described(error: BaseException) -> str:
+    """`KeyError: 'primary'`, in one line of at most `DETAIL` characters."""
+    said = str(error).strip()
+    return one_line(f"{type(error).__name__}: {said}" if said else type(error).__name__, DETAIL)
+
+
+def one_line(text: str, most: int) -> str:
+    """A text as one line of at most so many characters; what is cut off is marked. What a terminal would obey, and what is no
+    Unicode, is written out."""
+    line = " ".join(text[: 4 * most].split())
+    line = "".join([one if one.isprintable() else one.encode("unicode_escape").decode() for one in line])
+    return line if len(line) <= most else line[: most - 3] + "..."
 
 
 def hint(name: str, known: Iterable[str]) -> str:

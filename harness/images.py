@@ -23,7 +23,7 @@ import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.servers import SEARCH, SERVERS, find_program
+from splitbrain.harness.servers import SEARCH, find_program, is_fetched
 from splitbrain.harness.testbeds import engine
 from splitbrain.harness.testbeds.docker import IN_TOOLS, TOOLS
 
@@ -165,7 +165,7 @@ def _program(root: _Root, name: str, mend: str) -> str:
         _python(root)
     elif name == "java":
         _java(root, path)
-    elif path.parent in (server.folder for server in SERVERS):
+    elif is_fetched(path):
         _fetched(root, path)
         return path.parent.name.rpartition("-")[2]
     elif _is_script(path):
@@ -216,7 +216,8 @@ def _tools(root: _Root) -> None:
     root.tree(Path(msgspec.__file__).parent, place / "msgspec")
     ours = Path(splitbrain.__file__).parent
     room = Path("harness")
-    for module in ("__init__.py", "errors.py", "testbeds/__init__.py", "testbeds/kernel.py", "testbeds/spawner.py"):
+    testbeds = [f"testbeds/{name}.py" for name in ("__init__", "families", "kernel", "spawner")]
+    for module in ("__init__.py", "errors.py", *testbeds):
         root.file(ours / room / module, place / "splitbrain" / room / module)
     root.file(ours / "__init__.py", place / "splitbrain" / "__init__.py")
 

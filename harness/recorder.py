@@ -34,6 +34,7 @@ from splitbrain.harness.errors import (
     SetupError,
     SplitbrainError,
     StorageError,
+    described,
     ours,
 )
 from splitbrain.harness.faults import NEEDED, Controller
@@ -43,7 +44,7 @@ from splitbrain.harness.history.journal import Header, Journal, check_storable
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
-from splitbrain.harness.load.problems import MANY, Problems, described, is_cancelled, place
+from splitbrain.harness.load.problems import MANY, Problems, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.schedules import length, schedule

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,11 +22,11 @@ import msgspec
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
-from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError
+from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError, described
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.load.problems import described, place
+from splitbrain.harness.load.problems import place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.recorder import INTERRUPTED, record
 from splitbrain.harness.resolve import check_machine, resolve
@@ -183,6 +183,16 @@ def run(
     afterwards is told by the outcome.
     """
     resolved = resolve(fields | {"database": database}, Path(plan) if plan is not None else None)
+    return perform_apart(resolved, Path(runs), name)
+
+
+def perform_apart(
+    plan: Plan, runs: Path, name: str = "", *, began: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+    hear: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """`perform` in a process of the run's own, from any thread. `began` gets the process, which a SIGINT makes tear down, and
+    `hear` each line that it says, as soon as it does. Raises what `perform` raises."""
+    told: list[str] = []
     read, write = os.pipe()
     try:
         with subprocess.Popen(
@@ -192,8 +202,14 @@ def run(
         ) as child:
             os.close(write)
             write = -1
+            assert child.stdin is not None and child.stdout is not None
             try:
-                said, _ = child.communicate(msgspec.json.encode((resolved, str(runs), name)))
+                with suppress(BrokenPipeError), child.stdin as given:
+                    given.write(msgspec.json.encode((plan, str(runs.absolute()), name)))
+                began(child)
+                for line in child.stdout:
+                    told.append(line.decode(errors="replace"))
+                    hear(told[-1].rstrip())
             except BaseException:
                 child.send_signal(signal.SIGINT)
                 child.wait()
@@ -203,16 +219,17 @@ def run(
         os.close(read)
         if write >= 0:
             os.close(write)
-    told = said.decode(errors="replace")
     if not report:
-        last = told.strip().splitlines()[-1:] or [f"it ended with {child.returncode}"]
+        last = "".join(told).strip().splitlines()[-1:] or [f"it ended with {child.returncode}"]
         raise SplitbrainError(f"the process of the run ended before the run did: {last[0]}")
     ended = msgspec.json.decode(report, type=_Ended)
     if ended.error:
         raise getattr(errors, ended.error)(ended.reason)
     found = Run(Path(ended.folder))
     result = decode(found.result.read_bytes(), found.result) if found.result.exists() else None
-    return Outcome(folder=found.folder, exit_code=ended.exit_code, result=result, reason=ended.reason, told=told)
+    return Outcome(
+        folder=found.folder, exit_code=ended.exit_code, result=result, reason=ended.reason, told="".join(told),
+    )
 
 
 class _Ended(msgspec.Struct):

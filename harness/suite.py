@@ -22,7 +22,7 @@ from __future__ import annotations
 import glob
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,13 +163,21 @@ def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
 def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None]) -> Suite:
     """Run what was not run yet, one after another, keeping `results.json` after each. `perform` runs a plan in a folder;
     `told` hears of every change. An interrupted run (130) ends the suite there."""
-    for number, entry in enumerate(suite.entries):
-        if entry.exit_code is not None:
-            continue
-        ended = perform(entry.plan, suite.folder)
+    return keep(suite, ((number, perform(plan, suite.folder)) for number, plan in pending(suite)), told)
+
+
+def pending(suite: Suite) -> tuple[tuple[int, Plan], ...]:
+    """What was not run yet: the place of each entry in the suite, and its plan."""
+    return tuple((number, entry.plan) for number, entry in enumerate(suite.entries) if entry.exit_code is None)
+
+
+def keep(suite: Suite, ends: Iterable[tuple[int, Ended]], told: Callable[[Suite], None]) -> Suite:
+    """Keep `results.json` as runs end, in whichever order they do: each has its place in the suite. An interrupted run (130)
+    ends the suite there."""
+    for number, ended in ends:
         if ended.exit_code == 130:
             break
-        done = Entry(entry.plan, ended.run, ended.exit_code, ended.reason)
+        done = Entry(suite.entries[number].plan, ended.run, ended.exit_code, ended.reason)
         suite = msgspec.structs.replace(suite, entries=(*suite.entries[:number], done, *suite.entries[number + 1 :]))
         _save(suite)
         told(suite)
@@ -178,14 +186,15 @@ def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callab
 
 def outcomes(suite: Suite) -> tuple[Result | NotJudged, ...]:
     """What came of every run of a suite that ended: its stored result, or why it has none."""
-    return tuple(_ended(suite, entry) for entry in suite.entries if entry.exit_code is not None)
+    return tuple(came(suite.folder, entry) for entry in suite.entries if entry.exit_code is not None)
 
 
-def _ended(suite: Suite, entry: Entry) -> Result | NotJudged:
+def came(folder: Path, entry: Entry) -> Result | NotJudged:
+    """What came of one run that ended, whose folder is in that of its suite: its stored result, or why it has none."""
     code = entry.exit_code or 0
     if not entry.run:
         return NotJudged(run="", plan=entry.plan, reason=entry.reason or "it came to no run", exit_code=code)
-    found = _outcome(Run(suite.folder / entry.run), code)
+    found = _outcome(Run(folder / entry.run), code)
     if isinstance(found, NotJudged):
         return msgspec.structs.replace(found, plan=entry.plan, reason=entry.reason or found.reason)
     return found

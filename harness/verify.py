@@ -23,9 +23,19 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Elsewhere, Indeterminate, Mismatch, Refused, SetupError, SplitbrainError, UsageError, ours
+from splitbrain.harness.errors import (
+    Elsewhere,
+    Indeterminate,
+    Mismatch,
+    Refused,
+    SetupError,
+    SplitbrainError,
+    UsageError,
+    described,
+    ours,
+)
 from splitbrain.harness.history.variant import Capability
-from splitbrain.harness.load.problems import described, place
+from splitbrain.harness.load.problems import place
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import check_machine
 from splitbrain.harness.testbeds.testbed import Node, Testbed
@@ -55,9 +65,13 @@ CALLS: Mapping[Capability, Mapping[str, Call]] = {
         "deposit": lambda client, key: client.deposit(key, 5), "balances": lambda client, key: client.balances([key]),
         "transfer": lambda client, key: client.transfer(key, key + 1, 0),
     },
-    "locks": {"acquire": lambda client, key: client.acquire(key, 5)},
+    "locks": {
+        "acquire": lambda client, key: client.acquire(key, 5, 5.0), "holder": lambda client, key: client.holder(key),
+    },
+    "fences": {"guarded_write": lambda client, key: client.guarded_write(key, 5, 1)},
     "ids": {"next_id": lambda client, key: client.next_id(key)},
     "transactions": {"txn": lambda client, key: client.txn((("r", key, None),))},
+    "watches": {"watch": lambda client, key: client.watch(key, 0)},
 }
 """Capability → the calls of its protocol, each as one that is right on a key that nobody used."""
 
@@ -390,19 +404,47 @@ class Trial:
                     await client.transfer(key, key + 1, 2)
                     got, wanted = dict(await client.balances([key, key + 1])), {key: 3, key + 1: 2}
                 case "locks":
-                    await client.acquire(key, 1)
-                    try:
-                        await client.acquire(key, 2)
-                        return "a second owner acquired a lock that was held: it is to raise Refused"
-                    except Refused:
-                        got = wanted = None
+                    await client.acquire(key, 1, 5.0)
+                    if (told := await self._not_decided(client.acquire(key, 2, 5.0))) is not None:
+                        return f"a second owner acquires a lock that is held: {told}"
+                    await client.renew(key, 1, 5.0)
+                    held = await client.holder(key)
                     await client.release(key, 1)
+                    if (told := await self._not_decided(client.renew(key, 1, 5.0))) is not None:
+                        return f"a lock that was given back is renewed: {told}"
+                    got, wanted = (held, await client.holder(key)), (1, None)
+                case "fences":
+                    first = await client.acquire(key, 1, 5.0)
+                    await client.guarded_write(key, 5, first)
+                    await client.release(key, 1)
+                    second = await client.acquire(key, 2, 5.0)
+                    if not first < second:
+                        return f"the fence of the second holder, {second!r}, is not greater than that of the first, {first!r}"
+                    await client.guarded_write(key, 6, second)
+                    if (told := await self._not_decided(client.guarded_write(key, 7, first))) is not None:
+                        return f"a write with the fence of an earlier holder: {told}"
+                    got, wanted = await client.read(key), 6
                 case "ids":
                     got, wanted = len({await client.next_id(key) for _ in range(5)}), 5
+                case "watches":
+                    await client.write(key, 5)
+                    await client.write(key, 6)
+                    changes = list(await client.watch(key, 0))
+                    later = [value for _, value in await client.watch(key, changes[0][0])] if changes else []
+                    got, wanted = ([value for _, value in changes], later), ([5, 6], [6])
                 case _:
                     got = tuple(map(tuple, await client.txn((("r", key, None),))))
                     wanted = (("r", key, None),)
         return None if got == wanted else f"it told {got!r}, and {wanted!r} is right"
+
+    async def _not_decided(self, call: Awaitable[Any]) -> str | None:
+        """What came of a call that is to raise `Mismatch`, if that was not it."""
+        try:
+            return f"it told {await call!r}, and Mismatch is right"
+        except Mismatch:
+            return None
+        except Refused as refused:
+            return f"it raised {type(refused).__name__}, and Mismatch is right"
 
     @asynccontextmanager
     async def _wired(self, server: Node, call: Call) -> AsyncIterator[tuple[Any, Wire]]:

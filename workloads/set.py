@@ -78,3 +78,11 @@ class Set(Workload):
 
     def checkers(self) -> tuple[Checker, ...]:
         return (SetChecker(),)
+
+
+class SetFull(Set):
+    """The same calls, judged element by element: when each was added, first seen and last missed, so that what was lost and
+    what was only late are told apart, with how late."""
+
+    name: ClassVar[str] = "set-full"
+    summary: ClassVar[str] = "the same, judged element by element: lost, late by how much, never read, doubled, out of order"

@@ -1,36 +1,39 @@
 """Cassandra: no primary, every node answers for the cluster, and each call says how many replicas must.
 
-The driver's codec writes and reads the frames of the native protocol (version 4); its `Cluster` is not used, because it is a
-pool of connections with control connections, host states, reconnection and speculation around every call. Here one call is
-one QUERY and its answer, on one connection that can be closed. A register is a row of `registers`; an element of a set is a
-row of `sets` of its own, so that an element that was added twice is seen once.
-
 Of two plain writes the one with the later timestamp wins. They carry the client's clock, as those of the drivers do, or in the
 variants `...-server-clock` none, and the node that coordinates them gives them its own. Where `serial` is asked for, every
 write is a lightweight transaction, since plain writes beside them void what they promise; the other variants therefore offer
 no compare-and-set.
-
-It is one file because a database is: servers, ring, driver and variants are read in one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import struct
-import time
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
+from splitbrain.harness.databases.cassandra_client import (
+    ALL,
+    ANY,
+    BIGINT,
+    ONE,
+    QUORUM,
+    SERIAL,
+    CassandraClient,
+    Level,
+    text,
+)
+from splitbrain.harness.databases.cassandra_server import CASSANDRA, JAVA, JAVA_17, LAUNCHER, LOGBACK, YAML
+from splitbrain.harness.databases.cassandra_structures import CounterTable, Plain, Serial
 from splitbrain.harness.databases.database import Connections, Database, Program
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.servers import JAVA_17, LAUNCHER
 from splitbrain.harness.testbeds.testbed import Node, Service
 
 REPLICAS = 3
@@ -39,84 +42,11 @@ REPLICAS = 3
 WARMING, WARMTH = 3, 30
 """Connections to each node, and writes and reads on each of them, that warm it."""
 
-ANY, ONE, QUORUM, ALL, SERIAL = 0, 1, 4, 5, 8
-"""Consistency levels, as the protocol numbers them."""
-
-VOID, ROWS, SCHEMA_CHANGE = 1, 2, 5
-"""Kinds of results."""
-
-_HEAD = struct.Struct(">BBhBi")
-_VERSION = 4
-_ANSWER = 0x80 | _VERSION
-_LONGEST = 64_000_000
-_BIGINT = struct.Struct(">q")
-_NEVER = -(2**63)
-"""A value that no register holds: a write that must be conditional asks that the value is another."""
-
 _SCHEMA = (
     "CREATE KEYSPACE IF NOT EXISTS splitbrain WITH replication = "
     "{{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}",
-    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint)",
+    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint, count bigint, id bigint)",
     "CREATE TABLE IF NOT EXISTS splitbrain.sets (key text, element bigint, PRIMARY KEY (key, element))",
-)
-
-_YAML = """\
-cluster_name: splitbrain
-partitioner: org.apache.cassandra.dht.Murmur3Partitioner
-num_tokens: 1
-initial_token: {token}
-auto_bootstrap: false
-endpoint_snitch: GossipingPropertyFileSnitch
-dynamic_snitch: false
-listen_address: {address}
-rpc_address: {address}
-seed_provider:
-  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters:
-      - seeds: "{seeds}"
-commitlog_sync: periodic
-commitlog_sync_period: 10s
-commitlog_segment_size: 4MiB
-data_file_directories: ["{folder}/data"]
-commitlog_directory: {folder}/commitlog
-saved_caches_directory: {folder}/saved_caches
-hints_directory: {folder}/hints
-hints_flush_period: 1s
-read_request_timeout: {timeout}ms
-write_request_timeout: {timeout}ms
-cas_contention_timeout: {timeout}ms
-paxos_variant: v2
-memtable_heap_space: 64MiB
-memtable_offheap_space: 32MiB
-networking_cache_size: 16MiB
-"""
-
-_LOGBACK = """\
-<configuration>
-  <appender name="out" class="ch.qos.logback.core.ConsoleAppender">
-    <encoder><pattern>%-5level %date{ISO8601} %logger{0} %msg%n</pattern></encoder>
-  </appender>
-  <root level="INFO"><appender-ref ref="out"/></root>
-  <logger name="org.apache.cassandra.config.Config" level="WARN"/>
-</configuration>
-"""
-
-_JAVA = (
-    "-Xms64m",
-    "-Xmx256m",
-    "-Xss256k",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-Dcassandra.storagedir={folder}",
-    "-Djava.io.tmpdir={folder}",
-    "-XX:-UsePerfData",
-    "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
-    "-Dcassandra.ring_delay_ms=1000",
-    # It would follow the delay above; then a node that starts slowly is forgotten, and its tables are never asked for again.
-    "-Dcassandra.gossip_quarantine_delay_ms=60000",
-    "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-    "-Dcassandra.memtable.row_overhead_size=180",
 )
 
 _TUNED = (
@@ -139,7 +69,11 @@ _LABELS = (
     ),
 )
 _LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
-_PLAIN: frozenset[Capability] = frozenset({"registers", "sets"})
+_PLAIN: frozenset[Capability] = frozenset({"registers", "sets", "counters", "accounts", "ids"})
+_CONDITIONAL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets", "counters", "ids", "transactions"})
+
+_APART = ("wrong-total", "negative-balance")
+"""What comes of calls that read and write apart, and of reads beside a batch: only within a partition it is isolated."""
 
 
 def _variant(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
@@ -168,7 +102,7 @@ _ONE = _variant(
         'consistent state."',
         source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
         promises=("converges",),
-        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
     ),
 )
 _QUORUM = _variant(
@@ -180,7 +114,7 @@ _QUORUM = _variant(
         'will be visible to the read."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("converges",),
-        admits=("lost-write", "stale-read"),
+        admits=("lost-write", "stale-read", *_APART),
     ),
     "consistency QUORUM (the drivers' default is LOCAL_ONE)",
 )
@@ -191,7 +125,7 @@ _ALL = _variant(
         text='"All of the replicas must respond."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("converges",),
-        admits=("lost-write", "stale-read"),
+        admits=("lost-write", "stale-read", *_APART),
     ),
     "consistency ALL (the drivers' default is LOCAL_ONE)",
 )
@@ -203,7 +137,7 @@ _ANY = _variant(
         'will later attempt to replay the hint and deliver the mutation to the replicas."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("available", "converges"),
-        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
     ),
     "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)",
 )
@@ -219,206 +153,40 @@ _SERIAL = msgspec.structs.replace(
         "paxos_variant v2 (default v1)",
         "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)",
     ),
-    offers=_PLAIN | {"compare-and-set"},
+    offers=_CONDITIONAL,
     # Of two transactions on a key at once, one is often told that its outcome is not known: on 200 keys one write in a hundred.
     keys=600,
 )
-
-
-class Level(msgspec.Struct, frozen=True):
-    """How a variant calls: the consistency levels of its reads and its writes, and whether the client stamps the writes."""
-
-    reads: int
-    writes: int
-    stamped: bool = True
-
-
-class CassandraClient:
-    """One connection to one node. Where `level.reads` is SERIAL, writes are lightweight transactions that are committed with
-    `level.writes`."""
-
-    DEFINITE: ClassVar[dict[int, str]] = {
-        0x1000: "unavailable",
-        0x1002: "bootstrapping",
-        0x2000: "syntax",
-        0x2100: "unauthorized",
-        0x2200: "invalid",
-    }
-    """The error's code → the reason: the coordinator saw that it could not be done, and asked no replica. A lightweight
-    transaction that is unavailable is so only where the round of Paxos was, and not the commit that follows it."""
-
-    INDEFINITE: ClassVar[dict[int, str]] = {
-        0x0000: "server-error",
-        0x1001: "overloaded",
-        0x1100: "write-timeout",
-        0x1200: "read-timeout",
-        0x1300: "read-failure",
-        0x1500: "write-failure",
-    }
-    """The code → the reason: some replicas may have it, and hints may bring it to others later. Any other code is indefinite
-    too."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, level: Level) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._level = level
-        self._serial = level.reads == SERIAL
-        self._turn = asyncio.Lock()
-        self._closed = False
-
-    async def read(self, key: Key) -> int | None:
-        """SELECT the register's row."""
-        rows = await self._select("SELECT value FROM splitbrain.registers WHERE key = ?", key)
-        if len(rows) > 1:
-            raise await self._lost("garbled-answer")
-        return rows[0] if rows else None
-
-    async def write(self, key: Key, value: int) -> None:
-        """UPDATE the register's row; in `serial` on a condition that always holds."""
-        if self._serial:
-            await self._set_if("!=", key, _NEVER, value)
-        else:
-            await self._change("UPDATE splitbrain.registers SET value = ? WHERE key = ?", _BIGINT.pack(value), _text(key))
-
-    async def cas(self, key: Key, expected: int | None, new: int) -> None:
-        """UPDATE the register's row IF it holds the expected value (null where there is none)."""
-        await self._set_if("=", key, expected, new)
-
-    async def add(self, key: Key, element: int) -> None:
-        """INSERT the element's row; in `serial` IF NOT EXISTS, and one that is there already is as good as added."""
-        values = _text(key), _BIGINT.pack(element)
-        if self._serial:
-            await self._transact("INSERT INTO splitbrain.sets (key, element) VALUES (?, ?) IF NOT EXISTS", *values)
-        else:
-            await self._change("INSERT INTO splitbrain.sets (key, element) VALUES (?, ?)", *values)
-
-    async def elements(self, key: Key) -> list[int]:
-        """SELECT all rows of the set."""
-        rows = await self._select("SELECT element FROM splitbrain.sets WHERE key = ?", key)
-        if None in rows:
-            raise await self._lost("garbled-answer")
-        return [element for element in rows if element is not None]
-
-    async def call(self, query: str, *values: bytes | None, consistency: int = ONE, timestamp: int | None = None) -> Any:
-        """One query and its result, for everything but the operations too: a list of rows, each a dict; None where the result
-        has no rows. The error of one that failed is classified."""
-        async with self._turn:  # the harness' own connections are asked by several tasks
-            return await self._call(query, values, consistency, timestamp)
-
-    async def close(self) -> None:
-        """Close the connection without waiting for the server."""
-        self._closed = True
-        self._writer.transport.abort()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._closed
-
-    async def greet(self) -> None:
-        """Begin the protocol. Raises `Refused`."""
-        from cassandra.protocol import ReadyMessage, StartupMessage
-
-        try:
-            answer = await self._exchange(StartupMessage(cqlversion="3.0.0", options={}))
-        except Indeterminate as error:
-            raise Refused("no-connection") from error
-        if not isinstance(answer, ReadyMessage):
-            await self.close()
-            raise Refused("no-connection")
-
-    async def _set_if(self, operator: str, key: Key, condition: int | None, new: int) -> None:
-        query = f"UPDATE splitbrain.registers SET value = ? WHERE key = ? IF value {operator} ?"
-        known = None if condition is None else _BIGINT.pack(condition)
-        row = await self._transact(query, _BIGINT.pack(new), _text(key), known)
-        if row["[applied]"]:
-            return
-        seen = row.get("value")
-        if not isinstance(seen, int | None):
-            raise await self._lost("garbled-answer")
-        if seen == new:  # by another's hand, or because this very call was finished by another coordinator
-            raise await self._lost("new-value-seen")
-        raise Mismatch(seen)
-
-    async def _transact(self, query: str, *values: bytes | None) -> dict[str, Any]:
-        rows = await self.call(query, *values, consistency=self._level.writes)
-        match rows:
-            case [{"[applied]": bool()}]:
-                return dict(rows[0])
-        raise await self._lost("garbled-answer")
-
-    async def _change(self, query: str, *values: bytes) -> None:
-        stamp = time.time_ns() // 1000 if self._level.stamped else None
-        if await self.call(query, *values, consistency=self._level.writes, timestamp=stamp) is not None:
-            raise await self._lost("garbled-answer")
-
-    async def _select(self, query: str, key: Key) -> list[int | None]:
-        rows = await self.call(query, _text(key), consistency=self._level.reads)
-        if not isinstance(rows, list) or any(len(row) != 1 for row in rows):
-            raise await self._lost("garbled-answer")
-        found = [next(iter(row.values())) for row in rows]
-        if not all(isinstance(value, int | None) for value in found):
-            raise await self._lost("garbled-answer")
-        return found
-
-    async def _call(self, query: str, values: Sequence[bytes | None], consistency: int, timestamp: int | None) -> Any:
-        from cassandra.protocol import ErrorMessage, QueryMessage, ResultMessage
-
-        if self._closed:
-            raise Refused("no-connection")
-        message = QueryMessage(query, consistency, SERIAL, timestamp=timestamp)
-        message.query_params = list(values) or None
-        answer = await self._exchange(message)
-        if isinstance(answer, ErrorMessage):
-            raise await self._error(answer, SERIAL if " IF " in query else consistency)
-        if not isinstance(answer, ResultMessage) or answer.kind not in (VOID, ROWS, SCHEMA_CHANGE):
-            raise await self._lost("garbled-answer")
-        if answer.kind != ROWS:
-            return None
-        return [dict(zip(answer.column_names, row, strict=True)) for row in answer.parsed_rows]
-
-    async def _exchange(self, message: Any) -> Any:
-        from cassandra.protocol import ProtocolHandler
-
-        frame = ProtocolHandler.encode_message(message, 0, _VERSION, None, False)
-        try:
-            self._writer.write(frame)
-            version, flags, stream, opcode, length = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
-            if version != _ANSWER or stream != 0 or not 0 <= length < _LONGEST:
-                raise await self._lost("garbled-answer")
-            body = await self._reader.readexactly(length)
-        except (OSError, EOFError) as error:
-            raise await self._lost("connection-lost") from error
-        except BaseException:
-            await self.close()
-            raise
-        try:
-            return ProtocolHandler.decode_message(_VERSION, {}, stream, flags, opcode, body, None, None)
-        except Exception as error:  # the codec raises whatever a malformed frame leads it to
-            raise await self._lost("garbled-answer") from error
-
-    async def _error(self, error: Any, asked: int) -> Refused | Indeterminate:
-        unavailable = error.code == 0x1000
-        if error.code in self.DEFINITE and not (unavailable and error.info.get("consistency") != asked):
-            return Refused(self.DEFINITE[error.code])
-        return await self._lost(self.INDEFINITE.get(error.code, "unavailable" if unavailable else "unknown-error"))
-
-    async def _lost(self, reason: str) -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason)
+_COUNTER_TABLE = msgspec.structs.replace(
+    _variant(
+        "counter-table",
+        "counters that additions are sent to, a majority of the replicas acknowledges one, a majority answers a read",
+        Claim(
+            text='"if a counter update fails unexpectedly (timeout or loss of connection to the coordinator node), the client '
+            'has no way to know if the update has been applied or not"',
+            source="Cassandra documentation 5.0, Counters: "
+            "https://cassandra.apache.org/doc/5.0/cassandra/developing/cql/counter-column.html",
+            promises=("converges",),
+            admits=("stale-read",),
+        ),
+        "consistency QUORUM (the drivers' default is LOCAL_ONE)",
+    ),
+    offers=frozenset({"counters"}),
+)
 
 
 class Cassandra(Database):
     """Cassandra 5.0, on every node."""
 
     name = "cassandra"
-    variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY)
+    variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY, _COUNTER_TABLE)
     programs = (
         Program("java", "apt-get install openjdk-17-jre-headless"),
         Program("cassandra", "splitbrain servers get cassandra"),
     )
     driver = "cassandra"
     modules = ("cassandra",)
+    server = CASSANDRA
     default_nodes = 3
     default_timeout = 2.0
     port = 9042
@@ -431,6 +199,7 @@ class Cassandra(Database):
         "serial": Level(SERIAL, QUORUM, stamped=False),
         "all": Level(ALL, ALL),
         "any": Level(ONE, ANY),
+        "counter-table": Level(QUORUM, QUORUM, stamped=False),
     }
     """Variant → how it calls."""
 
@@ -440,13 +209,15 @@ class Cassandra(Database):
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
         self._own = Connections(self._open)
+        kinds: dict[str, type[CassandraClient]] = {"serial": Serial, "counter-table": CounterTable}
+        self._kind = kinds.get(plan.variant, Plain)
 
     async def start(self) -> None:
         """Start every node, wait until all of them are in the ring, and create the tables on all of them."""
         async with asyncio.TaskGroup() as group:
             for node in self.nodes.values():
                 group.create_task(self._start(node))
-        for statement in _SCHEMA:
+        for statement in (*_SCHEMA, *self._kind.TABLES):
             first = await self._own.to(next(iter(self.nodes.values())))
             try:
                 await first.call(statement.format(replicas=self._replicas))
@@ -505,11 +276,11 @@ class Cassandra(Database):
                 },
             },
             files={
-                "cassandra.yaml": _YAML.format_map(known),
+                "cassandra.yaml": YAML.format_map(known),
                 "cassandra-rackdc.properties": "dc=dc1\nrack=rack1\n",
-                "jvm-server.options": "\n".join(_JAVA) + "\n",
+                "jvm-server.options": "\n".join(JAVA) + "\n",
                 "jvm17-server.options": "\n".join(JAVA_17) + "\n",
-                "logback.xml": _LOGBACK,
+                "logback.xml": LOGBACK,
                 **({"cassandra": LAUNCHER} if jars else {}),
             },
             image="cassandra:5.0.2",
@@ -540,14 +311,14 @@ class Cassandra(Database):
     async def _serves(self, node: Node) -> bool:
         client = await self._own.to(node)
         for number in range(len(self.nodes) * 2):
-            key = _text(f"splitbrain-ready/{number}")
+            key = text(f"splitbrain-ready/{number}")
             update = "UPDATE splitbrain.registers SET value = ? WHERE key = ?"
-            await client.call(update, _BIGINT.pack(number), key, consistency=ALL)
+            await client.call(update, BIGINT.pack(number), key, consistency=ALL)
             select = "SELECT value FROM splitbrain.registers WHERE key = ?"
             if await client.call(select, key, consistency=ALL) != [{"value": number}]:
                 return False
         transaction = "INSERT INTO splitbrain.sets (key, element) VALUES (?, ?) IF NOT EXISTS"
-        await client.call(transaction, _text(f"splitbrain-ready/{node.name}"), _BIGINT.pack(1), consistency=ALL)
+        await client.call(transaction, text(f"splitbrain-ready/{node.name}"), BIGINT.pack(1), consistency=ALL)
         return True
 
     async def connect(self, server: Node) -> CassandraClient:
@@ -558,7 +329,7 @@ class Cassandra(Database):
         """The first node on the ring from the key's token on, and those that follow it."""
         from cassandra.metadata import Murmur3Token
 
-        token = Murmur3Token.hash_fn(_text(key))
+        token = Murmur3Token.hash_fn(text(key))
         names = list(self._tokens)
         first = next((at for at, name in enumerate(names) if self._tokens[name] >= token), 0)
         return tuple(names[(first + more) % len(names)] for more in range(self._replicas))
@@ -584,7 +355,7 @@ class Cassandra(Database):
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError as error:
             raise Refused("no-connection") from error
-        client = CassandraClient(reader, writer, level or Level(ONE, ONE))
+        client = self._kind(reader, writer, level or Level(ONE, ONE))
         try:
             await client.greet()
         except BaseException:
@@ -599,10 +370,6 @@ async def _went(step: Awaitable[bool]) -> bool:
         return await step
     except (Refused, Indeterminate):
         return False
-
-
-def _text(key: Key) -> bytes:
-    return str(key).encode()
 
 
 def _last_words(node: Node) -> str:

@@ -14,6 +14,7 @@ from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import Server
 from splitbrain.harness.testbeds.testbed import Node
 
 
@@ -79,6 +80,8 @@ class Database(ABC):
     default_nodes: ClassVar[int] = 5
     default_timeout: ClassVar[float] = 1.0
     """Seconds that an operation may take by default: longer where a server that is well sometimes needs longer."""
+    server: ClassVar[Server | None] = None
+    """What `splitbrain servers get` fetches, where no package brings the programs."""
     port: ClassVar[int]
     """The port that probes connect to."""
 

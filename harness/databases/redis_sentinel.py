@@ -118,7 +118,7 @@ class Sentinel:
             raise Refused(error.reason) from error
         if not isinstance(role, list) or role[:1] != [b"master"]:
             await client.close()
-            raise Refused("not-primary")
+            raise Refused("not-primary", f"ROLE says {role!r}")
         return client
 
     async def primaries(self, node: Node) -> tuple[str | None, ...]:

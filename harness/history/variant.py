@@ -10,11 +10,19 @@ Route = Literal["home", "primary"]
 """How a worker finds the server for an operation: always its home node, or the node that its home names as primary."""
 
 Capability = Literal[
-    "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "ids", "transactions", "watches"
+    "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "fences", "ids", "transactions",
+    "watches",
 ]
 """What a client can do: the protocols of `harness.load.client`, by name."""
 
-Promise = Literal["linearizable", "no-lost-write", "converges", "available"]
+Promise = Literal[
+    "linearizable", "no-lost-write", "converges", "available",
+    # Models, by the names of their standings: of sessions,
+    "sequential", "causal", "read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads",
+    # and of transactions.
+    "strict-serializable", "serializable", "snapshot-isolation", "read-committed",
+]
+"""What a run can refute. A model that a variant promises is what its histories are judged by, where a workload tests it."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

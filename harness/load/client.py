@@ -13,7 +13,7 @@ call in time and cancels it: cancellation closes the connection.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
@@ -106,15 +106,38 @@ class Accounts(Client, Protocol):
 
 
 class Locks(Client, Protocol):
-    """`locks`: locks by key, held by an owner of the caller's choice."""
+    """`locks`: locks by key, held by an owner of the caller's choice, on lease: a lock whose owner was not heard of for that
+    long is free for others. Nobody tells the owner."""
 
-    async def acquire(self, key: Key, owner: int) -> int | None:
-        """Take a lock: its fence, a number that grows with every holder, None where the database has none. `Refused`
-        where another holds it."""
+    async def acquire(self, key: Key, owner: int, lease: float) -> int | None:
+        """Take a lock for `lease` seconds: its fence, a number that grows with every holder, None where the database has none.
+        `Mismatch` where another holds it."""
+        ...
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """Begin the lease anew. `Mismatch` where this owner does not hold the lock any more. It changes nothing that a client
+        could be wrong about, so that one that was not answered may be forgotten, as a read is."""
         ...
 
     async def release(self, key: Key, owner: int) -> None:
-        """Give a lock back. `Refused` where this owner does not hold it."""
+        """Give a lock back. `Mismatch` where this owner does not hold it."""
+        ...
+
+    async def holder(self, key: Key) -> int | None:
+        """The owner that holds a lock, None where nobody does."""
+        ...
+
+
+class Fences(Locks, Protocol):
+    """`fences`: locks whose fence is never None, and registers that are guarded by it."""
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """Set the register that the lock of the same key guards. `Mismatch` where a greater fence is known there, by an earlier
+        write or because another took the lock; it may also be where the lease is over. `read` reads the register."""
+        ...
+
+    async def read(self, key: Key) -> int | None:
+        """The value of a register, None where there is none."""
         ...
 
 
@@ -136,10 +159,19 @@ class Transactions(Client, Protocol):
         ...
 
 
-class Watches(Client, Protocol):
-    """`watches`: the changes of keys as they happen."""
+QUIET = 0.2
+"""Seconds that a watch waits for a change."""
 
-    async def watch(self, key: Key, since: int) -> Sequence[tuple[int, Any]]:
-        """The changes of a key after that revision (0: all), each with its own, in the order in which they are told; waits for
-        one where there is none."""
+
+class Watches(Client, Protocol):
+    """`watches`: registers whose changes are told as they happen, each with its revision: a number that grows with every change
+    of the key (not by one: other keys may have had the numbers between)."""
+
+    async def write(self, key: Key, value: int) -> None:
+        """Set a register."""
+        ...
+
+    async def watch(self, key: Key, since: int) -> Sequence[tuple[int, int]]:
+        """The changes of a key after that revision (0: all there were), as (revision, value) in the order in which they are
+        told. It waits up to `QUIET` for the first one where there is none yet, and tells none then."""
         ...

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from splitbrain.harness.errors import described
+
 MANY = 100
 """Times after which the same problem ends the load."""
 
@@ -43,12 +45,6 @@ class Problems:
             self._tell(text)
         if self.counts[text] == MANY:
             self.many(text)
-
-
-def described(error: BaseException) -> str:
-    """`KeyError: 'primary'`, in one line."""
-    said = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def place(error: BaseException, *, foreign: bool = False) -> str:

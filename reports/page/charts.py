@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from splitbrain.checkers.result import Scenario
@@ -72,8 +72,9 @@ _CONFIG: Spec = {
 }
 
 
-def draw(spec: Spec, name: str) -> Markup:
-    """The chart as an inline SVG; `name` keeps its identifiers apart from those of the page's other charts."""
+def draw(spec: Spec, name: str, told: str) -> Markup:
+    """The chart as an inline SVG; `name` keeps its identifiers apart from those of the page's other charts, and `told` is what
+    it says to those who cannot see it."""
     # Here, because `splitbrain --help` needs no 80 MB of chart library.
     import vl_convert
 
@@ -84,7 +85,10 @@ def draw(spec: Spec, name: str) -> Markup:
     if HATCH in text:
         text = re.sub(r"(<svg [^>]*>)", rf'\1<defs>{_HATCHED.format(name=name)}</defs>', text, count=1)
     text = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", text)
-    text = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+" ', r'<svg role="img" \1', text, count=1)
+    # Vega names every mark in its own words ("symbol mark container"): one name for the whole is what a listener needs.
+    text = re.sub(r' (?:role|aria-[\w-]+)="[^"]*"', "", text)
+    name_of = f'<svg role="img" aria-label="{escape(printable(told))}" '
+    text = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+" ', lambda found: name_of + found[1], text, count=1)
     return Markup(text)
 
 

@@ -7,6 +7,7 @@ replaced by a sentence, and never changes a verdict.
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor
 from pathlib import Path
@@ -17,21 +18,28 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
-from splitbrain.checkers.anomalies import ANOMALIES
-from splitbrain.checkers.result import Measure, Result, Side
+from splitbrain.checkers.anomalies import ANOMALIES, in_order
+from splitbrain.checkers.result import Measure, Result, Scenario
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.operation import KINDS, Kind, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
-from splitbrain.reports.page import charts, cluster, cycles, lanes
+from splitbrain.reports.page import charts, cluster, cycles, lanes, strip
+from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
 P = ParamSpec("P")
 
 PICTURED = 12
-"""Faults with pictures and a chart of their own; a longer run shows the first of them."""
+"""Faults with a picture, a chart and tables of their own; of a longer run, those that cost most."""
+
+FOREMOST = 3
+"""Of those, how many are unfolded in a run that has more faults than are shown."""
+
+SUMMED = 24
+"""Lines about partitions in a contract, which is one page."""
 
 NEAR = 4
 """Operations on the anomaly's key that the timeline shows before and after each one of the evidence."""
@@ -42,6 +50,20 @@ KNOWN_FILES = (
     ("result.json", "this judgement, for programs"),
     ("junit.xml", "this judgement, for a nightly job"),
 )
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One line of the matrix of a run with many faults: those of one name, with the least that any of them answered."""
+
+    name: str
+    faults: int
+    classes: str
+    writes: Measure | None
+    reads: Measure | None
+    anomalies: str
+    lost: int
+    recovery: float | None
+    """The slowest; None where one of them was not seen to recover."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -95,23 +117,39 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         interval=_interval,
     )
     template = environment.get_template("report.html.j2")
+    chosen = {row.fault for row in strip.worst_first(result.scenarios)[:PICTURED]}
+    shown = [row for row in result.scenarios if row.fault in chosen]
+    pictured = chosen or {fault.id for fault in recording.faults[:PICTURED]}
     first = result.anomalies[0] if result.anomalies else None
     timed = recording.history.timed
     return template.render(
         result=result,
         recording=recording,
         first=first,
+        plain=plain(result),
+        timed=timed,
         evidence=_evidence(first, recording.faults, timed) if first else None,
         more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
-        pictures=[(fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults[:PICTURED]],
+        pictures=[
+            (fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults if fault.id in pictured
+        ],
         unpictured=max(0, len(recording.faults) - PICTURED),
+        shown=shown,
+        foremost={row.fault for row in strip.worst_first(result.scenarios)[:FOREMOST]},
+        strip=_drawn(strip.draw, result.scenarios, charts.extent(recording), chosen) if result.scenarios else "",
+        matrix=matrix(result.scenarios) if len(result.scenarios) > len(shown) else (),
         around={
-            scenario.fault: _drawn(_chart, f"fault{scenario.fault}", charts.around, recording, scenario)
-            for scenario in result.scenarios[:PICTURED]
+            scenario.fault: _drawn(
+                _chart, f"fault{scenario.fault}", f"share of reads and writes answered around {scenario.label}", charts.around,
+                recording, scenario,
+            )
+            for scenario in shown
             if scenario.sides and len(recording.history)
         },
-        over_time=_drawn(_chart, "time", charts.over_time, recording) if len(recording.history) else None,
+        over_time=_drawn(
+            _chart, "time", "operations a second by outcome, and latency, over the run", charts.over_time, recording
+        ) if len(recording.history) else None,
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract(result),
@@ -150,8 +188,8 @@ def _json(of: object) -> Markup:
     return Markup("\n").join(printable(line, 4000) for line in lines[:2000])
 
 
-def _chart(name: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:
-    return charts.draw(specify(*arguments, **named), name)
+def _chart(name: str, told: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:
+    return charts.draw(specify(*arguments, **named), name, told)
 
 
 def _drawn(draw: Callable[P, Markup], *arguments: P.args, **named: P.kwargs) -> Markup:
@@ -199,7 +237,8 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
     if not events:
         return []
     first, last = events[0][0], max(time for time, *_ in events)
-    for fault in recording.faults:
+    told, untold = _concerned(recording.faults, anomaly, first, last)
+    for fault in told:
         undoing = fault.undoing()
         healed = f"{undoing}: {fault.heal_proof(recording.nodes)}"
         story = (
@@ -208,9 +247,10 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
             (fault.heal_began, f"{undoing} begins"),
             (fault.healed, healed),
         )
-        if fault.started <= last and (fault.healed is None or fault.healed >= first):
-            name = f"fault {fault.id}"
-            events += [(time, 2, Row(clock(time), name, text, "", "", "fault")) for time, text in story if time is not None]
+        name = f"fault {fault.id}"
+        events += [(time, 2, Row(clock(time), name, text, "", "", "fault")) for time, text in story if time is not None]
+    if untold:
+        events.append((last + 1, 4, Row("", "", f"{plural(untold, 'more fault')} came and went in this time", "", "", "gap")))
     for view in recording.views:
         if first <= view.time <= last:
             text = f"takes {view.primary} for primary" if view.primary else "knows of no primary"
@@ -219,6 +259,23 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         if first <= death.time <= last:
             events.append((death.time, 2, Row(clock(death.time), death.node, f"{death}, on its own", "", "", "fault")))
     return _joined([row for _, _, row in sorted(events, key=lambda event: event[:2])])
+
+
+def _concerned(faults: Sequence[Fault], anomaly: Anomaly, first: int, last: int) -> tuple[list[Fault], int]:
+    """The faults between two moments that the timeline tells of, and how many more there are: all, or of many those that were
+    in force while an operation of the evidence was under way, and the anomaly's own."""
+    within = [fault for fault in faults if fault.started <= last and (fault.healed is None or fault.healed >= first)]
+    if len(within) <= PICTURED // 2:
+        return within, 0
+    told = [
+        fault for fault in within
+        if fault.id == anomaly.fault or any(
+            fault.started <= (op.invoked if op.completed is None else op.completed)
+            and (fault.healed is None or op.invoked <= fault.healed)
+            for op in anomaly.operations
+        )
+    ][:PICTURED]
+    return told, len(within) - len(told)
 
 
 def _joined(rows: list[Row]) -> list[Row]:
@@ -242,15 +299,20 @@ def _row(op: Operation, evidence: bool) -> Row:
 def contract(result: Result) -> list[tuple[str, list[str]]]:
     """The consistency contract: what a service owner may rely on, as far as this run has shown it."""
     during: list[str] = []
+    alike: dict[str, list[Scenario]] = {}
     for scenario in result.scenarios:
-        if not scenario.bit:
-            continue
-        if scenario.dead:
+        if scenario.bit and scenario.dead:
             during.append(f"{scenario.label}: not known, for {scenario.deaths}.")
-            continue
-        for part in scenario.sides:
-            served = ", ".join(_served(part, kind) for kind in KINDS[::-1])
-            during.append(f"{scenario.label}: on {side(part.nodes)}, {served}")
+        elif scenario.bit:
+            alike.setdefault(scenario.label, []).append(scenario)
+    for label, rows in alike.items():
+        times = f" ({count(len(rows))} times)" if len(rows) > 1 else ""
+        for place, part in enumerate(rows[0].sides):
+            same = [row.sides[place] for row in rows if len(row.sides) == len(rows[0].sides)]
+            served = ", ".join(_served([side.of(kind) for side in same], kind) for kind in KINDS[::-1])
+            during.append(f"{label}{times}: on {side(part.nodes)}, {served}")
+    if len(during) > SUMMED:
+        during = [*during[:SUMMED], f"and {plural(len(during) - SUMMED, 'more line')} of this kind in the report of the run."]
     data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
     if result.blast.lost:
         data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
@@ -277,6 +339,31 @@ def contract(result: Result) -> list[tuple[str, list[str]]]:
     ]
 
 
+def matrix(rows: Sequence[Scenario]) -> list[Group]:
+    """The faults of a run by their names, in the order in which these were first seen."""
+    named: dict[str, list[Scenario]] = {}
+    for row in rows:
+        named.setdefault(row.name, []).append(row)
+    return [_group(name, together) for name, together in named.items()]
+
+
+def _group(name: str, rows: list[Scenario]) -> Group:
+    classes = Counter(row.classification for row in rows)
+    found: Counter[str] = sum((Counter(row.anomalies) for row in rows), Counter())
+    least = {
+        kind: min((part.of(kind) for row in rows for part in row.cut_sides if part.of(kind).attempted), default=None,
+                  key=lambda measure: measure.share or 0.0)
+        for kind in KINDS
+    }
+    times = [row.recovery for row in rows]
+    return Group(
+        name=name, faults=len(rows), classes=", ".join(f"{kind} {number}" for kind, number in classes.most_common()),
+        writes=least["write"], reads=least["read"], lost=sum(row.lost for row in rows),
+        anomalies=", ".join(f"{kind} {count(number)}" for kind, number in in_order(found).items()) or "none",
+        recovery=None if None in times else max(time for time in times if time is not None),
+    )
+
+
 def recovery(result: Result) -> float | None:
     """The slowest recovery after a heal, in seconds; None unless every heal was followed by one."""
     times = [row.recovery for row in result.scenarios]
@@ -284,13 +371,15 @@ def recovery(result: Result) -> float | None:
     return max(known) if known and len(known) == len(times) else None
 
 
-def _served(part: Side, kind: Kind) -> str:
-    measure: Measure = part.of(kind)
-    if not measure.attempted:
+def _served(measures: Sequence[Measure], kind: Kind) -> str:
+    """How often that kind was answered in all of these, and the longest of their outages."""
+    attempted = sum(measure.attempted for measure in measures)
+    if not attempted:
         return f"no {kind}s were tried"
-    told = f"{kind}s {share(measure.answered, measure.attempted)} answered"
-    if measure.outage > measure.outage_limit:
-        told += f", none for {seconds(measure.outage)}" + ("" if measure.outage_ended else " until the heal")
+    told = f"{kind}s {share(sum(measure.answered for measure in measures), attempted)} answered"
+    worst = max(measures, key=lambda measure: measure.outage)
+    if worst.outage > worst.outage_limit:
+        told += f", none for {seconds(worst.outage)}" + ("" if worst.outage_ended else " until the heal")
     return told
 
 

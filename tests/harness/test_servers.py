@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from splitbrain.harness.databases.cassandra_server import CASSANDRA
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
-from splitbrain.harness.servers import SERVERS, find_program, get
+from splitbrain.harness.servers import find_program, get
 
 
 def _program(path: Path) -> str:
@@ -24,21 +25,21 @@ def test_a_program_is_found_in_the_named_folder_then_on_path_then_where_servers_
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    fetched = _program(SERVERS[0].folder / "a-server-of-this-test")
-    assert SERVERS[0].folder.is_relative_to(tmp_path)
+    fetched = _program(CASSANDRA.folder / "a-server-of-this-test")
+    assert CASSANDRA.folder.is_relative_to(tmp_path)
     assert find_program("a-server-of-this-test") == fetched
     on_path = _program(tmp_path / "bin" / "a-server-of-this-test")
     assert find_program("a-server-of-this-test") == on_path
     named = _program(tmp_path / "named" / "a-server-of-this-test")
     assert find_program("a-server-of-this-test", str(tmp_path / "named")) == named
     assert find_program("no-server-of-this-test") is None
-    assert get(SERVERS[0].name) == SERVERS[0].folder, "what is there is not fetched again"
+    assert get(CASSANDRA.name) == CASSANDRA.folder, "what is there is not fetched again"
 
 
 def test_a_server_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(UsageError, match="there is no server 'oracle' to get: mongodb, cassandra"):
+    with pytest.raises(UsageError, match="there is no server 'oracle' to get: cassandra, mongodb"):
         get("oracle")
     with pytest.raises(SetupError, match="the program mvn is missing"):
         get("cassandra")

@@ -145,7 +145,7 @@ class ReferenceClient:
             raise await self._lost("garbled-answer") from error
         if definite:
             raise Refused(reason)
-        raise await self._lost(reason if reason in self.ERRORS else "unknown-error")
+        raise await self._lost(*((reason,) if reason in self.ERRORS else ("unknown-error", line.decode(errors="replace"))))
 
     async def close(self) -> None:
         """End the connection at once."""
@@ -173,9 +173,9 @@ class ReferenceClient:
             raise await self._lost("garbled-answer")
         return list(numbers)
 
-    async def _lost(self, reason: str) -> Indeterminate:
+    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
         await self.close()
-        return Indeterminate(reason)
+        return Indeterminate(reason, detail)
 
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
@@ -225,17 +225,17 @@ _MISSED = ("G-single", "G-single-realtime", "G2-item", "G2-item-realtime")
 
 _TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]], ...] = (
     ("txn-serializable", "transactions that commit only if nothing that they read has changed",
-     "strictly serializable; a side without a majority is blocked.", ("linearizable",), ()),
+     "strictly serializable; a side without a majority is blocked.", ("strict-serializable",), ()),
     ("txn-serializable-write-skew", "the same with a planted fault: some reads are not checked",
      "write skew (G2-item), and nothing that snapshot isolation forbids.", (), ("G2-item",)),
     ("txn-snapshot", "transactions that read a snapshot, of which the first to commit wins",
-     "snapshot isolation; write skew; a side without a majority is blocked.", (), ("G2-item",)),
+     "snapshot isolation; write skew; a side without a majority is blocked.", ("snapshot-isolation",), ("G2-item",)),
     ("txn-snapshot-read-skew", "the same with a planted fault: some reads see what was committed since",
      "read skew (G-single).", (), ("G-single",)),
     ("txn-snapshot-lost-update", "the same with a planted fault: the last to commit wins",
      "lost updates, of lists too.", (), ("lost-update", "incompatible-order")),
     ("txn-read-committed", "transactions whose reads see the last commit",
-     "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", (),
+     "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", ("read-committed",),
      ("lost-update", *_MISSED)),
     ("txn-read-committed-dirty", "the same with a planted fault: some writes that are rolled back were seen",
      "aborted reads.", (), ("G1a",)),

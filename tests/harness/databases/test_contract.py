@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from splitbrain.harness.databases.cassandra import ALL, ONE, QUORUM, SERIAL, Cassandra, CassandraClient
+from splitbrain.harness.databases.cassandra import Cassandra
+from splitbrain.harness.databases.cassandra_client import ALL, ONE, QUORUM, SERIAL, CassandraClient
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.databases.etcd import Etcd, EtcdClient
-from splitbrain.harness.databases.mongodb import MongoClient, MongoDB
+from splitbrain.harness.databases.etcd import Etcd
+from splitbrain.harness.databases.etcd_client import EtcdClient
+from splitbrain.harness.databases.mongodb import MongoDB
+from splitbrain.harness.databases.mongodb_client import MongoClient
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
 from splitbrain.harness.databases.reference.database import Reference, ReferenceClient

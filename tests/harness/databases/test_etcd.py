@@ -12,11 +12,22 @@ import pytest
 from splitbrain.harness.databases.etcd import Etcd
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from tests.harness.databases.loopback import running
+from tests.harness.databases.structures import (
+    accounts_are_right,
+    counters_are_right,
+    fences_are_right,
+    ids_are_right,
+    locks_are_right,
+    queues_are_right,
+    transactions_are_right,
+    transactions_that_meet_lose_nothing,
+    watches_are_right,
+)
 
 
 @asynccontextmanager
-async def _etcd(root: Path, variant: str = "linearizable") -> AsyncIterator[Etcd]:
-    async with running(Etcd, variant, root, count=3) as database:
+async def _etcd(root: Path, variant: str = "linearizable", count: int = 3) -> AsyncIterator[Etcd]:
+    async with running(Etcd, variant, root, count=count) as database:
         yield database
 
 
@@ -46,6 +57,35 @@ async def test_registers_and_sets_through_every_member(tmp_path: Path) -> None:
         assert sorted(await first.elements("a")) == [2, 3, 11]
         for client in (first, second, third):
             await client.close()
+
+
+@pytest.mark.parametrize("variant", ["linearizable", "serializable"])
+async def test_transactions_and_what_is_built_of_them(tmp_path: Path, variant: str) -> None:
+    async with _etcd(tmp_path, variant, 1) as database:
+        one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
+        await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
+        await accounts_are_right(one, other)
+        await counters_are_right(one, other)
+        await queues_are_right(one, other)
+        await ids_are_right(one, other)
+        await fences_are_right(one, other)
+        await watches_are_right(one, other)
+        await one.enqueue(3, 5)
+        with pytest.raises(Mismatch):
+            await other.enqueue(3, 5)
+        local = await database.local(database.nodes["n1"])
+        assert (await local.txn([("r", 1, None)]), await local.waiting(3)) == ((("r", 1, [7, 9, 10]),), [5])
+        await one.close()
+        await other.close()
+
+
+async def test_a_lock_is_held_as_long_as_its_lease_is_renewed(tmp_path: Path) -> None:
+    async with _etcd(tmp_path, count=1) as database:
+        one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
+        await locks_are_right(one, other, lease=2)
+        await one.close()
+        await other.close()
 
 
 async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:

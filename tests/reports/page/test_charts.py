@@ -67,7 +67,7 @@ def test_a_chart_never_has_more_bins_than_fit(length: float) -> None:
 
 def test_the_engine_draws_and_keeps_the_pages_colours() -> None:
     recording = story.recording()
-    text = charts.draw(charts.over_time(recording), "time")
+    text = charts.draw(charts.over_time(recording), "time", "over time")
     assert text.startswith("<svg ")
     assert "var(--ok)" in text and "var(--band)" in text
     assert len(text) < 300_000
@@ -77,11 +77,11 @@ def test_where_the_harness_stood_still_is_hatched_and_named_once() -> None:
     recording = story.recording()
     scenario = story.result(recording).scenarios[0]
     began, ended = charts.extent(recording)
-    calm = charts.draw(charts.over_time(recording), "time")
+    calm = charts.draw(charts.over_time(recording), "time", "over time")
     assert "stood" not in calm
     middle = int((began + ended) / 2 * 1e9)
     within = msgspec.structs.replace(recording, stalls=(Stall(began=middle, ended=middle + 10**9),))
-    text = charts.draw(charts.over_time(within), "time")
+    text = charts.draw(charts.over_time(within), "time", "over time")
     assert text.count("harness stood still") == 1
     assert text.count("url(#time-stood-still)") == len(charts.over_time(within)["vconcat"])
     assert text.count('id="time-stood-still"') == 1
@@ -89,7 +89,7 @@ def test_where_the_harness_stood_still_is_hatched_and_named_once() -> None:
     assert charts.over_time(outside) == charts.over_time(recording)
     start, end = scenario.started, scenario.healed or ended
     near = msgspec.structs.replace(recording, stalls=(Stall(began=int(start * 1e9), ended=int(end * 1e9)),))
-    assert "url(#side-stood-still)" in charts.draw(charts.around(near, scenario), "side")
+    assert "url(#side-stood-still)" in charts.draw(charts.around(near, scenario), "side", "around")
 
 
 def test_a_bin_without_calls_is_red_where_somebody_waited_in_vain_and_grey_where_nobody_asked() -> None:

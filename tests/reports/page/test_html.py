@@ -260,7 +260,7 @@ def test_files_of_the_run_are_linked_where_they_are(tmp_path: Path) -> None:
 
 def test_what_a_checker_looked_at_is_shown_as_json() -> None:
     text, _ = page()
-    start = text.index("<pre>") + 5
+    start = text.index('<pre tabindex="0">') + 18
     assert json.loads(text[start : text.index("</pre>", start)].replace("&#34;", '"')) == {
         "keys": 40, "operations": 11_000, "refuted": 2, "methods": {"chains": 40}, "undecided": [],
     }

@@ -1,0 +1,222 @@
+"""Suites on other machines: Dask's own cluster on loopback, whose workers are processes; each address is a machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import msgspec
+import pytest
+
+from splitbrain import __version__
+from splitbrain.checkers import linearizability
+from splitbrain.checkers.models.specifications import CasRegister, Model
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness import machines, suite
+from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.history import History
+from splitbrain.harness.plan import Plan
+from tests.checkers.linearizability.random_histories import register_history
+from tests.conftest import ROOT
+
+distributed = pytest.importorskip("distributed")
+
+SHORT = """
+database = "reference"
+nemesis = "none"
+time = 2
+settle = 2
+[[runs]]
+variant = ["majority", "primary-async"]
+repeats = {repeats}
+"""
+
+
+@contextmanager
+def cluster(*hosts: str) -> Iterator[Any]:
+    """A cluster with a worker at each of these addresses, in a process of its own."""
+    workers = {
+        at: {"cls": distributed.Nanny, "options": {"host": host, "nthreads": 2, "dashboard_address": None}}
+        for at, host in enumerate(hosts)
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    with distributed.SpecCluster(scheduler=scheduler, workers=workers, asynchronous=False, silence_logs=50) as made:
+        yield made
+
+
+class Watch:
+    """Keeps what is told, and calls `at_load` with the machine once a run says that its set-up is over."""
+
+    def __init__(self, at_load: Any = None) -> None:
+        self.where: dict[int, list[str]] = {}
+        self.notes: list[str] = []
+        self.told: dict[int, str] = {}
+        self._at_load = at_load
+
+    def begins(self, number: int, plan: Plan, where: str) -> None:
+        self.where.setdefault(number, []).append(where)
+
+    def says(self, number: int, line: str) -> None:
+        if line.startswith("set-up") and self._at_load is not None:
+            then, self._at_load = self._at_load, None
+            # Dask's own thread tells this, and must go on.
+            Thread(target=then, args=(self.where[number][-1],)).start()
+
+    def ended(self, number: int, told: str) -> None:
+        self.told[number] = told
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def _suite(tmp_path: Path, repeats: int) -> Path:
+    file = tmp_path / "short.toml"
+    file.write_text(SHORT.format(repeats=repeats))
+    return file
+
+
+def _times(folder: Path) -> tuple[float, float]:
+    """When a run began and ended."""
+    return (folder / "plan.toml").stat().st_mtime, (folder / "result.json").stat().st_mtime
+
+
+def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a_worker_that_was_killed(
+    tmp_path: Path,
+) -> None:
+    killed: list[str] = []
+    file = _suite(tmp_path, 2)
+    with (
+        cluster("127.0.0.1", "127.0.0.2", "127.0.0.2") as made, suite.open_suite(file, tmp_path) as opened,
+        machines.connect(made.scheduler_address) as reached,
+    ):
+        def kill(where: str) -> None:
+            running = reached.client.run(_has_runs)
+            worker = next(address for address, has in running.items() if has and where in address)
+            killed.append(where)
+            os.kill(reached.client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
+
+        watch = Watch(kill)
+        ends = machines.perform_on(reached, suite.pending(opened), opened.folder, watch)
+        finished = suite.keep(opened, ends, lambda _: None)
+    assert [entry.exit_code for entry in finished.entries] == [0, 0, 0, 0], [entry.reason for entry in finished.entries]
+    for entry in finished.entries:
+        folder = opened.folder / entry.run
+        assert {"plan.toml", "journal.jsonl", "result.json", "report.html", "junit.xml"} <= {p.name for p in folder.iterdir()}
+        assert (folder / "nodes").is_dir()
+    assert killed and any("was lost" in note for note in watch.notes)
+    assert sum(map(len, watch.where.values())) == 5, "one run was done twice"
+    assert {where for places in watch.where.values() for where in places} == {"127.0.0.1", "127.0.0.2"}
+    assert set(watch.told) == {0, 1, 2, 3}
+    by_host: dict[str, list[tuple[float, float]]] = {}
+    for number, entry in enumerate(finished.entries):
+        by_host.setdefault(watch.where[number][-1], []).append(_times(opened.folder / entry.run))
+    for spans in by_host.values():
+        spans.sort()
+        assert all(before[1] <= after[0] + 1 for before, after in pairwise(spans)), spans
+
+
+def _has_runs() -> bool:
+    return bool(machines._running)
+
+
+def test_an_interrupted_suite_tears_down_what_other_machines_run_and_goes_on_later(tmp_path: Path) -> None:
+    file = _suite(tmp_path, 1)
+
+    def interrupt(where: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with cluster("127.0.0.1") as made, machines.connect(made.scheduler_address) as reached:
+        with suite.open_suite(file, tmp_path) as opened, pytest.raises(KeyboardInterrupt):
+            ends = machines.perform_on(reached, suite.pending(opened), opened.folder, Watch(interrupt))
+            suite.keep(opened, ends, lambda _: None)
+        deadline = time.monotonic() + 30
+        while any(reached.client.run(_has_runs).values()):
+            assert time.monotonic() < deadline, "its run goes on"
+            time.sleep(0.1)
+        with suite.open_suite(file, tmp_path) as again:
+            assert again.folder == opened.folder
+            finished = suite.keep(
+                again, machines.perform_on(reached, suite.pending(again), again.folder, Watch()), lambda _: None
+            )
+    assert suite.worst(finished) == 0
+
+
+def test_a_worker_with_other_sources_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info", "tests", "docs", "bench", "__pycache__")
+    shutil.copytree(ROOT, tmp_path / "other", symlinks=True, ignore=ignored)
+    with (tmp_path / "other" / "checkers" / "judge.py").open("a") as file:
+        file.write("# Another state of the same version.\n")
+    with cluster() as made:
+        command = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", made.scheduler_address, "--no-dashboard"]
+        folder = ["--local-directory", str(tmp_path / "scratch"), "--host", "127.0.0.3"]
+        worker = subprocess.Popen(
+            [*command, *folder], env={**os.environ, "PYTHONPATH": str(tmp_path / "other" / "src")},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        try:
+            told = rf"^the worker at 127\.0\.0\.3 has a splitbrain {__version__} of other sources .*: give both the same\.$"
+            with pytest.raises(UsageError, match=told), machines.connect(made.scheduler_address):
+                pass
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+def test_what_else_may_differ_is_told_and_nobody_there_is_too(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text("")
+    here = machines.machine((str(own),))
+    for there, told in (
+        (here, ""),
+        (here._replace(splitbrain="9.9"), f"has splitbrain 9.9, here is {__version__}"),
+        (here._replace(python="2.7"), "has Python 2.7"),
+        (here._replace(distributed="1"), "has distributed 1"),
+        (here._replace(files=("0",)), f"has another {own}"),
+        (here._replace(files=("",)), f"has no {own}"),
+        (ModuleNotFoundError(name="splitbrain"), "has no splitbrain: pip install"),
+        (AttributeError("no such function"), "cannot tell what it has"),
+    ):
+        found = machines._difference("tcp://10.0.0.7:4321", here, there, [str(own)])
+        assert told in found and (not told or found.startswith("the worker at 10.0.0.7 "))
+    with pytest.raises(SetupError, match="no Dask scheduler answers"), machines.connect("127.0.0.1:9"):
+        pass
+
+
+def test_the_keys_of_a_history_are_judged_by_workers_also_if_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines.Keys, "operations", 200)
+    rng = random.Random(3)
+    many = [
+        msgspec.structs.replace(one, key=key, process=one.process + 100 * key)
+        for key in range(40) for one in register_history(rng, operations=60, broken=0.2, info=0.02)
+    ]
+    history = History.of(many)
+    here = linearizability.check(history, CasRegister())
+    assert here.validity == "invalid" and here.coverage.refuted > 1
+    with cluster("127.0.0.1", "127.0.0.2") as made, machines.connect(made.scheduler_address) as reached:
+        judged = machines.Keys(reached)
+        asked: list[int] = []
+
+        def spread(parts: Iterable[History], model: Model, time_limit: float) -> Iterator[Verdict]:
+            for at, verdict in enumerate(judged(parts, model, time_limit)):
+                if at == 1:
+                    process = next(iter(reached.client.run(os.getpid).values()))
+                    os.kill(process, signal.SIGKILL)
+                asked.append(at)
+                yield verdict
+
+        spread.operations = 200  # type: ignore[attr-defined]
+        there = linearizability.check_parts(history, CasRegister(), 60.0, spread)  # type: ignore[arg-type]
+    assert len(asked) > 4
+    assert there.reason == here.reason and there.counts == here.counts and there.coverage.keys == 40
+    assert {one.key for one in there.anomalies} == {one.key for one in here.anomalies}

@@ -1,0 +1,141 @@
+"""The report in a real browser: what a reader sees on a screen, on a telephone and on paper."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from splitbrain.checkers.result import Result
+from splitbrain.harness.history.fault import PlainFault
+from splitbrain.harness.history.recording import Recording
+from splitbrain.reports.page import html
+from tests.reports import story
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, Debian's; where there is none the tests are skipped by name, and in CI they fail."""
+    program = shutil.which("chromium")
+    if program is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two reports: of a run with one fault, in which strangers' text wants to be obeyed, and of one with 200 faults."""
+    folder = tmp_path_factory.mktemp("reports")
+    recording = story.recording(hostile=True)
+    made = {"one": (recording, story.result(recording, hostile=True)), "many": many()}
+    for name, (of, result) in made.items():
+        html.write(folder / f"{name}.html", result, of)
+    return {name: folder / f"{name}.html" for name in made}
+
+
+def many() -> tuple[Recording, Result]:
+    """The story with 200 short faults, one in seven of which cost something."""
+    recording = story.recording()
+    result = story.result(recording)
+    cut, row = story.FAULT, result.scenarios[0]
+    faults, rows = [], []
+    for number in range(200):
+        started = 1.2 + number * 0.22
+        heal_began, healed = started + 0.15, started + 0.16
+        faults.append(PlainFault(
+            id=number + 1, nemesis=cut.nemesis, scenario=cut.scenario, cut=cut.cut, observed_cut=cut.cut, sides=cut.sides,
+            primary="n1", spread=3_100_000, heal_spread=2_000_000, started=story.second(started),
+            in_force=story.second(started + 0.01), proven=story.second(started + 0.02), heal_began=story.second(heal_began),
+            healed=story.second(healed),
+        ).fault())
+        rows.append(msgspec.structs.replace(
+            row, fault=number + 1, started=started, in_force=started + 0.01, proven=started + 0.02, heal_began=heal_began,
+            healed=healed, classification="CP" if number % 7 else "neither",
+            anomalies={} if number % 7 else row.anomalies,
+        ))
+    return (
+        msgspec.structs.replace(recording, faults=tuple(faults)),
+        msgspec.structs.replace(result, scenarios=tuple(rows)),
+    )
+
+
+def opened(browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> Any:
+    """The page; console messages and requests to anywhere else are in `page.complaints`."""
+    # axe has to be put into the page, which its policy forbids.
+    page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True).new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith("file:") or page.complaints.append(request.url))
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"), [("one", 1280, "dark"), ("one", 380, "light"), ("many", 1280, "light")]
+)
+def test_nobody_is_shut_out_and_nothing_is_fetched(
+    browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(browser, pages[name], width, scheme)
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["target"] for node in one["nodes"][:3]]) for one in found] == []
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Every anchor leads somewhere, every picture is drawn.
+    assert page.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"], svg a')].filter(a => !document.getElementById("
+        "a.getAttribute('href').slice(1))).length"
+    ) == 0
+    assert page.evaluate(
+        "[...document.querySelectorAll('svg[role=img]')].filter(svg => svg.checkVisibility() && "
+        "!(svg.getBoundingClientRect().height > 5 && svg.querySelector('path, rect, circle, line'))).length"
+    ) == 0
+    page.context.close()
+
+
+def test_on_a_telephone_the_state_and_the_evidence_are_on_the_screen(browser: Any, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["one"], 380)
+    right = page.evaluate("Math.max(...[...document.querySelectorAll('.state')].map(e => e.getBoundingClientRect().right))")
+    assert right <= 380
+    steps = page.locator("#why ol.steps").first.locator("li")
+    assert steps.count() == 3
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 380 for box in map(lambda n: steps.nth(n).bounding_box(), range(3)))
+    page.context.close()
+
+
+def test_two_hundred_faults_fit_a_page_that_can_be_read(browser: Any, pages: dict[str, Path]) -> None:
+    assert pages["many"].stat().st_size <= 2_000_000
+    page = opened(browser, pages["many"])
+    assert page.evaluate("document.documentElement.scrollHeight") < 20_000
+    assert page.locator("svg.strip .strip-fault").count() == 200
+    assert page.locator("h3[id^=fault-]").count() == html.PICTURED
+    page.context.close()
+
+
+def test_on_paper_the_contract_has_a_page_of_its_own(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
+    page = opened(browser, pages["one"])
+    page.emulate_media(media="print")
+    contract = page.locator("#contract")
+    assert contract.evaluate("e => getComputedStyle(e).breakBefore + getComputedStyle(e).breakAfter") == "pagepage"
+    assert contract.bounding_box()["height"] < 950
+    assert page.locator("details.raw").first.evaluate("e => getComputedStyle(e).display") == "none"
+    page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    paper = (tmp_path / "report.pdf").read_bytes()
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 14
+    page.context.close()

@@ -1,0 +1,75 @@
+"""The first sentence of a report: everyday words, and nothing that the result does not count."""
+
+from __future__ import annotations
+
+import msgspec
+
+from splitbrain.checkers.result import Discarded, Measure, Result, Scenario
+from splitbrain.checkers.verdict import Lost
+from splitbrain.reports.plain import plain
+from tests.reports import story
+
+
+def told(row: Scenario | None = None, **changes: object) -> str:
+    """The sentence of the story's result, changed; `row` is its only fault."""
+    result = story.result(story.recording())
+    rows = () if row is None else (row,)
+    changes.setdefault("counts", {})
+    changes.setdefault("lost", Lost())
+    changes.setdefault("blast", msgspec.structs.replace(result.blast, lost=0))
+    return plain(msgspec.structs.replace(result, scenarios=rows, **changes))
+
+
+def row(**changes: object) -> Scenario:
+    """The story's fault."""
+    return msgspec.structs.replace(story.result(story.recording()).scenarios[0], **changes)
+
+
+def served(of: Scenario, **kinds: Measure) -> Scenario:
+    """The fault with those measures on its smaller side, and everything answered on the other."""
+    fine = {"read": Measure(kind="read", state="available"), "write": Measure(kind="write", state="available")}
+    small, large = of.sides
+    return msgspec.structs.replace(
+        of, sides=(msgspec.structs.replace(small, **(fine | kinds)), msgspec.structs.replace(large, **fine)),
+    )
+
+
+def test_lost_writes_of_two_sides_come_first() -> None:
+    both = row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=5)
+    text = told(both, counts={"lost-write": 5, "stale-read": 2}, lost=Lost(total=5))
+    assert text.startswith(
+        "While n1 was cut off from the other 4 nodes, both sides accepted writes, 5 writes that had been confirmed were lost, "
+        "2 reads returned old data and "
+    )
+    one = told(both, counts={"lost-write": 1}, lost=Lost(total=1))
+    assert "1 write that had been confirmed was lost" in one
+
+
+def test_writes_that_nobody_proved_lost_gave_way() -> None:
+    both = served(row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=0))
+    blast = msgspec.structs.replace(story.result(story.recording()).blast, lost=0, discarded=7)
+    text = told(both, counts={"split-brain": 2}, blast=blast)
+    assert "both sides accepted writes and 7 confirmed writes gave way to the other side's." in text
+    assert "lost" not in text
+
+
+def test_who_was_refused_is_named_and_nothing_else_is_blamed() -> None:
+    shut = served(row(anomalies={}), write=Measure(kind="write", attempted=9, state="blocked", outage=15.0))
+    assert told(shut, consistency="held", validity="valid") == (
+        "While n1 was cut off from the other 4 nodes, clients beside {n1} could not write at all and no confirmed write was "
+        "lost and no read was wrong."
+    )
+
+
+def test_what_was_not_decided_is_not_claimed() -> None:
+    text = told(served(row(anomalies={})), consistency="undecided", validity="valid")
+    assert "every client went on working and whether data stayed correct is not known" in text
+    assert told(row(), validity="unknown", reason="too few operations") == (
+        "This run proves nothing either way: Too few operations."
+    )
+
+
+def test_a_fault_that_was_not_proven_is_not_told_as_done() -> None:
+    result: Result = story.result(story.recording())
+    text = told(msgspec.structs.replace(result.scenarios[0], bit=False), counts={"stale-read": 3})
+    assert text == "3 reads returned old data."
