@@ -17,7 +17,10 @@ from splitbrain.harness.testbeds.testbed import Node, Service
 PEER_PORT = 2380
 
 _OFFERS: frozenset[Capability] = frozenset(
-    {"registers", "compare-and-set", "sets", "queues", "counters", "accounts", "ids", "transactions"}
+    {
+        "registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "fences", "ids", "transactions",
+        "watches",
+    }
 )
 
 _PRE_VOTE = "--pre-vote=true (the default since 3.5; without it, in 3.4, a member that comes back unseats the leader)"

@@ -135,6 +135,7 @@ class EtcdClient:
         try:
             answer = json.loads(content)
             if status == 200:
+                answer = answer.get("result", answer)  # that of a stream, of which one answer is asked
                 answer["header"]["member_id"]
                 return dict(answer)
             message = str(answer.get("error") or answer["message"])

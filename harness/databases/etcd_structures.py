@@ -7,14 +7,18 @@ something has, it was decided against for another's sake, and nobody tries again
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from math import ceil
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.etcd_client import EtcdClient, decode, encode
-from splitbrain.harness.errors import Mismatch
+from splitbrain.harness.errors import Mismatch, Refused
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
+from splitbrain.harness.load.client import QUIET
 
 
 class _Held(NamedTuple):
@@ -27,7 +31,8 @@ class _Held(NamedTuple):
 class EtcdStructures(EtcdClient):
     """Values are JSON: lists and registers of transactions `txn/KEY`, accounts `account/KEY`, counters `counter/KEY`. An
     element of a queue is the key `queue/KEY/ELEMENT`, and the revision that created it is its place. The revision of a put
-    to `id/KEY` is an identifier that nobody else is given."""
+    to `id/KEY` is an identifier that nobody else is given. A lock is the key `lock/KEY` on a lease, and its fence the revision
+    that created it; what it guards is the register of the same key."""
 
     async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
         """One request where it only reads or reads nothing, else two, see above."""
@@ -109,7 +114,92 @@ class EtcdStructures(EtcdClient):
 
     async def next_id(self, key: Key) -> int:
         """Put, and take the revision of the put."""
-        answer = await self.call("/v3/kv/put", {"key": encode(f"id/{key}"), "value": ""})
+        return await self._revision(await self.call("/v3/kv/put", {"key": encode(f"id/{key}"), "value": ""}))
+
+    async def acquire(self, key: Key, owner: int, lease: float) -> int:
+        """Look whether the lock is free, be granted a lease of whole seconds (of at least two, says the server), and put the
+        lock's key on that lease unless somebody else has; the fence is the revision of the put."""
+        name = f"lock/{key}"
+        held = (await self._held([name]))[name]
+        if held.value is not None:
+            raise Mismatch(held.value)
+        granted = await self.call("/v3/lease/grant", {"TTL": str(ceil(lease))})
+        put = {"key": encode(name), "value": encode(json.dumps(owner)), "lease": granted.get("ID")}
+        body = {"compare": [_unchanged(encode(name), 0)], "success": [{"request_put": put}]}
+        answer = await self.call("/v3/kv/txn", body)
+        if not answer.get("succeeded"):
+            raise Mismatch
+        return await self._revision(answer)
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """Read which lease the lock is on, and have the lease begin anew."""
+        (kv,) = await self._range({"key": encode(f"lock/{key}")}) or [{}]
+        try:
+            holder, granted = json.loads(decode(kv["value"])) if kv else None, kv.get("lease")
+            if holder != owner:
+                raise Mismatch(holder)
+            renewed = int((await self.call("/v3/lease/keepalive", {"ID": granted})).get("TTL", "0"))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
+        if renewed <= 0:
+            raise Mismatch
+
+    async def release(self, key: Key, owner: int) -> None:
+        """Delete the lock's key if it has that owner."""
+        name = encode(f"lock/{key}")
+        own = {"key": name, "target": "VALUE", "result": "EQUAL", "value": encode(json.dumps(owner))}
+        body = {"compare": [own], "success": [{"request_delete_range": {"key": name}}]}
+        if not (await self.call("/v3/kv/txn", body)).get("succeeded"):
+            raise Mismatch
+
+    async def holder(self, key: Key) -> int | None:
+        """Read the lock's key."""
+        name = f"lock/{key}"
+        held = (await self._held([name]))[name]
+        return None if held.value is None else await self._number(held)
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """Put the register if the lock's key is the one that this revision created."""
+        lock = {"key": encode(f"lock/{key}"), "target": "CREATE", "result": "EQUAL", "create_revision": str(fence)}
+        put = {"request_put": {"key": encode(f"register/{key}"), "value": encode(str(value))}}
+        if not (await self.call("/v3/kv/txn", {"compare": [lock], "success": [put]})).get("succeeded"):
+            raise Mismatch
+
+    async def watch(self, key: Key, since: int) -> list[tuple[int, int]]:
+        """A watch of the register's key, from that revision on until it has told what the member itself has, or is quiet."""
+        name = encode(f"register/{key}")
+        held = await self.call("/v3/kv/range", {"key": name, "keys_only": True, "serializable": True})
+        told: list[tuple[int, int]] = []
+        try:
+            latest = max([since, *(int(kv["mod_revision"]) for kv in held.get("kvs", []))])
+            async with aclosing(self._events(name, since + 1)) as events:
+                while not told or told[-1][0] < latest:
+                    async with asyncio.timeout(QUIET):
+                        changed = [event["kv"] for event in await anext(events)]
+                    told += [(int(kv["mod_revision"]), int(decode(kv["value"]))) for kv in changed]
+        except TimeoutError:
+            pass  # Nothing changed, or the member has not yet told all.
+        except (KeyError, TypeError, AttributeError, ValueError, StopAsyncIteration) as error:
+            raise await self._lost("garbled-answer") from error
+        return told
+
+    async def _events(self, name: str, start: int) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """The events of a watch, as many at a time as the member tells at once."""
+        import aiohttp
+
+        if self.closed:
+            raise Refused("no-connection")
+        body = {"create_request": {"key": name, "start_revision": str(start)}}
+        try:
+            async with self._session.post(self._url + "/v3/watch", data=json.dumps(body), allow_redirects=False) as response:
+                async for line in response.content:
+                    yield json.loads(line)["result"].get("events", [])
+        except aiohttp.ClientConnectorError as error:
+            raise Refused("no-connection") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._lost("connection-lost") from error
+
+    async def _revision(self, answer: Mapping[str, Any]) -> int:
         try:
             return int(answer["header"]["revision"])
         except (KeyError, TypeError, ValueError) as error:

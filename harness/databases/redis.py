@@ -13,11 +13,16 @@ from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node
 
 IMAGE = "redis:7.2.6"
+
+_KEYED: frozenset[Capability] = frozenset(
+    {"registers", "compare-and-set", "sets", "queues", "counters", "accounts", "locks", "fences", "ids"}
+)
+"""What has one key, or all its keys in one slot. The lists of transactions are read on the nodes that hold their own keys."""
 
 _DOCUMENTATION = (
     "Redis documentation, High availability with Redis Sentinel: "
@@ -51,6 +56,7 @@ class Redis(Database):
                 admits=("lost-write", "lost-element", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
+            offers=_KEYED | {"transactions"},
             tuned=Sentinel.TUNED,
             local="GET or SMEMBERS at each server, replica or not",
         ),
@@ -67,6 +73,7 @@ class Redis(Database):
                 admits=("lost-write", "lost-element", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
+            offers=_KEYED | {"transactions"},
             tuned=(*Sentinel.TUNED, "min-replicas-to-write 1 (default 0)", "min-replicas-max-lag 1 (default 10)"),
             local="GET or SMEMBERS at each server, replica or not",
         ),
@@ -82,6 +89,7 @@ class Redis(Database):
                 admits=("lost-write", "lost-element", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
+            offers=_KEYED | {"transactions"},
             tuned=(*Sentinel.TUNED, f"every write is followed by WAIT for all replicas, {WAIT_MS} ms; fewer is indeterminate"),
             local="GET or SMEMBERS at each server, replica or not",
         ),
@@ -101,6 +109,7 @@ class Redis(Database):
                 admits=("lost-write", "lost-element", "split-brain", "stale-read"),
             ),
             labels=_LABELS[:1],
+            offers=_KEYED,
             tuned=Cluster.TUNED,
             local="GET or SMEMBERS at each server that holds the key's shard, replica or not",
         ),

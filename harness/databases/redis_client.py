@@ -1,14 +1,20 @@
 """The client of Redis: one connection to one server through redis-py, with everything switched off that acts by itself.
 
-A register is the string `register:{KEY}`, a set the set `set:{KEY}`; the braces make the key alone decide the hash slot. A
-compare-and-set is a script that compares and sets on the server.
+A register is the string `register:{KEY}`, a set the set `set:{KEY}`, a queue the list `queue:{KEY}`, and so on; the braces
+make the key alone decide the hash slot. What has several keys, transactions and accounts, is in the slot of `None`: that of
+the key of a call that has none. A transaction is a MULTI with its commands and EXEC, sent as one; a compare-and-set is a script
+that compares and sets on the server, and so is what is done with a lock once it is held.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node
 
@@ -17,6 +23,9 @@ if TYPE_CHECKING:
 
 WAIT_MS = 500
 
+_TOGETHER = "{None}"
+_ACCOUNTS = f"accounts:{_TOGETHER}"
+
 _CAS = """\
 local seen = redis.call('GET', KEYS[1])
 if seen == (ARGV[2] or false) then
@@ -24,6 +33,39 @@ if seen == (ARGV[2] or false) then
   return 'set'
 end
 return {seen}
+"""
+
+
+_ACQUIRE = """\
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return redis.call('INCR', KEYS[2])
+end
+return {redis.call('GET', KEYS[1])}
+"""
+
+_RENEW = """\
+local holder = redis.call('GET', KEYS[1])
+if holder == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return {holder}
+"""
+
+_RELEASE = """\
+local holder = redis.call('GET', KEYS[1])
+if holder == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return {holder}
+"""
+
+_GUARDED = """\
+local latest = redis.call('GET', KEYS[1])
+if latest and tonumber(latest) > tonumber(ARGV[1]) then
+  return {latest}
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
 """
 
 
@@ -61,6 +103,7 @@ class RedisClient:
     def __init__(self, driver: Driver, *, wait: int = 0) -> None:
         self._driver = driver
         self._wait = wait
+        self._turn = asyncio.Lock()
 
     async def read(self, key: Key) -> int | None:
         """GET."""
@@ -90,35 +133,162 @@ class RedisClient:
 
     async def elements(self, key: Key) -> list[int]:
         """SMEMBERS."""
-        reply = await self.call("SMEMBERS", f"set:{{{key}}}")
-        if not isinstance(reply, list):
+        return await self._numbers(await self.call("SMEMBERS", f"set:{{{key}}}"))
+
+    async def enqueue(self, key: Key, element: int) -> None:
+        """RPUSH."""
+        await self._counted("RPUSH", f"queue:{{{key}}}", element)
+
+    async def dequeue(self, key: Key) -> int | None:
+        """LPOP."""
+        element = await self._number(await self.call("LPOP", f"queue:{{{key}}}"))
+        if element is not None:
+            await self._confirm()
+        return element
+
+    async def waiting(self, key: Key) -> list[int]:
+        """LRANGE."""
+        return await self._numbers(await self.call("LRANGE", f"queue:{{{key}}}", 0, -1))
+
+    async def increment(self, key: Key, amount: int) -> None:
+        """INCRBY."""
+        await self._counted("INCRBY", f"counter:{{{key}}}", amount)
+
+    async def count(self, key: Key) -> int:
+        """GET."""
+        return await self._number(await self.call("GET", f"counter:{{{key}}}")) or 0
+
+    async def next_id(self, key: Key) -> int:
+        """INCR."""
+        return await self._counted("INCR", f"id:{{{key}}}")
+
+    async def acquire(self, key: Key, owner: int, lease: float) -> int:
+        """SET NX PX, and INCR of the fence, in a script."""
+        return await self._decided(_ACQUIRE, (f"lock:{{{key}}}", f"fence:{{{key}}}"), owner, int(lease * 1000))
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """PEXPIRE if the lock has that owner, in a script."""
+        await self._decided(_RENEW, (f"lock:{{{key}}}",), owner, int(lease * 1000))
+
+    async def release(self, key: Key, owner: int) -> None:
+        """DEL if the lock has that owner, in a script."""
+        await self._decided(_RELEASE, (f"lock:{{{key}}}",), owner)
+
+    async def holder(self, key: Key) -> int | None:
+        """GET."""
+        return await self._number(await self.call("GET", f"lock:{{{key}}}"))
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """SET unless a greater fence was given, in a script."""
+        await self._decided(_GUARDED, (f"fence:{{{key}}}", f"register:{{{key}}}"), fence, value)
+
+    async def deposit(self, key: Key, amount: int) -> None:
+        """HINCRBY of a hash that has all accounts."""
+        await self._counted("HINCRBY", _ACCOUNTS, str(key), amount)
+
+    async def transfer(self, source: Key, target: Key, amount: int) -> None:
+        """WATCH the accounts, look at the source, and change both in a MULTI that nobody came before."""
+        await self.call("WATCH", _ACCOUNTS)
+        balance = await self._number(await self.call("HGET", _ACCOUNTS, str(source))) or 0
+        if balance < amount:
+            await self.call("UNWATCH")
+            raise Mismatch(balance)
+        await self._at_once(("HINCRBY", _ACCOUNTS, str(source), -amount), ("HINCRBY", _ACCOUNTS, str(target), amount))
+        await self._confirm()
+
+    async def balances(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """HMGET."""
+        reply = await self.call("HMGET", _ACCOUNTS, *map(str, keys))
+        balances = [await self._number(one) or 0 for one in reply] if isinstance(reply, list) else []
+        if len(balances) != len(keys):
             raise await self._lost("garbled-answer")
-        try:
-            return [int(element) for element in reply]
-        except (TypeError, ValueError) as error:
-            raise await self._lost("garbled-answer") from error
+        return dict(zip(keys, balances, strict=True))
+
+    async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
+        """MULTI with RPUSH, SET, and for a read LRANGE and GET, because what a key is depends on how it is written."""
+        commands: list[tuple[str | int, ...]] = []
+        for f, key, value in micros:
+            lists, register = f"list:{_TOGETHER}:{key}", f"register:{_TOGETHER}:{key}"
+            match f:
+                case "append":
+                    commands.append(("RPUSH", lists, value))
+                case "w":
+                    commands.append(("SET", register, value))
+                case _:
+                    commands += [("LRANGE", lists, 0, -1), ("GET", register)]
+        replies = iter(await self._at_once(*commands))
+        done: list[Micro] = []
+        for f, key, value in micros:
+            reply = next(replies)
+            if f == "r":
+                elements, number = await self._numbers(reply), await self._number(next(replies))
+                value = elements or number
+            done.append((f, key, value))
+        if any(f != "r" for f, _, _ in micros):
+            await self._confirm()
+        return tuple(done)
 
     async def call(self, *command: str | int) -> Any:
         """One command and its raw reply, for everything but the operations too."""
+        async with self._asked():  # the harness' own connections are asked by several tasks
+            return await self._driver.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
+        """MULTI, these commands and EXEC, sent as one, and the commands' raw replies. A command that the server does not take
+        into the transaction refuses it as a whole; where what was watched has changed it is a `Mismatch`."""
+        from redis.exceptions import ExecAbortError, ResponseError
+
+        async with self._asked():
+            connection = self._driver.connection
+            whole = [("MULTI",), *commands, ("EXEC",)]
+            await connection.send_packed_command(connection.pack_commands(whole))  # type: ignore[union-attr]
+            replies: list[Any] = []
+            for _ in whole:
+                try:
+                    replies.append(await connection.read_response())  # type: ignore[union-attr]
+                except ResponseError as error:
+                    replies.append(error)
+            begun, *queued, done = replies
+            if begun != b"OK":
+                raise await self._lost("garbled-answer")  # the commands may have been done, each for itself
+            if isinstance(done, ExecAbortError):
+                raise next((reply for reply in queued if isinstance(reply, ResponseError)), done)
+            if isinstance(done, ResponseError):
+                raise done
+            if done is None:
+                raise Mismatch
+            if not isinstance(done, list) or len(done) != len(commands) or any(isinstance(one, Exception) for one in done):
+                raise await self._lost("garbled-answer")
+            return done
+
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[None]:
+        """The connection, for one question at a time; the error of one that failed is classified."""
+        async with self._turn:
+            if self.closed:
+                raise Refused("no-connection")
+            if not self._driver.connection.is_connected:  # type: ignore[union-attr]
+                raise await self._lost("connection-lost")  # the driver would connect again by itself, whoever answers now
+            try:
+                yield
+            except (Refused, Indeterminate):
+                raise
+            except Exception as error:
+                raise await self._failed(error) from error
+            except BaseException:
+                await self.close()
+                raise
+
+    async def _failed(self, error: Exception) -> Refused | Indeterminate:
         from redis.exceptions import RedisError, ResponseError
 
-        if self.closed:
-            raise Refused("no-connection")
-        if not self._driver.connection.is_connected:  # type: ignore[union-attr]
-            raise await self._lost("connection-lost")  # the driver would connect again by itself, whoever answers now
-        try:
-            return await self._driver.execute_command(*command)  # type: ignore[no-untyped-call]
-        except RedisError as error:
-            name = type(error).__name__
-            word = self.STRIPPED.get(name) or str(error).split(" ")[0]
-            if word in self.DEFINITE and (isinstance(error, ResponseError) or name in self.STRIPPED):
-                raise Refused(self.DEFINITE[word]) from error
-            raise await self._lost("unknown-error" if isinstance(error, ResponseError) else "connection-lost") from error
-        except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
-            raise await self._lost("connection-lost") from error
-        except BaseException:
-            await self.close()
-            raise
+        name = type(error).__name__
+        word = self.STRIPPED.get(name) or str(error).split(" ")[0]
+        if word in self.DEFINITE and (isinstance(error, ResponseError) or name in self.STRIPPED):
+            return Refused(self.DEFINITE[word])
+        if not isinstance(error, (RedisError, OSError, EOFError, ValueError, TypeError, AttributeError)):
+            raise error
+        return await self._lost("unknown-error" if isinstance(error, ResponseError) else "connection-lost")
 
     async def close(self) -> None:
         """Close the connection without waiting for the server."""
@@ -141,6 +311,32 @@ class RedisClient:
             raise await self._lost(error.reason) from error
         if not isinstance(replicas, int) or replicas < self._wait:
             raise await self._lost("too-few-replicas")
+
+    async def _counted(self, *command: str | int) -> int:
+        """A command that writes and replies with a number."""
+        reply = await self.call(*command)
+        if not isinstance(reply, int):
+            raise await self._lost("garbled-answer")
+        await self._confirm()
+        return reply
+
+    async def _decided(self, script: str, keys: tuple[str, ...], *arguments: int) -> int:
+        """EVAL of a script that writes and replies with a number, or with a list of what it saw and decided against."""
+        reply = await self.call("EVAL", script, len(keys), *keys, *arguments)
+        if isinstance(reply, list) and len(reply) == 1:
+            raise Mismatch(await self._number(reply[0]))
+        if not isinstance(reply, int):
+            raise await self._lost("garbled-answer")
+        await self._confirm()
+        return reply
+
+    async def _numbers(self, reply: Any) -> list[int]:
+        if not isinstance(reply, list):
+            raise await self._lost("garbled-answer")
+        try:
+            return [int(element) for element in reply]
+        except (TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
 
     async def _number(self, reply: Any) -> int | None:
         try:

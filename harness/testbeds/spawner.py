@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import os
 import select
@@ -23,12 +22,10 @@ from typing import NoReturn
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import kernel
+from splitbrain.harness.testbeds import families, kernel
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
-_KILL_TIMEOUT = 2.0
-SERVICE = "SPLITBRAIN_SERVICE"
 
 
 class SocketAt(msgspec.Struct, frozen=True):
@@ -39,6 +36,7 @@ class SocketAt(msgspec.Struct, frozen=True):
     address: str = ""
     port: int = 0
     listen: bool = False
+    protocol: int = 0
 
 
 class _Spawn(msgspec.Struct, frozen=True, tag=True):
@@ -195,12 +193,11 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(request.pid, request.signal)
         elif isinstance(request, _Kill):
-            _kill(request)
+            families.kill(request.pid, request.service)
         elif isinstance(request, _Pause):
-            _pause(request)
+            families.pause(request.pid, request.service)
         elif isinstance(request, _Resume):
-            for member in _family(request.pid, request.service):
-                _send_signal(member, signal.SIGCONT)
+            families.resume(request.pid, request.service)
         elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
         else:
@@ -237,7 +234,7 @@ def _spawn(request: _Spawn, descriptors: Sequence[int]) -> int:
 
 
 def _socket(at: SocketAt) -> socket.socket:
-    made = socket.socket(at.family, at.kind)
+    made = socket.socket(at.family, at.kind, at.protocol)
     try:
         if at.address:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -248,74 +245,6 @@ def _socket(at: SocketAt) -> socket.socket:
         made.close()
         raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from error
     return made
-
-
-def _kill(request: _Kill) -> None:
-    end = time.monotonic() + _KILL_TIMEOUT
-    while alive := _family(request.pid, request.service):
-        if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{request.service} does not die: {', '.join(map(str, sorted(alive)))}")
-        for pid in alive:
-            _send_signal(pid, signal.SIGKILL)
-        time.sleep(0.001)
-
-
-def _pause(request: _Pause) -> None:
-    """One that is stopped cannot fork, so that a look at which all are stopped has seen all."""
-    end = time.monotonic() + _KILL_TIMEOUT
-    told: set[int] = set()
-    while not ((family := _family(request.pid, request.service)) <= told and all(map(_stands, family))):
-        if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{request.service} does not stop: {', '.join(map(str, sorted(family)))}")
-        for pid in family - told:
-            _send_signal(pid, signal.SIGSTOP)
-        told |= family
-        time.sleep(0.001)
-
-
-def _family(leader: int, service: str) -> set[int]:
-    """The processes that live of those that came of a spawned one: its session, its descendants, and what inherited
-    `service` in its environment."""
-    mark = f"{SERVICE}={service}".encode()
-    family = {leader}
-    alive: set[int] = set()
-    for pid, parent, session in sorted(_processes()):
-        if pid != 1 and (parent in family or session == leader or pid == leader or mark in _environment(pid)):
-            family.add(pid)
-            alive.add(pid)
-    return alive
-
-
-def _send_signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _stands(pid: int) -> bool:
-    """Whether no thread of a process that was told to stop runs any more; one that waits for a disk stops before it would."""
-    states = ""
-    for task in Path("/proc", str(pid), "task").glob("*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            states += task.read_text().rpartition(")")[2].split()[0]
-    return set(states) <= set("TtDZX")
-
-
-def _processes() -> list[tuple[int, int, int]]:
-    """Pid, parent and session of every process of this pid namespace that is not a zombie."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                if state not in "ZX":
-                    found.append((int(entry.name), int(parent), int(session)))
-    return found
-
-
-def _environment(pid: int) -> list[bytes]:
-    with contextlib.suppress(OSError):
-        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
-    return []
 
 
 def _reap() -> list[tuple[int, int]]:

@@ -5,15 +5,16 @@ Every function takes clients of one database, all of which take every call."""
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from splitbrain.harness.errors import Mismatch
+from splitbrain.harness.errors import Indeterminate, Mismatch
 
 
 async def transactions_are_right(one: Any, other: Any) -> None:
-    """Reads see what was written before them, in the same transaction too; of two at once that meet, no update is lost."""
+    """Reads see what was written before them, in the same transaction too."""
     assert await one.txn([("r", 1, None), ("append", 1, 7), ("r", 1, None)]) == (
         ("r", 1, None), ("append", 1, 7), ("r", 1, [7]),
     )
@@ -24,7 +25,13 @@ async def transactions_are_right(one: Any, other: Any) -> None:
     )
     assert await other.txn([("w", 4, 5), ("r", 4, None), ("w", 4, 6)]) == (("w", 4, 5), ("r", 4, 5), ("w", 4, 6))
     assert await one.txn([("r", 4, None), ("w", 5, 7)]) == (("r", 4, 6), ("w", 5, 7))
-    done: list[int] = []
+
+
+async def transactions_that_meet_lose_nothing(reader: Any, *writers: Any) -> None:
+    """Of transactions at once on one list each is there, or was rolled back, or is not known; the writers may be of no use
+    afterwards."""
+    done: set[int] = set()
+    unknown: set[int] = set()
 
     async def append(client: Any, elements: range) -> None:
         for element in elements:
@@ -32,11 +39,14 @@ async def transactions_are_right(one: Any, other: Any) -> None:
                 await client.txn([("r", 9, None), ("append", 9, element)])
             except Mismatch:
                 continue
-            done.append(element)
+            except Indeterminate:
+                unknown.add(element)
+                return
+            done.add(element)
 
-    await asyncio.gather(append(one, range(10)), append(other, range(10, 20)))
-    assert done
-    assert sorted((await one.txn([("r", 9, None)]))[0][2]) == sorted(done)
+    await asyncio.gather(*(append(client, range(10 * at, 10 * at + 10)) for at, client in enumerate(writers)))
+    elements = (await reader.txn([("r", 9, None)]))[0][2]
+    assert done and done <= set(elements) <= done | unknown and len(set(elements)) == len(elements)
 
 
 async def accounts_are_right(one: Any, other: Any) -> None:
@@ -79,3 +89,58 @@ async def ids_are_right(one: Any, other: Any) -> None:
     """No identifier twice."""
     given = [await client.next_id(1) for _ in range(5) for client in (one, other)]
     assert len(set(given)) == 10
+
+
+async def locks_are_right(one: Any, other: Any, *, lease: float) -> None:
+    """One holder at a time, until it gives the lock back, or its lease ends unrenewed."""
+    first = await one.acquire(1, 7, lease)
+    with pytest.raises(Mismatch):
+        await other.acquire(1, 8, lease)
+    assert await other.holder(1) == 7 and await other.holder(2) is None
+    with pytest.raises(Mismatch):
+        await other.release(1, 8)
+    with pytest.raises(Mismatch):
+        await other.renew(1, 8, lease)
+    await one.release(1, 7)
+    assert await one.holder(1) is None
+    second = await other.acquire(1, 8, lease)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5 * lease:
+        await other.renew(1, 8, lease)
+        assert await one.holder(1) == 8
+        await asyncio.sleep(lease / 10)
+    async with asyncio.timeout(10 * lease):
+        while await one.holder(1) is not None:
+            await asyncio.sleep(lease / 10)
+    with pytest.raises(Mismatch):
+        await other.renew(1, 8, lease)
+    third = await one.acquire(1, 7, lease)
+    assert first is None or first < second < third
+
+
+async def fences_are_right(one: Any, other: Any) -> None:
+    """What a lock guards is written by its holder alone."""
+    fence = await one.acquire(5, 7, 5)
+    await one.guarded_write(5, 50, fence)
+    assert await other.read(5) == 50
+    await one.release(5, 7)
+    later = await other.acquire(5, 8, 5)
+    await other.guarded_write(5, 51, later)
+    with pytest.raises(Mismatch):
+        await one.guarded_write(5, 52, fence)
+    assert await one.read(5) == 51
+
+
+async def watches_are_right(one: Any, other: Any) -> None:
+    """Every change once, in its order, from where one asks."""
+    assert await one.watch(8, 0) == []
+    for value in (5, 6, 6, 7):
+        await other.write(8, value)
+        await other.write(9, value)
+    changes = await one.watch(8, 0)
+    revisions = [revision for revision, _ in changes]
+    assert [value for _, value in changes] == [5, 6, 6, 7] and revisions == sorted(set(revisions))
+    assert await other.watch(8, revisions[1]) == changes[2:]
+    assert await other.watch(8, revisions[3]) == []
+    told, _ = await asyncio.gather(one.watch(8, revisions[3]), other.write(8, 9))
+    assert [value for _, value in told] == [9]

@@ -15,9 +15,13 @@ from tests.harness.databases.loopback import running
 from tests.harness.databases.structures import (
     accounts_are_right,
     counters_are_right,
+    fences_are_right,
     ids_are_right,
+    locks_are_right,
     queues_are_right,
     transactions_are_right,
+    transactions_that_meet_lose_nothing,
+    watches_are_right,
 )
 
 
@@ -60,15 +64,26 @@ async def test_transactions_and_what_is_built_of_them(tmp_path: Path, variant: s
     async with _etcd(tmp_path, variant, 1) as database:
         one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
         await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
         await accounts_are_right(one, other)
         await counters_are_right(one, other)
         await queues_are_right(one, other)
         await ids_are_right(one, other)
+        await fences_are_right(one, other)
+        await watches_are_right(one, other)
         await one.enqueue(3, 5)
         with pytest.raises(Mismatch):
             await other.enqueue(3, 5)
         local = await database.local(database.nodes["n1"])
         assert (await local.txn([("r", 1, None)]), await local.waiting(3)) == ((("r", 1, [7, 9, 10]),), [5])
+        await one.close()
+        await other.close()
+
+
+async def test_a_lock_is_held_as_long_as_its_lease_is_renewed(tmp_path: Path) -> None:
+    async with _etcd(tmp_path, count=1) as database:
+        one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
+        await locks_are_right(one, other, lease=2)
         await one.close()
         await other.close()
 

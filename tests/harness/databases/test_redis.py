@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -11,9 +12,20 @@ from typing import cast
 import pytest
 
 from splitbrain.harness.databases.redis import Redis
+from splitbrain.harness.databases.redis_client import RedisClient
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, UsageError
 from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode, await_ready, running
+from tests.harness.databases.structures import (
+    accounts_are_right,
+    counters_are_right,
+    fences_are_right,
+    ids_are_right,
+    locks_are_right,
+    queues_are_right,
+    transactions_are_right,
+    transactions_that_meet_lose_nothing,
+)
 
 
 async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path) -> None:
@@ -44,6 +56,56 @@ async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path
             while sorted(await (await database.local(nodes[2])).elements("a")) != [2, 3, 11]:
                 await asyncio.sleep(0.02)
         await client.close()
+
+
+async def test_transactions_queues_counters_accounts_ids_and_locks(tmp_path: Path) -> None:
+    async with running(Redis, "sentinel", tmp_path, count=1) as database:
+        (node,) = database.nodes.values()
+        one, other = await database.connect(node), await database.connect(node)
+        await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
+        await accounts_are_right(one, other)
+        await counters_are_right(one, other)
+        await queues_are_right(one, other)
+        await ids_are_right(one, other)
+        await locks_are_right(one, other, lease=0.5)
+        await fences_are_right(one, other)
+
+        await one.call("SET", "list:{None}:20", "a string")
+        with pytest.raises(Indeterminate):  # some commands of it were done
+            await one.txn([("w", 21, 5), ("append", 20, 6)])
+        assert await other.txn([("r", 21, None)]) == (("r", 21, 5),)
+        await other.call("CONFIG", "SET", "min-replicas-to-write", 1)
+        with pytest.raises(Refused) as refused:
+            await other.txn([("r", 21, None), ("w", 21, 6)])
+        assert refused.value.reason == "no-replicas" and not isinstance(refused.value, Mismatch)
+        assert await other.txn([("r", 21, None)]) == (("r", 21, 5),)
+        await other.close()
+
+
+async def test_of_transfers_at_once_none_is_lost(tmp_path: Path) -> None:
+    async with running(Redis, "sentinel", tmp_path, count=1) as database:
+        (node,) = database.nodes.values()
+        clients = [await database.connect(node) for _ in range(5)]
+        for account in range(3):
+            await clients[0].deposit(account, 100)
+
+        async def move(client: RedisClient, number: int) -> Counter[str]:
+            done: Counter[str] = Counter()
+            for turn in range(60):
+                try:
+                    await client.transfer(turn % 3, (turn + 1 + number % 2) % 3, 40)
+                    done["moved"] += 1
+                except Mismatch as mismatch:
+                    done["refused" if mismatch.seen else "outrun"] += 1
+            return done
+
+        done = sum(await asyncio.gather(*(move(client, number) for number, client in enumerate(clients))), Counter())
+        assert done["moved"] and done["refused"] and done["outrun"]
+        balances = (await clients[0].balances(range(3))).values()
+        assert sum(balances) == 300 and min(balances) >= 0
+        for client in clients:
+            await client.close()
 
 
 async def test_a_replica_is_no_primary(tmp_path: Path) -> None:
@@ -111,6 +173,14 @@ async def test_a_cluster_serves_each_key_at_the_owner_of_its_shard(tmp_path: Pat
         assert owners == ("n1", "n2", "n3")
         assert {await database.primary(node) for node in nodes} == {"n1"}
         served = set()
+        for node in nodes[:3]:  # calls that have no key go to the owner of None
+            client = await database.connect(node)
+            if node.name == owners[database.shard(None)]:
+                await accounts_are_right(client, client)
+            else:
+                with pytest.raises(Refused, match="moved"):
+                    await client.transfer(1, 2, 5)
+            await client.close()
         for key in range(12):
             shard = database.shard(key)
             for node in nodes:

@@ -1,0 +1,96 @@
+"""A server and everything that came of it: its family. Ended, or made to stand still and go on, all of it.
+
+Only the standard library, so that it can be sent to a machine as text (see ssh_helper.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+SERVICE = "SPLITBRAIN_SERVICE"
+"""The environment variable by which a process that has left its session and its parents is known as of a service."""
+
+_TIMEOUT = 2.0
+
+
+def kill(leader: int, service: str) -> None:
+    """Kill a spawned process and everything that came of it. Raises `OSError` where it does not die."""
+    end = time.monotonic() + _TIMEOUT
+    while alive := family(leader, service):
+        if time.monotonic() > end:
+            raise OSError(errno.EBUSY, f"{service} does not die: {', '.join(map(str, sorted(alive)))}")
+        for pid in alive:
+            send_signal(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def pause(leader: int, service: str) -> None:
+    """Stop a spawned process and everything that came of it where they stand; returns once nothing of it runs. One that is
+    stopped cannot fork, so that a look at which all are stopped has seen all. Raises `OSError` where it does not stop."""
+    end = time.monotonic() + _TIMEOUT
+    told: set[int] = set()
+    while not ((members := family(leader, service)) <= told and all(map(_stands, members))):
+        if time.monotonic() > end:
+            raise OSError(errno.EBUSY, f"{service} does not stop: {', '.join(map(str, sorted(members)))}")
+        for pid in members - told:
+            send_signal(pid, signal.SIGSTOP)
+        told |= members
+        time.sleep(0.001)
+
+
+def resume(leader: int, service: str) -> None:
+    """Have a process and everything that came of it go on."""
+    for pid in family(leader, service):
+        send_signal(pid, signal.SIGCONT)
+
+
+def family(leader: int, service: str) -> set[int]:
+    """The processes that live of those that came of a spawned one: its session, its descendants, and what inherited
+    `service` in its environment (a daemon has left the first two)."""
+    mark = f"{SERVICE}={service}".encode()
+    found = {leader}
+    alive: set[int] = set()
+    for pid, parent, session in sorted(_processes()):
+        if pid != 1 and (parent in found or session == leader or pid == leader or mark in environment(pid)):
+            found.add(pid)
+            alive.add(pid)
+    return alive
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process, if it is there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def environment(pid: int) -> list[bytes]:
+    """The environment that a process was started with, a `NAME=VALUE` each; none where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    return []
+
+
+def _stands(pid: int) -> bool:
+    """Whether no thread of a process that was told to stop runs any more; one that waits for a disk stops before it would."""
+    states = ""
+    for task in Path("/proc", str(pid), "task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states += task.read_text().rpartition(")")[2].split()[0]
+    return set(states) <= set("TtDZX")
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Pid, parent and session of every process of this pid namespace that is not a zombie."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if state not in "ZX":
+                    found.append((int(entry.name), int(parent), int(session)))
+    return found
