@@ -1,4 +1,4 @@
-"""The commands, and nothing else."""
+"""The commands, and nothing else; one file because they share their flags, their exit codes and how they say what is wrong."""
 
 from __future__ import annotations
 
