@@ -303,5 +303,5 @@ def test_a_long_lineage_is_counted_and_not_listed(links: int) -> None:
     verdict = check(History.of(operations), CasRegister())
     assert verdict.counts == {"stale-read": 1}
     [anomaly] = verdict.anomalies
-    assert len(anomaly.operations) <= 4 and anomaly.operations[anomaly.accused].f == "read"
+    assert len(anomaly.operations) <= 4 and anomaly.accused is not None and anomaly.operations[anomaly.accused].f == "read"
     assert "more compare-and-sets in between" in anomaly.sentence
