@@ -206,7 +206,7 @@ def _refuse_unequal(history: History) -> None:
             return next((found for part in value if (found := unequal(part)) is not None), None)
         if isinstance(value, dict):
             return unequal([*value, *value.values()])
-        return value if value is not None and type(value).__eq__ is object.__eq__ else None
+        return value if value is not None and type(value).__eq__ is object.__eq__ else None  # type: ignore[comparison-overlap]
 
     for value in (*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())):
         if (found := unequal(value)) is not None:
