@@ -1,4 +1,4 @@
-"""The commands, and nothing else."""
+"""The commands, and nothing else: one file because each is a few lines, and together they are what --help lists."""
 
 from __future__ import annotations
 
