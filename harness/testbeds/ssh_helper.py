@@ -6,7 +6,7 @@ names ever passes through a shell.
 
 Beside it runs its *guard*, a process in a session of its own. It is told what will have to be put back before it is done, and
 it hears every sign of life of the controller. When the helper ends, however it ends, or when the controller has been silent
-for `DEAD_MAN` seconds, the guard lifts our chain, has go on what stands still, and starts what was running before.
+for too long, the guard lifts our chain, has go on what stands still, and starts what was running before.
 
 Nothing can cut the controller off: INPUT leads to the chain `GATE`, which first returns what belongs to the controller's
 connections and only then leads to the chain that cuts are written into.
@@ -33,8 +33,6 @@ from typing import Any, NoReturn
 
 from splitbrain.harness.testbeds import families
 
-DEAD_MAN = 15.0
-"""Seconds of the controller's silence after which the guard puts everything back."""
 GATE = "SPLITBRAIN-GATE"
 CHAIN = "SPLITBRAIN"
 RUN = "SPLITBRAIN_RUN"
@@ -92,8 +90,10 @@ def put_back(run: str, state: Any) -> list[str]:
     """Everything as it was before faults: our chain lifted, who stands still goes on, who was ended is started. A line for
     each thing that was done."""
     done = lift(run)
+    if state.get("boot") != boot():  # nothing of it is left
+        return done
     for leader, (started, mark) in state.get("paused", {}).items():
-        if started == start_time(int(leader)) or families.family(int(leader), mark):
+        if is_same(int(leader), started):
             families.resume(int(leader), mark)
             done.append(f"{mark.rpartition('/')[2]}: resumed")
     for name, argv in state.get("ended", {}).items():
@@ -102,9 +102,14 @@ def put_back(run: str, state: Any) -> list[str]:
     return done
 
 
-def end_all(run: str) -> list[int]:
-    """Kill every process that carries the run's label."""
+def end_all(run: str, state: Any) -> list[int]:
+    """Kill every process that came of the servers that were started, and whatever else carries the run's label: some servers
+    write over their environment."""
     mark, killed = f"{RUN}={run}".encode(), []
+    for leader, (started, mark_of_service) in state.get("started", {}).items():
+        if state.get("boot") == boot() and is_same(int(leader), started):
+            killed += sorted(families.family(int(leader), mark_of_service))
+            families.kill(int(leader), mark_of_service)
     for _ in range(200):
         alive = [pid for pid in pids() if pid not in (1, os.getpid()) and mark in families.environment(pid) and lives(pid)]
         if not alive:
@@ -127,6 +132,17 @@ def lives(pid: int) -> bool:
 def start_time(pid: int) -> str:
     """When a process was started, in ticks since the machine was; empty where there is none."""
     return _stat(pid, 19)
+
+
+def is_same(leader: int, started: str) -> bool:
+    """Whether a process, or else what is left of its session, is the one that was started then: while a session has members
+    its number is given to nobody."""
+    return start_time(leader) in (started, "")
+
+
+def boot() -> str:
+    """Which boot of the machine this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _stat(pid: int, field: int) -> str:
@@ -172,8 +188,8 @@ def connection() -> list[str]:
 # --- the guard
 
 
-def guard(told: int, helper: int, run: str) -> NoReturn:
-    """Wait for the end of the helper or the silence of the controller, then put everything back."""
+def guard(told: int, helper: int, run: str, patience: float) -> NoReturn:
+    """Wait for the end of the helper, or the silence of the controller for `patience` seconds; then put everything back."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -183,7 +199,7 @@ def guard(told: int, helper: int, run: str) -> NoReturn:
     state: Any = {}
     rest = b""
     while True:
-        if not select.select([told], [], [], DEAD_MAN)[0]:
+        if not select.select([told], [], [], patience)[0]:
             os.kill(helper, signal.SIGKILL)
             break
         data = os.read(told, 1 << 16)
@@ -223,7 +239,7 @@ class Helper:
         self.services: dict[str, Service] = {}
         self.run = ""
         self.folder = Path()
-        self.state: Any = {"paused": {}, "ended": {}}
+        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "ended": {}}
         self.guard = -1
         self.armed: dict[str, Any] = {}
         self.writing = threading.Lock()
@@ -327,7 +343,7 @@ class Helper:
             "here": here,
         }
 
-    def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str) -> Any:
+    def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float) -> Any:
         """Take this machine for a run: its folder, its guard, its gate. `gates` are the controller's addresses with its port
         here, which are let through before anything else."""
         base = Path(folder)
@@ -347,7 +363,7 @@ class Helper:
         helper = os.getpid()
         if os.fork() == 0:
             os.close(self.guard)
-            guard(read, helper, run)
+            guard(read, helper, run, patience)
         os.close(read)
         self.keep()
         self.arm("iptables")
@@ -438,6 +454,9 @@ class Helper:
                 start_new_session=True,
             )
         self.services[name] = service
+        with self.changing:
+            self.state["started"][str(service.process.pid)] = (start_time(service.process.pid), service.mark)
+            self.keep()
         return {"pid": service.process.pid}
 
     def do_adopt(self, name: str, port: int, start: Any) -> Any:
@@ -546,7 +565,7 @@ class Helper:
         put_back(self.run, self.state)
         for service in self.services.values():
             service.stopped = True
-        end_all(self.run)
+        end_all(self.run, self.state)
         self.pump()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -564,7 +583,7 @@ class Helper:
         with contextlib.suppress(OSError, ValueError):
             state = json.loads((place / "state.json").read_text())
         done = put_back(run, state)
-        done += [f"process {pid}: killed" for pid in end_all(run)]
+        done += [f"process {pid}: killed" for pid in end_all(run, state)]
         if (place / "owner").exists():
             shutil.rmtree(place, ignore_errors=True)
             done.append(f"{place}: removed")

@@ -246,9 +246,10 @@ class _Mended(Exception):
 def _explained(host: Host, said: str) -> str:
     """What the machine said before the helper could run, with the mend; empty where it said nothing."""
     last = said.splitlines()[-1] if said else ""
-    if "sudo" in said and "not found" not in said:
+    absent = "not found" in said or "No such file" in said
+    if "sudo" in said and not absent:
         return f"{host.user or getpass.getuser()} may not use sudo without a password ({last}): log in as root, or allow it."
-    if "not found" in said:
+    if absent:
         return f"there is no {host.python}, or no sudo ({last}): install it, or name it with python = ... in the inventory."
     return last
 

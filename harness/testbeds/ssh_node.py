@@ -13,6 +13,8 @@ from splitbrain.harness.testbeds import firewall
 from splitbrain.harness.testbeds.ssh_link import Link
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
+DEAD_MAN = 15.0
+"""Seconds of our silence after which a machine's guard puts everything back."""
 SLACK = 5.0
 """Seconds that the answer to a command may take longer than the command."""
 
@@ -38,7 +40,8 @@ class SshNode:
         address, port = gate
         family = "6" if ":" in address else "4"
         reply = await self.link.ask(
-            "begin", run=run, owner=owner, folder=self.link.host.folder, gates=[(family, address, port)], node=self.name
+            "begin", run=run, owner=owner, folder=self.link.host.folder, gates=[(family, address, port)], node=self.name,
+            patience=DEAD_MAN,
         )
         self.folder = reply["folder"]
 

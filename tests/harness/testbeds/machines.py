@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds import sandbox
 from splitbrain.harness.testbeds.namespaces import NamespaceNode, Namespaces
@@ -47,13 +48,17 @@ class Machines:
     def environment(self) -> dict[str, str]:
         """Of a `splitbrain` that is started beside them."""
         kept = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
-        return kept | {"PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(self.folder / "state")}
+        return kept | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "XDG_STATE_HOME": str(self.folder / "state")}
 
-    def splitbrain(self, *words: str, **how: int | None) -> subprocess.Popen[str]:
+    def splitbrain(self, *words: str) -> subprocess.Popen[str]:
         """The command, started in the machines' folder."""
+        return self.python("splitbrain.harness.cli", *words)
+
+    def python(self, module: str, *words: str) -> subprocess.Popen[str]:
+        """A program of ours, started in the machines' folder."""
         return subprocess.Popen(
-            [sys.executable, "-m", "splitbrain.harness.cli", *words], cwd=self.folder, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how,  # type: ignore[call-overload]
+            [sys.executable, "-m", module, *words], cwd=self.folder, env=self.environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
 
     def sh(self, node: int, script: str) -> str:
@@ -134,10 +139,14 @@ def _answers(address: str) -> bool:
         return one.connect_ex((address, 22)) == 0
 
 
+def planned(folder: Path, count: int = 2) -> Plan:
+    """A plan on so many machines, whose inventory is there before they are."""
+    path = write_inventory(folder, {f"n{number}": f"198.18.0.{number}" for number in range(1, count + 1)})
+    return plan(testbed="ssh", inventory=str(path), nodes=count)
+
+
 class Beside(Ssh):
     """The testbed on machines of the test's own, for the tests that all testbeds share."""
 
-    count = 2
-
     def inside(self, work: Callable[[], int]) -> int:
-        return beside(self._folder, self.count, lambda machines: super(Beside, self).inside(work))
+        return beside(self._folder, len(self.hosts), lambda machines: super(Beside, self).inside(work))
