@@ -19,6 +19,7 @@ import numpy as np
 
 from splitbrain.checkers import linearizability
 from splitbrain.checkers.judge import judge as judge_recording
+from splitbrain.checkers.linearizability.parts import Spread
 from splitbrain.checkers.models.specifications import (
     MODELS,
     CasRegister,
@@ -48,7 +49,7 @@ from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import NIL, Tagged, canonical
+from splitbrain.harness.history.values import MISSING, NIL, SCALAR, Tagged, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
@@ -98,9 +99,11 @@ def check_file(
     time_limit: float = TIME_LIMIT,
     torn: bool = False,
     initial: str | None = None,
+    spread: Spread | None = None,
 ) -> CheckedFile:
     """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
-    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds.
+    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds;
+    `spread` has the keys of many operations judged elsewhere.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
@@ -136,7 +139,9 @@ def check_file(
             notes.append(f"the fences in the lock's answers are not judged by the model {chosen.name}: fenced-lock does")
         shown = describe(chosen)
     begins = initial is not None or (model is not None and _tells_initial(model))
-    weighing = Weighing(chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit)
+    weighing = Weighing(
+        chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit, spread=spread,
+    )
     recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
     checker: Checker = weighing
     if transactions and len(history):
@@ -180,9 +185,11 @@ def check(
     return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
 
 
-def judge(history: History, model: Model, time_limit: float) -> Verdict:
-    """The verdict on a history; `unknown` where the checker itself fails."""
+def judge(history: History, model: Model, time_limit: float, spread: Spread | None = None) -> Verdict:
+    """The verdict on a history; `unknown` where the checker itself fails. `spread` has its keys judged elsewhere."""
     try:
+        if model.per_key:
+            return linearizability.check_parts(history, model, time_limit, spread)
         return linearizability.check(history, model, time_limit=time_limit)
     except SplitbrainError:
         raise
@@ -200,18 +207,21 @@ class Weighing:
     so first.
 
     `nil` None leaves its meaning open. After `check`, `model` and `nil` are those that the verdict is of.
+    `spread` has the keys judged elsewhere.
     """
 
     name = "linearizability"
 
     def __init__(
-        self, model: Model, *, nil: Nil | None, told_nil: bool, initial_told: bool, time_limit: float = TIME_LIMIT
+        self, model: Model, *, nil: Nil | None, told_nil: bool, initial_told: bool, time_limit: float = TIME_LIMIT,
+        spread: Spread | None = None,
     ) -> None:
         self.model = model
         self.nil = nil
         self.told_nil = told_nil
         self.initial_told = initial_told or _PARAMETERS.get(type(model)) not in _INITIAL
         self.time_limit = time_limit
+        self.spread = spread
 
     def check(self, recording: Recording) -> Verdict:
         """The verdict on a recording's history."""
@@ -261,7 +271,8 @@ class Weighing:
         verdict = self._judged(history, self.model, nil, ends)
         if verdict.validity != "invalid":
             return verdict, self.model
-        for value in may_have_begun_with(history):
+        among = _read_by(verdict.anomalies[0].operations) if verdict.anomalies else None
+        for value in may_have_begun_with(history, among):
             if not all(_reads(anomaly.operations, value) for anomaly in verdict.anomalies):
                 continue
             other = self._judged(history, _beginning_with(self.model, value), nil, ends)
@@ -276,7 +287,7 @@ class Weighing:
         chosen, kept = _with_nil(model, history, nil)
         if not len(kept) or not kept.answered().any():
             return self._unknown("nothing is proven: only reads of nil were answered, and they tell nothing.")
-        return judge(kept, chosen, max(0.1, ends - time.perf_counter()))
+        return judge(kept, chosen, max(0.1, ends - time.perf_counter()), self.spread)
 
     def _unknown(self, reason: str) -> Verdict:
         return Verdict(checker=self.name, validity="unknown", reason=reason)
@@ -284,14 +295,20 @@ class Weighing:
 
 def _reads(operations: Sequence[Operation], value: Any) -> bool:
     """Whether one of them read that value, or replaced it."""
+    return any(_same(one, value) for one in _read_by(operations))
+
+
+def _read_by(operations: Sequence[Operation]) -> list[Any]:
+    """The values that these read or replaced."""
+    found: list[Any] = []
     for one in operations:
-        if one.f == "read" and _same(one.value, value):
-            return True
-        if one.f == "cas" and type(one.value) is tuple and _same(one.value[0], value):
-            return True
-        if one.f == "txn" and any(micro[0] in ("r", "read") and _same(micro[-1], value) for micro in one.value):
-            return True
-    return False
+        if one.f == "read":
+            found.append(one.value)
+        elif one.f == "cas" and type(one.value) is tuple:
+            found.append(one.value[0])
+        elif one.f == "txn":
+            found += [micro[-1] for micro in one.value if micro[0] in ("r", "read")]
+    return found
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -302,7 +319,10 @@ def _reads_of_nil(history: History) -> bool:
     micros = history.micros
     if micros is not None:
         return bool(((micros.f == READ) & (micros.value == NIL)).any())
-    return None in answers(history, "read")
+    if "read" not in history.fs:
+        return False
+    reads, values = (history.f == history.fs.index("read")) & (history.outcome == OK), history.values
+    return bool((reads & (values.first == NIL) & np.isin(values.kind, (SCALAR, MISSING))).any())
 
 
 def _beginning_with(model: Model, value: Any) -> Model:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -363,23 +363,6 @@ def _verdict(
     history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
     limits: list[str], seconds: float,
 ) -> Verdict:
-    anomalies = _anomalies(found) if found.shown else ()
-    counts = in_order({name: len(times) for name, times in found.moments.items()})
-    of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
-    validity: Validity
-    if found.bad_keys:
-        validity = "invalid"
-        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
-        verb = "are" if keys > 1 and found.bad_keys > 1 else "is"
-        reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
-    elif unknown:
-        validity = "unknown"
-        reason = f"{len(unknown)} of {keys} keys could not be decided: {', '.join(limits)}"
-    else:
-        validity = "valid"
-        size = f"{keys} {'keys' if keys != 1 else 'key'}, {len(history)} operations"
-        reason = f"no anomaly found: {size}, linearizable as a {model.name}"
-    states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
     coverage = Coverage(
         keys=keys, operations=len(history), refuted=found.bad_keys, methods={name: n for name, n in methods.items() if n},
         undecided=tuple(
@@ -387,10 +370,36 @@ def _verdict(
             for case in unknown if case.decision is not None
         ),
     )
+    counts = in_order({name: len(times) for name, times in found.moments.items()})
+    anomalies = _anomalies(found) if found.shown else ()
+    return conclude(model, coverage, anomalies, counts, found.moments, tuple(limits), seconds)
+
+
+def conclude(
+    model: Model, coverage: Coverage, anomalies: tuple[Anomaly, ...], counts: dict[str, int],
+    moments: Mapping[str, Sequence[Moment]], limits: tuple[str, ...], seconds: float,
+) -> Verdict:
+    """The verdict that what was covered and found amounts to, with its reason."""
+    keys, refuted, undecided = coverage.keys, coverage.refuted, len(coverage.undecided)
+    of_keys = f"{refuted} of {keys} keys" if keys > 1 else "the history"
+    validity: Validity
+    if refuted:
+        validity = "invalid"
+        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
+        verb = "are" if keys > 1 and refuted > 1 else "is"
+        reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
+    elif undecided:
+        validity = "unknown"
+        reason = f"{undecided} of {keys} keys could not be decided: {', '.join(limits)}"
+    else:
+        validity = "valid"
+        size = f"{keys} {'keys' if keys != 1 else 'key'}, {coverage.operations} operations"
+        reason = f"no anomaly found: {size}, linearizable as a {model.name}"
+    states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
     return Verdict(
         checker="linearizability", validity=validity, reason=reason, anomalies=anomalies, counts=counts,
         standings=(Standing(model="linearizable", state=states[validity], by=tuple(counts)),), coverage=coverage,
-        moments={name: tuple(times) for name, times in found.moments.items()}, limits=tuple(limits), seconds=seconds,
+        moments={name: tuple(times) for name, times in moments.items()}, limits=limits, seconds=seconds,
     )
 
 

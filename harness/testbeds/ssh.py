@@ -62,7 +62,7 @@ class Ssh(Probed):
         return []
 
     @classmethod
-    def lacks(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
         """Look at every machine of the plan, and install what is missing where the inventory says so."""
         if problems := cls.problems():
             return problems

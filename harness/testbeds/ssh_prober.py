@@ -73,14 +73,14 @@ class RemoteProber(Prober):
                 self._bytes.add((message["peer"], name))
         self._news.set()
 
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
         """Probe every link; see `Prober.probe`. Raises `SetupError` where a machine is lost, or does not hear itself."""
         names = list(self._machines)
         links = [(a, b) for a in names for b in names if a != b]
         up = {link for link in links if intended.has_edge(*link)}
         round_trip = {(a, b) for a, b in links if (a, b) in up and (b, a) in up}
         if round_trip:
-            await self._stands_over(sorted(round_trip), timeout)
+            await self._stands_over(sorted(round_trip), timeout + late)
         for heard in (self._news4, self._news6, self._fresh, self._bytes):
             heard.clear()
         nonce = secrets.token_hex(8)
@@ -94,7 +94,7 @@ class RemoteProber(Prober):
             missing = (up - self._news4) | (round_trip - self._fresh) | ((up & standing) - self._bytes)
             missing |= (up - self._news6) if six else set()
             whole = not missing and len(up) == len(links)
-            left = start + (max(timeout, SETTLE) if missing else SETTLE) - loop.time()
+            left = start + (max(timeout, SETTLE) if missing else SETTLE) + late - loop.time()
             if whole or left <= 0:
                 break
             self._news.clear()

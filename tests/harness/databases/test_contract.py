@@ -16,7 +16,8 @@ from splitbrain.harness.databases.cassandra_client import ALL, ONE, QUORUM, SERI
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.databases.etcd import Etcd
 from splitbrain.harness.databases.etcd_client import EtcdClient
-from splitbrain.harness.databases.mongodb import MongoClient, MongoDB
+from splitbrain.harness.databases.mongodb import MongoDB
+from splitbrain.harness.databases.mongodb_client import MongoClient
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
 from splitbrain.harness.databases.reference.database import Reference, ReferenceClient

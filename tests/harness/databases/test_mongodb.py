@@ -6,19 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from splitbrain.harness.databases.mongodb import MongoDB
+from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from tests.conftest import need
 from tests.harness.databases.loopback import running
+from tests.harness.databases.structures import (
+    accounts_are_right,
+    counters_are_right,
+    ids_are_right,
+    queues_are_right,
+    transactions_are_right,
+    transactions_that_meet_lose_nothing,
+)
 
 
 @asynccontextmanager
-async def _mongodb(root: Path, variant: str = "majority") -> AsyncIterator[MongoDB]:
+async def _mongodb(root: Path, variant: str = "majority", count: int = 3) -> AsyncIterator[MongoDB]:
     need("mongod")
-    async with running(MongoDB, variant, root, count=3) as database:
+    async with running(MongoDB, variant, root, count=count) as database:
         yield database
 
 
@@ -66,6 +76,62 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
             assert refused.value.reason == "not-primary"
         assert await client.read(1) == -7, "what was refused did not happen"
         await client.close()
+        await other.close()
+
+
+async def test_transactions_counters_queues_and_ids_within_a_document(tmp_path: Path) -> None:
+    async with _mongodb(tmp_path, "linearizable", 1) as database:
+        (node,) = database.nodes.values()
+        one, other = await database.connect(node), await database.connect(node)
+        await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
+        await counters_are_right(one, other)
+        await queues_are_right(one, other)
+        await ids_are_right(one, other)
+        local: Any = await database.local(node)
+        assert await local.txn([("r", 1, None)]) == (("r", 1, [7, 9, 10]),)
+        await one.close()
+        await other.close()
+
+
+async def test_transactions_over_several_documents(tmp_path: Path) -> None:
+    async with _mongodb(tmp_path, "transactions", 1) as database:
+        (node,) = database.nodes.values()
+        one, other = await database.connect(node), await database.connect(node)
+        await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
+        await accounts_are_right(one, other)
+        local: Any = await database.local(node)
+        assert await local.txn([("r", 1, None)]) == (("r", 1, [7, 9, 10]),)
+        assert await local.balances([1, 2, 3]) == {1: 0, 2: 55, 3: 45}
+
+        assert isinstance(one, MongoTransactions) and isinstance(other, MongoTransactions)
+        async with one._transaction():
+            await one._update("txns", 30, {"$set": {"value": 5}})
+            with pytest.raises(Mismatch):
+                await other.txn([("w", 31, 6), ("w", 30, 6)])
+            assert await other.txn([("r", 30, None), ("r", 31, None)]) == (("r", 30, None), ("r", 31, None))
+        assert await other.txn([("r", 30, None), ("r", 31, None)]) == (("r", 30, 5), ("r", 31, None))
+        begun = asyncio.Event()
+
+        async def abandon() -> None:
+            async with one._transaction():
+                await one._update("txns", 30, {"$set": {"value": 7}})
+                begun.set()
+                await asyncio.sleep(60)
+
+        abandoned = asyncio.create_task(abandon())
+        await begun.wait()
+        abandoned.cancel()
+        async with asyncio.timeout(20):
+            while True:  # what nobody commits is rolled back, and in nobody's way for long
+                try:
+                    await other.txn([("w", 30, 8)])
+                    break
+                except Mismatch:
+                    await asyncio.sleep(0.1)
+        assert await other.txn([("r", 30, None)]) == (("r", 30, 8),)
+        await one.close()
         await other.close()
 
 

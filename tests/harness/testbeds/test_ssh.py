@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         def refused(*wanted: Wanted) -> str:
             try:
-                return "; ".join(f"{problem.what}: {problem.mend}" for problem in Ssh.lacks(bed(machines)._plan, wanted))
+                return "; ".join(f"{problem.what}: {problem.mend}" for problem in Ssh.missing(bed(machines)._plan, wanted))
             except SetupError as error:
                 return str(error)
 
