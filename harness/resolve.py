@@ -142,7 +142,9 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
 def _nodes(given: Mapping[str, Any], variant: Variant, database: type[Database]) -> int:
     """How many nodes there are where the plan does not say it: at most as many as the inventory has machines."""
     usual = variant.nodes or database.default_nodes
-    return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"]))) if given.get("inventory") else usual
+    if not given.get("inventory"):
+        return usual
+    return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"])))
 
 
 def _nemeses(plan: Plan) -> Iterator[tuple[str, Keys]]:
@@ -264,7 +266,7 @@ def _check_binary(binary: str, programs: Sequence[str]) -> None:
 def check_machine(plan: Plan) -> None:
     """Refuse a plan whose driver or server this machine lacks, or whose faults it cannot do, before a folder is made for it.
     Raises `SetupError` with the command that mends it, or with the reason."""
-    testbed = registry.look_up("testbeds", plan.testbed)
+    testbed: type[Testbed] = registry.look_up("testbeds", plan.testbed)
     for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
             raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
@@ -274,6 +276,5 @@ def check_machine(plan: Plan) -> None:
             raise SetupError(
                 f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
             )
-    testbed: type[Testbed] = registry.look_up("testbeds", plan.testbed)
     if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs]):
         raise SetupError("; ".join(f"{problem.what}: {problem.mend}" for problem in problems))
