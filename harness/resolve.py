@@ -24,7 +24,7 @@ from splitbrain.harness.servers import is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import ssh_inventory
-from splitbrain.harness.testbeds.testbed import Testbed, Wanted
+from splitbrain.harness.testbeds.testbed import Wanted
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
@@ -266,7 +266,7 @@ def _check_binary(binary: str, programs: Sequence[str]) -> None:
 def check_machine(plan: Plan) -> None:
     """Refuse a plan whose driver or server this machine lacks, or whose faults it cannot do, before a folder is made for it.
     Raises `SetupError` with the command that mends it, or with the reason."""
-    testbed: type[Testbed] = registry.look_up("testbeds", plan.testbed)
+    testbed = registry.look_up("testbeds", plan.testbed)
     for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
             raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
