@@ -1,8 +1,8 @@
 """What runs on a machine that is reached over SSH: it does what the controller asks, and puts everything back when it is gone.
 
 Sent to the machine as text and run by its Python (3.8 or later), so only the standard library, and `families.py`, which is sent
-beside it: one file because a machine is given one program. Requests and replies are JSON, a line each, on the standard input and output: nothing that a person or a database
-names ever passes through a shell.
+beside it: one file because a machine is given one program. Requests and replies are JSON, a line each, on the standard input
+and output: nothing that a person or a database names ever passes through a shell.
 
 Beside it runs its *guard*, a process in a session of its own. It is told what will have to be put back before it is done, and
 it hears every sign of life of the controller. When the helper ends, however it ends, or when the controller has been silent
