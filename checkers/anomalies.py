@@ -106,6 +106,18 @@ _ROWS = (
                "began and was there again later.", False, ("stale-read",)),
     Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "
                "something older.", False, ("non-linearizable",)),
+    Phenomenon("missed-own-write", _READS, ("register",), "A client read something older than what it had itself written (read "
+               "your writes).", False, ("causality-broken",)),
+    Phenomenon("read-went-back", _READS, ("register",), "A client read something older than what it had read before (monotonic "
+               "reads).", False, ("causality-broken",)),
+    Phenomenon("own-writes-reordered", _BOTH, ("register",), "Writes of one client were seen in another order than that "
+               "in which it made them (monotonic writes).", False, ("causality-broken",)),
+    Phenomenon("effect-before-cause", _BOTH, ("register",), "A write was seen before what its client had read when it made it "
+               "(writes follow reads).", False, ("causality-broken",)),
+    Phenomenon("causality-broken", _READS, ("register",), "A client saw something, and then something older than what that "
+               "followed from.", False, ("no-sequential-order",)),
+    Phenomenon("no-sequential-order", _READS, ("register",), "No one order of all operations, in which each client's keep "
+               "theirs, explains what was read.", False, ("non-linearizable",)),
     Phenomenon("reordered", _READS, ("set", "queue"), "Elements were seen in an order that contradicts the order in which they "
                "were added, or another reader's.", False, ("non-linearizable",)),
     Phenomenon("aborted-read", _BOTH, ("register", "set"), "What a write had put there was observed although the write was "

@@ -352,8 +352,9 @@ async def test_the_table_of_refusals(kind: Kind, method: str, tmp_path: Path) ->
 async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_path: Path) -> None:
     for number, answer in enumerate(kind.indefinite):
         async with _connected(kind, tmp_path / str(number), answer) as (client, script):
-            with pytest.raises(Indeterminate):
+            with pytest.raises(Indeterminate) as lost:
                 await CALLS[method](client)
+            assert lost.value.reason != "unknown-error" or lost.value.detail, "what nobody knows is not lost"
             assert len(script.requests) == 1
 
 
@@ -467,6 +468,13 @@ async def test_mongodb_an_update_that_failed_is_as_definite_as_its_code(tmp_path
             with pytest.raises(Refused) as refused:
                 await client.add(1, 5)
             assert refused.value.reason == reason
+
+
+async def test_cassandra_an_error_that_is_not_known_keeps_its_text(tmp_path: Path) -> None:
+    async with _connected(CASSANDRA, tmp_path, cql_error(0x1777)) as (client, _):
+        with pytest.raises(Indeterminate) as lost:
+            await client.read(1)
+        assert lost.value.reason == "unknown-error" and lost.value.detail == "as the (code 0x1777)"
 
 
 async def test_cassandra_is_unavailable_for_certain_where_nothing_came_before(tmp_path: Path) -> None:
