@@ -99,8 +99,8 @@ def measured(operations: int) -> Measured:
             watcher.join()
         result = json.loads(told)
         return Measured(
-            operations, path.stat().st_size, time.perf_counter() - began, _busy() - before, result["validity"], result["reason"],
-            max(peak, _peak[child.pid]), own[0],
+            operations, path.stat().st_size, time.perf_counter() - began, _busy() - before, result["validity"],
+            result["reason"], max(peak, _peak[child.pid]), own[0],
         )
 
 
@@ -133,7 +133,8 @@ def tell(found: Measured) -> str:
     """A sentence of Markdown."""
     return (
         f"**{found.operations:,} register operations** ({found.file / 1e9:.1f} GB of JSON lines, {KEYS:,} keys): "
-        f"{found.verdict} in {found.seconds:,.0f} s ({found.busy:,.0f} s of one processor), reading and all; at most {found.peak / 2**30:.2f} GiB of memory, "
+        f"{found.verdict} in {found.seconds:,.0f} s ({found.busy:,.0f} s of one processor), reading and all; "
+        f"at most {found.peak / 2**30:.2f} GiB of memory, "
         f"{found.own / 2**30:.2f} GiB of that not mapped from files."
     )
 

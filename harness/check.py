@@ -17,7 +17,7 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
-from splitbrain.checkers import linearizability
+from splitbrain.checkers import linearizability, sessions
 from splitbrain.checkers.judge import judge as judge_recording
 from splitbrain.checkers.linearizability.parts import Spread
 from splitbrain.checkers.models.specifications import (
@@ -109,9 +109,10 @@ def check_file(
     """
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
-    levels = levels_of(model) if model else None
-    chosen = model_of(model) if model and levels is None else None
-    if initial is not None and levels is not None:
+    promised = sessions.models_of(model) if model else None
+    levels = levels_of(model) if model and (promised is None or set(promised) <= set(LEVELS)) else None
+    chosen = model_of(model) if model and levels is None and promised is None else None
+    if initial is not None and levels is not None and promised is None:
         raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
     if initial is not None and chosen is not None and _PARAMETERS.get(type(chosen)) not in _INITIAL:
         raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
@@ -123,11 +124,14 @@ def check_file(
     told = _meaning(nil)
     # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
     meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
-    transactions = levels is not None or (chosen is None and initial is None and _told_apart(history))
+    if promised is not None and levels is not None and not are_transactions(history):
+        levels = None  # Causality is asked of registers too.
+    of_sessions = promised if levels is None else None
+    transactions = levels is not None or (chosen is None and of_sessions is None and initial is None and _told_apart(history))
     if transactions and levels is None and reading.format not in _SESSIONS and unwritten_is_read(history):
         # What was there before may have been directly seen, as of any register.
         transactions = begun_with(history, "absent")[:1] in ([], [None])
-    if not len(history) or transactions:
+    if not len(history) or transactions or of_sessions:
         why = "the file holds no operations" if not len(history) else "as told" if model else "every operation is a transaction"
         shown = model or ("transactions" if len(history) else "none")
         chosen = chosen or Register()
@@ -146,13 +150,18 @@ def check_file(
     checker: Checker = weighing
     if transactions and len(history):
         checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+    elif of_sessions and len(history):
+        begun = None if initial is None else _parameter(initial)
+        checker = SessionWeighing(of_sessions, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
+        weighing.nil = checker.nil
     else:
         shown = describe(weighing.model) if len(history) else shown
     result = judge_recording(recording, [checker])
     result = msgspec.structs.replace(
         result,
         source=Source(
-            path=str(path), format=reading.format, model=shown if transactions else describe(weighing.model), why=why,
+            path=str(path), format=reading.format, why=why,
+            model=shown if transactions or of_sessions else describe(weighing.model),
             nil=weighing.nil or "", notes=tuple(notes), timed=history.timed,
         ),
     )
@@ -175,6 +184,11 @@ def check(
     Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
     history = operations if isinstance(operations, History) else _strict(list(operations))
+    _refuse_unequal(history)
+    promised = sessions.models_of(model) if isinstance(model, str) else None
+    if promised is not None and not are_transactions(history):
+        weighed = SessionWeighing(promised, nil=nil, initial=None, time_limit=time_limit)
+        return weighed.check(Recording(history=history, nodes=()))
     levels = levels_of(model) if isinstance(model, str) else None
     if levels is not None or (model is None and _told_apart(history)):
         return _of_transactions(history, levels or (), time_limit).check(Recording(history=history, nodes=()))
@@ -183,6 +197,23 @@ def check(
         model = detect(history)[0] if len(history) else Register()
     chosen = model_of(model) if isinstance(model, str) else model
     return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
+
+
+def _refuse_unequal(history: History) -> None:
+    """Raise `UsageError` for a value that is equal to itself alone: whether a read returned what was written is not known."""
+    def unequal(value: Any) -> Any:
+        if isinstance(value, tuple | list | set | frozenset):
+            return next((found for part in value if (found := unequal(part)) is not None), None)
+        if isinstance(value, dict):
+            return unequal([*value, *value.values()])
+        return value if value is not None and type(value).__eq__ is object.__eq__ else None  # type: ignore[comparison-overlap]
+
+    for value in (*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())):
+        if (found := unequal(value)) is not None:
+            raise UsageError(
+                f"a value of the type {type(found).__name__} ({found!r:.60}) is equal to nothing but itself: whether it was "
+                "read again cannot be told. Use numbers, words, lists and maps."
+            )
 
 
 def judge(history: History, model: Model, time_limit: float, spread: Spread | None = None) -> Verdict:
@@ -199,6 +230,41 @@ def judge(history: History, model: Model, time_limit: float, spread: Spread | No
             validity="unknown",
             reason=f"the checker failed ({type(error).__name__}: {error}): please report it with the file.",
         )
+
+
+class SessionWeighing:
+    """The checker of sessions of a history that somebody else recorded: where its verdict depends on what registers began with,
+    which nothing tells, it is `unknown`."""
+
+    name = "sessions"
+
+    def __init__(
+        self, promised: Sequence[sessions.Model], *, nil: Nil, initial: Any, time_limit: float = TIME_LIMIT
+    ) -> None:
+        self.promised = promised
+        self.nil = nil
+        self.initial = initial
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` for a history of anything but registers."""
+        seen = [] if self.initial is not None else begun_with(recording.history, self.nil)
+        begun = seen[0] if len(seen) == 1 else self.initial
+        verdict = self._from(begun, recording)
+        if self.initial is not None:
+            return verdict
+        for other in may_have_begun_with(recording.history):
+            if other != begun and (told := self._from(other, recording)).validity != verdict.validity:
+                reason = (
+                    f"it depends on what registers began with (--initial): {_show(begun)}: {verdict.reason} "
+                    f"{_show(other)}: {told.reason}"
+                )
+                return Verdict(checker=self.name, validity="unknown", reason=reason)
+        return verdict
+
+    def _from(self, initial: Any, recording: Recording) -> Verdict:
+        checker = sessions.Sessions(self.promised, initial=initial, nil=self.nil, time_limit=self.time_limit)
+        return checker.check(recording)
 
 
 class Weighing:
@@ -391,7 +457,7 @@ def model_of(name: str) -> Model:
     name, _, parameter = name.strip().replace(" init ", ":").partition(":")
     name = _ALIASES.get(name, name)
     if name not in MODELS:
-        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS}))}")
+        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS, *sessions.MODELS}))}")
     model = MODELS[name]()
     if not parameter:
         return model
