@@ -310,6 +310,7 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
 def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
     """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
     from splitbrain.checkers.result import Result
+    from splitbrain.harness.errors import UsageError
     from splitbrain.harness.suite import results
     from splitbrain.reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
 
@@ -317,11 +318,18 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
     for path in paths:
         if path.is_dir():
             judged = results(path)
-            found += [one for result in judged if isinstance(result, Result) and (one := rate(result))]
-            for left_out in (result for result in judged if not isinstance(result, Result)):
-                click.echo(f"left out: {left_out.run}: {left_out.reason}", err=True)
+            if not judged:
+                raise UsageError(f"{path}: no run lies in this folder.")
+            for result in judged:
+                if isinstance(result, Result) and (one := rate(result)):
+                    found.append(one)
+                else:
+                    why = result.reason if not isinstance(result, Result) else "interrupted" if result.plan else "no run"
+                    click.echo(f"left out: {result.run}: {why}", err=True)
         else:
             found += stored_rates(path)
+    if not found:
+        raise UsageError("no run is left to make a table of.")
     if store is not None:
         store_rates(store, found)
     if readme is None:

@@ -162,6 +162,8 @@ class Builder:
         history = History()
         history.timed = bool(self.timed) and (self.clock == "times" or self.rising)
         columns = {name: self._column(name) for name in _OPERATION_COLUMNS}
+        if self._nameless:  # Who is not told is nobody else: what one process promises is not asked of it.
+            columns["process"] = np.arange(len(columns["process"]))
         draining = columns["process"] <= _DRAINING // 2
         columns["process"][draining] = _DRAINING - columns["process"][draining]
         if not history.timed:

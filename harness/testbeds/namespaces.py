@@ -30,7 +30,7 @@ from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.shaping import Shaping
 from splitbrain.harness.testbeds.spawner import Channel, Process
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service, Wanted
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
@@ -96,6 +96,12 @@ class Namespaces(Probed):
                     modules = "nf_tables nft_compat ip_tables iptable_filter ip6_tables ip6table_filter"
                     found.append(Problem(f"iptables does not work in a namespace: {refusal}", f"sudo modprobe -a {modules}"))
         return found
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """The programs that this machine has not got, where the plan names no folder of them."""
+        missing = [] if plan.binary else [wanted for wanted in programs if find_program(wanted.name) is None]
+        return [Problem(f"the program {wanted.name} is not on this machine", wanted.mend) for wanted in missing]
 
     @classmethod
     def clean(cls) -> Sequence[str]:

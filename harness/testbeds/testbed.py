@@ -172,6 +172,13 @@ class Problem(msgspec.Struct, frozen=True):
     mend: str
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """A server's program that nodes need (`name`) and the exact command that gets it where it is missing (`mend`)."""
+
+    name: str
+    mend: str
+
+
 class Testbed(Protocol):
     """Where nodes live. Made once for a run from its plan, its label and its folder; `folder / "nodes" / NAME` keeps what
     each node wrote. Raises `UsageError` for a plan that means something else than this testbed has."""
@@ -190,6 +197,11 @@ class Testbed(Protocol):
     @classmethod
     def problems(cls) -> Sequence[Problem]:
         """What keeps this testbed from working on this machine; empty where nothing does."""
+        ...
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """What the nodes of this plan lack: looked at before the run has a folder. May raise `SetupError` too."""
         ...
 
     @classmethod
