@@ -182,6 +182,7 @@ class _Recorder:
         self.progress.close()
         began, problem = self.clock(), ""
         self.write_if_possible(lambda: self.journal.phase("tear-down", began, ended=False))
+        ticking = asyncio.create_task(self.tick("tear-down", began))
         try:
             async with asyncio.timeout(LIMITS["tear-down"]):
                 await self.testbed.down()
@@ -189,6 +190,8 @@ class _Recorder:
             said = "took too long" if isinstance(error, TimeoutError) else str(ours(error) or described(error))
             problem = f"{said}; `splitbrain clean` removes what is left"
             self.progress.note(f"tear-down: {problem}")
+        ticking.cancel()
+        self.progress.close()
         if not self.plan.keep:
             self.run.drop_data()
         ended = self.clock()
@@ -375,7 +378,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
+            primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options,
         )
@@ -386,6 +390,17 @@ class _Recorder:
             await load.run(seconds)
             await faulting
             self.controller.healed.put_nowait(None)
+
+    async def clock_of(self, name: str) -> float | None:
+        """What a node's server says the time is; None where it does not answer."""
+        try:
+            async with asyncio.timeout(self.plan.timeout):
+                return await self.database.clock(self.database.nodes[name])
+        except (Refused, Indeterminate, TimeoutError):
+            return None
+        except Exception as error:
+            self.problems.raised("clock()", error)
+            return None
 
     def enforce(self, links: Connectivity) -> None:
         """These are the links that workers may use from now on."""
@@ -495,7 +510,8 @@ class _Recorder:
             self.progress.note(f"{name} {problem}. {self.last_words()}")
         except BaseException as error:
             known = ours(error)
-            problem = described(error) if known is None else str(known)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            problem = "interrupted" if cancelled else described(error) if known is None else str(known)
             if not judged or known is None or isinstance(known, StorageError):
                 raise
             self.progress.note(f"{name}: {problem}")
