@@ -29,6 +29,7 @@ bench: setup fast servers
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz
 	nice $(BIN)/python -m tests.checkers.transactions.fuzz --count 10000
+	nice $(BIN)/python -m tests.checkers.sessions.fuzz 10000
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -59,5 +60,5 @@ $(VENV)/.fast: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,dask,sat,docs,dev]'
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,ssh,dask,sat,docs,dev]'
 	@touch $@

@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import grid, linearizability, runs, transactions
+from bench import grid, large, linearizability, runs, transactions
 
 if sys.argv[1:2] == ["grid"]:
     grid.main(sys.argv[2:])
@@ -10,4 +10,5 @@ else:
     linearizability.main()
     print(transactions.tell(transactions.measured(transactions.SIZES[-1])))
     print(runs.tell())
+    print(large.tell(large.measured(large.OPERATIONS)))
     grid.main([])

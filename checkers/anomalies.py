@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "transactions", "replicas", "any"]
+Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas", "any"]
 """What an anomaly can be seen on."""
 
 _BOTH = frozenset({"read", "write"})
@@ -69,6 +69,14 @@ _ROWS = (
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
     Phenomenon("stale-fence", _BOTH, ("lock",), "A lock was granted with a fencing number that was not greater than an "
                "earlier one.", False, ("non-linearizable",)),
+    Phenomenon("fence-passed", _BOTH, ("lock",), "A write with an old fencing number was let through after one with a newer "
+               "number.", False, ("non-linearizable",)),
+    Phenomenon("missed-event", _BOTH, ("watch",), "A watcher was not told of a change, though it was told of later ones, or of "
+               "all.", False, ("unexpected",)),
+    Phenomenon("event-reordered", _BOTH, ("watch",), "A watcher was told of changes in another order than that of their "
+               "revisions or of time.", False, ("unexpected",)),
+    Phenomenon("event-from-the-past", _READS, ("watch",), "A watcher was told again of a change that came before those that "
+               "it had asked for.", False, ("unexpected",)),
     Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, ("non-linearizable",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
                False, ("non-linearizable",)),
@@ -106,6 +114,18 @@ _ROWS = (
                "began and was there again later.", False, ("stale-read",)),
     Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "
                "something older.", False, ("non-linearizable",)),
+    Phenomenon("missed-own-write", _READS, ("register",), "A client read something older than what it had itself written (read "
+               "your writes).", False, ("causality-broken",)),
+    Phenomenon("read-went-back", _READS, ("register",), "A client read something older than what it had read before (monotonic "
+               "reads).", False, ("causality-broken",)),
+    Phenomenon("own-writes-reordered", _BOTH, ("register",), "Writes of one client were seen in another order than that "
+               "in which it made them (monotonic writes).", False, ("causality-broken",)),
+    Phenomenon("effect-before-cause", _BOTH, ("register",), "A write was seen before what its client had read when it made it "
+               "(writes follow reads).", False, ("causality-broken",)),
+    Phenomenon("causality-broken", _READS, ("register",), "A client saw something, and then something older than what that "
+               "followed from.", False, ("no-sequential-order",)),
+    Phenomenon("no-sequential-order", _READS, ("register",), "No one order of all operations, in which each client's keep "
+               "theirs, explains what was read.", False, ("non-linearizable",)),
     Phenomenon("reordered", _READS, ("set", "queue"), "Elements were seen in an order that contradicts the order in which they "
                "were added, or another reader's.", False, ("non-linearizable",)),
     Phenomenon("aborted-read", _BOTH, ("register", "set"), "What a write had put there was observed although the write was "

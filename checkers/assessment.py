@@ -34,6 +34,9 @@ def claim(
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
     if claimed.promises and validity == "valid":
+        undecided = [promise for promise in claimed.promises if promise in _MODELS and not _tested(promise, standings)]
+        if undecided:
+            return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
         open_ones = [promise for promise in claimed.promises if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
             told = " and ".join(_TOLD[promise] for promise in claimed.promises)
@@ -59,7 +62,26 @@ _TOLD: dict[Promise, str] = {
     "no-lost-write": "that no acknowledged write is lost",
     "converges": "that replicas converge",
     "available": "availability on every side",
+    "sequential": "sequential consistency",
+    "causal": "causal consistency",
+    "read-your-writes": "that clients read their writes",
+    "monotonic-reads": "monotonic reads",
+    "monotonic-writes": "monotonic writes",
+    "writes-follow-reads": "that writes follow reads",
+    "strict-serializable": "strict serializability",
+    "serializable": "serializability",
+    "snapshot-isolation": "snapshot isolation",
+    "read-committed": "read committed",
 }
+
+
+_MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "available"}
+"""The promises that are names of standings."""
+
+
+def _tested(promise: Promise, standings: Sequence[Standing]) -> bool:
+    """Whether a model was decided to hold."""
+    return any(one.model == promise and one.state == "holds" for one in standings)
 
 
 def _broken(
@@ -84,6 +106,9 @@ def _broken(
                         kind = "writes" if side.write.state == "blocked" else "reads"
                         return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
             return ""
+        case _:
+            found = next((one for one in standings if one.model == promise and one.state == "refuted"), None)
+            return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 
 
 def label(given: Label, seen: Class, held: Consistency) -> Assessment:

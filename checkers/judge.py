@@ -19,6 +19,7 @@ from splitbrain.checkers.expectations import meets
 from splitbrain.checkers.measures import availability, convergence, quality, recovery
 from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.measures.discarded import discarded
+from splitbrain.checkers.measures.failures import failures
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
@@ -107,6 +108,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         scenarios=known.rows,
         episodes=stretches,
         convergence=equal,
+        failures=failures(recording.history),
         quality=good,
         classification=known.classification,
         sentence=known.sentence,

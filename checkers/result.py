@@ -241,6 +241,17 @@ class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     differing: tuple[str, ...] = ()
 
 
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that failed for one reason: `fail` certainly did not happen, `info` may have. `detail` is what the servers said
+    most often in their own words, of `details` different texts; empty where they said nothing, or nobody wrote it down."""
+
+    outcome: Literal["fail", "info"]
+    reason: str
+    times: int
+    detail: str = ""
+    details: int = 0
+
+
 class Check(msgspec.Struct, frozen=True):
     """One question of "was the test any good" and its answer. A failed check that is `grave` makes a run without an anomaly
     `unknown`."""
@@ -406,6 +417,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     episodes: tuple[Episode, ...] = ()
     """The stretches with the same set of faults in force, where faults overlap."""
     convergence: Convergence = Convergence()
+    failures: tuple[Failure, ...] = ()
+    """The commonest first."""
     quality: Quality = Quality()
     classification: Class = "unknown"
     sentence: str = ""

@@ -17,8 +17,9 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
-from splitbrain.checkers import linearizability
+from splitbrain.checkers import linearizability, sessions
 from splitbrain.checkers.judge import judge as judge_recording
+from splitbrain.checkers.linearizability.parts import Spread
 from splitbrain.checkers.models.specifications import (
     MODELS,
     CasRegister,
@@ -48,7 +49,7 @@ from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import NIL, Tagged, canonical
+from splitbrain.harness.history.values import MISSING, NIL, SCALAR, Tagged, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
@@ -98,17 +99,20 @@ def check_file(
     time_limit: float = TIME_LIMIT,
     torn: bool = False,
     initial: str | None = None,
+    spread: Spread | None = None,
 ) -> CheckedFile:
     """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
-    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds.
+    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds;
+    `spread` has the keys of many operations judged elsewhere.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
-    levels = levels_of(model) if model else None
-    chosen = model_of(model) if model and levels is None else None
-    if initial is not None and levels is not None:
+    promised = sessions.models_of(model) if model else None
+    levels = levels_of(model) if model and (promised is None or set(promised) <= set(LEVELS)) else None
+    chosen = model_of(model) if model and levels is None and promised is None else None
+    if initial is not None and levels is not None and promised is None:
         raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
     if initial is not None and chosen is not None and _PARAMETERS.get(type(chosen)) not in _INITIAL:
         raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
@@ -120,11 +124,14 @@ def check_file(
     told = _meaning(nil)
     # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
     meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
-    transactions = levels is not None or (chosen is None and initial is None and _told_apart(history))
+    if promised is not None and levels is not None and not are_transactions(history):
+        levels = None  # Causality is asked of registers too.
+    of_sessions = promised if levels is None else None
+    transactions = levels is not None or (chosen is None and of_sessions is None and initial is None and _told_apart(history))
     if transactions and levels is None and reading.format not in _SESSIONS and unwritten_is_read(history):
         # What was there before may have been directly seen, as of any register.
         transactions = begun_with(history, "absent")[:1] in ([], [None])
-    if not len(history) or transactions:
+    if not len(history) or transactions or of_sessions:
         why = "the file holds no operations" if not len(history) else "as told" if model else "every operation is a transaction"
         shown = model or ("transactions" if len(history) else "none")
         chosen = chosen or Register()
@@ -136,18 +143,25 @@ def check_file(
             notes.append(f"the fences in the lock's answers are not judged by the model {chosen.name}: fenced-lock does")
         shown = describe(chosen)
     begins = initial is not None or (model is not None and _tells_initial(model))
-    weighing = Weighing(chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit)
+    weighing = Weighing(
+        chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit, spread=spread,
+    )
     recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
     checker: Checker = weighing
     if transactions and len(history):
         checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+    elif of_sessions and len(history):
+        begun = None if initial is None else _parameter(initial)
+        checker = SessionWeighing(of_sessions, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
+        weighing.nil = checker.nil
     else:
         shown = describe(weighing.model) if len(history) else shown
     result = judge_recording(recording, [checker])
     result = msgspec.structs.replace(
         result,
         source=Source(
-            path=str(path), format=reading.format, model=shown if transactions else describe(weighing.model), why=why,
+            path=str(path), format=reading.format, why=why,
+            model=shown if transactions or of_sessions else describe(weighing.model),
             nil=weighing.nil or "", notes=tuple(notes), timed=history.timed,
         ),
     )
@@ -170,6 +184,11 @@ def check(
     Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
     history = operations if isinstance(operations, History) else _strict(list(operations))
+    _refuse_unequal(history)
+    promised = sessions.models_of(model) if isinstance(model, str) else None
+    if promised is not None and not are_transactions(history):
+        weighed = SessionWeighing(promised, nil=nil, initial=None, time_limit=time_limit)
+        return weighed.check(Recording(history=history, nodes=()))
     levels = levels_of(model) if isinstance(model, str) else None
     if levels is not None or (model is None and _told_apart(history)):
         return _of_transactions(history, levels or (), time_limit).check(Recording(history=history, nodes=()))
@@ -180,9 +199,28 @@ def check(
     return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
 
 
-def judge(history: History, model: Model, time_limit: float) -> Verdict:
-    """The verdict on a history; `unknown` where the checker itself fails."""
+def _refuse_unequal(history: History) -> None:
+    """Raise `UsageError` for a value that is equal to itself alone: whether a read returned what was written is not known."""
+    def unequal(value: Any) -> Any:
+        if isinstance(value, tuple | list | set | frozenset):
+            return next((found for part in value if (found := unequal(part)) is not None), None)
+        if isinstance(value, dict):
+            return unequal([*value, *value.values()])
+        return value if value is not None and type(value).__eq__ is object.__eq__ else None  # type: ignore[comparison-overlap]
+
+    for value in (*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())):
+        if (found := unequal(value)) is not None:
+            raise UsageError(
+                f"a value of the type {type(found).__name__} ({found!r:.60}) is equal to nothing but itself: whether it was "
+                "read again cannot be told. Use numbers, words, lists and maps."
+            )
+
+
+def judge(history: History, model: Model, time_limit: float, spread: Spread | None = None) -> Verdict:
+    """The verdict on a history; `unknown` where the checker itself fails. `spread` has its keys judged elsewhere."""
     try:
+        if model.per_key:
+            return linearizability.check_parts(history, model, time_limit, spread)
         return linearizability.check(history, model, time_limit=time_limit)
     except SplitbrainError:
         raise
@@ -194,24 +232,62 @@ def judge(history: History, model: Model, time_limit: float) -> Verdict:
         )
 
 
+class SessionWeighing:
+    """The checker of sessions of a history that somebody else recorded: where its verdict depends on what registers began with,
+    which nothing tells, it is `unknown`."""
+
+    name = "sessions"
+
+    def __init__(
+        self, promised: Sequence[sessions.Model], *, nil: Nil, initial: Any, time_limit: float = TIME_LIMIT
+    ) -> None:
+        self.promised = promised
+        self.nil = nil
+        self.initial = initial
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` for a history of anything but registers."""
+        seen = [] if self.initial is not None else begun_with(recording.history, self.nil)
+        begun = seen[0] if len(seen) == 1 else self.initial
+        verdict = self._from(begun, recording)
+        if self.initial is not None:
+            return verdict
+        for other in may_have_begun_with(recording.history):
+            if other != begun and (told := self._from(other, recording)).validity != verdict.validity:
+                reason = (
+                    f"it depends on what registers began with (--initial): {_show(begun)}: {verdict.reason} "
+                    f"{_show(other)}: {told.reason}"
+                )
+                return Verdict(checker=self.name, validity="unknown", reason=reason)
+        return verdict
+
+    def _from(self, initial: Any, recording: Recording) -> Verdict:
+        checker = sessions.Sessions(self.promised, initial=initial, nil=self.nil, time_limit=self.time_limit)
+        return checker.check(recording)
+
+
 class Weighing:
     """The checker of a history that somebody else recorded: where the file leaves open what registers began with, and the
     verdict depends on it, it is `unknown` and tells both answers; where it depends on what a read of nil means, the reason says
     so first.
 
     `nil` None leaves its meaning open. After `check`, `model` and `nil` are those that the verdict is of.
+    `spread` has the keys judged elsewhere.
     """
 
     name = "linearizability"
 
     def __init__(
-        self, model: Model, *, nil: Nil | None, told_nil: bool, initial_told: bool, time_limit: float = TIME_LIMIT
+        self, model: Model, *, nil: Nil | None, told_nil: bool, initial_told: bool, time_limit: float = TIME_LIMIT,
+        spread: Spread | None = None,
     ) -> None:
         self.model = model
         self.nil = nil
         self.told_nil = told_nil
         self.initial_told = initial_told or _PARAMETERS.get(type(model)) not in _INITIAL
         self.time_limit = time_limit
+        self.spread = spread
 
     def check(self, recording: Recording) -> Verdict:
         """The verdict on a recording's history."""
@@ -261,7 +337,8 @@ class Weighing:
         verdict = self._judged(history, self.model, nil, ends)
         if verdict.validity != "invalid":
             return verdict, self.model
-        for value in may_have_begun_with(history):
+        among = _read_by(verdict.anomalies[0].operations) if verdict.anomalies else None
+        for value in may_have_begun_with(history, among):
             if not all(_reads(anomaly.operations, value) for anomaly in verdict.anomalies):
                 continue
             other = self._judged(history, _beginning_with(self.model, value), nil, ends)
@@ -276,7 +353,7 @@ class Weighing:
         chosen, kept = _with_nil(model, history, nil)
         if not len(kept) or not kept.answered().any():
             return self._unknown("nothing is proven: only reads of nil were answered, and they tell nothing.")
-        return judge(kept, chosen, max(0.1, ends - time.perf_counter()))
+        return judge(kept, chosen, max(0.1, ends - time.perf_counter()), self.spread)
 
     def _unknown(self, reason: str) -> Verdict:
         return Verdict(checker=self.name, validity="unknown", reason=reason)
@@ -284,14 +361,20 @@ class Weighing:
 
 def _reads(operations: Sequence[Operation], value: Any) -> bool:
     """Whether one of them read that value, or replaced it."""
+    return any(_same(one, value) for one in _read_by(operations))
+
+
+def _read_by(operations: Sequence[Operation]) -> list[Any]:
+    """The values that these read or replaced."""
+    found: list[Any] = []
     for one in operations:
-        if one.f == "read" and _same(one.value, value):
-            return True
-        if one.f == "cas" and type(one.value) is tuple and _same(one.value[0], value):
-            return True
-        if one.f == "txn" and any(micro[0] in ("r", "read") and _same(micro[-1], value) for micro in one.value):
-            return True
-    return False
+        if one.f == "read":
+            found.append(one.value)
+        elif one.f == "cas" and type(one.value) is tuple:
+            found.append(one.value[0])
+        elif one.f == "txn":
+            found += [micro[-1] for micro in one.value if micro[0] in ("r", "read")]
+    return found
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -302,7 +385,10 @@ def _reads_of_nil(history: History) -> bool:
     micros = history.micros
     if micros is not None:
         return bool(((micros.f == READ) & (micros.value == NIL)).any())
-    return None in answers(history, "read")
+    if "read" not in history.fs:
+        return False
+    reads, values = (history.f == history.fs.index("read")) & (history.outcome == OK), history.values
+    return bool((reads & (values.first == NIL) & np.isin(values.kind, (SCALAR, MISSING))).any())
 
 
 def _beginning_with(model: Model, value: Any) -> Model:
@@ -371,7 +457,7 @@ def model_of(name: str) -> Model:
     name, _, parameter = name.strip().replace(" init ", ":").partition(":")
     name = _ALIASES.get(name, name)
     if name not in MODELS:
-        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS}))}")
+        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS, *sessions.MODELS}))}")
     model = MODELS[name]()
     if not parameter:
         return model

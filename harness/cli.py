@@ -1,4 +1,4 @@
-"""The commands, and nothing else."""
+"""The commands, and nothing else; one file because they share their flags, their exit codes and how they say what is wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
@@ -113,10 +114,15 @@ def commands(context: click.Context) -> None:
 @click.argument("database", required=False)
 @_plan_flags
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@click.option("--replay", type=click.Path(path_type=Path), metavar="RUN",
+              help="Repeat the very faults of that run, with their targets (whoever is primary now takes the part of who was); "
+              "flags win over its plan.")
 @_RUNS
 @click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
 @_JSON
-def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_json: bool, **flags: Any) -> int:
+def test(
+    database: str | None, file: Path | None, replay: Path | None, runs: Path, run_name: str, as_json: bool, **flags: Any
+) -> int:
     """Start a real cluster of DATABASE, cut its network while clients work, and say what it gave up.
 
     DATABASE is a name ('splitbrain list') or the path of a Python file that defines one. With --json the outcome is printed
@@ -129,12 +135,13 @@ def test(database: str | None, file: Path | None, runs: Path, run_name: str, as_
       splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
+      splitbrain test --replay runs/RUN
     """
     from splitbrain.harness.resolve import resolve
     from splitbrain.harness.run import encode_outcome, perform
     from splitbrain.reports.terminal import Progress, console
 
-    plan = resolve(_given(flags, database), file)
+    plan = resolve(_given(flags, database), file, replay)
     outcome = perform(plan, runs, Progress(console(sys.stderr if as_json else None)), run_name)
     if as_json:
         click.echo(encode_outcome(outcome).decode())
@@ -248,6 +255,60 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
 
 
 @commands.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN")
+@click.option("--anomaly", default="", help="The anomaly that must still be seen; without it, the run's first.")
+@click.option("--tries", type=click.IntRange(1, 20), default=3, show_default=True,
+              help="Runs that a smaller schedule is given to show it, in most of them.")
+@click.option("--most", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Runs that the search may take.")
+@click.option("--confirm", type=click.IntRange(1, 1000), default=5, show_default=True,
+              help="Runs of the smallest schedule, once it is found, that tell its rate.")
+@_RUNS
+def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: Path) -> int:
+    """Find the smallest schedule that still shows the anomaly of RUN: fewer faults, shorter ones, less time, fewer clients.
+
+    The faults are repeated with the targets that they had. It ends with the command that repeats the smallest one, and how
+    often that shows the anomaly.
+
+    \b
+    Example:
+      splitbrain shrink runs/RUN --anomaly lost-write
+    """
+    from splitbrain.harness import shrink as shrinking
+    from splitbrain.harness import store
+    from splitbrain.harness.run import perform
+    from splitbrain.reports.terminal import Progress, console
+
+    screen = console()
+    run = store.find(path)
+    plan, sought, blamed = shrinking.begin(run, anomaly)
+    folder = store.create_folder(runs, f"shrink-{run.label}")
+    screen.print(f"{sought} with ever less, in {folder}", markup=False)
+
+    def shows(plan: Plan, number: int) -> bool:
+        outcome = perform(plan, folder, Progress(console(StringIO())), f"{number:03}")
+        if outcome.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if outcome.result is None:
+            raise SplitbrainError(f"{outcome.folder}: {outcome.reason}")
+        return sought in outcome.result.counts
+
+    def tell(plan: Plan, seen: int, runs: int) -> None:
+        screen.print(f"  {shrinking.size(plan):<58} {seen} of {runs}", markup=False)
+
+    trials = shrinking.Trials(shows, tries, most, confirm, tell)
+    found = trials.shrink(plan, blamed)
+    file = folder / "smallest.toml"
+    store.write_plan(file, found.plan)
+    screen.print(f"\n{shrinking.size(found.plan)}: {sought} in {found.seen} of {found.runs} fresh runs", markup=False)
+    for line in shrinking.script(found.plan):
+        screen.print(f"  {line}", markup=False)
+    if trials.spent:
+        screen.print(f"stopped after {most} runs: --most allows more", markup=False)
+    click.echo(f"  splitbrain test --plan {file}")
+    return 0 if found.seen else 2
+
+
+@commands.command()
 @click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @_JSON
@@ -327,6 +388,7 @@ def serve(runs: Path, port: int) -> int:
 def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
     """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
     from splitbrain.checkers.result import Result
+    from splitbrain.harness.errors import UsageError
     from splitbrain.harness.suite import results
     from splitbrain.reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
 
@@ -334,11 +396,18 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
     for path in paths:
         if path.is_dir():
             judged = results(path)
-            found += [one for result in judged if isinstance(result, Result) and (one := rate(result))]
-            for left_out in (result for result in judged if not isinstance(result, Result)):
-                click.echo(f"left out: {left_out.run}: {left_out.reason}", err=True)
+            if not judged:
+                raise UsageError(f"{path}: no run lies in this folder.")
+            for result in judged:
+                if isinstance(result, Result) and (one := rate(result)):
+                    found.append(one)
+                else:
+                    why = result.reason if not isinstance(result, Result) else "interrupted" if result.plan else "no run"
+                    click.echo(f"left out: {result.run}: {why}", err=True)
         else:
             found += stored_rates(path)
+    if not found:
+        raise UsageError("no run is left to make a table of.")
     if store is not None:
         store_rates(store, found)
     if readme is None:
@@ -356,10 +425,13 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
 @click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
 @click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
+@_DASK
 @_JSON
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
-def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **options: Any) -> int:
+def check(
+    path: Path, as_json: bool, report: Path | None, junit: Path | None, dask: str | None, **options: Any
+) -> int:
     """Judge a run's folder again, or a history that another program recorded.
 
     PATH is a run, a file (also .gz), '-' for the standard input, or the folder that a Jepsen test left.
@@ -369,6 +441,7 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
       splitbrain check runs/RUN
       splitbrain check history.edn --model cas-register --report report.html
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
+      splitbrain check huge.jsonl --dask 10.0.0.1:8786
     """
     from splitbrain.harness.history.formats.cobra import logs
     from splitbrain.harness.history.formats.source import is_folder
@@ -376,9 +449,12 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
     if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
         from splitbrain.checkers.result import encode
         from splitbrain.harness import store
+        from splitbrain.harness.errors import UsageError
         from splitbrain.harness.run import judge_and_write
         from splitbrain.reports.terminal import Progress, console
 
+        if dask is not None:
+            raise UsageError(f"{path} is a run, which is judged here; --dask is for histories that other programs recorded.")
         outcome = judge_and_write(store.find(path), Progress(console()), tell=not as_json)
         if as_json and outcome.result is not None:
             click.echo(encode(outcome.result).decode())
@@ -389,7 +465,13 @@ def check(path: Path, as_json: bool, report: Path | None, junit: Path | None, **
     from splitbrain.reports.page import html
     from splitbrain.reports.terminal import console, verdict
 
-    checked = check_file(path, **options)
+    if dask is None:
+        checked = check_file(path, **options)
+    else:
+        from splitbrain.harness.machines import Keys, connect
+
+        with connect(dask) as cluster:
+            checked = check_file(path, **options, spread=Keys(cluster))
     if as_json:
         click.echo(encode(checked.result).decode())
     else:

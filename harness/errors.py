@@ -119,10 +119,8 @@ def described(error: BaseException) -> str:
 
 
 def one_line(text: str, most: int) -> str:
-    """A text as one line of at most so many characters; what is cut off is marked. What a terminal would obey, and what is no
-    Unicode, is written out."""
+    """A text as one line of at most so many characters; that it was cut off is seen."""
     line = " ".join(text[: 4 * most].split())
-    line = "".join([one if one.isprintable() else one.encode("unicode_escape").decode() for one in line])
     return line if len(line) <= most else line[: most - 3] + "..."
 
 

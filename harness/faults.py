@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Fault, Proof, Spec, places
+from splitbrain.harness.history.fault import Fault, Proof, Spec, places
 from splitbrain.harness.plan import Tables
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.nemeses.cluster import Cluster
@@ -92,7 +92,8 @@ class Controller:
         self._record(fault)
         found = nemesis(step.nemesis, self._options)
         try:
-            specs = step.specs or await self._aim(found, step, random.Random(f"{self._seed}/nemesis/{number}"))
+            rng = random.Random(f"{self._seed}/nemesis/{number}")
+            specs = await self._again(step) if step.specs else await self._aim(found, step, rng)
         except NoTarget as error:
             fault = msgspec.structs.replace(fault, detail=f"nothing was done: {error}")
             self._record(fault)
@@ -100,6 +101,17 @@ class Controller:
             return
         fault = msgspec.structs.replace(fault, specs=specs, primary=self._primary())
         await self._do(fault, found, step.duration)
+
+    async def _again(self, step: Step) -> tuple[Spec, ...]:
+        """The targets that a script names; whoever is primary now takes the part of who was primary then, and the other way
+        round. An election may be under way."""
+        if not step.primary:
+            return step.specs
+        for _ in range(round(PATIENCE / LOOK)):
+            if self._primary() is not None or await self._stops_within(LOOK):
+                break
+        now = self._primary() or step.primary
+        return tuple(spec.renamed({step.primary: now, now: step.primary}) for spec in step.specs)
 
     async def _aim(self, found: Nemesis, step: Step, rng: random.Random) -> tuple[Spec, ...]:
         """What to do. An election may be under way: a target that is not there is waited for. Raises `NoTarget`."""
@@ -117,7 +129,7 @@ class Controller:
                 if attempt == round(PATIENCE / LOOK) or await self._stops_within(LOOK):
                     raise
             else:
-                if not specs or any(not (spec.links if isinstance(spec, Cut) else spec.nodes) for spec in specs):
+                if not specs or not all(spec.touched for spec in specs):
                     raise NoTarget(f"{step.scenario} means no link and no node here")
                 return specs
         raise AssertionError("unreachable")

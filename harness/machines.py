@@ -19,8 +19,9 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -28,9 +29,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from splitbrain import __version__
+from splitbrain.checkers import linearizability
+from splitbrain.checkers.models.specifications import Model
 from splitbrain.checkers.result import NotJudged
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness import registry, suite
 from splitbrain.harness.errors import SetupError, SplitbrainError, UsageError
+from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import perform_apart
 from splitbrain.harness.suite import Ended
@@ -365,3 +370,53 @@ def _packed(folder: Path) -> bytes:
             if (path.is_file() or path.is_dir()) and not path.is_symlink() and os.access(path, os.R_OK):
                 file.add(path, folder.name / path.relative_to(folder), recursive=False)
     return packed.getvalue()
+
+
+# The keys of a history.
+
+
+class Keys:
+    """Judges the parts of a history on the workers of a cluster. Dask gives what a lost worker had to another one."""
+
+    operations = 100_000
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __call__(self, parts: Iterable[History], model: Model, time_limit: float) -> Iterator[Verdict]:
+        """The verdict on each part, in any order. Raises `SetupError` where the workers are lost again and again."""
+        ends = time.monotonic() + time_limit
+        given: set[Any] = set()
+        for part in parts:
+            # What is sent stays with the scheduler until it is judged, so that it can be sent again.
+            while len(given) >= 2 * max(1, sum(self._cluster.client.nthreads().values())):
+                yield from self._judged(given)
+            with warnings.catch_warnings(action="ignore"):
+                given.add(self._cluster.client.submit(
+                    judge_there, part, model, max(0.1, ends - time.monotonic()), pure=False, retries=ATTEMPTS,
+                    workers=self._cluster.workers(), allow_other_workers=False,
+                ))
+        while given:
+            yield from self._judged(given)
+
+    def _judged(self, given: set[Any]) -> Iterator[Verdict]:
+        done = {future for future in given if future.status != "pending"}
+        for future in done:
+            given.discard(future)
+            try:
+                yield future.result(timeout=120)
+            except SplitbrainError:
+                raise
+            except Exception as error:
+                raise SetupError(
+                    f"the workers at {self._cluster.address} could not judge a part of the history "
+                    f"({type(error).__name__}: {error}); without --dask it is judged here."
+                ) from error
+        if not done:
+            self._cluster.workers()
+            time.sleep(0.02)
+
+
+def judge_there(history: History, model: Model, seconds: float) -> Verdict:
+    """Judge a part of a history on a worker."""
+    return linearizability.check(history, model, time_limit=seconds, processes=1)

@@ -17,7 +17,8 @@ def kinds(plan: Plan) -> dict[str, type[Any]]:
     one name."""
     found: dict[str, type[Any]] = {}
     named = [name for fault in plan.schedule if (name := fault.nemesis)] if plan.schedule else [plan.nemesis]
-    for kind in (registry.look_up("workloads", plan.workload), *(one for name in named for one, _ in registry.nemeses(name))):
+    nemeses = [kind for name in named for _, kind, _ in registry.nemeses(name)]
+    for kind in (registry.look_up("workloads", plan.workload), *nemeses):
         check_kind(kind)
         if kind.Options is not OptionTable and found.setdefault(kind.name, kind) is not kind:
             raise UsageError(f"workload and nemesis are both called '{kind.name}': [options.{kind.name}] would be both's.")

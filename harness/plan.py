@@ -56,6 +56,9 @@ class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scenario: Annotated[str, Setting("One of the nemesis' scenarios; empty: its first.")] = ""
     specs: Annotated[tuple[Spec, ...], Setting("Its very targets, as a run's journal has them, instead of a scenario.")] = ()
     when: Annotated[When, Setting("Whether it begins when it is due, or when the primary changes after that.")] = "due"
+    primary: Annotated[str, Setting(
+        "Who was primary when these targets were chosen: where another node is primary now, the two change places; empty: they "
+        "are meant as they are.")] = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +89,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     binary: Annotated[str, Setting("The server's program, or the folder that holds its programs (or Cassandra's jars); empty: "
                                    "what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
+    inventory: Annotated[str, Setting("The file that names the machines, for the testbed ssh.")] = ""
     keep: Annotated[bool, Setting("Keep the nodes' data folders.")] = False
     expect: Annotated[tuple[str, ...], Setting(
         "What must be seen, each of them: valid, invalid, an anomaly (lost-write), a class (CP), or a side "

@@ -43,15 +43,15 @@ def look_up(group: Group, name: str) -> type[Any]:
     raise UsageError(f"no {_SINGULAR[group]} is called '{name}': {hint(name, sorted(registered))}")
 
 
-def nemeses(name: str) -> tuple[tuple[type[Any], str], ...]:
-    """The classes that the name of a nemesis means, each with the scenario that it is held to (empty: its own, in turn):
-    `halves`, `kill:primary`, `halves+kill`, a file."""
+def nemeses(name: str) -> tuple[tuple[str, type[Any], str], ...]:
+    """What the name of a nemesis means, `halves`, `kill:primary`, `halves+kill`, a file: of each part the name by which it is
+    looked up, its class, and the scenario that it is held to (empty: its own, in turn)."""
     if Path(name).is_file():
-        return ((look_up("nemeses", name), ""),)
+        return ((name, look_up("nemeses", name), ""),)
     found = []
     for one in name.split("+"):
         named, _, scenario = ("", "", "") if Path(one).is_file() else one.partition(":")
-        found.append((look_up("nemeses", named or one), scenario))
+        found.append((named or one, look_up("nemeses", named or one), scenario))
     return tuple(found)
 
 

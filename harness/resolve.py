@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,14 @@ from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
+from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import FORMAT, Plan
-from splitbrain.harness.servers import find_program, is_program
+from splitbrain.harness.servers import is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
+from splitbrain.harness.store import Run, find
+from splitbrain.harness.testbeds import ssh_inventory
+from splitbrain.harness.testbeds.testbed import Wanted
 from splitbrain.workloads.workload import Workload
 
 RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
@@ -32,13 +37,21 @@ _UNSCRIPTED = ("nemesis", "pace", "baseline", "fault")
 """Keys that say nothing where a plan has a schedule."""
 
 
-def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
+def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | None = None) -> Plan:
     """The plan that defaults, a TOML file and flags make together, later ones winning; checked.
 
-    `flags` maps keys of a plan to values; None is "not given". Raises `UsageError` with the file and the line, the reason and
-    the mend for an unknown key, an impossible value or combination, and a plan from a newer version.
+    `flags` maps keys of a plan to values; None is "not given". `replay` is the folder of a run, whose plan stands for the
+    file and whose faults, with the very targets that they had, for a schedule. Raises `UsageError` with the file and the
+    line, the reason and the mend for an unknown key, an impossible value or combination, and a plan from a newer version.
     """
     told = {name: value for name, value in flags.items() if value is not None}
+    if replay is not None:
+        if file is not None:
+            raise UsageError("--replay RUN has the plan of that run: leave --plan out.")
+        if idle := [name for name in _UNSCRIPTED if name in told]:
+            raise UsageError(f"{idle[0]} would change nothing: --replay repeats the faults of {replay}.")
+        run = find(replay)
+        file, told = run.plan, repeated(run) | told
     if file is None:
         return _plan({}, told)
     text = read_text(file)
@@ -50,6 +63,17 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Plan:
     except PlanError as error:
         number = line(text, error.keys) if error.keys and not _is_told(told, error.keys) else 0
         raise PlanError(error.keys, error.reason, place=f"{file}:{number}: " if number else f"{file}: ") from error
+
+
+def repeated(run: Run) -> dict[str, Any]:
+    """What a plan has to say to repeat the faults of a run: its schedule, and a load that is long enough for it. Raises
+    `UsageError` where there were none, `HistoryError` where the journal cannot be read."""
+    header, recording = load(run.journal)
+    script = tuple(schedules.replay(recording).values())
+    if header is None or not script:
+        raise UsageError(f"{run.folder}: no fault was done in that run, so that there is nothing to repeat.")
+    ends = max(fault.at + fault.duration for fault in script)
+    return {"schedule": script, "time": max(schedules.length(header.plan), math.ceil(ends))}
 
 
 def read_text(file: Path) -> str:
@@ -86,14 +110,16 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     database: type[Database] = _look_up(given, "databases", "database")
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
-    if RTO_MAX.exists():
+    if given.get("inventory"):
+        given["inventory"] = str(Path(given["inventory"]).expanduser().absolute())
+    elif RTO_MAX.exists():
         given.setdefault("tcp_rto_max_ms", 1000)
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
         raise PlanError(("variant",), f"{given['database']} has no variant '{given['variant']}': "
                                       f"{hint(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
-    given.setdefault("nodes", variant.nodes or database.default_nodes)
+    given.setdefault("nodes", _nodes(given, variant, database))
     given.setdefault("timeout", database.default_timeout)
     if variant.keys:
         given.setdefault("keys", variant.keys)
@@ -113,6 +139,14 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     return plan
 
 
+def _nodes(given: Mapping[str, Any], variant: Variant, database: type[Database]) -> int:
+    """How many nodes there are where the plan does not say it: at most as many as the inventory has machines."""
+    usual = variant.nodes or database.default_nodes
+    if not given.get("inventory"):
+        return usual
+    return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"])))
+
+
 def _nemeses(plan: Plan) -> Iterator[tuple[str, Keys]]:
     """The names of a plan's nemeses, each with where it stands."""
     if not plan.schedule:
@@ -126,9 +160,9 @@ def _tables(file: Mapping[str, Any], flags: Mapping[str, Any], plan: Plan) -> di
     """The tables of options that file and flags tell. What a file tells of a workload or a nemesis that a flag has replaced by
     another one is left out."""
     tables = dict(file.get("options", {}))
-    if "workload" in flags or "nemesis" in flags:
+    if not flags.keys().isdisjoint(("workload", "nemesis", "schedule")):
         named = {name: file[name] for name in ("workload", "nemesis") if name in file}
-        before = Plan(database="", variant="", schedule=plan.schedule, **named)
+        before = Plan(database="", variant="", **named, **take(Plan, {"schedule": file.get("schedule", ())}))
         gone = options.kinds(before).keys() - options.kinds(plan).keys()
         tables = {name: table for name, table in tables.items() if name not in gone}
     for name, table in flags.get("options", {}).items():
@@ -230,15 +264,17 @@ def _check_binary(binary: str, programs: Sequence[str]) -> None:
 
 
 def check_machine(plan: Plan) -> None:
-    """Refuse a plan whose driver or server this machine lacks, before a folder is made for it. Raises `SetupError` with the
-    command that mends it."""
+    """Refuse a plan whose driver or server this machine lacks, or whose faults it cannot do, before a folder is made for it.
+    Raises `SetupError` with the command that mends it, or with the reason."""
+    testbed = registry.look_up("testbeds", plan.testbed)
+    for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
+        if reason := testbed.lacks(ability):
+            raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
     for module in database.modules:
         if importlib.util.find_spec(module) is None:
             raise SetupError(
                 f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
             )
-    if plan.testbed == "namespaces" and not plan.binary:
-        for program in database.programs:
-            if find_program(program.name) is None:
-                raise SetupError(f"the program {program.name} is not on this machine: {program.mend}")
+    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs]):
+        raise SetupError("; ".join(f"{problem.what}: {problem.mend}" for problem in problems))

@@ -14,7 +14,7 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.errors import PlanError
-from splitbrain.harness.history.fault import Cut, Kill, Other, Spec
+from splitbrain.harness.history.fault import Kill, Other, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.nemeses.combination import Combination, Part
@@ -38,6 +38,7 @@ class Step(msgspec.Struct, frozen=True):
     scenario: str
     specs: tuple[Spec, ...] = ()
     when: When = "due"
+    primary: str = ""
 
 
 def nemesis(name: str, options: Tables | None = None) -> Nemesis:
@@ -45,7 +46,7 @@ def nemesis(name: str, options: Tables | None = None) -> Nemesis:
     for several at once. Raises `UsageError`."""
     if name == SCRIPTED:
         return Combination(())
-    parts = [Part(kind(options), scenario) for kind, scenario in registry.nemeses(name)]
+    parts = [Part(kind(options), scenario, called) for called, kind, scenario in registry.nemeses(name)]
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
@@ -62,6 +63,14 @@ def schedule(plan: Plan) -> tuple[Step, ...]:
             return shuffled(plan)
         case "primary-changes":
             return tuple(msgspec.structs.replace(step, when="primary-changes") for step in interval(plan))
+
+
+def needs(plan: Plan) -> frozenset[str]:
+    """What a testbed must be able to do for the faults of a plan."""
+    if not plan.schedule:
+        return frozenset(nemesis(plan.nemesis, plan.options).needs)
+    found = {spec.needs for fault in plan.schedule for spec in fault.specs if spec.needs}
+    return frozenset(found.union(*(nemesis(fault.nemesis, plan.options).needs for fault in plan.schedule if fault.nemesis)))
 
 
 def length(plan: Plan) -> float:
@@ -104,18 +113,21 @@ def shuffled(plan: Plan) -> tuple[Step, ...]:
     return ()
 
 
-def replay(recording: Recording) -> tuple[ScriptedFault, ...]:
-    """The faults that a run had, as a script: the same targets at the same times, whoever is primary then. What a run could
-    not aim at is left out."""
+def replay(recording: Recording) -> dict[int, ScriptedFault]:
+    """The faults that a run had, by their ids, as a script: the same targets at the same times, where the node that is primary
+    then takes the part of the one that was. What a run could not aim at is left out."""
     load = recording.phase("load")
     began = load.began if load else 0
-    return tuple(
-        ScriptedFault(
-            at=round((fault.started - began) / 1e9, 3), nemesis=fault.nemesis, scenario=fault.scenario, specs=fault.specs,
-            duration=round(((fault.heal_began or fault.started) - (fault.proven or fault.started)) / 1e9, 3),
-        )
-        for fault in recording.faults if fault.specs and fault.heal_began is not None
-    )
+    script = {}
+    for fault in recording.faults:
+        if fault.specs and fault.heal_began is not None:
+            nemesis, scenario = ("" if name == SCRIPTED else name for name in (fault.nemesis, fault.scenario))
+            script[fault.id] = ScriptedFault(
+                at=round(max(0, fault.started - began) / 1e9, 3), nemesis=nemesis, scenario=scenario, specs=fault.specs,
+                duration=max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3)),
+                primary=fault.primary or "",
+            )
+    return script
 
 
 def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> tuple[Step, ...]:
@@ -131,7 +143,7 @@ def _apart(plan: Plan) -> list[tuple[str, str]]:
     """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
     whole = nemesis(plan.nemesis, plan.options)
     parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
-    each = [[(part.nemesis.name, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
+    each = [[(part.called or plan.nemesis, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
     longest = max(map(len, each), default=0)
     return [scenarios[at] for at in range(longest) for scenarios in each if at < len(scenarios)]
 
@@ -140,7 +152,8 @@ def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
     scenario = fault.scenario
     if not scenario and not fault.specs:
         scenario = nemesis(fault.nemesis, plan.options).scenarios(plan.nodes)[0]
-    return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when)
+    return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when,
+                fault.primary)
 
 
 def check(plan: Plan) -> None:
@@ -178,8 +191,9 @@ def check(plan: Plan) -> None:
         if not fault.nemesis and not fault.specs:
             raise PlanError(at, f"{place} names neither a nemesis nor specs.")
         for spec in fault.specs:
-            touched = {node for link in spec.links for node in link} if isinstance(spec, Cut) else set(spec.nodes)
-            if unknown := sorted(touched - names):
+            if spec.needs and spec.needs not in abilities:
+                raise PlanError(at, f"{place} needs a testbed that can {spec.needs}, not {plan.testbed}.")
+            if unknown := sorted(spec.touched - names):
                 raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
             if isinstance(spec, Kill) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
                 raise PlanError(at, f"{place} is down or up for no time, or for ever: give both more than 0 s.")

@@ -79,8 +79,13 @@ def create(runs: Path, plan: Plan, name: str = "") -> Run:
         run = Run(_create_named(runs, name))
     else:
         run = Run(create_folder(runs, f"{short(plan.database)}-{plan.variant}-{short(plan.workload)}"))
-    write_whole(run.plan, written(plan).encode())
+    write_plan(run.plan, plan)
     return run
+
+
+def write_plan(file: Path, plan: Plan) -> None:
+    """Write a plan to be given back with --plan. Raises `StorageError` where it cannot be written."""
+    write_whole(file, written(plan).encode())
 
 
 def _create_named(runs: Path, name: str) -> Path:

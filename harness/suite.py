@@ -269,7 +269,8 @@ def worst(suite: Suite) -> int:
 def results(folder: Path) -> tuple[Result | NotJudged, ...]:
     """What came of every run in a folder of runs (a suite's too), the oldest first: its stored result, or why it has
     none."""
-    return tuple(_outcome(Run(path.parent)) for path in sorted(folder.rglob("plan.toml")))
+    runs = {path.parent for name in ("plan.toml", "result.json") for path in folder.rglob(name)}
+    return tuple(_outcome(Run(run)) for run in sorted(runs))
 
 
 def judged(folder: Path) -> Result:

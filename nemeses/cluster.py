@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 import networkx as nx
 
-from splitbrain.harness.history.fault import Link, sides
-from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, everything
+from splitbrain.harness.history.fault import Impair, Link, sides
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, everything
 
 POLL = 0.1
 """Seconds between two looks whether a node serves again."""
@@ -46,6 +46,7 @@ class Cluster:
         self._applying = asyncio.Lock()
         self._enforce = enforce
         self._cuts: dict[object, frozenset[Link]] = {}
+        self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
         self._still: defaultdict[str, set[object]] = defaultdict(set)
         self._ended: dict[str, tuple[Service, ...]] = {}
@@ -79,8 +80,46 @@ class Cluster:
     async def probe(self, *, timeout: float) -> tuple[Reach, tuple[Link, ...]]:
         """What packets see of every link, and the links where that is not what is meant."""
         intended = self.connectivity()
-        reach = await self.testbed.probe(intended, timeout=timeout)
-        return reach, reach.wrong(intended)
+        impaired = self.impaired()
+        if not impaired:
+            reach = await self.testbed.probe(intended, timeout=timeout)
+            return reach, reach.wrong(intended)
+        reach = await self.testbed.probe(intended, timeout=timeout, late=max(map(longest, impaired.values())))
+        return reach, reach.wrong(intended, frozenset(impaired))
+
+    def impaired(self) -> dict[Link, Impair]:
+        """What is meant to happen on each link that is impaired, by all who impair it: delays add up, a packet must escape
+        every loss, the least bandwidth counts."""
+        found: dict[Link, Impair] = {}
+        for one in self._impaired.values():
+            for link in one.links:
+                found[link] = _both(found[link], one) if link in found else msgspec.structs.replace(one, links=(link,))
+        return found
+
+    async def impair(self, who: object, impair: Impair) -> Changed:
+        """Do this to the packets of some links until `who` lets go. Raises `SetupError` where the kernel refuses."""
+        return await asyncio.shield(self._reshape(who, impair))
+
+    async def clear(self, who: object) -> Changed:
+        """Let go of the links that `who` impaired."""
+        return await asyncio.shield(self._reshape(who, None))
+
+    async def measure(self, links: Iterable[Link]) -> Mapping[Link, Train]:
+        """What becomes of packets over those of these links that nobody cuts."""
+        up, impaired = self.connectivity(), self.impaired()
+        late = max(map(longest, impaired.values()), default=0.0)
+        rate = min((one.rate for one in impaired.values() if one.rate), default=0.0)
+        return await self.testbed.measure([link for link in links if up.has_edge(*link)], late=late, rate=rate)
+
+    async def _reshape(self, who: object, impair: Impair | None) -> Changed:
+        async with self._applying:
+            before = self._impaired.pop(who, None)
+            if impair is not None:
+                self._impaired[who] = impair
+            elif before is None:
+                return Changed(self.clock(), 0)
+            applied = await self.testbed.impair(self.impaired())
+            return Changed(self.clock(), applied.spread)
 
     async def _change(self, who: object, links: frozenset[Link]) -> Changed:
         """A link that goes down is closed to the workers before the first packet is lost, and one that comes up is opened to
@@ -197,6 +236,22 @@ class Cluster:
 
     def _node(self, name: str) -> Any:
         return next(node for node in self.testbed.nodes if node.name == name)
+
+
+def longest(impair: Impair) -> float:
+    """Seconds that a packet is held back at most, where it does not wait for bandwidth."""
+    return (impair.delay + impair.jitter) / 1000
+
+
+def _both(one: Impair, other: Impair) -> Impair:
+    def either(a: float, b: float) -> float:
+        return 1 - (1 - a) * (1 - b)
+
+    return Impair(
+        one.links, delay=one.delay + other.delay, jitter=one.jitter + other.jitter, loss=either(one.loss, other.loss),
+        duplicate=either(one.duplicate, other.duplicate), reorder=either(one.reorder, other.reorder),
+        corrupt=either(one.corrupt, other.corrupt), rate=min(filter(None, (one.rate, other.rate)), default=0.0),
+    )
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:

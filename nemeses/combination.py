@@ -14,10 +14,12 @@ AND = " + "
 
 
 class Part(NamedTuple):
-    """One nemesis of a combination, and the scenario that it is held to (empty: its own, in turn)."""
+    """One nemesis of a combination, the scenario that it is held to (empty: its own, in turn), and the name by which it is
+    looked up (of a person's own file, its path)."""
 
     nemesis: Nemesis
     scenario: str = ""
+    called: str = ""
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """The scenarios that it comes with."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Kill, Pause, Proof, Spec
-from splitbrain.harness.testbeds.testbed import everything
+from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Spec
+from splitbrain.harness.testbeds.testbed import Train, everything
 from splitbrain.nemeses.cluster import Changed, Cluster
 
 PROVE_TIMEOUT = 1.0
@@ -72,6 +74,112 @@ class CutInjector(Injector[Cut]):
         measured = tuple(link for link in reach.cut() if link in spec.links)
         return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                      measured=measured)
+
+
+class ImpairInjector(Injector[Impair]):
+    """Impairs links. Proven by trains of datagrams over each of them, whose delay, loss, order and rate are measured. What
+    other faults do to the same links counts as meant."""
+
+    async def start(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Impair, and measure. Raises `SetupError` where the kernel refuses."""
+        async with cluster.network:
+            return await self._measured(spec, cluster, await cluster.impair(self, spec))
+
+    async def still(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Measure again."""
+        async with cluster.network:
+            return await self._measured(spec, cluster, Changed(cluster.clock(), 0))
+
+    async def undo(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Let go, and measure."""
+        async with cluster.network:
+            return await self._measured(spec, cluster, await cluster.clear(self))
+
+    async def _measured(self, spec: Impair, cluster: Cluster, changed: Changed) -> Proof:
+        trains = await cluster.measure(spec.links)
+        impaired = cluster.impaired()
+        meant = {link: impaired.get(link, Impair((link,))) for link in trains}
+        wrong = tuple(link for link in spec.links if link in trains and not as_meant(meant[link], trains[link]))
+        if not trains or not all_as_meant(meant, trains):
+            wrong = spec.links
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                     measured=tuple(trains), figures=figures(spec, meant, trains))
+
+
+SLACK = 60.0
+"""Milliseconds that a packet may be later than it is meant to be: a machine has other work."""
+SIGMA = 5.0
+"""Standard deviations that a measured share may be off before it is called wrong."""
+
+
+def as_meant(meant: Impair, train: Train) -> bool:
+    """Whether what became of a train over one link is what is meant."""
+    lost = share_lost(meant)
+    if not train.late:
+        return lost**train.sent > 1e-6
+    late = median(train.late)
+    least = 0.9 * meant.delay - meant.jitter / 2 - 1
+    most = 2 * meant.delay + meant.jitter + SLACK + 3 * train.busy + (1000.0 if meant.rate else 0.0)
+    if not (least <= late <= most or meant.reorder >= 0.5) or not _likely(train.lost, lost, train.sent):
+        return False
+    # Whatever else is sent shares the bandwidth.
+    return not meant.rate or (0 < train.rate <= 1.5 * meant.rate) or lost > 0
+
+
+def all_as_meant(meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> bool:
+    """Whether that is so of all links together, which tells more of shares: some of each that is meant must have been seen."""
+    sent = sum(train.sent for train in trains.values())
+    lost = sum(share_lost(meant[link]) * train.sent for link, train in trains.items()) / sent
+    if not _likely(sum(train.lost * train.sent for train in trains.values()) / sent, lost, sent):
+        return False
+    twice = sum(meant[link].duplicate * train.sent for link, train in trains.items())
+    overtaken = sum(meant[link].reorder * train.sent for link, train in trains.items())
+    seen_twice = sum(train.twice for train in trains.values())
+    return (_often(twice, seen_twice) and not (seen_twice and not twice)
+            and _often(overtaken, sum(train.overtaken for train in trains.values())))
+
+
+def share_lost(meant: Impair) -> float:
+    """The share of packets that do not come: what is damaged is thrown away by whoever checks its sum."""
+    return 1 - (1 - meant.loss) * (1 - meant.corrupt)
+
+
+def _likely(seen: float, meant: float, count: int) -> bool:
+    return abs(seen - meant) <= SIGMA * math.sqrt(meant * (1 - meant) / count) + 0.02
+
+
+def _often(meant: float, seen: int) -> bool:
+    """Whether something was seen about as often as it was meant to happen, where enough was sent to tell."""
+    return seen >= meant / 5 or meant < 20
+
+
+def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> tuple[Figure, ...]:
+    """What a spec changes, as measured on its links."""
+    told = []
+    if (spec.delay or spec.jitter or spec.reorder) and any(train.late for train in trains.values()):
+        late = [median(train.late) for train in trains.values() if train.late]
+        told.append(_figure("one way", "ms", [one.delay for one in meant.values()], late))
+    if spec.jitter:
+        spread = [max(train.late) - min(train.late) for train in trains.values() if train.late]
+        told.append(_figure("spread", "ms", [2 * one.jitter for one in meant.values()], spread))
+    for wanted, what, intended, seen in (
+        (spec.loss or spec.corrupt, "lost", map(share_lost, meant.values()), [train.lost for train in trains.values()]),
+        (spec.duplicate, "twice", (one.duplicate for one in meant.values()),
+         [train.twice / train.sent for train in trains.values()]),
+        (spec.reorder, "overtaken", (one.reorder for one in meant.values()),
+         [train.overtaken / train.sent for train in trains.values()]),
+    ):
+        if wanted:
+            told.append(_figure(what, "%", [100 * share for share in intended], [100 * share for share in seen]))
+    if spec.rate and any(one.rate for one in meant.values()):
+        told.append(_figure("rate", "kbit/s", [one.rate for one in meant.values()], [train.rate for train in trains.values()]))
+    return tuple(told)
+
+
+def _figure(what: str, unit: str, intended: Sequence[float], seen: Sequence[float]) -> Figure:
+    if not seen:
+        return Figure(what, unit, 0.0, 0.0, 0.0, 0.0)
+    return Figure(what, unit, round(median(intended), 3), round(median(seen), 3), round(min(seen), 3), round(max(seen), 3))
 
 
 class KillInjector(Injector[Kill]):
@@ -157,6 +265,8 @@ def injector(spec: Spec) -> Injector[Any]:
     match spec:
         case Cut():
             return CutInjector()
+        case Impair():
+            return ImpairInjector()
         case Kill():
             return KillInjector()
         case Pause():

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import networkx as nx
 
-from splitbrain.harness.history.fault import Cut, Spec, natural
+from splitbrain.harness.history.fault import Cut, Spec, in_order
 from splitbrain.harness.testbeds.testbed import Ability, Connectivity, everything
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 from splitbrain.nemeses.roles import majority, nodes_of
@@ -47,7 +47,7 @@ class Partition(Nemesis):
 def cut(graph: Connectivity) -> Cut:
     """What loses every link that is not in a graph."""
     lost = set(everything(graph).edges) - set(graph.edges)
-    return Cut(tuple(sorted(lost, key=lambda link: (natural(link[0]), natural(link[1])))))
+    return Cut(in_order(lost))
 
 
 def apart(names: Iterable[str], *groups: Iterable[str]) -> Connectivity:

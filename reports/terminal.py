@@ -28,6 +28,7 @@ from splitbrain.reports.wording import (
     cited,
     clock,
     count,
+    failed,
     gave_way,
     moment,
     phrase,
@@ -48,6 +49,9 @@ GUTTER = 11
 
 SHOWN = 8
 """Scenarios that are printed; the report has them all."""
+
+_FAILURES = 5
+"""Reasons of failures that are printed; the report has them all."""
 
 STYLE = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 
@@ -234,6 +238,10 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
     if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
+    if any(failure.detail for failure in result.failures):
+        for number, failure in enumerate(result.failures[:_FAILURES]):
+            said = f": {printable(failure.detail, 100)}" if failure.detail else ""
+            _wrap(console, "FAILED" if number == 0 else "", Text(f"{count(failure.times)} × {failed(failure)}{said}"))
     for check in result.quality.failed:
         _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
     for limit in result.limits:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Discarded, Held, Scenario
+from splitbrain.checkers.result import Discarded, Failure, Held, Scenario
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
@@ -85,6 +85,11 @@ def phrase(operation: Operation) -> tuple[str, str]:
 
 
 _RETURNING = frozenset({"read", "elements", "dequeue", "poll", "pop", "get"})
+
+
+def failed(failure: Failure) -> str:
+    """The reason of failures, and whether it leaves open what happened: `not-primary`, `timeout (may have happened)`."""
+    return printable(failure.reason, 60) + (" (may have happened)" if failure.outcome == "info" else "")
 
 
 def client(operation: Operation) -> str:

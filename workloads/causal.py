@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.checkers.sessions import Sessions
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
@@ -61,4 +62,4 @@ class Causal(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (Sessions(),)

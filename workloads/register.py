@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.linearizability import Linearizability
 from splitbrain.checkers.models.specifications import CasRegister
+from splitbrain.checkers.sessions import Sessions
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
@@ -91,4 +92,4 @@ class Register(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return (Linearizability(CasRegister()),)
+        return Linearizability(CasRegister()), Sessions(alone=False)

@@ -16,8 +16,8 @@ from splitbrain.harness.plan import OptionTable, Plan, options_of
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """A call about to be made. `kind` decides its route and whether an unanswered one may be forgotten (a read). What only
-    reads has the `f` `read`: by that name the history tells reads from writes, and so does what is measured."""
+    """A call about to be made. `kind` decides its route and whether an unanswered one may be forgotten (a read). It is
+    journaled with the call: by it, and not by the name `f`, what is measured tells reads from writes."""
 
     f: str
     key: Key

@@ -2,5 +2,6 @@
 
 from splitbrain.checkers.linearizability.checker import Linearizability
 from splitbrain.checkers.linearizability.engine import check
+from splitbrain.checkers.linearizability.parts import check_parts
 
-__all__ = ["Linearizability", "check"]
+__all__ = ["Linearizability", "check", "check_parts"]

@@ -108,6 +108,6 @@ def extended(history: History, operations: Sequence[Operation]) -> History:
         # What is read at the end are registers and sets, never transactions.
         None if history.micros is None else history.micros.take(np.r_[: len(history), np.full(len(more), -1)]),
     )
-    both.seen = history.seen
+    both.seen, both.details = history.seen, history.details
     both.timed = history.timed
     return both

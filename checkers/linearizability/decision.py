@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
-
 import msgspec
 
 
@@ -28,12 +25,3 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     stuck: int | None = None
     steps: int = 0
 
-
-class Late(Exception):
-    """The time is up, and nothing has been decided."""
-
-
-def in_time(ends: float) -> None:
-    """Raise `Late` after `ends`, a moment of `time.perf_counter`."""
-    if ends < math.inf and time.perf_counter() > ends:
-        raise Late

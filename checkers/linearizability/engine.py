@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.anomalies import in_order, rank
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.linearizability.containers.counters import decide_counter
 from splitbrain.checkers.linearizability.containers.distinct import (
     decide_priority_queue,
@@ -25,14 +24,14 @@ from splitbrain.checkers.linearizability.containers.distinct import (
 )
 from splitbrain.checkers.linearizability.containers.ids import decide_ids
 from splitbrain.checkers.linearizability.containers.sets import decide_set
-from splitbrain.checkers.linearizability.decision import Decision, Late
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence import evidence, shrink
 from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
 from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.pool import judge_apart
-from splitbrain.checkers.linearizability.search.rotation import BYTES_PER_CONFIGURATION, rotate
+from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
 from splitbrain.checkers.linearizability.search.start import search, start
 from splitbrain.checkers.linearizability.strings import append
 from splitbrain.checkers.models.specifications import (
@@ -64,7 +63,7 @@ AT_LEAST = 0.5
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 
-_SPECIAL: dict[type[Model], Callable[[History, Any, float], Decision | None]] = {
+_SPECIAL: dict[type[Model], Callable[[History, Any, Budget], Decision | None]] = {
     IdGenerator: decide_ids,
     Sum: decide_counter,
     PriorityQueue: decide_priority_queue,
@@ -126,7 +125,7 @@ def check(
     model: Model,
     *,
     time_limit: float = 60.0,
-    memory_limit: int = 1 << 30,
+    memory_limit: int | None = None,
     processes: int | None = None,
     explanation: bool = True,
     course: Course | None = None,
@@ -134,30 +133,30 @@ def check(
     """Whether every key of `history` is linearizable for `model`, and if not, why not.
 
     The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit` seconds
-    (some of which are for the explanation) and `memory_limit` bytes, of remembered configurations and of this process's
-    growth in a search, else `valid`. `limits` names every limit that was hit, `coverage.undecided` which keys are undecided
-    and how far they were searched. `processes` is how many may search at once, by default one a core. Without `explanation`
-    there are no anomalies and no counts, only the answer, and what could not be decided at once is not searched when a key
-    has been refuted. `course` tells what survived in a run, None for a history that tells of no phases.
+    (some of which are for the explanation) and while this process had grown by no more than `memory_limit` bytes (by default
+    2 GiB, or half of what the machine has left where that is less), else `valid`. `limits` names every limit that was hit,
+    `coverage.undecided` which keys are undecided and how far they were searched. `processes` is how many may search at once,
+    by default one a core. Without `explanation` there are no anomalies and no counts, only the answer, and what could not be
+    decided at once is not searched when a key has been refuted. `course` tells what survived in a run, None for a history
+    that tells of no phases.
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
-    began = time.perf_counter()
-    ends = began + time_limit
-    late = f"time limit of {time_limit:.3g} s"
+    began = time.monotonic()
+    budget = Budget.of(time_limit, memory_limit)
     methods: Counter[str] = Counter()
-    cases, limits, keys = _decide(history, model, methods, ends, late, memory_limit, processes, explanation)
+    cases, limits, keys = _decide(history, model, methods, budget, processes, explanation)
     invalid = [case for case in cases if case.decision is not None and case.decision.valid is False]
     unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
     found = _Findings(bad_keys=len(invalid))
     if explanation:
-        ends = max(ends, time.perf_counter() + AT_LEAST)
+        budget = budget.at_least(AT_LEAST)
         for number, case in enumerate(invalid):
-            if time.perf_counter() > ends:
-                limits.append(f"{late}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
+            if budget.over:
+                limits.append(f"{budget.limit}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
                 break
             try:
-                limit = _explain(case, model, found, ends, late, course)
+                limit = _explain(case, model, found, budget, course)
             except UsageError:
                 raise
             except Exception as error:
@@ -166,29 +165,28 @@ def check(
                 limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
             if limit and limit not in limits:
                 limits.append(limit)
-    return _verdict(history, model, keys, methods, found, unknown, limits, time.perf_counter() - began)
+    return _verdict(history, model, keys, methods, found, unknown, limits, time.monotonic() - began)
 
 
 def answers(history: History, model: Model) -> dict[Key, bool]:
     """Whether each key of `history` is linearizable for `model`, however long it takes, and nothing else."""
-    cases, _, _ = _decide(history, model, Counter(), math.inf, "", 1 << 30, 1, True)
+    cases, _, _ = _decide(history, model, Counter(), FOREVER, 1, True)
     told: dict[Key, bool] = {key: True for key, _ in history.by_key()}
     return told | {case.key: False for case in cases}
 
 
 def _decide(
-    history: History, model: Model, methods: Counter[str], ends: float, late: str, memory_limit: int, processes: int | None,
-    explanation: bool,
+    history: History, model: Model, methods: Counter[str], budget: Budget, processes: int | None, explanation: bool
 ) -> tuple[list[_Case], list[str], int]:
     """The keys that are invalid or undecided, the limits that were hit, and the number of keys; counts the `methods`."""
-    began = time.perf_counter()
+    given = budget.left
     cases: list[_Case] = []
     open_cases: list[_Case] = []
     keys = 1
     if isinstance(model, Register) and type(model) in (Register, CasRegister):
-        keys = _registers(history, model, methods, cases, open_cases, ends)
+        keys = _registers(history, model, methods, cases, open_cases, budget)
     elif type(model) is KeyValue:
-        status = append.decide(history, model, every_key=explanation, ends=ends)
+        status = append.decide(history, model, every_key=explanation, budget=budget)
         keys = _sort_out(history, status, "append", methods, cases, open_cases, every_key=explanation)
     else:
         parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
@@ -196,10 +194,10 @@ def _decide(
         special = _SPECIAL.get(type(model))
         for key, rows in parts:
             case = _Case(key, history if keys == 1 else history.select(rows))
-            if special is not None and time.perf_counter() < ends:
+            if special is not None and not budget.over:
                 try:
-                    case.decision = special(case.history, model, ends)
-                except Late:
+                    case.decision = special(case.history, model, budget)
+                except Exhausted:
                     case.decision = None
             if case.decision is None:
                 open_cases.append(case)
@@ -211,12 +209,15 @@ def _decide(
     limits: list[str] = []
     if open_cases and (explanation or not cases):
         # What is refuted is also to be explained.
-        left = ends - time.perf_counter() - (min((ends - began) / 5, evidence.PATIENCE) if explanation else 0.0)
-        if left > 0:
-            with suppress(Late):
-                _search(open_cases, model, left, memory_limit, processes, explanation, late)
+        searching = budget.within(budget.left - (min(given / 5, evidence.PATIENCE) if explanation else 0.0))
+        limit = budget.limit
+        if not searching.over:
+            try:
+                _search(open_cases, model, searching, processes, explanation)
+            except Exhausted as error:
+                limit = str(error)
         for case in open_cases:
-            decision = case.decision = case.decision or Decision(method="search", valid=None, limit=late)
+            decision = case.decision = case.decision or Decision(method="search", valid=None, limit=limit)
             methods[decision.method] += 1
             if decision.valid is not True:
                 cases.append(case)
@@ -226,14 +227,14 @@ def _decide(
 
 
 def _registers(
-    history: History, model: Register, methods: Counter[str], cases: list[_Case], open_cases: list[_Case], ends: float
+    history: History, model: Register, methods: Counter[str], cases: list[_Case], open_cases: list[_Case], budget: Budget
 ) -> int:
     """Decide registers by zones, all keys at once; what they cannot decide goes to `open_cases`."""
     if len(history) <= SMALL and len(history.keys) <= 1:
         open_cases.append(_Case(history.keys[0] if history.keys else None, history))
         return 1
     name = "chains" if "cas" in history.fs else "zones"
-    return _sort_out(history, zones.decide(history, model, ends), name, methods, cases, open_cases)
+    return _sort_out(history, zones.decide(history, model, budget), name, methods, cases, open_cases)
 
 
 def _sort_out(
@@ -261,40 +262,37 @@ def _sort_out(
 
 
 def _search(
-    cases: list[_Case], model: Model, seconds: float, memory: int, processes: int | None, trace: bool, late: str
+    cases: list[_Case], model: Model, budget: Budget, processes: int | None, trace: bool
 ) -> None:
-    """Search every case, in this process first, in several if that is not soon enough; `late` is what to call the limit of
-    `seconds`."""
-    ends = time.perf_counter() + seconds
+    """Search every case, in this process first, in several if that is not soon enough. Raises `Exhausted`."""
     if isinstance(model, Register) and compiled.loaded():
         for case in cases:
-            if time.perf_counter() < ends:
+            if not budget.over:
                 case.decision = _by_machine_code(case.history, model, trace)
         cases = [case for case in cases if case.decision is None]
         if not cases:
             return
-    searches = [start(case.history, model, ends) for case in cases]
+    searches = [start(case.history, model, budget) for case in cases]
     if len(cases) == 1 and searches[0].run(_AT_ONCE) is not None:
         cases[0].decision = searches[0].decision(trace=trace and searches[0].valid is not True)
         return
     workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
-    configurations = max(1, memory // BYTES_PER_CONFIGURATION)
     if workers > 1:
-        rotate(searches, min(seconds, PATIENCE), configurations, memory)
+        rotate(searches, budget.within(PATIENCE))
         rest = [at for at, hunt in enumerate(searches) if hunt.valid is None and not hunt.spent]
-        if len(rest) > 1 and ends > time.perf_counter():
+        if len(rest) > 1 and not budget.over:
             parts = [cases[at].history for at in rest]
-            decisions = judge_apart(parts, model, ends - time.perf_counter(), configurations, workers)
+            decisions = judge_apart(parts, model, budget, workers)
             if decisions is not None:
                 for at, decision in zip(rest, decisions, strict=True):
-                    slow = decision.limit.startswith("time limit")
-                    cases[at].decision = msgspec.structs.replace(decision, limit=late) if slow else decision
+                    slow = decision.limit == TIME_IS_UP
+                    cases[at].decision = msgspec.structs.replace(decision, limit=budget.limit) if slow else decision
     if any(case.decision is None for case in cases):
         left = [hunt for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
-        rotate(left, ends - time.perf_counter(), configurations, memory)
+        rotate(left, budget)
     for case, hunt in zip(cases, searches, strict=True):
         if case.decision is None:
-            case.decision = hunt.decision(hunt.spent or late, trace and hunt.valid is not True)
+            case.decision = hunt.decision(hunt.spent or budget.limit, trace and hunt.valid is not True)
 
 
 def _by_machine_code(history: History, model: Register, trace: bool) -> Decision | None:
@@ -310,29 +308,30 @@ def _by_machine_code(history: History, model: Register, trace: bool) -> Decision
     return Decision(method="search", valid=status == zones.VALID)
 
 
-def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str, course: Course | None) -> str:
-    """Name what is wrong with the history of one key that was refuted; the limit that was hit, if one was. `late` is what to
-    call the end of the time."""
+def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course: Course | None) -> str:
+    """Name what is wrong with the history of one key that was refuted; the limit that was hit, if one was."""
     decision = case.decision
     assert decision is not None
     moments: dict[str, list[Moment]] = {}
     findings: list[Finding] = []
     limit = ""
     if decision.method == "append":
-        with suppress(Late):
-            decision = append.decide_append(case.history, model, ends) or decision
+        try:
+            decision = append.decide_append(case.history, model, budget) or decision
+        except Exhausted as error:
+            return f"{error}: the explanation is not complete"
     if decision.rows:
         accused = decision.rows[-1] if decision.accused is None else decision.accused
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, accused)]
         limit = decision.limit
     elif isinstance(model, Register):
-        if decision.method == "search" and int(zones.decide(case.history, model, ends).max()) == zones.INVALID:
+        if decision.method == "search" and int(zones.decide(case.history, model, budget).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            moments, findings, whole = explain(case.history, model, SHOWN, ends, course)
-            limit = "" if whole else f"{late}: not every anomaly was looked for"
+            moments, findings, whole = explain(case.history, model, SHOWN, budget, course)
+            limit = "" if whole else f"{budget.limit}: not every anomaly was looked for"
     if not findings and not limit:
-        finding, limit = shrink.refute(case.history, model, decision, ends, _faster(model, ends))
+        finding, limit = shrink.refute(case.history, model, decision, budget, _faster(model, budget))
         moments, findings = {name: moments[name] for name in (finding.identifier,) if name in moments}, [finding]
     if not moments:
         moments = {finding.identifier: [_moment(case.history, finding)] for finding in findings}
@@ -343,17 +342,17 @@ def _explain(case: _Case, model: Model, found: _Findings, ends: float, late: str
     return limit
 
 
-def _faster(model: Model, ends: float) -> Callable[[History], Decision | None] | None:
-    """The faster way that there is for histories of one object; it has no decision on one that is not judged by `ends`."""
+def _faster(model: Model, budget: Budget) -> Callable[[History], Decision | None] | None:
+    """The faster way that there is for histories of one object; it has no decision where the budget does not suffice."""
     special = append.decide_append if type(model) is KeyValue else _SPECIAL.get(type(model))
     if special is None:
         return None
-    way: Callable[[History, Any, float], Decision | None] = special
+    way: Callable[[History, Any, Budget], Decision | None] = special
 
     def decide(history: History) -> Decision | None:
         try:
-            return way(history, model, ends)
-        except Late:
+            return way(history, model, budget)
+        except Exhausted:
             return None
 
     return decide
@@ -363,23 +362,6 @@ def _verdict(
     history: History, model: Model, keys: int, methods: Counter[str], found: _Findings, unknown: list[_Case],
     limits: list[str], seconds: float,
 ) -> Verdict:
-    anomalies = _anomalies(found) if found.shown else ()
-    counts = in_order({name: len(times) for name, times in found.moments.items()})
-    of_keys = f"{found.bad_keys} of {keys} keys" if keys > 1 else "the history"
-    validity: Validity
-    if found.bad_keys:
-        validity = "invalid"
-        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
-        verb = "are" if keys > 1 and found.bad_keys > 1 else "is"
-        reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
-    elif unknown:
-        validity = "unknown"
-        reason = f"{len(unknown)} of {keys} keys could not be decided: {', '.join(limits)}"
-    else:
-        validity = "valid"
-        size = f"{keys} {'keys' if keys != 1 else 'key'}, {len(history)} operations"
-        reason = f"no anomaly found: {size}, linearizable as a {model.name}"
-    states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
     coverage = Coverage(
         keys=keys, operations=len(history), refuted=found.bad_keys, methods={name: n for name, n in methods.items() if n},
         undecided=tuple(
@@ -387,10 +369,36 @@ def _verdict(
             for case in unknown if case.decision is not None
         ),
     )
+    counts = in_order({name: len(times) for name, times in found.moments.items()})
+    anomalies = _anomalies(found) if found.shown else ()
+    return conclude(model, coverage, anomalies, counts, found.moments, tuple(limits), seconds)
+
+
+def conclude(
+    model: Model, coverage: Coverage, anomalies: tuple[Anomaly, ...], counts: dict[str, int],
+    moments: Mapping[str, Sequence[Moment]], limits: tuple[str, ...], seconds: float,
+) -> Verdict:
+    """The verdict that what was covered and found amounts to, with its reason."""
+    keys, refuted, undecided = coverage.keys, coverage.refuted, len(coverage.undecided)
+    of_keys = f"{refuted} of {keys} keys" if keys > 1 else "the history"
+    validity: Validity
+    if refuted:
+        validity = "invalid"
+        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
+        verb = "are" if keys > 1 and refuted > 1 else "is"
+        reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
+    elif undecided:
+        validity = "unknown"
+        reason = f"{undecided} of {keys} keys could not be decided: {', '.join(limits)}"
+    else:
+        validity = "valid"
+        size = f"{keys} {'keys' if keys != 1 else 'key'}, {coverage.operations} operations"
+        reason = f"no anomaly found: {size}, linearizable as a {model.name}"
+    states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
     return Verdict(
         checker="linearizability", validity=validity, reason=reason, anomalies=anomalies, counts=counts,
         standings=(Standing(model="linearizable", state=states[validity], by=tuple(counts)),), coverage=coverage,
-        moments={name: tuple(times) for name, times in found.moments.items()}, limits=tuple(limits), seconds=seconds,
+        moments={name: tuple(times) for name, times in moments.items()}, limits=limits, seconds=seconds,
     )
 
 

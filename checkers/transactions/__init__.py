@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from splitbrain.checkers.transactions.lattice import Level
+from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Recording
@@ -14,8 +14,8 @@ TIME_LIMIT = 60.0
 
 
 class Transactions:
-    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: the strongest that
-    speaks of what the recording tells."""
+    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: those that the variant
+    promises, and where it promises none the strongest that speaks of what the recording tells."""
 
     name = "transactions"
 
@@ -25,7 +25,13 @@ class Transactions:
 
     def check(self, recording: Recording) -> Verdict:
         """The verdict on the transactions of a recording."""
-        return check(recording.history, self.levels, self.time_limit)
+        return check(recording.history, self.levels or _claimed(recording), self.time_limit)
+
+
+def _claimed(recording: Recording) -> tuple[Level, ...]:
+    """The levels that the variant promises."""
+    claimed = recording.variant.claim.promises if recording.variant is not None else ()
+    return tuple(level for level in reversed(LEVELS) if level in claimed)
 
 
 def check(history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> Verdict:

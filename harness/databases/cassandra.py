@@ -28,6 +28,7 @@ from splitbrain.harness.databases.cassandra_client import (
     text,
 )
 from splitbrain.harness.databases.cassandra_server import CASSANDRA, JAVA, JAVA_17, LAUNCHER, LOGBACK, YAML
+from splitbrain.harness.databases.cassandra_structures import CounterTable, Plain, Serial
 from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
@@ -44,7 +45,7 @@ WARMING, WARMTH = 3, 30
 _SCHEMA = (
     "CREATE KEYSPACE IF NOT EXISTS splitbrain WITH replication = "
     "{{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}",
-    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint)",
+    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint, count bigint, id bigint)",
     "CREATE TABLE IF NOT EXISTS splitbrain.sets (key text, element bigint, PRIMARY KEY (key, element))",
 )
 
@@ -68,7 +69,11 @@ _LABELS = (
     ),
 )
 _LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
-_PLAIN: frozenset[Capability] = frozenset({"registers", "sets"})
+_PLAIN: frozenset[Capability] = frozenset({"registers", "sets", "counters", "accounts", "ids"})
+_CONDITIONAL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets", "counters", "ids", "transactions"})
+
+_APART = ("wrong-total", "negative-balance")
+"""What comes of calls that read and write apart, and of reads beside a batch: only within a partition it is isolated."""
 
 
 def _variant(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
@@ -97,7 +102,7 @@ _ONE = _variant(
         'consistent state."',
         source=f"Cassandra documentation 5.0, Guarantees: {_GUARANTEES}",
         promises=("converges",),
-        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
     ),
 )
 _QUORUM = _variant(
@@ -109,7 +114,7 @@ _QUORUM = _variant(
         'will be visible to the read."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("converges",),
-        admits=("lost-write", "stale-read"),
+        admits=("lost-write", "stale-read", *_APART),
     ),
     "consistency QUORUM (the drivers' default is LOCAL_ONE)",
 )
@@ -120,7 +125,7 @@ _ALL = _variant(
         text='"All of the replicas must respond."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("converges",),
-        admits=("lost-write", "stale-read"),
+        admits=("lost-write", "stale-read", *_APART),
     ),
     "consistency ALL (the drivers' default is LOCAL_ONE)",
 )
@@ -132,7 +137,7 @@ _ANY = _variant(
         'will later attempt to replay the hint and deliver the mutation to the replicas."',
         source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
         promises=("available", "converges"),
-        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain"),
+        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
     ),
     "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)",
 )
@@ -148,9 +153,25 @@ _SERIAL = msgspec.structs.replace(
         "paxos_variant v2 (default v1)",
         "SERIAL, commits with QUORUM (the drivers' default is LOCAL_ONE)",
     ),
-    offers=_PLAIN | {"compare-and-set"},
+    offers=_CONDITIONAL,
     # Of two transactions on a key at once, one is often told that its outcome is not known: on 200 keys one write in a hundred.
     keys=600,
+)
+_COUNTER_TABLE = msgspec.structs.replace(
+    _variant(
+        "counter-table",
+        "counters that additions are sent to, a majority of the replicas acknowledges one, a majority answers a read",
+        Claim(
+            text='"if a counter update fails unexpectedly (timeout or loss of connection to the coordinator node), the client '
+            'has no way to know if the update has been applied or not"',
+            source="Cassandra documentation 5.0, Counters: "
+            "https://cassandra.apache.org/doc/5.0/cassandra/developing/cql/counter-column.html",
+            promises=("converges",),
+            admits=("stale-read",),
+        ),
+        "consistency QUORUM (the drivers' default is LOCAL_ONE)",
+    ),
+    offers=frozenset({"counters"}),
 )
 
 
@@ -158,7 +179,7 @@ class Cassandra(Database):
     """Cassandra 5.0, on every node."""
 
     name = "cassandra"
-    variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY)
+    variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY, _COUNTER_TABLE)
     programs = (
         Program("java", "apt-get install openjdk-17-jre-headless"),
         Program("cassandra", "splitbrain servers get cassandra"),
@@ -178,6 +199,7 @@ class Cassandra(Database):
         "serial": Level(SERIAL, QUORUM, stamped=False),
         "all": Level(ALL, ALL),
         "any": Level(ONE, ANY),
+        "counter-table": Level(QUORUM, QUORUM, stamped=False),
     }
     """Variant → how it calls."""
 
@@ -187,13 +209,15 @@ class Cassandra(Database):
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
         self._own = Connections(self._open)
+        kinds: dict[str, type[CassandraClient]] = {"serial": Serial, "counter-table": CounterTable}
+        self._kind = kinds.get(plan.variant, Plain)
 
     async def start(self) -> None:
         """Start every node, wait until all of them are in the ring, and create the tables on all of them."""
         async with asyncio.TaskGroup() as group:
             for node in self.nodes.values():
                 group.create_task(self._start(node))
-        for statement in _SCHEMA:
+        for statement in (*_SCHEMA, *self._kind.TABLES):
             first = await self._own.to(next(iter(self.nodes.values())))
             try:
                 await first.call(statement.format(replicas=self._replicas))
@@ -331,7 +355,7 @@ class Cassandra(Database):
             reader, writer = await asyncio.open_connection(server.address, self.port)
         except OSError as error:
             raise Refused("no-connection") from error
-        client = CassandraClient(reader, writer, level or Level(ONE, ONE))
+        client = self._kind(reader, writer, level or Level(ONE, ONE))
         try:
             await client.greet()
         except BaseException:

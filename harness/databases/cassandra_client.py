@@ -67,6 +67,9 @@ class CassandraClient:
     """The code → the reason: some replicas may have it, and hints may bring it to others later. Any other code is indefinite
     too."""
 
+    TABLES: ClassVar[tuple[str, ...]] = ()
+    """What creates the tables that it needs beyond those that every client has."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, level: Level) -> None:
         self._reader = reader
         self._writer = writer
@@ -136,13 +139,13 @@ class CassandraClient:
             await self.close()
             raise Refused("no-connection")
 
-    async def _set_if(self, operator: str, key: Key, condition: int | None, new: int) -> None:
-        query = f"UPDATE splitbrain.registers SET value = ? WHERE key = ? IF value {operator} ?"
+    async def _set_if(self, operator: str, key: Key, condition: int | None, new: int, *, column: str = "value") -> None:
+        query = f"UPDATE splitbrain.registers SET {column} = ? WHERE key = ? IF {column} {operator} ?"
         known = None if condition is None else BIGINT.pack(condition)
         row = await self._transact(query, BIGINT.pack(new), text(key), known)
         if row["[applied]"]:
             return
-        seen = row.get("value")
+        seen = row.get(column)
         if not isinstance(seen, int | None):
             raise await self._lost("garbled-answer")
         if seen == new:  # by another's hand, or because this very call was finished by another coordinator

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.history import FAIL, INFO, NEVER, NO_NAME, OK, History
+from splitbrain.harness.history.columns import Columns, arranged
+from splitbrain.harness.history.history import FAIL, INFO, KIND_CODES, NEVER, NO_NAME, OK, History, moved
 from splitbrain.harness.history.micros import OperationsPacker
+from splitbrain.harness.history.operation import Kind as Access
 from splitbrain.harness.history.shapes import MICROS as TRANSACTION
 from splitbrain.harness.history.shapes import Shapes, shapes_of
 from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, OBJECT, PAIR, SCALAR, frozen
@@ -30,7 +32,7 @@ Kind = Literal["invoke", "ok", "fail", "info"]
 class Event(msgspec.Struct, gc=False):
     """One event. A completion may leave out what its invocation told; None is
     "not told", but for `value`, where None is a value and UNSET is "not told". The meaning of the fields is that of
-    `Operation`; `time` is the moment of the event."""
+    `Operation`; `time` is the moment of the event. `kind` is told by the invocation."""
 
     type: Kind
     process: int | None = None
@@ -39,6 +41,8 @@ class Event(msgspec.Struct, gc=False):
     key: int | str | None = None
     time: int | None = None
     error: str | None = None
+    detail: str | None = None
+    kind: Access | None = None
     seen: tuple[Any, ...] | None = None
     node: str | None = None
     server: str | None = None
@@ -88,10 +92,12 @@ def too_deep(value: Any) -> bool:
 
 _OPERATION_COLUMNS = (
     "process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index",
-    "began", "ended", "kind", "first", "second", "answered",
+    "kind",
+    "began", "ended", "form", "first", "second", "answered",
 )
 _OPEN_COLUMNS = (
-    "process", "invoked", "f", "key", "node", "server", "scheduled", "index", "began", "kind", "first", "second", "position",
+    "process", "invoked", "f", "key", "node", "server", "scheduled", "index", "kind",
+    "began", "form", "first", "second", "position",
 )
 _Columns = dict[str, NDArray[Any]]
 
@@ -128,10 +134,11 @@ class Builder:
         self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
         self._batch: list[Event] = []
         self._positions: list[int] = []
-        self._parts: list[_Columns] = []
+        self._parts = Columns()
         self._open: _Columns | None = None
         self._crashed = np.empty(0, np.int64)
         self._seen: dict[int, tuple[Any, ...]] = {}
+        self._details: dict[int, str] = {}
 
     def add(self, event: Event, position: int) -> None:
         """Take one event, found at `position`."""
@@ -155,6 +162,8 @@ class Builder:
         history = History()
         history.timed = bool(self.timed) and (self.clock == "times" or self.rising)
         columns = {name: self._column(name) for name in _OPERATION_COLUMNS}
+        if self._nameless:  # Who is not told is nobody else: what one process promises is not asked of it.
+            columns["process"] = np.arange(len(columns["process"]))
         draining = columns["process"] <= _DRAINING // 2
         columns["process"][draining] = _DRAINING - columns["process"][draining]
         if not history.timed:
@@ -163,30 +172,28 @@ class Builder:
         began = columns.pop("began")
         del columns["ended"]
         for name in tuple(columns):
-            columns[name] = columns[name][order]
-        kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
-        kind[kind == MISSING] = SCALAR
+            columns[name] = arranged(columns[name], order)
+        form, first, second = columns.pop("form"), columns.pop("first"), columns.pop("second")
+        form[form == MISSING] = SCALAR
         history.values = self._values.values(
-            kind, first, second, ok=columns["outcome"] == OK, answered=columns.pop("answered"),
+            form, first, second, ok=columns["outcome"] == OK, answered=columns.pop("answered"),
             transactions=columns["f"] == self._fs.code("txn"),
         )
         for name, column in columns.items():
             setattr(history, name, column)
         history.fs, history.keys, history.errors = self._fs.names(), self._keys.names(), self._errors.names()
         history.nodes = self._nodes.names()
-        history.seen = {}
-        if self._seen:
-            began = began[order]
-            rows = np.argsort(began)
-            at = rows[np.searchsorted(began, np.fromiter(self._seen, np.int64, len(self._seen)), sorter=rows)]
-            history.seen = dict(zip(at.tolist(), self._seen.values(), strict=True))
+        history.seen, history.details = self._seen, self._details
+        if self._seen or self._details:
+            place = np.empty(self.events, np.int64)
+            place[began[order]] = np.arange(len(order))
+            history.seen, history.details = moved(self._seen, place), moved(self._details, place)
         return history
 
     def _column(self, name: str) -> NDArray[Any]:
-        parts = [part.pop(name) for part in self._parts]
-        if parts:
-            return np.concatenate(parts)
-        kinds: dict[str, Any] = {"outcome": np.int8, "kind": np.int8, "answered": np.bool_}
+        if self._parts.rows:
+            return self._parts.take(name)
+        kinds: dict[str, Any] = {"outcome": np.int8, "kind": np.int8, "form": np.int8, "answered": np.bool_}
         kinds |= dict.fromkeys(("f", "key", "error", "node", "server"), np.int32)
         return np.empty(0, kinds.get(name, np.int64))
 
@@ -237,7 +244,8 @@ class Builder:
             "scheduled": self._integers([e.scheduled for e in invocations], NEVER, positions[began], "scheduled"),
             "index": self._integers([e.index for e in invocations], -1, positions[began], "index"),
             "began": ordinal[began],
-            "kind": told.kind[began],
+            "kind": np.fromiter([KIND_CODES[e.kind] for e in invocations], np.int8, len(invocations)),
+            "form": told.kind[began],
             "first": told.first[began],
             "second": told.second[began],
             "position": positions[began],
@@ -255,7 +263,7 @@ class Builder:
             "key": keys[ended],
             "error": self._errors.encode([e.error for e in completions]),
             "ended": ordinal[ended],
-            "kind": told.kind[ended],
+            "form": told.kind[ended],
             "first": told.first[ended],
             "second": told.second[ended],
             "position": positions[ended],
@@ -268,18 +276,21 @@ class Builder:
         self._open = {name: opened[name][left] for name in _OPEN_COLUMNS}
         self._part(matched, answers)
         self._crashed = np.concatenate((self._crashed, closed["process"][closed["outcome"] == INFO]))
-        if any([e.seen for e in completions]):
+        telling = [at for at, e in enumerate(completions) if e.seen or e.detail]
+        if telling:
             began_of = np.full(len(completions), -1)
             began_of[ends_at] = matched["began"]
-            for ordinal_of, event in zip(began_of.tolist(), completions, strict=True):
-                if event.seen:
-                    self._seen[ordinal_of] = event.seen
+            for at, began_at in zip(telling, began_of[telling].tolist(), strict=True):
+                if seen := completions[at].seen:
+                    self._seen[began_at] = seen
+                if detail := completions[at].detail:
+                    self._details[began_at] = detail
 
     def _shape(self, opened: _Columns, invocations: list[Event]) -> None:
         """Keep the shapes of the values that these invocations tell."""
-        kind, f = opened["kind"], opened["f"]
+        form, f = opened["form"], opened["f"]
         nil, also = opened["first"] == NIL, opened["second"] == NIL
-        codes = np.select([kind == SCALAR, kind == PAIR, kind == MISSING, kind == MICROS], [nil, 2 + 2 * nil + also, 6, 7], 8)
+        codes = np.select([form == SCALAR, form == PAIR, form == MISSING, form == MICROS], [nil, 2 + 2 * nil + also, 6, 7], 8)
         for told in np.unique(f.astype(np.int64) * 16 + codes).tolist():
             code, at = told >> 4, told & 15
             if code < 0:
@@ -288,7 +299,7 @@ class Builder:
             if at < len(_PACKED_SHAPES):
                 self.shapes.add(name, [_PACKED_SHAPES[at]])
             else:
-                rows = np.flatnonzero((f == code) & (kind == OBJECT)).tolist()
+                rows = np.flatnonzero((f == code) & (form == OBJECT)).tolist()
                 self.shapes.add(name, shapes_of([invocations[row].value for row in rows]))
 
     def _told_again(
@@ -372,11 +383,11 @@ class Builder:
                 )
         if self.clock == "times" and (back := np.flatnonzero(closed["completed"] < part["invoked"])).size:
             self._fail(closed["position"][back[0]], "an operation completes before the time at which it was invoked")
-        answered = (closed["outcome"] == OK) & (closed["kind"] != MISSING)
+        answered = (closed["outcome"] == OK) & (closed["form"] != MISSING)
         # A write that is acknowledged with nil wrote what it was invoked with.
         arguments = np.isin(part["f"], [self._fs.code(f) for f in _TELLS_ARGUMENT])
-        answered &= ~(arguments & (closed["kind"] == SCALAR) & (closed["first"] == NIL))
-        for column in ("kind", "first", "second"):
+        answered &= ~(arguments & (closed["form"] == SCALAR) & (closed["first"] == NIL))
+        for column in ("form", "first", "second"):
             part[column] = np.where(answered, closed[column], part[column])
         for column in ("completed", "outcome", "error", "ended"):
             part[column] = closed[column]

@@ -7,8 +7,8 @@ for reports: a paused process says nothing of links.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -21,13 +21,27 @@ Place = str | Link
 Nodes = tuple[str, ...]
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """Something that was intended and measured, at several places: the middle one, the least and the most."""
+
+    what: str
+    unit: str
+    intended: float
+    middle: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.middle:.3g} {self.unit} ({self.least:.3g}-{self.most:.3g}; intended {self.intended:g})"
+
+
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What probes saw of one spec, once it was done or undone; never what a list of rules says.
 
     `measured` are the places where they saw its effect, `wrong` those where they saw something else than was intended, and it
     `holds` where there are none. `acted` is when the last change had been made, `spread` nanoseconds after the first one;
-    `at` is when the probes had seen it (both in nanoseconds from the start of the run). `detail` is what else there is to
-    tell.
+    `at` is when the probes had seen it (both in nanoseconds from the start of the run). `figures` are what was measured
+    against what was intended, where it is more or less of something. `detail` is what else there is to tell.
     """
 
     MOMENTS: ClassVar[tuple[str, ...]] = ("acted", "at")
@@ -38,14 +52,64 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     spread: int = 0
     wrong: tuple[Place, ...] = ()
     measured: tuple[Place, ...] = ()
+    figures: tuple[Figure, ...] = ()
     detail: str = ""
 
 
-class Cut(msgspec.Struct, frozen=True, tag="cut"):
-    """Packets over these links are lost."""
+class OnLinks(msgspec.Struct, frozen=True):
+    """What is done to links. `needs` is what a testbed must be able to do for it."""
 
     links: tuple[Link, ...]
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """The nodes that it names."""
+        return frozenset(node for link in self.links for node in link)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same to other nodes."""
+        links = ((names.get(a, a), names.get(b, b)) for a, b in self.links)
+        return msgspec.structs.replace(self, links=in_order(links))
+
+
+class OnNodes(msgspec.Struct, frozen=True):
+    """What is done to nodes themselves. `needs` is as there."""
+
+    nodes: Nodes
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The nodes that it names."""
+        return frozenset(self.nodes)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same to other nodes."""
+        return msgspec.structs.replace(self, nodes=tuple(sorted((names.get(node, node) for node in self.nodes), key=natural)))
+
+
+class OnServers(OnNodes, frozen=True):
+    """What leaves the servers of nodes without an answer, and is over when they serve again."""
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many nodes serve again."""
+        return f"{len(proof.measured)}/{len(self.nodes)} serving" + (f", {proof.detail}" if proof.detail else "")
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on, for the list of what makes a run a good test."""
+        return f"{' '.join(self.nodes)} took no connection"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        if not proof.holds:
+            return f"{places(proof.wrong)} not serving again"
+        told = [f"{' '.join(str(place) for place in proof.measured)} serving again"] if proof.measured else []
+        return ", ".join([*told, *([proof.detail] if proof.detail else [])]) or "nothing was to be started again"
+
+
+class Cut(OnLinks, frozen=True, tag="cut"):
+    """Packets over these links are lost."""
+
+    needs: ClassVar[str] = "cut"
     undoing: ClassVar[str] = "heal"
 
     def doing(self, names: Sequence[str]) -> str:
@@ -78,7 +142,61 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
         return f"all other links carry packets again ({proof.detail})" if proof.detail else "all links carry packets again"
 
 
-class Kill(msgspec.Struct, frozen=True, omit_defaults=True, tag="kill"):
+class Impair(OnLinks, frozen=True, omit_defaults=True, tag="impair"):
+    """Packets over these links come late, in another order, twice, damaged, or not at all; each link one way.
+
+    `delay` and `jitter` (evenly to both sides of it, packets keeping their order) are milliseconds; `loss`, `duplicate`,
+    `reorder` (comes at once, and so before those that are delayed) and `corrupt` (one bit turned round) are shares of the
+    packets; `rate` is kbit/s, 0 without a limit.
+    """
+
+    delay: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    corrupt: float = 0.0
+    rate: float = 0.0
+
+    needs: ClassVar[str] = "impair"
+    undoing: ClassVar[str] = "clear"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`delay 100 ms n1→n2`, `lose 30% on all links`."""
+        late = f"delay {self.delay:g}{f' ± {self.jitter:g}' if self.jitter else ''} ms" if self.delay or self.jitter else ""
+        shares = (("lose", self.loss), ("double", self.duplicate), ("reorder", self.reorder), ("damage", self.corrupt))
+        told = [late, *(f"{word} {share:.0%}" for word, share in shares if share)]
+        told.append(f"let through {self.rate:g} kbit/s" if self.rate else "")
+        return f"{', '.join(filter(None, told)) or 'nothing'} {self._where(names)}"
+
+    def _where(self, names: Sequence[str]) -> str:
+        if len(self.links) == len(names) * (len(names) - 1):
+            return "on all links"
+        for node in names:
+            to, out = (tuple((b, node) if way else (node, b) for b in names if b != node) for way in (True, False))
+            for links, word in (({*to, *out}, "to and from"), (set(to), "to"), (set(out), "from")):
+                if set(self.links) == links:
+                    return f"{word} {node}"
+        return places(self.links)
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """What the probes measured."""
+        return ", ".join(map(str, proof.figures)) or f"{len(self.links) - len(proof.wrong)}/{len(self.links)} links as intended"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """The same after it was undone."""
+        return self.proven(proof, names)
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on, for the list of what makes a run a good test."""
+        return f"measured on {len(proof.measured)} links: {self.proven(proof, ())}"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return self.seen(proof) if proof.holds else f"{places(proof.wrong)} not as before ({self.proven(proof, ())})"
+
+
+class Kill(OnServers, frozen=True, omit_defaults=True, tag="kill"):
     """Every server of these nodes is ended by this signal (SIGTERM is followed by SIGKILL after 2 s), and started again when
     the fault is undone.
 
@@ -86,11 +204,11 @@ class Kill(msgspec.Struct, frozen=True, omit_defaults=True, tag="kill"):
     later, over and over: a crash loop.
     """
 
-    nodes: Nodes
     signal: Literal["KILL", "TERM"] = "KILL"
     down: float | None = None
     up: float | None = None
 
+    needs: ClassVar[str] = "end"
     undoing: ClassVar[str] = "start again"
 
     def doing(self, names: Sequence[str]) -> str:
@@ -102,24 +220,11 @@ class Kill(msgspec.Struct, frozen=True, omit_defaults=True, tag="kill"):
         """How many nodes had no server any more."""
         return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} down"
 
-    def undone(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many nodes serve again."""
-        return _serving(self.nodes, proof)
 
-    def seen(self, proof: Proof) -> str:
-        """What the proof rests on."""
-        return f"{' '.join(self.nodes)} took no connection"
-
-    def again(self, proof: Proof) -> str:
-        """The same of its undoing."""
-        return _serving_again(proof)
-
-
-class Pause(msgspec.Struct, frozen=True, tag="pause"):
+class Pause(OnServers, frozen=True, tag="pause"):
     """Every process of the servers of these nodes stands still, with its memory and its connections."""
 
-    nodes: Nodes
-
+    needs: ClassVar[str] = "pause"
     undoing: ClassVar[str] = "resume"
 
     def doing(self, names: Sequence[str]) -> str:
@@ -130,28 +235,18 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
         """How many nodes stand still."""
         return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} standing still"
 
-    def undone(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many nodes serve again."""
-        return _serving(self.nodes, proof)
 
-    def seen(self, proof: Proof) -> str:
-        """What the proof rests on."""
-        return f"{' '.join(self.nodes)} took no connection"
-
-    def again(self, proof: Proof) -> str:
-        """The same of its undoing."""
-        return _serving_again(proof)
-
-
-class Other(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
+class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
     needs to know to do it (`options`)."""
 
-    name: str
     nodes: Nodes
+    name: str
     does: str
     undoing: str = "undo"
     options: dict[str, Any] = {}
+
+    needs: ClassVar[str] = ""
 
     def doing(self, names: Sequence[str]) -> str:
         """`fill the folder of n1`: its own words."""
@@ -174,7 +269,7 @@ class Other(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
 
 
-Spec = Cut | Kill | Pause | Other
+Spec = Cut | Impair | Kill | Pause | Other
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,11 +344,16 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def struck(self) -> Nodes:
         """The nodes that it did something to themselves, not to their links, in order."""
-        return tuple(sorted({node for spec in self.specs if not isinstance(spec, Cut) for node in spec.nodes}, key=natural))
+        return tuple(sorted({node for spec in self.specs if isinstance(spec, OnNodes) for node in spec.nodes}, key=natural))
+
+    @property
+    def impaired(self) -> tuple[Link, ...]:
+        """The links that it did something to other than cutting them, in order."""
+        return in_order({link for spec in self.specs if isinstance(spec, Impair) for link in spec.links})
 
     def done_to(self, node: str) -> str:
         """What it did to that node itself: `pause n1`; empty where that is nothing."""
-        return " + ".join(spec.doing(()) for spec in self.specs if not isinstance(spec, Cut) and node in spec.nodes)
+        return " + ".join(spec.doing(()) for spec in self.specs if isinstance(spec, OnNodes) and node in spec.nodes)
 
     def doing(self, names: Sequence[str]) -> str:
         """What it does, in the words of its specs: `partition {n1} | {n2 n3}`, `kill n1`. `names` are all nodes."""
@@ -294,6 +394,11 @@ def natural(name: str) -> tuple[int, str]:
     return len(name), name
 
 
+def in_order(links: Iterable[Link]) -> tuple[Link, ...]:
+    """Links in the order of their nodes."""
+    return tuple(sorted(links, key=lambda link: (natural(link[0]), natural(link[1]))))
+
+
 def group(nodes: Iterable[str]) -> str:
     """`{n1 n2}`."""
     return "{" + " ".join(nodes) + "}"
@@ -303,17 +408,6 @@ def places(wrong: Sequence[Place]) -> str:
     """The first of some places, and how many more there are: `n1→n2, n1→n3 and 4 more`."""
     told = ", ".join(map(_place, wrong[:3]))
     return f"{told} and {len(wrong) - 3} more" if len(wrong) > 3 else told
-
-
-def _serving(nodes: Nodes, proof: Proof) -> str:
-    return f"{len(proof.measured)}/{len(nodes)} serving" + (f", {proof.detail}" if proof.detail else "")
-
-
-def _serving_again(proof: Proof) -> str:
-    if not proof.holds:
-        return f"{places(proof.wrong)} not serving again"
-    told = [f"{' '.join(str(place) for place in proof.measured)} serving again"] if proof.measured else []
-    return ", ".join([*told, *([proof.detail] if proof.detail else [])]) or "nothing was to be started again"
 
 
 def _place(place: Place) -> str:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros, OperationsPacker
-from splitbrain.harness.history.operation import Key, Operation, Outcome
+from splitbrain.harness.history.operation import KINDS, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.values import MICROS, Values
+
+_T = TypeVar("_T")
 
 OK, FAIL, INFO = 0, 1, 2
 OUTCOMES: tuple[Outcome, ...] = ("ok", "fail", "info")
 _OUTCOME_CODES = {name: code for code, name in enumerate(OUTCOMES)}
+KIND_CODES: dict[Kind | None, int] = {None: -1} | {name: code for code, name in enumerate(KINDS)}
 NEVER = np.iinfo(np.int64).max
 """`completed` of an operation that no answer ever came for."""
 
 NO_NAME = -2
 """No code of a name."""
 
-COLUMNS = ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index")
+COLUMNS = ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index", "kind")
 """The columns that are plain arrays."""
 
 
@@ -29,14 +33,15 @@ class History:
     """Operations in columns, one row each, in the order of their invocation. Immutable by agreement.
 
     `process`, `invoked` and `completed` are int64 (`completed` is `NEVER` where no answer came); `outcome` is int8 (`OK`,
-    `FAIL`, `INFO`); `f`, `key`, `error`, `node` and `server` are int32 codes into the tuples `fs`, `keys`, `errors` and
-    `nodes` (-1: none). `values` are the operations' values, themselves in columns; `seen` maps a row to what a refused
-    `cas` reported; `scheduled` is int64, `NEVER` where the load was a closed loop; `index` is the number that the recording
-    gave the operation, so that a part of a history still names it. `timed` says that `invoked` and `completed` are
+    `FAIL`, `INFO`); `kind` is int8, the place in `KINDS` (-1: nobody told it, see `reads`); `f`, `key`, `error`, `node` and
+    `server` are int32 codes into the tuples `fs`, `keys`, `errors` and `nodes` (-1: none). `values` are the operations' values,
+    themselves in columns; `seen` maps a row to what a refused `cas` reported, and `details` to what the server said of a
+    failure in its own words; `scheduled` is int64, `NEVER` where the load was a closed loop; `index` is the number that the
+    recording gave the operation, so that a part of a history still names it. `timed` says that `invoked` and `completed` are
     nanoseconds; else they are positions in a file that tells no times, or none that can be trusted.
     """
 
-    __slots__ = (*COLUMNS, "values", "seen", "timed", "fs", "keys", "errors", "nodes")
+    __slots__ = (*COLUMNS, "values", "seen", "details", "timed", "fs", "keys", "errors", "nodes")
 
     process: NDArray[np.int64]
     invoked: NDArray[np.int64]
@@ -49,8 +54,10 @@ class History:
     server: NDArray[np.int32]
     scheduled: NDArray[np.int64]
     index: NDArray[np.int64]
+    kind: NDArray[np.int8]
     values: Values
     seen: dict[int, tuple[Any, ...]]
+    details: dict[int, str]
     timed: bool
     fs: tuple[str, ...]
     keys: tuple[Key, ...]
@@ -76,7 +83,7 @@ class History:
         return self.values.micros
 
     def __getitem__(self, i: int) -> Operation:
-        def name(codes: NDArray[np.int32], names: tuple[Any, ...]) -> Any:
+        def name(codes: NDArray[Any], names: tuple[Any, ...]) -> Any:
             return None if codes[i] < 0 else names[codes[i]]
 
         return Operation(
@@ -88,6 +95,8 @@ class History:
             invoked=int(self.invoked[i]),
             completed=None if self.completed[i] == NEVER else int(self.completed[i]),
             error=name(self.error, self.errors),
+            detail=self.details.get(i),
+            kind=name(self.kind, KINDS),
             seen=self.seen.get(i, ()),
             node=name(self.node, self.nodes),
             server=name(self.server, self.nodes),
@@ -105,13 +114,18 @@ class History:
         return tuple([one[:2] if hidden else one for one, hidden in zip(value, untold.tolist(), strict=True)])
 
     def reads(self) -> NDArray[np.bool_]:
-        """Which rows only read: a `read`, or a transaction that writes nothing."""
+        """Which rows only read, as whoever made the call told; where nobody told, those of the function `read`, and the
+        transactions that write nothing."""
+        told = self.kind >= 0
+        known: NDArray[np.bool_] = self.kind == KIND_CODES["read"]
+        if told.all():
+            return known
         reads: NDArray[np.bool_] = self.f == (self.fs.index("read") if "read" in self.fs else NO_NAME)
         if self.micros is not None:
             wrote = np.concatenate(([0], np.cumsum((self.micros.f == WRITE) | (self.micros.f == APPEND))))
             start = self.micros.start
             reads |= (start[1:] > start[:-1]) & (wrote[start[1:]] == wrote[start[:-1]])
-        return reads
+        return np.where(told, known, reads)
 
     def answered(self) -> NDArray[np.bool_]:
         """Which rows the database decided: `ok`, or a `cas` refused because another value was there."""
@@ -128,7 +142,7 @@ class History:
         other.timed = self.timed
         other.fs, other.keys, other.errors, other.nodes = self.fs, self.keys, self.errors, self.nodes
         other.values = self.values.take(at)
-        other.seen = {new: self.seen[old] for new, old in enumerate(at.tolist()) if old in self.seen} if self.seen else {}
+        other.seen, other.details = _kept(self.seen, at), _kept(self.details, at)
         return other
 
     def on_clock(self, clock: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> History:
@@ -146,18 +160,29 @@ class History:
             yield None if code < 0 else self.keys[code], rows
 
 
+def _kept(told: dict[int, _T], at: NDArray[Any]) -> dict[int, _T]:
+    """What is told of some rows, of those at these positions, by their new numbers."""
+    return {new: told[old] for new, old in enumerate(at.tolist()) if old in told} if told else {}
+
+
+def moved(told: dict[int, _T], place: NDArray[np.int64]) -> dict[int, _T]:
+    """What is told of some rows, each of which has gone to `place[row]`."""
+    rows = place[np.fromiter(told, np.int64, len(told))]
+    return dict(zip(rows.tolist(), told.values(), strict=True))
+
+
 class Table:
     """Operations on their way into the columns of a History, a batch at a time."""
 
     def __init__(self) -> None:
         self._values = OperationsPacker()
         self._names: dict[str, dict[Any, int]] = {name: {None: -1} for name in ("f", "key", "error", "node")}
-        self._parts: list[dict[str, NDArray[Any]]] = []
+        self._parts = Columns()
         self._seen: dict[int, tuple[Any, ...]] = {}
-        self._count = 0
+        self._details: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return self._parts.rows
 
     def extend(self, operations: Sequence[Operation]) -> None:
         """Take operations in any order. Raises `OverflowError` for an integer of more than 64 bits but in a value."""
@@ -174,50 +199,50 @@ class Table:
             "server": self._codes("node", [op.server for op in ops]),
             "scheduled": np.fromiter([NEVER if op.scheduled is None else op.scheduled for op in ops], np.int64, n),
             "index": np.fromiter([op.index for op in ops], np.int64, n),
+            "kind": np.fromiter([KIND_CODES[op.kind] for op in ops], np.int8, n),
         }
         values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].get("txn", NO_NAME))
-        part |= {"kind": values.kind, "first": values.first, "second": values.second}
-        self._seen |= {self._count + at: op.seen for at, op in enumerate(ops) if op.seen}
+        part |= {"form": values.kind, "first": values.first, "second": values.second}
+        self._seen |= {self._parts.rows + at: op.seen for at, op in enumerate(ops) if op.seen}
+        self._details |= {self._parts.rows + at: op.detail for at, op in enumerate(ops) if op.detail}
         # Most histories leave several columns empty: these weigh nothing until the end.
         for name, column in part.items():
             if n and (column == column[0]).all():
                 part[name] = np.broadcast_to(column[0].copy(), n)
         self._parts.append(part)
-        self._count += n
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of what was taken so far, in that order."""
-        return np.concatenate([part[name] for part in self._parts])
+        return self._parts.column(name)
 
     def history(self) -> History:
         """The history, in the order of invocation (stable). The table is empty then."""
         history = History()
         history.timed = True
-        if not self._parts:
+        if not self._parts.rows:
             self.extend(())
         order = np.argsort(self.column("invoked"), kind="stable")
         sorted_already = bool((order[1:] > order[:-1]).all())
         columns = {}
-        for name in tuple(self._parts[0]):
-            column = np.concatenate([part.pop(name) for part in self._parts])
-            columns[name] = column if sorted_already else column[order]
-        kind, first, second = columns.pop("kind"), columns.pop("first"), columns.pop("second")
+        for name in self._parts.names():
+            column = self._parts.take(name)
+            columns[name] = column if sorted_already else arranged(column, order)
+        form, first, second = columns.pop("form"), columns.pop("first"), columns.pop("second")
         transactions = columns["f"] == self._names["f"].get("txn", NO_NAME)
         history.values = self._values.values(
-            kind, first, second, ok=columns["outcome"] == OK, answered=np.ones(len(kind), np.bool_), transactions=transactions
+            form, first, second, ok=columns["outcome"] == OK, answered=np.ones(len(form), np.bool_), transactions=transactions
         )
         for name, column in columns.items():
             setattr(history, name, column)
         unnamed = history.index < 0
         history.index[unnamed] = np.flatnonzero(unnamed)
         history.fs, history.keys, history.errors, history.nodes = (tuple(names)[1:] for names in self._names.values())
-        history.seen = self._seen
-        if self._seen and not sorted_already:
+        history.seen, history.details = self._seen, self._details
+        if not sorted_already and (self._seen or self._details):
             place = np.empty(len(order), np.int64)
             place[order] = np.arange(len(order))
-            rows = place[np.fromiter(self._seen, np.int64, len(self._seen))]
-            history.seen = dict(zip(rows.tolist(), self._seen.values(), strict=True))
-        self._parts, self._seen, self._count = [], {}, 0
+            history.seen, history.details = moved(self._seen, place), moved(self._details, place)
+        self._parts, self._seen, self._details = Columns(), {}, {}
         return history
 
     def _codes(self, column: str, names: list[Any]) -> NDArray[np.int32]:

@@ -26,14 +26,15 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.formats.text import unreadable
-from splitbrain.harness.history.operation import Key, Operation, Outcome
+from splitbrain.harness.history.operation import Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
-FORMAT = 5
+FORMAT = 6
 """Format 1 knew no deaths, format 2 no stalls of the harness: nobody looked for them. Format 3 had no sums and no notes.
-Up to format 4 a fault was a partition."""
+Up to format 4 a fault was a partition. Up to format 5 an invocation did not tell its kind, nor an outcome its detail: reads are
+then told by the function."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
@@ -112,6 +113,7 @@ class Invoke(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     node: str | None = None
     server: str | None = None
     scheduled: int | None = None
+    kind: Kind | None = None
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +124,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: Key = None
     value: Any = None
     error: str | None = None
+    detail: str | None = None
     seen: tuple[Any, ...] = ()
 
 
@@ -160,6 +163,7 @@ class Journal:
                 key=operation.key,
                 value=operation.value,
                 error=operation.error,
+                detail=operation.detail,
                 seen=operation.seen,
             )
         )

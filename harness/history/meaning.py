@@ -8,7 +8,7 @@ they leave no doubt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.shapes import MICROS, Shape, Shapes, is_micro
-from splitbrain.harness.history.values import PAIR, Values
+from splitbrain.harness.history.values import NIL, PAIR, SCALAR, Values
 
 REGISTER = frozenset(("read", "write", "cas"))
 FENCES = ("fence", "fencing-token", "fencing_token", "token")
@@ -217,10 +217,12 @@ def begun_with(history: History, nil: str) -> list[Any]:
     first = np.full(int(keys.max()) + 2, np.iinfo(np.int64).max)
     writes = ~reads
     np.minimum.at(first, keys[writes], invoked[writes])
-    early = np.flatnonzero(reads & (completed < first[keys]) & (completed < np.iinfo(np.int64).max))
-    written = {_identity(values(row)) for row in np.flatnonzero(writes).tolist()} if len(early) else set()
+    early = reads & (completed < first[keys]) & (completed < np.iinfo(np.int64).max)
+    rows = _each_once(history, early)
     seen: dict[Any, Any] = {}
-    for row in early.tolist():
+    among = {_identity(value): value for value in map(values, rows)}
+    written = {_identity(values(row)) for row in _with_one_of(history, writes, among.values())} if rows else set()
+    for row in rows:
         value = values(row)
         if value is None and nil == "wildcard":
             continue
@@ -229,22 +231,26 @@ def begun_with(history: History, nil: str) -> list[Any]:
     return list(seen.values())
 
 
-def may_have_begun_with(history: History) -> list[Any]:
-    """The values that a register may have held from the beginning: those that were read, and nobody wrote, and 0 and false.
+def may_have_begun_with(history: History, among: Collection[Any] | None = None) -> list[Any]:
+    """The values that a register may have held from the beginning: those that were read, and nobody wrote, and 0 and false;
+    `among` some, where these are told.
 
     A 0 that was read while a write of it was open that failed is that write's.
     """
     keys, invoked, completed, reads, values = _accesses(history)
     written: dict[Any, list[int]] = {}
-    for row in np.flatnonzero(~reads).tolist():
+    for row in _with_one_of(history, ~reads, among):
         written.setdefault(_identity(values(row)), []).append(row)
     found: dict[Any, Any] = {}
     dirty = set()
     outcome = _outcomes(history)
-    for row in np.flatnonzero(reads).tolist():
+    names = None if among is None else set(map(_identity, among))
+    for row in _with_one_of(history, reads, among):
         value = values(row)
         name = _identity(value)
-        if value is None or name in dirty or not (_plain_zero(value) or name not in written):
+        if value is None or name in dirty or (names is not None and name not in names):
+            continue
+        if name in written and not _plain_zero(value):
             continue
         mine = [write for write in written.get(name, ()) if outcome(write) == FAIL and keys[write] == keys[row]]
         if any(invoked[write] < completed[row] and completed[write] > invoked[row] for write in mine):
@@ -253,6 +259,29 @@ def may_have_begun_with(history: History) -> list[Any]:
             continue
         found.setdefault(name, value)
     return list(found.values())
+
+
+def _each_once(history: History, rows: NDArray[np.bool_]) -> list[int]:
+    """These rows, in their order, without those that hold the same integer or nil as an earlier one."""
+    kind, first = history.values.kind, history.values.first
+    if history.micros is not None:
+        return np.flatnonzero(rows).tolist()  # Rows of micro-operations.
+    plain = np.flatnonzero(rows & (kind == SCALAR))
+    kept = plain[np.unique(first[plain], return_index=True)[1]]
+    return sorted([*kept.tolist(), *np.flatnonzero(rows & (kind != SCALAR)).tolist()])
+
+
+def _with_one_of(history: History, rows: NDArray[np.bool_], values: Collection[Any] | None) -> list[int]:
+    """These rows without those that certainly hold none of the values: there may be too many to look at each."""
+    if history.micros is None and values is not None:
+        told, small = history.values, [value for value in values if type(value) is int and NIL < value < -NIL]
+        held = np.array([*small, NIL], np.int64)
+        rows = rows & ~((told.kind == SCALAR) & ~np.isin(told.first, held))
+        if "cas" in history.fs:
+            swaps = (history.f == history.fs.index("cas")) & (told.kind == PAIR)
+            rows &= ~(swaps & ~np.isin(told.second, held))
+    found: list[int] = np.flatnonzero(rows).tolist()
+    return found
 
 
 def _plain_zero(value: Any) -> bool:

@@ -10,7 +10,7 @@ Key = str | int | None
 Outcome = Literal["ok", "fail", "info"]
 
 Kind = Literal["read", "write"]
-"""`read` is the function `read`; every other function (`write`, `cas`, `add`) is a `write`."""
+"""A `read` changes nothing, so that one which was not answered may be forgotten; every other call is a `write`."""
 
 KINDS: tuple[Kind, ...] = ("read", "write")
 
@@ -25,7 +25,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     returns something (`read`, `dequeue`) what it returned; a `cas` has `(expected, new)`. `outcome` is `ok` (it happened),
     `fail` (it certainly did not) or `info` (it may have happened, now or later). `invoked` and `completed` are nanoseconds
     from the start of the run, or positions in a file that tells no times; `completed` is None where no answer ever came.
-    `error` is the reason of a `fail` or `info`. `seen` is a one-element tuple with the value that a refused `cas` reported.
+    `error` is the reason of a `fail` or `info`, a short stable word, and `detail` what the server or the system said in its own
+    words, in one line. `kind` is None where nobody told it: then a `read` is one, and a transaction that writes nothing.
+    `seen` is a one-element tuple with the value that a refused `cas` reported.
     `node` is the home of the worker and `server` the node it spoke to. `scheduled` (nanoseconds) is when an open loop
     meant to start the call.
     """
@@ -38,6 +40,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     invoked: int
     completed: int | None = None
     error: str | None = None
+    detail: str | None = None
+    kind: Kind | None = None
     seen: tuple[Any, ...] = ()
     node: str | None = None
     server: str | None = None

@@ -15,7 +15,14 @@ Capability = Literal[
 ]
 """What a client can do: the protocols of `harness.load.client`, by name."""
 
-Promise = Literal["linearizable", "no-lost-write", "converges", "available"]
+Promise = Literal[
+    "linearizable", "no-lost-write", "converges", "available",
+    # Models, by the names of their standings: of sessions,
+    "sequential", "causal", "read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads",
+    # and of transactions.
+    "strict-serializable", "serializable", "snapshot-isolation", "read-committed",
+]
+"""What a run can refute. A model that a variant promises is what its histories are judged by, where a workload tests it."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, described
 from splitbrain.harness.history.journal import Invoke, Journal, check_storable
 from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import Placement
@@ -116,6 +116,7 @@ class _Answer(NamedTuple):
     error: str | None = None
     value: Any = None
     seen: tuple[object, ...] = ()
+    detail: str = ""
 
 
 class _Worker:
@@ -177,10 +178,10 @@ class _Worker:
         try:
             self._server = load._router.server(self._home, route, invocation.key)
         except Refused as refused:
-            answer = _Answer("fail", refused.reason)
+            answer = _Answer("fail", refused.reason, detail=refused.detail)
         load._journal.invoke(
             Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,
-                   node=self._home, server=self._server, scheduled=scheduled)
+                   node=self._home, server=self._server, scheduled=scheduled, kind=invocation.kind)
         )
         if self._server is not None:
             answer = await self._ask(invocation, self._server)
@@ -189,6 +190,7 @@ class _Worker:
             outcome = "fail"  # A read that was not answered changed nothing.
         operation = Operation(
             process=self._process, f=invocation.f, key=invocation.key, outcome=outcome, error=answer.error, seen=answer.seen,
+            detail=answer.detail or None, kind=invocation.kind,
             value=answer.value if outcome == "ok" else invocation.value, invoked=invoked, completed=load._clock(),
             node=self._home, server=self._server, scheduled=scheduled,
         )
@@ -214,9 +216,9 @@ class _Worker:
         except Mismatch as mismatch:
             return _Answer("fail", MISMATCH, seen=self._seen(invocation, mismatch))
         except Refused as refused:
-            return _Answer("fail", str(refused.reason))
+            return _Answer("fail", str(refused.reason), detail=refused.detail)
         except Indeterminate as indeterminate:
-            answer = _Answer("info", str(indeterminate.reason))
+            answer = _Answer("info", str(indeterminate.reason), detail=indeterminate.detail)
         except TimeoutError:
             if server not in self._clients:
                 return _Answer("fail", "unreachable")
@@ -243,7 +245,7 @@ class _Worker:
     def _broken_contract(self, invocation: Invocation, server: str, error: BaseException) -> _Answer:
         connected = server in self._clients
         word = self._load.problems.raised(f"{invocation.f}()" if connected else "connect()", error)
-        return _Answer("info" if connected else "fail", word)
+        return _Answer("info" if connected else "fail", word, detail=described(error))
 
     async def _drop(self, server: str) -> None:
         if server in self._clients:

@@ -7,10 +7,11 @@ neighbour discovery) is not cut: a one-way cut would else, after a while, silenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from splitbrain.harness.history.fault import Link
 from splitbrain.harness.testbeds.testbed import Connectivity
 
 CHAIN = "SPLITBRAIN"
@@ -69,6 +70,30 @@ def rules(before: Connectivity, after: Connectivity, addresses: Mapping[str, Add
                 _refill(_NEIGHBOUR_DISCOVERY if ipv6 else "", ipv6, 128) if own.ipv6 else "",
             )
     return changed
+
+
+def install_queues(own: Addresses) -> Rules:
+    """Makes the chain of `queues`, empty, first thing in INPUT of the table mangle, and so before any packet is judged by a
+    cut. To be given once to each node."""
+    text = f"*mangle\n:{CHAIN} - [0:0]\n-I INPUT 1 -j {CHAIN}\nCOMMIT\n"
+    return Rules(text, text if own.ipv6 else "")
+
+
+def queues(links: Iterable[Link], addresses: Mapping[str, Addresses]) -> dict[str, Rules]:
+    """Node → the text with which what comes over these links, and nothing else, goes through a queue of the kernel before it
+    is taken: that of the sender's place among the nodes. Resolving addresses is left alone."""
+    place = {name: number for number, name in enumerate(addresses)}
+    text = {}
+    for node, own in addresses.items():
+        senders = sorted((a for a, b in links if b == node), key=place.__getitem__)
+        ipv4 = "".join(f"-A {CHAIN} -s {addresses[a].ipv4}/32 -j NFQUEUE --queue-num {place[a]}\n" for a in senders)
+        ipv6 = "".join(f"-A {CHAIN} -s {addresses[a].ipv6}/128 -j NFQUEUE --queue-num {place[a]}\n"
+                       for a in senders if addresses[a].ipv6)
+        text[node] = Rules(
+            f"*mangle\n:{CHAIN} - [0:0]\n{ipv4}COMMIT\n",
+            f"*mangle\n:{CHAIN} - [0:0]\n{_NEIGHBOUR_DISCOVERY if ipv6 else ''}{ipv6}COMMIT\n" if own.ipv6 else "",
+        )
+    return text
 
 
 def _refill(first: str, sources: list[str], prefix: int) -> str:

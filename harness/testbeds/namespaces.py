@@ -15,20 +15,22 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TextIO
 
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.death import Death
+from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program, is_program
 from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
+from splitbrain.harness.testbeds.shaping import Shaping
 from splitbrain.harness.testbeds.spawner import Channel, Process
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service, Wanted
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
@@ -51,7 +53,7 @@ class Namespaces(Probed):
 
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.image:
@@ -63,6 +65,17 @@ class Namespaces(Probed):
         self._outer = owner()
         self._init_end: socket.socket | None = None
         self._init: Channel | None = None
+        self._shaping: Shaping | None = None
+
+    @classmethod
+    def lacks(cls, ability: Ability) -> str:
+        """Whether the kernel has packet queues, for impaired links: tried in a sandbox."""
+        if ability != "impair":
+            return ""
+        with tempfile.TemporaryFile("w+") as said:
+            sandbox.enter(lambda init_end: asyncio.run(_try_queues(init_end, said)))
+            said.seek(0)
+            return said.read()
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:
@@ -83,6 +96,12 @@ class Namespaces(Probed):
                     modules = "nf_tables nft_compat ip_tables iptable_filter ip6_tables ip6table_filter"
                     found.append(Problem(f"iptables does not work in a namespace: {refusal}", f"sudo modprobe -a {modules}"))
         return found
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """The programs that this machine has not got, where the plan names no folder of them."""
+        missing = [] if plan.binary else [wanted for wanted in programs if find_program(wanted.name) is None]
+        return [Problem(f"the program {wanted.name} is not on this machine", wanted.mend) for wanted in missing]
 
     @classmethod
     def clean(cls) -> Sequence[str]:
@@ -184,6 +203,25 @@ class Namespaces(Probed):
         texts = firewall.rules(before, after, self._addresses())
         return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
 
+    async def impair(self, links: Mapping[Link, Impair]) -> Applied:
+        """Hold back, lose, double or damage the packets of these links (shaping.py). Raises `SetupError` where the kernel
+        refuses; nothing is then impaired that was not before."""
+        if self._init is None:
+            raise RuntimeError("impair() comes after up()")
+        if self._shaping is None:
+            if not links:
+                return Applied(0, {})
+            self._shaping = Shaping(self._init, {node.name: node.channel for node in self.nodes}, self._folder / "shaper.log")
+            await self._shaping.begin()
+            own = self._addresses()
+            await commands.together(node.restore(firewall.install_queues(own[node.name])) for node in self.nodes)
+        await self._shaping.tell(links)
+        texts = firewall.queues(links, self._addresses())
+        applied = await commands.apply({node.name: node.restore for node in self.nodes}, texts)
+        if not links:
+            await self._shaping.tell({})  # What came meanwhile is let go too.
+        return applied
+
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
         if self._init is None:
@@ -196,6 +234,9 @@ class Namespaces(Probed):
     async def down(self) -> None:
         """Kill every node with all its processes; the network goes with the last of them. Idempotent."""
         self._close_prober()
+        if self._shaping is not None:
+            self._shaping.close()
+            self._shaping = None
         for node in self.nodes:
             node.end()
         self.nodes = ()
@@ -373,6 +414,28 @@ class NamespaceNode:
                 f"the program {program} is neither in PATH nor in a usual folder: 'splitbrain doctor' says how to get it."
             )
         return found
+
+
+async def _try_queues(init_end: socket.socket, said: TextIO) -> int:
+    """Have the kernel hand out packets in a sandbox; what is said against it is written to `said`."""
+    channel = Channel("the sandbox", init_end)
+    shaping = Shaping(channel, {"n1": channel, "n2": channel}, Path(os.devnull))
+    try:
+        await shaping.begin()
+        own = firewall.Addresses("198.18.0.1", "")
+        rules = (firewall.install_queues(own).ipv4, firewall.queues([("n2", "n1")], {"n2": own, "n1": own})["n1"].ipv4)
+        for text in rules:
+            tried = (commands.program("iptables-restore", "iptables"), *firewall.ARGUMENTS)
+            completed, _ = await commands.run(channel, tried, text)
+            if completed.code != 0:
+                said.write(f"iptables: {' '.join(completed.stderr.split())} ")
+    except SetupError as error:
+        said.write(str(error))
+    finally:
+        shaping.close()
+        channel.close()
+    said.flush()
+    return 0
 
 
 async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:

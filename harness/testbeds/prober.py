@@ -23,19 +23,28 @@ import secrets
 import socket
 import struct
 import termios
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from statistics import median
 
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.history.fault import Link
+from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.testbeds.spawner import SocketAt
-from splitbrain.harness.testbeds.testbed import Connectivity, Reach
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Reach, Train
 
 PORT = 9
 """Where probes listen on every node: the port of the discard protocol (RFC 863), which no database uses."""
 SETTLE = 0.2
 """How long, in seconds, a probe waits for packets that should not come."""
+
+_TRAIN, _TRAINS = 25, 360
+"""Datagrams of a train at least, and of all trains together."""
+_GAP = 0.01
+"""Seconds between two datagrams of a train."""
+_BURST, _LARGE, _HEADERS = 60, 1200, 28
+_TIMED, _IN_BURST = 0xFFFF, 0xFFFF
 
 _TICK = 0.05
 _FRESH_EVERY = 2  # ticks
@@ -70,16 +79,56 @@ class _Standing:
         return established and fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
 
 
+class _Arrivals:
+    """The datagrams of a train as they come."""
+
+    def __init__(self) -> None:
+        self.late: dict[int, float] = {}
+        self.twice = self.overtaken = 0
+        self.burst: list[tuple[float, int]] = []
+
+    def add(self, number: int, late: float, size: int) -> None:
+        if number == _IN_BURST:
+            self.burst.append((time.monotonic(), size))
+        elif number in self.late:
+            self.twice += 1
+        else:
+            self.overtaken += bool(self.late) and number < max(self.late)
+            self.late[number] = late
+
+    def train(self, sent: int, busy: float) -> Train:
+        rate = 0.0
+        if len(self.burst) > 1:
+            size = sum(size + _HEADERS for _, size in self.burst[1:])
+            rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
+        return Train(sent, tuple(self.late.values()), busy, self.twice, self.overtaken, rate)
+
+
 class Probed:
     """What every testbed has that sends probes between its nodes: the prober, once `listen` has opened it."""
 
     _prober: Prober | None = None
 
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+    @classmethod
+    def lacks(cls, ability: Ability) -> str:
+        """Nothing, unless a testbed knows better."""
+        return ""
+
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
         """See `Prober.probe`."""
         if self._prober is None:
             raise RuntimeError("probe() comes after listen()")
-        return await self._prober.probe(intended, timeout=timeout)
+        return await self._prober.probe(intended, timeout=timeout, late=late)
+
+    async def impair(self, links: Mapping[Link, Impair]) -> Applied:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot impair links.")
+
+    async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
+        """See `Prober.measure`."""
+        if self._prober is None:
+            raise RuntimeError("measure() comes after listen()")
+        return await self._prober.measure(links, late=late, rate=rate)
 
     async def serving(self, *, timeout: float) -> dict[str, bool]:
         """See `Prober.serving`."""
@@ -117,6 +166,7 @@ class Prober:
         self._bytes: set[Link] = set()
         self._controls: dict[str, int] = {}
         self._news = asyncio.Event()
+        self._trains: dict[Link, _Arrivals] = {}
 
     async def open(self) -> None:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
@@ -134,15 +184,16 @@ class Prober:
         if not await self._stand(links, timeout=5.0):
             raise SetupError("the nodes cannot reach each other, though nothing is cut: see `splitbrain doctor`.")
 
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
         """Probe every link. What is intended says only how long to wait: for packets that should pass up to `timeout`
-        seconds, for those that should not `SETTLE`. Raises `SetupError` where a node no longer hears the harness."""
+        seconds, for those that should not `SETTLE`; and where packets come `late`, longer. Raises `SetupError` where a node no
+        longer hears the harness."""
         links = [(a, b) for a in self._nodes for b in self._nodes if a != b]
         up = {link for link in links if intended.has_edge(*link)}
         round_trip = {(a, b) for a, b in links if (a, b) in up and (b, a) in up}
         worn = [link for link in round_trip if len(self._usable(link)) < _STANDING]
         if worn:
-            await self._stand(worn, timeout=timeout)
+            await self._stand(worn, timeout=timeout + 2 * late)
         self._nonce = secrets.token_bytes(8)
         self._heard.clear()
         self._bytes.clear()
@@ -155,7 +206,8 @@ class Prober:
         attempts: set[asyncio.Task[None]] = set()
         families = [family for family, _ in _families(self._harness)]
         # Time is counted in ticks that really came: if this process was held up, the probe takes longer.
-        settled, patience = round(SETTLE / _TICK), max(round(timeout / _TICK), round(SETTLE / _TICK))
+        settled = round((SETTLE + late) / _TICK)
+        patience = max(round((timeout + 4 * late) / _TICK), settled)  # a connection takes two round trips, with its bytes
         began = self._loop.time()
         ticks = 0
         try:
@@ -197,6 +249,40 @@ class Prober:
             fresh={link: link in fresh for link in links if link in fresh or link[1] not in untaken},
             standing={link: link in self._bytes for link in links if link in standing},
         )
+
+    async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> dict[Link, Train]:
+        """Send datagrams over these links, spaced, and see what becomes of them; with a rate, then as many large ones at once
+        as take a third of a second at that. `late` seconds are waited for the last."""
+        self._nonce = secrets.token_bytes(8)
+        controls = [(_HARNESS, name) for name in sorted({b for _, b in links})]
+        self._trains = {link: _Arrivals() for link in (*links, *controls)}
+        count = min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
+        began = self._loop.time()
+        for number in range(count):
+            for a, b in (*links, *controls):
+                self._send_timed(a, b, number)
+            await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - self._loop.time()))
+        await self._waited(late + SETTLE)
+        burst = min(_BURST, round(rate * 1000 / 8 / 3 / _LARGE)) if rate else 0
+        if burst > 1:
+            for a, b in links:
+                for _ in range(burst):
+                    self._send_timed(a, b, _IN_BURST, _LARGE)
+            await self._waited(late + SETTLE + 1)
+        found, self._trains = self._trains, {}
+        busy = {name: median(found[_HARNESS, name].late.values() or (0.0,)) for _, name in controls}
+        return {link: found[link].train(count, busy[link[1]]) for link in links}
+
+    async def _waited(self, seconds: float) -> None:
+        """Wait, in steps that really came: if this process was held up, what it did not hear meanwhile it hears first."""
+        for _ in range(round(seconds / _TICK)):
+            await asyncio.sleep(_TICK)
+        self._drain()
+
+    def _send_timed(self, a: str, b: str, number: int, size: int = 0) -> None:
+        stamped = self._nonce + struct.pack("!HHQ", _TIMED, number, time.monotonic_ns()) + a.encode().ljust(size, b"\0")
+        with contextlib.suppress(BlockingIOError):
+            self._datagrams[a, socket.AF_INET].sendto(stamped, (self._nodes[b].address, PORT))
 
     async def serving(self, *, timeout: float) -> dict[str, bool]:
         """Node → whether its server takes a connection of the harness within `timeout` seconds. A connection that was made is
@@ -240,6 +326,11 @@ class Prober:
     def _datagram(self, receiver: socket.socket, family: int, name: str) -> None:
         for data in _packets(receiver):
             if data[:8] != self._nonce:
+                continue
+            if struct.unpack_from("!H", data, 8)[0] == _TIMED:
+                number, sent = struct.unpack_from("!HQ", data, 10)
+                if arrivals := self._trains.get((data[20:].rstrip(b"\0").decode(), name)):
+                    arrivals.add(number, (time.monotonic_ns() - sent) / 1e6, len(data))
                 continue
             sender = data[10:].decode()
             if sender == _HARNESS:

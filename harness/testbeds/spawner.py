@@ -36,6 +36,7 @@ class SocketAt(msgspec.Struct, frozen=True):
     address: str = ""
     port: int = 0
     listen: bool = False
+    protocol: int = 0
 
 
 class _Spawn(msgspec.Struct, frozen=True, tag=True):
@@ -233,7 +234,7 @@ def _spawn(request: _Spawn, descriptors: Sequence[int]) -> int:
 
 
 def _socket(at: SocketAt) -> socket.socket:
-    made = socket.socket(at.family, at.kind)
+    made = socket.socket(at.family, at.kind, at.protocol)
     try:
         if at.address:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

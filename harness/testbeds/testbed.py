@@ -6,7 +6,7 @@ namespaces, containers and machines over SSH.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
@@ -14,15 +14,16 @@ import msgspec
 import networkx as nx
 
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Link
+from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 
 Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
 
 
-Ability = Literal["cut", "end", "pause"]
-"""What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still."""
+Ability = Literal["cut", "end", "pause", "impair"]
+"""What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
+come late, seldom, twice or damaged."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +74,15 @@ class Reach(msgspec.Struct, frozen=True):
     fresh: dict[Link, bool]
     standing: dict[Link, bool]
 
-    def wrong(self, intended: Connectivity) -> tuple[Link, ...]:
-        """The links whose probes disagree with the intention, in order."""
+    def wrong(self, intended: Connectivity, impaired: frozenset[Link] = frozenset()) -> tuple[Link, ...]:
+        """The links whose probes disagree with the intention, in order. Of impaired ones datagrams alone tell, of which one is
+        enough: what TCP makes of them may take any time."""
         wrong = {link for link, passed in self.datagrams.items() if passed != intended.has_edge(*link)}
         wrong |= {link for link, passed in self.datagrams6.items() if passed != intended.has_edge(*link)}
-        wrong |= {link for link, passed in self.standing.items() if passed != intended.has_edge(*link)}
+        wrong |= {link for link, passed in self.standing.items()
+                  if passed != intended.has_edge(*link) and link not in impaired and link[::-1] not in impaired}
         for (a, b), passed in self.fresh.items():
-            if passed != (intended.has_edge(a, b) and intended.has_edge(b, a)):
+            if passed != (intended.has_edge(a, b) and intended.has_edge(b, a)) and impaired.isdisjoint({(a, b), (b, a)}):
                 wrong.add((a, b))
         return tuple(sorted(wrong))
 
@@ -87,6 +90,25 @@ class Reach(msgspec.Struct, frozen=True):
         """The links over which nothing passed, in order."""
         passed = [*self.datagrams.items(), *self.datagrams6.items(), *self.fresh.items(), *self.standing.items()]
         return tuple(sorted(set(self.datagrams) - {link for link, any_passed in passed if any_passed}))
+
+
+class Train(msgspec.Struct, frozen=True):
+    """What became of `sent` datagrams over one link: the milliseconds that those which came were under way, in the order in
+    which they came; how many came twice, and how many after a later one; and of as many more sent at once (0: none were), the
+    kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are never impaired,
+    took to the same node meanwhile: the machine's doing."""
+
+    sent: int
+    late: tuple[float, ...]
+    busy: float = 0.0
+    twice: int = 0
+    overtaken: int = 0
+    rate: float = 0.0
+
+    @property
+    def lost(self) -> float:
+        """The share that never came."""
+        return 1 - len(self.late) / self.sent
 
 
 class Node(Protocol):
@@ -150,6 +172,13 @@ class Problem(msgspec.Struct, frozen=True):
     mend: str
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """A server's program that nodes need (`name`) and the exact command that gets it where it is missing (`mend`)."""
+
+    name: str
+    mend: str
+
+
 class Testbed(Protocol):
     """Where nodes live. Made once for a run from its plan, its label and its folder; `folder / "nodes" / NAME` keeps what
     each node wrote. Raises `UsageError` for a plan that means something else than this testbed has."""
@@ -168,6 +197,16 @@ class Testbed(Protocol):
     @classmethod
     def problems(cls) -> Sequence[Problem]:
         """What keeps this testbed from working on this machine; empty where nothing does."""
+        ...
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """What the nodes of this plan lack: looked at before the run has a folder. May raise `SetupError` too."""
+        ...
+
+    @classmethod
+    def lacks(cls, ability: Ability) -> str:
+        """Why this machine cannot do something that the testbed can on others, in a sentence; empty where it can."""
         ...
 
     @classmethod
@@ -196,9 +235,20 @@ class Testbed(Protocol):
         """Open what `probe` needs: standing connections over every link, before any fault. `port` is the database's."""
         ...
 
-    async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
         """Send packets over every link, from inside the nodes. What is intended says only how long to wait: for packets
-        that should pass up to `timeout` seconds, for those that should not a fixed fifth of a second."""
+        that should pass up to `timeout` seconds, for those that should not a fixed fifth of a second. `late` are seconds that
+        packets are held back on impaired links: so much longer is waited."""
+        ...
+
+    async def impair(self, links: Mapping[Link, Impair]) -> Applied:
+        """Do this to the packets of these links, and let those of all others pass as they come. Asked only of a testbed with
+        the ability `impair`."""
+        ...
+
+    async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
+        """Send trains of datagrams over these links at once, and wait `late` seconds for the last. With `rate` (kbit/s) also as
+        many at once as take that a third of a second."""
         ...
 
     async def serving(self, *, timeout: float) -> dict[str, bool]:

@@ -92,6 +92,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
     )
     environment.filters.update(
         clock=clock,
+        failed=wording.failed,
         moment=moment,
         count=count,
         seconds=seconds,

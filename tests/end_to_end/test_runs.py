@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.anomalies import generalises
-from splitbrain.checkers.result import Result, encode, Scenario
+from splitbrain.checkers.result import Result, Scenario, encode
+from splitbrain.harness.history.fault import Cut
 from splitbrain.harness.history.journal import load as recorded
+from splitbrain.harness.resolve import resolve
 from tests.conftest import Ran, need
 from tests.end_to_end.accused import slandered
 
@@ -202,8 +204,33 @@ scenario = "follower"
     assert first.bit and second.bit and (first.beside, second.beside) == ((2,), (1,)), ran.stdout
     assert first.started < second.started < (second.healed or 0) < (first.heal_began or 0)
     assert "overlaps with the fault of 0:0" in ran.stdout and len(ran.result.episodes) == 3
-    again = splitbrain("test", "reference", "--plan", ran.folder / "plan.toml").result
-    assert again.scenarios[0].bit and again.scenarios[0].label == first.label
+    again = splitbrain("test", "--replay", ran.folder)
+    assert [(row.bit, row.label, row.struck) for row in again.result.scenarios] == [
+        (True, row.label, row.struck) for row in ran.result.scenarios
+    ], again.stdout
+
+
+def test_a_run_is_shrunk_to_the_fault_that_matters(splitbrain: Splitbrain, tmp_path: Path) -> None:
+    file = tmp_path / "three.toml"
+    file.write_text("".join(f"""
+[[schedule]]
+at = {at}
+duration = {duration}
+nemesis = "{nemesis}"
+scenario = "{scenario}"
+""" for at, duration, nemesis, scenario in (
+        (2.0, 0.6, "pause", "follower"), (3.5, 4.0, "partition-primary", "primary-alone"), (9.0, 0.6, "pause", "follower"))))
+    ran = splitbrain("test", "reference", "--variant", "primary-async", "--plan", file, "--keys", "20")
+    assert "stale-read" in ran.result.counts, ran.stdout
+    shrunk = splitbrain("shrink", ran.folder, "--anomaly", "stale-read", "--tries", "1", "--most", "4", "--confirm", "1")
+    assert shrunk.code == 0, shrunk.stdout
+    (smallest,) = shrunk.runs.glob("*-shrink-*/smallest.toml")
+    assert f"splitbrain test --plan {smallest}" in shrunk.stdout, shrunk.stdout
+    (left,) = resolve({}, smallest).schedule
+    assert left.nemesis == "partition-primary" and isinstance(left.specs[0], Cut)
+    assert "1 fault, " in shrunk.stdout and "3 faults, " in shrunk.stdout
+    nothing = splitbrain("shrink", ran.folder, "--anomaly", "stale-reed")
+    assert nothing.code == 64 and "did you mean 'stale-read'" in nothing.stderr
 
 
 def test_printed_commands_run_as_printed(splitbrain: Splitbrain) -> None:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from splitbrain.checkers.models.specifications import CasRegister, Model
+from splitbrain.checkers.models.specifications import CasRegister
 from splitbrain.checkers.result import encode
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.check import CheckedFile, check, check_file, describe, detect, model_of
@@ -213,10 +213,10 @@ def test_no_operations_prove_nothing(tmp_path: Path) -> None:
 
 
 def test_a_checker_that_fails_says_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(history: History, model: Model, **options: Any) -> Verdict:
+    def broken(*told: Any) -> Verdict:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("splitbrain.checkers.linearizability.check", broken)
+    monkeypatch.setattr("splitbrain.checkers.linearizability.check_parts", broken)
     verdict = check(operations(("write", 1)))
     assert verdict.validity == "unknown"
     assert "ZeroDivisionError: division by zero" in verdict.reason
@@ -340,6 +340,31 @@ def test_operations_that_cannot_be(fields: dict[str, Any], message: str) -> None
     one = Operation(process=0, f="read", invoked=0, completed=1)
     with pytest.raises(UsageError, match=f"^operation 1.*{message}"):
         check([one, msgspec.structs.replace(Operation(process=1, f="read", invoked=2, completed=9), **fields)])
+
+
+@pytest.mark.parametrize("value", [object(), (1, [object()]), {"a": object()}])
+def test_a_value_that_is_equal_to_itself_alone_is_no_value(value: Any) -> None:
+    for seen in ((), (value,)):
+        with pytest.raises(UsageError, match=r"of the type object .* is equal to nothing but itself"):
+            check([Operation(process=0, f="write", value=1 if seen else value, seen=seen, invoked=0, completed=1)])
+    assert check([Operation(process=0, f="write", value=(1, [2.5, {"a": b"x"}]), invoked=0, completed=1)]).validity == "valid"
+
+
+NAMELESS = """
+{:type :invoke, :f :txn, :value [[:w x 1]]}
+{:type :ok, :f :txn, :value [[:w x 1]]}
+{:type :invoke, :f :txn, :value [[:r x nil]]}
+{:type :ok, :f :txn, :value [[:r x nil]]}
+"""
+
+
+def test_where_no_process_is_told_no_session_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+    for text, broken in ((NAMELESS, False), (NAMELESS.replace(":f ", ":process 3, :f "), True)):
+        path.write_text(text)
+        checked = check_file(path)
+        assert ("G-single-process" in checked.verdict.counts) == broken
+        assert any("sessions are not judged" in note for note in checked.notes) != broken
 
 
 def test_a_client_does_one_thing_at_a_time() -> None:

@@ -49,3 +49,12 @@ def test_a_run_by_name(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=told):
             store.create(tmp_path / "runs", plan, name)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["nightly-7"]
+
+
+def test_rates_of_no_run_are_no_empty_table(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    assert splitbrain("rates", str(tmp_path)).code == 64
+    (tmp_path / "damaged" / "result.json").write_text('{"format":')
+    ran = splitbrain("rates", str(tmp_path))
+    assert ran.code == 64 and not ran.stdout
+    assert "left out: damaged: " in ran.stderr and "no run is left to make a table of" in ran.stderr

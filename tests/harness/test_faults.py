@@ -310,3 +310,20 @@ def test_a_server_that_waits_for_a_quorum_is_waited_for_as_long_as_it_is_cut_off
         assert killed.heal_began is not None and killed.heal_began / 1e9 < 6 and killed.healed / 1e9 > 61
 
     run(work())
+
+
+def test_whoever_is_primary_takes_the_part_of_who_was() -> None:
+    async def work() -> None:
+        scene = Scene(primary=lambda: "n3")
+        steps = [
+            Step(1, 1, "scripted", "scripted", (cut(("n1", "n2"), ("n2", "n1")), Pause(("n1",))), primary="n1"),
+            Step(5, 1, "scripted", "scripted", (Kill(("n2", "n3")),), primary="n1"),
+            Step(9, 1, "scripted", "scripted", (Kill(("n1",)),)),
+        ]
+        await scene.controller.inject(steps)
+        assert [fault.specs for fault in scene.last.values()] == [
+            (cut(("n2", "n3"), ("n3", "n2")), Pause(("n3",))), (Kill(("n1", "n2")),), (Kill(("n1",)),),
+        ]
+        assert scene.testbed.healthy
+
+    run(work())

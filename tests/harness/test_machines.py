@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
 import pytest
 
 from splitbrain import __version__
+from splitbrain.checkers import linearizability
+from splitbrain.checkers.models.specifications import CasRegister, Model
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness import machines, suite
 from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan
+from tests.checkers.linearizability.random_histories import register_history
 from tests.conftest import ROOT
 
 distributed = pytest.importorskip("distributed")
@@ -184,3 +191,32 @@ def test_what_else_may_differ_is_told_and_nobody_there_is_too(tmp_path: Path) ->
         assert told in found and (not told or found.startswith("the worker at 10.0.0.7 "))
     with pytest.raises(SetupError, match="no Dask scheduler answers"), machines.connect("127.0.0.1:9"):
         pass
+
+
+def test_the_keys_of_a_history_are_judged_by_workers_also_if_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines.Keys, "operations", 200)
+    rng = random.Random(3)
+    many = [
+        msgspec.structs.replace(one, key=key, process=one.process + 100 * key)
+        for key in range(40) for one in register_history(rng, operations=60, broken=0.2, info=0.02)
+    ]
+    history = History.of(many)
+    here = linearizability.check(history, CasRegister())
+    assert here.validity == "invalid" and here.coverage.refuted > 1
+    with cluster("127.0.0.1", "127.0.0.2") as made, machines.connect(made.scheduler_address) as reached:
+        judged = machines.Keys(reached)
+        asked: list[int] = []
+
+        def spread(parts: Iterable[History], model: Model, time_limit: float) -> Iterator[Verdict]:
+            for at, verdict in enumerate(judged(parts, model, time_limit)):
+                if at == 1:
+                    process = next(iter(reached.client.run(os.getpid).values()))
+                    os.kill(process, signal.SIGKILL)
+                asked.append(at)
+                yield verdict
+
+        spread.operations = 200  # type: ignore[attr-defined]
+        there = linearizability.check_parts(history, CasRegister(), 60.0, spread)  # type: ignore[arg-type]
+    assert len(asked) > 4
+    assert there.reason == here.reason and there.counts == here.counts and there.coverage.keys == 40
+    assert {one.key for one in there.anomalies} == {one.key for one in here.anomalies}

@@ -233,7 +233,7 @@ def test_a_database_of_ones_own_that_breaks_its_contract_is_refused_at_load(
 
 def test_a_missing_server_or_driver_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = resolve({"database": "etcd"})
-    monkeypatch.setattr("splitbrain.harness.resolve.find_program", lambda name: None)
+    monkeypatch.setattr("splitbrain.harness.testbeds.namespaces.find_program", lambda name: None)
     with pytest.raises(SetupError, match="etcd is not on this machine: apt-get install etcd-server"):
         check_machine(plan)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Kill, Other, Pause
+from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
@@ -129,6 +129,9 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "halves+pause:leader"}, "'pause' has no scenario 'leader'"),
     ({"nemesis": "majorities-ring+kill", "nodes": 3}, "needs 4 nodes"),
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
+    ({"nemesis": "delay", "testbed": "docker"}, "needs a testbed that can impair, not docker"),
+    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Impair((("n1", "n2"),), loss=0.1),)),)},
+     "needs a testbed that can impair, not docker"),
 ])
 def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
@@ -137,7 +140,7 @@ def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: st
 
 def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
     _, recording = load(OLDER)
-    script = replay(recording)
+    script = tuple(replay(recording).values())
     assert [(fault.nemesis, fault.scenario) for fault in script] == [("one-way", "primary-deaf"), ("one-way", "primary-mute")]
     assert script[0].specs == (Cut((("n1", "n2"), ("n3", "n2"))),)
     assert script[0].at == pytest.approx(1.0, abs=0.1) and script[0].duration == pytest.approx(2.6, abs=0.2)
@@ -147,7 +150,8 @@ def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
 
 def test_a_plan_keeps_every_spec(tmp_path: Path) -> None:
     specs = (
-        Cut((("n1", "n2"),)), Kill(("n1",)), Kill(("n2", "n3"), signal="TERM", down=0.1, up=2.0), Pause(("n3",)),
+        Cut((("n1", "n2"),)), Impair((("n2", "n3"),), delay=20, jitter=5, loss=0.5),
+        Kill(("n1",)), Kill(("n2", "n3"), signal="TERM", down=0.1, up=2.0), Pause(("n3",)),
         Other(name="fullness", nodes=("n1",), does="fill the folder of", options={"by": 7}),
     )
     script = (ScriptedFault(at=1, duration=2, nemesis="halves", specs=specs),)

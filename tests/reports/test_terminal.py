@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from splitbrain.checkers.result import Held, Result
+from splitbrain.checkers.result import Failure, Held, Result
 from splitbrain.checkers.verdict import Anomaly, Verdict
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.recording import Recording
@@ -53,6 +53,22 @@ def test_the_verdict_comes_first_and_where_to_read_on_last() -> None:
         "check      splitbrain check runs/x",
         "again      splitbrain test redis --variant sentinel --nemesis partition-primary --nodes 5 --time 45 --seed 8161",
     ]
+
+
+FAILED = (
+    Failure(outcome="info", reason="unknown-error", times=7, detail="ERR <b>disk\x1b[2J full", details=2),
+    Failure(outcome="fail", reason="no-primary-in-reach", times=3),
+)
+
+
+def test_what_the_servers_said_of_failures_is_shown_by_reason_and_nothing_in_it_is_obeyed(tmp_path: Path) -> None:
+    said = printed(200, failures=FAILED)
+    assert "FAILED     7 × unknown-error (may have happened): ERR <b>disk\\x1b[2J full\n" in said
+    assert "           3 × no-primary-in-reach\n" in said
+    assert "FAILED" not in printed(200, failures=FAILED[1:]), "reasons alone are in the report"
+    recording = story.recording(False)
+    page = page_text(tmp_path / "r.html", msgspec.structs.replace(story.result(recording, False), failures=FAILED), recording)
+    assert "ERR &lt;b&gt;disk\\x1b[2J full" in page and "<b>disk" not in page and "and 1 other text" in page
 
 
 def test_the_evidence_says_who_was_cut_off_and_since_when() -> None:

@@ -23,12 +23,12 @@ are consecutive, giving each place to the suitable one that must be placed soone
 from __future__ import annotations
 
 import heapq
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision, in_time
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.values import NIL, SCALAR
@@ -41,12 +41,12 @@ LARGEST = 1 << 62
 """Sums are kept below this."""
 
 
-def decide_counter(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_counter(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """Whether the reads of a counter with `add` and `read` are possible. None where additions differ and no bound is broken.
 
     The evidence is the read that is out of its bounds, and what makes the bound if that is at most `FEW` additions; else the
     read alone need not be impossible. Two reads that go back where nothing is taken away are both shown, with what had been
-    added by then if it is as little; where nothing so simple is wrong, no rows are. Raises `Late` after `ends`.
+    added by then if it is as little; where nothing so simple is wrong, no rows are. Raises `Exhausted`.
     """
     fs, outcome = history.fs, history.outcome
     if type(model.initial) is not int or not set(fs) <= {"add", "read"}:
@@ -81,7 +81,7 @@ def decide_counter(history: History, model: Model, ends: float = math.inf) -> De
             sentence=f"{_client(history, row)} read {values[row]}, though it begins with {model.initial} and every addition is"
             f" {step}",
         )
-    return _equal(history, adds, reads, told // step, start, end, ends)
+    return _equal(history, adds, reads, told // step, start, end, budget)
 
 
 def _bounds(amounts: Ints, starts: Ints, ends: Ints, began: Ints, ended: Ints) -> tuple[Ints, Ints]:
@@ -120,7 +120,7 @@ def _out_of_bounds(
 
 
 def _equal(
-    history: History, adds: Ints, reads: Ints, counts: Ints, start: Ints, end: Ints, ends: float
+    history: History, adds: Ints, reads: Ints, counts: Ints, start: Ints, end: Ints, budget: Budget
 ) -> Decision:
     """The decision where the reads found `counts` additions, each within its bounds."""
     size = len(adds)
@@ -151,7 +151,7 @@ def _equal(
     at = 0
     for place in range(size):
         if not place & 4095:
-            in_time(ends)
+            budget.check()
         while at < size and firsts[at] <= place:
             heapq.heappush(waiting, lasts[at])
             at += 1

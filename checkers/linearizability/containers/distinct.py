@@ -3,8 +3,8 @@
 After Lee & Mathur, "Efficient decrease-and-conquer linearizability monitoring" (OOPSLA 2025), and for the order of a queue
 Henzinger, Sezgin & Vafeiadis, "Aspect-oriented linearizability proofs" (CONCUR 2013); the proofs below are complete, since
 indeterminate operations, which both leave out, change them. Each `decide_*` judges the history of one object and answers
-None where its conditions are not met: the search decides then. `ends` is the moment of `time.perf_counter` after which it
-raises `Late`.
+None where its conditions are not met: the search decides then. Raises `Exhausted` where the budget
+does not suffice.
 
 **Intervals.** An operation takes effect at a point of its closed interval `[s, f]`; f is infinite where no answer came.
 An element has an insertion and a removal. Since the insertion comes first, its f may be lowered to the removal's f, and
@@ -32,7 +32,6 @@ assignment is tried in the order of deadlines (a necessary condition on when an 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -40,7 +39,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision, in_time
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.values import MISSING, canonical
@@ -101,7 +101,7 @@ _Refutation = Callable[[], _Violation]
 _Check = Callable[[_Elements], _Refutation | None]
 
 
-def decide_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_queue(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """First in, first out, with distinct elements.
 
     Without empty removals: linearizable if and only if no two elements u, v have u inserted before v and v removed before u
@@ -111,15 +111,15 @@ def decide_queue(history: History, model: Model, ends: float = math.inf) -> Deci
     a total order of the elements that extends <, let each insertion, and each removal, take effect at the latest start of
     its kind so far: that is inside its interval, in order, and never a removal before its insertion.
     """
-    return _decide(history, ends, "queue", "enqueue", "dequeue", _queue_order, _queue_deadlines)
+    return _decide(history, budget, "queue", "enqueue", "dequeue", _queue_order, _queue_deadlines)
 
 
-def decide_unordered_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_unordered_queue(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """A bag of distinct elements: only the order of an element's own two operations counts, and the free points."""
-    return _decide(history, ends, "unordered-queue", "enqueue", "dequeue", lambda found: None, _no_deadlines)
+    return _decide(history, budget, "unordered-queue", "enqueue", "dequeue", lambda found: None, _no_deadlines)
 
 
-def decide_stack(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_stack(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """Last in, first out, with distinct elements.
 
     Without empty removals, decrease and conquer: an element whose push has a point p in no stay of another element, and
@@ -132,32 +132,31 @@ def decide_stack(history: History, model: Model, ends: float = math.inf) -> Deci
     waits for one interval, and *watches* the stays that cover it: it is looked at again when one of those goes. The latest
     stay that spans it tends to go last, which keeps looking again rare; a look is O(log n) in a tree of maxima.
     """
-    return _decide(history, ends, "stack", "push", "pop", _stack_order, _stack_deadlines)
+    return _decide(history, budget, "stack", "push", "pop", _stack_order, _stack_deadlines)
 
 
-def decide_priority_queue(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_priority_queue(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """The smallest first, with distinct integers.
 
     Let v be the largest element. Its insertion constrains nobody, and its removal is an empty removal for the others. By
     induction from the largest down: linearizable if and only if every removal of v has a point in no stay of a smaller
     element, and every empty removal one in no stay at all.
     """
-    return _decide(history, ends, "priority-queue", "enqueue", "dequeue", _priority_order, _priority_deadlines)
+    return _decide(history, budget, "priority-queue", "enqueue", "dequeue", _priority_order, _priority_deadlines)
 
 
 def _decide(
-    history: History, ends: float, method: str, insert: str, remove: str, order: _Check, deadlines: Callable[[_Elements], Ints]
+    history: History, budget: Budget, method: str, insert: str, remove: str, order: _Check,
+    deadlines: Callable[[_Elements], Ints],
 ) -> Decision | None:
-    """Decide by the free points and by `order`, which judges the history without empty and wild removals.
-
-    Raises `Late` after `ends`.
-    """
+    """Decide by the free points and by `order`, which judges the history without empty and wild removals. Raises
+    `Exhausted`."""
     found = _elements(history, method, insert, remove)
     if not isinstance(found, _Elements):
         return found
 
     def judge(elements: _Elements) -> _Refutation | None:
-        in_time(ends)
+        budget.check()
         return order(elements) or _emptiness(elements)
 
     refutation = judge(found)

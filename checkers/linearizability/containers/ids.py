@@ -5,20 +5,20 @@ An id that was returned once can be returned at any moment of its call. A call w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 
 import numpy as np
 
-from splitbrain.checkers.linearizability.decision import Decision, in_time
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.values import MISSING, SCALAR, canonical
 
 
-def decide_ids(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_ids(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """Whether every id was returned once; the evidence are the first two calls that returned the same one. None where a call
-    was answered and the id is not told. Raises `Late` after `ends`."""
+    was answered and the id is not told. Raises `Exhausted`."""
     rows = np.flatnonzero(history.outcome == OK)
     kinds = history.values.kind[rows]
     if model.initial != frozenset() or not set(history.fs) <= set(model.functions) or (kinds == MISSING).any():
@@ -35,7 +35,7 @@ def decide_ids(history: History, model: Model, ends: float = math.inf) -> Decisi
         first: dict[Hashable, int] = {}
         for at, row in enumerate(rows.tolist()):
             if not at & 1023:
-                in_time(ends)
+                budget.check()
             before = first.setdefault(canonical(history.values[row]), row)
             if before != row:
                 pair = before, row

@@ -30,7 +30,6 @@ nobody added (`unexpected`). All but the last two look only at elements whose ad
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,7 +38,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision, in_time
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import settle
 from splitbrain.checkers.models.specifications import Model, elements
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -71,21 +71,21 @@ class _Set:
     reads: list[_Read]
     s: list[int]
     f: list[int]
-    ends: float = math.inf
+    budget: Budget = FOREVER
 
 
-def decide_set(history: History, model: Model, ends: float = math.inf) -> Decision | None:
+def decide_set(history: History, model: Model, budget: Budget = FOREVER) -> Decision | None:
     """A set with `add`, `remove` and whole `read`s; where something is removed, every element added and removed at most once,
-    else None. Raises `Late` after `ends`, a moment of `time.perf_counter`."""
+    else None. Raises `Exhausted`."""
     if model.initial != frozenset():
         return None
-    decision = _decide(history, ends)
+    decision = _decide(history, budget)
     if decision is None or decision.valid:
         return decision
-    return settle(history, decision, lambda part: _decide(part, ends), ends)
+    return settle(history, decision, lambda part: _decide(part, budget), budget)
 
 
-def _decide(history: History, ends: float) -> Decision | None:
+def _decide(history: History, budget: Budget) -> Decision | None:
     fs, outcome = history.fs, history.outcome
     code = {name: fs.index(name) if name in fs else -2 for name in ("add", "remove", "read")}
     happened = outcome != FAIL
@@ -109,7 +109,7 @@ def _decide(history: History, ends: float) -> Decision | None:
     strangers: dict[Member, int] = {}
     reads = []
     for row in reading.tolist():
-        in_time(ends)
+        budget.check()
         raw = values[row]
         # Most reads list plain integers or strings, which need no stand-in.
         value = raw if type(raw) is tuple and set(map(type, raw)) <= {int, str} else canonical(raw)
@@ -123,7 +123,7 @@ def _decide(history: History, ends: float) -> Decision | None:
                 strangers.setdefault(member, row)
             shown &= known
         reads.append(_Read(row, starts[row], stops[row], shown))
-    whole = _Set(history, adds, {m: row for m, row in removes.items() if m in known}, reads, starts, stops, ends)
+    whole = _Set(history, adds, {m: row for m, row in removes.items() if m in known}, reads, starts, stops, budget)
     decision = _with_removals(whole) if whole.removes else _growing(whole)
     if decision is None:
         return None
@@ -197,7 +197,7 @@ def _growing(whole: _Set) -> Decision:
     bounds: list[tuple[int, int, int]] = []
     shown: frozenset[Member] = frozenset()
     for read in versions:
-        in_time(whole.ends)
+        whole.budget.check()
         if len(read.shown) != len(shown):
             if not shown <= read.shown:
                 return _refute_growing(whole)
@@ -226,7 +226,7 @@ def _refute_growing(whole: _Set) -> Decision:
     # When an element was there for certain: the earliest end of its addition or of a read that showed it, and that row.
     there = {member: (f[row], row) for member, row in adds.items()}
     for read in whole.reads:
-        in_time(whole.ends)
+        whole.budget.check()
         for member in read.shown:
             if s[adds[member]] > read.f:
                 return _future(whole, member, read)
@@ -234,7 +234,7 @@ def _refute_growing(whole: _Set) -> Decision:
                 there[member] = (read.f, read.row)
     sure = sorted(((end, row, member) for member, (end, row) in there.items()), key=lambda entry: entry[:2])
     for read in whole.reads:
-        in_time(whole.ends)
+        whole.budget.check()
         start, cause = max([(read.s, read.row), *((s[adds[member]], adds[member]) for member in read.shown)])
         for end, row, member in sure:
             if end >= start:
@@ -299,7 +299,7 @@ def _with_removals(whole: _Set) -> Decision | None:
     last: dict[Member, int] = {}
     ambiguous = False
     for k, read in enumerate(reads):
-        in_time(whole.ends)
+        whole.budget.check()
         for member in read.shown:
             if s[adds[member]] > read.f:
                 return _future(whole, member, read)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.decision import Decision, Late
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
+from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.harness.history.history import History
 
 Rows = NDArray[np.int64]
@@ -24,9 +23,9 @@ LATE = "time limit for making the evidence smaller"
 class _Trials:
     """Judgements of parts of a history, as many as the limits allow in one round; `limit` is the last that was hit."""
 
-    def __init__(self, decide: Callable[[History], Decision | None], ends: float) -> None:
+    def __init__(self, decide: Callable[[History], Decision | None], budget: Budget) -> None:
         self.decide = decide
-        self.ends = min(ends, time.perf_counter() + PATIENCE)
+        self.budget = budget.within(PATIENCE, LATE)
         self.left = MOST_TRIALS
         self.limit = ""
 
@@ -35,28 +34,28 @@ class _Trials:
         self.left -= 1
         if self.left < 0:
             self.limit = f"{MOST_TRIALS} attempts to make the evidence smaller"
-        elif time.perf_counter() > self.ends:
-            self.limit = LATE
+        elif self.budget.over:
+            self.limit = self.budget.limit
         else:
             return True
         return False
 
 
 def settle(
-    history: History, decision: Decision, decide: Callable[[History], Decision | None], ends: float = math.inf
+    history: History, decision: Decision, decide: Callable[[History], Decision | None], budget: Budget = FOREVER
 ) -> Decision:
     """An invalid `decision` on `history` reduced to evidence that `decide` and `settle` judge alike.
 
     The rows alone are judged again, and again with what that names, until they name themselves; then every row is left out
     that can be without changing the identifier. Where the rows named are not refuted alone, it begins with the whole
-    history. After `MOST_TRIALS` trials in a round, or `PATIENCE` seconds, or at `ends`, the evidence may be larger than it
-    needs to be; then the decision's `limit` says so. `decide` may raise `Late`.
+    history. After `MOST_TRIALS` trials in a round, or `PATIENCE` seconds, or where the budget is exhausted, the evidence may be
+    larger than it needs to be; then the decision's `limit` says so. `decide` may raise `Exhausted`.
     """
-    trials = _Trials(decide, ends)
+    trials = _Trials(decide, budget)
     try:
         return _settled(history, decision, trials)
-    except Late:
-        return msgspec.structs.replace(decision, limit=LATE)
+    except Exhausted as error:
+        return msgspec.structs.replace(decision, limit=trials.limit or str(error))
 
 
 def _settled(history: History, decision: Decision, trials: _Trials) -> Decision:

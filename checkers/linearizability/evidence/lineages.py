@@ -6,7 +6,6 @@ linearizable history has only paths. What is wrong with them, and by which name,
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.models.specifications import CasRegister, Register
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
@@ -73,19 +73,15 @@ class Version:
     overtaken_by: int = -1
 
 
-class Late(Exception):
-    """The time is up."""
-
-
 class Lineages:
-    """The versions of one key; `homes` are the codes of all nodes that did anything. Raises `Late` after `ends`."""
+    """The versions of one key; `homes` are the codes of all nodes that did anything. Raises `Exhausted`."""
 
-    def __init__(self, history: History, model: Register, ends: float, course: Course | None, homes: set[int]) -> None:
+    def __init__(self, history: History, model: Register, budget: Budget, course: Course | None, homes: set[int]) -> None:
         self.course = course
         self.homes = homes
         self.settled = None if course is None else course.settled
         self.by_server: dict[int, list[tuple[int, int]]] = {}
-        self.ends = ends
+        self.budget = budget
         self.history = history
         self.model = model
         self.f = [history.fs[code] for code in history.f.tolist()]
@@ -103,17 +99,13 @@ class Lineages:
         self.failed: dict[Hashable, int] = {}
         self.observed: list[tuple[int, Hashable]] = []
         self.refused: set[int] = set()
-        self._in_time()
+        self.budget.check()
         self._read()
-        self._in_time()
+        self.budget.check()
         self._link()
         self.seen_by = dict(self.observed)
         self.sightings = sorted((self.inv[row], row) for row in self.seen_by)
         self._close()
-
-    def _in_time(self) -> None:
-        if time.perf_counter() > self.ends:
-            raise Late
 
     def _read(self) -> None:
         """Find the versions, their writers and who observed them."""
@@ -126,7 +118,7 @@ class Lineages:
         swaps: list[int] = []
         for row, f in enumerate(self.f):
             if not row % _OFTEN:
-                self._in_time()
+                self.budget.check()
             how, value = self.outcome[row], values[row]
             if f == "read":
                 if how == OK and not missing[row] and not (value is None and model.nil == "wildcard"):
@@ -392,6 +384,14 @@ class Lineages:
                 found.add(row)
                 work.extend(self._source(row))
         return found
+
+    def ends(self, rows: Iterable[int]) -> set[int]:
+        """`rows` without the compare-and-sets from and to versions that others of them made or went on from: what they lead
+        from and what they lead to."""
+        some = set(rows)
+        links = {row for row in some if self.f[row] == "cas" and self.outcome[row] != FAIL}
+        made, used = {self._set_by(row) for row in links}, {self.values[row][0] for row in links}
+        return {row for row in some if row not in links or self.values[row][0] not in made or self._set_by(row) not in used}
 
     def _source(self, row: int) -> list[int]:
         """The row that wrote, or failed to write, what `row` observed or is known to have found absent."""

@@ -12,7 +12,6 @@ It is one file because each way of shrinking leans on the same few trials and li
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, product
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import LATE, PATIENCE
 from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
@@ -66,19 +66,18 @@ Faster = Callable[[History], Decision | None]
 
 
 def refute(
-    history: History, model: Model, decision: Decision, ends: float, faster: Faster | None = None
+    history: History, model: Model, decision: Decision, budget: Budget, faster: Faster | None = None
 ) -> tuple[Finding, str]:
-    """The proof that the history of one object is not linearizable, as small as could be made by `ends`, a moment of
-    `time.perf_counter`, and the limit hit if any. `faster` may judge parts of it that it could not judge whole.
+    """The proof that the history of one object is not linearizable, as small as the budget allowed, and the
+    limit hit if any. `faster` may judge parts of it that it could not judge whole.
     """
-    now = time.perf_counter()
-    ends = min(ends, now + PATIENCE)
+    budget = budget.within(PATIENCE, LATE)
     # Some of the time is for looking at what was found.
-    finding, part = _found(history, model, decision, now + (ends - now) * 0.8, faster)
+    finding, part = _found(history, model, decision, budget.within(0.8 * budget.left, LATE), faster)
     for _ in range(ROUNDS):
-        if time.perf_counter() > ends:
+        if budget.over:
             break
-        names, other = _judged(history.select(np.array(finding.rows)), model, ends, faster)
+        names, other = _judged(history.select(np.array(finding.rows)), model, budget, faster)
         if other is None or names == {finding.identifier}:
             break
         # Alone it shows something else: that is what is shown, and only that where it is as true of the whole history.
@@ -89,26 +88,26 @@ def refute(
         sentence = _fits_nowhere(history, model, finding.rows, finding.accused, part.spent)
         finding = Finding(other.identifier, finding.rows, sentence, finding.accused)
         if len(names) > 1:
-            finding = _told_apart(history, model, finding, part, ends, faster)
+            finding = _told_apart(history, model, finding, part, budget, faster)
         break
     return finding, part.spent
 
 
 def _told_apart(
-    history: History, model: Model, finding: Finding, part: _Part, ends: float, faster: Faster | None
+    history: History, model: Model, finding: Finding, part: _Part, budget: Budget, faster: Faster | None
 ) -> Finding:
     """The finding without one row, if alone that shows one anomaly where all rows show several."""
     for row in finding.rows:
         rows = tuple(other for other in finding.rows if other != row)
         if rows and part.proven(rows):
-            names, other = _judged(history.select(np.array(rows)), model, ends, faster)
+            names, other = _judged(history.select(np.array(rows)), model, budget, faster)
             if other is not None and len(names) == 1:
                 return Finding(other.identifier, rows, other.sentence, rows[other.accused])
     return finding
 
 
 def _found(
-    history: History, model: Model, decision: Decision, ends: float, faster: Faster | None
+    history: History, model: Model, decision: Decision, budget: Budget, faster: Faster | None
 ) -> tuple[Finding, _Part]:
     rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
     # What is wrong without those that were refused, nobody knows by what, is told without them: they only say what was not.
@@ -120,18 +119,18 @@ def _found(
             rows, decision = sighted, msgspec.structs.replace(without, stuck=None if at is None else sighted[at])
     stuck = decision.stuck if decision.stuck is not None else search(history, model, max_steps=10 * STEPS).stuck
     ended = NEVER if stuck is None else int(history.completed[stuck])
-    part = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, ends)
+    part = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, budget)
     if stuck is not None and not part.refuted_by(part.place.values()):
-        part = _Part(history, model, rows, None, ends)
+        part = _Part(history, model, rows, None, budget)
     kept, accused = part.minimal()
-    if time.perf_counter() > ends:
+    if budget.over:
         return _unnamed(history, model, kept, accused, part.spent or LATE, False), part
     names = _Names(history, model, faster, part)
     rows = names.standing(kept)
     return names.of(rows) or _unnamed(history, model, rows, accused, part.spent, rows == kept), part
 
 
-def _judged(history: History, model: Model, ends: float, faster: Faster | None) -> tuple[set[str], Finding | None]:
+def _judged(history: History, model: Model, budget: Budget, faster: Faster | None) -> tuple[set[str], Finding | None]:
     """What a small history alone is said to show."""
     decision = faster(history) if faster is not None else None
     if decision is not None and decision.rows:
@@ -143,7 +142,7 @@ def _judged(history: History, model: Model, ends: float, faster: Faster | None) 
     decision = search(history, model, max_steps=10 * STEPS)
     if decision.valid is not False:
         return set(), None
-    finding, _ = _found(history, model, decision, ends, faster)
+    finding, _ = _found(history, model, decision, budget, faster)
     return {finding.identifier}, finding
 
 
@@ -156,8 +155,8 @@ def _finding(decision: Decision, rows: Sequence[int]) -> Finding:
 class _Part:
     """The operations of a history that its refutation is sought in: up to the return of `stuck`, by which it is refuted."""
 
-    def __init__(self, history: History, model: Model, rows: list[int], stuck: int | None, ends: float) -> None:
-        self.history, self.model, self.stuck, self.ends = history, model, stuck, ends
+    def __init__(self, history: History, model: Model, rows: list[int], stuck: int | None, budget: Budget) -> None:
+        self.history, self.model, self.stuck, self.budget = history, model, stuck, budget
         self.spent = ""
         self._set(rows)
 
@@ -197,7 +196,7 @@ class _Part:
     def _begin_late(self, states: tuple[int, ...]) -> None:
         """Go on with the shortest, or nearly, last part of the events that is refuted in whatever state it begins."""
         length = 4
-        while length < len(self.window.events) and time.perf_counter() < self.ends:
+        while length < len(self.window.events) and not self.budget.over:
             window = self.trials.since(len(self.window.events) - length, self.window, states)
             if self.trials.refuted(window.events, window, STEPS):
                 self.window = window
@@ -208,7 +207,7 @@ class _Part:
         """Go on without what a container held and gave back, and without what came before it was as in the beginning."""
         for smaller in (_without_past, _without_values):
             before = self.rows
-            self._set(smaller(self.rows, self.history, self.model, self.ends))
+            self._set(smaller(self.rows, self.history, self.model, self.budget))
             if len(self.rows) < len(before) and not self.refuted_by(self.place.values()):
                 self._set(before)
 
@@ -220,7 +219,7 @@ class _Part:
         while operations:
             at = 0
             while at < len(operations):
-                if time.perf_counter() > self.ends:
+                if self.budget.over:
                     self.spent = LATE
                     return operations
                 fewer = operations[:at] + operations[at + size:]
@@ -317,7 +316,7 @@ class _Names:
         kept = set(rows)
         work = list(kept)
         wanted: dict[object, int] = {}
-        while work and time.perf_counter() < self.part.ends:
+        while work and not self.part.budget.over:
             row = work.pop()
             for value in self._observed(row):
                 wanted[value] = wanted.get(value, 0) + 1
@@ -455,7 +454,7 @@ class _Names:
         observers, choices = [], []
         kept = set(rows)
         for row in rows:
-            if time.perf_counter() > self.part.ends:
+            if self.part.budget.over:
                 return None
             call = _call(history, row)
             value: Any
@@ -582,7 +581,7 @@ def _refuted(rows: Sequence[int], history: History, model: Model) -> bool:
     return search(history.select(np.array(list(rows))), model, max_steps=10 * STEPS).valid is False
 
 
-def _without_values(rows: list[int], history: History, model: Model, ends: float) -> list[int]:
+def _without_values(rows: list[int], history: History, model: Model, budget: Budget) -> list[int]:
     """`rows` of a queue, stack or id generator without all operations on some values: what is left of an order that the
     object allows is one that it allows."""
     if not isinstance(model, (*_CONTAINERS, IdGenerator)):
@@ -596,7 +595,7 @@ def _without_values(rows: list[int], history: History, model: Model, ends: float
     size = max(1, len(values) // 2)
     while True:
         at = 0
-        while at < len(values) and time.perf_counter() < ends:
+        while at < len(values) and not budget.over:
             dropped = {row for value in values[at:at + size] for row in by_value[value]}
             fewer = [row for row in rows if row not in dropped]
             if fewer and _refuted(fewer, history, model):
@@ -626,7 +625,7 @@ class _Elsewhere(Model):
         return call.f == _PROBE or self.model.pure(call)
 
 
-def _without_past(rows: list[int], history: History, model: Model, ends: float) -> list[int]:
+def _without_past(rows: list[int], history: History, model: Model, budget: Budget) -> list[int]:
     """`rows` from the last quiet moment on at which the object can only have been in its initial state again, and the `info`
     operations from before it, which may still take effect."""
     inv, ret, outcome = history.invoked.tolist(), history.completed.tolist(), history.outcome.tolist()
@@ -638,7 +637,7 @@ def _without_past(rows: list[int], history: History, model: Model, ends: float) 
         if outcome[row] != INFO:
             latest = max(latest, ret[row])
     for at in reversed(cuts[-CUTS:]):
-        if time.perf_counter() > ends:
+        if budget.over:
             break
         rest = [row for row in rows[:at] if outcome[row] == INFO] + rows[at:]
         if not _refuted(rest, history, model):

@@ -20,13 +20,12 @@ Refused compare-and-sets that told what they saw are reads of it. For the others
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.linearizability.registers.refusals import Witness
 from splitbrain.checkers.models.specifications import CasRegister, Register, check_functions
 from splitbrain.harness.errors import UsageError
@@ -43,26 +42,26 @@ ABSENT = -1
 """Of a key without operations."""
 
 
-def decide(history: History, model: Register, ends: float = math.inf) -> NDArray[np.int8]:
+def decide(history: History, model: Register, budget: Budget = FOREVER) -> NDArray[np.int8]:
     """`VALID`, `INVALID`, `UNDECIDED` or `ABSENT` for every key: entry 0 for operations without a key, c + 1 for key code c.
 
     A key is undecided where a value was written twice (or is also the initial one), or where no order is found that
-    gives every refused compare-and-set its reason, or where `ends`, a moment of `time.perf_counter`, came before an answer.
+    gives every refused compare-and-set its reason, or where the budget does not suffice.
     Raises `UsageError` for a function that the model does not know.
     """
-    return _Zones(history, model, ends).status
+    return _Zones(history, model, budget).status
 
 
-def refused_in_vain(history: History, model: Register) -> list[int]:
+def refused_in_vain(history: History, model: Register, budget: Budget = FOREVER) -> list[int]:
     """The rows of refused compare-and-sets that had no moment at which the register did not hold what they expected."""
-    found: list[int] = _Zones(history, model, math.inf).refuted.tolist()
+    found: list[int] = _Zones(history, model, budget).refuted.tolist()
     return found
 
 
-def chains(history: History, model: Register, ends: float = math.inf) -> Chains | None:
+def chains(history: History, model: Register, budget: Budget = FOREVER) -> Chains | None:
     """The chains of the history of one key with distinct values; None where a compare-and-set was refused without a word of
-    what was there, which may concern every chain, or where they were not known by `ends`."""
-    return _Zones(history, model, ends, keep_chains=True).chains
+    what was there, which may concern every chain, or where the budget does not suffice."""
+    return _Zones(history, model, budget, keep_chains=True).chains
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,9 @@ class _Coded:
     size: int
 
 
-class _Late(Exception):
-    """The time is up."""
-
-
 class _Zones:
-    def __init__(self, history: History, model: Register, ends: float, *, keep_chains: bool = False) -> None:
-        self.ends = ends
+    def __init__(self, history: History, model: Register, budget: Budget, *, keep_chains: bool = False) -> None:
+        self.budget = budget
         self.refuted = np.empty(0, np.int64)
         self.chains: Chains | None = None
         keys = len(history.keys) + 1
@@ -104,14 +99,10 @@ class _Zones:
         if len(history):
             try:
                 self._judge(history, model, keys, keep_chains)
-            except _Late:
+            except Exhausted:
                 self.unsure |= ~self.bad
         self.status = np.where(self.unsure, UNDECIDED, np.where(self.bad, INVALID, VALID)).astype(np.int8)
         self.status[np.bincount(history.key + 1, minlength=keys) == 0] = ABSENT
-
-    def _in_time(self) -> None:
-        if time.perf_counter() > self.ends:
-            raise _Late
 
     def _judge(self, history: History, model: Register, keys: int, keep_chains: bool) -> None:
         names = {name: code for code, name in enumerate(history.fs)}
@@ -137,9 +128,9 @@ class _Zones:
         if history.seen:
             seers = np.intersect1d(refusals, np.fromiter(history.seen, np.int64, len(history.seen)), assume_unique=True)
         blind = np.setdiff1d(refusals, seers, assume_unique=True) if len(seers) else refusals
-        self._in_time()
+        self.budget.check()
         coded = self._code(history, model, reads, writes, swaps, blind, seers, keys)
-        self._in_time()
+        self.budget.check()
         cuts = np.cumsum([len(reads), len(writes), len(swaps), len(swaps), len(blind), len(seers), len(seers)])
         c_read, c_write, c_from, c_to, c_blind, c_seen, c_spurned, c_initial = np.split(coded.code, cuts)
         size = coded.size
@@ -211,7 +202,7 @@ class _Zones:
         np.minimum.at(first_seen, observed, ret[observers])
         np.maximum.at(last_sought, observed, inv[observers])
 
-        self._in_time()
+        self.budget.check()
         # Chains.
         branches = np.bincount(source, minlength=size) > 1
         if branches.any():
@@ -224,7 +215,7 @@ class _Zones:
         if len(links):
             disordered = self._chain(root, source, target, owner, span, write_inv, write_ret, first_seen, last_sought)
 
-        self._in_time()
+        self.budget.check()
         # The zone rule, on whole chains.
         present = (writers > 0) | watched
         low = np.minimum(first_seen, write_ret)
@@ -313,7 +304,7 @@ class _Zones:
         chained = dict(zip(source.tolist(), target.tolist(), strict=True))
         for k, calls in refusals.items():
             witness = Witness(lows, highs, invs, chained, roots[k], calls, spares[k], swapped)
-            if time.perf_counter() > self.ends or not witness.found():
+            if self.budget.over or not witness.found():
                 self.unsure[k] = True
 
     def _code(

@@ -9,18 +9,21 @@ import sys
 from collections.abc import Sequence
 from threading import Timer
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import History
 
-GRACE = 5.0
-"""Seconds that a process may take beyond its time before it is killed."""
+GRACE = 0.1
+"""Seconds that a process may take beyond its time before it is killed: its keys are undecided then."""
+_ANSWER = 0.1
+"""Seconds of its time that a process has for ending its last slice and telling what it found."""
 
 
 def judge_apart(
-    histories: Sequence[History], model: Model, seconds: float, configurations: int, workers: int
+    histories: Sequence[History], model: Model, budget: Budget, workers: int
 ) -> list[Decision] | None:
-    """The decisions on these histories, made by `workers` processes within `seconds`; None where processes are no help:
+    """The decisions on these histories, made by `workers` processes within the budget; None where processes are no help:
     the model cannot be sent (it was defined in a script), or a process failed.
     """
     if type(model).__module__ == "__main__":
@@ -33,14 +36,15 @@ def judge_apart(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "splitbrain.checkers.linearizability.search.worker"]
     try:
+        memory = max(0, budget.memory - budget.grown) // len(shares)
         for share in shares:
-            task = pickle.dumps(([histories[at] for at in share], model, seconds, configurations // len(shares)))
+            task = pickle.dumps(([histories[at] for at in share], model, max(0.0, budget.left - _ANSWER), memory))
             worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             running.append(worker)
             assert worker.stdin is not None
             worker.stdin.write(len(task).to_bytes(8, "big") + task)
             worker.stdin.flush()
-        clock = Timer(seconds + GRACE, _kill, [running])
+        clock = Timer(budget.left + GRACE, _kill, [running])
         clock.start()
         try:
             for share, worker in zip(shares, running, strict=True):

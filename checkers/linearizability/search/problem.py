@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.linearizability.decision import in_time
+from splitbrain.checkers.budget import FOREVER, Budget
 from splitbrain.checkers.models.specifications import Call, Model, PriorityQueue, Queue, Stack, UnorderedQueue, check_functions
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -50,12 +49,12 @@ class Problem:
         return self.calls[i].outcome == "info"
 
 
-def encode(history: History, model: Model, ends: float = math.inf) -> Problem:
+def encode(history: History, model: Model, budget: Budget = FOREVER) -> Problem:
     """The problem of whether `history`, all of it calls to one object, is linearizable.
 
     Failed operations are left out, but for a `cas` refused with `mismatch`, which says that another value was there.
-    Raises `UsageError` where the model does not know a function, or cannot use a value, and `Late` after `ends`, a moment of
-    `time.perf_counter`.
+    Raises `UsageError` where the model does not know a function, or cannot use a value, and `Exhausted` where the budget
+    does not suffice.
     """
     outcome = history.outcome
     kept = outcome != FAIL
@@ -86,7 +85,7 @@ def encode(history: History, model: Model, ends: float = math.inf) -> Problem:
     values, seen = history.values, history.seen
     for row, f, how, process, key in zip(at, fs, outcomes, processes, keys, strict=True):
         if not len(calls) & 1023:
-            in_time(ends)
+            budget.check()
         value = canonical(values[row])
         if how == OK:
             call = Call(f, value, "ok", (), process, key)

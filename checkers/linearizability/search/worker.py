@@ -10,14 +10,15 @@ import pickle
 import sys
 import threading
 
-from splitbrain.checkers.linearizability.search.rotation import rotate
+from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
 from splitbrain.checkers.linearizability.search.start import start
 
 
 def main() -> None:
-    """Judge one task: (histories, model, seconds, configurations), pickled after its length in eight bytes."""
+    """Judge one task: (histories, model, seconds, memory), pickled after its length in eight bytes."""
     source = sys.stdin.buffer
-    histories, model, seconds, configurations = pickle.loads(source.read(int.from_bytes(source.read(8), "big")))
+    histories, model, seconds, memory = pickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -26,9 +27,10 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    budget = Budget.of(seconds, memory)
     searches = [start(history, model) for history in histories]
-    rotate(searches, seconds, configurations)
-    decisions = [search.decision(search.spent or f"time limit of {seconds:.3g} s") for search in searches]
+    rotate(searches, budget)
+    decisions = [search.decision(search.spent or TIME_IS_UP) for search in searches]
     answers.write(pickle.dumps(decisions))
     answers.flush()
     os._exit(0)

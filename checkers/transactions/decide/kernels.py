@@ -221,11 +221,10 @@ def schedule(session_start: Any, clock: Any, need: Any, done: Any) -> int:
             while checked[here] < sessions:
                 other = checked[here]
                 wanted = max(clock[node, other], need[node, other])
-                if other != here and done[other] < wanted:
+                if done[other] < wanted:
+                    # Where that is its own session, for good: the others still go as far as they can.
                     blocked = session_start[other] + wanted - 1
                     break
-                if other == here and wanted > done[here]:
-                    return placed
                 checked[here] += 1
             if blocked >= 0:
                 following[here] = waiting[blocked]

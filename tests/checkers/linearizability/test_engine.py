@@ -16,6 +16,7 @@ import pytest
 
 from splitbrain.checkers.anomalies import generalises
 from splitbrain.checkers.attribution import attribute
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability import Linearizability, check
 from splitbrain.checkers.linearizability import engine as engine_module
 from splitbrain.checkers.linearizability.registers import zones
@@ -110,7 +111,7 @@ def test_without_any_time_nothing_is_known_and_that_is_said() -> None:
 
 def test_what_is_refuted_stays_refuted_where_no_time_is_left_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     decide = zones.decide
-    monkeypatch.setattr(zones, "decide", lambda history, model, ends: decide(history, model))
+    monkeypatch.setattr(zones, "decide", lambda history, model, budget: decide(history, model))
     monkeypatch.setattr(engine_module, "AT_LEAST", -1.0)
     verdict = check(_stale(800), CasRegister(), time_limit=0.0)
     assert verdict.validity == "invalid" and not verdict.anomalies
@@ -158,14 +159,14 @@ def test_a_model_of_ones_own_is_searched_like_the_others() -> None:
 
 def test_processes_give_the_same_answers() -> None:
     parts = [register_history(random.Random(f"apart {key}"), operations=10, unique=False) for key in range(7)]
-    decisions = judge_apart(parts, CasRegister(), 20.0, 1 << 20, 2)
+    decisions = judge_apart(parts, CasRegister(), Budget.of(20.0), 2)
     assert decisions is not None
     assert [d.valid for d in decisions] == [search(part, CasRegister()).valid for part in parts]
 
 
 def test_a_model_of_a_script_stays_in_this_process() -> None:
     foreign = type("Foreign", (Register2,), {"__module__": "__main__"})()
-    assert judge_apart([History.of([])], foreign, 1.0, 1, 1) is None
+    assert judge_apart([History.of([])], foreign, Budget.of(1.0), 1) is None
 
 
 def test_several_processes_are_used_where_one_is_not_soon_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from splitbrain.harness.errors import Mismatch
+from splitbrain.harness.errors import Indeterminate, Mismatch
 
 
 async def transactions_are_right(one: Any, other: Any) -> None:
-    """Reads see what was written before them, in the same transaction too; of two at once that meet, no update is lost."""
+    """Reads see what was written before them, in the same transaction too."""
     assert await one.txn([("r", 1, None), ("append", 1, 7), ("r", 1, None)]) == (
         ("r", 1, None), ("append", 1, 7), ("r", 1, [7]),
     )
@@ -25,7 +25,13 @@ async def transactions_are_right(one: Any, other: Any) -> None:
     )
     assert await other.txn([("w", 4, 5), ("r", 4, None), ("w", 4, 6)]) == (("w", 4, 5), ("r", 4, 5), ("w", 4, 6))
     assert await one.txn([("r", 4, None), ("w", 5, 7)]) == (("r", 4, 6), ("w", 5, 7))
-    done: list[int] = []
+
+
+async def transactions_that_meet_lose_nothing(reader: Any, *writers: Any) -> None:
+    """Of transactions at once on one list each is there, or was rolled back, or is not known; the writers may be of no use
+    afterwards."""
+    done: set[int] = set()
+    unknown: set[int] = set()
 
     async def append(client: Any, elements: range) -> None:
         for element in elements:
@@ -33,11 +39,14 @@ async def transactions_are_right(one: Any, other: Any) -> None:
                 await client.txn([("r", 9, None), ("append", 9, element)])
             except Mismatch:
                 continue
-            done.append(element)
+            except Indeterminate:
+                unknown.add(element)
+                return
+            done.add(element)
 
-    await asyncio.gather(append(one, range(10)), append(other, range(10, 20)))
-    assert done
-    assert sorted((await one.txn([("r", 9, None)]))[0][2]) == sorted(done)
+    await asyncio.gather(*(append(client, range(10 * at, 10 * at + 10)) for at, client in enumerate(writers)))
+    elements = (await reader.txn([("r", 9, None)]))[0][2]
+    assert done and done <= set(elements) <= done | unknown and len(set(elements)) == len(elements)
 
 
 async def accounts_are_right(one: Any, other: Any) -> None:

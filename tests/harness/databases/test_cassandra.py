@@ -10,11 +10,20 @@ import pytest
 
 from splitbrain.harness.databases import cassandra_client
 from splitbrain.harness.databases.cassandra import Cassandra
+from splitbrain.harness.databases.cassandra_client import ALL
+from splitbrain.harness.databases.cassandra_structures import Plain
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from tests.conftest import need
 from tests.harness.databases.loopback import LoopbackNode, running
+from tests.harness.databases.structures import (
+    accounts_are_right,
+    counters_are_right,
+    ids_are_right,
+    transactions_are_right,
+    transactions_that_meet_lose_nothing,
+)
 
 
 async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
@@ -41,6 +50,12 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
             await second.add("a", element)
         await third.add("ab", 99)
         assert sorted(await first.elements("a")) == [2, 3, 11]
+
+        await transactions_are_right(first, second)
+        writers = [await database.connect(node) for node in nodes[:2]]
+        await transactions_that_meet_lose_nothing(third, *writers)
+        await counters_are_right(second, third)
+        await ids_are_right(third, first)
 
         assert list((await database.versions()).values()) == ["5.0.2"] * 3
         assert await database.primary(nodes[0]) is None
@@ -69,6 +84,22 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
                 assert ((await client.call(select, variant.encode()))[0]["at"] == 1000) == (variant == "one")
                 await client.close()
 
+        for variant in ("quorum", "counter-table"):
+            other = Cassandra(Plan(database="cassandra", variant=variant, nodes=3), nodes)
+            one, two = [await other.connect(node) for node in nodes[:2]]
+            for table in one.TABLES:
+                await one.call(table)
+            while not await database._agree():
+                await asyncio.sleep(0.1)
+            await first.call("TRUNCATE splitbrain.registers", consistency=ALL)
+            await counters_are_right(one, two)
+            if isinstance(one, Plain):
+                await accounts_are_right(one, two)
+                await ids_are_right(one, two)
+            await one.close()
+            await two.close()
+        await first.write(1, -7)
+
         for node in nodes[1:]:
             await node.stop("cassandra", kill=True)
         for call in (first.write(1, 9), first.add("a", 9)):
@@ -79,7 +110,7 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
         assert await (await database.local(nodes[0])).read(1) == -7
         with pytest.raises((Indeterminate, Refused)):
             await (await database.local(nodes[1])).read(1)
-        for client in (first, second, third):
+        for client in (first, second, third, *writers):
             await client.close()
 
 

@@ -20,6 +20,7 @@ from tests.harness.databases.structures import (
     locks_are_right,
     queues_are_right,
     transactions_are_right,
+    transactions_that_meet_lose_nothing,
     watches_are_right,
 )
 
@@ -63,6 +64,7 @@ async def test_transactions_and_what_is_built_of_them(tmp_path: Path, variant: s
     async with _etcd(tmp_path, variant, 1) as database:
         one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
         await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
         await accounts_are_right(one, other)
         await counters_are_right(one, other)
         await queues_are_right(one, other)

@@ -21,6 +21,7 @@ from tests.harness.databases.structures import (
     ids_are_right,
     queues_are_right,
     transactions_are_right,
+    transactions_that_meet_lose_nothing,
 )
 
 
@@ -83,6 +84,7 @@ async def test_transactions_counters_queues_and_ids_within_a_document(tmp_path: 
         (node,) = database.nodes.values()
         one, other = await database.connect(node), await database.connect(node)
         await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
         await counters_are_right(one, other)
         await queues_are_right(one, other)
         await ids_are_right(one, other)
@@ -97,6 +99,7 @@ async def test_transactions_over_several_documents(tmp_path: Path) -> None:
         (node,) = database.nodes.values()
         one, other = await database.connect(node), await database.connect(node)
         await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
         await accounts_are_right(one, other)
         local: Any = await database.local(node)
         assert await local.txn([("r", 1, None)]) == (("r", 1, [7, 9, 10]),)

@@ -24,6 +24,7 @@ from tests.harness.databases.structures import (
     locks_are_right,
     queues_are_right,
     transactions_are_right,
+    transactions_that_meet_lose_nothing,
 )
 
 
@@ -62,6 +63,7 @@ async def test_transactions_queues_counters_accounts_ids_and_locks(tmp_path: Pat
         (node,) = database.nodes.values()
         one, other = await database.connect(node), await database.connect(node)
         await transactions_are_right(one, other)
+        await transactions_that_meet_lose_nothing(one, one, other)
         await accounts_are_right(one, other)
         await counters_are_right(one, other)
         await queues_are_right(one, other)

@@ -14,7 +14,7 @@ import networkx as nx
 import pytest
 
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.errors import DETAIL, Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.journal import Header, Journal, load
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Placement
@@ -156,6 +156,33 @@ async def test_a_refusal_keeps_process_and_connection(tmp_path: Path) -> None:
     operations = await work(tmp_path, database)
     assert {(op.outcome, op.error) for op in operations} == {("fail", "no-leader")}
     assert len({op.process for op in operations}) == 6 == database.connections
+
+
+async def test_what_the_server_said_is_kept_beside_the_reason(tmp_path: Path) -> None:
+    def told(server: str) -> Any:
+        raise Indeterminate("unknown-error", "ERR\x1b[2J <b>the disk</b>\nis full" + "." * 1000)
+
+    def caused(server: str) -> Any:
+        try:
+            raise ConnectionResetError("reset by peer")
+        except ConnectionResetError as error:
+            raise Refused("no-connection") from error
+
+    def broken(server: str) -> Any:
+        raise KeyError("primary")
+
+    for number, (answer, expected) in enumerate((
+        (told, ("ERR\x1b[2J <b>the disk</b> is full" + "." * 1000)[:DETAIL]),
+        (caused, "ConnectionResetError: reset by peer"), (broken, "KeyError: 'primary'"), (refuse("no-leader"), None),
+    )):
+        (tmp_path / str(number)).mkdir()
+        operations = await work(tmp_path / str(number), Scripted(plan(), answer), seconds=0.1)
+        assert {op.detail for op in operations} == {expected}
+
+
+async def test_every_call_is_journaled_with_its_kind(tmp_path: Path) -> None:
+    operations = await work(tmp_path, Scripted(plan(), lambda server: 1))
+    assert {(op.f, op.kind) for op in operations} == {("read", "read"), ("write", "write")}
 
 
 async def test_a_mismatch_is_an_answer_with_what_was_seen(tmp_path: Path) -> None:

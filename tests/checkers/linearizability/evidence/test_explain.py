@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from splitbrain.checkers.anomalies import ANOMALIES, generalises
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability import engine as engine_module
 from splitbrain.checkers.linearizability.evidence.explain import explain
@@ -264,7 +264,7 @@ def test_repeated_values_are_explained_without_leaving_out_what_may_have_been_re
 
 def test_an_explanation_that_ran_out_of_time_says_so() -> None:
     history = History.of(CASES["several missed at once"][1])
-    assert explain(history, CasRegister(), 5, time.perf_counter() - 1) == ({}, [], False)
+    assert explain(history, CasRegister(), 5, Budget.of(-1)) == ({}, [], False)
     assert explain(history, CasRegister(), 5)[2]
 
 
@@ -287,3 +287,21 @@ def test_times_before_zero_are_times_like_others() -> None:
         }, seed
         assert [found.rows for found in findings] == [found.rows for found in findings_earlier], seed
     assert refuted > 40
+
+
+@pytest.mark.parametrize("links", [400, 5000])
+def test_a_long_lineage_is_counted_and_not_listed(links: int) -> None:
+    """One old read at the end of many compare-and-sets, each on what the one before it had set."""
+    operations = [Operation(process=0, f="write", value=0, invoked=0, completed=1)]
+    operations += [
+        Operation(process=at % 5, f="cas", value=(at, at + 1), invoked=10 * at + 10, completed=10 * at + 15)
+        for at in range(links)
+    ]
+    whole = check(History.of(operations), CasRegister())
+    assert whole.validity == "valid"
+    operations.append(Operation(process=9, f="read", value=links // 5, invoked=10 * links + 50, completed=10 * links + 60))
+    verdict = check(History.of(operations), CasRegister())
+    assert verdict.counts == {"stale-read": 1}
+    [anomaly] = verdict.anomalies
+    assert len(anomaly.operations) <= 4 and anomaly.accused is not None and anomaly.operations[anomaly.accused].f == "read"
+    assert "more compare-and-sets in between" in anomaly.sentence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from splitbrain.checkers.budget import FOREVER, Budget
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability.evidence import shrink
 from splitbrain.checkers.linearizability.evidence.explain import Finding
@@ -131,7 +131,7 @@ def _refuted_at_random(model: Model, label: str) -> Iterator[tuple[int, History,
         history = _any_random(model, random.Random(f"{label} {model.name} {seed}"))
         decision = search(history, model)
         if decision.valid is False:
-            yield seed, history, *shrink.refute(history, model, decision, float("inf"))
+            yield seed, history, *shrink.refute(history, model, decision, FOREVER)
 
 
 @pytest.mark.parametrize("model", FINITE, ids=lambda model: model.name)
@@ -233,7 +233,7 @@ def test_what_has_not_been_written_yet_is_not_called_unwritten() -> None:
 def test_a_past_the_moment_gives_what_there_is_and_says_so() -> None:
     operations = [_op("acquire", None, n, n) for n in range(0, 40, 2)]
     history = History.of(operations)
-    finding, spent = shrink.refute(history, Mutex(), search(history, Mutex()), time.perf_counter() - 1)
+    finding, spent = shrink.refute(history, Mutex(), search(history, Mutex()), Budget.of(-1))
     assert "time limit" in spent
     assert search(history.select(np.array(finding.rows)), Mutex()).valid is False
     assert "whatever" not in finding.sentence

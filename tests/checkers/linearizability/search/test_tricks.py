@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from splitbrain.checkers.budget import FOREVER
 from splitbrain.checkers.linearizability.evidence import shrink
 from splitbrain.checkers.linearizability.registers.register_search import RegisterSearch
 from splitbrain.checkers.linearizability.search.jit import from_problem
@@ -88,7 +89,7 @@ def test_the_past_is_only_left_out_where_it_leads_back_to_the_beginning() -> Non
     for seed in range(300):
         history = object_history(random.Random(f"past {seed}"), Mutex(), operations=12, processes=2)
         rows = list(range(len(history)))
-        left = shrink._without_past(rows, history, Mutex(), float("inf"))
+        left = shrink._without_past(rows, history, Mutex(), FOREVER)
         if len(left) < len(rows):
             assert search(history, Mutex()).valid is False, seed
             assert search(history.select(np.array(left)), Mutex()).valid is False, seed

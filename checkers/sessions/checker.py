@@ -1,0 +1,369 @@
+"""The checker of sessions: where a history of registers stands to what clients are promised, and the reads that broke it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from splitbrain.checkers.models.specifications import Nil
+from splitbrain.checkers.sessions.causality import causal_breaks
+from splitbrain.checkers.sessions.guarantees import GUARANTEES, MODELS, Break, Guarantee, Model, find
+from splitbrain.checkers.sessions.observations import observed
+from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.transactions import completion, decide, rw_register
+from splitbrain.checkers.transactions.decide import Facts
+from splitbrain.checkers.transactions.decide.decision import Exhausted
+from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.micros import READ, UNKNOWN
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+
+TIME_LIMIT = 20.0
+"""Seconds that a check may take, unless told otherwise."""
+
+SEARCHED = 4_000
+"""Operations up to which a sequential order is searched for where none was found at once."""
+
+IMPLIED: dict[Model, tuple[Model, ...]] = {
+    "sequential": ("sequential", "causal", *GUARANTEES),
+    "causal": ("causal", *GUARANTEES),
+} | {one: (one,) for one in GUARANTEES}  # type: ignore[assignment]
+"""Every model with all that it implies, itself first."""
+
+BROKEN: dict[Model, str] = {
+    "read-your-writes": "missed-own-write",
+    "monotonic-reads": "read-went-back",
+    "monotonic-writes": "own-writes-reordered",
+    "writes-follow-reads": "effect-before-cause",
+    "causal": "causality-broken",
+    "sequential": "no-sequential-order",
+}
+"""Model → the anomaly that refutes it."""
+
+_FLAWS = {"garbage": "unwritten-read", "aborted-read": "aborted-read", "future-read": "future-read",
+          "intermediate-read": "G1b", "internal": "internal"}
+
+
+@dataclass
+class _Judgement:
+    """What is known of one model."""
+
+    state: State
+    by: list[str] = field(default_factory=list)
+    limit: str = ""
+    sentence: str = ""
+
+
+class Sessions:
+    """Judges the registers of a recording by what sessions are promised. It is valid if `promised` holds (none: what the
+    variant promises, else causal consistency), with all that it implies; only that is counted, the others stand beside it.
+    `initial` is what registers began with, `nil` what a read of nil tells (`observed`).
+
+    `alone`: nobody else judges what was read, so that a value that nobody wrote is counted here.
+    """
+
+    name = "sessions"
+
+    def __init__(
+        self, promised: Sequence[Model] = (), *, initial: Any = None, nil: Nil = "absent", alone: bool = True,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
+        self.promised = tuple(promised)
+        self.initial = initial
+        self.nil: Nil = nil
+        self.alone = alone
+        self.time_limit = time_limit
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` for a history of anything but registers."""
+        deadline = time.monotonic() + self.time_limit
+        history = recording.history
+        told, left_out = observed(history, self.initial, self.nil)
+        facts = decide.facts(told) if told.micros is not None else None
+        promised = self.promised or _claimed(recording) or ("causal",)
+        counted = [model for model in MODELS if any(model in IMPLIED[one] for one in promised)]
+        found = Findings(recording)
+        if facts is None or facts.unclear or not facts.size:
+            models = {model: _Judgement("undecided", limit=facts.unclear if facts else "") for model in MODELS}
+            return self._verdict(found, promised, models, 0, ())
+        if (np.diff(facts.write_start) > 1).any():
+            raise UsageError("sessions are judged of registers that are written one at a time: of transactions name a level")
+        if facts.flaws:
+            return self._flawed(found, promised, told, facts)
+        view = _View(recording, told, facts)
+        models = {}
+        for guarantee in GUARANTEES:
+            models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee)
+        models["causal"] = view.causal(found if "causal" in counted else None, models, deadline)
+        models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], deadline)
+        if left_out:
+            limit = f"{left_out:,} reads of values that were written more than once tell nothing"
+            for judged in models.values():
+                if judged.state == "holds":
+                    judged.state, judged.limit = "undecided", limit
+        return self._verdict(found, promised, models, view.reads, view.limits)
+
+    def _flawed(self, found: Findings, promised: Sequence[Model], told: History, facts: Facts) -> Verdict:
+        names = list(dict.fromkeys(_FLAWS[what] for what, _, _ in facts.flaws))
+        assert told.micros is not None
+        if self.alone:
+            for what, row, key in facts.flaws:
+                read = found.recording.history[row]
+                moment = Moment(began=read.invoked, seen=_end(read))
+                sentence = f"{_who(read)} read {_shown(read, told.micros.keys[key])}, " + _WHY[what]
+                found.add(_FLAWS[what], moment, sentence, partial(list, (read,)))
+        models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
+        return self._verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
+
+    def _verdict(
+        self, found: Findings, promised: Sequence[Model], models: dict[Model, _Judgement], reads: int, limits: Sequence[str]
+    ) -> Verdict:
+        recording = found.recording
+        keys = len(np.unique(recording.history.key)) if recording.history.micros is None else len(recording.history.micros.keys)
+        verdict = found.verdict(
+            self.name, {}, Coverage(keys=keys, operations=len(recording.history)), judged=reads, things="registers"
+        )
+        order = [*promised, *(model for model in MODELS if model not in promised)]
+        states = [models[model].state for model in promised]
+        validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} else "unknown"
+        limits = [*limits, *(judged.limit for model, judged in models.items() if judged.limit and model in promised)]
+        return msgspec.structs.replace(
+            verdict, validity=validity, reason=_reason(promised, models),
+            standings=tuple(
+                Standing(model=model, state=models[model].state, by=tuple(models[model].by)) for model in order
+            ),
+            limits=tuple(dict.fromkeys(limits)),
+        )
+
+
+def _claimed(recording: Recording) -> tuple[Model, ...]:
+    """The models of sessions that the variant promises."""
+    claimed = recording.variant.claim.promises if recording.variant is not None else ()
+    return tuple(model for model in MODELS if model in claimed)
+
+
+_WHY = {
+    "garbage": "which nobody wrote.", "aborted-read": "whose write was reported as failed.",
+    "future-read": "which it was only going to write.", "intermediate-read": "which its writer replaced itself.",
+    "internal": "which is not what it had written itself.",
+}
+
+
+def _reason(promised: Sequence[Model], models: dict[Model, _Judgement]) -> str:
+    broken = [model for model in MODELS if models[model].state == "refuted"]
+    holds = next((model for model in MODELS if models[model].state == "holds"), None)
+    told = [models[model].sentence for model in reversed(broken) if models[model].sentence]
+    if any(model in broken for model in promised):
+        whole = "; ".join(dict.fromkeys(told)) or f"{_words(promised[0])} does not hold"
+        kept = [model for model in GUARANTEES if models[model].state == "holds"]
+        return whole + (f"; what holds is {_listed(kept)}." if kept else ".")
+    undecided = [model for model in promised if models[model].state != "holds"]
+    if undecided:
+        why = models[undecided[0]].limit
+        return f"{_words(undecided[0])} could not be decided" + (f": {why}." if why else ".")
+    beyond = f"; {'; '.join(dict.fromkeys(told))}" if told else ""
+    best = [holds] if holds is not None and set(promised) <= set(IMPLIED[holds]) else promised
+    return f"{_listed(best)} {'holds' if len(best) == 1 else 'hold'}{beyond}."
+
+
+def _listed(models: Sequence[str]) -> str:
+    words = list(map(_words, models))
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)
+
+
+def _words(model: str) -> str:
+    return {"causal": "causal consistency", "sequential": "sequential consistency"}.get(model, model.replace("-", " "))
+
+
+class _View:
+    """One history taken apart, and what is said of it."""
+
+    def __init__(self, recording: Recording, told: History, facts: Facts) -> None:
+        self.recording = recording
+        self.history = recording.history
+        self.told = told
+        self.facts = facts
+        assert told.micros is not None
+        self.micros = told.micros
+        self.reads = int(((self.micros.f == READ) & (self.micros.value != UNKNOWN)).sum())
+        self.limits: list[str] = []
+
+    def operation(self, node: int) -> Operation:
+        return self.history[int(self.facts.row[node])]
+
+    def guarantee(self, found: Findings | None, guarantee: Guarantee) -> _Judgement:
+        try:
+            finding = find(self.facts, guarantee)
+        except Exhausted as limit:
+            self.limits.append(str(limit))
+            return _Judgement("undecided", limit=str(limit))
+        if not finding.refuted:
+            return _Judgement("holds")
+        worst = self._tell(found, BROKEN[guarantee], finding.breaks, finding.nodes, guarantee)
+        return _Judgement("refuted", [BROKEN[guarantee]] if found is not None else [],
+                          sentence=self._summary(guarantee, finding.breaks, worst))
+
+    def _tell(
+        self, found: Findings | None, identifier: str, breaks: Sequence[Break], nodes: Callable[[Break], list[int]], model:
+        Model ) -> int:
+        """Count and show them; the longest time that one went back, -1 where no time is known."""
+        worst = -1
+        timed = self.history.timed
+        ages = []
+        for one in breaks:
+            since = int(self.facts.completed[one.because])
+            seen = int(self.facts.completed[one.reader])
+            ages.append(seen - since if NEVER not in (since, seen) and timed and seen >= since else -1)
+        for age, one in sorted(zip(ages, breaks, strict=True), key=lambda pair: -pair[0]):
+            worst = max(worst, age)
+            if found is None:
+                continue
+            read = self.operation(one.reader)
+            found.add(identifier, Moment(began=read.invoked, seen=_end(read)), self._sentence(one, model, age),
+                      partial(self._evidence, nodes, one))
+        return worst
+
+    def _evidence(self, nodes: Callable[[Break], list[int]], one: Break) -> list[Operation]:
+        others = sorted((self.operation(node) for node in nodes(one) if node != one.reader), key=lambda op: op.invoked)
+        return [*others, self.operation(one.reader)]
+
+    def _sentence(self, one: Break, model: Model, age: int) -> str:
+        read, newer = self.operation(one.reader), self.operation(one.newer)
+        before = f"{_who(read)} read {self._returned(one)} at {_when(self.recording, read)}"
+        ago = f" {age / 1e9:.3f} s before" if age >= 0 else " before"
+        match model:
+            case "read-your-writes":
+                return f"{before}, though it had itself written {_written(newer)}{ago}."
+            case "monotonic-reads":
+                return f"{before}, though it had read {_written(newer)}{ago}."
+            case "writes-follow-reads":
+                return f"{before}, an effect of what was only then caused: {_written(newer)} and it follow from each other."
+            case _:
+                return f"{before}, though it had seen what comes after {_written(newer)}, which is newer."
+
+    def _returned(self, one: Break) -> str:
+        if one.older == self.facts.size:
+            return "what was there in the beginning"
+        return _written(self.operation(one.older))
+
+    def _summary(self, model: Model, breaks: Sequence[Break], worst: int) -> str:
+        """`312 of 9,480 reads broke monotonic reads, all on the minority side, worst 8.1 s`."""
+        many = len(breaks)
+        text = f"{many:,} of {self.reads:,} reads broke {_words(model)}"
+        readers = [self.operation(one.reader) for one in breaks]
+        if readers and (sides := self._sides(readers)):
+            text += f", {sides}"
+        if self.recording.faults and readers:
+            when = Counter(self._period(read) for read in readers)
+            text += " (" + ", ".join(f"{when[name]:,} {name}" for name in _PERIODS if when[name]) + ")"
+        keys = Counter(read.key for read in readers if read.key is not None)
+        if len(keys) > 1:
+            key, most = keys.most_common(1)[0]
+            text += f", on {len(keys):,} keys, most on key {key} ({most:,})"
+        return text + (f", worst {worst / 1e9:.1f} s" if worst >= 0 else "")
+
+    def _sides(self, reads: Sequence[Operation]) -> str:
+        """Where they were, if that was one side, or not everywhere."""
+        inside = [fault for read in reads for fault in self._standing(read)[:1]]
+        minority = all(
+            self._standing(read) and any(
+                read.node in side and 2 * len(side) < len(self.recording.nodes) for side in self._standing(read)[0].sides
+            ) for read in reads
+        )
+        if inside and minority:
+            return "all on the minority side"
+        nodes = sorted({read.node for read in reads if read.node is not None})
+        if not nodes or len(nodes) == len(self.recording.nodes):
+            return ""
+        return f"all at {' and '.join(nodes)}" if len(nodes) < 3 else f"at {len(nodes)} of {len(self.recording.nodes)} nodes"
+
+    def _standing(self, read: Operation) -> list[Any]:
+        return [fault for fault in self.recording.faults
+                if fault.started <= _end(read) and (fault.healed is None or read.invoked <= fault.healed)]
+
+    def _period(self, read: Operation) -> str:
+        if self._standing(read):
+            return "during a fault"
+        return "before the first" if all(fault.started > _end(read) for fault in self.recording.faults) else "after it"
+
+    def causal(self, found: Findings | None, models: dict[Model, _Judgement], deadline: float) -> _Judgement:
+        broken = [model for model in GUARANTEES if models[model].state == "refuted"]
+        if broken:
+            return _Judgement("refuted", [name for model in broken for name in models[model].by])
+        keys = self.micros.keys
+        decision = decide.decide(self.facts, "causal", keys, decide.Budget(deadline, memory=1 << 30))
+        if decision.state != "refuted":
+            return _Judgement(decision.state, limit=decision.limit)
+        breaks, nodes = causal_breaks(self.facts)
+        worst = self._tell(found, BROKEN["causal"], breaks, nodes, "causal")
+        name = [BROKEN["causal"]] if found is not None else []
+        return _Judgement("refuted", name, sentence=self._summary("causal", breaks, worst))
+
+    def sequential(self, found: Findings | None, causal: _Judgement, deadline: float) -> _Judgement:
+        if causal.state == "refuted":
+            return _Judgement("refuted", causal.by)
+        quick = completion.holding(
+            rw_register.infer(self.told), frozenset({"strong-session-serializable"}), min(deadline, time.monotonic() + 5)
+        )
+        if quick:
+            return _Judgement("holds")
+        if self.facts.size > SEARCHED:
+            return _Judgement("undecided", limit=f"no order of {self.facts.size:,} operations was found at once")
+        decision = decide.decide(
+            self.facts, "strong-session-serializable", self.micros.keys, decide.Budget(deadline, memory=1 << 30)
+        )
+        if decision.state != "refuted":
+            return _Judgement(decision.state, limit=decision.limit)
+        rows = sorted({row for edge in decision.cycle for row in (edge.source, edge.target) if row >= 0})
+        name = BROKEN["sequential"]
+        clients = len({self.history[row].process for row in rows})
+        sentence = f"no one order of all operations explains what {clients} clients saw"
+        if found is not None:
+            operations = [self.history[row] for row in rows]
+            last = max(operations, key=lambda op: op.invoked)
+            moment = Moment(began=last.invoked, seen=_end(last))
+            found.add(name, moment, sentence + ".", lambda: [*(one for one in operations if one is not last), last])
+        return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
+
+
+_PERIODS = ("before the first", "during a fault", "after it")
+
+
+def _who(operation: Operation) -> str:
+    return f"client {operation.process}" + (f" at {operation.node}" if operation.node else "")
+
+
+def _written(operation: Operation) -> str:
+    value = operation.value
+    if operation.f == "cas":
+        value = value[1]
+    elif operation.f == "txn":
+        return ", ".join(f"{micro[2]} of key {micro[1]}" for micro in value if micro[0] == "w")
+    return f"{value}" + (f" of key {operation.key}" if operation.key is not None else "")
+
+
+def _shown(operation: Operation, key: Any) -> str:
+    value = operation.value
+    if operation.f == "txn":
+        value = next((micro[2] for micro in value if micro[0] == "r" and micro[1] == key), None)
+    elif operation.f == "cas" and isinstance(value, (tuple, list)):
+        value = operation.seen[0] if operation.seen else value[0]
+    return f"{value}" + (f" of key {key}" if key is not None else "")
+
+
+def _when(recording: Recording, operation: Operation) -> str:
+    return clock(_end(operation)) if recording.history.timed else f"operation {operation.index}"
+
+
+def _end(operation: Operation) -> int:
+    return operation.invoked if operation.completed is None else operation.completed

@@ -1,0 +1,174 @@
+"""Links that are slow, lossy, or worse: which ones is said by the part that their nodes play, how bad by options.
+
+Each link is one way: on both ways between two nodes a delay of 100 ms makes a round trip of 200 ms.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from splitbrain.harness.history.fault import Impair, Link, Spec, in_order
+from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.settings import Setting
+from splitbrain.harness.testbeds.testbed import Ability, everything
+from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.roles import nodes_of
+
+MILLISECONDS = "milliseconds"
+SHARE = "as a share of all packets"
+
+Varying = Annotated[float, Setting("How much earlier or later than that at most.", unit=MILLISECONDS, high=10_000)]
+Late = Annotated[float, Setting("How long a packet is held back on each link, one way.", unit=MILLISECONDS, high=10_000)]
+
+
+class Links(Nemesis):
+    """Something done to the packets of some links. Its scenarios are which: `all`, or those to and from the primary (or a
+    follower); of these, `to-` and `from-` are one way."""
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({"impair"})
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("all", "primary")
+
+    def known(self, nodes: int) -> Sequence[str]:
+        return ("all", *(way + role for role in ("primary", "follower", "minority") for way in ("", "to-", "from-")))
+
+    @abstractmethod
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        """What is done to these links."""
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Raises `NoTarget`."""
+        links = everything(view.names).edges
+        if scenario == "all":
+            return (self.spec(in_order(links)),)
+        way, dash, role = scenario.rpartition("-")
+        some = set(nodes_of(role, view, rng))
+        chosen = [(a, b) for a, b in links if (a in some) != (b in some) and (not dash or (b if way == "to" else a) in some)]
+        return (self.spec(in_order(chosen)),)
+
+
+class Delay(Links):
+    """Every packet comes late; with `jitter` some later than others, but none before one that was sent earlier."""
+
+    name: ClassVar[str] = "delay"
+    summary: ClassVar[str] = "packets come 100 ms late, on all links, then to and from the primary (delay:to-primary)"
+
+    class Options(OptionTable, frozen=True):
+        """How late packets come."""
+
+        delay: Late = 100.0
+        jitter: Varying = 0.0
+
+        def __post_init__(self) -> None:
+            if not self.delay or self.jitter > self.delay:
+                raise ValueError("delay must be more than 0, and jitter no more than delay")
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, delay=self.options.delay, jitter=self.options.jitter)
+
+
+class Jitter(Delay):
+    """Delays that vary as much as they last: time-outs fire that a steady delay would not."""
+
+    name: ClassVar[str] = "jitter"
+    summary: ClassVar[str] = "packets come 0 to 200 ms late, on all links, then to and from the primary"
+
+    class Options(Delay.Options, frozen=True):
+        """How late packets come, and by how much that varies."""
+
+        jitter: Varying = 100.0
+
+    options: Options
+
+
+class Lossy(Links):
+    """A share of the packets never comes: connections stand, and crawl."""
+
+    name: ClassVar[str] = "loss"
+    summary: ClassVar[str] = "30% of the packets are lost, on all links, then to and from the primary (loss:from-primary)"
+
+    class Options(OptionTable, frozen=True):
+        """How many packets are lost."""
+
+        loss: Annotated[float, Setting("How many are lost.", unit=SHARE, low=0.01, high=0.95)] = 0.3
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, loss=self.options.loss)
+
+
+class Duplicate(Links):
+    """A share of the packets comes twice."""
+
+    name: ClassVar[str] = "duplicate"
+    summary: ClassVar[str] = "half of the packets come twice"
+
+    class Options(OptionTable, frozen=True):
+        """How many packets come twice."""
+
+        duplicate: Annotated[float, Setting("How many come twice.", unit=SHARE, low=0.01, high=1)] = 0.5
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, duplicate=self.options.duplicate)
+
+
+class Reorder(Links):
+    """A share of the packets overtakes the others, which are held back a little."""
+
+    name: ClassVar[str] = "reorder"
+    summary: ClassVar[str] = "a quarter of the packets overtakes the others, which come 25 ms late"
+
+    class Options(OptionTable, frozen=True):
+        """How many packets overtake the others, and how late those are."""
+
+        reorder: Annotated[float, Setting("How many overtake the others.", unit=SHARE, low=0.01, high=0.4)] = 0.25
+        delay: Annotated[float, Setting("How late the others are.", unit=MILLISECONDS, low=15, high=10_000)] = 25.0
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, delay=self.options.delay, reorder=self.options.reorder)
+
+
+class Corrupt(Links):
+    """In a share of the packets one bit is turned round. TCP and UDP throw such packets away, by their sums; what a database
+    sees is loss, unless the sum happens to fit."""
+
+    name: ClassVar[str] = "corrupt"
+    summary: ClassVar[str] = "a bit of 10% of the packets is turned round"
+
+    class Options(OptionTable, frozen=True):
+        """How many packets are damaged."""
+
+        corrupt: Annotated[float, Setting("How many are damaged.", unit=SHARE, low=0.01, high=0.95)] = 0.1
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, corrupt=self.options.corrupt)
+
+
+class Bandwidth(Links):
+    """Links carry only so much; what waits longer than a second for its turn is lost."""
+
+    name: ClassVar[str] = "bandwidth"
+    summary: ClassVar[str] = "each link carries 500 kbit/s, all of them, then those to and from the primary"
+
+    class Options(OptionTable, frozen=True):
+        """How much a link carries."""
+
+        rate: Annotated[float, Setting("How much a link carries, one way.", unit="kbit/s", low=32, high=1_000_000)] = 500.0
+
+    options: Options
+
+    def spec(self, links: tuple[Link, ...]) -> Impair:
+        return Impair(links, rate=self.options.rate)

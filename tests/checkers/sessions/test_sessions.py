@@ -1,0 +1,146 @@
+"""Sessions: the guarantees against their definitions, what is told of a break, and what must not be accused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from splitbrain import Operation
+from splitbrain.checkers.sessions import GUARANTEES, MODELS, Sessions
+from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Cut, Fault
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.recording import Recording
+from tests.checkers.sessions import fuzz
+from tests.checkers.transactions.histories import SHARED, of_line
+
+
+def sequence(*calls: tuple[Any, ...], nodes: tuple[str, ...] = ()) -> list[Operation]:
+    """Acknowledged calls one after another, a second apart: (process, f, value) on the register `x`, or (..., key)."""
+    return [
+        Operation(
+            process=process, f=f, value=value, key=key[0] if key else "x", invoked=at * 10**9, completed=at * 10**9 + 1000,
+            node=nodes[process] if nodes else None,
+        )
+        for at, (process, f, value, *key) in enumerate(calls)
+    ]
+
+
+def judged(operations: list[Operation], *promised: Any, **options: Any) -> Verdict:
+    checker = Sessions(promised, **options) if promised else Sessions(**options)
+    return checker.check(Recording(history=History.of(operations), nodes=()))
+
+
+def states(verdict: Verdict) -> dict[str, str]:
+    return {one.model: one.state for one in verdict.standings}
+
+
+def test_random_small_histories_are_judged_as_the_definitions_say() -> None:
+    found = fuzz.run(range(250))
+    assert found["valid"] > 50 and found["invalid"] > 50
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the recorded histories are not here")
+def test_histories_decided_by_brute_force_elsewhere() -> None:
+    for line in (SHARED / "generated" / "small-sessions.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        found = states(Sessions().check(Recording(history=of_line(told), nodes=())))
+        names = {"causal": "session-guarantees", "sequential": "strong-session-serializable"}
+        for model in MODELS:
+            expected = "holds" if names.get(model, model) in told["holds"] else "refuted"
+            assert found[model] == expected, (told["id"], model)
+
+
+def test_a_client_that_misses_its_own_write() -> None:
+    verdict = judged(sequence((0, "write", 1), (0, "read", None)))
+    assert verdict.counts == {"missed-own-write": 1}
+    assert "though it had itself written 1 of key x 1.000 s before" in verdict.anomalies[0].sentence
+    assert states(verdict) == {
+        "causal": "refuted", "sequential": "refuted", "read-your-writes": "refuted", "monotonic-reads": "holds",
+        "monotonic-writes": "holds", "writes-follow-reads": "holds",
+    }
+
+
+def test_a_client_that_goes_back() -> None:
+    verdict = judged(sequence(
+        (0, "write", 1), (1, "write", 2), (2, "read", 1), (2, "read", 2), (3, "read", 2), (3, "read", 1),
+    ))
+    assert verdict.counts == {"read-went-back": 1}
+    assert verdict.anomalies[0].operations[-1].process == 3
+    assert verdict.reason.startswith("1 of 4 reads broke monotonic reads, worst 1.0 s; what holds is read your writes")
+
+
+def test_an_order_that_nobody_contradicts_is_no_break() -> None:
+    """A store may order writes as it likes: that 2 was written later does not make it the newer one."""
+    verdict = judged(sequence((0, "write", 1), (1, "write", 2), (3, "read", 2), (3, "read", 1)))
+    assert verdict.validity == "valid"
+
+
+def test_an_effect_seen_before_its_cause() -> None:
+    verdict = judged(sequence((0, "read", 2, "y"), (0, "write", 1, "x"), (1, "read", 1, "x"), (1, "write", 2, "y")))
+    assert set(verdict.counts) == {"effect-before-cause"}
+
+
+def test_a_cause_that_is_missed_breaks_causality_alone() -> None:
+    verdict = judged(sequence(
+        (0, "write", 1, "x"), (1, "read", 1, "x"), (1, "write", 2, "y"), (2, "read", 2, "y"), (2, "read", None, "x"),
+    ))
+    assert verdict.counts == {"causality-broken": 1}
+    assert {model for model, state in states(verdict).items() if state == "holds"} == set(GUARANTEES)
+
+
+def test_two_orders_of_two_writes_have_no_sequential_order_and_may_be_causal() -> None:
+    crossed = sequence(
+        (0, "write", 1, "x"), (1, "write", 2, "y"), (2, "read", 1, "x"), (2, "read", None, "y"), (3, "read", 2, "y"),
+        (3, "read", None, "x"),
+    )
+    assert states(judged(crossed))["sequential"] == "refuted"
+    assert judged(crossed).validity == "valid"
+    assert judged(crossed, "sequential").counts == {"no-sequential-order": 1}
+
+
+def test_values_that_repeat_accuse_nobody_and_prove_nothing() -> None:
+    repeated = sequence((0, "write", 1), (0, "write", 2), (1, "write", 1), (0, "read", 2), (0, "read", 1), (0, "read", 2))
+    verdict = judged(repeated)
+    assert verdict.validity == "unknown" and not verdict.counts
+    assert "written more than once" in verdict.reason
+
+
+def test_what_may_have_happened_is_no_lie() -> None:
+    operations = sequence((0, "write", 1), (1, "read", 1), (1, "read", 1))
+    unanswered = Operation(process=0, f="write", value=1, key="x", outcome="info", invoked=0)
+    assert judged([unanswered, *operations[1:]]).validity == "valid"
+    assert judged([unanswered, *sequence((1, "read", None))]).validity == "valid"
+
+
+def test_a_value_that_nobody_wrote_is_told_once() -> None:
+    operations = sequence((0, "write", 1), (1, "read", 7))
+    assert judged(operations).counts == {"unwritten-read": 1}
+    assert judged(operations, alone=False).counts == {}
+    assert judged(operations, initial=7).validity == "valid"
+
+
+def test_only_what_was_promised_is_counted() -> None:
+    back = sequence((0, "write", 1), (0, "read", None), (1, "read", 1))
+    assert judged(back, "monotonic-reads").validity == "valid"
+    assert judged(back, "monotonic-reads").counts == {}
+    assert judged(back, "monotonic-reads", "read-your-writes").validity == "invalid"
+
+
+def test_side_and_fault_are_told() -> None:
+    nodes = ("n1", "n2", "n3")
+    operations = sequence((0, "write", 1), (1, "read", 1), (0, "read", None), nodes=nodes)
+    fault = Fault(id=1, nemesis="cut", scenario="cut", started=10**9, specs=(Cut(links=(("n1", "n2"),)),),
+                  sides=(("n1",), ("n2", "n3")))
+    verdict = Sessions().check(Recording(history=History.of(operations), nodes=nodes, faults=(fault,)))
+    assert verdict.reason.startswith(
+        "1 of 2 reads broke read your writes, all on the minority side (1 during a fault), worst 2.0 s"
+    )
+
+
+def test_other_functions_are_refused() -> None:
+    with pytest.raises(UsageError, match="not by 'enqueue'"):
+        judged(sequence((0, "enqueue", 1)))

@@ -1,0 +1,25 @@
+"""Budgets: what is looked at while judging is long."""
+
+import pytest
+
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
+
+
+def test_a_budget_says_which_limit_was_hit() -> None:
+    with pytest.raises(Exhausted, match="time limit of 0 s"):
+        Budget.of(0).check()
+    small = Budget.of(60, memory=1 << 20)
+    small.check()
+    block = bytearray(64 << 20)
+    block[::4096] = b"x" * len(block[::4096])
+    with pytest.raises(Exhausted, match="memory limit of 1 MiB"):
+        small.check()
+    FOREVER.check()
+
+
+def test_a_part_of_a_budget_never_ends_later_and_what_is_still_to_be_told_may() -> None:
+    whole = Budget.of(10)
+    part = whole.within(1, "time limit for one thing")
+    assert part.deadline < whole.deadline and part.limit == "time limit for one thing"
+    assert whole.within(100) == whole
+    assert Budget.of(-1).over and not Budget.of(-1).at_least(5).over
