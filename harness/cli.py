@@ -255,6 +255,8 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
                 finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), keep)
         keep(finished)
     screen.print(summary.table(suites.outcomes(finished)))
+    if not finished.finished:
+        screen.print("interrupted: the same command goes on with what is left")
     return suites.worst(finished)
 
 
@@ -621,6 +623,7 @@ def _guarded(call: Callable[[], Any]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        click.echo("splitbrain: interrupted.", err=True)
         return INTERRUPTED
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)

@@ -184,6 +184,7 @@ class _Recorder:
         self.progress.close()
         began, problem = self.clock(), ""
         self.write_if_possible(lambda: self.journal.phase("tear-down", began, ended=False))
+        ticking = asyncio.create_task(self.tick("tear-down", began))
         try:
             async with asyncio.timeout(LIMITS["tear-down"]):
                 await self.testbed.down()
@@ -191,6 +192,8 @@ class _Recorder:
             said = "took too long" if isinstance(error, TimeoutError) else str(ours(error) or described(error))
             problem = f"{said}; `splitbrain clean` removes what is left"
             self.progress.note(f"tear-down: {problem}")
+        ticking.cancel()
+        self.progress.close()
         if not self.plan.keep:
             self.run.drop_data()
         ended = self.clock()
@@ -513,7 +516,8 @@ class _Recorder:
             self.progress.note(f"{name} {problem}. {self.last_words()}")
         except BaseException as error:
             known = ours(error)
-            problem = described(error) if known is None else str(known)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            problem = "interrupted" if cancelled else described(error) if known is None else str(known)
             if not judged or known is None or isinstance(known, StorageError):
                 raise
             self.progress.note(f"{name}: {problem}")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.checkers.structures.ids import IdsChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
@@ -33,4 +34,4 @@ class UniqueIds(Workload):
         return []
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (IdsChecker(),)

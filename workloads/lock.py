@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from splitbrain.checkers.structures.lock import LockChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
@@ -96,7 +97,7 @@ class Lock(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (LockChecker(),)
 
 
 class FencedLock(Lock):
@@ -121,3 +122,6 @@ class FencedLock(Lock):
                 await client.guarded_write(invocation.key, *invocation.value)
                 return invocation.value
         return await super().invoke(client, invocation)
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (LockChecker(fenced=True),)
