@@ -396,7 +396,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
+            primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options,
         )
@@ -407,6 +408,17 @@ class _Recorder:
             await load.run(seconds)
             await faulting
             self.controller.healed.put_nowait(None)
+
+    async def clock_of(self, name: str) -> float | None:
+        """What a node's server says the time is; None where it does not answer."""
+        try:
+            async with asyncio.timeout(self.plan.timeout):
+                return await self.database.clock(self.database.nodes[name])
+        except (Refused, Indeterminate, TimeoutError):
+            return None
+        except Exception as error:
+            self.problems.raised("clock()", error)
+            return None
 
     def enforce(self, links: Connectivity) -> None:
         """These are the links that workers may use from now on."""

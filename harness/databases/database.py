@@ -130,6 +130,11 @@ class Database(ABC):
         """A client that reads this node's own copy, asking no other node where the database allows it. It is the database's
         own, kept and opened anew when it was closed; nobody else closes it. Raises `Refused`."""
 
+    async def clock(self, node: Node) -> float | None:
+        """The wall clock of that node's server, in seconds since 1970, as it tells it; None where it does not say. What puts
+        clocks wrong is proven by it, so that a database whose servers cannot tell it keeps this method as it is."""
+        return None
+
     @abstractmethod
     async def versions(self) -> dict[str, str]:
         """Node → version, as the running servers report it."""

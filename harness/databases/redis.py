@@ -192,6 +192,11 @@ class Redis(Database):
         """A connection that reads that node's server, replica or not."""
         return await self._deployment.local(node)
 
+    async def clock(self, node: Node) -> float:
+        """What TIME says."""
+        seconds, micros = await (await self._own.to(node, self.port)).call("TIME")
+        return int(seconds) + int(micros) / 1e6
+
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""
         versions = {}

@@ -132,6 +132,10 @@ class Probed:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot impair links.")
 
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot put clocks wrong.")
+
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
         """See `Prober.measure`."""
         if self._prober is None:
