@@ -55,6 +55,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the
     primary (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
+    `latency` is the median of the seconds that answered ones took.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     transition: float | None = None
     after_transition: float | None = None
     served: bool | None = None
+    latency: float | None = None
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):

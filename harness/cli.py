@@ -60,6 +60,8 @@ def _number(value: Any, kind: Any) -> float | int | None:
 
 def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
     """The flags of a plan's keys, as `Plan` has them."""
+    command = click.option("--attach", is_flag=True, help="Test the cluster that runs on --hosts; start nothing.")(command)
+    command = click.option("--hosts", type=click.Path(), help="An inventory of a cluster of your own, for --attach.")(command)
     for key in reversed(list(keys(Plan).values())):
         if key.flag and key.kind is bool:
             command = click.option(key.flag, key.name, is_flag=True, default=None, help=key.describe())(command)
@@ -175,8 +177,17 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
 
 
 def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
-    """The flags that were given."""
-    return {name: None if value == () else value for name, value in flags.items()} | {"database": database}
+    """The flags that were given. Raises `UsageError` for half of --hosts FILE --attach."""
+    given = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
+    hosts, attach = given.pop("hosts", None), given.pop("attach", False)
+    if hosts and not attach:
+        raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
+                         "servers on machines: --testbed ssh --inventory FILE.")
+    if attach:
+        if not hosts:
+            raise UsageError("--attach needs the cluster: --hosts FILE, an inventory of its machines.")
+        given |= {"testbed": "attached", "inventory": str(hosts)}
+    return given
 
 
 @commands.command()
@@ -251,6 +262,8 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
             screen.print(f"removed {folder}", markup=False)
     screen.print(f"index      {finished.folder}/index.html", markup=False)
     screen.print(summary.table(suites.outcomes(finished)))
+    if not finished.finished:
+        screen.print("interrupted: the same command goes on with what is left")
     return suites.worst(finished)
 
 
@@ -635,13 +648,18 @@ def build(database: str) -> int:
 @commands.command()
 @_RUNS
 @click.option("--data/--no-data", default=None, help="Drop the data of killed runs, or leave it; without either, it is asked.")
-def clean(runs: Path, data: bool | None) -> int:
+@click.option("--attached", is_flag=True, help="Only put back what was done to clusters of your own.")
+def clean(runs: Path, data: bool | None, attached: bool) -> int:
     """Remove what runs that were killed left behind, and exactly that."""
     from splitbrain.harness import registry, store
 
-    removed = [line for name in registry.names("testbeds") for line in registry.look_up("testbeds", name).clean()]
+    testbeds = [registry.look_up("testbeds", name) for name in registry.names("testbeds")]
+    removed = [line for testbed in testbeds if testbed.attached or not attached for line in testbed.clean()]
     for line in removed:
         click.echo(line)
+    if attached:
+        click.echo("" if removed else "nothing was left behind", nl=not removed)
+        return 0
     left = list(store.left_data(runs))
     for run, size in left:
         click.echo(f"data of the killed run {run.folder}: {size / 1e6:,.0f} MB")
@@ -685,6 +703,7 @@ def _guarded(call: Callable[[], Any]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        click.echo("splitbrain: interrupted.", err=True)
         return INTERRUPTED
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)

@@ -67,9 +67,15 @@ def perform(plan: Plan, runs: Path, progress: Progress, name: str = "") -> Outco
     run = store.create(runs, plan, name)
     progress.plan(plan, run.label)
     with store.owned(run.folder):
-        code = record(plan, run, progress)
-    if code not in (0, INTERRUPTED) and not _has_load(run):
+        try:
+            code = record(plan, run, progress)
+        except KeyboardInterrupt:  # Before it began to listen to signals.
+            code = INTERRUPTED
+    if code and not _has_load(run):
         known = not_judged(run, code)
+        if code == INTERRUPTED:
+            known = msgspec.structs.replace(known, reason="it was interrupted before its load began")
+            progress.note(f"{known.reason}, so there is nothing to judge; splitbrain test --plan {run.plan} begins it anew")
         _keep(progress, lambda: junit.write(run.junit, [known]))
         progress.note(f"the run's folder: {run.folder}")
         return Outcome(folder=run.folder, exit_code=code, reason=known.reason)

@@ -233,6 +233,28 @@ scenario = "{scenario}"
     assert nothing.code == 64 and "did you mean 'stale-read'" in nothing.stderr
 
 
+def test_a_wrong_clock_loses_writes_where_the_newest_is_found_by_it(splitbrain: Splitbrain) -> None:
+    for variant, found in (("quorum-clock", True), ("majority", False)):
+        ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "clock-jump:follower", "--time", "10s",
+                         "--baseline", "2s", "--fault", "4s", "--between", "2s")
+        (row,) = ran.result.scenarios
+        assert row.bit and row.links_cut == 0 and row.label == f"put the clock of {row.struck[0]} 60 s ahead"
+        assert ("lost-write" in ran.result.counts) == found == (ran.code == 1), ran.stdout
+        assert "60 s (intended 60)" in ran.stdout.replace("\n", " ").replace("60 to 60, ", ""), ran.stdout
+
+
+def test_slow_links_cost_a_round_trip_and_no_consistency(splitbrain: Splitbrain) -> None:
+    ran = splitbrain("test", "reference", "--variant", "majority", "--nemesis", "delay:all", "--time", "12s", "--nodes", "3",
+                     "--baseline", "3s", "--fault", "4s", "--between", "3s")
+    (row,) = ran.result.scenarios
+    assert ran.result.validity == "valid" and row.bit and row.label == "delay 100 ms on all links", ran.stdout
+    (side,) = row.sides
+    before = next(one for one in ran.result.baseline if one.kind == "write")
+    assert side.write.latency is not None and before.latency is not None
+    assert side.write.latency > before.latency + 0.19, "a majority is a round trip away"
+    assert "writes took " in ran.stdout and "before (medians)" in ran.stdout
+
+
 def test_printed_commands_run_as_printed(splitbrain: Splitbrain) -> None:
     ran = splitbrain("test", "reference", "--nemesis", "none", "--time", "3s", "--nodes", "3")
     told = {name: rest for name, rest in (line.split(maxsplit=1) for line in ran.stdout.splitlines() if len(line.split()) > 1)
