@@ -239,3 +239,11 @@ def test_a_missing_server_or_driver_is_refused_before_a_folder_is_made(monkeypat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"pip install 'splitbrain\[etcd\]'"):
         check_machine(plan)
+
+
+def test_a_testbed_that_cannot_work_here_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("docker")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(SetupError, match=r"docker does not work here: no Docker engine answers .*systemctl start"):
+        check_machine(resolve({"database": "reference", "testbed": "docker"}))
+    check_machine(resolve({"database": "reference"}))

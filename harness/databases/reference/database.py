@@ -574,6 +574,10 @@ class Reference(Database):
             return tuple(preference(list(self.nodes), key)[:N])
         return super().replicas(key)
 
+    async def clock(self, node: Node) -> float:
+        """What its status says."""
+        return float((await self._status(node))["clock"]) / 1e9
+
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""
         await asyncio.gather(*(self._status(node) for node in self.nodes.values()))
