@@ -20,6 +20,7 @@ from splitbrain.checkers.models.specifications import MODELS
 from splitbrain.checkers.transactions.lattice import IMPLIED, RULED_OUT
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.settings import keys
+from splitbrain.harness.testbeds.ssh_inventory import Host
 
 
 class Bar(NamedTuple):
@@ -127,6 +128,11 @@ def plan() -> str:
     return f"{_keys(Plan)}\n\n## `[[schedule]]`\n\n{msgspec_doc(ScriptedFault)}\n\n{_keys(ScriptedFault)}"
 
 
+def inventory() -> str:
+    """Every key of a machine."""
+    return _keys(Host)
+
+
 def msgspec_doc(struct: type[msgspec.Struct]) -> str:
     """The docstring as one paragraph."""
     return " ".join((struct.__doc__ or "").split())
@@ -181,7 +187,8 @@ def example() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "anomalies": anomalies, "plan": plan, "models": models, "levels": levels, "expectations": expectations, "example": example,
+    "anomalies": anomalies, "plan": plan, "inventory": inventory, "models": models, "levels": levels,
+    "expectations": expectations, "example": example,
 }
 
 
