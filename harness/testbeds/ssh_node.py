@@ -51,11 +51,11 @@ class SshNode:
         if message["event"] == "log":
             with self.log(message["service"]).open("ab") as log:
                 log.write(message["text"].encode("latin-1"))
-        elif message["event"] == "returned":  # one that was here before us, under another number
-            self._services[message["service"]] = self._services[message["service"]][0], message["pid"]
-            self._over.discard(message["service"])
+        name = message["service"]
+        if message["event"] == "returned" and name in self._services:  # one that was here before us, under another number
+            self._services[name] = self._services[name][0], message["pid"]
+            self._over.discard(name)
         elif message["event"] == "ended":
-            name = message["service"]
             if name in self._services and self._services[name][1] == message["pid"]:
                 self._over.add(name)
                 at = self.link.here(message["at"])
