@@ -58,7 +58,7 @@ class Containers(Attached):
         try:
             engine.connect().close()
         except engine.Unreachable as error:
-            return [Problem(error.what, error.mend)]
+            return [error.problem]
         if os.geteuid() != 0:
             return [Problem("this user may not enter the networks of containers", "run splitbrain as root")]
         return []
