@@ -219,6 +219,9 @@ def check(plan: Plan) -> None:
             f"{plan.variant} does not offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
+    if "skew" in schedules.needs(plan) and database.clock is Database.clock:
+        key = "schedule" if plan.schedule else "nemesis"
+        raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     _check_binary(plan.binary, [program.name for program in database.programs])
     for number, expectation in enumerate(plan.expect):
         try:

@@ -12,8 +12,8 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.plan import FORMAT, Plan
 from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import check_machine, resolve
-from splitbrain.harness.servers import find_program
 from splitbrain.harness.schedules import schedule
+from splitbrain.harness.servers import find_program
 
 
 def test_defaults_are_the_documented_ones() -> None:
