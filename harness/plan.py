@@ -99,7 +99,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     binary: Annotated[str, Setting("The server's program, or the folder that holds its programs (or Cassandra's jars); empty: "
                                    "what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
-    inventory: Annotated[str, Setting("The file that names the machines, for the testbed ssh.")] = ""
+    inventory: Annotated[str, Setting("The file that names the machines, for the testbeds ssh and attached.")] = ""
     keep: Annotated[bool, Setting("Keep the nodes' data folders.")] = False
     expect: Annotated[tuple[str, ...], Setting(
         "What must be seen, each of them: valid, invalid, an anomaly (lost-write), a class (CP), or a side "

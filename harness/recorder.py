@@ -1,4 +1,4 @@
-"""The part of a run that needs the cluster, phase by phase; readable top to bottom.
+"""The part of a run that needs the cluster, phase by phase; one file because it is read top to bottom.
 
 Nodes up → database ready → workers and faults side by side → heal, proven → settle → final reads → tear-down. Everything that
 happens goes to the journal the moment it happens; nothing here judges it.
@@ -158,6 +158,8 @@ class _Recorder:
     async def record(self) -> int:
         database_class: type[Database] = registry.look_up("databases", self.plan.database)
         variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
+        if self.testbed.attached:
+            variant = msgspec.structs.replace(variant, tuned=())  # It is as its owner has set it.
         self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
         with self.stop_on_signal():
             try:
@@ -224,6 +226,8 @@ class _Recorder:
             watching = group.create_task(self.watch())
             await self.start()
             watching.cancel()
+        if self.testbed.attached:
+            await self.refuse_data()
         versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
@@ -240,7 +244,7 @@ class _Recorder:
         what = "start()"
         try:
             async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
-                await self.database.start()
+                await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
                 while not await self.database.ready():
@@ -256,6 +260,20 @@ class _Recorder:
             if limit.expired():
                 raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
+
+    async def refuse_data(self) -> None:
+        """Refuse a cluster that holds already what the workload writes: reads of it would be taken for anomalies."""
+        for call in self.workload.local():
+            for name in self.database.replicas(call.key):
+                try:
+                    found = await self.read_copy(name, call)
+                except (Refused, Indeterminate) as error:
+                    raise SetupError(f"{name} does not tell what it holds ({error}).") from error
+                if found:
+                    raise SetupError(
+                        f"the cluster is not empty: at {name}, key {call.key} of the workload {self.workload.name} holds "
+                        f"{str(found)[:80]}, as from a run before. Remove its keys first."
+                    )
 
     async def prepare(self, server: str) -> None:
         """Have the workload make what it needs before the load, if it needs anything."""

@@ -94,6 +94,10 @@ class Database(ABC):
     async def start(self) -> None:
         """Start every server and form the cluster; returns without waiting longer than forming it needs."""
 
+    async def attach(self) -> None:
+        """Instead of `start`, where the cluster runs already and is not ours: learn from it what `start` would have decided.
+        Changes nothing. By default there is nothing to learn. Raises `SetupError` for one that cannot be tested."""
+
     @abstractmethod
     async def ready(self) -> bool:
         """Whether a write and a read go through on every node that should take them. Asked again until it is true; leaves

@@ -144,6 +144,10 @@ class Redis(Database):
         """Start the servers and form the group or the cluster."""
         await self._deployment.start()
 
+    async def attach(self) -> None:
+        """Ask the sentinels what they watch."""
+        await self._deployment.attach()
+
     async def ready(self) -> bool:
         """The group or cluster is formed as all its members see it, and a write and a read went through on every primary;
         under Sentinel every replica has the write."""

@@ -26,6 +26,7 @@ import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from statistics import median
+from typing import ClassVar
 
 import msgspec
 
@@ -107,7 +108,14 @@ class _Arrivals:
 class Probed:
     """What every testbed has that sends probes between its nodes: the prober, once `listen` has opened it."""
 
+    attached: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]]
+
     _prober: Prober | None = None
+
+    def can(self) -> frozenset[Ability]:
+        """All that the testbed can."""
+        return self.abilities
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:

@@ -44,7 +44,6 @@ class Ssh(Probed):
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
-    starts: ClassVar[bool] = True
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -66,7 +65,7 @@ class Ssh(Probed):
         """Look at every machine of the plan, and install what is missing where the inventory says so."""
         if problems := cls.problems():
             return problems
-        return asyncio.run(_lacking(plan, programs))
+        return asyncio.run(lacking(plan, programs))
 
     @classmethod
     def clean(cls) -> Sequence[str]:
@@ -89,7 +88,7 @@ class Ssh(Probed):
         for machine in self._machines:
             (folder / machine.link.name).mkdir(parents=True, exist_ok=True)
         self.nodes = tuple(
-            SshNode(machine.link.name, machine.address, machine.host.address6, folder / machine.link.name, machine.link)
+            self.node(machine.link.name, machine.address, machine.host.address6, folder / machine.link.name, machine.link)
             for machine in self._machines
         )
         for node in self.nodes:
@@ -99,9 +98,13 @@ class Ssh(Probed):
             node.take(self._run, owner(), gate) for node, gate in zip(self.nodes, gates, strict=True)
         )
 
+    def node(self, name: str, address: str, address6: str, logs: Path, link: Link) -> SshNode:
+        """A node of this testbed."""
+        return SshNode(name, address, address6, logs, link)
+
     def _hear(self, node: SshNode) -> Callable[[dict[str, Any]], None]:
         def hear(message: dict[str, Any]) -> None:
-            if message["event"] in ("log", "ended"):
+            if message["event"] in ("log", "ended", "returned"):
                 node.hear(message)
             elif isinstance(self._prober, RemoteProber):
                 self._prober.hear(node.name, message)
@@ -202,14 +205,15 @@ async def _connected(hosts: Mapping[str, Host], programs: Mapping[str, str] | No
         raise
 
 
-async def _lacking(plan: Plan, programs: Sequence[Wanted]) -> list[Problem]:
+async def lacking(plan: Plan, programs: Sequence[Wanted], *, runs: int = 0) -> list[Problem]:
+    """What the machines of a plan lack, once what may be installed has been; also a server, where one `runs` on that port."""
     _, hosts = chosen(plan)
     machines = await _connected(names(hosts), {wanted.name: wanted.mend for wanted in programs})
     try:
         refuse_own(machines)
         tools = [Wanted(name, "apt-get install iptables") for name in _TOOLS]
         return [
-            problem for found in await commands.together(_missing(machine, [*tools, *programs]) for machine in machines)
+            problem for found in await commands.together(_missing(machine, [*tools, *programs], runs) for machine in machines)
             for problem in found
         ]
     finally:
@@ -217,8 +221,7 @@ async def _lacking(plan: Plan, programs: Sequence[Wanted]) -> list[Problem]:
             machine.link.close()
 
 
-async def _missing(machine: _Machine, wanted: Sequence[Wanted]) -> list[Problem]:
-    """What a machine lacks, once what may be installed has been."""
+async def _missing(machine: _Machine, wanted: Sequence[Wanted], runs: int) -> list[Problem]:
     link, found, missing = machine.link, machine.found, []
     for left in found["left"]:
         missing.append(Problem(f"{link.place}: the run {left} left things in {link.host.folder}", "splitbrain clean"))
@@ -226,6 +229,8 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted]) -> list[Problem]
         missing.append(Problem(f"{link.place}: it has a chain of splitbrain's: {found['chains'][0]}", "splitbrain clean"))
     if not found["writable"]:
         missing.append(Problem(f"{link.place}: {link.host.folder} cannot be made there", "folder = ... in the inventory"))
+    if runs and not (await link.ask("adopt", name="server", port=runs, start=[]))["pid"]:
+        missing.append(Problem(f"nothing listens on port {runs} of {link.place}", "start the cluster first"))
     for program in wanted:
         if found["programs"].get(program.name) or program.name == "python3":
             continue

@@ -33,6 +33,7 @@ class SshNode:
         self._given: dict[str, Service] = {}
         self._over: set[str] = set()
         self._dead: list[Death] = []
+        self._down = False
 
     async def take(self, run: str, owner: str, gate: Sequence[str]) -> None:
         """Take the machine for a run: from now on its guard watches. `gate` is the controller's address and the port there that
@@ -50,6 +51,9 @@ class SshNode:
         if message["event"] == "log":
             with self.log(message["service"]).open("ab") as log:
                 log.write(message["text"].encode("latin-1"))
+        elif message["event"] == "returned":  # one that was here before us, under another number
+            self._services[message["service"]] = self._services[message["service"]][0], message["pid"]
+            self._over.discard(message["service"])
         elif message["event"] == "ended":
             name = message["service"]
             if name in self._services and self._services[name][1] == message["pid"]:

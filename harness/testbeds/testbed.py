@@ -186,6 +186,8 @@ class Testbed(Protocol):
     name: ClassVar[str]
     summary: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]]
+    attached: ClassVar[bool]
+    """Whether the servers run before a run and go on after it: a database is then attached to and not started."""
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None: ...
 
@@ -197,6 +199,10 @@ class Testbed(Protocol):
     @classmethod
     def problems(cls) -> Sequence[Problem]:
         """What keeps this testbed from working on this machine; empty where nothing does."""
+        ...
+
+    def can(self) -> frozenset[Ability]:
+        """Those of its abilities that it has for its plan."""
         ...
 
     @classmethod

@@ -16,7 +16,7 @@ type belong to runs, and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.builder import Builder, Event
+from splitbrain.harness.history import texts
+from splitbrain.harness.history.builder import Builder, Event, TextEvent
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import jepsen, malformed
 from splitbrain.harness.history.formats.text import BOM, unreadable
@@ -35,6 +36,7 @@ from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.shapes import Shapes
 
 CHUNK = 1 << 20
+_HEAD = 1 << 12
 TYPES = frozenset(("invoke", "ok", "fail", "info"))
 
 Other = Callable[[int, bytes], None]
@@ -70,6 +72,7 @@ class _Line(Operation, frozen=True, kw_only=True):
 
 
 _EVENTS = msgspec.json.Decoder(Event)
+_TEXTS = msgspec.json.Decoder(TextEvent)
 _OPERATIONS = msgspec.json.Decoder(Operation)
 _LINES = msgspec.json.Decoder(_Line)
 
@@ -137,6 +140,7 @@ class _Reader:
         self.journal = False
         self.table = Table()
         self.lines: list[NDArray[np.int64]] = []
+        self.transactions = 0
 
     def take(self, chunk: bytes) -> None:
         """Take whole lines; the last of the file may lack its line break."""
@@ -149,7 +153,7 @@ class _Reader:
         if len(self.table):
             return False
         try:
-            events = _EVENTS.decode_lines(chunk)
+            events = self._transactions(chunk) or _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
         if len(events) != many or None in [one.process for one in events]:
@@ -159,6 +163,16 @@ class _Reader:
         self.intake.named = True
         self.builder.extend(events, self.line)
         return True
+
+    def _transactions(self, chunk: bytes) -> Sequence[Event]:
+        """The events of a chunk, with their values as JSON, where all are of transactions and they are many; else none."""
+        if b'"txn"' not in chunk[:_HEAD]:
+            return ()
+        self.transactions += len(chunk)
+        if not texts.worth_it(self.transactions):
+            return ()
+        events = _TEXTS.decode_lines(chunk)
+        return events if {one.f for one in events} <= {"txn", None} else ()
 
     def _all_operations(self, chunk: bytes, many: int) -> bool:
         if self.builder.events:
