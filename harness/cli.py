@@ -514,18 +514,22 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
-@click.argument("what", required=False, type=click.Choice(["workloads"]))
+@click.argument("what", required=False, type=click.Choice(["workloads", "nemeses"]))
 @_JSON
 def list_(what: str | None, as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
-    not."""
-    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
+    not; `list nemeses`: every scenario, drawn."""
+    from splitbrain.harness.catalogue import catalogue, drawn, drawn_list, support_table, supports, table
     from splitbrain.reports.terminal import console
 
     if what == "workloads" and as_json:
         click.echo(_json(supports()))
     elif what == "workloads":
         console().print(support_table(supports()))
+    elif what == "nemeses" and as_json:
+        click.echo(_json(drawn()))
+    elif what == "nemeses":
+        console().print(drawn_list(drawn()))
     elif as_json:
         click.echo(_json(catalogue()))
     else:
