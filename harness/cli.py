@@ -204,8 +204,11 @@ def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
 @click.argument("file", type=click.Path(path_type=Path))
 @_RUNS
 @_DASK
-def suite(file: Path, runs: Path, dask: str | None) -> int:
+@click.option("--keep", "kept", type=click.IntRange(min=1), help="Keep so many folders of this suite, and drop older ones.")
+def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was.
+
+    Its folder has an index.html, which compares the night with those before it in the same folder of runs.
 
     With --dask they run on the machines of a Dask cluster instead, one at a time on each, and their folders come back.
 
@@ -221,18 +224,21 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
     """
     from splitbrain.harness import suite as suites
     from splitbrain.harness.run import perform
-    from splitbrain.reports import junit, summary
+    from splitbrain.reports import summary
     from splitbrain.reports.terminal import Progress, console
 
     screen = console()
 
     began, done = time.monotonic(), 0
 
+    def time_left(left: int) -> str:
+        return f"about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done and left else ""
+
     def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         nonlocal done
         left = sum(entry.exit_code is None for entry in opened.entries) - done
-        rest = f", about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done else ""
-        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest}")
+        rest = time_left(left)
+        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest and ', '}{rest}")
         done += 1
         try:
             outcome = perform(plan, folder, Progress(screen))
@@ -244,15 +250,13 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
             return suites.Ended("", CRASH, f"{type(error).__name__}: {error}")
         return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
-    def keep(suite: suites.Suite) -> None:
-        found = suites.outcomes(suite)
-        junit.write(suite.folder / "junit.xml", found)
-        summary.write(suite.folder / "summary.md", found)
+    def publish(suite: suites.Suite) -> None:
+        suites.publish(suite, time_left(sum(entry.exit_code is None for entry in suite.entries)))
 
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
         if dask is None:
-            finished = suites.run_suite(opened, perform_one, keep)
+            finished = suites.run_suite(opened, perform_one, publish)
         else:
             from splitbrain.harness.machines import connect, own_files, perform_on
             from splitbrain.reports.fleet import Fleet
@@ -262,8 +266,11 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
                 connect(dask, own_files([plan for _, plan in left])) as cluster,
                 Fleet(screen, len(opened.entries), len(opened.entries) - len(left)) as fleet,
             ):
-                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), keep)
-        keep(finished)
+                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), publish)
+        publish(finished)
+        for folder in suites.drop_old(finished, kept) if kept else ():
+            screen.print(f"removed {folder}", markup=False)
+    screen.print(f"index      {finished.folder}/index.html", markup=False)
     screen.print(summary.table(suites.outcomes(finished)))
     if not finished.finished:
         screen.print("interrupted: the same command goes on with what is left")
@@ -322,6 +329,79 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
         screen.print(f"stopped after {most} runs: --most allows more", markup=False)
     click.echo(f"  splitbrain test --plan {file}")
     return 0 if found.seen else 2
+
+
+@commands.command()
+@click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@_JSON
+def compare(first: Path, second: Path, as_json: bool) -> int:
+    """Compare two runs, or two suites: what differs comes first; exit code 1 if anything does.
+
+    How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance.
+
+    \b
+    Examples:
+      splitbrain compare runs/BEFORE runs/AFTER
+      splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly
+    """
+    from splitbrain.harness import suite as suites
+    from splitbrain.reports import compare as comparison
+    from splitbrain.reports import nights
+    from splitbrain.reports.terminal import console
+
+    if (first / "result.json").is_file() and (second / "result.json").is_file():
+        lines = comparison.runs(suites.judged(first), suites.judged(second))
+    else:
+        lines = comparison.suites(*(nights.all_told(suites.results(folder)) for folder in (first, second)))
+    if not lines:
+        raise UsageError(f"{first} and {second} hold no results to compare: each is the folder of a run, or of runs.")
+    if as_json:
+        click.echo(_json(lines))
+    else:
+        console().print(comparison.table(lines, first.name, second.name))
+    return int(any(line.apart for line in lines))
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def contract(runs: tuple[Path, ...]) -> int:
+    """Print the consistency contract that RUNS have shown, in Markdown: one page for each database and variant.
+
+    RUNS are folders of runs, or of suites; what several runs of one variant showed is added up.
+
+    \b
+    Example:
+      splitbrain contract runs > CONTRACT.md
+    """
+    from splitbrain.checkers.result import Result
+    from splitbrain.harness.suite import results
+    from splitbrain.reports.contract import markdown
+
+    found = [result for folder in runs for result in results(folder) if isinstance(result, Result)]
+    if not any(result.plan is not None for result in found):
+        raise UsageError(f"{', '.join(map(str, runs))}: no judged run there.")
+    click.echo(markdown(found), nl=False)
+    return 0
+
+
+@commands.command()
+@click.argument("runs", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("runs"))
+@click.option("--port", type=click.IntRange(0, 65535), default=8161, show_default=True, help="0 takes a free one.")
+def serve(runs: Path, port: int) -> int:
+    """Show the folder RUNS in a browser on this machine, live while a suite runs; Ctrl-C ends it.
+
+    It reads and never writes, listens on 127.0.0.1 alone, and gives out nothing outside the folder.
+    """
+    from splitbrain.reports import serve as serving
+
+    with serving.server(runs, port) as server:
+        click.echo(f"{runs} at {serving.address(server)}  (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("ended")
+    return 0
 
 
 @commands.command()
@@ -429,14 +509,14 @@ def check(
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(path: Path) -> int:
-    """Write the report of a run anew."""
+    """Write the report of a run anew; it is judged anew only if another version had judged it, or another journal."""
     from splitbrain.harness import store
-    from splitbrain.harness.run import judge_run
+    from splitbrain.harness.run import stored_or_judged
     from splitbrain.reports import junit
     from splitbrain.reports.page import html
 
     run = store.find(path)
-    result, recording = judge_run(run)
+    result, recording = stored_or_judged(run)
     html.write(run.report, result, recording)
     junit.write(run.junit, [result])
     click.echo(run.report)
@@ -444,18 +524,22 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
-@click.argument("what", required=False, type=click.Choice(["workloads"]))
+@click.argument("what", required=False, type=click.Choice(["workloads", "nemeses"]))
 @_JSON
 def list_(what: str | None, as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
-    not."""
-    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
+    not; `list nemeses`: every scenario, drawn."""
+    from splitbrain.harness.catalogue import catalogue, drawn, drawn_list, support_table, supports, table
     from splitbrain.reports.terminal import console
 
     if what == "workloads" and as_json:
         click.echo(_json(supports()))
     elif what == "workloads":
         console().print(support_table(supports()))
+    elif what == "nemeses" and as_json:
+        click.echo(_json(drawn()))
+    elif what == "nemeses":
+        console().print(drawn_list(drawn()))
     elif as_json:
         click.echo(_json(catalogue()))
     else:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.anomalies import generalises
-from splitbrain.checkers.result import Result, Scenario
+from splitbrain.checkers.result import Result, Scenario, encode
 from splitbrain.harness.history.fault import Cut
 from splitbrain.harness.history.journal import load as recorded
 from splitbrain.harness.resolve import resolve
@@ -69,6 +69,18 @@ def test_reference_that_loses_acknowledged_writes_is_caught(splitbrain: Splitbra
     apart = [msgspec.structs.replace(verdict, seconds=0) for verdict in again.verdicts]
     assert apart == [msgspec.structs.replace(verdict, seconds=0) for verdict in result.verdicts]
     assert msgspec.structs.replace(again, verdicts=()) == msgspec.structs.replace(result, verdicts=())
+    # The report takes the stored result as it is, but only of this version and this journal.
+    stored, journal = ran.folder / "result.json", ran.folder / "journal.jsonl"
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED")))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" in (ran.folder / "report.html").read_text()
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED", judged=again.judged.replace(" ", " 0."))))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" not in (ran.folder / "report.html").read_text()
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED")))
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" not in (ran.folder / "report.html").read_text()
 
 
 def test_the_evidence_alone_is_the_same_or_a_more_general_anomaly(splitbrain: Splitbrain, short: Path, tmp_path: Path) -> None:

@@ -85,9 +85,14 @@ def test_a_file_gives_the_same_history_by_machine_code(tmp_path: Path, monkeypat
     monkeypatch.setattr(texts, "COMPILED_FROM", 1 << 40)
     ordinary = jsonl.read(path)[0]
     monkeypatch.setattr(texts, "COMPILED_FROM", 0)
-    took = []
+    took: list[type[Any]] = []
     extend = Builder.extend
-    monkeypatch.setattr(Builder, "extend", lambda self, events, at: (took.append(type(events[0])), extend(self, events, at))[1])
+
+    def noted(self: Builder, events: Any, position: int) -> None:
+        took.append(type(events[0]))
+        extend(self, events, position)
+
+    monkeypatch.setattr(Builder, "extend", noted)
     directly = jsonl.read(path)[0]
     assert set(took) == {TextEvent}
     assert list(directly) == list(ordinary)
