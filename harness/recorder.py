@@ -1,4 +1,4 @@
-"""The part of a run that needs the cluster, phase by phase; readable top to bottom.
+"""The part of a run that needs the cluster, phase by phase; one file because it is read top to bottom.
 
 Nodes up → database ready → workers and faults side by side → heal, proven → settle → final reads → tear-down. Everything that
 happens goes to the journal the moment it happens; nothing here judges it.
