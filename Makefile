@@ -60,5 +60,5 @@ $(VENV)/.fast: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,dask,sat,docs,dev]'
+	$(BIN)/pip install --quiet --editable '.[etcd,redis,mongodb,cassandra,docker,ssh,dask,sat,docs,dev]'
 	@touch $@

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "transactions", "replicas", "any"]
+Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas", "any"]
 """What an anomaly can be seen on."""
 
 _BOTH = frozenset({"read", "write"})
@@ -69,6 +69,14 @@ _ROWS = (
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
     Phenomenon("stale-fence", _BOTH, ("lock",), "A lock was granted with a fencing number that was not greater than an "
                "earlier one.", False, ("non-linearizable",)),
+    Phenomenon("fence-passed", _BOTH, ("lock",), "A write with an old fencing number was let through after one with a newer "
+               "number.", False, ("non-linearizable",)),
+    Phenomenon("missed-event", _BOTH, ("watch",), "A watcher was not told of a change, though it was told of later ones, or of "
+               "all.", False, ("unexpected",)),
+    Phenomenon("event-reordered", _BOTH, ("watch",), "A watcher was told of changes in another order than that of their "
+               "revisions or of time.", False, ("unexpected",)),
+    Phenomenon("event-from-the-past", _READS, ("watch",), "A watcher was told again of a change that came before those that "
+               "it had asked for.", False, ("unexpected",)),
     Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, ("non-linearizable",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
                False, ("non-linearizable",)),

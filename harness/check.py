@@ -184,6 +184,7 @@ def check(
     Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
     history = operations if isinstance(operations, History) else _strict(list(operations))
+    _refuse_unequal(history)
     promised = sessions.models_of(model) if isinstance(model, str) else None
     if promised is not None and not are_transactions(history):
         weighed = SessionWeighing(promised, nil=nil, initial=None, time_limit=time_limit)
@@ -196,6 +197,23 @@ def check(
         model = detect(history)[0] if len(history) else Register()
     chosen = model_of(model) if isinstance(model, str) else model
     return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
+
+
+def _refuse_unequal(history: History) -> None:
+    """Raise `UsageError` for a value that is equal to itself alone: whether a read returned what was written is not known."""
+    def unequal(value: Any) -> Any:
+        if isinstance(value, tuple | list | set | frozenset):
+            return next((found for part in value if (found := unequal(part)) is not None), None)
+        if isinstance(value, dict):
+            return unequal([*value, *value.values()])
+        return value if value is not None and type(value).__eq__ is object.__eq__ else None  # type: ignore[comparison-overlap]
+
+    for value in (*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())):
+        if (found := unequal(value)) is not None:
+            raise UsageError(
+                f"a value of the type {type(found).__name__} ({found!r:.60}) is equal to nothing but itself: whether it was "
+                "read again cannot be told. Use numbers, words, lists and maps."
+            )
 
 
 def judge(history: History, model: Model, time_limit: float, spread: Spread | None = None) -> Verdict:

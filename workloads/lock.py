@@ -8,12 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from splitbrain.checkers.structures.lock import LockChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.workloads.workload import Invocation, Workload
+
+LOCKS = 6
+"""The most locks: few, so that one that was lost is soon taken by another."""
+
+LONG = 0.15
+"""The part of the holds that may be long."""
+
+SHORT = 0.05
+"""Seconds that the others last at most."""
 
 
 @dataclass
@@ -26,10 +36,10 @@ class _Hold:
 
 
 class Lock(Workload):
-    """Takes `plan.keys` locks on lease, each process one at a time, holds it for a while in which the lease is renewed, and
-    gives it back. A process trusts its lock until it is told that it lost it, as a client does that does not watch its own
-    clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker of each home only
-    asks who holds which.
+    """Takes locks (`plan.keys`, and `LOCKS` at most) on lease, each process one at a time, holds it for a while in which the
+    lease is renewed, and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
+    not watch its own clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker
+    of each home only asks who holds which.
 
     A process is its owner's name, so `acquire` and `release` have none; the value of an `acquire` is its fence.
     """
@@ -59,7 +69,7 @@ class Lock(Workload):
             if time.monotonic() >= hold.until:
                 return Invocation("release", hold.key, process, "write")
             return self.held(rng, process, hold)
-        key = rng.randrange(self.plan.keys)
+        key = rng.randrange(min(LOCKS, self.plan.keys))
         if self.reader(process) or kind == "read" or rng.random() < 0.3:
             return Invocation("read", key, None, "read")
         return Invocation("acquire", key, process, "write")
@@ -71,9 +81,10 @@ class Lock(Workload):
     def observe(self, operation: Operation) -> None:
         process = operation.process
         if operation.f == "acquire" and operation.outcome == "ok":
-            # Most are short, so that there are many; the longest outlast a lease.
-            longest = self.options.longest * random.Random(f"{self.plan.seed}/{process}/{operation.invoked}").random() ** 3
-            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + longest)
+            # Most are short, so that there are many; the others may outlast a lease.
+            rng = random.Random(f"{self.plan.seed}/{process}/{operation.invoked}")
+            longest = self.options.longest if rng.random() < LONG else SHORT
+            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + longest * rng.random())
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
 
@@ -90,13 +101,13 @@ class Lock(Workload):
         return invocation.value
 
     def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
+        return [Invocation("read", key, None, "read") for key in range(min(LOCKS, self.plan.keys))]
 
     def local(self) -> Sequence[Invocation]:
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (LockChecker(),)
 
 
 class FencedLock(Lock):
@@ -121,3 +132,6 @@ class FencedLock(Lock):
                 await client.guarded_write(invocation.key, *invocation.value)
                 return invocation.value
         return await super().invoke(client, invocation)
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (LockChecker(fenced=True),)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.checkers.structures.long_fork import LongForkChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
@@ -67,4 +68,4 @@ class LongFork(Workload):
         return [Invocation("txn", key, (("r", key, None),), "read") for key in range(GROUP * self._groups)]
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (LongForkChecker(),)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.checkers.structures.monotonic import MonotonicChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
@@ -59,4 +60,4 @@ class Monotonic(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (MonotonicChecker(),)

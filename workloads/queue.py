@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
+from splitbrain.checkers.structures.queue import QueueChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
@@ -69,4 +70,4 @@ class Queue(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (QueueChecker(),)

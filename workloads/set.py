@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.sets import SetChecker
+from splitbrain.checkers.structures.set_full import SetFullChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
@@ -86,3 +87,6 @@ class SetFull(Set):
 
     name: ClassVar[str] = "set-full"
     summary: ClassVar[str] = "the same, judged element by element: lost, late by how much, never read, doubled, out of order"
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (SetFullChecker(),)

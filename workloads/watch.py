@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.checkers.structures.watch import WatchChecker
 from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
@@ -60,4 +61,4 @@ class Watch(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return ()
+        return (WatchChecker(),)

@@ -39,10 +39,11 @@ class Findings:
             ))
 
     def verdict(
-        self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str
+        self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str,
+        what: str = "reads", note: str = "",
     ) -> Verdict:
-        """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads were, of
-        `things`."""
+        """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
+        were, of `things`. `note` is what else is to be said."""
         counts = in_order(self.counts)
         states: list[Standing] = []
         for model, identifiers in models.items():
@@ -53,11 +54,12 @@ class Findings:
         states.sort(key=lambda one: one.state != "refuted")
         if counts:
             told = ", ".join(f"{number} {name}" for name, number in counts.items())
-            reason = f"of {judged} reads of {things}: {told}."
+            reason = f"of {judged:,} {what} of {things}: {told}."
         elif judged:
-            reason = f"{judged} reads of {things} told what they had to."
+            reason = f"{judged:,} {what} of {things} told what they had to."
         else:
-            reason = f"no read of {things} was answered: nothing is proven."
+            reason = f"no {what.removesuffix('s')} of {things} was answered: nothing is proven."
+        reason += f" {note}" if note else ""
         anomalies = [anomaly for name in counts for (identifier, _), kept in sorted(self._shown.items()) if identifier == name
                      for anomaly in kept]
         return Verdict(

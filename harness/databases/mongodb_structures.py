@@ -34,6 +34,8 @@ class MongoStructures(MongoClient):
             command = {"findAndModify": "txns", "query": {"_id": _WHOLE}, "update": changes, "upsert": True,
                        "fields": {"_id": True, **fields}}
             document = await self._modified(command)
+            if document is not None and document.get("_id") != _WHOLE:
+                raise await self._lost("garbled-answer")
         else:
             document = await self._document("txns", _WHOLE)
         return await self._done(micros, document or {})

@@ -236,7 +236,7 @@ class RedisClient:
     async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
         """MULTI, these commands and EXEC, sent as one, and the commands' raw replies. A command that the server does not take
         into the transaction refuses it as a whole; where what was watched has changed it is a `Mismatch`."""
-        from redis.exceptions import ExecAbortError, ResponseError
+        from redis.exceptions import ExecAbortError, RedisError, ResponseError
 
         async with self._asked():
             connection = self._driver.connection
@@ -246,14 +246,16 @@ class RedisClient:
             for _ in whole:
                 try:
                     replies.append(await connection.read_response())  # type: ignore[union-attr]
-                except ResponseError as error:
+                except RedisError as error:
+                    if not isinstance(error, ResponseError) and type(error).__name__ not in self.STRIPPED:
+                        raise
                     replies.append(error)
             begun, *queued, done = replies
             if begun != b"OK":
                 raise await self._lost("garbled-answer")  # the commands may have been done, each for itself
             if isinstance(done, ExecAbortError):
-                raise next((reply for reply in queued if isinstance(reply, ResponseError)), done)
-            if isinstance(done, ResponseError):
+                raise next((reply for reply in queued if isinstance(reply, Exception)), done)
+            if isinstance(done, Exception):
                 raise done
             if done is None:
                 raise Mismatch

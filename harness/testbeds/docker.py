@@ -46,7 +46,7 @@ from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Wanted
 
 TOOLS = "splitbrain/tools:1"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
@@ -105,6 +105,11 @@ class Docker(Probed):
             if os.geteuid() != 0 and not client.images.list(TOOLS):
                 found.append(Problem(f"an ordinary user needs the image {TOOLS}", "splitbrain images build tools"))
         return found
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """Nothing: images bring their programs."""
+        return ()
 
     @classmethod
     def clean(cls) -> Sequence[str]:

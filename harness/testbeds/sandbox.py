@@ -38,7 +38,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID
 
 
-def enter(work: Work) -> int:
+def enter(work: Work, *, as_root: bool = False) -> int:
     """Call `work` in new namespaces and return what it returns, 128 + N where signal N ended it.
 
     `work` gets a socket to the init, for `spawner.Channel`. It sees an empty /run and its own /proc, is root there (outside
@@ -46,11 +46,12 @@ def enter(work: Work) -> int:
     process, from the terminal or from `kill`, reaches it exactly once. What it raises is printed and gives 70; a
     `SplitbrainError` is printed as its one sentence and gives its own exit code, Ctrl-C gives 130.
 
-    An ordinary user needs user namespaces; root does without where they are forbidden. To be called from the main thread,
+    An ordinary user needs user namespaces; root does without where they are forbidden, or `as_root`, for programs that change
+    who they are. To be called from the main thread,
     with no event loop running. Raises `SetupError` with the mend where the kernel refuses.
     """
     refusal = _Refusal("")
-    for user in (True, False) if os.geteuid() == 0 else (True,):
+    for user in (False,) if as_root else (True, False) if os.geteuid() == 0 else (True,):
         try:
             return _enter(work, user=user)
         except _Refusal as error:

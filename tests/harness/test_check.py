@@ -342,6 +342,31 @@ def test_operations_that_cannot_be(fields: dict[str, Any], message: str) -> None
         check([one, msgspec.structs.replace(Operation(process=1, f="read", invoked=2, completed=9), **fields)])
 
 
+@pytest.mark.parametrize("value", [object(), (1, [object()]), {"a": object()}])
+def test_a_value_that_is_equal_to_itself_alone_is_no_value(value: Any) -> None:
+    for seen in ((), (value,)):
+        with pytest.raises(UsageError, match=r"of the type object .* is equal to nothing but itself"):
+            check([Operation(process=0, f="write", value=1 if seen else value, seen=seen, invoked=0, completed=1)])
+    assert check([Operation(process=0, f="write", value=(1, [2.5, {"a": b"x"}]), invoked=0, completed=1)]).validity == "valid"
+
+
+NAMELESS = """
+{:type :invoke, :f :txn, :value [[:w x 1]]}
+{:type :ok, :f :txn, :value [[:w x 1]]}
+{:type :invoke, :f :txn, :value [[:r x nil]]}
+{:type :ok, :f :txn, :value [[:r x nil]]}
+"""
+
+
+def test_where_no_process_is_told_no_session_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+    for text, broken in ((NAMELESS, False), (NAMELESS.replace(":f ", ":process 3, :f "), True)):
+        path.write_text(text)
+        checked = check_file(path)
+        assert ("G-single-process" in checked.verdict.counts) == broken
+        assert any("sessions are not judged" in note for note in checked.notes) != broken
+
+
 def test_a_client_does_one_thing_at_a_time() -> None:
     with pytest.raises(UsageError, match="operation 1: process 0 begins an operation before its last one completed"):
         check([Operation(process=0, f="write", value=i, invoked=i, completed=i + 5) for i in range(2)])

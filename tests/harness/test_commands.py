@@ -36,6 +36,9 @@ def test_lists_for_programs(splitbrain: Callable[..., Ran]) -> None:
     assert {entry["name"] for entry in found["nemeses"]} == set(registry.names("nemeses"))
     redis = next(entry for entry in found["databases"] if entry["name"] == "redis")
     assert {"sentinel", "cluster"} <= {variant["name"] for variant in redis["variants"]}
+    drawn = json.loads(splitbrain("list", "nemeses", "--json").stdout)
+    assert {one["nemesis"] for one in drawn} == set(registry.names("nemeses")) - {"none"}
+    assert {"nemesis": "one-way", "scenario": "primary-deaf", "picture": "P | 2 3 4 5, P → 2 3 4 5", "usual": True} in drawn
     findings = json.loads(splitbrain("doctor", "--json").stdout)
     assert {"what": "Python", "there": True}.items() <= findings[0].items()
     assert {"testbed namespaces", "etcd server", "redis driver"} <= {finding["what"] for finding in findings}
@@ -49,3 +52,12 @@ def test_a_run_by_name(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=told):
             store.create(tmp_path / "runs", plan, name)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["nightly-7"]
+
+
+def test_rates_of_no_run_are_no_empty_table(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    assert splitbrain("rates", str(tmp_path)).code == 64
+    (tmp_path / "damaged" / "result.json").write_text('{"format":')
+    ran = splitbrain("rates", str(tmp_path))
+    assert ran.code == 64 and not ran.stdout
+    assert "left out: damaged: " in ran.stderr and "no run is left to make a table of" in ran.stderr

@@ -62,6 +62,8 @@ class Intake:
         told = []
         if self.nemesis:
             told.append(f"{self.nemesis} events of the nemesis left out")
+        if self.named is False:
+            told.append("operations tell no process: each is taken for a client of its own, and sessions are not judged")
         if self._words:
             first, number = next(iter(self._words.items()))
             told.append(f"processes are called by words, and numbered from {number} ({first[:40]})")

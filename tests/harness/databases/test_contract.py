@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 from splitbrain.harness.databases.cassandra import Cassandra
@@ -22,6 +23,7 @@ from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
 from splitbrain.harness.databases.reference.database import Reference, ReferenceClient
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode
 from tests.harness.databases.scripted import (
@@ -53,6 +55,36 @@ CALLS: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
     "add": lambda client: client.add(1, 5),
     "elements": lambda client: client.elements(1),
 }
+
+MORE: dict[Capability, dict[str, Callable[[Any], Coroutine[Any, Any, Any]]]] = {
+    "counters": {"increment": lambda client: client.increment(1, 5), "count": lambda client: client.count(1)},
+    "queues": {
+        "enqueue": lambda client: client.enqueue(1, 5),
+        "dequeue": lambda client: client.dequeue(1),
+        "waiting": lambda client: client.waiting(1),
+    },
+    "ids": {"next_id": lambda client: client.next_id(1)},
+    "accounts": {
+        "deposit": lambda client: client.deposit(1, 5),
+        "transfer": lambda client: client.transfer(1, 2, 5),
+        "balances": lambda client: client.balances([1, 2]),
+    },
+    "transactions": {
+        "txn-read": lambda client: client.txn([("r", 1, None)]),
+        "txn-append": lambda client: client.txn([("r", 1, None), ("append", 1, 5)]),
+        "txn-write": lambda client: client.txn([("w", 1, 5)]),
+    },
+    "locks": {
+        "acquire": lambda client: client.acquire(1, 7, 2),
+        "renew": lambda client: client.renew(1, 7, 2),
+        "release": lambda client: client.release(1, 7),
+        "holder": lambda client: client.holder(1),
+    },
+    "fences": {"guarded_write": lambda client: client.guarded_write(1, 5, 3)},
+}
+"""What not every database has; the first request of a call that makes several is the one that fails."""
+
+CALLS |= {name: call for calls in MORE.values() for name, call in calls.items()}
 
 
 @dataclass
@@ -221,15 +253,31 @@ CASSANDRA = Kind(
     indefinite=(*(cql_error(code) for code in CassandraClient.INDEFINITE), cql_error(0x1700), cql_error(0x2500)),
 )
 
-KINDS = pytest.mark.parametrize("kind", [ETCD, REDIS, REFERENCE, MONGODB, CASSANDRA], ids=lambda kind: kind.database.name)
-METHODS = pytest.mark.parametrize("method", CALLS)
+ALL_KINDS = [ETCD, REDIS, REFERENCE, MONGODB, CASSANDRA]
+KINDS = pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.database.name)
+
+
+def _methods(kind: Kind) -> list[str]:
+    """The calls that a database's default variant has; a MULTI of Redis, which is several requests at once, apart."""
+    lacking = {name for capability, calls in MORE.items() if capability not in kind.database.variants[0].offers
+               for name in calls}
+    together = {"txn-read", "txn-append", "txn-write"} if kind is REDIS else set()
+    return [name for name in CALLS if name not in lacking | together]
+
+
+METHODS_OF_KINDS = pytest.mark.parametrize(
+    ("kind", "method"),
+    [pytest.param(kind, name, id=f"{name}-{kind.database.name}") for kind in ALL_KINDS for name in _methods(kind)],
+)
 
 
 @asynccontextmanager
-async def _connected(kind: Kind, root: Path, *answers: bytes) -> AsyncIterator[tuple[Any, Scripted]]:
+async def _connected(
+    kind: Kind, root: Path, *answers: bytes, variant: str = ""
+) -> AsyncIterator[tuple[Any, Scripted]]:
     node = LoopbackNode(NUMBER, root)
-    variant = kind.database.variants[0].name
-    database = kind.database(Plan(database=kind.database.name, variant=variant, nodes=1), [node])
+    plan = Plan(database=kind.database.name, variant=variant or kind.database.variants[0].name, nodes=1)
+    database = kind.database(plan, [node])
     async with scripted(kind.wire, node.address, kind.database.port, *answers) as script:
         client = await database.connect(node)
         try:
@@ -243,8 +291,7 @@ async def _quiet() -> None:
     await asyncio.sleep(0.1)
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_one_invocation_sends_one_request_and_a_hang_up_decides_nothing(
     kind: Kind, method: str, tmp_path: Path
 ) -> None:
@@ -255,8 +302,7 @@ async def test_one_invocation_sends_one_request_and_a_hang_up_decides_nothing(
         assert len(script.requests) == 1
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(
     kind: Kind, method: str, tmp_path: Path
 ) -> None:
@@ -270,7 +316,7 @@ async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(
         assert len(script.requests) == 2
 
 
-@METHODS
+@pytest.mark.parametrize("method", _methods(REDIS))
 async def test_a_connection_that_the_driver_gave_up_is_not_opened_again(method: str, tmp_path: Path) -> None:
     async with _connected(REDIS, tmp_path, b"-LOADING Redis is loading the dataset in memory\r\n") as (client, script):
         with pytest.raises(Refused):
@@ -281,8 +327,7 @@ async def test_a_connection_that_the_driver_gave_up_is_not_opened_again(method: 
         assert len(script.requests) == 1
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_nonsense_is_never_an_answer(kind: Kind, method: str, tmp_path: Path) -> None:
     for garbage in kind.garbage:
         async with _connected(kind, tmp_path / str(kind.garbage.index(garbage)), garbage + HANG_UP) as (client, script):
@@ -292,8 +337,7 @@ async def test_nonsense_is_never_an_answer(kind: Kind, method: str, tmp_path: Pa
             assert len(script.requests) == 1, garbage
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_the_table_of_refusals(kind: Kind, method: str, tmp_path: Path) -> None:
     for number, (answer, reason) in enumerate(kind.refusals.items()):
         async with _connected(kind, tmp_path / str(number), answer) as (client, script):
@@ -304,8 +348,7 @@ async def test_the_table_of_refusals(kind: Kind, method: str, tmp_path: Path) ->
             assert len(script.requests) == 1
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_path: Path) -> None:
     for number, answer in enumerate(kind.indefinite):
         async with _connected(kind, tmp_path / str(number), answer) as (client, script):
@@ -315,8 +358,7 @@ async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_pat
             assert len(script.requests) == 1
 
 
-@KINDS
-@METHODS
+@METHODS_OF_KINDS
 async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: Kind, method: str, tmp_path: Path) -> None:
     async with _connected(kind, tmp_path, SILENCE) as (client, script):
         with pytest.raises(TimeoutError):
@@ -350,6 +392,66 @@ def test_every_variant_says_where_its_claim_is_from(kind: Kind) -> None:
         assert all(label.source for label in variant.labels)
 
 
+async def test_redis_a_transaction_is_sent_as_one_and_decided_as_one(tmp_path: Path) -> None:
+    queued, aborted = b"+QUEUED\r\n", b"-EXECABORT Transaction discarded because of previous errors.\r\n"
+    read_only = b"-READONLY You can't write against a read only replica.\r\n"
+    done = b"*2\r\n:1\r\n+OK\r\n"
+    micros = [("append", 1, 5), ("w", 2, 6)]
+    decided: tuple[tuple[type[Exception], str, tuple[bytes, ...]], ...] = (
+        (Refused, "read-only", (b"+OK\r\n", read_only, read_only, aborted)),
+        (Refused, "no-replicas", (b"+OK\r\n", queued, queued, b"-NOREPLICAS Not enough good replicas to write.\r\n")),
+        (Mismatch, "mismatch", (b"+OK\r\n", queued, queued, b"*-1\r\n")),
+        (Indeterminate, "garbled-answer", (b"-ERR no MULTI\r\n", b":1\r\n", b"+OK\r\n", b"-ERR EXEC without MULTI\r\n")),
+        (Indeterminate, "connection-lost", (b"-LOADING for now\r\n", b":1\r\n", b"+OK\r\n", b"-ERR no MULTI\r\n")),
+        (Indeterminate, "garbled-answer", (b"+OK\r\n", queued, queued, b"*2\r\n:1\r\n-WRONGTYPE of a key\r\n")),
+        (Indeterminate, "garbled-answer", (b"+OK\r\n", queued, queued, b"*1\r\n:1\r\n")),
+        (Indeterminate, "unknown-error", (b"+OK\r\n", queued, queued, b"-ERR anything new\r\n")),
+        (Indeterminate, "connection-lost", (b"+OK\r\n", queued, queued, HANG_UP)),
+        (Indeterminate, "connection-lost", (HANG_UP,)),
+    )
+    for number, (kind, reason, answers) in enumerate(decided):
+        async with _connected(REDIS, tmp_path / str(number), *answers) as (client, script):
+            with pytest.raises((Refused, Indeterminate)) as raised:
+                await client.txn(micros)
+            assert (type(raised.value), raised.value.reason) == (kind, reason), answers
+            await _quiet()
+            assert len(script.requests) == len(answers)
+    async with _connected(REDIS, tmp_path / "done", b"+OK\r\n", queued, queued, done) as (client, script):
+        assert await client.txn(micros) == tuple(micros)
+        assert script.requests == [b"MULTI", b"RPUSH list:{None}:1 5", b"SET register:{None}:2 6", b"EXEC"]
+
+
+async def test_mongodb_a_transaction_is_undone_as_long_as_its_commit_was_not_sent(tmp_path: Path) -> None:
+    def failed(code: int, *labels: str) -> bytes:
+        return op_msg({"ok": 0.0, "errmsg": "as the script says", "code": code, "errorLabels": list(labels)})
+
+    done, transient = op_msg({"ok": 1.0, "n": 1}), "TransientTransactionError"
+    for number, (kind, answers) in enumerate((
+        (Mismatch, (failed(112, transient),)),
+        (Mismatch, (done, failed(112, transient))),
+        (Mismatch, (done, done, failed(251, transient))),
+        (Refused, (done, failed(10107, transient))),
+        (Indeterminate, (done, failed(112))),
+        (Indeterminate, (done, done, failed(11602))),
+        (Indeterminate, (done, done, op_msg({"ok": 1.0, "writeConcernError": {"code": 64}}))),
+        (Indeterminate, (done, done, HANG_UP)),
+        (Indeterminate, (done, HANG_UP)),
+    )):
+        async with _connected(MONGODB, tmp_path / str(number), *answers, variant="transactions") as (client, script):
+            with pytest.raises((Refused, Indeterminate)) as raised:
+                await client.txn([("append", 1, 5), ("w", 2, 6)])
+            assert type(raised.value) is kind, answers
+            await _quiet()
+            assert len(script.requests) == len(answers)
+    async with _connected(MONGODB, tmp_path / "done", done, variant="transactions") as (client, script):
+        assert await client.txn([("append", 1, 5), ("w", 2, 6)]) == (("append", 1, 5), ("w", 2, 6))
+        first, second, last = [bson.decode(request[21:]) for request in script.requests]
+        assert (first["startTransaction"], first["readConcern"]) == (True, {"level": "snapshot"})
+        assert not {"startTransaction", "readConcern", "writeConcern"} & second.keys()
+        assert (last["commitTransaction"], last["$db"], last["writeConcern"]) == (1, "admin", {"w": "majority"})
+        assert len({(step["lsid"]["id"], step["txnNumber"], step["autocommit"]) for step in (first, second, last)}) == 1
+
+
 async def test_mongodb_a_write_whose_concern_failed_was_done_all_the_same(tmp_path: Path) -> None:
     for code in (64, 10107, 11602):
         failed = op_msg({"ok": 1.0, **_DONE, "writeConcernError": {"code": code, "errmsg": "waiting timed out"}})
@@ -376,7 +478,7 @@ async def test_cassandra_an_error_that_is_not_known_keeps_its_text(tmp_path: Pat
 
 
 async def test_cassandra_is_unavailable_for_certain_where_nothing_came_before(tmp_path: Path) -> None:
-    for method in CALLS:
+    for method in ("read", "write", "cas", "cas-from-nothing", "add", "elements"):
         conditional = method.startswith("cas")
         for consistency in (ONE, QUORUM, ALL, SERIAL):
             script = cql_error(0x1000, consistency)

@@ -199,3 +199,10 @@ def test_says_what_is_wrong_and_where(events: list[Event], message: str) -> None
     built = Builder("x", clock="times", where=place)
     with pytest.raises(HistoryError, match=f"^x:{message}"):
         built.extend(events, 0)
+
+
+def test_operations_that_tell_no_process_are_of_as_many_clients() -> None:
+    built = Builder("x", clock="file", where=place)
+    for at in range(6):
+        built.add(Event(type="ok" if at % 2 else "invoke", f="write", value=at // 2), at)
+    assert built.history().process.tolist() == [0, 1, 2]

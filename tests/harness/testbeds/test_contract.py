@@ -18,8 +18,10 @@ import pytest
 
 from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.namespaces import NamespaceNode, Namespaces
+from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Node, Service, everything
 from tests.conftest import ROOT
+from tests.harness.testbeds import machines
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 from tests.harness.testbeds.test_namespaces import without
 from tests.harness.testbeds.test_sandbox import gone
@@ -58,8 +60,11 @@ count("parent")
 MEMBERS = ("child", "daemon", "thread", "parent")
 
 
-@pytest.fixture(params=["namespaces", "docker"])
+@pytest.fixture(params=["namespaces", "docker", "ssh"])
 def testbed(request: pytest.FixtureRequest, tmp_path: Path) -> Testbed:
+    if request.param == "ssh":
+        machines.needed()
+        return machines.Beside(machines.planned(tmp_path), "a-test", tmp_path)
     if request.param == "docker":
         request.getfixturevalue("lab")
         return Docker(plan(image=built("reference")), "a test", tmp_path)
@@ -263,12 +268,12 @@ def test_who_died_is_remembered_and_who_was_stopped_is_not(testbed: Testbed) -> 
     with_nodes(testbed, 1, work)
 
 
-KILLED = {"namespaces": -signal.SIGKILL, "docker": 128 + signal.SIGKILL}
+KILLED = {"namespaces": -signal.SIGKILL, "docker": 128 + signal.SIGKILL, "ssh": -signal.SIGKILL}
 
 
 async def murder(node: Node, service: str) -> None:
     """End a service behind the node's back."""
-    if isinstance(node, NamespaceNode):
+    if isinstance(node, NamespaceNode | SshNode):
         assert (await node.run(["pkill", "-KILL", "-f", f"{service}.py"])).code == 0
     else:
         cast(Any, node)._services[service].container.kill("SIGKILL")
@@ -285,6 +290,8 @@ def test_nodes_with_paused_servers_can_be_torn_down(testbed: Testbed) -> None:
 
 
 def test_kill_9_while_servers_are_paused_leaves_nothing(testbed: Testbed, tmp_path: Path) -> None:
+    if testbed.name == "ssh":
+        return  # its guards are seen at work in test_ssh.py
     run = f"test-{uuid.uuid4()}"
     image = built("reference") if testbed.name == "docker" else "none"
     command = [sys.executable, "-m", "tests.harness.testbeds.paused", testbed.name, str(tmp_path), run, image]

@@ -1,0 +1,49 @@
+"""Identifiers: none is handed out twice. One whose call was not answered was handed to nobody."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, rows_of
+from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.harness.history.history import OK
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.recording import Recording
+
+MODEL = "identifiers unique"
+
+
+class IdsChecker:
+    """Judges `generate`: an identifier that was handed out before, of the same key, is `duplicate-id`."""
+
+    name = "unique-ids"
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` for any other function."""
+        history = recording.history
+        check_functions(history, self.name, ("generate",))
+        found = Findings(recording)
+        rows = np.flatnonzero(rows_of(history, "generate") & (history.outcome == OK))
+        (code,), _ = coded((history.key[rows], Numbers().of_rows(history, rows)))
+        order = np.lexsort((history.completed[rows], code))
+        rows, code = rows[order], code[order]
+        again = np.flatnonzero((code[1:] == code[:-1]) & (code[1:] >= 0)) + 1
+        first = np.searchsorted(code, code[again])
+        for one, other in zip(rows[first].tolist(), rows[again].tolist(), strict=True):
+            before, twice = history[one], history[other]
+            moment = Moment(began=twice.invoked, seen=int(history.completed[other]))
+            sentence = (
+                f"client {twice.process} at {twice.node or 'a server'} was given {twice.value!r} at {clock(moment.seen)}, "
+                f"which "
+                f"client {before.process} at {before.node or 'a server'} had been given at "
+                f"{clock(int(history.completed[one]))}."
+            )
+            found.add("duplicate-id", moment, sentence, partial(list, (before, twice)))
+        keys = len(np.unique(history.key))
+        return found.verdict(
+            self.name, {MODEL: ("duplicate-id",)}, Coverage(keys=keys, operations=len(history)), judged=len(rows),
+            things="identifiers", what="answers",
+        )

@@ -1,0 +1,88 @@
+"""Long fork: two readers saw two independent writes in opposite orders.
+
+Every register is written once, and groups of them are read at one moment each. Under snapshot isolation one of two reads of a
+group saw all that the other saw; parallel snapshot isolation lets them differ (Sovran et al., "Transactional storage for
+geo-replicated systems", SOSP 2011). So the reads of a group, by how much they saw, must be prefixes of each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.history import OK
+from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import NIL
+
+MODEL = "reads prefixed"
+
+
+class LongForkChecker:
+    """Judges transactions that write one register, each register once, and transactions that read several. Two reads of which
+    each saw a write that the other missed are `long-fork`, one for each two sets of writes that were seen so."""
+
+    name = "long-fork"
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` where a register is written twice, or anything but transactions is there."""
+        history, micros = recording.history, recording.history.micros
+        found = Findings(recording)
+        if micros is None or set(np.unique(history.f).tolist()) - {history.fs.index("txn")}:
+            raise UsageError("the long-fork checker needs transactions of reads and writes: choose another checker")
+        written = micros.key[micros.f == WRITE]
+        if len(np.unique(written)) < len(written):
+            raise UsageError("the long-fork checker needs registers that are written once: choose another checker")
+        owner = micros.owners()
+        told = (micros.f == READ) & (micros.value != UNKNOWN) & (history.outcome[owner] == OK)
+        seen_key, seen_by, there = micros.key[told], owner[told], micros.value[told] != NIL
+        counts = np.bincount(seen_by, minlength=len(history))
+        groups: defaultdict[tuple[int, ...], dict[frozenset[int], int]] = defaultdict(dict)
+        reads = 0
+        order = np.argsort(seen_by, kind="stable")
+        seen_key, seen_by, there = seen_key[order], seen_by[order], there[order]
+        ends = np.cumsum(counts)
+        for row in np.flatnonzero(counts > 1).tolist():
+            rows = slice(int(ends[row] - counts[row]), int(ends[row]))
+            keys = seen_key[rows]
+            group = tuple(sorted(set(keys.tolist())))
+            groups[group].setdefault(frozenset(keys[there[rows]].tolist()), row)
+            reads += 1
+        for views in groups.values():
+            # Each view with the one that saw next less: a chain, or some two are not comparable.
+            chain = sorted(views, key=lambda view: (len(view), views[view]))
+            for at, view in enumerate(chain):
+                for other in chain[:at]:
+                    if not other <= view:
+                        self._tell(found, recording, views[other], views[view], min(other - view), min(view - other))
+        return found.verdict(
+            self.name, {MODEL: ("long-fork",)}, Coverage(keys=len(micros.keys), operations=len(history)), judged=reads,
+            things="groups",
+        )
+
+    def _tell(self, found: Findings, recording: Recording, one: int, other: int, first: int, second: int) -> None:
+        history, micros = recording.history, recording.history.micros
+        assert micros is not None
+        a, b = history[one], history[other]
+        moment = Moment(began=min(a.invoked, b.invoked), seen=int(max(history.completed[one], history.completed[other])))
+        x, y = micros.keys[first], micros.keys[second]
+        sentence = (
+            f"client {a.process} at {a.node or 'a client'} saw the write of {x} and not that of {y} at "
+            f"{clock(int(history.completed[one]))}, and client {b.process} at {b.node or 'a client'} that of {y} and not "
+            f"that of {x} at "
+            f"{clock(int(history.completed[other]))}."
+        )
+        owner = micros.owners()
+        writes = [int(row) for row in owner[(micros.f == WRITE) & np.isin(micros.key, (first, second))]]
+        found.add("long-fork", moment, sentence, partial(_rows, history, [*writes, one, other]))
+
+
+def _rows(history: Any, rows: list[int]) -> list[Any]:
+    return [history[row] for row in rows]

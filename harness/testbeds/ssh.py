@@ -1,0 +1,283 @@
+"""The testbed `ssh`: nodes are machines of a person's own, named in an inventory, with servers that splitbrain starts there.
+
+Everything on a machine is done by a helper (ssh_helper.py), as root, over one connection a machine; the connection is never
+cut, and when it ends, a guard there puts everything back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from splitbrain.harness.errors import PlanError, SetupError, UsageError
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.testbeds import commands, firewall, kernel, ssh_notes
+from splitbrain.harness.testbeds.owner import owner
+from splitbrain.harness.testbeds.prober import Probed
+from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
+from splitbrain.harness.testbeds.ssh_link import Link
+from splitbrain.harness.testbeds.ssh_node import SshNode
+from splitbrain.harness.testbeds.ssh_prober import RemoteProber
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Wanted
+
+INSTALL = 300.0
+"""Seconds that installing what is missing on a machine may take."""
+LEAVE = 15.0
+_TOOLS = ("iptables-restore", "ip6tables-restore")
+
+
+class _Machine(NamedTuple):
+    """A machine and what it said of itself."""
+
+    link: Link
+    host: Host
+    address: str
+    found: dict[str, Any]
+
+
+class Ssh(Probed):
+    """The machines of the plan's inventory, in its order n1, n2, ...; `hosts` are those of the plan."""
+
+    name: ClassVar[str] = "ssh"
+    summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
+
+    def __init__(self, plan: Plan, run: str, folder: Path) -> None:
+        self.nodes: tuple[SshNode, ...] = ()
+        self._plan = plan
+        self._run = run
+        self._folder = folder
+        self._machines: list[_Machine] = []
+        self.inventory, self.hosts = chosen(plan)
+
+    @classmethod
+    def problems(cls) -> Sequence[Problem]:
+        """Whether the library is there; whether machines can be reached, their inventory decides."""
+        if importlib.util.find_spec("paramiko") is None:
+            return [Problem("no module paramiko", "pip install 'splitbrain[ssh]'")]
+        return []
+
+    @classmethod
+    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+        """Look at every machine of the plan, and install what is missing where the inventory says so."""
+        if problems := cls.problems():
+            return problems
+        return asyncio.run(lacking(cls, chosen(plan)[1], programs))
+
+    @classmethod
+    def clean(cls) -> Sequence[str]:
+        """Remove from the machines what runs that were killed left there: those that this machine has a note of."""
+        return [line for note in ssh_notes.left_behind(cls.name) for line in asyncio.run(_clean(cls, note))]
+
+    def inside(self, work: Callable[[], int]) -> int:
+        """Call `work` in this process. If it is killed, the guards put everything back; servers that were started stay, for
+        `clean`."""
+        kernel.many_descriptors()
+        return work()
+
+    async def up(self, count: int) -> None:
+        """Connect to every machine and take it for the run."""
+        self._machines = await _connected(self.link, names(self.hosts[:count]))
+        refuse_own(self._machines)
+        hosts = tuple(machine.host for machine in self._machines)
+        ssh_notes.write(ssh_notes.Note(self._run, self.name, owner(), hosts))
+        folder = self._folder / "nodes"
+        for machine in self._machines:
+            (folder / machine.link.name).mkdir(parents=True, exist_ok=True)
+        self.nodes = tuple(
+            self.node(machine.link.name, machine.address, machine.host.address6, folder / machine.link.name, machine.link)
+            for machine in self._machines
+        )
+        for node in self.nodes:
+            node.link.heard = self._hear(node)
+        seen = [machine.found["connection"] for machine in self._machines]
+        await commands.together(
+            node.take(self._run, owner(), (one[0], one[3]) if one else ()) for node, one in zip(self.nodes, seen, strict=True)
+        )
+
+    @classmethod
+    def link(cls, name: str, host: Host) -> Link:
+        """What leads to the helper on a machine."""
+        return Link(name, host)
+
+    def node(self, name: str, address: str, address6: str, logs: Path, link: Link) -> SshNode:
+        """A node of this testbed."""
+        return SshNode(name, address, address6, logs, link)
+
+    def _hear(self, node: SshNode) -> Callable[[dict[str, Any]], None]:
+        def hear(message: dict[str, Any]) -> None:
+            if message["event"] in ("log", "ended", "returned"):
+                node.hear(message)
+            elif isinstance(self._prober, RemoteProber):
+                self._prober.hear(node.name, message)
+
+        return hear
+
+    async def facts(self) -> dict[str, str]:
+        """The machines, and how well their clocks are known."""
+        worst = max(node.link.error for node in self.nodes) / 1e6
+        return {
+            "machines": "; ".join(
+                f"{machine.link.name} is {machine.host.host} ({machine.address}), kernel {machine.found['kernel']}"
+                for machine in self._machines
+            ),
+            "times": f"of what was done on the machines: within {worst:.1f} ms (half a round trip)",
+        }
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
+        connectivity is then neither of the two."""
+        addresses = {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
+        texts = firewall.rules(before, after, addresses)
+        return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
+
+    async def listen(self, port: int) -> None:
+        """See `RemoteProber.open`."""
+        await self._open_prober(RemoteProber(self.nodes, port))
+
+    async def down(self) -> None:
+        """Put everything back on every machine, remove the run from there, and hang up. Idempotent."""
+        self._close_prober()
+        nodes, self.nodes = self.nodes, ()
+        machines, self._machines = self._machines, []
+        try:
+            taken = [node for node in nodes if node.folder]
+            await commands.together(node.leave(keep=self._plan.keep) for node in taken)
+            if nodes:
+                ssh_notes.forget(self._run)
+        finally:
+            for machine in machines:
+                machine.link.close()
+
+
+def chosen(plan: Plan) -> tuple[Inventory, tuple[Host, ...]]:
+    """The inventory of a plan and the machines in it that may be nodes. Raises `UsageError`."""
+    if not plan.inventory:
+        raise PlanError(("testbed",), f"the testbed {plan.testbed} needs an inventory of machines: --inventory FILE.")
+    if plan.image or plan.binary:
+        flag = "--image" if plan.image else "--binary"
+        raise UsageError(f"{flag} is not for machines: the inventory says where programs are (programs = {{ ... }}).")
+    if plan.tcp_rto_max_ms:
+        raise PlanError(("tcp_rto_max_ms",), 'tcp_rto_max_ms is not set on machines of one\'s own: leave it "kernel".')
+    inventory = load(Path(plan.inventory))
+    hosts = inventory.of(plan.database)
+    if len(hosts) < plan.nodes:
+        had = f"{plan.inventory} has {len(hosts)} machines for {plan.database}"
+        raise PlanError(("nodes",), f"{had}, the plan needs {plan.nodes}.")
+    return inventory, hosts[: plan.nodes]
+
+
+def refuse_own(machines: Sequence[_Machine]) -> None:
+    """Refuse to run from a machine that is a node: cuts would hit the clients. Raises `SetupError`."""
+    nodes = {machine.address: machine.host.host for machine in machines}
+    for machine in machines:
+        ours = next(iter(machine.found["connection"]), "")
+        if ours in nodes:
+            raise SetupError(
+                f"{machine.link.place} sees this machine as {ours}, which is the node {nodes[ours]}: clients would be cut with "
+                "it. Run splitbrain on a machine that is no node."
+            )
+
+
+async def _connected(
+    lead: Callable[[str, Host], Link], hosts: Mapping[str, Host], programs: Mapping[str, str] | None = None
+) -> list[_Machine]:
+    """A connection to each machine, all at once, and what it says of itself. None is left where one fails."""
+    links = {name: lead(name, host) for name, host in hosts.items()}
+
+    async def one(link: Link) -> _Machine:
+        await link.open()
+        own = await asyncio.to_thread(address, link.host)
+        wanted = {name: link.host.programs.get(name, name) for name in (*(programs or {}), *_TOOLS)}
+        found = await link.ask("look", programs=wanted, folder=link.host.folder, address=own)
+        if found["uid"] != 0:
+            raise SetupError(f"{link.place}: its helper is not root.")
+        if not found["connection"] and type(link) is Link:
+            raise SetupError(f"{link.place}: its sshd does not tell where the connection comes from (SSH_CONNECTION).")
+        if not found["here"]:
+            raise SetupError(
+                f"{link.place}: {own} is no address of that machine: write the one that the nodes know it by as address = ... "
+                "in the inventory."
+            )
+        return _Machine(link, link.host, own, found)
+
+    try:
+        return await commands.together(one(link) for link in links.values())
+    except BaseException:
+        for link in links.values():
+            link.close()
+        raise
+
+
+async def lacking(
+    testbed: type[Ssh], hosts: Sequence[Host], programs: Sequence[Wanted], *, runs: int = 0
+) -> list[Problem]:
+    """What these machines lack, once what may be installed has been; also a server, where one `runs` on that port."""
+    machines = await _connected(testbed.link, names(hosts), {wanted.name: wanted.mend for wanted in programs})
+    try:
+        refuse_own(machines)
+        tools = [Wanted(name, "apt-get install iptables") for name in _TOOLS]
+        return [
+            problem for found in await commands.together(_missing(machine, [*tools, *programs], runs) for machine in machines)
+            for problem in found
+        ]
+    finally:
+        for machine in machines:
+            machine.link.close()
+
+
+async def _missing(machine: _Machine, wanted: Sequence[Wanted], runs: int) -> list[Problem]:
+    link, found, missing = machine.link, machine.found, []
+    for left in found["left"]:
+        missing.append(Problem(f"{link.place}: the run {left} left things in {link.host.folder}", "splitbrain clean"))
+    if found["chains"] and not found["left"]:
+        missing.append(Problem(f"{link.place}: it has a chain of splitbrain's: {found['chains'][0]}", "splitbrain clean"))
+    if not found["writable"]:
+        missing.append(Problem(f"{link.place}: {link.host.folder} cannot be made there", "folder = ... in the inventory"))
+    if runs and not (await link.ask("adopt", name="server", port=runs, start=[]))["pid"]:
+        missing.append(Problem(f"nothing listens on port {runs} of {link.place}", "start the cluster first"))
+    for program in wanted:
+        if found["programs"].get(program.name) or program.name == "python3":
+            continue
+        if link.host.install and program.mend.startswith("apt-get install "):
+            await _install(link, program.mend.split()[2:])
+        else:
+            missing.append(Problem(f"the program {program.name} is not on {link.place}", program.mend))
+    return missing
+
+
+async def _install(link: Link, packages: Sequence[str]) -> None:
+    """Install packages, and have none of their servers started: splitbrain starts its own."""
+    env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    argv = ["apt-get", "install", "--yes", "--quiet", "--", *packages]
+    said = await link.ask("run", INSTALL + 5, argv=argv, stdin="", limit=INSTALL, cwd="/", env=env)
+    if said["code"] != 0:
+        raise SetupError(f"{link.place}: apt-get install {' '.join(packages)}: {' '.join(said['stderr'].split())[-500:]}")
+
+
+async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
+    """Remove a run from its machines; those that do not answer keep their note."""
+    done: list[str] = []
+    kept: list[Host] = []
+
+    async def one(host: Host) -> None:
+        link = testbed.link(host.host, host)
+        try:
+            await link.open()
+            lines = (await link.ask("clean", run=note.run, folder=host.folder))["done"]
+            done.extend(f"{host.host}: run {note.run}: {line}" for line in lines)
+        except SetupError as error:
+            kept.append(host)
+            done.append(f"{host.host}: run {note.run}: not cleaned: {error}")
+        finally:
+            link.close()
+
+    await asyncio.gather(*(one(host) for host in note.hosts))
+    if kept:
+        ssh_notes.write(ssh_notes.Note(note.run, note.testbed, note.owner, tuple(kept)))
+    else:
+        ssh_notes.forget(note.run)
+    return done

@@ -1,0 +1,270 @@
+"""The connection to one machine: paramiko, and over it the helper (ssh_helper.py) that acts there.
+
+The agent's keys and known_hosts are what a person's own `ssh` uses. A machine whose key is not known is refused, never
+trusted at first sight: faults are done there as root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import getpass
+import json
+import queue
+import shlex
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds.engine import in_thread
+from splitbrain.harness.testbeds.ssh_inventory import Host
+
+CONNECT = 10.0
+"""Seconds that each step of a connection may take."""
+BEAT = 1.0
+"""Seconds between two signs of life."""
+SILENT = 12.0
+"""Seconds without an answer after which a machine counts as lost: before its guard, which is patient for longer."""
+ANSWER = 30.0
+"""Seconds that a request may take."""
+
+BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
+
+
+class Link:
+    """The helper on one machine. Every method raises `SetupError`, naming the node and the machine, where a request fails or
+    the machine is lost. `heard` is told what the helper says by itself."""
+
+    def __init__(self, name: str, host: Host) -> None:
+        self.name = name
+        self.host = host
+        self.heard: Callable[[dict[str, Any]], None] = lambda message: None
+        self.offset = 0
+        """What to add to a time of that machine's monotonic clock for one of ours, nanoseconds."""
+        self.error = 1 << 62
+        """By how much that may be wrong: half the shortest round trip."""
+        self._loop = asyncio.get_running_loop()
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._client: Any = None
+        self._channel: Any = None
+        self._lost = ""
+        self._answered = time.monotonic()
+        self._beating: asyncio.Task[None] | None = None
+
+    @property
+    def place(self) -> str:
+        """The node and its machine, for people."""
+        return f"{self.name} ({self.host.host})"
+
+    async def open(self) -> None:
+        """Connect, and start the helper there."""
+        try:
+            await in_thread(self._connect)
+        except Mended as error:
+            raise SetupError(f"{self.place}: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+        for work, name in ((self._read, "reader"), (self._write, "writer")):
+            threading.Thread(target=work, daemon=True, name=f"{self.name} {name}").start()
+        try:
+            for _ in range(3):
+                await self._beat()
+        except SetupError as error:
+            said = self._last_words()
+            self.close()
+            raise SetupError(f"{self.place}: {_explained(self.host, said) or error}") from error
+        self._beating = asyncio.create_task(self._beat_on())
+
+    async def ask(self, op: str, within: float = ANSWER, **fields: Any) -> dict[str, Any]:
+        """A request, and its reply, which comes within so many seconds."""
+        if self._lost:
+            raise SetupError(f"{self.place}: {self._lost}")
+        self._number += 1
+        number = self._number
+        reply: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._asked[number] = reply
+        self._outgoing.put(json.dumps({"op": op, "id": number, **fields}).encode() + b"\n")
+        try:
+            async with asyncio.timeout(within):
+                found = await reply
+        except TimeoutError as error:
+            raise SetupError(f"{self.place}: it did not answer ({op}) within {within:g} s.") from error
+        finally:
+            self._asked.pop(number, None)
+        if "error" in found:
+            raise SetupError(f"{self.place}: {found['error']}")
+        return found
+
+    def here(self, at: int) -> int:
+        """A time of that machine's monotonic clock as one of ours."""
+        return at + self.offset
+
+    def close(self) -> None:
+        """Hang up. If the run is not over there, its guard puts everything back. Idempotent."""
+        if self._beating is not None:
+            self._beating.cancel()
+        self._give_up("the connection was closed.")
+        self._outgoing.put(None)
+        if self._client is not None:
+            threading.Thread(target=self._client.close, daemon=True).start()
+
+    # --- in threads
+
+    def _connect(self) -> None:
+        import paramiko
+
+        host = self.host
+        client = paramiko.SSHClient()
+        self._client = client
+        known = Path(host.known_hosts).expanduser() if host.known_hosts else Path("~/.ssh/known_hosts").expanduser()
+        with contextlib.suppress(FileNotFoundError):
+            client.load_host_keys(str(known))
+        if not host.known_hosts:
+            with contextlib.suppress(OSError):
+                client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        named = host.host if host.port == 22 else f"[{host.host}]:{host.port}"
+        scan = f"ssh-keyscan -p {host.port} {shlex.quote(host.host)} >> {shlex.quote(str(known))}"
+        try:
+            client.connect(
+                host.host, host.port, host.user or getpass.getuser(), key_filename=str(Path(host.key).expanduser()) if host.key
+                else None, timeout=CONNECT, banner_timeout=CONNECT, auth_timeout=CONNECT, channel_timeout=CONNECT,
+                look_for_keys=not host.key,
+            )
+        except paramiko.BadHostKeyException as error:
+            raise Mended(
+                f"its host key is another than {known} has: somebody may be in between. If the machine was made anew: "
+                f"ssh-keygen -R {shlex.quote(named)} -f {shlex.quote(str(known))}"
+            ) from error
+        except (paramiko.PasswordRequiredException, FileNotFoundError) as error:
+            raise Mended(f"the key {host.key} cannot be used ({error}): add it to the agent with ssh-add.") from error
+        except paramiko.AuthenticationException as error:
+            user = host.user or getpass.getuser()
+            raise Mended(
+                f"{user} may not log in with the keys of the agent and ~/.ssh{f' and {host.key}' if host.key else ''}: "
+                f"ssh-copy-id -p {host.port} {shlex.quote(f'{user}@{host.host}')}"
+            ) from error
+        except paramiko.SSHException as error:
+            if "not found in known_hosts" in str(error):
+                raise Mended(
+                    f"its host key is not known. Look at it, and if it is the machine's own, keep it: {scan}"
+                ) from error
+            raise Mended(f"SSH: {error}.") from error
+        except OSError as error:
+            raise Mended(f"port {host.port} of {host.host} does not answer: {error}.") from error
+        transport = client.get_transport()
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_keepalive(5)
+        self._channel = transport.open_session(timeout=CONNECT)
+        as_root = "" if (host.user or getpass.getuser()) == "root" else "sudo -n -- "
+        self._channel.exec_command(f"exec {as_root}{shlex.quote(host.python)} -I -c {shlex.quote(BOOT)}")
+        self._outgoing.put(program())
+
+    def _write(self) -> None:
+        while (data := self._outgoing.get()) is not None:
+            try:
+                self._channel.sendall(data)
+            except OSError:
+                return  # the reader tells why
+
+    def _read(self) -> None:
+        rest = b""
+        while True:
+            try:
+                data = self._channel.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            if lines:
+                self._call(self._take, lines)
+        self._call(self._give_up, "the connection to it was lost.")
+
+    def _call(self, work: Callable[..., None], *what: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
+            self._loop.call_soon_threadsafe(work, *what)
+
+    # --- in the event loop
+
+    def _take(self, lines: list[bytes]) -> None:
+        self._answered = time.monotonic()
+        for line in lines:
+            message = json.loads(line)
+            if "id" in message:
+                waiting = self._asked.get(message["id"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message)
+            else:
+                self.heard(message)
+
+    def _give_up(self, why: str) -> None:
+        self._lost = self._lost or why
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(SetupError(f"{self.place}: {self._lost}"))
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            if self._channel is not None and self._channel.recv_stderr_ready():
+                return str(self._channel.recv_stderr(4096).decode(errors="replace")).strip()
+        return ""
+
+    async def _beat(self) -> None:
+        began = time.monotonic_ns()
+        reply = await self.ask("beat", CONNECT)
+        ended = time.monotonic_ns()
+        if (ended - began) // 2 <= self.error:
+            self.error = (ended - began) // 2
+            self.offset = (began + ended) // 2 - reply["now"]
+
+    async def _beat_on(self) -> None:
+        """Signs of life for the guard, and from it."""
+        while not self._lost:
+            await asyncio.sleep(BEAT)
+            with contextlib.suppress(SetupError):
+                await self._beat()
+            if time.monotonic() - self._answered > SILENT:
+                self._give_up(f"it has been silent for {SILENT:g} s; what was done there is put back by itself.")
+
+
+class Mended(Exception):
+    """Why there is no connection, with the mend."""
+
+
+def _explained(host: Host, said: str) -> str:
+    """What the machine said before the helper could run, with the mend; empty where it said nothing."""
+    last = said.splitlines()[-1] if said else ""
+    absent = "not found" in said or "No such file" in said
+    if "sudo" in said and not absent:
+        return f"{host.user or getpass.getuser()} may not use sudo without a password ({last}): log in as root, or allow it."
+    if absent:
+        return f"there is no {host.python}, or no sudo ({last}): install it, or name it with python = ... in the inventory."
+    return last
+
+
+@cache
+def program() -> bytes:
+    """The helper, as the line that the machine's Python reads first."""
+    folder = Path(families.__file__).parent
+    room = "splitbrain.harness.testbeds"
+    source = f"""
+import sys, types
+for name in {[room.rsplit('.', left)[0] for left in (2, 1)] + [room]!r} + ["{room}.families"]:
+    sys.modules[name] = types.ModuleType(name)
+exec(compile({(folder / "families.py").read_text()!r}, "families.py", "exec"), sys.modules["{room}.families"].__dict__)
+sys.modules["{room}"].families = sys.modules["{room}.families"]
+exec(compile({(folder / "ssh_helper.py").read_text()!r}, "ssh_helper.py", "exec"), {{"__name__": "__main__"}})
+"""
+    return base64.b64encode(zlib.compress(source.encode(), 9)) + b"\n"

@@ -1,0 +1,133 @@
+"""A node on a machine that is reached over SSH: what is asked of it is done by the helper there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.death import Death
+from splitbrain.harness.testbeds import firewall
+from splitbrain.harness.testbeds.ssh_link import Link
+from splitbrain.harness.testbeds.testbed import Completed, Service
+
+DEAD_MAN = 15.0
+"""Seconds of our silence after which a machine's guard puts everything back."""
+SLACK = 5.0
+"""Seconds that the answer to a command may take longer than the command."""
+
+
+class SshNode:
+    """One machine. `folder` is there once the run has begun on it (`take`)."""
+
+    def __init__(self, name: str, address: str, address6: str, logs: Path, link: Link) -> None:
+        self.name = name
+        self.address = address
+        self.address6 = address6
+        self.folder = ""
+        self.link = link
+        self._logs = logs
+        self._services: dict[str, tuple[Service, int]] = {}
+        self._given: dict[str, Service] = {}
+        self._over: set[str] = set()
+        self._dead: list[Death] = []
+        self._down = False
+
+    async def take(self, run: str, owner: str, gate: Sequence[str]) -> None:
+        """Take the machine for a run: from now on its guard watches. `gate` is the controller's address and the port there that
+        it is connected to, nothing where no network is between."""
+        gates = [("6" if ":" in gate[0] else "4", *gate)] if gate else []
+        reply = await self.link.ask(
+            "begin", run=run, owner=owner, folder=self.link.host.folder, gates=gates, node=self.name,
+            patience=DEAD_MAN,
+        )
+        self.folder = reply["folder"]
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """What the helper says by itself of servers: what they print, and that one ended."""
+        if message["event"] == "log":
+            with self.log(message["service"]).open("ab") as log:
+                log.write(message["text"].encode("latin-1"))
+        name = message["service"]
+        if message["event"] == "returned" and name in self._services:  # one that was here before us, under another number
+            self._services[name] = self._services[name][0], message["pid"]
+            self._over.discard(name)
+        elif message["event"] == "ended" and name in self._services and self._services[name][1] == message["pid"]:
+            self._over.add(name)
+            at = self.link.here(message["at"])
+            self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"]))
+
+    def log(self, name: str) -> Path:
+        """What a service printed, both streams, all its starts, as far as it has been sent here."""
+        return self._logs / f"{name}.log"
+
+    async def start(self, service: Service) -> None:
+        """Start a service. Raises `SetupError` where its program is missing, it runs already, or it cannot be executed."""
+        if self.running(service.name):
+            raise SetupError(f"{self.name}: {service.name} runs already.")
+        self._services.pop(service.name, None)
+        argv = [part.replace("{folder}", self.folder) for part in service.argv]
+        argv[0] = self.link.host.programs.get(argv[0], argv[0])
+        given = self._given.get(service.name) == service
+        files = {} if given else {name: text.replace("{folder}", self.folder) for name, text in service.files.items()}
+        self._over.discard(service.name)
+        reply = await self.link.ask(
+            "start", name=service.name, argv=argv, env=dict(service.env), files=files, node=self.name
+        )
+        self._services[service.name] = service, reply["pid"]
+        self._given[service.name] = service
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a service and everything that came of it; nothing happens where it was not started."""
+        if self._services.pop(name, None) is not None:
+            await self.link.ask("stop", name=name, kill=kill)
+
+    async def pause(self, name: str) -> None:
+        """Pause a service and everything that came of it."""
+        if self.running(name):
+            await self.link.ask("pause", name=name)
+
+    async def resume(self, name: str) -> None:
+        """Resume a paused service."""
+        if self.running(name):
+            await self.link.ask("resume", name=name)
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services that run, in the order in which they were started."""
+        return [service for name, (service, _) in self._services.items() if self.running(name)]
+
+    def running(self, name: str) -> bool:
+        """Whether the service's own process is alive, as far as was heard."""
+        return name in self._services and name not in self._over
+
+    def ended(self) -> Sequence[Death]:
+        """The services that ended though nobody stopped them, and how."""
+        return sorted(self._dead, key=lambda death: death.time)
+
+    async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
+        """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
+        command = [self.link.host.programs.get(argv[0], argv[0]), *argv[1:]]
+        reply = await self.link.ask(
+            "run", timeout + SLACK, argv=command, stdin=stdin, limit=timeout, cwd=self.folder, env={}
+        )
+        return Completed(reply["code"], reply["stdout"], reply["stderr"])
+
+    async def restore(self, rules: firewall.Rules) -> int:
+        """Give the node's firewall its rules, and tell when the last of them was in force (our monotonic clock, ns)."""
+        texts = {"iptables": rules.ipv4, **({"ip6tables": rules.ipv6} if rules.ipv6 else {})}
+        return self.link.here((await self.link.ask("restore", texts=texts))["at"])
+
+    async def connections(self) -> str:
+        """The kernel's tables of the node's TCP connections."""
+        return str((await self.link.ask("connections"))["text"])
+
+    async def leave(self, *, keep: bool) -> None:
+        """Put everything back, end what was started, remove the run's folder there, and hang up."""
+        try:
+            await self.link.ask("leave", keep=keep)
+        finally:
+            self.link.close()
+            await asyncio.sleep(0)

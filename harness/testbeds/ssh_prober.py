@@ -1,0 +1,134 @@
+"""Probes between machines: the same three kinds as in prober.py, sent and received by the helpers there.
+
+A link counts as lost only if its sender has said that it sent often enough, and its receiver, asked after that, has heard a
+packet that it sent to itself behind them: a slow machine is not a cut network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.fault import Link
+from splitbrain.harness.testbeds.commands import together
+from splitbrain.harness.testbeds.prober import SETTLE, Prober, Site
+from splitbrain.harness.testbeds.spawner import SocketAt
+from splitbrain.harness.testbeds.ssh_node import SshNode
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach
+
+ENOUGH = 4
+"""Packets that are sent over a link before it may count as lost."""
+DEAF = 5.0
+"""Seconds in which a machine must hear a packet of its own."""
+FLIGHT = 0.02
+"""Seconds, at least, that a packet may be on its way."""
+
+
+class RemoteProber(Prober):
+    """Sends probes between machines. Whether a server takes connections is tried from here, as in `Prober`."""
+
+    def __init__(self, nodes: Sequence[SshNode], port: int) -> None:
+        async def none(wanted: Sequence[SocketAt]) -> list[socket.socket]:
+            raise AssertionError("a machine makes its own sockets")
+
+        async def ours(wanted: Sequence[SocketAt]) -> list[socket.socket]:
+            made = [socket.socket(at.family, at.kind) for at in wanted]
+            for one in made:
+                one.setblocking(False)
+            return made
+
+        sites = {node.name: Site(node.address, node.address6, none) for node in nodes}
+        super().__init__(sites, Site("", "", ours), port, {node.name: node.connections for node in nodes})
+        self._machines = {node.name: node for node in nodes}
+        self._news6: set[Link] = set()
+        self._news4: set[Link] = set()
+        self._fresh: set[Link] = set()
+
+    async def open(self) -> None:
+        """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
+        addresses = {name: (node.address, node.address6) for name, node in self._machines.items()}
+        await self._each(self._machines, "listen", lambda name: {"own": name, "addresses": addresses, "port": self._port})
+        missing = await self._stands_over([(a, b) for a in self._machines for b in self._machines if a != b], 5.0)
+        if missing:
+            links = ", ".join(f"{a} to {b}" for a, b in missing)
+            raise SetupError(
+                f"the machines cannot reach each other on port 9, by which links are probed, though nothing is cut ({links}): "
+                "let it through between them, TCP and UDP."
+            )
+
+    def hear(self, name: str, message: dict[str, Any]) -> None:
+        """What a helper says of its probes."""
+        match message["event"]:
+            case "heard":
+                found = self._news6 if message["family"] == socket.AF_INET6 else self._news4
+                found.add((message["peer"], name))
+            case "fresh":
+                self._fresh.add((name, message["peer"]))
+            case "bytes":
+                self._bytes.add((message["peer"], name))
+        self._news.set()
+
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
+        """Probe every link; see `Prober.probe`. Raises `SetupError` where a machine is lost, or does not hear itself."""
+        names = list(self._machines)
+        links = [(a, b) for a in names for b in names if a != b]
+        up = {link for link in links if intended.has_edge(*link)}
+        round_trip = {(a, b) for a, b in links if (a, b) in up and (b, a) in up}
+        if round_trip:
+            await self._stands_over(sorted(round_trip), timeout + late)
+        for heard in (self._news4, self._news6, self._fresh, self._bytes):
+            heard.clear()
+        nonce = secrets.token_hex(8)
+        began = await self._each(names, "aim", lambda name: {"nonce": nonce})
+        await self._each(names, "probe", lambda name: {})
+        standing = {(a, b) for a, reply in began.items() for b in reply["standing"]}
+        six = all(node.address6 for node in self._machines.values())
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while True:
+            missing = (up - self._news4) | (round_trip - self._fresh) | ((up & standing) - self._bytes)
+            missing |= (up - self._news6) if six else set()
+            whole = not missing and len(up) == len(links)
+            left = start + (max(timeout, SETTLE) if missing else SETTLE) + late - loop.time()
+            if whole or left <= 0:
+                break
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+        # A machine that is slow goes on until it has sent enough.
+        await self._each(names, "hush", lambda name: {"enough": 0 if whole else ENOUGH})
+        await asyncio.sleep(max(FLIGHT, *(4 * node.link.error / 1e9 for node in self._machines.values())))
+        try:
+            await self._each(names, "collect", lambda name: {}, DEAF)
+        except SetupError as error:
+            raise SetupError(f"packets of a machine to itself do not arrive there: {error}") from error
+        await asyncio.sleep(0)
+        unanswered = sorted({b for _, b in round_trip - self._fresh})
+        stuck = await asyncio.gather(*(self._nobody_accepts(name) for name in unanswered))
+        untaken = {name for name, is_stuck in zip(unanswered, stuck, strict=True) if is_stuck}
+        return Reach(
+            datagrams={link: link in self._news4 for link in links},
+            datagrams6={link: link in self._news6 for link in links} if six else {},
+            fresh={link: link in self._fresh for link in links if link in self._fresh or link[1] not in untaken},
+            standing={link: link in self._bytes for link in links if link in standing},
+        )
+
+    def close(self) -> None:
+        """Nothing is open here; the sockets there end with the helpers."""
+
+    async def _stands_over(self, links: Sequence[Link], timeout: float) -> list[Link]:
+        """Give these links two connections that are idle; those that did not get them."""
+        peers: Mapping[str, list[str]] = {name: [b for a, b in links if a == name] for name in self._machines}
+        names = [name for name in peers if peers[name]]
+        replies = await self._each(names, "stand", lambda name: {"peers": peers[name], "timeout": timeout}, timeout + DEAF)
+        return [(name, peer) for name, reply in replies.items() for peer in reply["missing"]]
+
+    async def _each(self, names: Any, op: str, fields: Any, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+        found = await together(self._machines[name].link.ask(op, timeout, **fields(name)) for name in names)
+        return dict(zip(names, found, strict=True))

@@ -1,0 +1,381 @@
+"""Queues, locks, identifiers, sets, watches, long forks and growing registers: right ones are not accused, and what is planted
+is found by its name; counts are those of the obvious way."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from splitbrain import Operation
+from splitbrain.checkers.structures.ids import IdsChecker
+from splitbrain.checkers.structures.lock import LockChecker
+from splitbrain.checkers.structures.long_fork import LongForkChecker
+from splitbrain.checkers.structures.monotonic import MonotonicChecker
+from splitbrain.checkers.structures.queue import QueueChecker
+from splitbrain.checkers.structures.set_full import SetFullChecker
+from splitbrain.checkers.structures.watch import WatchChecker
+from splitbrain.harness.errors import UsageError
+from tests.checkers.structures.simulated import judged, simulated
+
+SEEDS = range(150)
+
+
+def one(f: str, value: Any, at: int, process: int = 0, **others: Any) -> Operation:
+    key = others.pop("key", 0)
+    return Operation(process=process, f=f, value=value, key=key, invoked=10 * at, completed=10 * at + 5, **others)
+
+
+def spoil(rng: random.Random, operations: list[Operation], f: str, values: Any) -> list[Operation]:
+    """The same with what one answer told replaced."""
+    at = [place for place, op in enumerate(operations) if op.f == f and op.outcome == "ok"]
+    if not at:
+        return operations
+    place = rng.choice(at)
+    return [*operations[:place], replace(operations[place], value=values(operations[place].value)), *operations[place + 1 :]]
+
+
+# Queues.
+
+
+def queue_history(rng: random.Random) -> list[Operation]:
+    waiting: list[int] = []
+    count = iter(range(1000))
+
+    def calls(rng: random.Random, process: int) -> tuple[str, Any]:
+        f = rng.choice(("enqueue", "dequeue", "read", "enqueue"))
+        return f, next(count) if f == "enqueue" else None
+
+    def step(f: str, value: Any, process: int) -> Any:
+        if f == "enqueue":
+            waiting.append(value)
+            return value
+        return tuple(waiting) if f == "read" else waiting.pop(0) if waiting else None
+
+    return simulated(rng, calls, step)
+
+
+def obvious_queue(operations: list[Operation]) -> dict[str, int]:
+    """What is certain, each counted the obvious way."""
+    found: dict[str, int] = {}
+    ok = [op for op in operations if op.outcome == "ok"]
+    put = {op.value: op for op in operations if op.f == "enqueue"}
+    took = [op for op in ok if op.f == "dequeue"]
+    first: dict[Any, Operation] = {}
+    for op in sorted(took, key=lambda op: op.completed or 0):
+        if op.value is None:
+            continue
+        if op.value in first:
+            found["duplicate"] = found.get("duplicate", 0) + 1
+        first.setdefault(op.value, op)
+    acknowledged = {value: op for value, op in put.items() if op.outcome == "ok"}
+    for value, op in acknowledged.items():
+        if value in first and any(
+            other in first and op.completed < put[other].invoked and first[other].completed < first[value].invoked  # type: ignore
+            for other in put
+        ):
+            found["reordered"] = found.get("reordered", 0) + 1
+    for op in took:
+        if op.value is None and any(
+            value in first and put.completed < op.invoked and first[value].invoked > op.completed  # type: ignore[operator]
+            for value, put in acknowledged.items()
+        ):
+            found["stale-element"] = found.get("stale-element", 0) + 1
+    return found
+
+
+def test_right_queues_are_not_accused() -> None:
+    answered = 0
+    for seed in SEEDS:
+        verdict = judged(QueueChecker(), queue_history(random.Random(seed)))
+        assert not verdict.counts, seed
+        answered += verdict.validity == "valid"
+    assert answered > 100
+
+
+def test_spoiled_queues_are_counted_the_obvious_way() -> None:
+    named: set[str] = set()
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        operations = queue_history(rng)
+        taken = [op.value for op in operations if op.f == "dequeue" and op.outcome == "ok" and op.value is not None]
+        put = [op.value for op in operations if op.f == "enqueue"]
+        operations = spoil(rng, operations, "dequeue", lambda _: rng.choice([None, 5000, *taken, *put]))  # noqa: B023
+        counts = judged(QueueChecker(), operations).counts
+        for name in ("duplicate", "reordered", "stale-element"):
+            assert counts.get(name, 0) == obvious_queue(operations).get(name, 0), (seed, name)
+        named |= set(counts)
+    assert named >= {"duplicate", "reordered", "stale-element", "unexpected"}
+
+
+def test_a_lost_element_is_one_that_nobody_can_have_taken() -> None:
+    lost = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("dequeue", 1, 3), one("read", (), 4)]
+    verdict = judged(QueueChecker(), lost)
+    assert verdict.counts == {"lost-element": 1}
+    assert "2, acknowledged by" in verdict.anomalies[0].sentence
+    unanswered = one("dequeue", None, 3, process=5, outcome="info")
+    assert judged(QueueChecker(), [*lost, unanswered]).validity == "valid"
+    # It began when the element was gone already.
+    assert judged(QueueChecker(), [*lost, replace(unanswered, invoked=100)]).counts == {"lost-element": 1}
+    assert judged(QueueChecker(), [*lost, one("enqueue", 3, 3, 7), unanswered]).counts == {"lost-element": 1}
+    assert judged(QueueChecker(), [*lost, one("read", (2,), 9)]).validity == "valid"
+
+
+def test_an_element_whose_enqueue_failed_or_that_is_told_too_early() -> None:
+    assert judged(QueueChecker(), [one("enqueue", 1, 1, outcome="fail"), one("dequeue", 1, 2)]).counts == {"aborted-read": 1}
+    assert judged(QueueChecker(), [one("dequeue", 1, 1), one("enqueue", 1, 2)]).counts == {"future-read": 1}
+    back = [one("enqueue", 1, 1), one("dequeue", 1, 2), one("read", (1,), 3)]
+    assert judged(QueueChecker(), back).counts == {"stale-read": 1}
+    assert judged(QueueChecker(), [one("enqueue", 1, 1, outcome="info"), one("dequeue", 1, 2)]).validity == "valid"
+
+
+# Locks.
+
+
+def lock_history(rng: random.Random, fences: bool = True) -> list[Operation]:
+    holder: list[int | None] = [None]
+    fence = [0]
+    mine: dict[int, int] = {}
+
+    def calls(rng: random.Random, process: int) -> tuple[str, Any]:
+        if process in mine:
+            f = rng.choice(("release", "renew", "write"))
+            return f, (rng.randrange(1000), mine[process]) if f == "write" else process
+        return rng.choice(("acquire", "read")), None
+
+    def step(f: str, value: Any, process: int) -> Any:
+        if f == "read":
+            return holder[0]
+        if f == "acquire":
+            if holder[0] is not None:
+                raise LookupError
+            fence[0] += 1
+            holder[0], mine[process] = process, fence[0]
+            return fence[0]
+        if f == "release":
+            holder[0] = None
+            mine.pop(process, None)
+        return value
+
+    return simulated(rng, calls, step)
+
+
+def test_right_locks_are_not_accused() -> None:
+    for seed in SEEDS:
+        operations = lock_history(random.Random(seed))
+        assert not judged(LockChecker(), operations).counts, seed
+        assert not judged(LockChecker(fenced=True), operations).counts, seed
+
+
+def test_two_holders_at_a_time() -> None:
+    held = [one("acquire", 1, 1, 0), one("acquire", 2, 3, 1), one("release", 0, 5, 0), one("release", 1, 6, 1)]
+    verdict = judged(LockChecker(), held)
+    assert verdict.counts == {"double-hold": 1}
+    assert "held lock 0 together for 0.000 s" in verdict.anomalies[0].sentence
+    assert judged(LockChecker(fenced=True), held).validity == "valid"
+    assert "Two held a lock together 1 times" in judged(LockChecker(fenced=True), held).reason
+
+
+@pytest.mark.parametrize("end", [
+    one("release", 0, 2, 0), one("renew", 0, 2, 0, outcome="fail", error="mismatch"), one("release", 0, 2, 0, outcome="info"),
+    one("renew", 0, 2, 0, outcome="info"),
+])
+def test_a_hold_ends_where_it_is_given_up_or_where_nothing_more_is_known(end: Operation) -> None:
+    held = [one("acquire", 1, 1, 0), end, one("acquire", 2, 3, 1), one("release", 1, 6, 1)]
+    assert judged(LockChecker(), held).validity == "valid"
+
+
+def test_an_unanswered_acquire_holds_nothing() -> None:
+    held = [one("acquire", 1, 1, 0, outcome="info"), one("acquire", 2, 3, 1), one("release", 1, 6, 1)]
+    assert judged(LockChecker(), held).validity == "valid"
+
+
+def test_fences_that_do_not_grow_and_that_let_through() -> None:
+    grown = [one("acquire", 2, 1, 0), one("release", 0, 2, 0), one("acquire", 2, 3, 1), one("release", 1, 4, 1)]
+    assert judged(LockChecker(fenced=True), grown).counts == {"stale-fence": 1}
+    passed = [one("acquire", 1, 1, 0), one("acquire", 2, 3, 1), one("write", (10, 2), 4, 1), one("write", (11, 1), 5, 0)]
+    assert judged(LockChecker(fenced=True), passed).counts == {"fence-passed": 1}
+    refused = [*passed[:3], replace(passed[3], outcome="fail", error="mismatch")]
+    assert judged(LockChecker(fenced=True), refused).validity == "valid"
+    assert "the fence refused 1 writes" in judged(LockChecker(fenced=True), refused).reason
+    unanswered = [*passed[:2], replace(passed[2], outcome="info"), passed[3]]
+    assert judged(LockChecker(fenced=True), unanswered).validity == "valid"
+
+
+# Identifiers.
+
+
+def test_identifiers() -> None:
+    right = [one("generate", 1, 1), one("generate", 2, 2), one("generate", 1, 3, key=1)]
+    assert judged(IdsChecker(), right).validity == "valid"
+    twice = [one("generate", "a", 1), one("generate", "b", 2), one("generate", "a", 3, 1), one("generate", "a", 4)]
+    assert judged(IdsChecker(), twice).counts == {"duplicate-id": 2}
+    assert judged(IdsChecker(), [one("generate", 1, 1), one("generate", 1, 2, outcome="info")]).validity == "valid"
+    with pytest.raises(UsageError, match="no operation 'read'"):
+        judged(IdsChecker(), [one("read", 1, 1)])
+
+
+# Growing registers.
+
+
+def test_registers_that_go_down_are_counted_the_obvious_way() -> None:
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        held: list[int | None] = [None]
+        count = iter(range(1, 1000))
+
+        def calls(rng: random.Random, process: int, held: Any = held, count: Any = count) -> tuple[str, Any]:
+            return ("read", None) if rng.random() < 0.5 else ("cas", (held[0], next(count)))
+
+        def step(f: str, value: Any, process: int, held: Any = held) -> Any:
+            if f == "read":
+                return held[0]
+            if value[0] != held[0]:
+                raise LookupError
+            held[0] = value[1]
+            return value
+
+        operations = simulated(rng, calls, step)
+        assert not judged(MonotonicChecker(), operations).counts, seed
+        spoiled = spoil(rng, operations, "read", lambda _: rng.randint(1, 20))  # noqa: B023
+        ok = [op for op in spoiled if op.outcome == "ok"]
+        reached = {op.index: op.value[1] if op.f == "cas" else op.value or 0 for op in ok}
+        assert len(reached) <= len(ok)
+        wrong = sum(
+            any((other.value[1] if other.f == "cas" else other.value or 0) > ((op.value[0] if op.f == "cas" else op.value) or 0)
+                and other.completed < op.invoked for other in ok)  # type: ignore[operator]
+            for op in ok
+        )
+        assert judged(MonotonicChecker(), spoiled).counts.get("non-monotonic-read", 0) == wrong, seed
+
+
+# Sets.
+
+
+def set_history(rng: random.Random) -> list[Operation]:
+    held: list[int] = []
+    count = iter(range(1000))
+
+    def calls(rng: random.Random, process: int) -> tuple[str, Any]:
+        return ("add", next(count)) if rng.random() < 0.5 else ("read", None)
+
+    def step(f: str, value: Any, process: int) -> Any:
+        if f == "read":
+            return tuple(held)
+        held.append(value)
+        return value
+
+    return simulated(rng, calls, step)
+
+
+def obvious_set(operations: list[Operation]) -> dict[str, int]:
+    reads = [op for op in operations if op.f == "read" and op.outcome == "ok"]
+    found: dict[str, int] = {}
+    for op in (op for op in operations if op.f == "add" and op.outcome != "fail"):
+        seen = [read for read in reads if op.value in read.value]
+        moments = [read.completed for read in seen] + ([op.completed] if op.outcome == "ok" else [])
+        if not moments:
+            continue
+        missed = [read for read in reads if op.value not in read.value and read.invoked > min(moments)]  # type: ignore[type-var, operator]
+        if missed:
+            last = max(read.invoked for read in missed)
+            name = "stale-element" if any(read.completed >= last for read in seen) else "lost-element"  # type: ignore[operator]
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def test_sets_are_counted_the_obvious_way() -> None:
+    named: set[str] = set()
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        operations = set_history(rng)
+        assert not judged(SetFullChecker(), operations).counts, seed
+        for _ in range(2):
+            operations = spoil(rng, operations, "read", lambda told: told[:-1] if rng.random() < 0.5 else told[1:])  # noqa: B023
+        counts = judged(SetFullChecker(), operations).counts
+        assert counts == obvious_set(operations), seed
+        named |= set(counts)
+    assert named == {"lost-element", "stale-element"}
+
+
+def test_sets_tell_how_late_what_was_doubled_and_what_nobody_looked_for() -> None:
+    late = [one("add", 1, 10**8), one("read", (), 2 * 10**8), one("read", (1,), 3 * 10**8), one("add", 2, 4 * 10**8)]
+    verdict = judged(SetFullChecker(), late)
+    assert verdict.counts == {"stale-element": 1} and verdict.staleness is not None and verdict.staleness.stale == 1
+    assert "1 of 2 elements were never looked for; 1 elements came late, the latest 1.000 s" in verdict.reason
+    assert judged(SetFullChecker(), [one("add", 1, 1), one("read", (1, 1), 2)]).counts == {"duplicate": 1}
+    assert judged(SetFullChecker(), [one("add", 1, 1, outcome="fail"), one("read", (1,), 2)]).counts == {"aborted-read": 1}
+    assert judged(SetFullChecker(), [one("read", (7,), 2)]).counts == {"unexpected": 1}
+
+
+# Watches.
+
+
+def watch_history(rng: random.Random) -> list[Operation]:
+    log: list[tuple[int, int]] = []
+    count = iter(range(1000))
+    told: dict[int, int] = {}
+
+    def calls(rng: random.Random, process: int) -> tuple[str, Any]:
+        return ("write", next(count)) if rng.random() < 0.5 else ("read", (told.get(process, 0), ()))
+
+    def step(f: str, value: Any, process: int) -> Any:
+        if f == "write":
+            log.append((3 * len(log) + 1, value))
+            return value
+        changes = tuple(change for change in log if change[0] > value[0])[: rng.randint(1, 9)]
+        told[process] = max((revision for revision, _ in changes), default=value[0])
+        return value[0], changes
+
+    # Who asks for everything is told everything.
+    whole = 10 ** 6
+    return [*simulated(rng, calls, step), one("read", (0, tuple(log)), whole, process=10**4)]
+
+
+def test_right_watches_are_not_accused() -> None:
+    for seed in SEEDS:
+        operations = watch_history(random.Random(seed))
+        # A first watch may end early: only the one in the end is of everything.
+        early = {op.process for op in operations if op.f == "read" and op.outcome == "ok" and op.value[0] == 0}
+        operations = [op for op in operations if op.process not in early or op.process == 10**4 or op.f == "write"]
+        assert not judged(WatchChecker(), operations).counts, seed
+
+
+@pytest.mark.parametrize(("changes", "name"), [
+    (((1, 10), (4, 12)), "missed-event"), (((4, 11), (1, 10), (7, 12)), "event-reordered"),
+    (((1, 10), (1, 10), (4, 11), (7, 12)), "duplicate"), (((1, 10), (4, 11), (7, 12), (9, 99)), "unexpected"),
+])
+def test_a_watch_that_is_told_wrongly(changes: tuple[tuple[int, int], ...], name: str) -> None:
+    writes = [one("write", 10, 1), one("write", 11, 2), one("write", 12, 3)]
+    right = one("read", (0, ((1, 10), (4, 11), (7, 12))), 9)
+    assert judged(WatchChecker(), [*writes, right]).validity == "valid"
+    assert name in judged(WatchChecker(), [*writes, right, one("read", (0, changes), 8, 1)]).counts
+
+
+def test_a_watch_is_not_told_of_the_past_and_a_lost_change_is_lost() -> None:
+    writes = [one("write", 10, 1), one("write", 11, 2)]
+    right = one("read", (0, ((1, 10), (4, 11))), 9)
+    past = one("read", (1, ((1, 10), (4, 11))), 8, 1)
+    assert judged(WatchChecker(), [*writes, right, past]).counts == {"event-from-the-past": 1}
+    assert judged(WatchChecker(), [*writes, one("read", (0, ((1, 10),)), 9)]).counts == {"missed-event": 1}
+    swapped = one("read", (0, ((1, 11), (4, 10))), 9)
+    assert "event-reordered" in judged(WatchChecker(), [*writes, swapped]).counts
+
+
+# Long forks.
+
+
+def txn(at: int, *micros: tuple[str, int, Any], process: int = 0) -> Operation:
+    return one("txn", micros, at, process, key=None)
+
+
+def test_long_forks() -> None:
+    writes = [txn(1, ("w", 0, 1)), txn(1, ("w", 1, 2), process=1)]
+    crossed = [txn(2, ("r", 0, 1), ("r", 1, None), process=2), txn(2, ("r", 0, None), ("r", 1, 2), process=3)]
+    assert judged(LongForkChecker(), [*writes, *crossed]).counts == {"long-fork": 1}
+    chain = [txn(2, ("r", 0, None), ("r", 1, None), process=4), crossed[0], txn(4, ("r", 0, 1), ("r", 1, 2), process=3)]
+    assert judged(LongForkChecker(), [*writes, *chain]).validity == "valid"
+    with pytest.raises(UsageError, match="written once"):
+        judged(LongForkChecker(), [*writes, txn(5, ("w", 0, 3))])

@@ -1,0 +1,34 @@
+"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off and pauses its server, on
+machines over SSH whose guards are so patient, says so, and waits to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from splitbrain.harness.testbeds import ssh_node
+from splitbrain.harness.testbeds.ssh import Ssh
+from splitbrain.harness.testbeds.testbed import everything
+from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
+
+
+async def fault(testbed: Ssh) -> None:
+    await testbed.up(3)
+    for node in testbed.nodes:
+        await node.start(ON_PYTHON)
+    await testbed.listen(PORT)
+    whole = everything(node.name for node in testbed.nodes)
+    alone = whole.copy()
+    alone.remove_edges_from([link for link in whole.edges if "n1" in link])
+    await testbed.apply(whole, alone)
+    assert (await testbed.probe(alone, timeout=2)).wrong(alone) == ()
+    await testbed.nodes[0].pause("server")
+    print("faulty", flush=True)
+    await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    ssh_node.DEAD_MAN = float(sys.argv[2])
+    bed = Ssh(plan(testbed="ssh", inventory=sys.argv[1], nodes=3), "a-run", Path("run"))
+    bed.inside(lambda: asyncio.run(fault(bed)) or 0)

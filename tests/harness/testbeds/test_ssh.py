@@ -1,0 +1,190 @@
+"""Machines over a real SSH: what is refused before a run, that the control connection cannot be cut, and what happens to faults
+when nobody is there any more to undo them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.testbeds.ssh import Ssh
+from splitbrain.harness.testbeds.testbed import Wanted, everything
+from tests.conftest import need
+from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
+from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed
+
+OWN_RULES = """
+iptables -N MINE
+iptables -A INPUT -p tcp --dport 81 -j MINE
+iptables -A MINE -m comment --comment 'it is "mine"; $HOME' -j ACCEPT
+ip6tables -A INPUT -p tcp --dport 82 -j DROP
+"""
+RULES = "iptables -S; ip6tables -S"
+
+
+@pytest.fixture(autouse=True)
+def possible() -> None:
+    needed()
+
+
+def bed(machines: Machines, count: int = 2, run: str = "a-run") -> Ssh:
+    return Ssh(plan(testbed="ssh", inventory=str(machines.inventory), nodes=count), run, machines.folder / "run")
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def state(machines: Machines, node: int) -> str:
+    """How the process of the small server is: S it sleeps, T it was stopped; empty where there is none."""
+    found = machines.sh(node, "ps -wweo stat,args | grep 'server.p[y]' | head -1").split()
+    return found[0][0] if found else ""
+
+
+def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        before = machines.sh(0, f"{OWN_RULES} {RULES}")
+
+        async def whole() -> None:
+            testbed = bed(machines)
+            try:
+                await testbed.up(2)
+                for node in testbed.nodes:
+                    await node.start(ON_PYTHON)
+                await testbed.listen(PORT)
+                one = testbed.nodes[0]
+                # Whatever is written into the chain of cuts, even that everything is lost.
+                lost = f"*filter\n:SPLITBRAIN - [0:0]\n-A SPLITBRAIN -s {CONTROLLER} -j DROP\n-A SPLITBRAIN -j DROP\nCOMMIT\n"
+                await one.link.ask("restore", texts={"iptables": lost, "ip6tables": lost.replace(f"-s {CONTROLLER} ", "")})
+                assert not (await testbed.serving(timeout=0.5))["n1"]  # it bites
+                assert (await one.run(["echo", "still here"])).stdout == "still here\n"
+                await one.link.ask("restore", texts={"iptables": "*filter\n:SPLITBRAIN - [0:0]\nCOMMIT\n"})
+                assert (await testbed.serving(timeout=5))["n1"]
+                # Nothing that is named passes through a shell.
+                for odd in ("a b", "'; touch /tmp/no; '", "$(id)`id`", '"\\', "é\n"):
+                    assert (await one.run(["printf", "%s", odd])).stdout == odd
+            finally:
+                await testbed.down()
+
+        asyncio.run(whole())
+        assert machines.sh(0, RULES) == before
+        assert not list(tmp_path.glob("machine-*")) and not list((tmp_path / "state").rglob("*.json"))
+        return 0
+
+    assert beside(tmp_path, 2, work) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: signal.Signals) -> None:
+    def work(machines: Machines) -> int:
+        before = machines.sh(0, f"{OWN_RULES} {RULES}")
+        process = machines.python("tests.harness.testbeds.faulting", str(machines.inventory), "2")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "faulty\n"
+        assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
+        process.send_signal(how)
+        # No command of ours: only a look, by another way.
+        assert until(lambda: machines.sh(0, RULES) == before)
+        assert until(lambda: state(machines, 0) == "S")
+        assert all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2))
+        if how == signal.SIGSTOP:  # its controller lives
+            assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
+            process.kill()
+        process.wait()
+        left = machines.splitbrain("clean", "--no-data").communicate()[0]
+        assert len(re.findall("process [0-9]+: killed", left)) == 3 and left.count("a-run: removed") == 3
+        assert [state(machines, node) for node in range(3)] == ["", "", ""]
+        assert machines.sh(0, RULES) == before and "sshd" in machines.sh(0, "ps -e")
+        assert not list(tmp_path.glob("machine-*"))
+        assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
+
+
+def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        def refused(*wanted: Wanted) -> str:
+            try:
+                return "; ".join(f"{problem.what}: {problem.mend}" for problem in Ssh.missing(bed(machines)._plan, wanted))
+            except SetupError as error:
+                return str(error)
+
+        assert refused() == ""
+        assert refused(Wanted("no-such-server", "apt-get install it")) == (
+            "the program no-such-server is not on n1 (198.18.0.1): apt-get install it; "
+            "the program no-such-server is not on n2 (198.18.0.2): apt-get install it"
+        )
+        keys, inventory = machines.known_hosts.read_text(), machines.inventory.read_text()
+        first, second = keys.splitlines()
+        machines.known_hosts.write_text(second + "\n")
+        said = refused()
+        assert "its host key is not known" in said and f"ssh-keyscan -p 22 198.18.0.1 >> {tmp_path}/known_hosts" in said
+        other = (tmp_path / "authorized").read_text().split()[1]
+        machines.known_hosts.write_text(f"{first.rpartition(' ')[0]} {other}\n{second}\n")
+        said = refused()
+        assert "its host key is another than" in said and "ssh-keygen -R 198.18.0.1" in said
+        machines.known_hosts.write_text(keys)
+        machines.inventory.write_text(inventory.replace('/key"', '/host"'))
+        said = refused()
+        assert "n1 (198.18.0.1): root may not log in with the keys" in said and "ssh-copy-id" in said
+        machines.inventory.write_text(inventory.replace('host = "198.18.0.1"', 'host = "198.18.0.1"\naddress = "198.18.0.9"'))
+        assert "198.18.0.9 is no address of that machine" in refused()
+        machines.inventory.write_text(inventory.replace('host = "198.18.0.1"', 'host = "198.18.0.1"\npython = "/no/python"'))
+        assert "n1 (198.18.0.1): there is no /no/python" in refused()
+        machines.inventory.write_text(inventory.replace("port = 22", "port = 23"))
+        assert "port 23 of 198.18.0.1 does not answer" in refused()
+        machines.inventory.write_text(inventory)
+        assert refused() == ""
+        assert "SPLITBRAIN" not in machines.sh(0, RULES) and not list(tmp_path.glob("machine-*"))
+        return 0
+
+    assert beside(tmp_path, 2, work) == 0
+
+
+def test_a_machine_has_one_run_at_a_time(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        async def whole() -> None:
+            first, second = bed(machines), bed(machines, run="another")
+            try:
+                await first.up(2)
+                with pytest.raises(SetupError, match=r"another run of splitbrain is at work here \(a-run\)"):
+                    await second.up(2)
+                await second.down()
+                await first.listen(PORT)
+                links = everything(["n1", "n2"])
+                assert (await first.probe(links, timeout=2)).wrong(links) in ((), (("n1", "n2"), ("n2", "n1")))
+            finally:
+                await first.down()
+
+        asyncio.run(whole())
+        return 0
+
+    assert beside(tmp_path, 2, work) == 0
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    need("redis-server", "redis-sentinel")
+
+    def work(machines: Machines) -> int:
+        words = "--testbed ssh --inventory inventory.toml --nemesis partition-primary --time 10s --baseline 2s --fault 4s"
+        said = machines.splitbrain("test", "redis", *words.split(), "--between", "3s", "--settle", "5s").communicate()[0]
+        assert re.search("partition {n1} .* 6/6 links as intended", said), said
+        assert "OBSERVED" in said and "3 nodes (ssh)" in said, said
+        for node in range(3):
+            assert "redis" not in machines.sh(node, "ps -e") and "SPLITBRAIN" not in machines.sh(node, RULES)
+        assert not list(tmp_path.glob("machine-*"))
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
