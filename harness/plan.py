@@ -102,6 +102,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                                    "what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
     inventory: Annotated[str, Setting("The file that names the machines, for the testbeds ssh and attached.")] = ""
+    containers: Annotated[str, Setting(
+        "A label: the containers of your own that run with it are the nodes; nothing is started.")] = ""
     keep: Annotated[bool, Setting("Keep the nodes' data folders.")] = False
     expect: Annotated[tuple[str, ...], Setting(
         "What must be seen, each of them: valid, invalid, an anomaly (lost-write), a class (CP), or a side "
