@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import CLASSES, Expectation, Result
 from splitbrain.harness.errors import UsageError, hint
@@ -14,16 +16,36 @@ WORDS: tuple[str, ...] = ("valid", "invalid", *ANOMALIES, *CLASSES, *SIDES)
 
 
 def parse(text: str) -> str:
-    """The expectation in its one spelling; case does not matter. Raises `UsageError` naming the nearest for any other."""
+    """The expectation in its one spelling; case does not matter. It may name the share of runs that show it at least:
+    `neither 80%`. Raises `UsageError` naming the nearest for any other."""
+    word, rate = _parts(text)
+    return word if rate is None else f"{word} {100 * rate:g}%"
+
+
+def _parts(text: str) -> tuple[str, float | None]:
     known = {word.lower(): word for word in WORDS}
-    if text.strip().lower() in known:
-        return known[text.strip().lower()]
-    raise UsageError(f"nothing to expect is called '{text}': {hint(text.strip(), WORDS)}")
+    word, _, share = text.strip().partition(" ")
+    if word.lower() not in known or (share and not re.fullmatch(r"\d{1,3}(\.\d+)?\s*%", share.strip())):
+        raise UsageError(f"nothing to expect is called '{text}': {hint(text.strip(), WORDS)}")
+    if not share:
+        return known[word.lower()], None
+    rate = float(share.strip().rstrip("% ")) / 100
+    if not 0 < rate <= 1:
+        raise UsageError(f"'{text}' expects {share.strip()} of runs: it must be more than 0% and at most 100%.")
+    return known[word.lower()], rate
 
 
 def meets(text: str, result: Result) -> Expectation:
-    """Whether `result` shows what `text` names (as `parse` accepts it)."""
-    what = parse(text)
+    """Whether `result` shows what `text` names (as `parse` accepts it). A rate is met by every run that is judged."""
+    what, rate = _parts(text)
+    found = _shows(what, result)
+    if rate is None:
+        return found
+    told = f"{'seen' if found.met else 'not seen'} in this run ({found.reason}); a suite holds the rate against its runs"
+    return Expectation(parse(text), result.validity != "unknown", told, rate, found.met)
+
+
+def _shows(what: str, result: Result) -> Expectation:
     if what in ("valid", "invalid"):
         return Expectation(what, result.validity == what, f"the run is {result.validity}: {result.reason}")
     if what in SIDES:

@@ -55,6 +55,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the
     primary (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
     then on. `served` says whether, after the longest outage, more than half was answered (None: too little was tried).
+    `latency` is the median of the seconds that answered ones took.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     transition: float | None = None
     after_transition: float | None = None
     served: bool | None = None
+    latency: float | None = None
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,11 +330,14 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """What `--expect` named, and whether it was seen."""
+    """What `--expect` named, and whether it was met. Of one that names a `rate` (`neither 80%`) a run alone decides nothing: it
+    is met where the run is judged at all, and the suite holds the rate against all runs in which it was `seen`."""
 
     what: str
     met: bool
     reason: str
+    rate: float | None = None
+    seen: bool = False
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,6 +378,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `sentence` spells it out, hybrids and lost writes included; `classes` are those of reads and of writes apart and
     `sacrifices` what each of them gave up. `claim` is None for a history recorded by another program.
 
+    `judged` says by which version of splitbrain, and of which journal (its size, and the sum of its end), so that a stored
+    result is known to be that of the journal beside it; empty where nobody stored it.
+
     `run` is the name of the run's folder and may be empty; `limits` are all the budgets that were hit. `exit_code` is what
     a command that judged this run alone exits with.
     """
@@ -380,6 +388,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     run: str = ""
     started: str = ""
+    judged: str = ""
     plan: Plan | None = None
     source: Source | None = None
     """None for a run of our own."""

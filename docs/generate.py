@@ -20,6 +20,7 @@ from splitbrain.checkers.models.specifications import MODELS
 from splitbrain.checkers.transactions.lattice import IMPLIED, RULED_OUT
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.settings import keys
+from splitbrain.harness.testbeds.ssh_inventory import Host
 
 
 class Bar(NamedTuple):
@@ -78,6 +79,19 @@ PICTURES: dict[str, tuple[Bar, ...]] = {
     "future-read": _bars("A 0-2 read → 1 !", "B 3-5 write 1"),
     "unwritten-read": _bars("A 0-2 write 1", "B 3-5 read → 9 !"),
     "diverged": _bars("n1 0-3 holds 1", "n2 0-3 holds 2 !", "n3 0-3 holds 1"),
+    "fence-passed": _bars("A 0-2 acquire → 7", "B 3-5 acquire → 8", "B 6-8 write 2, fence 8", "A 9-11 write 1, fence 7 → ok !"),
+    "missed-event": _bars("A 0-2 write 1", "A 3-5 write 2", "W 1-9 told: 2 !"),
+    "event-reordered": _bars("A 0-2 write 1", "A 3-5 write 2", "W 1-9 told: 2, 1 !"),
+    "event-from-the-past": _bars("A 0-2 write 1 (revision 5)", "A 3-5 write 2 (revision 6)", "W 6-9 from revision 6: 1, 2 !"),
+    "missed-own-write": _bars("A 0-2 write 1", "A 3-5 read → nil !"),
+    "read-went-back": _bars("A 0-2 write 1", "B 0.5-2.5 read → 1", "B 3-5 read → nil !"),
+    "own-writes-reordered": _bars("A 0-2 write x 1", "A 3-5 write y 1", "B 6-8 read y → 1", "B 9-11 read x → nil !"),
+    "effect-before-cause": _bars("A 0-2 write x 1", "B 3-5 read x → 1", "B 6-8 write y 1", "C 9-11 read y → 1",
+                                 "C 12-14 read x → nil !"),
+    "causality-broken": _bars("A 0-2 write x 1", "A 3-5 write y 1", "B 6-8 read y → 1", "B 9-11 write z 1",
+                              "C 12-14 read z → 1", "C 15-17 read x → nil !"),
+    "no-sequential-order": _bars("A 0-2 write 1", "B 0-2.5 write 2", "C 3-5 read → 1", "C 6-8 read → 2", "D 3-5.5 read → 2",
+                                 "D 6-8.5 read → 1 !"),
     "non-linearizable": _bars("A 0-3 write 1", "B 1-4 write 2", "C 5-7 read → 1", "D 5-7.5 read → 2 !"),
 }
 """Anomaly → a smallest history of it. The cycles of transactions share theirs: `-process` and `-realtime` differ in what else
@@ -125,6 +139,11 @@ def anomalies() -> str:
 def plan() -> str:
     """Every key of a plan, and of a fault in its schedule."""
     return f"{_keys(Plan)}\n\n## `[[schedule]]`\n\n{msgspec_doc(ScriptedFault)}\n\n{_keys(ScriptedFault)}"
+
+
+def inventory() -> str:
+    """Every key of a machine."""
+    return _keys(Host)
 
 
 def msgspec_doc(struct: type[msgspec.Struct]) -> str:
@@ -181,7 +200,8 @@ def example() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "anomalies": anomalies, "plan": plan, "models": models, "levels": levels, "expectations": expectations, "example": example,
+    "anomalies": anomalies, "plan": plan, "inventory": inventory, "models": models, "levels": levels,
+    "expectations": expectations, "example": example,
 }
 
 

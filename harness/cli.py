@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 import click
 
-from splitbrain.harness.errors import PlanError, SplitbrainError
+from splitbrain.harness.errors import PlanError, SplitbrainError, UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.settings import SECOND, Key, keys, seconds
 
@@ -60,6 +60,10 @@ def _number(value: Any, kind: Any) -> float | int | None:
 
 def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
     """The flags of a plan's keys, as `Plan` has them."""
+    command = click.option("--compose", type=click.Path(path_type=Path, exists=True),
+                           help="Test the cluster that Docker Compose runs from this file; start nothing.")(command)
+    command = click.option("--attach", is_flag=True, help="Test the cluster that runs on --hosts; start nothing.")(command)
+    command = click.option("--hosts", type=click.Path(), help="An inventory of a cluster of your own, for --attach.")(command)
     for key in reversed(list(keys(Plan).values())):
         if key.flag and key.kind is bool:
             command = click.option(key.flag, key.name, is_flag=True, default=None, help=key.describe())(command)
@@ -135,6 +139,8 @@ def test(
       splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
+      splitbrain test redis --testbed ssh --inventory hosts.toml
+      splitbrain test redis --hosts cluster.toml --attach
       splitbrain test --replay runs/RUN
     """
     from splitbrain.harness.resolve import resolve
@@ -175,16 +181,35 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
 
 
 def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
-    """The flags that were given."""
-    return {name: None if value == () else value for name, value in flags.items()} | {"database": database}
+    """The flags that were given, with what leads to a cluster of a person's own. Raises `UsageError` for half of
+    --hosts FILE --attach."""
+    given = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
+    hosts, attach = given.pop("hosts", None), given.pop("attach", False)
+    if (compose := given.pop("compose", None)) is not None:
+        from splitbrain.harness.testbeds.attach_containers import composed
+
+        given["containers"] = composed(compose)
+    if given.get("containers"):
+        return given | {"testbed": "containers"}
+    if hosts and not attach:
+        raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
+                         "servers on machines: --testbed ssh --inventory FILE.")
+    if attach:
+        if not hosts:
+            raise UsageError("--attach needs the cluster: --hosts FILE, an inventory of its machines.")
+        given |= {"testbed": "attached", "inventory": str(hosts)}
+    return given
 
 
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_RUNS
 @_DASK
-def suite(file: Path, runs: Path, dask: str | None) -> int:
+@click.option("--keep", "kept", type=click.IntRange(min=1), help="Keep so many folders of this suite, and drop older ones.")
+def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was.
+
+    Its folder has an index.html, which compares the night with those before it in the same folder of runs.
 
     With --dask they run on the machines of a Dask cluster instead, one at a time on each, and their folders come back.
 
@@ -200,18 +225,21 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
     """
     from splitbrain.harness import suite as suites
     from splitbrain.harness.run import perform
-    from splitbrain.reports import junit, summary
+    from splitbrain.reports import summary
     from splitbrain.reports.terminal import Progress, console
 
     screen = console()
 
     began, done = time.monotonic(), 0
 
+    def time_left(left: int) -> str:
+        return f"about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done and left else ""
+
     def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         nonlocal done
         left = sum(entry.exit_code is None for entry in opened.entries) - done
-        rest = f", about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done else ""
-        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest}")
+        rest = time_left(left)
+        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest and ', '}{rest}")
         done += 1
         try:
             outcome = perform(plan, folder, Progress(screen))
@@ -223,15 +251,13 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
             return suites.Ended("", CRASH, f"{type(error).__name__}: {error}")
         return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
-    def keep(suite: suites.Suite) -> None:
-        found = suites.outcomes(suite)
-        junit.write(suite.folder / "junit.xml", found)
-        summary.write(suite.folder / "summary.md", found)
+    def publish(suite: suites.Suite) -> None:
+        suites.publish(suite, time_left(sum(entry.exit_code is None for entry in suite.entries)))
 
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
         if dask is None:
-            finished = suites.run_suite(opened, perform_one, keep)
+            finished = suites.run_suite(opened, perform_one, publish)
         else:
             from splitbrain.harness.machines import connect, own_files, perform_on
             from splitbrain.reports.fleet import Fleet
@@ -241,9 +267,14 @@ def suite(file: Path, runs: Path, dask: str | None) -> int:
                 connect(dask, own_files([plan for _, plan in left])) as cluster,
                 Fleet(screen, len(opened.entries), len(opened.entries) - len(left)) as fleet,
             ):
-                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), keep)
-        keep(finished)
+                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), publish)
+        publish(finished)
+        for folder in suites.drop_old(finished, kept) if kept else ():
+            screen.print(f"removed {folder}", markup=False)
+    screen.print(f"index      {finished.folder}/index.html", markup=False)
     screen.print(summary.table(suites.outcomes(finished)))
+    if not finished.finished:
+        screen.print("interrupted: the same command goes on with what is left")
     return suites.worst(finished)
 
 
@@ -299,6 +330,79 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
         screen.print(f"stopped after {most} runs: --most allows more", markup=False)
     click.echo(f"  splitbrain test --plan {file}")
     return 0 if found.seen else 2
+
+
+@commands.command()
+@click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@_JSON
+def compare(first: Path, second: Path, as_json: bool) -> int:
+    """Compare two runs, or two suites: what differs comes first; exit code 1 if anything does.
+
+    How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance.
+
+    \b
+    Examples:
+      splitbrain compare runs/BEFORE runs/AFTER
+      splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly
+    """
+    from splitbrain.harness import suite as suites
+    from splitbrain.reports import compare as comparison
+    from splitbrain.reports import nights
+    from splitbrain.reports.terminal import console
+
+    if (first / "result.json").is_file() and (second / "result.json").is_file():
+        lines = comparison.runs(suites.judged(first), suites.judged(second))
+    else:
+        lines = comparison.suites(*(nights.all_told(suites.results(folder)) for folder in (first, second)))
+    if not lines:
+        raise UsageError(f"{first} and {second} hold no results to compare: each is the folder of a run, or of runs.")
+    if as_json:
+        click.echo(_json(lines))
+    else:
+        console().print(comparison.table(lines, first.name, second.name))
+    return int(any(line.apart for line in lines))
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def contract(runs: tuple[Path, ...]) -> int:
+    """Print the consistency contract that RUNS have shown, in Markdown: one page for each database and variant.
+
+    RUNS are folders of runs, or of suites; what several runs of one variant showed is added up.
+
+    \b
+    Example:
+      splitbrain contract runs > CONTRACT.md
+    """
+    from splitbrain.checkers.result import Result
+    from splitbrain.harness.suite import results
+    from splitbrain.reports.contract import markdown
+
+    found = [result for folder in runs for result in results(folder) if isinstance(result, Result)]
+    if not any(result.plan is not None for result in found):
+        raise UsageError(f"{', '.join(map(str, runs))}: no judged run there.")
+    click.echo(markdown(found), nl=False)
+    return 0
+
+
+@commands.command()
+@click.argument("runs", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("runs"))
+@click.option("--port", type=click.IntRange(0, 65535), default=8161, show_default=True, help="0 takes a free one.")
+def serve(runs: Path, port: int) -> int:
+    """Show the folder RUNS in a browser on this machine, live while a suite runs; Ctrl-C ends it.
+
+    It reads and never writes, listens on 127.0.0.1 alone, and gives out nothing outside the folder.
+    """
+    from splitbrain.reports import serve as serving
+
+    with serving.server(runs, port) as server:
+        click.echo(f"{runs} at {serving.address(server)}  (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("ended")
+    return 0
 
 
 @commands.command()
@@ -406,14 +510,14 @@ def check(
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(path: Path) -> int:
-    """Write the report of a run anew."""
+    """Write the report of a run anew; it is judged anew only if another version had judged it, or another journal."""
     from splitbrain.harness import store
-    from splitbrain.harness.run import judge_run
+    from splitbrain.harness.run import stored_or_judged
     from splitbrain.reports import junit
     from splitbrain.reports.page import html
 
     run = store.find(path)
-    result, recording = judge_run(run)
+    result, recording = stored_or_judged(run)
     html.write(run.report, result, recording)
     junit.write(run.junit, [result])
     click.echo(run.report)
@@ -421,18 +525,22 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
-@click.argument("what", required=False, type=click.Choice(["workloads"]))
+@click.argument("what", required=False, type=click.Choice(["workloads", "nemeses"]))
 @_JSON
 def list_(what: str | None, as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
-    not."""
-    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
+    not; `list nemeses`: every scenario, drawn."""
+    from splitbrain.harness.catalogue import catalogue, drawn, drawn_list, support_table, supports, table
     from splitbrain.reports.terminal import console
 
     if what == "workloads" and as_json:
         click.echo(_json(supports()))
     elif what == "workloads":
         console().print(support_table(supports()))
+    elif what == "nemeses" and as_json:
+        click.echo(_json(drawn()))
+    elif what == "nemeses":
+        console().print(drawn_list(drawn()))
     elif as_json:
         click.echo(_json(catalogue()))
     else:
@@ -555,13 +663,18 @@ def build(database: str) -> int:
 @commands.command()
 @_RUNS
 @click.option("--data/--no-data", default=None, help="Drop the data of killed runs, or leave it; without either, it is asked.")
-def clean(runs: Path, data: bool | None) -> int:
+@click.option("--attached", is_flag=True, help="Only put back what was done to clusters of your own.")
+def clean(runs: Path, data: bool | None, attached: bool) -> int:
     """Remove what runs that were killed left behind, and exactly that."""
     from splitbrain.harness import registry, store
 
-    removed = [line for name in registry.names("testbeds") for line in registry.look_up("testbeds", name).clean()]
+    testbeds = [registry.look_up("testbeds", name) for name in registry.names("testbeds")]
+    removed = [line for testbed in testbeds if testbed.attached or not attached for line in testbed.clean()]
     for line in removed:
         click.echo(line)
+    if attached:
+        click.echo("" if removed else "nothing was left behind", nl=not removed)
+        return 0
     left = list(store.left_data(runs))
     for run, size in left:
         click.echo(f"data of the killed run {run.folder}: {size / 1e6:,.0f} MB")
@@ -605,6 +718,7 @@ def _guarded(call: Callable[[], Any]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        click.echo("splitbrain: interrupted.", err=True)
         return INTERRUPTED
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)

@@ -29,6 +29,16 @@ def short(name: str) -> str:
     return Path(file).stem + colon + scenario if file.endswith(".py") else name
 
 
+_RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
+"""Where the kernel offers it (Linux 6.15), a connection is tried again within a second of a heal, and not up to 6 s later:
+what is measured is the database's recovery, not the kernel's. The plan that is kept says so; "kernel" asks for the kernel's."""
+
+
+def usual_rto_max() -> int:
+    """What `tcp_rto_max_ms` is on this machine where nobody tells it."""
+    return 1000 if _RTO_MAX.exists() else 0
+
+
 Tables = Mapping[str, Mapping[str, Any]]
 """The options of a plan: a table for its workload, and one for each of its nemeses, that has any."""
 
@@ -89,7 +99,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     binary: Annotated[str, Setting("The server's program, or the folder that holds its programs (or Cassandra's jars); empty: "
                                    "what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
-    inventory: Annotated[str, Setting("The file that names the machines, for the testbed ssh.")] = ""
+    inventory: Annotated[str, Setting("The file that names the machines, for the testbeds ssh and attached.")] = ""
+    containers: Annotated[str, Setting(
+        "A label: the containers of your own that run with it are the nodes; nothing is started.")] = ""
     keep: Annotated[bool, Setting("Keep the nodes' data folders.")] = False
     expect: Annotated[tuple[str, ...], Setting(
         "What must be seen, each of them: valid, invalid, an anomaly (lost-write), a class (CP), or a side "

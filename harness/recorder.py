@@ -1,4 +1,4 @@
-"""The part of a run that needs the cluster, phase by phase; readable top to bottom.
+"""The part of a run that needs the cluster, phase by phase; one file because it is read top to bottom.
 
 Nodes up → database ready → workers and faults side by side → heal, proven → settle → final reads → tear-down. Everything that
 happens goes to the journal the moment it happens; nothing here judges it.
@@ -158,6 +158,8 @@ class _Recorder:
     async def record(self) -> int:
         database_class: type[Database] = registry.look_up("databases", self.plan.database)
         variant = next(variant for variant in database_class.variants if variant.name == self.plan.variant)
+        if self.testbed.attached:
+            variant = msgspec.structs.replace(variant, tuned=())  # It is as its owner has set it.
         self.names = tuple(f"n{number}" for number in range(1, self.plan.nodes + 1))
         with self.stop_on_signal():
             try:
@@ -182,6 +184,7 @@ class _Recorder:
         self.progress.close()
         began, problem = self.clock(), ""
         self.write_if_possible(lambda: self.journal.phase("tear-down", began, ended=False))
+        ticking = asyncio.create_task(self.tick("tear-down", began))
         try:
             async with asyncio.timeout(LIMITS["tear-down"]):
                 await self.testbed.down()
@@ -189,6 +192,8 @@ class _Recorder:
             said = "took too long" if isinstance(error, TimeoutError) else str(ours(error) or described(error))
             problem = f"{said}; `splitbrain clean` removes what is left"
             self.progress.note(f"tear-down: {problem}")
+        ticking.cancel()
+        self.progress.close()
         if not self.plan.keep:
             self.run.drop_data()
         ended = self.clock()
@@ -221,6 +226,8 @@ class _Recorder:
             watching = group.create_task(self.watch())
             await self.start()
             watching.cancel()
+        if self.testbed.attached:
+            await self.refuse_data()
         versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
@@ -237,7 +244,7 @@ class _Recorder:
         what = "start()"
         try:
             async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
-                await self.database.start()
+                await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
                 while not await self.database.ready():
@@ -253,6 +260,20 @@ class _Recorder:
             if limit.expired():
                 raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
+
+    async def refuse_data(self) -> None:
+        """Refuse a cluster that holds already what the workload writes: reads of it would be taken for anomalies."""
+        for call in self.workload.local():
+            for name in self.database.replicas(call.key):
+                try:
+                    found = await self.read_copy(name, call)
+                except (Refused, Indeterminate) as error:
+                    raise SetupError(f"{name} does not tell what it holds ({error}).") from error
+                if found:
+                    raise SetupError(
+                        f"the cluster is not empty: at {name}, key {call.key} of the workload {self.workload.name} holds "
+                        f"{str(found)[:80]}, as from a run before. Remove its keys first."
+                    )
 
     async def prepare(self, server: str) -> None:
         """Have the workload make what it needs before the load, if it needs anything."""
@@ -375,7 +396,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce), self.plan.seed, primary=self.router.primary,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
+            primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options,
         )
@@ -386,6 +408,17 @@ class _Recorder:
             await load.run(seconds)
             await faulting
             self.controller.healed.put_nowait(None)
+
+    async def clock_of(self, name: str) -> float | None:
+        """What a node's server says the time is; None where it does not answer."""
+        try:
+            async with asyncio.timeout(self.plan.timeout):
+                return await self.database.clock(self.database.nodes[name])
+        except (Refused, Indeterminate, TimeoutError):
+            return None
+        except Exception as error:
+            self.problems.raised("clock()", error)
+            return None
 
     def enforce(self, links: Connectivity) -> None:
         """These are the links that workers may use from now on."""
@@ -495,7 +528,8 @@ class _Recorder:
             self.progress.note(f"{name} {problem}. {self.last_words()}")
         except BaseException as error:
             known = ours(error)
-            problem = described(error) if known is None else str(known)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            problem = "interrupted" if cancelled else described(error) if known is None else str(known)
             if not judged or known is None or isinstance(known, StorageError):
                 raise
             self.progress.note(f"{name}: {problem}")

@@ -19,17 +19,13 @@ from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Variant
-from splitbrain.harness.plan import FORMAT, Plan
+from splitbrain.harness.plan import FORMAT, Plan, usual_rto_max
 from splitbrain.harness.servers import is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
-from splitbrain.harness.testbeds import ssh_inventory
+from splitbrain.harness.testbeds import attach_containers, ssh_inventory
 from splitbrain.harness.testbeds.testbed import Wanted
 from splitbrain.workloads.workload import Workload
-
-RTO_MAX = Path("/proc/sys/net/ipv4/tcp_rto_max_ms")
-"""Where the kernel offers it (Linux 6.15), a connection is tried again within a second of a heal, and not up to 6 s later:
-what is measured is the database's recovery, not the kernel's. The plan that is kept says so; "kernel" asks for the kernel's."""
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
 
@@ -112,8 +108,8 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     given.setdefault("variant", variants[0])
     if given.get("inventory"):
         given["inventory"] = str(Path(given["inventory"]).expanduser().absolute())
-    elif RTO_MAX.exists():
-        given.setdefault("tcp_rto_max_ms", 1000)
+    elif not given.get("containers"):
+        given.setdefault("tcp_rto_max_ms", usual_rto_max())
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
         raise PlanError(("variant",), f"{given['database']} has no variant '{given['variant']}': "
@@ -142,6 +138,8 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
 def _nodes(given: Mapping[str, Any], variant: Variant, database: type[Database]) -> int:
     """How many nodes there are where the plan does not say it: at most as many as the inventory has machines."""
     usual = variant.nodes or database.default_nodes
+    if given.get("containers"):
+        return attach_containers.nodes(given["containers"])
     if not given.get("inventory"):
         return usual
     return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"])))
@@ -223,6 +221,9 @@ def check(plan: Plan) -> None:
             f"{plan.variant} does not offer (it offers {', '.join(sorted(variant.offers))})."
         )
     schedules.check(plan)
+    if "skew" in schedules.needs(plan) and database.clock is Database.clock:
+        key = "schedule" if plan.schedule else "nemesis"
+        raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     _check_binary(plan.binary, [program.name for program in database.programs])
     for number, expectation in enumerate(plan.expect):
         try:
@@ -267,6 +268,8 @@ def check_machine(plan: Plan) -> None:
     """Refuse a plan whose driver or server this machine lacks, or whose faults it cannot do, before a folder is made for it.
     Raises `SetupError` with the command that mends it, or with the reason."""
     testbed = registry.look_up("testbeds", plan.testbed)
+    if problems := testbed.problems():
+        raise SetupError(f"the testbed {plan.testbed} does not work here: {problems[0].what}: {problems[0].mend}")
     for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
             raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from splitbrain import __version__
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
@@ -65,9 +67,15 @@ def perform(plan: Plan, runs: Path, progress: Progress, name: str = "") -> Outco
     run = store.create(runs, plan, name)
     progress.plan(plan, run.label)
     with store.owned(run.folder):
-        code = record(plan, run, progress)
-    if code not in (0, INTERRUPTED) and not _has_load(run):
+        try:
+            code = record(plan, run, progress)
+        except KeyboardInterrupt:  # Before it began to listen to signals.
+            code = INTERRUPTED
+    if code and not _has_load(run):
         known = not_judged(run, code)
+        if code == INTERRUPTED:
+            known = msgspec.structs.replace(known, reason="it was interrupted before its load began")
+            progress.note(f"{known.reason}, so there is nothing to judge; splitbrain test --plan {run.plan} begins it anew")
         _keep(progress, lambda: junit.write(run.junit, [known]))
         progress.note(f"the run's folder: {run.folder}")
         return Outcome(folder=run.folder, exit_code=code, reason=known.reason)
@@ -153,7 +161,32 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.offers)
     own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
     result = judge(recording, [*workload.checkers(), *own])
-    return msgspec.structs.replace(result, run=run.label), recording
+    return msgspec.structs.replace(result, run=run.label, judged=_judged(run)), recording
+
+
+def stored_or_judged(run: Run) -> tuple[Result, Recording]:
+    """The stored result of a run and its recording, where this version made it of the journal that lies there; else the run is
+    judged. One whose workload or checkers are a person's own files, which may have changed since, is always judged."""
+    try:
+        result = decode(run.result.read_bytes(), run.result)
+    except (OSError, HistoryError):
+        return judge_run(run)
+    plan = result.plan
+    if plan is None or any(name.endswith(".py") for name in (plan.workload, *plan.checkers)) or result.judged != _judged(run):
+        return judge_run(run)
+    return result, load(run.journal)[1]
+
+
+_TAIL = 4096
+"""Bytes at the end of a journal that tell it from others: every line carries the sum of all before it."""
+
+
+def _judged(run: Run) -> str:
+    """By whom, and of what, a result that is made now is."""
+    with run.journal.open("rb") as journal:
+        size = journal.seek(0, os.SEEK_END)
+        journal.seek(max(0, size - _TAIL))
+        return f"splitbrain {__version__}, journal {size}:{zlib.crc32(journal.read()):08x}"
 
 
 def not_judged(run: Run, exit_code: int = 3) -> NotJudged:

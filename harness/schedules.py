@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -159,7 +160,7 @@ def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
 def check(plan: Plan) -> None:
     """Refuse a schedule that cannot be run. Raises `UsageError` naming the fault and what is wrong with it."""
     names = {f"n{number}" for number in range(1, plan.nodes + 1)}
-    abilities = registry.look_up("testbeds", plan.testbed).abilities
+    abilities = registry.look_up("testbeds", plan.testbed)(plan, "", Path()).can()
     scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
     key = "schedule" if plan.schedule else "nemesis"
     for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:

@@ -13,17 +13,21 @@ with seeds of their own:
     nemesis = "partition-primary"
     expect = ["lost-write"]
 
-Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was), `junit.xml` and
-`summary.md`, beside the folders of its runs.
+Without a `seed` the seeds differ from day to day (UTC), so that a month of nights is a month of schedules; each run's folder
+has its own. Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was),
+`index.html`, `runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs.
 """
 
 from __future__ import annotations
 
 import glob
 import itertools
+import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +43,8 @@ from splitbrain.harness.resolve import read_text, resolve
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.settings import line, parse, take
 from splitbrain.harness.store import Run
+from splitbrain.reports import junit, nights, summary
+from splitbrain.reports.page import index
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)
@@ -115,7 +121,7 @@ def _plans(fields: dict[str, Any]) -> Iterator[Plan]:
     """The plans of one table with the defaults of its suite. Raises `PlanError`."""
     fields = dict(fields)
     repeats = fields.pop("repeats", 1)
-    seed = fields.pop("seed", 0)
+    seed = fields.pop("seed", int(f"{datetime.now(UTC):%Y%m%d}"))
     if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= 1000:
         raise PlanError(("repeats",), f"repeats is {repeats!r}: it must be a whole number from 1 to 1000.")
     if not isinstance(seed, int) or isinstance(seed, bool):
@@ -150,7 +156,9 @@ def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
     for folder in sorted(runs.glob(f"*-suite-{glob.escape(name)}*"), reverse=True):
         with store.owned(folder) as alone:
             suite = _stored(name, folder) if alone else None
-            if suite is not None and not suite.finished and tuple(entry.plan for entry in suite.entries) == plans:
+            if suite is None or suite.finished:
+                continue
+            if _unseeded(entry.plan for entry in suite.entries) == _unseeded(plans):
                 yield suite
                 return
     folder = store.create_folder(runs, f"suite-{name}")
@@ -158,6 +166,50 @@ def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
         suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
         _save(suite)
         yield suite
+
+
+def _unseeded(plans: Iterable[Plan]) -> list[Plan]:
+    """The plans but for their seeds, which are those of the day on which the suite began."""
+    return [msgspec.structs.replace(plan, seed=0) for plan in plans]
+
+
+def earlier(suite: Suite) -> tuple[nights.Night, ...]:
+    """The nights before: what other folders of this suite hold, the oldest first."""
+    folders = sorted(suite.folder.parent.glob(f"*-suite-{glob.escape(suite.name)}*"))
+    return nights.nights(folder for folder in folders if folder.name < suite.folder.name and _is_of(suite.name, folder))
+
+
+def _is_of(name: str, folder: Path) -> bool:
+    """Whether a folder is one of that suite, and not of one whose name begins alike."""
+    return re.fullmatch(rf"\d{{8}}T\d{{6}}-suite-{re.escape(name)}(-\d+)?", folder.name) is not None
+
+
+def publish(suite: Suite, left: str = "") -> None:
+    """Write what people and jobs read of a suite as it stands: index, summary, JUnit, and the lines that later nights compare
+    with. `left` says how long the rest takes. Raises `StorageError`."""
+    found = outcomes(suite)
+    told = nights.all_told(found)
+    nights.write(suite.folder, told)
+    done = sum(entry.exit_code is not None for entry in suite.entries)
+    index.write(suite.folder / "index.html", suite.name, told, earlier(suite), index.Status(done, len(suite.entries), left))
+    junit.write(suite.folder / "junit.xml", found)
+    summary.write(suite.folder / "summary.md", found)
+
+
+def drop_old(suite: Suite, kept: int) -> tuple[Path, ...]:
+    """Remove the oldest folders of this suite beyond the newest `kept`, this one among them; one that another process has is
+    left alone. The removed ones."""
+    folders = [
+        folder for folder in sorted(suite.folder.parent.glob(f"*-suite-{glob.escape(suite.name)}*"))
+        if _is_of(suite.name, folder) and not folder.is_symlink() and (folder / "results.json").is_file()
+    ]
+    removed = []
+    for folder in folders[: max(0, len(folders) - kept)]:
+        with store.owned(folder) as alone:
+            if alone and folder != suite.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+    return tuple(removed)
 
 
 def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None]) -> Suite:
@@ -201,10 +253,14 @@ def came(folder: Path, entry: Entry) -> Result | NotJudged:
 
 
 def worst(suite: Suite) -> int:
-    """The exit code of a suite: the worst of its runs, and of what can be read of them; 130 where some were not run."""
+    """The exit code of a suite: the worst of its runs, and of what can be read of them, and 4 where an expected rate is
+    refuted; 130 where some were not run."""
     if not suite.finished:
         return 130
-    codes = {entry.exit_code for entry in suite.entries} | {found.exit_code for found in outcomes(suite)}
+    found = outcomes(suite)
+    codes = {entry.exit_code for entry in suite.entries} | {one.exit_code for one in found}
+    if any(rate.refuted for rate in nights.rates_seen(nights.all_told(found), earlier(suite))):
+        codes.add(4)
     if codes - set(WORST):
         return WORST[0]
     return next(code for code in WORST if code in codes)
@@ -215,6 +271,15 @@ def results(folder: Path) -> tuple[Result | NotJudged, ...]:
     none."""
     runs = {path.parent for name in ("plan.toml", "result.json") for path in folder.rglob(name)}
     return tuple(_outcome(Run(run)) for run in sorted(runs))
+
+
+def judged(folder: Path) -> Result:
+    """The stored result of a run. Raises `HistoryError` where it is none, `UsageError` where it cannot be read."""
+    found = Run(folder).result
+    try:
+        return decode(found.read_bytes(), found)
+    except OSError as error:
+        raise UsageError(f"{found}: cannot be read: {error.strerror}.") from error
 
 
 def _outcome(run: Run, exit_code: int = 3) -> Result | NotJudged:

@@ -7,6 +7,7 @@ last who ended its node lets go. So faults may overlap in any order, and letting
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -32,23 +33,27 @@ class Changed(msgspec.Struct, frozen=True):
 
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use.
+    the load which links its workers may use; `told` asks a node's server for its wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
 
-    def __init__(self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int],
-                 enforce: Callable[[Connectivity], None]) -> None:
+    def __init__(
+        self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
+        told: Callable[[str], Awaitable[float | None]] | None = None,
+    ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
         self.clock = clock
         self.network = asyncio.Lock()
         self._applying = asyncio.Lock()
         self._enforce = enforce
+        self._told = told
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
         self._still: defaultdict[str, set[object]] = defaultdict(set)
+        self._skewed: defaultdict[str, dict[object, int]] = defaultdict(dict)
         self._ended: dict[str, tuple[Service, ...]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -172,6 +177,8 @@ class Cluster:
                 if self._still[name]:
                     await node.pause(service.name)
             del self._ended[name]
+            if self.skewed(name):
+                await self.testbed.skew(name, self.skewed(name), paused=bool(self._still[name]))
             return True
 
         return await self._each(nodes, one)
@@ -199,6 +206,38 @@ class Cluster:
             return True
 
         return await self._each(nodes, one)
+
+    async def skew(self, who: object, skews: Mapping[str, int]) -> Changed:
+        """Put the wall clocks of these nodes' servers ahead by so many nanoseconds, beside what others do to them; with 0 `who`
+        lets go."""
+
+        async def one(name: str) -> bool:
+            before = self.skewed(name)
+            self._skewed[name][who] = skews[name]
+            if not skews[name]:
+                del self._skewed[name][who]
+            if self.skewed(name) != before:
+                await self.testbed.skew(name, self.skewed(name), paused=bool(self._still[name]))
+            return bool(self._node(name).services)
+
+        return await self._each(skews, one)
+
+    def skewed(self, name: str) -> int:
+        """Nanoseconds by which the clock of a node is meant to be ahead."""
+        return sum(self._skewed[name].values())
+
+    async def ahead(self, nodes: Iterable[str]) -> dict[str, float]:
+        """Seconds by which the clocks of these nodes' servers are ahead of the machine's, as they tell them; without those that
+        do not answer."""
+
+        async def one(name: str) -> float | None:
+            before = time.time()
+            told = await self._told(name) if self._told else None
+            return None if told is None else told - (before + time.time()) / 2
+
+        names = list(nodes)
+        answers = await asyncio.gather(*map(one, names))
+        return {name: ahead for name, ahead in zip(names, answers, strict=True) if ahead is not None}
 
     async def silent(self, nodes: Iterable[str], *, timeout: float) -> tuple[str, ...]:
         """Those of these nodes whose server takes no connection within `timeout` seconds."""

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Spec
+from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec
 from splitbrain.harness.testbeds.testbed import Train, everything
 from splitbrain.nemeses.cluster import Changed, Cluster
 
@@ -179,7 +179,8 @@ def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Tr
 def _figure(what: str, unit: str, intended: Sequence[float], seen: Sequence[float]) -> Figure:
     if not seen:
         return Figure(what, unit, 0.0, 0.0, 0.0, 0.0)
-    return Figure(what, unit, round(median(intended), 3), round(median(seen), 3), round(min(seen), 3), round(max(seen), 3))
+    numbers = (median(intended), median(seen), min(seen), max(seen))
+    return Figure(what, unit, *(round(number, 3) + 0.0 for number in numbers))
 
 
 class KillInjector(Injector[Kill]):
@@ -244,6 +245,58 @@ class PauseInjector(Injector[Pause]):
         return await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
 
 
+class SkewInjector(Injector[Skew]):
+    """Puts clocks wrong. Proven by asking each server for its clock, before, meanwhile and after."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, float] = {}
+        self._began = 0
+
+    async def start(self, spec: Skew, cluster: Cluster) -> Proof:
+        """Ask, put the clocks wrong, and ask again. A clock that nobody tells is wrong."""
+        asked = await cluster.ahead(spec.nodes)
+        self._before = {name: ahead - cluster.skewed(name) / 1e9 for name, ahead in asked.items()}
+        self._began = cluster.clock()
+        changed = await cluster.skew(self, dict.fromkeys(spec.nodes, round((spec.offset or spec.drift * STEP) * 1e9)))
+        return await self._proof(spec, cluster, changed)
+
+    async def during(self, spec: Skew, cluster: Cluster) -> None:
+        """What drifts goes on, ten times a second, and what jumps to and fro does so."""
+        number = 0
+        while spec.drift or spec.every:
+            await asyncio.sleep(spec.every or STEP)
+            number += 1
+            seconds = spec.offset * (number % 2 == 0) if spec.every else spec.offset
+            seconds += spec.drift * (cluster.clock() - self._began) / 1e9
+            await cluster.skew(self, dict.fromkeys(spec.nodes, round(seconds * 1e9)))
+
+    async def still(self, spec: Skew, cluster: Cluster) -> Proof:
+        """Ask again."""
+        return await self._proof(spec, cluster, Changed(cluster.clock(), 0))
+
+    async def undo(self, spec: Skew, cluster: Cluster) -> Proof:
+        """Put the clocks right, and ask."""
+        changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
+        return await self._proof(spec, cluster, changed)
+
+    async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
+        """One that is down or stands still cannot be asked."""
+        ahead = await cluster.ahead([name for name in spec.nodes if name not in cluster.out()])
+        off = {name: ahead[name] - self._before.get(name, 0.0) for name in ahead}
+        meant = {name: cluster.skewed(name) / 1e9 for name in ahead}
+        wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())
+                      or (name in off and abs(off[name] - meant[name]) > INEXACT + abs(spec.drift)))
+        figures = (_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()
+        return Proof(holds=not wrong and bool(off), acted=changed.at, at=cluster.clock(), spread=changed.spread,
+                     wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
+
+
+STEP = 0.1
+"""Seconds between two steps of a clock that drifts."""
+INEXACT = 1.5
+"""Seconds that a clock may be off what it is meant to be: some servers tell whole seconds, and are asked twice."""
+
+
 async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Proof:
     silent = await cluster.silent(nodes, timeout=SILENCE)
     wrong = tuple(name for name in nodes if name not in silent or name in changed.idle)
@@ -267,6 +320,8 @@ def injector(spec: Spec) -> Injector[Any]:
             return CutInjector()
         case Impair():
             return ImpairInjector()
+        case Skew():
+            return SkewInjector()
         case Kill():
             return KillInjector()
         case Pause():

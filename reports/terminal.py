@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from splitbrain.checkers.result import Measure, Result, Side, Source
+from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.operation import Operation
@@ -50,6 +50,8 @@ GUTTER = 11
 SHOWN = 8
 """Scenarios that are printed; the report has them all."""
 
+SLOWER = 0.02
+"""Seconds that a median must have grown by to be told."""
 _FAILURES = 5
 """Reasons of failures that are printed; the report has them all."""
 
@@ -343,6 +345,8 @@ def _observed(console: Console, result: Result) -> None:
             others = " and ".join(moment(int(row.started * 1e9)) for row in result.scenarios if row.fault in scenario.beside)
             _wrap(console, "", Text(f"overlaps with the fault of {others}", "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
         _sides(console, scenario.told, indent=0 if single else 6)
+        for slow in _slower(result, scenario):
+            _line(console, "", Text(f"{'' if single else '      '}{slow}", "dim"))
         if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
             _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
@@ -351,8 +355,36 @@ def _observed(console: Console, result: Result) -> None:
     if len(result.scenarios) > SHOWN:
         _line(console, "", Text(f"{count(len(result.scenarios) - SHOWN)} more in the report", "dim"))
     _episodes(console, result)
+    if len(result.scenarios) > 1:
+        _wrap(console, "", Text(f"faults proven: {printable(_covered(result), 1000)}"), hang=GUTTER + 2)
     if after := _after_heal(result):
         _wrap(console, "", Text(after), hang=GUTTER + 2)
+
+
+def _covered(result: Result) -> str:
+    """Where there were several faults: which of them took effect, at whom, and how much was tried meanwhile."""
+    found: dict[str, dict[str, list[Scenario]]] = {}
+    for row in result.scenarios:
+        found.setdefault(short(row.nemesis), {}).setdefault(row.name, []).append(row)
+    told = []
+    for nemesis, scenarios in found.items():
+        each = [f"{'' if name == nemesis else f'{name} '}{sum(row.bit for row in rows)}/{len(rows)}"
+                for name, rows in scenarios.items()]
+        tried = sum(found.attempted for rows in scenarios.values() for row in rows for home in row.homes
+                    for found in (home.write, home.read))
+        told.append(f"{nemesis} {', '.join(each)} ({count(tried)} operations)")
+    return "; ".join(told)
+
+
+def _slower(result: Result, scenario: Scenario) -> Iterator[str]:
+    """What took longer than before the first fault, on a side that was answered: more than twice as long, and to be felt."""
+    before = {found.kind: found.latency for found in result.baseline}
+    for part in scenario.told:
+        for found in (part.write, part.read):
+            healthy = before.get(found.kind)
+            if found.latency and healthy and found.state != "blocked" and found.latency > max(2 * healthy, healthy + SLOWER):
+                who = "" if len(scenario.told) == 1 else f" of {side(part.nodes)}"
+                yield f"{found.kind}s{who} took {seconds(found.latency)}, {seconds(healthy)} before (medians)"
 
 
 def _episodes(console: Console, result: Result) -> None:

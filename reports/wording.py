@@ -21,7 +21,7 @@ from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.options import changed as changed_options
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, usual_rto_max
 from splitbrain.harness.settings import keys
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -215,7 +215,7 @@ def again(plan: Plan, folder: str) -> str:
     """The command, quoted for a shell, that runs the same schedule again: flags for everything that is not the default;
     the stored plan where something was set that no flag can say."""
     command = ["splitbrain", "test", plan.database]
-    default = Plan(database="", variant="")
+    default = Plan(database="", variant="", tcp_rto_max_ms=0 if plan.inventory else usual_rto_max())
     told = msgspec.structs.replace(plan, options=changed_options(plan))
     changed = [field for field in plan.__struct_fields__ if getattr(told, field) != getattr(default, field)]
     if any(field not in FLAGS and field not in ("database", "format") for field in changed):

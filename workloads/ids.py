@@ -15,20 +15,23 @@ from splitbrain.workloads.workload import Invocation, Workload
 
 
 class UniqueIds(Workload):
-    """Asks `plan.keys` generators for identifiers. Nothing is read: an identifier is only ever given."""
+    """Asks `plan.keys` generators for identifiers. A call that was not answered gave its identifier to nobody, so that it may
+    be forgotten: the calls of one worker of each home, and a third of the others', are reads therefore, made and measured as
+    such. In the end everyone asks once more."""
 
     name: ClassVar[str] = "unique-ids"
     summary: ClassVar[str] = "identifiers from generators: whether one is handed out twice"
     needs: ClassVar[frozenset[Capability]] = frozenset({"ids"})
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
-        return Invocation("generate", rng.randrange(self.plan.keys), None, "write")
+        reads = self.reader(process) or (kind == "read" if kind else rng.random() < 1 / 3)
+        return Invocation("generate", rng.randrange(self.plan.keys), None, "read" if reads else "write")
 
     async def invoke(self, client: Ids, invocation: Invocation) -> Any:
         return await client.next_id(invocation.key)
 
     def final(self) -> Sequence[Invocation]:
-        return []
+        return [Invocation("generate", key, None, "read") for key in range(self.plan.keys)]
 
     def local(self) -> Sequence[Invocation]:
         return []

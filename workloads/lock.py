@@ -16,6 +16,12 @@ from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.workloads.workload import Invocation, Workload
 
+LOCKS = 6
+"""The most locks: few, so that one that was lost is soon taken by another."""
+
+SHORT = 0.05
+"""Seconds that most holds last at most."""
+
 
 @dataclass
 class _Hold:
@@ -27,10 +33,10 @@ class _Hold:
 
 
 class Lock(Workload):
-    """Takes `plan.keys` locks on lease, each process one at a time, holds it for a while in which the lease is renewed, and
-    gives it back. A process trusts its lock until it is told that it lost it, as a client does that does not watch its own
-    clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker of each home only
-    asks who holds which.
+    """Takes locks (`plan.keys`, and `LOCKS` at most) on lease, each process one at a time, holds it for a while in which the
+    lease is renewed, and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
+    not watch its own clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker
+    of each home only asks who holds which.
 
     A process is its owner's name, so `acquire` and `release` have none; the value of an `acquire` is its fence.
     """
@@ -44,8 +50,8 @@ class Lock(Workload):
 
         lease: Annotated[float, Setting("How long a lock is held for an owner that is not heard of.", unit=SECOND, low=0.1,
                                         high=60)] = 2.0
-        longest: Annotated[float, Setting("The longest that a lock is held by an owner that renews it.", unit=SECOND,
-                                          low=0.1, high=600)] = 6.0
+        longest: Annotated[float, Setting("How long one owner at each home holds a lock, renewing its lease.", unit=SECOND,
+                                          low=0.1, high=600)] = 20.0
 
     options: Options
 
@@ -60,10 +66,15 @@ class Lock(Workload):
             if time.monotonic() >= hold.until:
                 return Invocation("release", hold.key, process, "write")
             return self.held(rng, process, hold)
-        key = rng.randrange(self.plan.keys)
+        key = rng.randrange(min(LOCKS, self.plan.keys))
         if self.reader(process) or kind == "read" or rng.random() < 0.3:
             return Invocation("read", key, None, "read")
         return Invocation("acquire", key, process, "write")
+
+    def patient(self, process: int) -> bool:
+        """Whether that process holds a lock for long: the second worker of every home. So every side of a cut has a holder."""
+        workers = self.plan.concurrency
+        return process % workers == min(1, workers - 1) and process < workers * self.plan.nodes
 
     def held(self, rng: random.Random, process: int, hold: _Hold) -> Invocation:
         """What a process does that holds a lock."""
@@ -72,9 +83,9 @@ class Lock(Workload):
     def observe(self, operation: Operation) -> None:
         process = operation.process
         if operation.f == "acquire" and operation.outcome == "ok":
-            # Most are short, so that there are many; the longest outlast a lease.
-            longest = self.options.longest * random.Random(f"{self.plan.seed}/{process}/{operation.invoked}").random() ** 3
-            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + longest)
+            rng = random.Random(f"{self.plan.seed}/{process}/{operation.invoked}")
+            lasts = self.options.longest if self.patient(process) else SHORT * rng.random()
+            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + lasts)
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
 
@@ -91,7 +102,7 @@ class Lock(Workload):
         return invocation.value
 
     def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
+        return [Invocation("read", key, None, "read") for key in range(min(LOCKS, self.plan.keys))]
 
     def local(self) -> Sequence[Invocation]:
         return self.final()

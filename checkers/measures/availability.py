@@ -154,6 +154,7 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
         time_share=1 - sum(gap.length for gap in unserved) / (asked[1] - asked[0]) if tried or longest.length else None,
         outage=longest.length / SECOND, outage_limit=limit / SECOND,
         outage_ended=longest.ended or last_answer > longest.end, state=state, reason=reason, served=served,
+        latency=float(np.median((ops.completed - ops.invoked)[answered])) / SECOND if got else None,
     )
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.history import FAIL, NEVER, OK, History
-from splitbrain.harness.history.operation import MISMATCH, Key, Operation
+from splitbrain.harness.history.history import FAIL, NEVER, NO_NAME, OK, History
+from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import canonical
 
@@ -36,32 +36,44 @@ def sliced(recording: Recording, fault: Fault) -> Recording | None:
     usable = history.outcome != FAIL
     usable |= np.isin(np.arange(len(history)), np.fromiter(history.seen, np.int64, len(history.seen)))
     inside = usable & (history.invoked >= begin) & (history.invoked < recording.until_next(fault))
-    kept = [history[row] for row in np.flatnonzero(inside).tolist()]
     writers = _writers(history, ~inside)
-    wanted = {(op.key, canonical(value)) for op in kept for value in _mentioned(op)}
+    places = np.flatnonzero(inside)
+    wanted = _mentioned(history, places)
     rows = {writers[name] for name in wanted if name in writers} | set(_last(history, calm, begin).values())
-    before = [_as_write(history[row]) for row in sorted(rows)]
-    return msgspec.structs.replace(recording, history=History.of([*before, *kept]), faults=(fault,), local_reads=())
+    before = np.array(sorted(rows), np.int64)
+    if "cas" in history.fs and (history.f[before] == history.fs.index("cas")).any():
+        ops = [_as_write(history[row]) for row in before.tolist()]
+        part = History.of([*ops, *(history[row] for row in places.tolist())])
+    else:
+        part = history.select(np.sort(np.concatenate((before, places))))
+    return msgspec.structs.replace(recording, history=part, faults=(fault,), local_reads=())
 
 
-def _mentioned(op: Operation) -> tuple[Any, ...]:
-    """The values that an operation says were there before it."""
-    if op.f == "read":
-        return (op.value,) if op.outcome == "ok" else ()
-    if op.f == "cas":
-        return op.seen if op.error == MISMATCH else (op.value[0],)
-    return ()
+def _mentioned(history: History, places: NDArray[np.int64]) -> set[tuple[int, Any]]:
+    """(key code, value) of all values that these operations say were there before them."""
+    found = set()
+    refused = history.errors.index(MISMATCH) if MISMATCH in history.errors else NO_NAME
+    columns = (history.f[places], history.outcome[places], history.key[places], history.error[places])
+    for row, f, outcome, key, error in zip(places.tolist(), *(column.tolist() for column in columns), strict=True):
+        if history.fs[f] == "read" and outcome == OK:
+            found.add((key, canonical(history.values[row])))
+        elif history.fs[f] == "cas":
+            values = history.seen.get(row, ()) if error == refused else history.values[row][:1]
+            found.update((key, canonical(value)) for value in values)
+    return found
 
 
-def _writers(history: History, outside: NDArray[np.bool_]) -> dict[tuple[Key, Any], int]:
-    """(key, value) → the row of the write or compare-and-set, among those outside the slice, that may have set it."""
+def _writers(history: History, outside: NDArray[np.bool_]) -> dict[tuple[int, Any], int]:
+    """(key code, value) → the row of the write or compare-and-set, among those outside the slice, that may have set it."""
     changing = outside & (history.outcome != FAIL)
     if "read" in history.fs:
         changing &= history.f != history.fs.index("read")
+    cas = history.fs.index("cas") if "cas" in history.fs else NO_NAME
+    rows = np.flatnonzero(changing)
     found = {}
-    for row in np.flatnonzero(changing).tolist():
-        op = history[row]
-        found[op.key, canonical(_set_to(op))] = row
+    for row, key, f in zip(rows.tolist(), history.key[rows].tolist(), history.f[rows].tolist(), strict=True):
+        value = history.values[row]
+        found[key, canonical(value[1] if f == cas else value)] = row
     return found
 
 
@@ -74,11 +86,7 @@ def _last(history: History, since: int, begin: int) -> dict[int, int]:
     return dict(zip(history.key[rows].tolist(), rows.tolist(), strict=True))
 
 
-def _set_to(op: Operation) -> Any:
-    return op.value[1] if op.f == "cas" else op.value
-
-
 def _as_write(op: Operation) -> Operation:
-    return msgspec.structs.replace(op, f="write", value=_set_to(op)) if op.f == "cas" else op
+    return msgspec.structs.replace(op, f="write", value=op.value[1]) if op.f == "cas" else op
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.values import NIL, SCALAR, canonical
+from splitbrain.harness.history.values import NIL, SCALAR, Tagged, canonical
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -37,25 +37,42 @@ def mismatched(history: History) -> Flags:
     return found
 
 
-def codes(history: History, rows: Ints, names: dict[Hashable, int]) -> Ints:
-    """Of each row the code of its key with its value; `names` keeps them between calls. -1 where the value is nil."""
-    values = history.values
-    key = history.key[rows].astype(np.int64)
-    plain = values.kind[rows] == SCALAR
-    first = values.first[rows]
-    if plain.all():
-        pairs = zip(key.tolist(), first.tolist(), strict=True)
-        found = [-1 if value == NIL else names.setdefault((one, value), len(names)) for one, value in pairs]
+class Numbers:
+    """Values as integers: an integer is itself, and others are given numbers that no integer of a history is likely to be. Nil
+    is `NIL`."""
+
+    def __init__(self) -> None:
+        self._others: dict[Hashable, int] = {}
+
+    def of_rows(self, history: History, rows: Ints) -> Ints:
+        """Those of the values of these rows."""
+        values = history.values
+        if (values.kind[rows] == SCALAR).all():
+            return values.first[rows]
+        return self.of([values[row] for row in rows.tolist()])
+
+    def of(self, values: Sequence[Any]) -> Ints:
+        """Those of these values."""
+        if set(map(type, values)) <= {int} and len(values):
+            return np.array(values, np.int64)
+        found = [value if type(value) is int else NIL if value is None else self._number(value) for value in values]
         return np.array(found, np.int64)
-    told = [(int(one), values[int(row)]) for one, row in zip(key, rows, strict=True)]
-    return np.array([code_of(one, value, names) for one, value in told], np.int64)
+
+    def _number(self, value: Any) -> int:
+        return self._others.setdefault(canonical(value), NIL + 1 + len(self._others))
 
 
-def code_of(key: int, value: Any, names: dict[Hashable, int]) -> int:
-    """The code of one value of a key, -1 for nil."""
-    if value is None:
-        return -1
-    return names.setdefault((key, value if type(value) is int else canonical(value)), len(names))
+def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
+    """Parts of (keys, numbers) as codes from 0, the same for the same pair, -1 where the number is `NIL`; and how many there
+    are."""
+    keys, numbers = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    _, value = np.unique(numbers, return_inverse=True)
+    _, code = np.unique(keys.astype(np.int64) * (len(numbers) + 1) + value, return_inverse=True)
+    real = numbers != NIL
+    _, again = np.unique(code[real], return_inverse=True)
+    found = np.full(len(numbers), -1)
+    found[real] = again
+    return np.split(found, np.cumsum([len(part[0]) for part in parts])[:-1]), int(again.max()) + 1 if len(again) else 0
 
 
 def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
@@ -64,3 +81,19 @@ def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
     greatest = np.append(none, np.maximum.accumulate(values[order])) if len(order) else np.array([none])
     found: Ints = greatest[np.searchsorted(moments[order], at, side="left")]
     return found
+
+
+def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Ints, Ints]:
+    """Every element that these reads returned, as a number, and the row of its read. Raises `UsageError` where one returned no
+    list."""
+    told: list[Any] = []
+    sizes: list[int] = []
+    for row in reads.tolist():
+        value = history.values[row]
+        if isinstance(value, Tagged):
+            value = value.content
+        if value is not None and not isinstance(value, (tuple, list, set, frozenset)):
+            raise UsageError(f"a read of elements is needed, not one of {value!r}: choose another checker")
+        told += value or ()
+        sizes.append(len(value or ()))
+    return numbers.of(told), np.repeat(reads, np.array(sizes, np.int64)) if sizes else reads

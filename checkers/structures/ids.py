@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import check_functions, codes, rows_of
+from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, rows_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.history.history import OK
@@ -28,8 +27,7 @@ class IdsChecker:
         check_functions(history, self.name, ("generate",))
         found = Findings(recording)
         rows = np.flatnonzero(rows_of(history, "generate") & (history.outcome == OK))
-        names: dict[Hashable, int] = {}
-        code = codes(history, rows, names)
+        (code,), _ = coded((history.key[rows], Numbers().of_rows(history, rows)))
         order = np.lexsort((history.completed[rows], code))
         rows, code = rows[order], code[order]
         again = np.flatnonzero((code[1:] == code[:-1]) & (code[1:] >= 0)) + 1

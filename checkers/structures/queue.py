@@ -11,14 +11,13 @@ had been. An enqueue that was not answered has no place in that order.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Ints, check_functions, code_of, codes, rows_of
+from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, rows_of, shown_elements
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
@@ -55,16 +54,17 @@ class QueueChecker:
         history = recording.history
         check_functions(history, self.name, ("enqueue", "dequeue", "read"))
         found = Findings(recording)
-        names: dict[Hashable, int] = {}
+        numbers = Numbers()
         put = np.flatnonzero(rows_of(history, "enqueue"))
-        put_code = codes(history, put, names)
+        took = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == OK))
+        reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
+        shown_value, shown_by = shown_elements(history, reads, numbers)
+        (put_code, took_code, shown), many = coded(
+            (history.key[put], numbers.of_rows(history, put)), (history.key[took], numbers.of_rows(history, took)),
+            (history.key[shown_by], shown_value),
+        )
         if len(np.unique(put_code)) < len(put_code):
             raise UsageError("the queue checker needs elements that are put in once: choose another checker")
-        took = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == OK))
-        took_code = codes(history, took, names)
-        reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
-        shown, shown_by = _shown(history, reads, names)
-        many = len(names)
         elements = _Elements(*(np.full(many, blank) for blank in (-1, -1, -1, _LAST, _FIRST)))
         elements.put[put_code] = put
         elements.key[put_code] = history.key[put]
@@ -247,22 +247,6 @@ class QueueChecker:
         )
         moment = Moment(began=acknowledged, seen=by, lost=True)
         found.add("lost-element", moment, sentence, partial(_rows, history, row, look))
-
-
-def _shown(history: History, reads: Ints, names: dict[Hashable, int]) -> tuple[Ints, Ints]:
-    """Every element that a read shows: its code, and the read's row."""
-    found: list[int] = []
-    by: list[int] = []
-    for row in reads.tolist():
-        value: Any = history.values[row]
-        if value is None:
-            continue
-        if not isinstance(value, (tuple, list)):
-            raise UsageError(f"the queue checker needs reads of what waits, not {value!r}: choose another checker")
-        key = int(history.key[row])
-        found += [code_of(key, one, names) for one in value]
-        by += [row] * len(value)
-    return np.array(found, np.int64), np.array(by, np.int64)
 
 
 def _rows(history: History, *rows: int) -> list[Any]:

@@ -9,21 +9,18 @@ After Jepsen's `set-full` (Kingsbury), in columns.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Ints, check_functions, code_of, codes, rows_of
+from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, rows_of, shown_elements
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Staleness, Verdict
-from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.history.values import Tagged
 
 COMPLETE = "sets complete"
 FRESH = "sets fresh"
@@ -77,17 +74,12 @@ class _Set:
 
     def __init__(self, found: Findings, history: History, additions: Ints, reads: Ints) -> None:
         self.found, self.history, self.reads = found, history, reads
-        names: dict[Hashable, int] = {}
-        code = codes(history, additions, names)
-        shown: list[int] = []
-        by: list[int] = []
-        for at, row in enumerate(reads.tolist()):
-            told = _elements(history.values[row])
-            key = int(history.key[row])
-            shown += [code_of(key, one, names) for one in told]
-            by += [at] * len(told)
-        self.many = len(names)
-        self.shown, self.by = np.array(shown, np.int64), np.array(by, np.int64)
+        numbers = Numbers()
+        shown_value, shown_by = shown_elements(history, reads, numbers)
+        (code, self.shown), self.many = coded(
+            (history.key[additions], numbers.of_rows(history, additions)), (history.key[shown_by], shown_value)
+        )
+        self.by = np.searchsorted(reads, shown_by)
         self.late: list[int] = []
         self.missed = self.never_read = 0
         # Of several additions of one element the first acknowledged counts, else the first that did not fail.
@@ -199,16 +191,6 @@ class _Set:
             moment = Moment(began=read.invoked, seen=int(self.history.completed[row]))
             sentence = f"a read at {read.node or 'a server'} at {clock(moment.seen)} returned an element {why}."
             self.found.add(name, moment, sentence, partial(_rows, self.history, [added, row]))
-
-
-def _elements(value: Any) -> list[Any]:
-    if isinstance(value, Tagged):
-        value = value.content
-    if value is None:
-        return []
-    if not isinstance(value, (tuple, list, frozenset, set)):
-        raise UsageError(f"the set-full checker needs reads of elements, not {value!r}: choose another checker")
-    return list(value)
 
 
 def _rows(history: History, rows: list[int]) -> list[Any]:

@@ -338,6 +338,11 @@ class Cassandra(Database):
         """A connection that reads with consistency ONE: that node's own copy, where it is a replica of the key."""
         return await self._own.to(node)
 
+    async def clock(self, node: Node) -> float:
+        """The node's own time of day; `now()` would never go back."""
+        rows = await (await self._own.to(node)).call("SELECT toUnixTimestamp(current_timestamp()) AS told FROM system.local")
+        return float(rows[0]["told"]) / 1000
+
     async def versions(self) -> dict[str, str]:
         """`release_version` of each node's own row."""
         versions = {}

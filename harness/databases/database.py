@@ -94,6 +94,10 @@ class Database(ABC):
     async def start(self) -> None:
         """Start every server and form the cluster; returns without waiting longer than forming it needs."""
 
+    async def attach(self) -> None:
+        """Instead of `start`, where the cluster runs already and is not ours: learn from it what `start` would have decided.
+        Changes nothing. By default there is nothing to learn. Raises `SetupError` for one that cannot be tested."""
+
     @abstractmethod
     async def ready(self) -> bool:
         """Whether a write and a read go through on every node that should take them. Asked again until it is true; leaves
@@ -125,6 +129,11 @@ class Database(ABC):
     async def local(self, node: Node) -> Client:
         """A client that reads this node's own copy, asking no other node where the database allows it. It is the database's
         own, kept and opened anew when it was closed; nobody else closes it. Raises `Refused`."""
+
+    async def clock(self, node: Node) -> float | None:
+        """The wall clock of that node's server, in seconds since 1970, as it tells it; None where it does not say. What puts
+        clocks wrong is proven by it, so that a database whose servers cannot tell it keeps this method as it is."""
+        return None
 
     @abstractmethod
     async def versions(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from splitbrain.harness.databases.database import Connections, Database, Program
@@ -68,7 +69,7 @@ class Etcd(Database):
                 admits=("stale-read", *_BEHIND),
             ),
             labels=_LABELS,
-            offers=_OFFERS,
+            offers=_OFFERS - {"watches"},  # which promise nothing of the time at which they tell
             tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
             local="a serializable range at each member",
         ),
@@ -164,6 +165,12 @@ class Etcd(Database):
     async def local(self, node: Node) -> EtcdStructures:
         """A connection whose ranges are serializable: the member's own."""
         return await self._own.to(node)
+
+    async def clock(self, node: Node) -> float:
+        """The date of a member's HTTP answer, to the second."""
+        client = await self._own.to(node)
+        await client.call("/v3/maintenance/status", {})
+        return parsedate_to_datetime(client.date).timestamp() + 0.5
 
     async def versions(self) -> dict[str, str]:
         """What each member's status says."""

@@ -52,6 +52,8 @@ class EtcdClient:
         self._session = session
         self._url = url
         self._serializable = serializable
+        self.date = ""
+        """When the last answer was made, as its header says."""
 
     async def read(self, key: Key) -> int | None:
         """The value of a register: a range of one key, linearizable or as the variant says."""
@@ -125,6 +127,7 @@ class EtcdClient:
         try:
             async with self._session.post(self._url + path, data=json.dumps(body), allow_redirects=False) as response:
                 status, content = response.status, await response.read()
+                self.date = response.headers.get("Date", "")
         except aiohttp.ClientConnectorError as error:
             raise Refused("no-connection") from error
         except (aiohttp.ClientError, OSError) as error:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 
 from splitbrain.harness.databases.database import Connections, Database, Program
@@ -299,6 +300,11 @@ class MongoDB(Database):
     async def local(self, node: Node) -> MongoClient:
         """A connection that finds with read concern local at that member."""
         return await self._own.to(node)
+
+    async def clock(self, node: Node) -> float:
+        """`localTime` of `hello`."""
+        told = (await (await self._own.to(node)).call({"hello": 1}, "admin"))["localTime"]
+        return float(told.replace(tzinfo=UTC).timestamp())
 
     async def versions(self) -> dict[str, str]:
         """What `buildInfo` says."""

@@ -144,6 +144,10 @@ class Redis(Database):
         """Start the servers and form the group or the cluster."""
         await self._deployment.start()
 
+    async def attach(self) -> None:
+        """Ask the sentinels what they watch."""
+        await self._deployment.attach()
+
     async def ready(self) -> bool:
         """The group or cluster is formed as all its members see it, and a write and a read went through on every primary;
         under Sentinel every replica has the write."""
@@ -187,6 +191,11 @@ class Redis(Database):
     async def local(self, node: Node) -> RedisClient:
         """A connection that reads that node's server, replica or not."""
         return await self._deployment.local(node)
+
+    async def clock(self, node: Node) -> float:
+        """What TIME says."""
+        seconds, micros = await (await self._own.to(node, self.port)).call("TIME")
+        return int(seconds) + int(micros) / 1e6
 
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from splitbrain.harness.databases.database import Connections
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
-from splitbrain.harness.errors import Refused, UsageError
+from splitbrain.harness.errors import Refused, SetupError, UsageError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -61,6 +61,10 @@ class Cluster:
                 while identity not in await _text(client, "CLUSTER", "NODES"):
                     await asyncio.sleep(0.02)
                 await client.call("CLUSTER", "REPLICATE", identity)
+
+    async def attach(self) -> None:
+        """Raises `SetupError`: which keys are whose is decided here when a cluster is formed, and is not read from one."""
+        raise SetupError("Redis Cluster cannot be attached to, only Sentinel: --variant sentinel.")
 
     def _server(self, node: Node) -> Service:
         lines = [

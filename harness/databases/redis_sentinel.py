@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from splitbrain.harness.databases.database import Connections
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
-from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -48,6 +48,8 @@ class Sentinel:
         self._settings = settings
         self._wait = wait
         self._by_address = {node.address: node.name for node in nodes}
+        self._group = _GROUP
+        self._quicken: tuple[str, ...] = ("SENTINEL", "DEBUG", *_TIMING.split())
 
     async def start(self) -> None:
         """Start every server, then every sentinel. The sentinels are quickened at the first contact."""
@@ -93,6 +95,19 @@ class Sentinel:
             memory_mb=16,
         )
 
+    async def attach(self) -> None:
+        """Learn the name of the group that the sentinels watch, which must be one. Their timing is left as it is."""
+        self._quicken = ()
+        try:
+            sentinel = await self._contact(self._nodes[0])
+            groups = [_pairs(reply)["name"] for reply in await sentinel.call("SENTINEL", "MASTERS")]
+        except (Refused, Indeterminate) as error:
+            where = f"{self._nodes[0].address} port {SENTINEL_PORT}"
+            raise SetupError(f"no sentinel answers at {where} ({error}): each node needs one beside its server.") from error
+        if len(groups) != 1:
+            raise SetupError(f"the sentinels watch {len(groups)} groups ({', '.join(groups)}): one can be tested.")
+        self._group = groups[0]
+
     async def formed(self) -> tuple[Node, ...]:
         """The primary, once every sentinel names the same one and knows every replica, in sync, and every other sentinel;
         until then nothing."""
@@ -101,8 +116,8 @@ class Sentinel:
 
     async def _view(self, node: Node) -> str | None:
         sentinel = await self._contact(node)
-        master = _pairs(await sentinel.call("SENTINEL", "MASTER", _GROUP))
-        replicas = [_pairs(reply) for reply in await sentinel.call("SENTINEL", "REPLICAS", _GROUP)]
+        master = _pairs(await sentinel.call("SENTINEL", "MASTER", self._group))
+        replicas = [_pairs(reply) for reply in await sentinel.call("SENTINEL", "REPLICAS", self._group)]
         in_sync = [replica for replica in replicas if replica["flags"] == "slave" and replica["master-link-status"] == "ok"]
         others = len(self._nodes) - 1
         if master["flags"] != "master" or int(master["num-other-sentinels"]) != others or len(in_sync) != others:
@@ -124,7 +139,7 @@ class Sentinel:
     async def primaries(self, node: Node) -> tuple[str | None, ...]:
         """Whom the sentinel on that node names. Raises `Refused` or `Indeterminate` where it does not answer."""
         sentinel = await self._contact(node)
-        reply = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _GROUP)
+        reply = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group)
         return (self._by_address.get(reply[0].decode()) if reply else None,)
 
     def holders(self, key: Key) -> tuple[str, ...]:
@@ -141,7 +156,7 @@ class Sentinel:
 
     async def _contact(self, node: Node) -> RedisClient:
         """A sentinel forgets its timing when it restarts, so every new connection sets it."""
-        return await self._own.to(node, SENTINEL_PORT, "SENTINEL", "DEBUG", *_TIMING.split())
+        return await self._own.to(node, SENTINEL_PORT, *self._quicken)
 
 
 def _pairs(reply: list[bytes]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any, Literal, NoReturn
 
@@ -17,7 +17,7 @@ from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.operation import Kind as Access
 from splitbrain.harness.history.shapes import MICROS as TRANSACTION
 from splitbrain.harness.history.shapes import Shapes, shapes_of
-from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, OBJECT, PAIR, SCALAR, frozen
+from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, OBJECT, PAIR, SCALAR, Values, frozen
 
 BATCH = 32768
 _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
@@ -48,6 +48,12 @@ class Event(msgspec.Struct, gc=False):
     server: str | None = None
     scheduled: int | None = None
     index: int | None = None
+
+
+class TextEvent(Event, gc=False):
+    """An event of a transaction whose value is still JSON."""
+
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Names:
@@ -147,7 +153,7 @@ class Builder:
         if len(self._batch) >= BATCH:
             self._flush()
 
-    def extend(self, events: list[Event], position: int) -> None:
+    def extend(self, events: Sequence[Event], position: int) -> None:
         """Take many events at once: the first found at `position`, the others at those that follow it."""
         self._flush()
         if events:
@@ -205,7 +211,7 @@ class Builder:
             self._batch, self._positions = [], []
             self._take(events, positions)
 
-    def _take(self, events: list[Event], positions: NDArray[np.int64]) -> None:
+    def _take(self, events: Sequence[Event], positions: NDArray[np.int64]) -> None:
         kinds = np.fromiter([_KIND[event.type] for event in events], np.int8, len(events))
         ordinal = np.arange(self.events, self.events + len(events))
         self.events += len(events)
@@ -229,7 +235,7 @@ class Builder:
             for at in told_again.tolist():
                 values[at] = None
         try:
-            told = self._values.pack(values, transactions, msgspec.UNSET)
+            told = self._packed(events, values, transactions)
         except RecursionError:
             self._fail(positions[next(i for i, value in enumerate(values) if too_deep(value))], TOO_DEEP)
         told.kind[told_again] = MICROS
@@ -285,6 +291,17 @@ class Builder:
                     self._seen[began_at] = seen
                 if detail := completions[at].detail:
                     self._details[began_at] = detail
+
+    def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
+        if type(events[0]) is TextEvent:
+            told = self._values.pack_texts(values, transactions)
+            if told is not None:
+                return told
+            for at, event in enumerate(events):
+                if type(event.value) is msgspec.Raw:
+                    event.value = msgspec.json.decode(event.value)
+                values[at] = None if values[at] is None else event.value
+        return self._values.pack(values, transactions, msgspec.UNSET)
 
     def _shape(self, opened: _Columns, invocations: list[Event]) -> None:
         """Keep the shapes of the values that these invocations tell."""
@@ -394,7 +411,7 @@ class Builder:
         part["answered"] = answered
         self._parts.append(part)
 
-    def _processes(self, events: list[Event], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _processes(self, events: Sequence[Event], positions: NDArray[np.int64]) -> NDArray[np.int64]:
         told = [event.process for event in events]
         nameless = told.count(None)
         if self._nameless is None:
@@ -405,7 +422,7 @@ class Builder:
         return self._integers(told, 0, positions, "process")
 
     def _times(
-        self, events: list[Event], positions: NDArray[np.int64], ordinal: NDArray[np.int64]
+        self, events: Sequence[Event], positions: NDArray[np.int64], ordinal: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         told = [event.time for event in events]
         timeless = told.count(None)

@@ -32,7 +32,9 @@ class Figure(msgspec.Struct, frozen=True):
     most: float
 
     def __str__(self) -> str:
-        return f"{self.what} {self.middle:.3g} {self.unit} ({self.least:.3g}-{self.most:.3g}; intended {self.intended:g})"
+        same = f"{self.least:.3g}" == f"{self.most:.3g}"
+        span = "" if same else f"{self.least:.3g} to {self.most:.3g}, "
+        return f"{self.what} {self.middle:.3g} {self.unit} ({span}intended {self.intended:g})"
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +238,43 @@ class Pause(OnServers, frozen=True, tag="pause"):
         return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} standing still"
 
 
+class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
+    """The wall clocks of these nodes' servers are `offset` seconds ahead (or behind), and run `drift` seconds a second too fast
+    (or too slow); with `every` they jump to and fro so often, in seconds. The machine's clock, and clocks that only go forward,
+    stay right."""
+
+    offset: float = 0.0
+    drift: float = 0.0
+    every: float = 0.0
+
+    needs: ClassVar[str] = "skew"
+    undoing: ClassVar[str] = "put the clock right"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`put the clock of n1 60 s ahead`."""
+        whose = f"the clock of {' '.join(self.nodes)}"
+        if self.drift:
+            return f"let {whose} run {abs(self.drift):.3g} s a second too {'fast' if self.drift > 0 else 'slow'}"
+        where = f"{abs(self.offset):g} s {'ahead' if self.offset > 0 else 'back'}"
+        return f"put {whose} {where}" + (f" and right again, every {self.every:g} s" if self.every else "")
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """What the servers told."""
+        return ", ".join(map(str, proof.figures)) or "no clock was told"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """The same afterwards."""
+        return self.proven(proof, names)
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on."""
+        return f"{' '.join(map(str, proof.measured))} told the time: {self.proven(proof, ())}"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return self.seen(proof) if proof.holds else f"{places(proof.wrong)} not at the right time ({self.proven(proof, ())})"
+
+
 class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
     needs to know to do it (`options`)."""
@@ -269,7 +308,7 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
         return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
 
 
-Spec = Cut | Impair | Kill | Pause | Other
+Spec = Cut | Impair | Kill | Pause | Skew | Other
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,12 @@ from itertools import chain, compress
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.harness.history.values import MICROS, NIL, Packer, Values, frozen
+from splitbrain.harness.history.texts import parsed
+from splitbrain.harness.history.values import MICROS, MISSING, NIL, Packer, Values, frozen
 
 READ, WRITE, APPEND, READ_LIST = 0, 1, 2, 3
 UNKNOWN = NIL + 1
@@ -181,6 +183,20 @@ class MicrosPacker:
         self._count += len(counts)
         return numbers
 
+    def pack_texts(self, texts: Sequence[msgspec.Raw]) -> NDArray[np.int64] | None:
+        """As `pack`, of values that are still JSON; None where one of them is not of the commonest shape."""
+        read = parsed(b",".join([*texts, b""]), len(texts))
+        if read is None:
+            return None
+        keys, first, place = np.unique(read.key, return_index=True, return_inverse=True)
+        appearance = np.argsort(first)
+        codes = np.empty(len(keys), np.int32)
+        codes[appearance] = self._key_codes(keys[appearance].tolist())
+        self._parts.append((read.counts, read.f, codes[place], read.value, read.lengths, read.elements))
+        numbers = self._count + np.arange(len(texts))
+        self._count += len(texts)
+        return numbers
+
     def micros(self) -> Micros:
         """All transactions that were packed, by their numbers. The packer is empty then, but for its names."""
         kinds = (np.int64, np.int8, np.int32, np.int64, np.int64, np.int64)
@@ -281,6 +297,18 @@ class OperationsPacker:
     def __init__(self) -> None:
         self._values = Packer()
         self._micros = MicrosPacker()
+
+    def pack_texts(self, texts: list[Any], transactions: NDArray[np.bool_]) -> Values | None:
+        """As `pack`, of the values of transactions that are still JSON, or `UNSET`; None where they have to be decoded. What is
+        not marked is nil."""
+        untold = np.fromiter([text is msgspec.UNSET for text in texts], np.bool_, len(texts))
+        at = np.flatnonzero(transactions & ~untold)
+        numbers = self._micros.pack_texts([texts[i] for i in at.tolist()])
+        if numbers is None:
+            return None
+        kind, first = np.zeros(len(texts), np.int8), np.full(len(texts), NIL)
+        kind[at], first[at], kind[untold] = MICROS, numbers, MISSING
+        return Values(kind, first, np.zeros(len(texts), np.int64), ())
 
     def pack(self, told: list[Any], transactions: NDArray[np.bool_], missing: object = ...) -> Values:
         """These values in columns. Of those marked in `transactions` that are lists of micro-operations, `kind` is `MICROS`

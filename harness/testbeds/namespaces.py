@@ -24,7 +24,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program, is_program
-from splitbrain.harness.testbeds import commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
@@ -53,7 +53,7 @@ class Namespaces(Probed):
 
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.image:
@@ -69,7 +69,9 @@ class Namespaces(Probed):
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links: tried in a sandbox."""
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox."""
+        if ability == "skew":
+            return clocks.refusal()
         if ability != "impair":
             return ""
         with tempfile.TemporaryFile("w+") as said:
@@ -222,6 +224,11 @@ class Namespaces(Probed):
             await self._shaping.tell({})  # What came meanwhile is let go too.
         return applied
 
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clocks of a node's servers wrong (clocks.py). Raises `SetupError` where the kernel refuses."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        await commands.together(node.skew(service.name, nanoseconds, paused=paused) for service in node.services)
+
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
         if self._init is None:
@@ -330,6 +337,10 @@ class NamespaceNode:
         """Pause a service and everything that came of it."""
         if self.running(name):
             await self.channel.pause(self._services[name].process, name)
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clock of a service and of everything that came of it wrong."""
+        await self.channel.skew(self._services[name].process, name, nanoseconds, paused=paused)
 
     async def resume(self, name: str) -> None:
         """Resume a paused service."""

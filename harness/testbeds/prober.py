@@ -26,6 +26,7 @@ import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from statistics import median
+from typing import ClassVar
 
 import msgspec
 
@@ -107,7 +108,14 @@ class _Arrivals:
 class Probed:
     """What every testbed has that sends probes between its nodes: the prober, once `listen` has opened it."""
 
+    attached: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]]
+
     _prober: Prober | None = None
+
+    def can(self) -> frozenset[Ability]:
+        """All that the testbed can."""
+        return self.abilities
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
@@ -123,6 +131,10 @@ class Probed:
     async def impair(self, links: Mapping[Link, Impair]) -> Applied:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot impair links.")
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot put clocks wrong.")
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
         """See `Prober.measure`."""

@@ -22,10 +22,11 @@ from typing import NoReturn
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import families, kernel
+from splitbrain.harness.testbeds import clocks, families, kernel
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
+_ATTEMPTS = 50
 
 
 class SocketAt(msgspec.Struct, frozen=True):
@@ -88,6 +89,16 @@ class _Resume(msgspec.Struct, frozen=True, tag=True):
     service: str
 
 
+class _Skew(msgspec.Struct, frozen=True, tag=True):
+    """Put their wall clocks wrong by so many nanoseconds, or right again (0)."""
+
+    id: int
+    pid: int
+    service: str
+    nanoseconds: int
+    paused: bool
+
+
 class _Fork(msgspec.Struct, frozen=True, tag=True):
     """Make a node: namespaces of its own with an init that serves the socket that comes with this."""
 
@@ -127,7 +138,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Fork | _Enter
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -198,6 +209,8 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
             families.pause(request.pid, request.service)
         elif isinstance(request, _Resume):
             families.resume(request.pid, request.service)
+        elif isinstance(request, _Skew):
+            _skew(request)
         elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
         else:
@@ -245,6 +258,23 @@ def _socket(at: SocketAt) -> socket.socket:
         made.close()
         raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from error
     return made
+
+
+def _skew(request: _Skew) -> None:
+    """A process that was just asking the time is let go on for a moment."""
+    for attempt in range(_ATTEMPTS):
+        families.pause(request.pid, request.service)
+        try:
+            clocks.skew(families.family(request.pid, request.service), request.nanoseconds)
+        except BlockingIOError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
+        finally:
+            if not request.paused:
+                families.resume(request.pid, request.service)
+        time.sleep(0.001)
 
 
 def _reap() -> list[tuple[int, int]]:
@@ -401,6 +431,11 @@ class Channel:
     async def pause(self, process: Process, service: str) -> None:
         """Stop the process and everything that came of it where they stand; returns once nothing of it runs."""
         await self._ask(_Pause(self._number(), process.pid, service))
+
+    async def skew(self, process: Process, service: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the wall clocks of the process and of everything that came of it wrong by so much; 0 is right. They stand still
+        meanwhile, and afterwards too if they are paused."""
+        await self._ask(_Skew(self._number(), process.pid, service, nanoseconds, paused))
 
     async def resume(self, process: Process, service: str) -> None:
         """Have the process and everything that came of it go on."""

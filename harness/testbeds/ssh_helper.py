@@ -229,6 +229,7 @@ class Service:
         self.log = Path()
         self.offset = 0
         self.port = 0
+        self.pid = 0
         self.start: list[str] = []
 
 
@@ -463,8 +464,9 @@ class Helper:
         """A server that runs here already: whoever listens on that port."""
         service = Service(name)
         service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
-        self.services[name] = service
-        pid = listener(port)
+        pid = service.pid = listener(port)
+        if pid:
+            self.services[name] = service
         command = Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if pid else ""
         return {"pid": pid, "command": command.strip()}
 
@@ -510,7 +512,7 @@ class Helper:
         with self.changing:
             self.state["ended"].pop(name, None)
             self.keep()
-        service.stopped = False
+        service.pid, service.stopped = 0, False
         return {}
 
     def do_pause(self, name: str) -> Any:
@@ -601,6 +603,13 @@ class Helper:
                 at = time.monotonic_ns()
                 self.pump()
                 self.say(event="ended", service=service.name, pid=service.process.pid, code=service.process.returncode, at=at)
+            if service.process is None and not service.stopped:
+                if service.pid and not lives(service.pid):
+                    self.say(event="ended", service=service.name, pid=service.pid, code=None, at=time.monotonic_ns())
+                    service.pid = 0
+                elif not service.pid and (pid := listener(service.port)):
+                    service.pid = pid
+                    self.say(event="returned", service=service.name, pid=pid)
         if time.monotonic() > self.logged + TICK:
             self.logged = time.monotonic()
             self.pump()

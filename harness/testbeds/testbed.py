@@ -21,9 +21,9 @@ Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
 
 
-Ability = Literal["cut", "end", "pause", "impair"]
+Ability = Literal["cut", "end", "pause", "impair", "skew"]
 """What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
-come late, seldom, twice or damaged."""
+come late, seldom, twice or damaged, put the clocks of servers wrong."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +186,8 @@ class Testbed(Protocol):
     name: ClassVar[str]
     summary: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]]
+    attached: ClassVar[bool]
+    """Whether the servers run before a run and go on after it: a database is then attached to and not started."""
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None: ...
 
@@ -197,6 +199,10 @@ class Testbed(Protocol):
     @classmethod
     def problems(cls) -> Sequence[Problem]:
         """What keeps this testbed from working on this machine; empty where nothing does."""
+        ...
+
+    def can(self) -> frozenset[Ability]:
+        """Those of its abilities that it has for its plan."""
         ...
 
     @classmethod
@@ -244,6 +250,11 @@ class Testbed(Protocol):
     async def impair(self, links: Mapping[Link, Impair]) -> Applied:
         """Do this to the packets of these links, and let those of all others pass as they come. Asked only of a testbed with
         the ability `impair`."""
+        ...
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the wall clocks of a node's servers ahead of the machine's by so much (0: right again), those of no other node
+        and not the machine's. Asked only of a testbed with the ability `skew`."""
         ...
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:

@@ -23,9 +23,10 @@ from splitbrain.checkers.result import Measure, Result, Scenario
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.operation import KINDS, Kind, Operation
+from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
+from splitbrain.reports.contract import contract, recovery
 from splitbrain.reports.page import charts, cluster, cycles, lanes, strip
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
@@ -37,9 +38,6 @@ PICTURED = 12
 
 FOREMOST = 3
 """Of those, how many are unfolded in a run that has more faults than are shown."""
-
-SUMMED = 24
-"""Lines about partitions in a contract, which is one page."""
 
 NEAR = 4
 """Operations on the anomaly's key that the timeline shows before and after each one of the evidence."""
@@ -153,9 +151,9 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         ) if len(recording.history) else None,
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
-        contract=contract(result),
+        contract=contract([result]),
         meanings=[(name, ANOMALIES[name].meaning) for name in result.counts if name in ANOMALIES],
-        recovery=recovery(result),
+        recovery=recovery(result.scenarios),
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
         check=f"splitbrain check {wording.quoted(str(folder))}",
@@ -297,49 +295,6 @@ def _row(op: Operation, evidence: bool) -> Row:
     return Row(clock(op.invoked), wording.client(op), call, answer, took, "evidence" if evidence else "op")
 
 
-def contract(result: Result) -> list[tuple[str, list[str]]]:
-    """The consistency contract: what a service owner may rely on, as far as this run has shown it."""
-    during: list[str] = []
-    alike: dict[str, list[Scenario]] = {}
-    for scenario in result.scenarios:
-        if scenario.bit and scenario.dead:
-            during.append(f"{scenario.label}: not known, for {scenario.deaths}.")
-        elif scenario.bit:
-            alike.setdefault(scenario.label, []).append(scenario)
-    for label, rows in alike.items():
-        times = f" ({count(len(rows))} times)" if len(rows) > 1 else ""
-        for place, part in enumerate(rows[0].sides):
-            same = [row.sides[place] for row in rows if len(row.sides) == len(rows[0].sides)]
-            served = ", ".join(_served([side.of(kind) for side in same], kind) for kind in KINDS[::-1])
-            during.append(f"{label}{times}: on {side(part.nodes)}, {served}")
-    if len(during) > SUMMED:
-        during = [*during[:SUMMED], f"and {plural(len(during) - SUMMED, 'more line')} of this kind in the report of the run."]
-    data = [f"{name}: {plural(number, 'time')}" for name, number in result.counts.items()]
-    if result.blast.lost:
-        data.insert(0, f"{count(result.blast.lost)} of {count(result.blast.acknowledged)} acknowledged writes were lost.")
-    if result.blast.discarded:
-        last = f"{count(result.blast.discarded_last or 0)} of them the last on their key"
-        data.append(f"{count(result.blast.discarded)} acknowledged writes gave way to another side's, {last}.")
-    if stale := result.blast.staleness:
-        data.append(f"{share(stale.stale, stale.reads)} of reads were stale, by up to {wording.span(stale.max_ms * 1e6)}.")
-    if not data:
-        data = ["No anomaly was found." if result.validity == "valid" else wording.sentence(result.reason)]
-    after = []
-    if (slowest := recovery(result)) is not None:
-        after.append(f"Every client was served again {seconds(slowest)} after the heal, at the latest.")
-    else:
-        after += sorted({f"{row.label}: {row.recovery_reason}." for row in result.scenarios if row.recovery_reason})
-    if result.convergence.state != "unknown":
-        took = f" within {seconds(result.convergence.seconds)}" if result.convergence.seconds is not None else ""
-        after.append(f"Replicas {'agreed' + took if result.convergence.state == 'agreed' else 'did not agree'}.")
-    return [
-        ("During a partition", during or ["Nothing was measured."]),
-        ("To the data", data),
-        ("After the heal", after or ["Nothing was measured."]),
-        ("What to do", list(result.recommendations) or ["Nothing that this run suggests."]),
-    ]
-
-
 def matrix(rows: Sequence[Scenario]) -> list[Group]:
     """The faults of a run by their names, in the order in which these were first seen."""
     named: dict[str, list[Scenario]] = {}
@@ -363,25 +318,6 @@ def _group(name: str, rows: list[Scenario]) -> Group:
         anomalies=", ".join(f"{kind} {count(number)}" for kind, number in in_order(found).items()) or "none",
         recovery=None if None in times else max(time for time in times if time is not None),
     )
-
-
-def recovery(result: Result) -> float | None:
-    """The slowest recovery after a heal, in seconds; None unless every heal was followed by one."""
-    times = [row.recovery for row in result.scenarios]
-    known = [time for time in times if time is not None]
-    return max(known) if known and len(known) == len(times) else None
-
-
-def _served(measures: Sequence[Measure], kind: Kind) -> str:
-    """How often that kind was answered in all of these, and the longest of their outages."""
-    attempted = sum(measure.attempted for measure in measures)
-    if not attempted:
-        return f"no {kind}s were tried"
-    told = f"{kind}s {share(sum(measure.answered for measure in measures), attempted)} answered"
-    worst = max(measures, key=lambda measure: measure.outage)
-    if worst.outage > worst.outage_limit:
-        told += f", none for {seconds(worst.outage)}" + ("" if worst.outage_ended else " until the heal")
-    return told
 
 
 def _files(folder: Path) -> Iterable[tuple[str, str]]:

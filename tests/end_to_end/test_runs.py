@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.anomalies import generalises
-from splitbrain.checkers.result import Result, Scenario
+from splitbrain.checkers.result import Result, Scenario, encode
 from splitbrain.harness.history.fault import Cut
 from splitbrain.harness.history.journal import load as recorded
 from splitbrain.harness.resolve import resolve
@@ -69,6 +69,18 @@ def test_reference_that_loses_acknowledged_writes_is_caught(splitbrain: Splitbra
     apart = [msgspec.structs.replace(verdict, seconds=0) for verdict in again.verdicts]
     assert apart == [msgspec.structs.replace(verdict, seconds=0) for verdict in result.verdicts]
     assert msgspec.structs.replace(again, verdicts=()) == msgspec.structs.replace(result, verdicts=())
+    # The report takes the stored result as it is, but only of this version and this journal.
+    stored, journal = ran.folder / "result.json", ran.folder / "journal.jsonl"
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED")))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" in (ran.folder / "report.html").read_text()
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED", judged=again.judged.replace(" ", " 0."))))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" not in (ran.folder / "report.html").read_text()
+    stored.write_bytes(encode(msgspec.structs.replace(again, heading="AS STORED")))
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    assert splitbrain("report", ran.folder).code == 0
+    assert "AS STORED" not in (ran.folder / "report.html").read_text()
 
 
 def test_the_evidence_alone_is_the_same_or_a_more_general_anomaly(splitbrain: Splitbrain, short: Path, tmp_path: Path) -> None:
@@ -219,6 +231,28 @@ scenario = "{scenario}"
     assert "1 fault, " in shrunk.stdout and "3 faults, " in shrunk.stdout
     nothing = splitbrain("shrink", ran.folder, "--anomaly", "stale-reed")
     assert nothing.code == 64 and "did you mean 'stale-read'" in nothing.stderr
+
+
+def test_a_wrong_clock_loses_writes_where_the_newest_is_found_by_it(splitbrain: Splitbrain) -> None:
+    for variant, found in (("quorum-clock", True), ("majority", False)):
+        ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "clock-jump:follower", "--time", "10s",
+                         "--baseline", "2s", "--fault", "4s", "--between", "2s")
+        (row,) = ran.result.scenarios
+        assert row.bit and row.links_cut == 0 and row.label == f"put the clock of {row.struck[0]} 60 s ahead"
+        assert ("lost-write" in ran.result.counts) == found == (ran.code == 1), ran.stdout
+        assert "60 s (intended 60)" in ran.stdout.replace("\n", " ").replace("60 to 60, ", ""), ran.stdout
+
+
+def test_slow_links_cost_a_round_trip_and_no_consistency(splitbrain: Splitbrain) -> None:
+    ran = splitbrain("test", "reference", "--variant", "majority", "--nemesis", "delay:all", "--time", "12s", "--nodes", "3",
+                     "--baseline", "3s", "--fault", "4s", "--between", "3s")
+    (row,) = ran.result.scenarios
+    assert ran.result.validity == "valid" and row.bit and row.label == "delay 100 ms on all links", ran.stdout
+    (side,) = row.sides
+    before = next(one for one in ran.result.baseline if one.kind == "write")
+    assert side.write.latency is not None and before.latency is not None
+    assert side.write.latency > before.latency + 0.19, "a majority is a round trip away"
+    assert "writes took " in ran.stdout and "before (medians)" in ran.stdout
 
 
 def test_printed_commands_run_as_printed(splitbrain: Splitbrain) -> None:

@@ -177,6 +177,23 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
     run(work())
 
 
+def test_lines_are_told_in_the_order_of_their_times() -> None:
+    """What is proven late is told as of then, with the time at which it began."""
+
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.quorate = True
+        late = scripted(1, 1, Kill(("n3",)))  # its server serves again once nothing is cut
+        await scene.controller.inject([late, scripted(1.5, 6, cut(("n1", "n2"))), scripted(4, 1, Pause(("n2",)))])
+        times = [time for time, _ in scene.told]
+        assert times == sorted(times) and len(times) == 6
+        ((at, _),) = [one for one in scene.told if one[1] == "start again"]
+        began = scene.last[1].heal_began
+        assert began is not None and at > 7 > 4 > began / 1e9
+
+    run(work())
+
+
 def test_a_stopped_load_undoes_at_once_and_begins_nothing() -> None:
     async def work() -> None:
         scene = Scene(stops=6.0)

@@ -13,6 +13,7 @@ from splitbrain.harness.plan import FORMAT, Plan
 from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.schedules import schedule
+from splitbrain.harness.servers import find_program
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -233,9 +234,18 @@ def test_a_database_of_ones_own_that_breaks_its_contract_is_refused_at_load(
 
 def test_a_missing_server_or_driver_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = resolve({"database": "etcd"})
-    monkeypatch.setattr("splitbrain.harness.testbeds.namespaces.find_program", lambda name: None)
+    monkeypatch.setattr("splitbrain.harness.testbeds.namespaces.find_program",
+                        lambda name: None if name == "etcd" else find_program(name))
     with pytest.raises(SetupError, match="etcd is not on this machine: apt-get install etcd-server"):
         check_machine(plan)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"pip install 'splitbrain\[etcd\]'"):
         check_machine(plan)
+
+
+def test_a_testbed_that_cannot_work_here_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("docker")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(SetupError, match=r"docker does not work here: no Docker engine answers .*systemctl start"):
+        check_machine(resolve({"database": "reference", "testbed": "docker"}))
+    check_machine(resolve({"database": "reference"}))

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from splitbrain.checkers.result import NotJudged
+from splitbrain.checkers.result import Expectation, NotJudged, encode
+from splitbrain.harness import store
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.suite import Ended, Entry, Suite, open_suite, outcomes, read, run_suite, worst
+from splitbrain.harness.suite import (
+    Ended,
+    Entry,
+    Suite,
+    drop_old,
+    open_suite,
+    outcomes,
+    publish,
+    read,
+    run_suite,
+    worst,
+)
 from splitbrain.reports import junit, summary
+from tests.reports import story
 
 NIGHTLY = """
 nemesis = "partition-primary"
@@ -153,3 +169,64 @@ def test_a_suite_that_is_wrong_is_refused_by_its_place(tmp_path: Path, text: str
     file.write_text(text)
     with pytest.raises(UsageError, match=told):
         read(file)
+
+
+def test_older_nights_of_this_suite_and_no_other_are_dropped(nightly: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in ("20261101T021700-suite-nightly", "20261102T021700-suite-nightly", "20261103T021700-suite-nightly-2",
+                 "20261101T021700-suite-nightly-long", "20261101T021700-redis-nightly"):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "results.json").write_text("[]")
+    (runs / "20261100T021700-suite-nightly").symlink_to(runs / "20261101T021700-redis-nightly")
+    with open_suite(nightly, runs) as suite:
+        with store.owned(runs / "20261101T021700-suite-nightly"):
+            assert [folder.name for folder in drop_old(suite, 2)] == ["20261102T021700-suite-nightly"]
+        assert [folder.name for folder in drop_old(suite, 2)] == ["20261101T021700-suite-nightly"]
+        assert drop_old(suite, 2) == () and suite.folder.exists()
+    assert (runs / "20261101T021700-suite-nightly-long").exists() and (runs / "20261101T021700-redis-nightly").exists()
+    assert (runs / "20261103T021700-suite-nightly-2").exists()
+
+
+def test_seeds_differ_from_day_to_day_and_a_suite_keeps_its_own_over_midnight(
+    nightly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return cls(2030, 1, 1, tzinfo=UTC)
+
+    before = read(nightly)
+    with open_suite(nightly, tmp_path / "runs") as first:
+        pass
+    monkeypatch.setattr("splitbrain.harness.suite.datetime", Later)
+    assert [plan.seed for plan in read(nightly)] != [plan.seed for plan in before]
+    with open_suite(nightly, tmp_path / "runs") as again:
+        assert again == first
+    nightly.write_text(f"seed = 7\n{NIGHTLY}")
+    monkeypatch.undo()
+    fixed = read(nightly)
+    monkeypatch.setattr("splitbrain.harness.suite.datetime", Later)
+    assert read(nightly) == fixed
+
+
+def test_a_refuted_rate_makes_a_suite_red(nightly: Path, tmp_path: Path) -> None:
+    result = msgspec.structs.replace(story.result(story.recording()), exit_code=0)
+
+    def night(*seen: bool) -> int:
+        with open_suite(nightly, tmp_path / "runs") as suite:
+            entries = []
+            for number, one in enumerate(seen):
+                (suite.folder / f"run{number}").mkdir()
+                told = msgspec.structs.replace(result, expectations=(Expectation("AP 80%", True, "", 0.8, one),))
+                (suite.folder / f"run{number}" / "result.json").write_bytes(encode(told))
+                entries.append(Entry(suite.entries[number].plan, f"run{number}", 0))
+            short = msgspec.structs.replace(suite, entries=tuple(entries))
+            publish(short)
+            (suite.folder / "results.json").write_text("[]")
+            assert (suite.folder / "index.html").is_file()
+            return worst(short)
+
+    assert night(False, True, True) == 0
+    assert night(False, False) == 0, "two runs of five: it happens"
+    time.sleep(1.1)  # A suite's folder is named by the second.
+    assert night(False, False, False, False) == 4

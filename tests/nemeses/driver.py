@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -10,6 +11,7 @@ from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.schedules import Step
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.cluster import Cluster
+from tests.harness.testbeds.cluster import PORT
 
 Meanwhile = Callable[[], Awaitable[None]]
 
@@ -22,11 +24,23 @@ class Driver:
         self.stages: list[Fault] = []
         self.meanwhile: Meanwhile | None = None
         names = tuple(node.name for node in testbed.nodes)
-        self.cluster = Cluster(testbed, names, time.monotonic_ns, enforce=lambda links: None)
+        self.addresses = {node.name: node.address for node in testbed.nodes}
+        self.cluster = Cluster(testbed, names, time.monotonic_ns, enforce=lambda links: None, told=self.clock)
         self.controller = Controller(
             self.cluster, seed, primary=lambda: primary, leaderless=lambda: primary is None, stops_within=self._wait,
             record=self.stages.append, teller=self,
         )
+
+    async def clock(self, name: str) -> float | None:
+        """What the server of a node says the time is."""
+        try:
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_connection(self.addresses[name], PORT)
+                told = await reader.read()
+        except OSError:
+            return None
+        writer.close()
+        return float(told)
 
     def fault(self, time_ns: int, text: str, detail: str) -> None:
         """What the terminal would show."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
 from splitbrain.reports import wording
 from tests.reports.story import HOSTILE
 
@@ -119,6 +119,7 @@ def parsed(command: str) -> dict[str, Any]:
         timeout=st.sampled_from([1.0, 0.5]),
         settle=st.sampled_from([28.0, 0.0]),
         pace=st.sampled_from(["interval", "random"]),
+        tcp_rto_max_ms=st.just(usual_rto_max()),
         expect=st.lists(st.sampled_from(["CP", "lost-write", "available:majority"]), max_size=2).map(tuple),
     )
 )
@@ -137,7 +138,7 @@ def test_the_command_to_run_it_again_means_the_same_plan(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     "special",
-    [{"tcp_rto_max_ms": 3}, {"options": {"register": {"busy_reads": 0.4}}},
+    [{"tcp_rto_max_ms": 3}, {"tcp_rto_max_ms": 1000 - usual_rto_max()}, {"options": {"register": {"busy_reads": 0.4}}},
      {"schedule": (ScriptedFault(at=1, duration=2, nemesis="halves"),)}]
 )
 def test_what_no_flag_can_say_is_carried_by_the_plans_file(special: dict[str, Any]) -> None:

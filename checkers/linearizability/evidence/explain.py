@@ -31,6 +31,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -539,10 +540,15 @@ class _Explanation(Lineages):
         if newer.sought >= self.inv[row]:
             rows |= {newer.sought_by, *self._between(self.versions[self._observed_by(newer.sought_by)], newer)}
         else:
-            last, value = max(self.observed, key=lambda pair: self.inv[pair[0]])
+            last, value = self._last_observed
             if last != row:
                 rows |= {last, *self._origin(self.versions[value], NEVER)[:1]}
         self._show("stale-read", row, {newer.writer, *rows}, f"{self._did(row)}, although {had}")
+
+    @cached_property
+    def _last_observed(self) -> tuple[int, Hashable]:
+        """The row of the last observation of all, and the value."""
+        return max(self.observed, key=lambda pair: self.inv[pair[0]])
 
     def _backwards(self, row: int, seen: int, rows: set[int]) -> None:
         had = f"the newer {text(self._observed_by(seen))} had been read{self._at(self.ret[seen])}"

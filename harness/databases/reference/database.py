@@ -36,6 +36,7 @@ class ReferenceClient:
         "no-lease": True,
         "unsupported": True,
         "in-doubt": True,
+        "compacted": True,
         "bad-request": True,
         "timeout": False,
         "peer-lost": False,
@@ -46,6 +47,9 @@ class ReferenceClient:
 
     DECIDED: ClassVar[frozenset[str]] = frozenset({"conflict", "locked", "taken"})
     """Words of a decision against the operation, for the sake of another."""
+
+    REFUSABLE: ClassVar[frozenset[str]] = frozenset({"cas", "transfer", "acquire", "renew", "release", "guarded-write"})
+    """The requests that the database may decide against, with what it saw."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool = False) -> None:
         self._local = "local-" if local else ""
@@ -102,6 +106,60 @@ class ReferenceClient:
             raise await self._lost("garbled-answer")
         return dict(zip(keys, balances, strict=True))
 
+    async def enqueue(self, key: Key, element: int) -> None:
+        """Put an element at the end of a queue."""
+        await self.call("enqueue", key=key, element=element)
+
+    async def dequeue(self, key: Key) -> int | None:
+        """Take the first element of a queue out."""
+        return await self._number(await self.call("dequeue", key=key), "value")
+
+    async def waiting(self, key: Key) -> list[int]:
+        """The elements of a queue."""
+        return await self._numbers(await self.call(self._local + "waiting", key=key))
+
+    async def acquire(self, key: Key, owner: int, lease: float) -> int:
+        """Take a lock; its fence."""
+        answer = await self._decided("acquire", key=key, owner=owner, lease=round(lease * 1000))
+        return (await self._integers(answer.get("fence")))[0]
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """Begin a lock's lease anew."""
+        await self._decided("renew", key=key, owner=owner, lease=round(lease * 1000))
+
+    async def release(self, key: Key, owner: int) -> None:
+        """Give a lock back."""
+        await self._decided("release", key=key, owner=owner)
+
+    async def holder(self, key: Key) -> int | None:
+        """Who holds a lock."""
+        return await self._number(await self.call(self._local + "holder", key=key), "value")
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """Set a register that a lock guards."""
+        await self._decided("guarded-write", key=key, value=value, fence=fence)
+
+    async def next_id(self, key: Key) -> int:
+        """An identifier."""
+        return (await self._integers((await self.call("id", key=key)).get("value")))[0]
+
+    async def watch(self, key: Key, since: int) -> list[tuple[int, int]]:
+        """The changes of a register after a revision."""
+        told = (await self.call(self._local + "watch", key=key, since=since)).get("changes")
+        try:
+            changes = [(revision, value) for revision, value in told]  # type: ignore[union-attr]
+        except (TypeError, ValueError) as error:
+            raise await self._lost("garbled-answer") from error
+        for change in changes:
+            await self._integers(*change)
+        return changes
+
+    async def _decided(self, op: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.call(op, **fields)
+        if not answer["ok"]:
+            raise Mismatch(await self._number(answer, "seen"))
+        return answer
+
     async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
         """Do a transaction."""
         told = (await self.call(self._local + "txn", micros=list(micros))).get("micros")
@@ -114,7 +172,7 @@ class ReferenceClient:
         return done
 
     async def call(self, op: str, **fields: Any) -> dict[str, Any]:
-        """One request and its answer, which has a boolean `ok`, false only for a `cas` or a `transfer`."""
+        """One request and its answer, which has a boolean `ok`, false only for what the table `REFUSABLE` names."""
         async with self._turn:
             if self.closed:
                 raise Refused("no-connection")
@@ -136,7 +194,7 @@ class ReferenceClient:
             if answer["id"] != number:
                 raise ValueError("an answer to something else")
             reason = answer.get("error")
-            if reason is None and (answer["ok"] is True or (answer["ok"] is False and op in ("cas", "transfer"))):
+            if reason is None and (answer["ok"] is True or (answer["ok"] is False and op in self.REFUSABLE)):
                 return dict(answer)
             if answer["definite"] is True and reason in self.DECIDED:
                 raise Mismatch
@@ -179,6 +237,9 @@ class ReferenceClient:
 
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
+
+_STORE: frozenset[Capability] = _ALL | {"queues", "locks", "fences", "ids", "watches"}
+"""What the modes have whose store is one primary's."""
 
 
 APART = "-apart"
@@ -302,7 +363,8 @@ class Reference(Database):
             "neither C nor A",
             "acknowledged writes are lost; neither consistent nor available.",
             promises=("converges",),
-            admits=(*_LOST, "split-brain"),
+            admits=(*_LOST, "split-brain", "duplicate-id", "stale-fence", "missed-event"),
+            offers=_STORE,
         ),
         _variant(
             "lww",
@@ -361,7 +423,8 @@ class Reference(Database):
             "neither C nor A: a lineage is lost",
             "two lineages, acknowledged writes are lost.",
             promises=("converges",),
-            admits=(*_LOST, "split-brain"),
+            admits=(*_LOST, "split-brain", "duplicate-id", "stale-fence", "missed-event"),
+            offers=_STORE,
         ),
         _variant(
             "fenced-primary",
@@ -370,6 +433,7 @@ class Reference(Database):
             "CP",
             "linearizable; a side without a majority is blocked.",
             promises=("linearizable", "no-lost-write", "converges"),
+            offers=_STORE,
         ),
         _variant(
             "counter-crdt",
@@ -509,6 +573,10 @@ class Reference(Database):
         if self.variant.name.startswith("dynamo-"):
             return tuple(preference(list(self.nodes), key)[:N])
         return super().replicas(key)
+
+    async def clock(self, node: Node) -> float:
+        """What its status says."""
+        return float((await self._status(node))["clock"]) / 1e9
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""

@@ -16,8 +16,9 @@ type belong to runs, and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.builder import Builder, Event
+from splitbrain.harness.history import texts
+from splitbrain.harness.history.builder import Builder, Event, TextEvent
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import jepsen, malformed
 from splitbrain.harness.history.formats.text import BOM, unreadable
@@ -35,6 +37,7 @@ from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.shapes import Shapes
 
 CHUNK = 1 << 20
+_HEAD = 1 << 12
 TYPES = frozenset(("invoke", "ok", "fail", "info"))
 
 Other = Callable[[int, bytes], None]
@@ -70,6 +73,7 @@ class _Line(Operation, frozen=True, kw_only=True):
 
 
 _EVENTS = msgspec.json.Decoder(Event)
+_TEXTS = msgspec.json.Decoder(TextEvent)
 _OPERATIONS = msgspec.json.Decoder(Operation)
 _LINES = msgspec.json.Decoder(_Line)
 
@@ -137,6 +141,7 @@ class _Reader:
         self.journal = False
         self.table = Table()
         self.lines: list[NDArray[np.int64]] = []
+        self.transactions = 0
 
     def take(self, chunk: bytes) -> None:
         """Take whole lines; the last of the file may lack its line break."""
@@ -149,7 +154,7 @@ class _Reader:
         if len(self.table):
             return False
         try:
-            events = _EVENTS.decode_lines(chunk)
+            events = self._transactions(chunk) or _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
         if len(events) != many or None in [one.process for one in events]:
@@ -160,13 +165,24 @@ class _Reader:
         self.builder.extend(events, self.line)
         return True
 
+    def _transactions(self, chunk: bytes) -> Sequence[Event]:
+        """The events of a chunk, with their values as JSON, where all are of transactions and they are many; else none."""
+        if b'"txn"' not in chunk[:_HEAD]:
+            return ()
+        self.transactions += len(chunk)
+        if not texts.worth_it(self.transactions):
+            return ()
+        events = _TEXTS.decode_lines(chunk)
+        return events if {one.f for one in events} <= {"txn", None} else ()
+
     def _all_operations(self, chunk: bytes, many: int) -> bool:
         if self.builder.events:
             return False
         try:
             operations = _LINES.decode_lines(chunk)
-            wrong = any([one.type or (one.completed is not None and one.completed < one.invoked) for one in operations])
-            if wrong or len(operations) != many:
+            if len(operations) != many or any(map(attrgetter("type"), operations)):
+                return False
+            if any([one.completed is not None and one.completed < one.invoked for one in operations]):
                 return False
             self.table.extend(operations)
         except (*malformed.ERRORS, OverflowError):

@@ -127,3 +127,56 @@ def test_the_claim_is_what_the_server_says_of_its_mode() -> None:
     for variant in Reference.variants:
         said = " ".join((MODES[mode(variant.name)].__doc__ or "").split())
         assert variant.claim.text.strip('"') in said
+
+
+STORES = [variant.name for variant in Reference.variants if "queues" in variant.offers]
+
+
+@pytest.mark.parametrize("variant", STORES)
+async def test_queues_locks_identifiers_and_watches(tmp_path: Path, variant: str) -> None:
+    async with running(Reference, variant, tmp_path, count=3) as database:
+        primary = await database.primary(database.nodes["n1"])
+        assert primary is not None
+        client = await database.connect(database.nodes[primary])
+        assert await client.dequeue(1) is None
+        for element in (3, 1, 2):
+            await client.enqueue(1, element)
+        assert await client.dequeue(1) == 3
+        assert await client.waiting(1) == [1, 2]
+        await everywhere(database, lambda client: client.waiting(1), [1, 2])
+
+        assert [await client.next_id(1), await client.next_id(1), await client.next_id(2)] == [1, 2, 1]
+
+        await client.write(5, 7)
+        await client.write(5, 8)
+        first, second = await client.watch(5, 0)
+        assert (first[1], second[1]) == (7, 8) and first[0] < second[0]
+        assert await client.watch(5, first[0]) == [second]
+        assert await client.watch(5, second[0]) == []
+        await everywhere(database, lambda client: client.watch(5, 0), [first, second])
+
+
+@pytest.mark.parametrize("variant", STORES)
+async def test_a_lock_is_free_after_its_lease_and_its_fence_keeps_the_last_holder_out(tmp_path: Path, variant: str) -> None:
+    async with running(Reference, variant, tmp_path, count=3) as database:
+        primary = await database.primary(database.nodes["n1"])
+        assert primary is not None
+        client = await database.connect(database.nodes[primary])
+        fence = await client.acquire(1, 10, 0.3)
+        with pytest.raises(Mismatch) as mismatch:
+            await client.acquire(1, 11, 5)
+        assert mismatch.value.seen == (10,) and await client.holder(1) == 10
+        await client.renew(1, 10, 0.3)
+        async with asyncio.timeout(5):
+            while await client.holder(1) is not None:
+                await asyncio.sleep(0.05)
+        later = await client.acquire(1, 11, 60)
+        assert later > fence
+        for call in (client.renew(1, 10, 60), client.release(1, 10), client.guarded_write(1, 5, fence)):
+            with pytest.raises(Mismatch):
+                await call
+        await client.guarded_write(1, 6, later)
+        assert await client.read(1) == 6
+        await client.release(1, 11)
+        assert await client.holder(1) is None
+        await client.guarded_write(1, 7, later)

@@ -1,4 +1,4 @@
-"""A real cluster for tests: nodes in namespaces, a small TCP server on each."""
+"""A real cluster for tests: nodes in namespaces, on each a small TCP server that tells the time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ SERVER = Service(
     argv=(sys.executable, "-S", "-E", "{folder}/server.py"),
     files={
         "server.py": """
-import socket
+import socket, time
 with socket.create_server(("0.0.0.0", 7000), backlog=64) as server:
     print("listening", flush=True)
     while True:
-        server.accept()[0].close()
+        with server.accept()[0] as client:
+            try:
+                client.send(repr(time.time()).encode())
+            except OSError:
+                pass
 """
     },
 )

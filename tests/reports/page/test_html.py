@@ -13,6 +13,7 @@ from splitbrain.harness.errors import StorageError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import History
+from splitbrain.reports.contract import recovery
 from splitbrain.reports.page import charts, html
 from tests.reports import story
 
@@ -175,7 +176,7 @@ def test_failed_questions_of_quality_are_open_and_many_passed_ones_are_folded() 
 def test_recovery_is_claimed_only_where_every_heal_was_followed_by_it() -> None:
     row = story.result(story.recording()).scenarios[0]
     stuck = msgspec.structs.replace(row, fault=1, label="{n2}", recovery=None, recovery_reason="writes at n1 were not served")
-    assert html.recovery(msgspec.structs.replace(story.result(story.recording()), scenarios=(row, stuck))) is None
+    assert recovery((row, stuck)) is None
     _, parsed = page(scenarios=(row, stuck))
     assert "from heal to recovery" not in parsed.text
     assert "Every client was served again" not in parsed.text

@@ -25,6 +25,19 @@ string or an integer (`1` and `"1"` are two keys), a value or an element too; a 
     {"id": 7, "op": "balances", "keys": ["a", "b"]}               {"id": 7, "ok": true, "balances": [70, 30]}
     {"id": 7, "op": "txn", "micros": [["r", "x", null], ["append", "x", 1], ["w", "y", 2]]}
                                                                   {"id": 7, "ok": true, "micros": [["r", "x", []], ...]}
+    {"id": 7, "op": "enqueue", "key": "q", "element": 5}          {"id": 7, "ok": true}
+    {"id": 7, "op": "dequeue", "key": "q"}                        {"id": 7, "ok": true, "value": 5}      null: it was empty
+    {"id": 7, "op": "waiting", "key": "q"}                        {"id": 7, "ok": true, "elements": [5]}
+    {"id": 7, "op": "acquire", "key": "l", "owner": 3, "lease": 2000}
+                                                                  {"id": 7, "ok": true, "fence": 12}     lease in ms
+                                                                  {"id": 7, "ok": false, "seen": 4}      4 holds it
+    {"id": 7, "op": "renew", "key": "l", "owner": 3, "lease": 2000}   also `release`, without a lease
+    {"id": 7, "op": "holder", "key": "l"}                         {"id": 7, "ok": true, "value": 3}
+    {"id": 7, "op": "guarded-write", "key": "l", "value": 7, "fence": 12}
+                                                                  {"id": 7, "ok": true}
+                                                                  {"id": 7, "ok": false, "seen": 13}     a newer fence
+    {"id": 7, "op": "id", "key": "i"}                             {"id": 7, "ok": true, "value": 41}
+    {"id": 7, "op": "watch", "key": "x", "since": 3}              {"id": 7, "ok": true, "changes": [[5, 7], [9, 8]]}
     {"id": 7, "op": "siblings", "key": "x"}                       {"id": 7, "ok": true, "elements": [7, 8]}
     {"id": 7, "op": "compensated", "key": "x"}                    {"id": 7, "ok": true, "elements": [8]}
     {"id": 7, "op": "local-read", "key": "x"}                     {"id": 7, "ok": true, "value": 7}      this node's own copy
@@ -32,7 +45,8 @@ string or an integer (`1` and `"1"` are two keys), a value or an element too; a 
                                                                    "role": "primary", "primary": "n1", "generation": 3,
                                                                    "version": 1207, "ready": true}
 
-`local-elements`, `local-count`, `local-balances` and `local-txn` (of reads alone) ask this node's own copy too.
+`local-elements`, `local-count`, `local-balances`, `local-waiting`, `local-holder`, `local-watch` and `local-txn` (of reads
+alone) ask this node's own copy too.
 
 Anything else that comes back is a failure, `{"id": 2, "error": "timeout", "definite": false}`. It is *definite* where the
 operation certainly did not and will not happen: nothing of it was proposed to another node or stored here. The words:
@@ -45,6 +59,7 @@ operation certainly did not and will not happen: nothing of it was proposed to a
     locked        definite     others held what was needed for too long
     in-doubt      definite     a change of this key is under way and its outcome is not known here (a read)
     taken         definite     somebody was first
+    compacted     definite     changes that old are forgotten
     bad-request   definite     not a request; with `id` null where the line was no JSON object, and the connection ends
     timeout       indefinite   not confirmed within `PATIENCE`: it may have happened, or may yet
     peer-lost     indefinite   the peer that had taken it over was lost

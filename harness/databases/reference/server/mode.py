@@ -61,9 +61,15 @@ class Mode(ABC):
                 return {"ok": True, "value": self.local_count(key)}
             case "local-balances":
                 return {"ok": True, "balances": self.local_balances(request["keys"])}
-            case _:
+            case "local-txn":
                 return {"ok": True, "micros": self.local_transact(request["micros"])}
+            case _:
+                return await self.structure(request)
         return {"ok": True}
+
+    async def structure(self, request: Message) -> Message:
+        """The answer to a request of a queue, a lock, an identifier or a watch (`FIELDS`)."""
+        raise unsupported()
 
     # Registers.
 

@@ -138,7 +138,7 @@ class Server:
     def serve_client(self, wire: Wire, request: Message) -> None:
         """Answer a client's request."""
         if request.get("op") == "status":
-            wire.send(encode_line({"id": request.get("id"), "ok": True, **self.mode.status()}))
+            wire.send(encode_line({"id": request.get("id"), "ok": True, "clock": self.wall(), **self.mode.status()}))
         elif not is_sound(request):
             wire.send(encode_line({"id": request.get("id"), "error": "bad-request", "definite": True}))
         else:

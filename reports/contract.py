@@ -1,0 +1,141 @@
+"""The consistency contract: what an owner of a service may rely on, as far as runs have shown it, one page a database and
+variant. Its figures are sums over the runs that it was made of, and it says how many these are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from splitbrain.checkers.anomalies import in_order
+from splitbrain.checkers.result import Measure, Result, Scenario
+from splitbrain.harness.history.operation import KINDS, Kind
+from splitbrain.harness.plan import short
+from splitbrain.reports import wording
+from splitbrain.reports.wording import count, plural, printable, seconds, share, side
+
+SUMMED = 24
+"""Lines about partitions in a contract, which is one page."""
+
+
+def contract(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
+    """The parts of a contract with their lines. The results are of one database and variant; there is at least one."""
+    rows = [row for result in results for row in result.scenarios]
+    return [
+        ("During a partition", _during(rows) or ["Nothing was measured."]),
+        ("To the data", _data(results)),
+        ("After the heal", _after(results, rows) or ["Nothing was measured."]),
+        ("What to do", list(dict.fromkeys(line for result in results for line in result.recommendations))
+         or ["Nothing that these runs suggest." if len(results) > 1 else "Nothing that this run suggests."]),
+    ]
+
+
+def _during(rows: Sequence[Scenario]) -> list[str]:
+    lines: list[str] = []
+    alike: dict[tuple[str, tuple[tuple[str, ...], ...]], list[Scenario]] = {}
+    for row in rows:
+        if row.bit and row.dead:
+            lines.append(f"{row.label}: not known, for {row.deaths}.")
+        elif row.bit:
+            alike.setdefault((row.label, tuple(part.nodes for part in row.sides)), []).append(row)
+    for (label, _), same in alike.items():
+        times = f" ({count(len(same))} times)" if len(same) > 1 else ""
+        for place, part in enumerate(same[0].sides):
+            served = ", ".join(_served([row.sides[place].of(kind) for row in same], kind) for kind in KINDS[::-1])
+            lines.append(f"{label}{times}: on {side(part.nodes)}, {served}")
+    if len(lines) > SUMMED:
+        return [*lines[:SUMMED], f"and {plural(len(lines) - SUMMED, 'more line')} of this kind in the runs' reports."]
+    return lines
+
+
+def _served(measures: Sequence[Measure], kind: Kind) -> str:
+    """How often that kind was answered in all of these, and the longest of their outages."""
+    attempted = sum(measure.attempted for measure in measures)
+    if not attempted:
+        return f"no {kind}s were tried"
+    told = f"{kind}s {share(sum(measure.answered for measure in measures), attempted)} answered"
+    worst = max(measures, key=lambda measure: measure.outage)
+    if worst.outage > worst.outage_limit:
+        told += f", none for {seconds(worst.outage)}" + ("" if worst.outage_ended else " until the heal")
+    return told
+
+
+def _data(results: Sequence[Result]) -> list[str]:
+    found = in_order(sum((Counter(result.counts) for result in results), Counter()))
+    of = f" in {sum(bool(result.counts) for result in results)} of {len(results)} runs" if len(results) > 1 else ""
+    lines = [f"{name}: {plural(number, 'time')}" for name, number in found.items()]
+    if of and lines:
+        lines.insert(0, f"Anomalies{of}.")
+    if lost := sum(result.blast.lost for result in results):
+        lines.insert(0, f"{count(lost)} of {count(sum(result.blast.acknowledged for result in results))} acknowledged writes "
+                        "were lost.")
+    if gone := sum(result.blast.discarded or 0 for result in results):
+        last = f"{count(sum(result.blast.discarded_last or 0 for result in results))} of them the last on their key"
+        lines.append(f"{count(gone)} acknowledged writes gave way to another side's, {last}.")
+    stale = [result.blast.staleness for result in results if result.blast.staleness is not None]
+    if stale:
+        told = share(sum(one.stale for one in stale), sum(one.reads for one in stale))
+        lines.append(f"{told} of reads were stale, by up to {wording.span(max(one.max_ms for one in stale) * 1e6)}.")
+    if lines:
+        return lines
+    unknown = [result for result in results if result.validity == "unknown"]
+    if len(unknown) == len(results):
+        return [wording.sentence(unknown[0].reason)]
+    return ["No anomaly was found." + (f" {len(unknown)} of {len(results)} runs prove nothing." if unknown else "")]
+
+
+def _after(results: Sequence[Result], rows: Sequence[Scenario]) -> list[str]:
+    lines = []
+    slowest = recovery(rows)
+    if slowest is not None:
+        lines.append(f"Every client was served again {seconds(slowest)} after the heal, at the latest.")
+    else:
+        lines += sorted({f"{row.label}: {row.recovery_reason}." for row in rows if row.recovery_reason})[:6]
+    states = Counter(result.convergence.state for result in results if result.convergence.state != "unknown")
+    took = [result.convergence.seconds for result in results if result.convergence.seconds is not None]
+    if states["diverged"]:
+        of = f" in {states['diverged']} of {len(results)} runs" if len(results) > 1 else ""
+        lines.append(f"Replicas did not agree{of}.")
+    elif states["agreed"]:
+        lines.append(f"Replicas agreed{f' within {seconds(max(took))}' if took else ''}.")
+    return lines
+
+
+def recovery(rows: Sequence[Scenario]) -> float | None:
+    """The slowest recovery after a heal, in seconds; None unless every heal was followed by one."""
+    times = [row.recovery for row in rows]
+    known = [time for time in times if time is not None]
+    return max(known) if known and len(known) == len(times) else None
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The contracts of all databases and variants among these results, a page each; results without a plan are left out."""
+    owners: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.plan is not None:
+            owners.setdefault((short(result.plan.database), result.plan.variant), []).append(result)
+    return "\n".join(_page(database, variant, found) for (database, variant), found in owners.items())
+
+
+def _page(database: str, variant: str, results: Sequence[Result]) -> str:
+    versions = sorted({version for result in results for version in result.versions.values()})
+    loads = sorted({f"{short(one.workload)} under {'scripted faults' if one.schedule else short(one.nemesis)}"
+                    for result in results if (one := result.plan) is not None})
+    lines = [f"# Consistency contract: {_plain(database)} {_plain(variant)}", ""]
+    lines += [f"What an owner of a service on {_plain(database)} {_plain(variant)} "
+              f"({_plain(', '.join(versions)) or 'version not known'}) may count on, as far as {plural(len(results), 'run')} "
+              f"have shown it: {_plain(', '.join(loads))}."]
+    seen = Counter(result.classification for result in results)
+    classes = (f"{name.replace('-', ' ')} in {number}" for name, number in seen.most_common())
+    lines += ["", f"Observed: {', '.join(classes)}."]
+    first = next((result.variant for result in results if result.variant is not None), None)
+    if first is not None and first.summary:
+        lines += ["", f"{_plain(wording.sentence(first.summary))}"]
+    for title, told in contract(results):
+        lines += ["", f"## {title}", "", *(f"* {_plain(line)}" for line in told)]
+    lines += ["", "Made of: " + ", ".join(f"`{result.run}`" for result in results) + ".", ""]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in printable(text, 1000))

@@ -1,0 +1,163 @@
+"""What came of runs, a line each, and of the nights before: what the index of a suite, the comparison and rates are made of.
+
+A suite keeps `runs.json` beside its runs, so that a trend over thirty nights reads thirty small files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from scipy.stats import binom, fisher_exact
+
+from splitbrain.checkers.result import Class, Expectation, NotJudged, Result
+from splitbrain.checkers.verdict import Validity
+from splitbrain.harness.files import write_whole
+from splitbrain.harness.plan import short
+
+FILE = "runs.json"
+
+Verdict = Validity | Literal["not judged"]
+
+CHANCE = 0.001
+"""How improbable what was seen must be under the expected rate before that is held to be refuted: of twelve such rates a
+night, one in eighty nights is then red by chance alone, far less than one in thirty."""
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """A cell of the matrix: what is tested, where, under which load and which faults."""
+
+    database: str
+    version: str
+    variant: str
+    nodes: str
+    workload: str
+    nemesis: str
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        return self.database, self.version, self.variant, self.nodes
+
+    @property
+    def column(self) -> tuple[str, str]:
+        return self.workload, self.nemesis
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One run in one line. `expectations` are empty where it could not be judged; `expect` is what its plan named."""
+
+    run: str
+    place: Place
+    seed: int
+    verdict: Verdict
+    heading: str
+    reason: str
+    classification: Class = "unknown"
+    exit_code: int
+    anomalies: dict[str, int] = {}
+    lost: int = 0
+    expect: tuple[str, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+
+
+class Night(msgspec.Struct, frozen=True):
+    """An earlier run of the same suite: the name of its folder, and its runs."""
+
+    name: str
+    runs: tuple[Told, ...]
+
+
+def told(result: Result | NotJudged) -> Told | None:
+    """The line of a run; None of a history that another program recorded, or a run whose plan nobody knows."""
+    plan = result.plan
+    if plan is None:
+        return None
+    versions = "/".join(sorted(set(result.versions.values()))) if isinstance(result, Result) else ""
+    place = Place(
+        short(plan.database), versions, plan.variant, f"{plan.nodes} {plan.testbed}", short(plan.workload),
+        "scripted" if plan.schedule else short(plan.nemesis),
+    )
+    if isinstance(result, NotJudged):
+        return Told(
+            run=result.run, place=place, seed=plan.seed, verdict="not judged", heading="NOT JUDGED", reason=result.reason,
+            exit_code=result.exit_code, expect=plan.expect,
+        )
+    return Told(
+        run=result.run, place=place, seed=plan.seed, verdict=result.validity, heading=result.heading, reason=result.reason,
+        classification=result.classification, exit_code=result.exit_code, anomalies=result.counts, lost=result.blast.lost,
+        expect=plan.expect, expectations=result.expectations,
+    )
+
+
+def all_told(results: Iterable[Result | NotJudged]) -> tuple[Told, ...]:
+    """The lines of all that have one. A run that never got so far as to ask its version stands beside its sisters."""
+    lines = [line for line in map(told, results) if line is not None]
+    known = {(line.place.database, line.place.variant): line.place.version for line in lines if line.place.version}
+    return tuple(
+        line if line.place.version else msgspec.structs.replace(line, place=msgspec.structs.replace(
+            line.place, version=known.get((line.place.database, line.place.variant), "")))
+        for line in lines
+    )
+
+
+def write(folder: Path, runs: Sequence[Told]) -> None:
+    """Keep the lines of a suite in its folder. Raises `StorageError`."""
+    write_whole(folder / FILE, b"[\n" + b",\n".join(map(msgspec.json.encode, runs)) + b"\n]\n")
+
+
+def read(folder: Path) -> tuple[Told, ...]:
+    """The lines that a suite's folder keeps; empty where it has none that this version can read."""
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=tuple[Told, ...])
+    except (OSError, msgspec.MsgspecError):
+        return ()
+
+
+def nights(folders: Iterable[Path]) -> tuple[Night, ...]:
+    """Those of these folders of suites that hold runs, in their order."""
+    return tuple(Night(folder.name, found) for folder in folders if (found := read(folder)))
+
+
+class RateSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """An expectation as a rate, over the runs of one place that were judged, tonight's and those of earlier nights: `seen` in
+    so many of `runs`. `chance`: how probable so few would be if the rate were true."""
+
+    place: Place
+    what: str
+    rate: float
+    seen: int
+    runs: int
+    chance: float
+
+    @property
+    def refuted(self) -> bool:
+        return self.chance < CHANCE
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}: seen in {self.seen} of {self.runs} runs"
+
+
+def rates_seen(tonight: Sequence[Told], before: Sequence[Night]) -> tuple[RateSeen, ...]:
+    """What became of every expectation that names a rate. Databases of other versions count apart: they are other places."""
+    found = []
+    wanted = dict.fromkeys((run.place, one.what) for run in tonight for one in run.expectations if one.rate is not None)
+    for place, what in wanted:
+        every = [
+            one for run in (*(run for night in before for run in night.runs), *tonight) if run.place == place
+            and run.verdict in ("valid", "invalid") for one in run.expectations if one.what == what and one.rate is not None
+        ]
+        seen, rate = sum(one.seen for one in every), next((one.rate for one in every), None)
+        if rate is not None:
+            chance = float(binom.cdf(seen, len(every), rate))
+            found.append(RateSeen(place=place, what=what, rate=rate, seen=seen, runs=len(every), chance=chance))
+    return tuple(found)
+
+
+def differ(seen: int, of: int, other_seen: int, other_of: int) -> bool:
+    """Whether two counts of runs differ by more than chance (Fisher's exact test, 5%)."""
+    table = np.array([[seen, of - seen], [other_seen, other_of - other_seen]])
+    return float(fisher_exact(table).pvalue) < 0.05

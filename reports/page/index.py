@@ -1,0 +1,165 @@
+"""The index of a suite: one page for a night, its matrix sorted by surprise, each cell with the nights before.
+
+Rows are database, version and variant; columns are workload and nemesis. What missed its expectation comes first, then what
+differs from the nights before, then what could not be judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from splitbrain.checkers.measures.availability import wilson
+from splitbrain.harness.files import write_whole
+from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, rates_seen
+from splitbrain.reports.wording import count, plural, printable, share
+
+TREND = 30
+"""Nights that a trend shows, the newest at the right."""
+
+BAD = (70, 64, 3)
+"""Exit codes of runs that did not happen."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """One night in a trend: `kind` is `good`, `missed`, `unknown` or `none`, `hint` what it was."""
+
+    kind: str
+    hint: str
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One place of the matrix tonight. `surprise` sorts: 0 an expectation was missed, 1 it differs from the nights before, 2 it
+    could not be judged, 3 nothing new."""
+
+    place: Place
+    runs: tuple[Told, ...]
+    surprise: int
+    why: str
+    verdict: str
+    common: str
+    interval: str
+    found: str
+    expected: str
+    met: bool | None
+    trend: tuple[Mark, ...]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How far a suite is: `done` of `of` runs, and what that leaves, in words (empty where it is not known, or over)."""
+
+    done: int
+    of: int
+    left: str = ""
+
+    @property
+    def sentence(self) -> str:
+        if self.done >= self.of:
+            return f"all {plural(self.of, 'run')} done"
+        return f"run {self.done + 1} of {self.of}" + (f", {self.left}" if self.left else "")
+
+
+def write(path: Path, name: str, runs: Sequence[Told], before: Sequence[Night], status: Status) -> None:
+    """Write the index of a suite's night. Raises `StorageError`."""
+    write_whole(path, page(name, runs, before, status))
+
+
+def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Status) -> str:
+    """The index as text; links lead to the runs' folders beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("splitbrain.reports.page", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda of: printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of,
+    )
+    environment.filters.update(count=count, plural=plural, link=quote)
+    seen = rates_seen(runs, before)
+    cells = matrix(runs, before, seen)
+    columns = list(dict.fromkeys(cell.place.column for cell in cells))
+    rows: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.place.row, {})[cell.place.column] = cell
+    return environment.get_template("index.html.j2").render(
+        name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen,
+        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before),
+        surprises=[cell for cell in cells if cell.surprise < 3],
+        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+    )
+
+
+def matrix(runs: Sequence[Told], before: Sequence[Night], seen: Sequence[RateSeen]) -> list[Cell]:
+    """Every place of tonight's runs, the most surprising first."""
+    places: dict[Place, list[Told]] = {}
+    for run in runs:
+        places.setdefault(run.place, []).append(run)
+    cells = [_cell(place, tuple(here), before, [one for one in seen if one.place == place]) for place, here in places.items()]
+    return sorted(cells, key=lambda cell: cell.surprise)
+
+
+def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: Sequence[RateSeen]) -> Cell:
+    words = Counter(_word(run) for run in runs)
+    common, times = words.most_common(1)[0]
+    low, high = wilson(times, len(runs))
+    earlier = [run for night in before for run in night.runs if run.place.row[:1] + run.place.row[2:] == place.row[:1] +
+               place.row[2:] and run.place.column == place.column]
+    missed = [run for run in runs if run.exit_code == 4]
+    refuted = [one for one in seen if one.refuted]
+    unjudged = [run for run in runs if run.exit_code in BAD or run.verdict == "unknown"]
+    surprise, why = 3, ""
+    if missed or refuted:
+        told = [f"not met: {one.what} ({one.reason})" for run in missed for one in run.expectations if not one.met]
+        why = "; ".join(dict.fromkeys([*told[:2], *(f"{one.sentence}, fewer than expected" for one in refuted)]))
+        surprise = 0
+    elif new := _new(words, len(runs), earlier):
+        surprise, why = 1, new
+    elif unjudged or any(run.exit_code not in (0, 1) for run in runs):
+        surprise, why = 2, next((run.reason for run in (*unjudged, *runs) if run.exit_code != 0), "")
+    expectations = list(dict.fromkeys(one for run in runs for one in run.expect))
+    return Cell(
+        place=place, runs=runs, surprise=surprise, why=why, verdict=_worst(runs), common=common,
+        interval=f"{times} of {len(runs)}" + (f" ({share(round(low * 1000), 1000)} to {share(round(high * 1000), 1000)})"
+                                              if len(runs) > 1 else ""),
+        found=", ".join(f"{name} in {number}" for name, number in
+                        Counter(name for run in runs for name in run.anomalies).most_common(4)),
+        expected=", ".join(expectations), met=None if not expectations else not (missed or refuted or unjudged),
+        trend=tuple(_mark(night, place) for night in before[-TREND:]),
+    )
+
+
+def _word(run: Told) -> str:
+    """What a run showed, in one or two words."""
+    if run.verdict in ("not judged", "unknown"):
+        return run.verdict
+    return run.classification.replace("-", " ") if run.classification != "unknown" else run.verdict
+
+
+def _worst(runs: Sequence[Told]) -> str:
+    verdicts = {run.verdict for run in runs}
+    return next(word for word in ("not judged", "invalid", "unknown", "valid") if word in verdicts)
+
+
+def _new(words: Counter[str], runs: int, earlier: Sequence[Told]) -> str:
+    """How tonight differs from the nights before by more than chance; empty where it does not."""
+    if not earlier:
+        return ""
+    was = Counter(_word(run) for run in earlier)
+    for word in {**words, **was}:
+        if differ(words[word], runs, was[word], len(earlier)) or (word not in was and len(earlier) >= 10):
+            return f"{word} {words[word]} of {runs}; on the nights before {was[word]} of {len(earlier)}"
+    return ""
+
+
+def _mark(night: Night, place: Place) -> Mark:
+    here = [run for run in night.runs if run.place.database == place.database and run.place.variant == place.variant
+            and run.place.nodes == place.nodes and run.place.column == place.column]
+    if not here:
+        return Mark("none", f"{night.name}: not run")
+    worst = "missed" if any(run.exit_code == 4 for run in here) else (
+        "unknown" if any(run.verdict in ("unknown", "not judged") for run in here) else "good")
+    told = ", ".join(f"{word} {number}" for word, number in Counter(map(_word, here)).most_common())
+    return Mark(worst, f"{night.name}: {told}")

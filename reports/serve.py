@@ -1,0 +1,153 @@
+"""`splitbrain serve`: a folder of runs in a browser, live, read only, for this machine alone.
+
+It answers GET and HEAD on the loopback address, and only to a browser that asked for that address by its name (a page of a
+stranger's that points its own name at 127.0.0.1 is refused). It gives out what lies in the folder and nothing else: a path
+that leaves it, by dots or by a link, is not found.
+"""
+
+from __future__ import annotations
+
+import html
+import mimetypes
+import urllib.parse
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from splitbrain.harness.errors import UsageError
+from splitbrain.reports import nights
+from splitbrain.reports.wording import printable
+
+LOOPBACK = "127.0.0.1"
+
+SHOWN = (".html", ".json", ".jsonl", ".xml", ".md", ".toml", ".log", ".txt")
+"""What is shown in the browser; anything else that servers left is offered as bytes."""
+
+_STYLE = (Path(__file__).parent / "page" / "style.css").read_text("utf-8")
+
+
+def server(runs: Path, port: int = 0) -> ThreadingHTTPServer:
+    """A server of that folder, bound and not yet serving; port 0 takes a free one. Raises `UsageError` where the port is
+    taken."""
+    root = runs.resolve()
+
+    class Handler(_Handler):
+        folder = root
+
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    except OSError as error:
+        raise UsageError(f"port {port}: cannot be listened on: {error.strerror}. Another one: --port.") from error
+
+
+def address(of: ThreadingHTTPServer) -> str:
+    """Where it is to be found."""
+    return f"http://{LOOPBACK}:{of.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    folder: Path
+    server_version = "splitbrain"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """The index, a folder of a run, or a file in it."""
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        """The same without the content."""
+        self._answer(body=False)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the terminal is for runs."""
+
+    def _answer(self, *, body: bool) -> None:
+        if self.headers.get("Host", "").rpartition(":")[0] not in (LOOPBACK, "localhost"):
+            self._send(HTTPStatus.FORBIDDEN, b"not by this name", "text/plain", body=body)
+            return
+        found = self._path()
+        if found is None:
+            self._send(HTTPStatus.NOT_FOUND, b"not found", "text/plain", body=body)
+        elif found.is_dir():
+            if not urllib.parse.urlsplit(self.path).path.endswith("/"):
+                self.send_response(HTTPStatus.MOVED_PERMANENTLY)
+                self.send_header("Location", urllib.parse.quote(f"/{found.relative_to(self.folder)}/"))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self._send(HTTPStatus.OK, listing(self.folder, found).encode(), "text/html", body=body)
+        else:
+            kind = mimetypes.guess_type(found.name)[0] if found.suffix in SHOWN else "application/octet-stream"
+            # A stranger's server wrote some of these: a browser shows them as text and guesses nothing.
+            kind = "text/plain" if found.suffix in (".log", ".toml", ".md", ".jsonl", ".txt") else kind or "text/plain"
+            try:
+                content = found.read_bytes()
+            except OSError:
+                self._send(HTTPStatus.NOT_FOUND, b"not found", "text/plain", body=body)
+                return
+            self._send(HTTPStatus.OK, content, kind, body=body)
+
+    def _path(self) -> Path | None:
+        """The file or folder that is asked for; None where it is none of ours."""
+        asked = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        if "\0" in asked:
+            return None
+        try:
+            found = (self.folder / asked.lstrip("/")).resolve()
+            inside = found == self.folder or self.folder in found.parents
+            return found if inside and (found.is_dir() or found.is_file()) else None
+        except (OSError, ValueError, RuntimeError):
+            return None
+
+    def _send(self, status: HTTPStatus, content: bytes, kind: str, *, body: bool) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if kind != "text/html":
+            self.send_header("Content-Security-Policy", "default-src 'none'")
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+def listing(root: Path, folder: Path) -> str:
+    """The page of a folder: its runs and suites, the newest first, and its files."""
+    title = "Runs" if folder == root else printable(folder.name)
+    lines = list(_entries(folder))
+    up = "" if folder == root else '<p><a href="../">all of it</a></p>'
+    rows = "\n".join(lines) or '<tr><td class="muted" colspan="3">nothing yet</td></tr>'
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="refresh" content="10"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>
+<body class="index"><main><h1>{html.escape(title)}</h1>{up}
+<table><thead><tr><th>Name</th><th>What</th><th>Read</th></tr></thead><tbody>
+{rows}
+</tbody></table></main></body></html>
+"""
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    for path in sorted(inside, key=lambda path: (path.is_file(), path.name), reverse=False)[::-1]:
+        link = urllib.parse.quote(path.name) + ("/" if path.is_dir() else "")
+        reads = " ".join(
+            f'<a href="{urllib.parse.quote(path.name)}/{name}">{word}</a>'
+            for name, word in (("index.html", "index"), ("report.html", "report")) if (path / name).is_file()
+        ) if path.is_dir() else ""
+        name = html.escape(printable(path.name))
+        yield f'<tr><td><a href="{link}">{name}</a></td><td>{html.escape(_what(path))}</td><td>{reads}</td></tr>'
+
+
+def _what(path: Path) -> str:
+    """What an entry of a folder is, and how it stands."""
+    if path.is_file():
+        return f"{path.stat().st_size:,} bytes"
+    if told := nights.read(path):
+        return f"suite: {sum(run.exit_code == 0 for run in told)} of {len(told)} runs as they should be"
+    if (path / "journal.jsonl").is_file():
+        return "run, judged" if (path / "result.json").is_file() else "run, under way or not judged"
+    return "folder"

@@ -1,0 +1,124 @@
+"""A cluster that was there before: found, tested, broken and put back; its settings, rules and processes as they were."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import need
+from tests.harness.testbeds.machines import Machines, beside, needed
+from tests.harness.testbeds.test_ssh import RULES, until
+
+GROUP = "theirs"
+
+
+@pytest.fixture(autouse=True)
+def possible() -> None:
+    needed()
+    need("redis-server", "redis-sentinel", "redis-cli")
+
+
+def start_theirs(machines: Machines) -> None:
+    """A group of Redis servers under sentinels, as its owner starts it: three servers, named and tuned in a way of his own."""
+    first = machines.nodes[0].address
+    for number, node in enumerate(machines.nodes):
+        folder = machines.folder / f"theirs-{number}"
+        folder.mkdir()
+        (folder / "sentinel.conf").write_text(
+            f"port 26379\nprotected-mode no\ndaemonize yes\ndir {folder}\nsentinel announce-ip {node.address}\n"
+            f"sentinel monitor {GROUP} {first} 6379 2\nsentinel down-after-milliseconds {GROUP} 1500\n"
+        )
+        (folder / "start").write_text(
+            f"#!/bin/sh\ncd {folder} && exec redis-server --daemonize yes --protected-mode no --repl-diskless-sync-delay 0 "
+            f"--replica-announce-ip {node.address} {f'--replicaof {first} 6379' if number else ''}\n"
+        )
+        (folder / "start").chmod(0o755)
+        machines.sh(number, f"{folder}/start; redis-sentinel {folder}/sentinel.conf")
+    names = f"redis-cli -p 26379 sentinel {{}} {GROUP} | grep -c ^name$"
+    known = f"{names.format('sentinels')}; {names.format('replicas')}"
+    assert until(lambda: all(machines.sh(number, known) == "2\n2\n" for number in range(len(machines.nodes))), 40)
+
+
+def inventory(machines: Machines, *, disposable: bool = True, start: bool = True) -> None:
+    text = machines.inventory.read_text()
+    for number in range(len(machines.nodes)):
+        here = f'folder = "{machines.folder}/machine-n{number + 1}"'
+        text = text.replace(here, f'{here}\nstart = ["{machines.folder}/theirs-{number}/start"]' if start else here)
+    machines.inventory.write_text(f"disposable = {str(disposable).lower()}\n{text}")
+
+
+def state(machines: Machines, node: int) -> str:
+    found = machines.sh(node, "ps -wweo stat,args | grep 'redis-serve[r]' | head -1").split()
+    return found[0][0] if found else ""
+
+
+ATTACHED = ("--hosts", "inventory.toml", "--attach")
+
+
+def test_a_cluster_is_tested_and_left_as_it_was(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        def splitbrain(*words: str) -> str:
+            said = machines.splitbrain("test", "redis", *ATTACHED, "--settle", "10s", *words).communicate()[0]
+            return " ".join(said.split())
+
+        before = machines.sh(0, f"iptables -A INPUT -p tcp --dport 81 -j DROP; {RULES}")
+        inventory(machines)
+        assert "nothing listens on port 6379 of n1 (198.18.0.1): start the cluster first" in splitbrain("--time", "20s")
+        start_theirs(machines)
+        sentinel = f"redis-cli -p 26379 sentinel master {GROUP} | grep -A1 -e down-after -e failover; ps -e | grep -c redis"
+        settings = machines.sh(0, sentinel)
+        whole = ("--baseline", "2s", "--fault", "5s", "--between", "5s", "--time", "12s")
+        said = splitbrain("--nemesis", "partition-primary", *whole)
+        assert re.search(r"partition {n1} .* 6/6 links as intended", said), said
+        assert "OBSERVED" in said and "3 nodes (attached)" in said, said
+        assert machines.sh(0, sentinel) == settings and machines.sh(0, RULES) == before
+        assert "SPLITBRAIN" not in machines.sh(2, RULES) and not list(tmp_path.glob("machine-*"))
+        said = splitbrain("--time", "20s")
+        assert "the cluster is not empty" in said, said
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
+
+
+def test_what_may_not_be_broken_is_not_touched(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        def splitbrain(*words: str) -> str:
+            return machines.splitbrain("test", "redis", *words, "--nemesis", "kill").communicate()[0].replace("\n", " ")
+
+        inventory(machines, disposable=False)
+        assert "write disposable = true above its first [[hosts]]" in splitbrain(*ATTACHED)
+        machines.inventory.write_text(machines.inventory.read_text().replace("disposable = false", ""))
+        assert "write disposable = true above its first [[hosts]]" in splitbrain(*ATTACHED)
+        assert "say --attach, too" in splitbrain("--hosts", "inventory.toml")
+        assert "--attach needs the cluster" in splitbrain("--attach")
+        machines.inventory.write_text("disposable = true\n" + re.sub("start = .*", "", machines.inventory.read_text()))
+        assert "nemesis 'kill' needs a testbed that can end, not attached" in splitbrain(*ATTACHED)
+        return 0
+
+    assert beside(tmp_path, 2, work) == 0
+
+
+def test_kill_9_in_the_middle_of_a_fault_leaves_the_cluster_as_it_was(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        inventory(machines)
+        start_theirs(machines)
+        before = machines.sh(0, RULES)
+        process = machines.splitbrain(
+            "test", "redis", *ATTACHED, "--nemesis", "kill:primary+everyone-alone", "--baseline", "1s", "--fault", "60s",
+            "--time", "70s",
+        )
+        assert until(lambda: state(machines, 0) == "" and "DROP" in machines.sh(0, RULES), 40), process.communicate()[0]
+        process.kill()
+        process.wait()
+        # By no command of ours.
+        assert until(lambda: [state(machines, node) for node in range(3)] == ["S", "S", "S"])
+        assert until(lambda: machines.sh(0, RULES) == before)
+        said = machines.splitbrain("clean", "--attached").communicate()[0]
+        assert said.count(": removed") == 3 and "killed" not in said
+        assert [state(machines, node) for node in range(3)] == ["S", "S", "S"]
+        assert not list(tmp_path.glob("machine-*"))
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
