@@ -38,6 +38,7 @@ from pathlib import Path
 import splitbrain
 path, model = sys.argv[1:]
 from splitbrain.harness.history.formats import read
+splitbrain.check([splitbrain.Operation(process=0, f="read", invoked=0, completed=1)])  # What is imported late is so now.
 began = time.process_time()
 found = read(Path(path))
 history = getattr(found, "history", None) or found[0]
@@ -46,6 +47,23 @@ verdict = splitbrain.check(history, model or None, time_limit=120.0)
 print(json.dumps([loaded - began, time.process_time() - loaded, verdict.validity]))
 """
 """What measures a cell, in either tree: seconds to load a file and to judge it, and the verdict."""
+
+
+_JUDGED = """
+import contextlib, io, json, sys
+from splitbrain.harness.cli import commands
+limit, *paths = sys.argv[1:]
+for path in paths:
+    told, out = {}, io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            told["exit"] = commands.main(["check", path, "--json", "--time-limit", limit], standalone_mode=False)
+        told = json.loads(out.getvalue()) | told
+    except Exception as error:
+        told["error"] = f"{type(error).__name__}: {error}"
+    print(json.dumps(told), flush=True)
+"""
+"""What judges histories, in either tree: a line for each with its result and exit code, or the error's sentence."""
 
 
 @contextmanager
@@ -93,14 +111,11 @@ def pair(before: Path, path: Path, model: str, rounds: int) -> tuple[list[list[f
     return *told, verdicts
 
 
-def judged(tree: Path, path: Path) -> Any:
-    """What a file or a run's folder is judged as, for comparison: the result without its times, or the error's sentence."""
-    ran = run(tree, "-m", "splitbrain.harness.cli", "check", str(path), "--json", "--time-limit", f"{TIME_LIMIT:g}s")
-    try:
-        result = json.loads(ran.stdout)
-    except ValueError:
-        return {"exit": ran.returncode, "said": ran.stderr.strip().replace(str(tree), "")}
-    return {name: _timeless(result[name]) for name in _SAME if name in result} | {"exit": ran.returncode}
+def judging(tree: Path, paths: list[Path]) -> subprocess.Popen[str]:
+    """A process that judges files and folders of runs by a tree's own code, a line for each."""
+    env = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    command = [sys.executable, "-c", _JUDGED, f"{TIME_LIMIT:g}s", *map(str, paths)]
+    return subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def _timeless(value: Any) -> Any:
@@ -110,19 +125,26 @@ def _timeless(value: Any) -> Any:
 
 
 def differences(before: Path, folder: Path) -> Iterator[str]:
-    """A line for each history of a folder that the two judge differently; last how many there were."""
+    """A line for each history of a folder that the two judge differently; last how many are judged equally."""
     runs = sorted(path.parent for path in folder.rglob("journal.jsonl"))
-    files = [] if runs else sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NO_HISTORIES)
+    paths = runs or sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NO_HISTORIES)
     same = 0
-    for path in runs or files:
-        old, new = judged(before, path), judged(ROOT, path)
-        if old == new:
-            same += 1
-            continue
-        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-        told = "; ".join(f"{name}: {json.dumps(old.get(name)):.200} -> {json.dumps(new.get(name)):.200}" for name in names)
-        yield f"DIFFERENT {path.relative_to(folder)}: {told}"
-    yield f"{same} of {len(runs or files)} histories are judged equally."
+    with judging(before, paths) as then, judging(ROOT, paths) as now:
+        assert then.stdout is not None and now.stdout is not None
+        for path, old_line, new_line in zip(paths, then.stdout, now.stdout, strict=True):
+            old, new = (_compared(json.loads(line)) for line in (old_line, new_line))
+            names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+            same += not names
+            if names:
+                each = ((name, *(json.dumps(one.get(name))[:200] for one in (old, new))) for name in names)
+                told = "; ".join(f"{name}: {was} -> {is_now}" for name, was, is_now in each)
+                yield f"DIFFERENT {path.relative_to(folder)}: {told}"
+    yield f"{same} of {len(paths)} histories are judged equally."
+
+
+def _compared(told: dict[str, Any]) -> dict[str, Any]:
+    """What is compared of a result: not its times, nor how its evidence is told."""
+    return {name: _timeless(told[name]) for name in (*_SAME, "exit", "error") if name in told}
 
 
 _NO_HISTORIES = {"README.md", "verdicts.json"}

@@ -286,6 +286,10 @@ def _headline(
         partial = " (The run was interrupted; this is what it showed until then.)"
     elif recording.torn:
         partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
+    beyond = next((verdict for verdict in own if verdict.counts and verdict.standings), None)
+    if validity == "valid" and beyond is not None:
+        # There are anomalies, and none against what was asked for.
+        return f"{beyond.standings[0].model} holds".upper(), beyond.reason + partial
     if validity == "valid" and recording.plan is None and own:
         return "NO ANOMALY FOUND", own[0].reason.removeprefix("no anomaly found: ") + partial
     if validity == "valid":

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from itertools import groupby
+
 import msgspec
 from rich import box
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Cut
+from splitbrain.nemeses.nemesis import Outlook
+from splitbrain.nemeses.partitions import picture
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,6 +35,16 @@ class Support(msgspec.Struct, frozen=True, omit_defaults=True):
     database: str
     variants: tuple[str, ...] = ()
     lack: dict[str, tuple[str, ...]] = {}
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """One scenario of a nemesis on five nodes: what it does there, drawn where it is a partition. A schedule takes the `usual`
+    ones in turn; the others can be named (`kill:any`)."""
+
+    nemesis: str
+    scenario: str
+    picture: str
+    usual: bool
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -76,6 +94,35 @@ def support_table(found: dict[str, tuple[Support, ...]]) -> Table:
                 told.append(f"not on {one.database}: no {wanting}")
         rows.add_row(workload, "\n".join(sorted(registry.look_up("workloads", workload).needs)), "\n".join(told))
     return rows
+
+
+def drawn() -> tuple[Drawn, ...]:
+    """Every scenario of every nemesis."""
+    names = tuple(f"n{number}" for number in range(1, 6))
+    view = Outlook(names=names, primary="n1", last_primary="n2")
+    found = []
+    for name in registry.names("nemeses"):
+        nemesis = registry.look_up("nemeses", name)()
+        usual = nemesis.scenarios(len(names))
+        for scenario in dict.fromkeys((*usual, *nemesis.known(len(names)))):
+            specs = nemesis.aim(scenario, view, random.Random(3))
+            told = (picture(names, spec.links) if isinstance(spec, Cut) else spec.doing(names) for spec in specs)
+            found.append(Drawn(name, scenario, " + ".join(told), scenario in usual))
+    return tuple(found)
+
+
+def drawn_list(found: Sequence[Drawn]) -> Group:
+    """The same, as people read it."""
+    lines = [Text("On 5 nodes, of which P is the primary, n1. Nodes between two bars see each other, one in several places is "
+                  "a bridge, and an arrow is a link that is up one way.")]
+    width = max(len(one.scenario) for one in found if one.usual)
+    for name, scenarios in groupby(found, key=lambda one: one.nemesis):
+        every = list(scenarios)
+        lines.append(Text(f"\n{name}", "bold").append(f"  {registry.look_up('nemeses', name).summary}", "not bold"))
+        lines += [Text(f"  {one.scenario:<{width}}  {one.picture}") for one in every if one.usual]
+        if named := [one.scenario for one in every if not one.usual]:
+            lines.append(Text(f"  by name: {name}:{', '.join(named)}", "dim"))
+    return Group(*lines)
 
 
 def table(found: Catalogue) -> Group:

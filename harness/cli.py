@@ -60,6 +60,8 @@ def _number(value: Any, kind: Any) -> float | int | None:
 
 def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
     """The flags of a plan's keys, as `Plan` has them."""
+    command = click.option("--compose", type=click.Path(path_type=Path, exists=True),
+                           help="Test the cluster that Docker Compose runs from this file; start nothing.")(command)
     command = click.option("--attach", is_flag=True, help="Test the cluster that runs on --hosts; start nothing.")(command)
     command = click.option("--hosts", type=click.Path(), help="An inventory of a cluster of your own, for --attach.")(command)
     for key in reversed(list(keys(Plan).values())):
@@ -137,6 +139,8 @@ def test(
       splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
+      splitbrain test redis --testbed ssh --inventory hosts.toml
+      splitbrain test redis --hosts cluster.toml --attach
       splitbrain test --replay runs/RUN
     """
     from splitbrain.harness.resolve import resolve
@@ -177,9 +181,16 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
 
 
 def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
-    """The flags that were given. Raises `UsageError` for half of --hosts FILE --attach."""
+    """The flags that were given, with what leads to a cluster of a person's own. Raises `UsageError` for half of
+    --hosts FILE --attach."""
     given = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
     hosts, attach = given.pop("hosts", None), given.pop("attach", False)
+    if (compose := given.pop("compose", None)) is not None:
+        from splitbrain.harness.testbeds.attach_containers import composed
+
+        given["containers"] = composed(compose)
+    if given.get("containers"):
+        return given | {"testbed": "containers"}
     if hosts and not attach:
         raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
                          "servers on machines: --testbed ssh --inventory FILE.")
@@ -514,18 +525,22 @@ def report(path: Path) -> int:
 
 
 @commands.command("list")
-@click.argument("what", required=False, type=click.Choice(["workloads"]))
+@click.argument("what", required=False, type=click.Choice(["workloads", "nemeses"]))
 @_JSON
 def list_(what: str | None, as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
-    not."""
-    from splitbrain.harness.catalogue import catalogue, support_table, supports, table
+    not; `list nemeses`: every scenario, drawn."""
+    from splitbrain.harness.catalogue import catalogue, drawn, drawn_list, support_table, supports, table
     from splitbrain.reports.terminal import console
 
     if what == "workloads" and as_json:
         click.echo(_json(supports()))
     elif what == "workloads":
         console().print(support_table(supports()))
+    elif what == "nemeses" and as_json:
+        click.echo(_json(drawn()))
+    elif what == "nemeses":
+        console().print(drawn_list(drawn()))
     elif as_json:
         click.echo(_json(catalogue()))
     else:

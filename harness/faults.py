@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.history.fault import Fault, Proof, Spec, places
+from splitbrain.harness.history.moment import moment
 from splitbrain.harness.plan import Tables
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.nemeses.cluster import Cluster
@@ -41,16 +42,17 @@ class Teller(Protocol):
 class Controller:
     """Does the faults of one run. `primary` names the primary of the moment, and a database without one is `leaderless`;
     `stops_within` waits so many seconds and tells whether the load was stopped meanwhile; `record` is given a fault at each
-    stage of it; `options` are the plan's."""
+    stage of it; `options` are the plan's, and `acknowledged` counts the writes that were."""
 
     def __init__(
         self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
         stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
-        options: Tables | None = None,
+        options: Tables | None = None, acknowledged: Callable[[], int] = lambda: 0,
     ) -> None:
         self.cluster = cluster
         self._seed = seed
         self._options = options or {}
+        self._acknowledged = acknowledged
         self._primary = primary
         self._leaderless = leaderless
         self._stops_within = stops_within
@@ -58,6 +60,8 @@ class Controller:
         self._teller = teller
         self._named: list[str] = []
         """Who was primary, one after another."""
+        self._told = 0
+        """The moment of the last line that was told."""
         self.under_way = 0
         """How many faults are in force."""
         self.healed: asyncio.Queue[int | None] = asyncio.Queue()
@@ -86,6 +90,8 @@ class Controller:
         loop = asyncio.get_running_loop()
         if await self._stops_within(begin + step.at - loop.time()):
             return
+        if step.writes and not await self._written(step.writes):
+            return
         if step.when == "primary-changes" and not await self._primary_changed():
             return
         fault = Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.cluster.clock())
@@ -97,7 +103,7 @@ class Controller:
         except NoTarget as error:
             fault = msgspec.structs.replace(fault, detail=f"nothing was done: {error}")
             self._record(fault)
-            self._teller.fault(fault.started, f"{step.nemesis} {step.scenario}", fault.detail)
+            self._tell(fault.started, f"{step.nemesis} {step.scenario}", fault.detail)
             return
         fault = msgspec.structs.replace(fault, specs=specs, primary=self._primary())
         await self._do(fault, found, step.duration)
@@ -159,7 +165,7 @@ class Controller:
                     in_force=max(proof.acted for proof in proofs) if holds else None,
                 )
                 self._record(fault)
-                self._teller.fault(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
+                self._tell(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
                 await self._last(fault.specs, injectors, duration)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
                     proofs[at] = _both(proofs[at], await injector.still(spec, self.cluster))
@@ -174,7 +180,16 @@ class Controller:
             self._record(fault)
             self.under_way -= 1
         self.healed.put_nowait(fault.id)
-        self._teller.fault(fault.heal_began or clock(), fault.undoing(), fault.heal_proof(names))
+        self._tell(fault.heal_began or clock(), fault.undoing(), fault.heal_proof(names))
+
+    def _tell(self, at: int, text: str, detail: str) -> None:
+        """What happened at a moment is told once it is proven. Where something later was told meanwhile, it is told as of now,
+        and when it began: people read lines in their order."""
+        if at < self._told:
+            detail = f"{detail}, since {moment(at)}"
+            at = self.cluster.clock()
+        self._told = at
+        self._teller.fault(at, text, detail)
 
     async def _last(self, specs: Sequence[Spec], injectors: Sequence[Injector[Any]], duration: float) -> None:
         """Wait, while what goes on meanwhile goes on."""
@@ -191,6 +206,13 @@ class Controller:
             if primary is not None and self._named[-1:] != [primary]:
                 self._named.append(primary)
             await asyncio.sleep(LOOK)
+
+    async def _written(self, writes: int) -> bool:
+        """Wait until so many writes were acknowledged; False where the load was stopped before."""
+        while self._acknowledged() < writes:
+            if await self._stops_within(LOOK):
+                return False
+        return True
 
     async def _primary_changed(self) -> bool:
         """Wait until the nodes name another primary; False where the load was stopped before."""

@@ -1,4 +1,4 @@
-"""The part of a run that needs the cluster, phase by phase; readable top to bottom.
+"""The part of a run that needs the cluster, phase by phase; one file because it is read top to bottom.
 
 Nodes up → database ready → workers and faults side by side → heal, proven → settle → final reads → tear-down. Everything that
 happens goes to the journal the moment it happens; nothing here judges it.
@@ -399,7 +399,7 @@ class _Recorder:
             Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
-            teller=self.progress, options=self.plan.options,
+            teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
         )
         seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:

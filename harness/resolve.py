@@ -23,7 +23,7 @@ from splitbrain.harness.plan import FORMAT, Plan, usual_rto_max
 from splitbrain.harness.servers import is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
-from splitbrain.harness.testbeds import ssh_inventory
+from splitbrain.harness.testbeds import attach_containers, ssh_inventory
 from splitbrain.harness.testbeds.testbed import Wanted
 from splitbrain.workloads.workload import Workload
 
@@ -108,7 +108,7 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     given.setdefault("variant", variants[0])
     if given.get("inventory"):
         given["inventory"] = str(Path(given["inventory"]).expanduser().absolute())
-    else:
+    elif not given.get("containers"):
         given.setdefault("tcp_rto_max_ms", usual_rto_max())
     given.setdefault("seed", random.SystemRandom().randrange(100_000))
     if given["variant"] not in variants:
@@ -138,6 +138,8 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
 def _nodes(given: Mapping[str, Any], variant: Variant, database: type[Database]) -> int:
     """How many nodes there are where the plan does not say it: at most as many as the inventory has machines."""
     usual = variant.nodes or database.default_nodes
+    if given.get("containers"):
+        return attach_containers.nodes(given["containers"])
     if not given.get("inventory"):
         return usual
     return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"])))

@@ -157,6 +157,30 @@ class Corrupt(Links):
         return Impair(links, corrupt=self.options.corrupt)
 
 
+class Regions(Nemesis):
+    """Nodes dealt to regions in turn, with a round trip of 50 to 200 ms between two of them and none within one: what a cluster
+    is like that spans continents."""
+
+    name: ClassVar[str] = "regions"
+    summary: ClassVar[str] = "nodes in three regions, 50, 100 and 200 ms round trip between them"
+    needs: ClassVar[frozenset[Ability]] = frozenset({"impair"})
+    trips: ClassVar[tuple[tuple[int, int, float], ...]] = ((0, 1, 50.0), (1, 2, 100.0), (0, 2, 200.0))
+    """Two regions, and the milliseconds of a round trip between them."""
+
+    def minimum_nodes(self) -> int:
+        return 3
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("three-regions",)
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        regions = [view.names[first::3] for first in range(3)]
+        return tuple(
+            Impair(in_order(link for a in regions[one] for b in regions[other] for link in ((a, b), (b, a))), delay=trip / 2)
+            for one, other, trip in self.trips
+        )
+
+
 class Bandwidth(Links):
     """Links carry only so much; what waits longer than a second for its turn is lost."""
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import networkx as nx
 
-from splitbrain.harness.history.fault import Cut, Spec, in_order
+from splitbrain.harness.history.fault import Cut, Link, Spec, in_order
 from splitbrain.harness.testbeds.testbed import Ability, Connectivity, everything
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 from splitbrain.nemeses.roles import majority, nodes_of
@@ -48,6 +48,23 @@ def cut(graph: Connectivity) -> Cut:
     """What loses every link that is not in a graph."""
     lost = set(everything(graph).edges) - set(graph.edges)
     return Cut(in_order(lost))
+
+
+def picture(names: Sequence[str], lost: Iterable[Link]) -> str:
+    """The links that are up, drawn in a line: nodes between two bars all see each other, `P 2 | 3 4 5`; a node that stands in
+    several places is a bridge, `P 2 3 | 3 4 5`; and an arrow is a link that is up one way. The first node is P."""
+    drawn = {name: "P" if number == 0 else str(number + 1) for number, name in enumerate(names)}
+    up = set(everything(names).edges) - set(lost)
+    mutual: nx.Graph[str] = nx.Graph()
+    mutual.add_nodes_from(names)
+    mutual.add_edges_from(link for link in up if link[::-1] in up)
+    place = {name: number for number, name in enumerate(names)}
+    cliques = sorted(sorted(map(place.__getitem__, clique)) for clique in nx.find_cliques(mutual))
+    told = [" | ".join(" ".join(drawn[names[number]] for number in clique) for clique in cliques)]
+    for name in names:
+        if heard := [other for other in names if (name, other) in up and (other, name) not in up]:
+            told.append(f"{drawn[name]} → {' '.join(drawn[other] for other in heard)}")
+    return ", ".join(told)
 
 
 def apart(names: Iterable[str], *groups: Iterable[str]) -> Connectivity:
@@ -241,7 +258,7 @@ class Isolate(Partition):
         return ("primary", "follower") if nodes < 4 else ("primary", "follower", "minority")
 
     def known(self, nodes: int) -> Sequence[str]:
-        return ("any", "primary", "follower", "last-primary", "minority", "majority")
+        return ("any", "primary", "follower", "last-primary", "minority", "quorum", "majority")
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         return (cut(self._without(view.names, nodes_of(scenario, view, rng))),)

@@ -7,7 +7,7 @@ import random
 from splitbrain.harness.history.fault import Nodes, natural
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
 
-ROLES = ("any", "primary", "follower", "last-primary", "minority", "majority", "all")
+ROLES = ("any", "primary", "follower", "last-primary", "minority", "quorum", "majority", "all")
 
 
 def majority(nodes: int) -> int:
@@ -19,7 +19,8 @@ def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
     """The nodes that play a role at this moment. Raises `NoTarget` where none does.
 
     `any` is one random node, `follower` a random one that is not the primary, `last-primary` the one that was primary before
-    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something.
+    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something;
+    `quorum` are as few more random ones as leave no majority of those that are up, the last of a quorum where others are down.
     """
     names = view.names
     match role:
@@ -36,6 +37,11 @@ def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
             chosen = [view.last_primary]
         case "minority":
             chosen = rng.sample(names, (len(names) - 1) // 2)
+        case "quorum":
+            up = [name for name in names if name not in view.out]
+            if len(up) < majority(len(names)):
+                raise NoTarget("there is no quorum any more")
+            chosen = rng.sample(up, len(up) - majority(len(names)) + 1)
         case "majority":
             chosen = rng.sample(names, majority(len(names)))
         case "all":

@@ -355,8 +355,25 @@ def _observed(console: Console, result: Result) -> None:
     if len(result.scenarios) > SHOWN:
         _line(console, "", Text(f"{count(len(result.scenarios) - SHOWN)} more in the report", "dim"))
     _episodes(console, result)
+    if len(result.scenarios) > 1:
+        _wrap(console, "", Text(f"faults proven: {printable(_covered(result), 1000)}"), hang=GUTTER + 2)
     if after := _after_heal(result):
         _wrap(console, "", Text(after), hang=GUTTER + 2)
+
+
+def _covered(result: Result) -> str:
+    """Where there were several faults: which of them took effect, at whom, and how much was tried meanwhile."""
+    found: dict[str, dict[str, list[Scenario]]] = {}
+    for row in result.scenarios:
+        found.setdefault(short(row.nemesis), {}).setdefault(row.name, []).append(row)
+    told = []
+    for nemesis, scenarios in found.items():
+        each = [f"{'' if name == nemesis else f'{name} '}{sum(row.bit for row in rows)}/{len(rows)}"
+                for name, rows in scenarios.items()]
+        tried = sum(found.attempted for rows in scenarios.values() for row in rows for home in row.homes
+                    for found in (home.write, home.read))
+        told.append(f"{nemesis} {', '.join(each)} ({count(tried)} operations)")
+    return "; ".join(told)
 
 
 def _slower(result: Result, scenario: Scenario) -> Iterator[str]:

@@ -16,8 +16,8 @@ from splitbrain.workloads.workload import Invocation, Workload
 
 class UniqueIds(Workload):
     """Asks `plan.keys` generators for identifiers. A call that was not answered gave its identifier to nobody, so that it may
-    be forgotten: the calls of one worker of each home, and a third of the others', are reads therefore, made and measured as such.
-    In the end everyone asks once more."""
+    be forgotten: the calls of one worker of each home, and a third of the others', are reads therefore, made and measured as
+    such. In the end everyone asks once more."""
 
     name: ClassVar[str] = "unique-ids"
     summary: ClassVar[str] = "identifiers from generators: whether one is handed out twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -203,8 +204,10 @@ class Table:
         }
         values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].get("txn", NO_NAME))
         part |= {"form": values.kind, "first": values.first, "second": values.second}
-        self._seen |= {self._parts.rows + at: op.seen for at, op in enumerate(ops) if op.seen}
-        self._details |= {self._parts.rows + at: op.detail for at, op in enumerate(ops) if op.detail}
+        if any(map(attrgetter("seen"), ops)):
+            self._seen |= {self._parts.rows + at: op.seen for at, op in enumerate(ops) if op.seen}
+        if any(map(attrgetter("detail"), ops)):
+            self._details |= {self._parts.rows + at: op.detail for at, op in enumerate(ops) if op.detail}
         # Most histories leave several columns empty: these weigh nothing until the end.
         for name, column in part.items():
             if n and (column == column[0]).all():

@@ -100,6 +100,9 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+_PLAIN = {int, type(None)}
+
+
 class Packer:
     """Packs batches of values into columns that share one table of objects."""
 
@@ -109,6 +112,14 @@ class Packer:
 
     def pack(self, values: Sequence[Any], missing: object = ...) -> Values:
         """These values in columns; `missing` is what stands for a value that was not told. Lists become tuples."""
+        if set(map(type, values)) <= _PLAIN:
+            nil = np.fromiter([value is None for value in values], np.bool_, len(values))
+            try:
+                plain = np.fromiter([NIL if value is None else value for value in values], np.int64, len(values))
+            except OverflowError:
+                plain = np.full(len(values), NIL)
+            if np.array_equal(plain == NIL, nil):
+                return Values(np.zeros(len(values), np.int8), plain, np.zeros(len(values), np.int64), self.objects)
         kind = np.zeros(len(values), np.int8)
         firsts: list[int] = []
         seconds: list[int] = []

@@ -16,7 +16,7 @@ from splitbrain.harness import registry
 from splitbrain.harness.errors import PlanError, SetupError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds import commands
-from splitbrain.harness.testbeds.ssh import Ssh, lacking
+from splitbrain.harness.testbeds.ssh import Ssh, chosen, lacking
 from splitbrain.harness.testbeds.ssh_link import Link
 from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Ability, Problem, Service, Wanted
@@ -44,7 +44,7 @@ class Attached(Ssh):
     @classmethod
     def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
         """Look at every machine of the plan: whether it can be cut, and whether a server runs there."""
-        return cls.problems() or asyncio.run(lacking(plan, (), runs=port(plan)))
+        return cls.problems() or asyncio.run(lacking(cls, chosen(plan)[1], (), runs=port(plan)))
 
     async def up(self, count: int) -> None:
         """Connect to every machine and find its server. Raises `SetupError` where none listens."""

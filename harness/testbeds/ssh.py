@@ -65,12 +65,12 @@ class Ssh(Probed):
         """Look at every machine of the plan, and install what is missing where the inventory says so."""
         if problems := cls.problems():
             return problems
-        return asyncio.run(lacking(plan, programs))
+        return asyncio.run(lacking(cls, chosen(plan)[1], programs))
 
     @classmethod
     def clean(cls) -> Sequence[str]:
         """Remove from the machines what runs that were killed left there: those that this machine has a note of."""
-        return [line for note in ssh_notes.left_behind(cls.name) for line in asyncio.run(_clean(note))]
+        return [line for note in ssh_notes.left_behind(cls.name) for line in asyncio.run(_clean(cls, note))]
 
     def inside(self, work: Callable[[], int]) -> int:
         """Call `work` in this process. If it is killed, the guards put everything back; servers that were started stay, for
@@ -80,7 +80,7 @@ class Ssh(Probed):
 
     async def up(self, count: int) -> None:
         """Connect to every machine and take it for the run."""
-        self._machines = await _connected(names(self.hosts[:count]))
+        self._machines = await _connected(self.link, names(self.hosts[:count]))
         refuse_own(self._machines)
         hosts = tuple(machine.host for machine in self._machines)
         ssh_notes.write(ssh_notes.Note(self._run, self.name, owner(), hosts))
@@ -93,10 +93,15 @@ class Ssh(Probed):
         )
         for node in self.nodes:
             node.link.heard = self._hear(node)
-        gates = [(machine.found["connection"][0], machine.found["connection"][3]) for machine in self._machines]
+        seen = [machine.found["connection"] for machine in self._machines]
         await commands.together(
-            node.take(self._run, owner(), gate) for node, gate in zip(self.nodes, gates, strict=True)
+            node.take(self._run, owner(), (one[0], one[3]) if one else ()) for node, one in zip(self.nodes, seen, strict=True)
         )
+
+    @classmethod
+    def link(cls, name: str, host: Host) -> Link:
+        """What leads to the helper on a machine."""
+        return Link(name, host)
 
     def node(self, name: str, address: str, address6: str, logs: Path, link: Link) -> SshNode:
         """A node of this testbed."""
@@ -169,7 +174,7 @@ def refuse_own(machines: Sequence[_Machine]) -> None:
     """Refuse to run from a machine that is a node: cuts would hit the clients. Raises `SetupError`."""
     nodes = {machine.address: machine.host.host for machine in machines}
     for machine in machines:
-        ours = machine.found["connection"][0]
+        ours = next(iter(machine.found["connection"]), "")
         if ours in nodes:
             raise SetupError(
                 f"{machine.link.place} sees this machine as {ours}, which is the node {nodes[ours]}: clients would be cut with "
@@ -177,9 +182,11 @@ def refuse_own(machines: Sequence[_Machine]) -> None:
             )
 
 
-async def _connected(hosts: Mapping[str, Host], programs: Mapping[str, str] | None = None) -> list[_Machine]:
+async def _connected(
+    lead: Callable[[str, Host], Link], hosts: Mapping[str, Host], programs: Mapping[str, str] | None = None
+) -> list[_Machine]:
     """A connection to each machine, all at once, and what it says of itself. None is left where one fails."""
-    links = {name: Link(name, host) for name, host in hosts.items()}
+    links = {name: lead(name, host) for name, host in hosts.items()}
 
     async def one(link: Link) -> _Machine:
         await link.open()
@@ -188,7 +195,7 @@ async def _connected(hosts: Mapping[str, Host], programs: Mapping[str, str] | No
         found = await link.ask("look", programs=wanted, folder=link.host.folder, address=own)
         if found["uid"] != 0:
             raise SetupError(f"{link.place}: its helper is not root.")
-        if not found["connection"]:
+        if not found["connection"] and type(link) is Link:
             raise SetupError(f"{link.place}: its sshd does not tell where the connection comes from (SSH_CONNECTION).")
         if not found["here"]:
             raise SetupError(
@@ -205,10 +212,11 @@ async def _connected(hosts: Mapping[str, Host], programs: Mapping[str, str] | No
         raise
 
 
-async def lacking(plan: Plan, programs: Sequence[Wanted], *, runs: int = 0) -> list[Problem]:
-    """What the machines of a plan lack, once what may be installed has been; also a server, where one `runs` on that port."""
-    _, hosts = chosen(plan)
-    machines = await _connected(names(hosts), {wanted.name: wanted.mend for wanted in programs})
+async def lacking(
+    testbed: type[Ssh], hosts: Sequence[Host], programs: Sequence[Wanted], *, runs: int = 0
+) -> list[Problem]:
+    """What these machines lack, once what may be installed has been; also a server, where one `runs` on that port."""
+    machines = await _connected(testbed.link, names(hosts), {wanted.name: wanted.mend for wanted in programs})
     try:
         refuse_own(machines)
         tools = [Wanted(name, "apt-get install iptables") for name in _TOOLS]
@@ -250,13 +258,13 @@ async def _install(link: Link, packages: Sequence[str]) -> None:
         raise SetupError(f"{link.place}: apt-get install {' '.join(packages)}: {' '.join(said['stderr'].split())[-500:]}")
 
 
-async def _clean(note: ssh_notes.Note) -> list[str]:
+async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
     """Remove a run from its machines; those that do not answer keep their note."""
     done: list[str] = []
     kept: list[Host] = []
 
     async def one(host: Host) -> None:
-        link = Link(host.host, host)
+        link = testbed.link(host.host, host)
         try:
             await link.open()
             lines = (await link.ask("clean", run=note.run, folder=host.folder))["done"]

@@ -464,8 +464,9 @@ class Helper:
         """A server that runs here already: whoever listens on that port."""
         service = Service(name)
         service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
-        self.services[name] = service
         pid = service.pid = listener(port)
+        if pid:
+            self.services[name] = service
         command = Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if pid else ""
         return {"pid": pid, "command": command.strip()}
 

@@ -36,7 +36,7 @@ SILENT = 12.0
 ANSWER = 30.0
 """Seconds that a request may take."""
 
-_BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
+BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
 
 
 class Link:
@@ -70,7 +70,7 @@ class Link:
         """Connect, and start the helper there."""
         try:
             await in_thread(self._connect)
-        except _Mended as error:
+        except Mended as error:
             raise SetupError(f"{self.place}: {error}") from error
         except BaseException:
             self.close()
@@ -143,32 +143,32 @@ class Link:
                 look_for_keys=not host.key,
             )
         except paramiko.BadHostKeyException as error:
-            raise _Mended(
+            raise Mended(
                 f"its host key is another than {known} has: somebody may be in between. If the machine was made anew: "
                 f"ssh-keygen -R {shlex.quote(named)} -f {shlex.quote(str(known))}"
             ) from error
         except (paramiko.PasswordRequiredException, FileNotFoundError) as error:
-            raise _Mended(f"the key {host.key} cannot be used ({error}): add it to the agent with ssh-add.") from error
+            raise Mended(f"the key {host.key} cannot be used ({error}): add it to the agent with ssh-add.") from error
         except paramiko.AuthenticationException as error:
             user = host.user or getpass.getuser()
-            raise _Mended(
+            raise Mended(
                 f"{user} may not log in with the keys of the agent and ~/.ssh{f' and {host.key}' if host.key else ''}: "
                 f"ssh-copy-id -p {host.port} {shlex.quote(f'{user}@{host.host}')}"
             ) from error
         except paramiko.SSHException as error:
             if "not found in known_hosts" in str(error):
-                raise _Mended(
+                raise Mended(
                     f"its host key is not known. Look at it, and if it is the machine's own, keep it: {scan}"
                 ) from error
-            raise _Mended(f"SSH: {error}.") from error
+            raise Mended(f"SSH: {error}.") from error
         except OSError as error:
-            raise _Mended(f"port {host.port} of {host.host} does not answer: {error}.") from error
+            raise Mended(f"port {host.port} of {host.host} does not answer: {error}.") from error
         transport = client.get_transport()
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_keepalive(5)
         self._channel = transport.open_session(timeout=CONNECT)
         as_root = "" if (host.user or getpass.getuser()) == "root" else "sudo -n -- "
-        self._channel.exec_command(f"exec {as_root}{shlex.quote(host.python)} -I -c {shlex.quote(_BOOT)}")
+        self._channel.exec_command(f"exec {as_root}{shlex.quote(host.python)} -I -c {shlex.quote(BOOT)}")
         self._outgoing.put(program())
 
     def _write(self) -> None:
@@ -239,7 +239,7 @@ class Link:
                 self._give_up(f"it has been silent for {SILENT:g} s; what was done there is put back by itself.")
 
 
-class _Mended(Exception):
+class Mended(Exception):
     """Why there is no connection, with the mend."""
 
 

@@ -37,11 +37,10 @@ class SshNode:
 
     async def take(self, run: str, owner: str, gate: Sequence[str]) -> None:
         """Take the machine for a run: from now on its guard watches. `gate` is the controller's address and the port there that
-        it is connected to."""
-        address, port = gate
-        family = "6" if ":" in address else "4"
+        it is connected to, nothing where no network is between."""
+        gates = [("6" if ":" in gate[0] else "4", *gate)] if gate else []
         reply = await self.link.ask(
-            "begin", run=run, owner=owner, folder=self.link.host.folder, gates=[(family, address, port)], node=self.name,
+            "begin", run=run, owner=owner, folder=self.link.host.folder, gates=gates, node=self.name,
             patience=DEAD_MAN,
         )
         self.folder = reply["folder"]
@@ -51,15 +50,14 @@ class SshNode:
         if message["event"] == "log":
             with self.log(message["service"]).open("ab") as log:
                 log.write(message["text"].encode("latin-1"))
-        elif message["event"] == "returned":  # one that was here before us, under another number
-            self._services[message["service"]] = self._services[message["service"]][0], message["pid"]
-            self._over.discard(message["service"])
-        elif message["event"] == "ended":
-            name = message["service"]
-            if name in self._services and self._services[name][1] == message["pid"]:
-                self._over.add(name)
-                at = self.link.here(message["at"])
-                self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"]))
+        name = message["service"]
+        if message["event"] == "returned" and name in self._services:  # one that was here before us, under another number
+            self._services[name] = self._services[name][0], message["pid"]
+            self._over.discard(name)
+        elif message["event"] == "ended" and name in self._services and self._services[name][1] == message["pid"]:
+            self._over.add(name)
+            at = self.link.here(message["at"])
+            self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"]))
 
     def log(self, name: str) -> Path:
         """What a service printed, both streams, all its starts, as far as it has been sent here."""

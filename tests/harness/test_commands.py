@@ -36,6 +36,9 @@ def test_lists_for_programs(splitbrain: Callable[..., Ran]) -> None:
     assert {entry["name"] for entry in found["nemeses"]} == set(registry.names("nemeses"))
     redis = next(entry for entry in found["databases"] if entry["name"] == "redis")
     assert {"sentinel", "cluster"} <= {variant["name"] for variant in redis["variants"]}
+    drawn = json.loads(splitbrain("list", "nemeses", "--json").stdout)
+    assert {one["nemesis"] for one in drawn} == set(registry.names("nemeses")) - {"none"}
+    assert {"nemesis": "one-way", "scenario": "primary-deaf", "picture": "P | 2 3 4 5, P → 2 3 4 5", "usual": True} in drawn
     findings = json.loads(splitbrain("doctor", "--json").stdout)
     assert {"what": "Python", "there": True}.items() <= findings[0].items()
     assert {"testbed namespaces", "etcd server", "redis driver"} <= {finding["what"] for finding in findings}

@@ -177,6 +177,23 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
     run(work())
 
 
+def test_lines_are_told_in_the_order_of_their_times() -> None:
+    """What is proven late is told as of then, with the time at which it began."""
+
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.quorate = True
+        late = scripted(1, 1, Kill(("n3",)))  # its server serves again once nothing is cut
+        await scene.controller.inject([late, scripted(1.5, 6, cut(("n1", "n2"))), scripted(4, 1, Pause(("n2",)))])
+        times = [time for time, _ in scene.told]
+        assert times == sorted(times) and len(times) == 6
+        ((at, _),) = [one for one in scene.told if one[1] == "start again"]
+        began = scene.last[1].heal_began
+        assert began is not None and at > 7 > 4 > began / 1e9
+
+    run(work())
+
+
 def test_a_stopped_load_undoes_at_once_and_begins_nothing() -> None:
     async def work() -> None:
         scene = Scene(stops=6.0)
@@ -308,6 +325,19 @@ def test_a_server_that_waits_for_a_quorum_is_waited_for_as_long_as_it_is_cut_off
         killed = scene.last[2]
         assert killed.bit and killed.undone[0].holds and killed.healed is not None
         assert killed.heal_began is not None and killed.heal_began / 1e9 < 6 and killed.healed / 1e9 > 61
+
+    run(work())
+
+
+def test_a_fault_waits_for_acknowledged_writes() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        scene = Scene()
+        scene.controller._acknowledged = lambda: round(100 * loop.time())
+        steps = [Step(1, 1, "scripted", "scripted", (cut(("n1", "n2")),), writes=700),
+                 Step(3, 1, "scripted", "scripted", (cut(("n1", "n3")),), writes=100)]
+        await scene.controller.inject(steps)
+        assert {number: fault.started / 1e9 for number, fault in scene.last.items()} == pytest.approx({1: 7.0, 2: 3.0}, abs=0.1)
 
     run(work())
 

@@ -268,6 +268,18 @@ def test_random_parts_are_as_many_as_said_and_of_every_size() -> None:
     assert sizes == {(4, 1), (3, 2), (3, 1, 1), (2, 2, 1)}
 
 
+@pytest.mark.parametrize(("graph", "drawn"), [
+    (everything(names(3)), "P 2 3"),
+    (partitions.apart(names(5), names(5)[1:]), "P | 2 3 4 5"),
+    (partitions.apart(names(5), ["n3", "n1", "n2"], ["n3", "n4", "n5"]), "P 2 3 | 3 4 5"),
+    (partitions.apart(names(4), ["n1", "n2"], ["n2", "n3"], ["n3", "n4"]), "P 2 | 2 3 | 3 4"),
+    (partitions.OneWay().graph("primary-deaf", names(3), random.Random(1)), "P | 2 3, P → 2 3"),
+    (partitions.OneWay().graph("primary-mute", names(3), random.Random(1)), "P | 2 3, 2 → P, 3 → P"),
+])
+def test_a_graph_is_drawn_in_a_line(graph: Connectivity, drawn: str) -> None:
+    assert partitions.picture(names(len(graph)), lost(graph)) == drawn
+
+
 def test_every_node_is_alone_in_turn() -> None:
     found = graphs(partitions.Rolling(), names(4))
     assert [parts(graph)[1] for graph in found.values()] == [("n1",), ("n2",), ("n3",), ("n4",)]

@@ -31,6 +31,17 @@ def test_which_links(scenario: str, links: set[tuple[str, str]]) -> None:
     assert isinstance(spec, Impair) and set(spec.links) == links and spec.loss == 0.3
 
 
+def test_regions() -> None:
+    names = ("n1", "n2", "n3", "n4", "n5")
+    specs = nemesis("regions").aim("three-regions", Outlook(names=names, primary="n1"), random.Random(1))
+    late = {link: spec.delay for spec in specs if isinstance(spec, Impair) for link in spec.links}
+    assert set(late.values()) == {25.0, 50.0, 100.0} and all(late[link] == late[link[::-1]] for link in late)
+    assert {link for link in late if late[link] == 100} == {(a, b) for a in ("n1", "n4", "n3") for b in ("n1", "n4", "n3")
+                                                            if (a == "n3") != (b == "n3")}
+    within = {("n1", "n4"), ("n4", "n1"), ("n2", "n5"), ("n5", "n2")}
+    assert len(late) == 20 - len(within) and within.isdisjoint(late)
+
+
 def test_words() -> None:
     (spec,) = nemesis("delay").aim("all", Outlook(names=THREE, primary="n2"), random.Random(1))
     assert spec.doing(THREE) == "delay 100 ms on all links"

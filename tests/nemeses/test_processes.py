@@ -30,6 +30,8 @@ def test_roles() -> None:
     assert drawn("follower", view) == {(name,) for name in FIVE if name != "n2"}
     assert drawn("last-primary", view) == {("n5",)}
     assert {len(nodes) for nodes in drawn("minority", view)} == {2} and len(drawn("minority", view)) > 5
+    assert {len(nodes) for nodes in drawn("quorum", view)} == {3}
+    assert {len(nodes) for nodes in drawn("quorum", Outlook(names=FIVE, out=("n1", "n4")))} == {1}
     assert {len(nodes) for nodes in drawn("majority", view)} == {3} and len(drawn("majority", view)) > 5
     assert drawn("all", view) == {FIVE}
 
@@ -39,6 +41,8 @@ def test_a_role_that_nobody_plays_is_no_target() -> None:
     for role in ("primary", "follower", "last-primary"):
         with pytest.raises(NoTarget):
             nodes_of(role, view, random.Random(1))
+    with pytest.raises(NoTarget, match="no quorum"):
+        nodes_of("quorum", Outlook(names=FIVE, out=FIVE[:3]), random.Random(1))
     leaderless = Outlook(names=FIVE, leaderless=True)
     assert drawn("primary", leaderless) == {(name,) for name in FIVE}
 

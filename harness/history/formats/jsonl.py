@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -179,8 +180,9 @@ class _Reader:
             return False
         try:
             operations = _LINES.decode_lines(chunk)
-            wrong = any([one.type or (one.completed is not None and one.completed < one.invoked) for one in operations])
-            if wrong or len(operations) != many:
+            if len(operations) != many or any(map(attrgetter("type"), operations)):
+                return False
+            if any([one.completed is not None and one.completed < one.invoked for one in operations]):
                 return False
             self.table.extend(operations)
         except (*malformed.ERRORS, OverflowError):

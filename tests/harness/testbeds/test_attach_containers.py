@@ -1,0 +1,85 @@
+"""Containers that were there before: cut by their label and left as they were; none is touched that is not marked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from splitbrain.harness.databases.reference import database
+from tests.conftest import Ran
+from tests.lab import built
+
+PORT = database.Reference.port
+SERVER = Path(database.__file__).with_name("server")
+ADDRESSES = {f"n{number}": f"198.18.77.1{number}" for number in (1, 2, 3)}
+
+
+@pytest.fixture
+def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
+    """Starts a cluster of three containers with these labels; they are removed afterwards."""
+    pool = docker.types.IPAMPool(subnet="198.18.77.0/24")
+    ipam = docker.types.IPAMConfig(pool_configs=[pool])
+    network = lab.networks.create("theirs", driver="bridge", ipam=ipam)
+    made: list[Any] = []
+
+    def start(**labels: str) -> list[Any]:
+        for name, address in ADDRESSES.items():
+            peers = [f"--peer={other}={at}:{PORT}" for other, at in ADDRESSES.items() if other != name]
+            words = [f"--name={name}", f"--listen={address}:{PORT}", *peers, "--mode=majority", "--skew=0", "--data=/tmp"]
+            endpoint = lab.api.create_endpoint_config(ipv4_address=address)
+            container = lab.containers.create(
+                built("reference"), ["python3", "-I", "/server", *words], name=f"theirs-{name}", labels=labels,
+                network="theirs", networking_config={"theirs": endpoint},
+                volumes={str(SERVER): {"bind": "/server", "mode": "ro"}},
+            )
+            made.append(container)
+            container.start()
+        return made
+
+    try:
+        yield start
+    finally:
+        for container in made:
+            container.remove(force=True, v=True)
+        network.remove()
+
+
+def rules(container: Any) -> str:
+    container.reload()
+    command = ["nsenter", f"--target={container.attrs['State']['Pid']}", "--net", "iptables", "-S"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_they_are_cut_and_left_as_they_were(
+    theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran], tmp_path: Path
+) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {}\n")
+    composed = {"com.docker.compose.project.config_files": str(file), "splitbrain.disposable": "true"}
+    containers = theirs(**composed)
+    before = rules(containers[0])
+    ran = splitbrain(
+        "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary",
+        "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
+    )
+    assert re.search("4/6 links|6/6 links as intended", ran.stdout), ran.stdout + ran.stderr
+    assert ran.code in (0, 2) and "3 nodes (containers)" in ran.stdout, ran.stdout
+    assert rules(containers[0]) == before
+    assert not list(Path("/run").glob("splitbrain-theirs*"))
+    for container in containers:
+        container.reload()
+    assert [container.status for container in containers] == ["running"] * 3
+
+
+def test_those_that_are_not_marked_are_not_touched(theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran]) -> None:
+    theirs(mine="yes")
+    said = splitbrain("test", "reference", "--containers", "mine=yes")
+    assert said.code == 64 and "theirs-n1, theirs-n2, theirs-n3: not marked" in said.stderr
+    said = splitbrain("test", "reference", "--containers", "mine=no")
+    assert said.code == 64 and "no container that runs carries the label mine=no" in said.stderr
