@@ -66,6 +66,8 @@ class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scenario: Annotated[str, Setting("One of the nemesis' scenarios; empty: its first.")] = ""
     specs: Annotated[tuple[Spec, ...], Setting("Its very targets, as a run's journal has them, instead of a scenario.")] = ()
     when: Annotated[When, Setting("Whether it begins when it is due, or when the primary changes after that.")] = "due"
+    writes: Annotated[int, Setting(
+        "It begins no sooner than so many writes were acknowledged since the beginning of the load.")] = 0
     primary: Annotated[str, Setting(
         "Who was primary when these targets were chosen: where another node is primary now, the two change places; empty: they "
         "are meant as they are.")] = ""
