@@ -324,6 +324,8 @@ def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course
         accused = decision.rows[-1] if decision.accused is None else decision.accused
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, accused)]
         limit = decision.limit
+    elif decision.limit:
+        return f"{decision.limit}: what is wrong was not found"
     elif isinstance(model, Register):
         if decision.method == "search" and int(zones.decide(case.history, model, budget).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitbrain.checkers.attribution import attribute
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability import check as linearizable
+from splitbrain.checkers.linearizability.containers.growing import Growing
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import Set
 from splitbrain.checkers.sets import SetChecker
@@ -167,3 +171,49 @@ def test_sets_of_stores_with_dirty_reads_are_judged_as_by_the_plain_search() -> 
             assert not {"lost-element", "stale-read"} & set(verdict.counts), (verdict.counts, operations)
         invalid += verdict.validity == "invalid"
     assert 50 < invalid < 395
+
+
+def test_a_set_of_a_file_gets_the_verdict_and_the_names_of_a_set_of_a_run() -> None:
+    """One engine: whatever a file's set is said to show is among what the checker of runs counts, its evidence alone too."""
+    names: set[str] = set()
+    for seed in range(150):
+        rng = random.Random(f"both {seed}")
+        operations = []
+        for process in range(rng.randint(3, 9)):
+            start = rng.randint(0, 40)
+            end = start + rng.randint(0, 8)
+            if rng.random() < 0.5:
+                outcome: Any = rng.choice(("ok", "ok", "ok", "info", "fail"))
+                operations.append(Operation(
+                    process=process, f="add", value=rng.choice((process, 1, 2)), outcome=outcome, invoked=start,
+                    completed=None if outcome == "info" else end,
+                ))
+            else:
+                value: list[Any] = [name for name in range(9) if rng.random() < start / 40]
+                odd: list[list[Any]] = [[], [], [], value[:1], [True], ["1"]]
+                value += rng.choice(odd)
+                operations.append(Operation(process=process, f="read", value=value, invoked=start, completed=end))
+        history = History.of(operations)
+        of_run, of_file = SetChecker().check(Recording(history=history, nodes=())), linearizable(history, Set())
+        assert (of_run.validity == "invalid") is (of_file.validity == "invalid"), seed
+        for anomaly in of_file.anomalies:
+            names.add(anomaly.identifier)
+            assert anomaly.identifier in of_run.counts, seed
+            assert anomaly.identifier in check(*anomaly.operations).counts, seed
+    assert len(names) >= 5
+
+
+def test_where_time_is_up_a_set_is_undecided_and_what_was_refuted_stays_refuted() -> None:
+    operations = [add(n, 10 * n, 10 * n + 5) for n in range(400)]
+    history = History.of([*operations, read([], 5000, 5001)])
+    late = SetChecker(time_limit=-1).check(Recording(history=history, nodes=()))
+    assert (late.validity, late.limits) == ("unknown", ("time limit of -1 s",))
+    told: list[str] = []
+
+    def report(identifier: str, *rest: Any, **more: Any) -> None:
+        told.append(identifier)
+
+    whole = Growing(history, np.arange(401), FOREVER)
+    whole.budget = Budget.of(-1)
+    growth = whole.judge(report, str)
+    assert (growth.valid, growth.limit) == (False, "time limit of -1 s") and len(told) < 400

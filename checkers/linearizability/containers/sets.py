@@ -1,16 +1,6 @@
-"""Sets, decided in time linear in what the reads list (and a sort).
+"""Sets that files tell of, decided in time linear in what the reads list (and a sort).
 
-**Without removals** the reads must form a chain, for a set only grows. Call a set that some read returned a version. All
-operations fall into an order of steps: the additions of the first version's elements, the reads of it, the additions that
-the second version has more, its reads, and so on; acknowledged additions that no read shows come last. Steps are forced
-(an element of a later version was added after every read of an earlier one), and within a step the order is free. So:
-linearizable if and only if the reads are a chain of known elements and no operation of a later step ended before one of an
-earlier step started (else let each take effect at the latest start up to its own step). An unacknowledged addition that no
-read shows may be left out: no read of a linearization with it would notice.
-
-An element that is added *several times* is there from the first effect on, at a moment not before the earliest start of its
-additions and not after their earliest end. Any such moment will do: the addition that began first has not ended by then, and
-no other has, so one takes effect there and the others at it or later. So they count as one addition over that interval.
+**Without removals** see `growing`.
 
 **With removals** (every element added and removed at most once) a read without an element may come before its addition or
 after its removal. That is decided only where no two reads overlap in time, so that their order is known. An element is seen
@@ -24,13 +14,13 @@ unacknowledged removal that no read needs may be left out, and one that a read n
 **Reading out** what is wrong, in this order, so that the evidence alone is judged alike: an element twice in one read
 (`duplicate`), a read that ended before the addition began (`future-read`), an element missing that had to be there
 (`stale-read` where a later read has it, `lost-element` where none does), an element that had to be gone (`stale-read`), two
-reads each of which has what the other lacks (`split-brain`); last, elements whose addition failed (`aborted-read`) or that
+reads each of which has what the other lacks (`reordered`); last, elements whose addition failed (`aborted-read`) or that
 nobody added (`unexpected`). All but the last two look only at elements whose addition is in the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,15 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.containers.growing import Growing
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import settle
 from splitbrain.checkers.models.specifications import Model, elements
+from splitbrain.checkers.verdict import Moment
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.values import MISSING, Tagged, canonical
 
 Member = Hashable
-
-NEVER_YET = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -85,6 +75,9 @@ def decide_set(history: History, model: Model, budget: Budget = FOREVER) -> Deci
     return settle(history, decision, lambda part: _decide(part, budget), budget)
 
 
+_PRECEDENCE = ("duplicate", "future-read", "lost-element", "stale-read", "reordered", "aborted-read", "unexpected")
+
+
 def _decide(history: History, budget: Budget) -> Decision | None:
     fs, outcome = history.fs, history.outcome
     code = {name: fs.index(name) if name in fs else -2 for name in ("add", "remove", "read")}
@@ -94,43 +87,74 @@ def _decide(history: History, budget: Budget) -> Decision | None:
     reading = np.flatnonzero((history.f == code["read"]) & (outcome == OK))
     if (history.values.kind[reading] == MISSING).any():
         return None
-    values = history.values
-    finish = np.where(outcome == OK, history.completed, NEVER)
-    starts, stops = history.invoked.tolist(), finish.tolist()
-    adding = np.flatnonzero((history.f == code["add"]) & happened)
-    removes = _once(history, np.flatnonzero((history.f == code["remove"]) & happened))
-    adds = _once(history, adding)
-    earlier: dict[int, int] = {}
-    if adds is None and removes == {}:
-        adds = _together(history, adding, starts, stops, earlier)
-    if adds is None or removes is None:
+    removing = np.flatnonzero((history.f == code["remove"]) & happened)
+    if len(removing):
+        removed = _once(history, removing)
+        adding = np.flatnonzero((history.f == code["add"]) & happened)
+        added = {canonical(history.values[row]) for row in adding.tolist()}
+        if removed is None or not added.isdisjoint(removed):
+            adds = _once(history, adding)
+            return None if adds is None or removed is None else _shrinking(history, reading, adds, removed, budget)
+    return _growing(history, np.flatnonzero((history.f == code["add"]) | (history.f == code["read"])), reading, budget)
+
+
+def _growing(history: History, rows: NDArray[np.int64], reading: NDArray[np.int64], budget: Budget) -> Decision | None:
+    """The decision on a set from which nothing is removed."""
+    if not all(_is_set(history.values[row]) for row in reading.tolist()):
         return None
+    found: dict[str, Decision] = {}
+
+    def report(
+        identifier: str, rows: Iterable[int], about: Iterable[Hashable], sentence: Callable[[], str], accused: int,
+        moment: Moment | None = None,
+    ) -> None:
+        if identifier not in found:
+            found[identifier] = msgspec.structs.replace(_invalid(identifier, set(rows), sentence()), accused=accused)
+
+    growth = Growing(history, rows, budget).judge(report, lambda row: f" ({_client(history, row)})", brief=True)
+    if growth.valid:
+        return Decision(method="set", valid=True)
+    worst = next((found[name] for name in _PRECEDENCE if name in found), Decision(method="set", valid=False))
+    return msgspec.structs.replace(worst, limit=growth.limit)
+
+
+def _is_set(value: object) -> bool:
+    return value is None or isinstance(value, tuple) or (isinstance(value, Tagged) and value.kind == "set")
+
+
+def _shrinking(
+    history: History, reading: NDArray[np.int64], adds: dict[Member, int], removes: dict[Member, int], budget: Budget
+) -> Decision | None:
+    """The decision on a set from which something is removed."""
+    values = history.values
+    starts = history.invoked.tolist()
+    stops = np.where(history.outcome == OK, history.completed, NEVER).tolist()
     known = frozenset(adds)
     strangers: dict[Member, int] = {}
     reads = []
+    listed = 0
     for row in reading.tolist():
-        budget.check()
-        raw = values[row]
-        # Most reads list plain integers or strings, which need no stand-in.
-        value = raw if type(raw) is tuple and set(map(type, raw)) <= {int, str} else canonical(raw)
-        if not (value is None or isinstance(value, tuple) or (isinstance(value, Tagged) and value.kind == "set")):
+        value = canonical(values[row])
+        if not _is_set(value):
             return None
         shown = elements(value)
         if shown is None:
             return _twice(history, row, value, adds)
+        listed += 64 + len(shown)
+        if listed > 1 << 16:
+            budget.check()
+            listed = 0
         if not shown <= known:
             for member in shown - known:
                 strangers.setdefault(member, row)
             shown &= known
         reads.append(_Read(row, starts[row], stops[row], shown))
     whole = _Set(history, adds, {m: row for m, row in removes.items() if m in known}, reads, starts, stops, budget)
-    decision = _with_removals(whole) if whole.removes else _growing(whole)
-    if decision is None:
-        return None
-    if not decision.valid:
-        rows = {*decision.rows, *(earlier[row] for row in decision.rows if row in earlier)}
-        return msgspec.structs.replace(decision, rows=tuple(sorted(rows)))
-    return _stranger(history, strangers, code["add"]) if strangers else decision
+    decision = _with_removals(whole)
+    if decision is None or not decision.valid:
+        return decision
+    add = history.fs.index("add")
+    return _stranger(history, strangers, add) if strangers else decision
 
 
 def _once(history: History, rows: NDArray[np.int64]) -> dict[Member, int] | None:
@@ -138,28 +162,6 @@ def _once(history: History, rows: NDArray[np.int64]) -> dict[Member, int] | None
     values = history.values
     found: dict[Member, int] = {canonical(values[row]): row for row in rows.tolist()}
     return found if len(found) == len(rows) else None
-
-
-def _together(
-    history: History, rows: NDArray[np.int64], starts: list[int], stops: list[int], earlier: dict[int, int]
-) -> dict[Member, int]:
-    """The row of each element's addition that ended first; its start becomes that of the one that began first, which `earlier`
-    tells where it is another."""
-    values = history.values
-    found: dict[Member, int] = {}
-    first: dict[Member, int] = {}
-    for row in rows.tolist():
-        member = canonical(values[row])
-        if stops[row] < stops[found.setdefault(member, row)]:
-            found[member] = row
-        if starts[row] < starts[first.setdefault(member, row)]:
-            first[member] = row
-    for member, row in found.items():
-        if first[member] != row:
-            earlier[row] = first[member]
-    for row, begun in earlier.items():
-        starts[row] = starts[begun]
-    return found
 
 
 def _invalid(identifier: str, rows: set[int], sentence: str) -> Decision:
@@ -186,70 +188,6 @@ def _stranger(history: History, strangers: dict[Member, int], add: int) -> Decis
             return _invalid("aborted-read", {put, strangers[member]}, sentence)
     member, row = next(iter(strangers.items()))
     return _invalid("unexpected", {row}, f"{_client(history, row)} read {member!r}, which nobody ever added")
-
-
-def _growing(whole: _Set) -> Decision:
-    """A set from which nothing is removed."""
-    adds, reads = whole.adds, whole.reads
-    versions = sorted(reads, key=lambda read: len(read.shown))
-    step = 1
-    step_of = dict.fromkeys(adds, NEVER)
-    bounds: list[tuple[int, int, int]] = []
-    shown: frozenset[Member] = frozenset()
-    for read in versions:
-        whole.budget.check()
-        if len(read.shown) != len(shown):
-            if not shown <= read.shown:
-                return _refute_growing(whole)
-            step += 2
-            for member in read.shown - shown:
-                step_of[member] = step - 1
-            shown = read.shown
-        elif shown != read.shown:
-            return _refute_growing(whole)
-        bounds.append((step, read.s, read.f))
-    s, f = whole.s, whole.f
-    rows_and_steps = zip(adds.values(), step_of.values(), strict=True)
-    bounds += [(step + 1 if at == NEVER else at, s[row], f[row]) for row, at in rows_and_steps]
-    table = np.array(bounds, np.int64).reshape(-1, 3)
-    latest = np.full(step + 2, NEVER_YET)
-    np.maximum.at(latest, table[:, 0], table[:, 1])
-    earlier = np.concatenate([[NEVER_YET], np.maximum.accumulate(latest)])[table[:, 0]]
-    if (earlier > table[:, 2]).any():
-        return _refute_growing(whole)
-    return Decision(method="set", valid=True)
-
-
-def _refute_growing(whole: _Set) -> Decision:
-    """Why a growing set is not linearizable; it must not be."""
-    adds, s, f = whole.adds, whole.s, whole.f
-    # When an element was there for certain: the earliest end of its addition or of a read that showed it, and that row.
-    there = {member: (f[row], row) for member, row in adds.items()}
-    for read in whole.reads:
-        whole.budget.check()
-        for member in read.shown:
-            if s[adds[member]] > read.f:
-                return _future(whole, member, read)
-            if read.f < there[member][0]:
-                there[member] = (read.f, read.row)
-    sure = sorted(((end, row, member) for member, (end, row) in there.items()), key=lambda entry: entry[:2])
-    for read in whole.reads:
-        whole.budget.check()
-        start, cause = max([(read.s, read.row), *((s[adds[member]], adds[member]) for member in read.shown)])
-        for end, row, member in sure:
-            if end >= start:
-                break
-            if member not in read.shown:
-                return _missing(whole, member, read, {row, cause})
-    for smaller, larger in pairwise(sorted(whole.reads, key=lambda read: len(read.shown))):
-        if not smaller.shown <= larger.shown:
-            a, b = (min(x.shown - y.shown, key=adds.__getitem__) for x, y in ((smaller, larger), (larger, smaller)))
-            sentence = (
-                f"{_client(whole.history, smaller.row)} read {a!r} without {b!r}, and {_client(whole.history, larger.row)}"
-                f" {b!r} without {a!r}: neither set can have grown into the other"
-            )
-            return _invalid("split-brain", {adds[a], adds[b], smaller.row, larger.row}, sentence)
-    raise AssertionError("a chain of reads in the order of time is linearizable")
 
 
 def _future(whole: _Set, member: Member, read: _Read) -> Decision:

@@ -118,7 +118,7 @@ def _thinned(history: History, given: Decision, trials: _Trials) -> Decision:
             fewer = np.concatenate([rows[:at], rows[at + size:]])
             without = trials.decide(history.select(fewer))
             if without is not None and without.valid is False and without.identifier == given.identifier:
-                rows, best = fewer, without
+                rows, best = fewer, _lifted(without, fewer)
             else:
                 at += size
         size //= 2
@@ -127,4 +127,5 @@ def _thinned(history: History, given: Decision, trials: _Trials) -> Decision:
 
 def _lifted(decision: Decision, rows: Rows) -> Decision:
     """`decision`, on the history of `rows`, with the rows of the whole history."""
-    return msgspec.structs.replace(decision, rows=tuple(int(rows[row]) for row in decision.rows))
+    accused = None if decision.accused is None else int(rows[decision.accused])
+    return msgspec.structs.replace(decision, rows=tuple(int(rows[row]) for row in decision.rows), accused=accused)

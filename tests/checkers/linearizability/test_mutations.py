@@ -345,7 +345,7 @@ CONTAINER: list[tuple[Breakage, str]] = [
 ORDERED: list[tuple[Breakage, str]] = [*CONTAINER, (swapped, "reordered"), (element_never_returned, "lost-element")]
 SET: list[tuple[Breakage, str]] = [
     (missing_for_good, "lost-element"), (missing_once, "stale-read"), (read_unknown, "unexpected"), (read_twice, "duplicate"),
-    (add_failed, "aborted-read"), (read_ahead, "future-read"), (sides, "split-brain"),
+    (add_failed, "aborted-read"), (read_ahead, "future-read"), (sides, "reordered"),
 ]
 TEXT: list[tuple[Breakage, str]] = [
     (text_lost, "stale-read"), (text_stale, "stale-read"), (text_backwards, "non-monotonic-read"),

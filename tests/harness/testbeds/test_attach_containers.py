@@ -59,10 +59,13 @@ def rules(container: Any) -> str:
 def test_they_are_cut_and_left_as_they_were(
     theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {}\n")
+    composed = {"com.docker.compose.project.config_files": str(file), "splitbrain.disposable": "true"}
+    containers = theirs(**composed)
     before = rules(containers[0])
     ran = splitbrain(
-        "test", "reference", "--containers", "mine=yes", "--variant", "majority", "--nemesis", "partition-primary",
+        "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary",
         "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
     assert re.search("4/6 links|6/6 links as intended", ran.stdout), ran.stdout + ran.stderr
