@@ -399,7 +399,7 @@ class _Recorder:
             Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
-            teller=self.progress, options=self.plan.options,
+            teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
         )
         seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:

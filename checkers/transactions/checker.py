@@ -247,7 +247,9 @@ def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts:
     if found.inference.ambiguous:
         return found.inference.ambiguous
     if validity == "valid":
-        return f"{_names(asked)} holds."
+        told = ", ".join(f"{count:,} × {name}" for name, count in counts.items())
+        beyond = _names(weakest(level for level in LEVELS if states[level] == "refuted"))
+        return f"{_names(asked)} holds" + (f"; {beyond} does not: {told}." if beyond else ".")
     if validity == "unknown":
         unclear = _names([level for level in asked if states[level] == "undecided"])
         known = f"; {holds} holds" if holds else ""

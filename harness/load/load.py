@@ -35,6 +35,8 @@ class Load:
                  clock: Callable[[], int], problems: Problems) -> None:
         self.problems = problems
         self.totals: Counter[str] = Counter()
+        self.acknowledged = 0
+        """Writes that were."""
         self._plan = plan
         self._database = database
         self._workload = workload
@@ -196,6 +198,7 @@ class _Worker:
         )
         load._journal.complete(operation)
         load.totals[outcome] += 1
+        load.acknowledged += outcome == "ok" and invocation.kind == "write"
         load._workload.observe(operation)
         if outcome == "info":
             self._process = next(load._processes)
