@@ -24,6 +24,9 @@ _OFFERS: frozenset[Capability] = frozenset(
     }
 )
 
+_BEHIND = ("G-single-process", "G-single-realtime", "G2-item-process", "G2-item-realtime")
+"""What a stale read is in transactions."""
+
 _PRE_VOTE = "--pre-vote=true (the default since 3.5; without it, in 3.4, a member that comes back unseats the leader)"
 
 _GUARANTEES = "etcd documentation v3.5, KV API guarantees: https://etcd.io/docs/v3.5/learning/api_guarantees/"
@@ -62,11 +65,11 @@ class Etcd(Database):
                 text='"clients can configure a request’s consistency mode to serializable, which may access stale data with '
                 'respect to quorum"',
                 source=_GUARANTEES,
-                promises=("no-lost-write", "converges"),
-                admits=("stale-read",),
+                promises=("no-lost-write", "converges", "serializable"),
+                admits=("stale-read", *_BEHIND),
             ),
             labels=_LABELS,
-            offers=_OFFERS,
+            offers=_OFFERS - {"watches"},  # which promise nothing of the time at which they tell
             tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
             local="a serializable range at each member",
         ),

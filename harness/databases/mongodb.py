@@ -177,7 +177,7 @@ class MongoDB(Database):
                 text='"upon transaction commit with write concern \"majority\", the transaction operations are guaranteed to '
                 'have read from a snapshot of majority-committed data"',
                 source=f"MongoDB manual 6.0, Read concern snapshot: {_MANUAL}/reference/read-concern-snapshot/",
-                promises=("no-lost-write", "converges"),
+                promises=("no-lost-write", "converges", "snapshot-isolation"),
                 admits=("G2-item",),
             ),
             "transactions with readConcern snapshot (default local)",
@@ -188,7 +188,7 @@ class MongoDB(Database):
                 text='"returns data from the instance with no guarantee that the data has been written to a majority of the '
                 'replica set members (i.e. may be rolled back)"',
                 source=f"MongoDB manual 6.0, Read concern local: {_MANUAL}/reference/read-concern-local/",
-                promises=("no-lost-write", "converges"),
+                promises=("no-lost-write", "converges", "snapshot-isolation"),
                 admits=("G2-item", "G-single-realtime"),
             ),
         ),

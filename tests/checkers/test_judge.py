@@ -147,6 +147,8 @@ def test_divergence_alone_has_its_own_heading() -> None:
     (Claim(text="t", source="s", promises=("converges",)), LOST, "not tested"),
     (Claim(text="t", source="s", promises=("converges",)), Says(), "holds"),
     (Claim(text="t", source="s", promises=("available",)), Says(), "does not hold"),
+    (Claim(text="t", source="s", promises=("converges", "snapshot-isolation")), Says(), "holds"),
+    (Claim(text="t", source="s", promises=("snapshot-isolation",)), Says(), "not tested"),
     (Claim(text="t", source="s", promises=("linearizable",)), Says("unknown"), "not tested"),
     (Claim(text="t", source="s", admits=("lost-write",)), LOST, "holds"),
     (Claim(text="t", source="s", admits=("lost-write",)), Says(), "not tested"),
