@@ -13,7 +13,16 @@ from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, latest_before, mismatched, rows_of
+from splitbrain.checkers.structures.columns import (
+    Flags,
+    Ints,
+    check_functions,
+    grouped,
+    keys_of,
+    latest_before,
+    mismatched,
+    rows_of,
+)
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.history.history import INFO, NEVER, OK, History
@@ -102,7 +111,7 @@ class LockChecker:
         if not self.fenced and not self._has_fences(history):
             models.pop(FENCED)
         return found.verdict(
-            self.name, models, Coverage(keys=len(np.unique(history.key)), operations=len(history)), judged=len(held.row),
+            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=len(held.row),
             things="locks", what="holds", note=note + "." if note else "",
         )
 
@@ -146,8 +155,8 @@ class LockChecker:
 
     def _fences(self, found: Findings, history: History) -> None:
         granted = np.flatnonzero(_fenced_rows(history))
-        for key in np.unique(history.key[granted]).tolist():
-            rows = granted[history.key[granted] == key]
+        for _, places in grouped(history.key[granted]):
+            rows = granted[places]
             fence, completed = history.values.first[rows], history.completed[rows]
             before = latest_before(completed, fence, history.invoked[rows], _NONE)
             stale = fence <= before
@@ -170,8 +179,8 @@ class LockChecker:
         """Tell the writes that passed; how many were refused."""
         written = rows_of(history, "write") & (history.values.kind == PAIR) & (history.values.second != NIL)
         passed = np.flatnonzero(written & (history.outcome == OK))
-        for key in np.unique(history.key[passed]).tolist():
-            rows = passed[history.key[passed] == key]
+        for _, places in grouped(history.key[passed]):
+            rows = passed[places]
             fence, completed = history.values.second[rows], history.completed[rows]
             before = latest_before(completed, fence, history.invoked[rows], _NONE)
             for at in np.flatnonzero(fence < before).tolist():

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, rows_of, shown_elements
+from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, keys_of, rows_of, shown_elements
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Staleness, Verdict
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
@@ -56,7 +56,7 @@ class SetFullChecker:
                 COMPLETE: ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read"),
                 FRESH: ("stale-element", "lost-element"),
             },
-            Coverage(keys=len(np.unique(history.key)), operations=len(history)), judged=reads, things="sets",
+            Coverage(keys=keys_of(history), operations=len(history)), judged=reads, things="sets",
             note="; ".join(notes) + ("." if notes else ""),
         )
         if not late or not history.timed:

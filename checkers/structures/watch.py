@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import check_functions, latest_before, rows_of
+from splitbrain.checkers.structures.columns import check_functions, keys_of, latest_before, rows_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
@@ -41,7 +41,7 @@ class WatchChecker:
                 row for row in rows[rows_of(history, "read")[rows]].tolist() if history.outcome[row] == OK
             ])
         return found.verdict(
-            self.name, {MODEL: NAMES}, Coverage(keys=len(np.unique(history.key)), operations=len(history)), judged=watches,
+            self.name, {MODEL: NAMES}, Coverage(keys=keys_of(history), operations=len(history)), judged=watches,
             things="changes", what="watches",
         )
 

@@ -284,7 +284,17 @@ class _Summed:
             yield from file
             return
         sum, line, number = 0, first, 1
+        crc32 = zlib.crc32
         while line:
+            # The usual line, told by its places alone: most of a large journal's reading was the search.
+            if line[-19:-11] == b',"sum":"' and line.endswith(b'"}\n'):
+                sum = crc32(line[:-19], sum)
+                if line[-11:-3] == b"%08x" % sum:
+                    yield line
+                    line, number = file.readline(), number + 1
+                    continue
+                self.damaged = number
+                return
             told = _SUM.search(line)
             if told is None and not line.endswith(b"\n"):
                 yield line  # It was being written when the harness ended.
