@@ -129,7 +129,7 @@ class _Recorder:
         self.run = run
         self.testbed = testbed
         self.progress = progress
-        self.began = time.monotonic_ns()
+        self.began, self.epoch = time.monotonic_ns(), time.time_ns()
         self.journal = Journal(run.journal)
         self.interrupted = False
         self.gave_up = ""
@@ -167,7 +167,7 @@ class _Recorder:
                     Header(
                         run=self.run.label, plan=self.plan, variant=variant, nodes=self.names,
                         version=splitbrain.__version__, kernel=platform.release(),
-                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                        started=datetime.fromtimestamp(self.epoch // 10**9, UTC).isoformat(), epoch=self.epoch,
                     )
                 )
                 self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.offers)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 from itertools import count
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
@@ -36,6 +37,7 @@ _LABELS = (
         "https://aphyr.com/posts/287-asynchronous-replication-with-failover",
     ),
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Redis(Database):
@@ -196,6 +198,14 @@ class Redis(Database):
         """What TIME says."""
         seconds, micros = await (await self._own.to(node, self.port)).call("TIME")
         return int(seconds) + int(micros) / 1e6
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """`5:M 28 Nov 2026 17:58:26.330 * `, of servers and of sentinels."""
+        found = re.match(r"\d+:[A-Z] (\d\d) ([A-Z][a-z]{2}) (\d{4}) ([\d:.]{12}) ", line)
+        if found is None or found[2] not in _MONTHS:
+            return None
+        return since_1970(f"{found[3]}-{_MONTHS.index(found[2]) + 1:02d}-{found[1]} {found[4]}")
 
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""

@@ -40,7 +40,8 @@ _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
-    """The first line: what was about to be run. `started` is ISO 8601, UTC."""
+    """The first line: what was about to be run. `started` is ISO 8601, UTC; `epoch` is the wall clock at the run's time zero,
+    in nanoseconds since 1970, None in an older journal."""
 
     format: int = FORMAT
     run: str
@@ -48,6 +49,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     variant: Variant
     nodes: tuple[str, ...]
     started: str
+    epoch: int | None = None
     version: str
     kernel: str = ""
 
@@ -384,6 +386,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         plan=header.plan if header else None,
         variant=header.variant if header else None,
         started=header.started if header else "",
+        epoch=header.epoch if header else None,
         splitbrain=header.version if header else "",
         kernel=header.kernel if header else "",
         faults=tuple(faults.values()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -577,6 +578,12 @@ class Reference(Database):
     async def clock(self, node: Node) -> float:
         """What its status says."""
         return float((await self._status(node))["clock"]) / 1e9
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """The first word."""
+        found = re.match(r"\d{9,10}\.\d{3} ", line)
+        return float(found[0]) if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""
