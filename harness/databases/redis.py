@@ -119,7 +119,7 @@ class Redis(Database):
         Program("redis-sentinel", "apt-get install redis-sentinel"),
     )
     driver = "redis"
-    modules = ("redis",)
+    modules = ("hiredis",)
     port = 6379
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:

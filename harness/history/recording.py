@@ -17,12 +17,19 @@ PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it."""
+    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it. `cpu`
+    is how many of them the harness itself computed, the servers not counted; None where nobody measured it."""
 
     name: PhaseName
     began: int
     ended: int | None = None
     problem: str = ""
+    cpu: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The part of one CPU that the harness used, None where that is not known."""
+        return None if self.cpu is None or self.ended is None else self.cpu / max(1, self.ended - self.began)
 
 
 class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
