@@ -41,8 +41,8 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
         return Quality()
     return Quality(
         checks=tuple([
-            *_servers(recording), *_stalls(recording, period), *_share(recording), *_complete(recording), *_load(recording, period),
-            *_baseline(before), *_faults(recording, rows), *_final(recording),
+            *_servers(recording), *_stalls(recording, period), *_share(recording), *_complete(recording),
+            *_load(recording, period), *_baseline(before), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording, before, rows)),
         in_flight=_in_flight(recording, period),

@@ -367,7 +367,7 @@ class _Connection(asyncio.Protocol):
             raise self._end or EOFError()
         self._replies, self._wanted = [], len(commands)
         self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(b"".join([self._pack(command) for command in commands]))
+        self._transport.write(b"".join([self._pack(command) for command in commands]))  # type: ignore[arg-type]
         try:
             return await self._waiting
         finally:
