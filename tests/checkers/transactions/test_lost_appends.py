@@ -17,16 +17,18 @@ from tests.checkers.scenes import SECOND, fault
 from tests.checkers.transactions import stores
 
 FINAL = 20 * SECOND
+HEALED = (fault(),)
 
 
 def txn(process: int, begin: float, end: float, *micros: tuple[Any, ...], outcome: Any = "ok") -> Operation:
     completed = int(end * SECOND) if outcome != "info" else None
     return Operation(
-        process=process, f="txn", value=list(micros), outcome=outcome, invoked=int(begin * SECOND), completed=completed, node="n1"
+        process=process, f="txn", value=list(micros), outcome=outcome, invoked=int(begin * SECOND), completed=completed,
+        node="n1",
     )
 
 
-def recorded(*operations: Operation, faults: Any = (fault(),), final: bool = True) -> Recording:
+def recorded(*operations: Operation, faults: Any = HEALED, final: bool = True) -> Recording:
     phases = (Phase("load", 0, 18 * SECOND), *([Phase("final-reads", FINAL, 30 * SECOND)] if final else []))
     return Recording(history=History.of(operations), nodes=("n1", "n2", "n3", "n4", "n5"), faults=faults, phases=phases)
 
@@ -63,8 +65,8 @@ def test_it_is_lost_too_where_nothing_is_left_of_its_key() -> None:
     (KEPT, GONE, LATER),
     (KEPT, GONE, LATER, txn(3, 10, 11, ("r", "x", (1, 4)))),
     (KEPT, GONE, LATER, txn(3, 21, 22, ("r", "x", (1, 4)), outcome="fail")),
-], ids=["found behind", "found by another", "indeterminate", "failed", "not before the end", "no read", "only a read of the load",
-        "no answer"])
+], ids=["found behind", "found by another", "indeterminate", "failed", "not before the end", "no read",
+        "only a read of the load", "no answer"])
 def test_what_is_not_proven_to_be_lost_is_not_told(operations: tuple[Operation, ...]) -> None:
     result = judge(recorded(*operations), (Transactions(),))
     assert "lost-append" not in result.counts and not result.lost.total
