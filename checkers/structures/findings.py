@@ -43,7 +43,8 @@ class Findings:
         what: str = "reads", note: str = "", unproven: Mapping[str, str] | None = None,
     ) -> Verdict:
         """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
-        were, of `things`. `note` is what else is to be said; `unproven` maps a model of which the answers prove nothing to why."""
+        were, of `things`. `note` is what else is to be said; `unproven` maps each model of which the answers
+        prove nothing to why."""
         unproven = unproven or {}
         counts = in_order(self.counts)
         states: list[Standing] = []
@@ -57,7 +58,7 @@ class Findings:
             told = ", ".join(f"{number} {name}" for name, number in counts.items())
             reason = f"of {judged:,} {what} of {things}: {told}."
         elif judged and unproven:
-            reason = f"{'; '.join(dict.fromkeys(unproven.values()))}: that is not proven."
+            reason = f"{'; '.join(dict.fromkeys(unproven.values()))}: nothing is proven."
         elif judged:
             reason = f"{judged:,} {what} of {things} told what they had to."
         else:

@@ -1,9 +1,10 @@
 """Locks: who held one together, for how long, and whether a fence kept the earlier holder out.
 
 A client holds a lock from the moment at which it was acknowledged until it begins to give it back, or to ask for it anew, or
-begins the call by whose answer it is told that it lost it. What it did last, where it went silent, is the end of what is known; so a hold is never
-longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a lease's end and the
-moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking", 2016).
+begins the call by whose answer it is told that it lost it. What it did last, where it went silent, is the end of what is known;
+so a hold is never longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a
+lease's end and the moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking",
+2016).
 """
 
 from __future__ import annotations

@@ -90,12 +90,14 @@ class QueueChecker:
         self._out_of_order(found, history, elements)
         untold = self._lost(found, history, elements, reads)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
-        note = f"What became of {untold:,} elements nobody looked at." if untold else ""
+        # Without any read nobody could have told that one is lost.
+        blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(reads) else {}
+        note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
             self.name, {COMPLETE: lost, ORDERED: ("reordered",)},
             Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
-            unproven={COMPLETE: f"what became of {untold:,} elements nobody looked at"} if untold and not len(reads) else {},
+            unproven=blind,
         )
 
     def _handed_out(self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints) -> None:
