@@ -1,7 +1,4 @@
-"""Whole runs of what is more than a register: what each database is known to do to it when a node is cut off, and to keep.
-
-Every run is short and has the few keys on which its clients meet.
-"""
+"""Whole runs of what is more than a register: what each database is known to do to it when a node is cut off, and to keep."""
 
 from __future__ import annotations
 
@@ -23,23 +20,14 @@ between = 3.0
 nemesis = "{nemesis}"
 """
 
-LOCKS = """\
-keys = 9
-concurrency = 6
-
-[options.lock]
-longest = 24.0
-"""
-"""More clients at each home than locks that it could hold, which hold them for longer than a lease."""
-
 
 @pytest.fixture
 def short(tmp_path: Path) -> Callable[..., Path]:
     """A plan with one fault."""
 
-    def write(nemesis: str, fault: float, more: str = "") -> Path:
+    def write(nemesis: str, fault: float) -> Path:
         file = tmp_path / "short.toml"
-        file.write_text(PLAN.format(time=fault + 6, fault=fault, nemesis=nemesis) + more)
+        file.write_text(PLAN.format(time=fault + 6, fault=fault, nemesis=nemesis))
         return file
 
     return write
@@ -48,7 +36,7 @@ def short(tmp_path: Path) -> Callable[..., Path]:
 def test_two_hold_a_lock_of_etcd_when_a_holder_is_cut_off_beyond_its_lease(
     splitbrain: Splitbrain, short: Callable[..., Path]
 ) -> None:
-    plan = short("one-node", 9.0, LOCKS)
+    plan = short("one-node", 9.0)
     ran = splitbrain("test", "etcd", "--workload", "lock", "--plan", plan)
     assert ran.code == 1 and ran.result.counts.keys() == {"double-hold"}, ran.stdout
 
