@@ -316,7 +316,7 @@ def obviously_missing(operations: list[Operation]) -> int:
     """How many reads miss an element that was known when they began."""
     reads = [op for op in operations if op.f == "read" and op.outcome == "ok"]
     known = [
-        (op.value, min(moments)) for op in operations if op.f == "add" and op.outcome != "fail"
+        (op.value, min(moment for moment in moments if moment is not None)) for op in operations if op.f == "add" and op.outcome != "fail"
         if (moments := [read.completed for read in reads if op.value in read.value]
             + ([op.completed] if op.outcome == "ok" else []))
     ]
