@@ -316,11 +316,12 @@ def obviously_missing(operations: list[Operation]) -> int:
     """How many reads miss an element that was known when they began."""
     reads = [op for op in operations if op.f == "read" and op.outcome == "ok"]
     known = [
-        (op.value, min(moment for moment in moments if moment is not None)) for op in operations if op.f == "add" and op.outcome != "fail"
+        (op.value, min(moment for moment in moments if moment is not None))
+        for op in operations if op.f == "add" and op.outcome != "fail"
         if (moments := [read.completed for read in reads if op.value in read.value]
             + ([op.completed] if op.outcome == "ok" else []))
     ]
-    return sum(any(since < read.invoked and value not in read.value for value, since in known) for read in reads)  # type: ignore
+    return sum(any(since < read.invoked and value not in read.value for value, since in known) for read in reads)
 
 
 def test_sets_are_counted_the_obvious_way() -> None:
