@@ -48,7 +48,7 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.schedules import length, schedule
+from splitbrain.harness.schedules import length, needs, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -221,6 +221,8 @@ class _Recorder:
 
     async def set_up(self, database_class: type[Database]) -> None:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
+        if "fill" in needs(self.plan):
+            await self.testbed.bound(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)

@@ -52,9 +52,9 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
 def _servers(recording: Recording) -> Iterator[Check]:
     if recording.deaths is None:
         yield Check("servers", False, "whether a server died on its own was not looked for", grave=False)
-    elif recording.deaths:
-        told = [f"{death.node}: {death} at {clock(death.time)}" for death in recording.deaths[:3]]
-        more = [f"{len(recording.deaths) - 3} more"] if len(recording.deaths) > 3 else []
+    elif deaths := recording.dead(NEVER):
+        told = [f"{death.node}: {death} at {clock(death.time)}" for death in deaths[:3]]
+        more = [f"{len(deaths) - 3} more"] if len(deaths) > 3 else []
         yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
     else:
         yield Check("servers", True, "no server died on its own")

@@ -122,5 +122,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return min((other.started for other in self.faults if other.started > fault.started), default=NEVER)
 
     def dead(self, by: int) -> tuple[Death, ...]:
-        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for."""
-        return tuple(death for death in self.deaths or () if death.time <= by)
+        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for. One that ended of
+        what a fault did to its disk, and was put right with it, did not die on its own."""
+        return tuple(death for death in self.deaths or () if death.time <= by
+                     and not any(fault.ended(death.node, death.time) for fault in self.faults))
