@@ -48,7 +48,7 @@ setup: $(VENV)/.installed
 fast: $(VENV)/.fast
 
 servers: setup
-	@./tools/system-packages redis-server redis-sentinel etcd-server
+	@./tools/system-packages redis-server redis-sentinel etcd-server openssh-server
 	@./tools/system-packages openjdk-17-jre-headless maven
 	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
 

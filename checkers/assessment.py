@@ -15,9 +15,9 @@ def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
     converged: Convergence, validity: Validity,
 ) -> Assessment:
-    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, a loss), or every promise
-    was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not tested: anything
-    else."""
+    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, nothing but a loss will
+    do), or every promise was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not
+    tested: anything else."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -28,18 +28,25 @@ def claim(
     if any(counts.get(name) for name in admitted):
         seen = [name for name in claimed.admits if counts.get(name)]
         return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
+    if any(name in losing() for name in admitted):
+        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
-    if claimed.promises and validity == "valid":
-        undecided = [promise for promise in claimed.promises if promise in _MODELS and not _tested(promise, standings)]
+    # What a variant promises of transactions, a run that has none says nothing of.
+    asked = [promise for promise in claimed.promises
+             if promise not in _MODELS or any(one.model == promise for one in standings)]
+    if claimed.promises and not asked:
+        return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
+    if asked and validity == "valid":
+        undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings)]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
-        open_ones = [promise for promise in claimed.promises if promise == "converges" and converged.state != "agreed"]
+        open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
-            told = " and ".join(_TOLD[promise] for promise in claimed.promises)
+            told = " and ".join(_TOLD[promise] for promise in asked)
             return assess("holds", f"nothing refuted {told} in this run")
         return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
     if claimed.promises:

@@ -16,7 +16,7 @@ from splitbrain.checkers.assessment import claim, label, recommendations
 from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.classify import classify
 from splitbrain.checkers.expectations import meets
-from splitbrain.checkers.measures import availability, convergence, quality, recovery
+from splitbrain.checkers.measures import availability, convergence, latency, quality, recovery
 from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.failures import failures
@@ -24,10 +24,12 @@ from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
+    Alert,
     Blast,
     Consistency,
     Convergence,
     Episode,
+    Latency,
     Measure,
     Quality,
     Result,
@@ -80,6 +82,11 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     known = classify(
         consistent, before, equal, nodes=len(recording.nodes), lost=lost.total, model=standings[0].model if standings else "",
     )
+    blast = _blast(recording, known.rows, equal, own, lost.total)
+    no_latencies: tuple[Latency, ...] = ()
+    no_alerts: tuple[Alert, ...] = ()
+    took, _ = _guarded("latency", lambda: latency.latencies(calm), no_latencies)
+    fired, _ = _guarded("alerts", lambda: latency.alerts(calm, known.rows, blast.staleness), no_alerts)
     exercised = _exercised(recording, consistent)
     heading, reason = _headline(validity, own, usual, recording)
     variant = recording.variant
@@ -114,7 +121,9 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         sentence=known.sentence,
         classes=known.classes,
         sacrifices=known.sacrifices,
-        blast=_blast(recording, known.rows, equal, own, lost.total),
+        blast=blast,
+        latencies=took if recording.plan is not None else (),
+        alerts=fired if recording.plan is not None else (),
         claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
         labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
@@ -277,6 +286,10 @@ def _headline(
         partial = " (The run was interrupted; this is what it showed until then.)"
     elif recording.torn:
         partial = " (The journal ends in the middle of the run; this is what it showed until then.)"
+    beyond = next((verdict for verdict in own if verdict.counts and verdict.standings), None)
+    if validity == "valid" and beyond is not None:
+        # There are anomalies, and none against what was asked for.
+        return f"{beyond.standings[0].model} holds".upper(), beyond.reason + partial
     if validity == "valid" and recording.plan is None and own:
         return "NO ANOMALY FOUND", own[0].reason.removeprefix("no anomaly found: ") + partial
     if validity == "valid":

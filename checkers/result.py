@@ -320,6 +320,28 @@ class Blast(msgspec.Struct, frozen=True, kw_only=True):
     convergence: float | None = None
 
 
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the answered operations of a kind took in one part of the load (`before the faults`, `during the faults`,
+    `after the last heal`; `all of it` without faults), and how many there were a second. Some may lie in none of these."""
+
+    period: str
+    kind: Kind
+    answered: int
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that literature recommends, and whether it would have fired in this run, by what clients saw."""
+
+    name: str
+    fired: bool
+    told: str
+
+
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """The vendor's claim, or a label that literature gives, held against what was seen."""
 
@@ -427,6 +449,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     classes: dict[Kind, Class] = {}
     sacrifices: dict[Kind, Sacrifice] = {}
     blast: Blast = Blast()
+    latencies: tuple[Latency, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
     claim: Assessment | None = None
     labels: tuple[Assessment, ...] = ()

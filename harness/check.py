@@ -199,10 +199,15 @@ def check(
     return Weighing(chosen, nil=nil, told_nil=True, initial_told=told, time_limit=time_limit).weigh(history)
 
 
+_PLAIN = {int, str, float, bool, bytes, type(None)}
+
+
 def _refuse_unequal(history: History) -> None:
     """Raise `UsageError` for a value that is equal to itself alone: whether a read returned what was written is not known."""
     def unequal(value: Any) -> Any:
         if isinstance(value, tuple | list | set | frozenset):
+            if _PLAIN.issuperset(map(type, value)):
+                return None
             return next((found for part in value if (found := unequal(part)) is not None), None)
         if isinstance(value, dict):
             return unequal([*value, *value.values()])

@@ -62,8 +62,6 @@ def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
     """The flags of a plan's keys, as `Plan` has them."""
     command = click.option("--compose", type=click.Path(path_type=Path, exists=True),
                            help="Test the cluster that Docker Compose runs from this file; start nothing.")(command)
-    command = click.option("--containers", "label",
-                           help="Test the containers that run with this label; start nothing.")(command)
     command = click.option("--attach", is_flag=True, help="Test the cluster that runs on --hosts; start nothing.")(command)
     command = click.option("--hosts", type=click.Path(), help="An inventory of a cluster of your own, for --attach.")(command)
     for key in reversed(list(keys(Plan).values())):
@@ -141,6 +139,8 @@ def test(
       splitbrain test etcd --nemesis halves+kill:any+pause --pace random --time 2m
       splitbrain test ./mine.py --workload set --nemesis halves
       splitbrain test --plan runs/RUN/plan.toml --seed 7
+      splitbrain test redis --testbed ssh --inventory hosts.toml
+      splitbrain test redis --hosts cluster.toml --attach
       splitbrain test --replay runs/RUN
     """
     from splitbrain.harness.resolve import resolve
@@ -185,11 +185,12 @@ def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
     --hosts FILE --attach."""
     given = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
     hosts, attach = given.pop("hosts", None), given.pop("attach", False)
-    label, compose = given.pop("label", None), given.pop("compose", None)
-    if label is not None or compose is not None:
+    if (compose := given.pop("compose", None)) is not None:
         from splitbrain.harness.testbeds.attach_containers import composed
 
-        return given | {"testbed": "containers", "containers": label if compose is None else composed(compose)}
+        given["containers"] = composed(compose)
+    if given.get("containers"):
+        return given | {"testbed": "containers"}
     if hosts and not attach:
         raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
                          "servers on machines: --testbed ssh --inventory FILE.")

@@ -42,16 +42,17 @@ class Teller(Protocol):
 class Controller:
     """Does the faults of one run. `primary` names the primary of the moment, and a database without one is `leaderless`;
     `stops_within` waits so many seconds and tells whether the load was stopped meanwhile; `record` is given a fault at each
-    stage of it; `options` are the plan's."""
+    stage of it; `options` are the plan's, and `acknowledged` counts the writes that were."""
 
     def __init__(
         self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
         stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
-        options: Tables | None = None,
+        options: Tables | None = None, acknowledged: Callable[[], int] = lambda: 0,
     ) -> None:
         self.cluster = cluster
         self._seed = seed
         self._options = options or {}
+        self._acknowledged = acknowledged
         self._primary = primary
         self._leaderless = leaderless
         self._stops_within = stops_within
@@ -88,6 +89,8 @@ class Controller:
     async def _fault(self, number: int, step: Step, begin: float) -> None:
         loop = asyncio.get_running_loop()
         if await self._stops_within(begin + step.at - loop.time()):
+            return
+        if step.writes and not await self._written(step.writes):
             return
         if step.when == "primary-changes" and not await self._primary_changed():
             return
@@ -203,6 +206,13 @@ class Controller:
             if primary is not None and self._named[-1:] != [primary]:
                 self._named.append(primary)
             await asyncio.sleep(LOOK)
+
+    async def _written(self, writes: int) -> bool:
+        """Wait until so many writes were acknowledged; False where the load was stopped before."""
+        while self._acknowledged() < writes:
+            if await self._stops_within(LOOK):
+                return False
+        return True
 
     async def _primary_changed(self) -> bool:
         """Wait until the nodes name another primary; False where the load was stopped before."""

@@ -66,6 +66,8 @@ class ScriptedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scenario: Annotated[str, Setting("One of the nemesis' scenarios; empty: its first.")] = ""
     specs: Annotated[tuple[Spec, ...], Setting("Its very targets, as a run's journal has them, instead of a scenario.")] = ()
     when: Annotated[When, Setting("Whether it begins when it is due, or when the primary changes after that.")] = "due"
+    writes: Annotated[int, Setting(
+        "It begins no sooner than so many writes were acknowledged since the beginning of the load.")] = 0
     primary: Annotated[str, Setting(
         "Who was primary when these targets were chosen: where another node is primary now, the two change places; empty: they "
         "are meant as they are.")] = ""
@@ -100,8 +102,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                                    "what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
     inventory: Annotated[str, Setting("The file that names the machines, for the testbeds ssh and attached.")] = ""
-    containers: Annotated[str, Setting("The label of the containers that are the nodes, for the testbed containers.",
-                                       flag="")] = ""
+    containers: Annotated[str, Setting(
+        "A label: the containers of your own that run with it are the nodes; nothing is started.")] = ""
     keep: Annotated[bool, Setting("Keep the nodes' data folders.")] = False
     expect: Annotated[tuple[str, ...], Setting(
         "What must be seen, each of them: valid, invalid, an anomaly (lost-write), a class (CP), or a side "

@@ -55,7 +55,7 @@ def _entry(key: settings.Key, value: Any) -> str:
 def _scripted(fault: ScriptedFault) -> str:
     """A table of its own for a scripted fault, without what is the default anyway."""
     told = {name: value for name, value in msgspec.to_builtins(fault).items()
-            if name in ("at", "duration") or value not in ("", [], "due")}
+            if name in ("at", "duration") or value not in ("", [], "due", 0)}
     for spec in told.get("specs", ()):
         for name in [name for name, value in spec.items() if value is None]:  # TOML has no word for nothing.
             del spec[name]

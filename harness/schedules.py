@@ -30,8 +30,9 @@ SCRIPTED = "scripted"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One fault of a schedule: it starts `at` seconds into the load, or `when` something happens after that, and is undone
-    `duration` seconds later. `specs` are its targets where they are known before."""
+    """One fault of a schedule: it starts `at` seconds into the load, no sooner than so many `writes` were acknowledged, or
+    `when` something happens after that, and is undone `duration` seconds later. `specs` are its targets where they are known
+    before; `primary` is then the node whose part the primary of that moment takes."""
 
     at: float
     duration: float
@@ -40,6 +41,7 @@ class Step(msgspec.Struct, frozen=True):
     specs: tuple[Spec, ...] = ()
     when: When = "due"
     primary: str = ""
+    writes: int = 0
 
 
 def nemesis(name: str, options: Tables | None = None) -> Nemesis:
@@ -154,7 +156,7 @@ def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
     if not scenario and not fault.specs:
         scenario = nemesis(fault.nemesis, plan.options).scenarios(plan.nodes)[0]
     return Step(fault.at, fault.duration, fault.nemesis or SCRIPTED, scenario or SCRIPTED, fault.specs, fault.when,
-                fault.primary)
+                fault.primary, fault.writes)
 
 
 def check(plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """JUnit XML, for the jobs that run splitbrain by night.
 
-One suite a run. Its cases are:
+One suite a run, named by its folder. Its cases have a class that is the same every night, `database.variant.workload.nemesis`:
 
 * `verdict`: an `error` of type `unknown` where the run proves nothing; else passed. Where expectations were named they
   decide alone, as they decide the exit code, and this case only tells what was found.
@@ -14,14 +14,14 @@ one that crashed or cannot be read, of type `crash`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.plan import short
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
 
 LONGEST = 4000
@@ -48,6 +48,7 @@ def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
 def _suite(result: Result | NotJudged) -> ET.Element:
     plan = result.plan
     called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
+    stable = _stable(plan) if plan is not None else _history(result)
     name = result.run or "-".join(map(short, called)) or _history(result)
     suite = ET.Element("testsuite", name=_text(name))
     properties: dict[str, object] = {}
@@ -56,7 +57,7 @@ def _suite(result: Result | NotJudged) -> ET.Element:
         properties = {field: getattr(plan, field) for field in shown}
     if isinstance(result, NotJudged):
         kind = {SETUP_FAILED: "set-up", REFUSED: "usage"}.get(result.exit_code, "crash")
-        _outcome(_case(suite, name, "verdict"), "error", kind, result.reason)
+        _outcome(_case(suite, stable, "verdict"), "error", kind, result.reason)
     else:
         if result.started:
             suite.set("timestamp", _text(result.started[:19]))
@@ -64,7 +65,7 @@ def _suite(result: Result | NotJudged) -> ET.Element:
         properties |= {f"testbed.{what}": told for what, told in result.facts.items()}
         properties |= {"validity": result.validity, "class": result.classification, "exit-code": result.exit_code}
         properties |= {f"count.{identifier}": number for identifier, number in result.counts.items()}
-        _judged(suite, name, result)
+        _judged(suite, stable, result)
     if properties:
         holder = ET.Element("properties")
         for key, value in properties.items():
@@ -78,6 +79,11 @@ def _suite(result: Result | NotJudged) -> ET.Element:
     return suite
 
 
+def _stable(plan: Plan) -> str:
+    """The class of a run's cases: the same from night to night, so that a server shows a case's history."""
+    return ".".join(map(short, (plan.database, plan.variant, plan.workload, "scripted" if plan.schedule else plan.nemesis)))
+
+
 def _history(result: Result | NotJudged) -> str:
     """The name of a history that another program recorded."""
     source = result.source if isinstance(result, Result) else None
@@ -85,20 +91,21 @@ def _history(result: Result | NotJudged) -> str:
 
 
 def _judged(suite: ET.Element, name: str, result: Result) -> None:
-    case = _case(suite, name, "verdict")
+    case = _case(suite, name, "verdict", 0.0 if result.plan is None else result.plan.time)
     if result.validity == "unknown" and not result.expectations:
         _outcome(case, "error", "unknown", result.reason)
     told = sentence(f"{result.heading}: {result.reason}"), sentence(f"observed: {result.sentence or result.classification}")
     ET.SubElement(case, "system-out").text = _text(" ".join(told))
+    faults = {row.fault: f"fault {row.fault}, {row.label}" for row in result.scenarios}
     for verdict in result.verdicts:
-        _checker(suite, name, verdict, may_fail=not result.expectations)
+        _checker(suite, name, verdict, faults, may_fail=not result.expectations)
     for expected in result.expectations:
         case = _case(suite, name, f"expect {expected.what}")
         if not expected.met:
             _outcome(case, "failure", "expectation", f"{expected.what} was not seen: {expected.reason}")
 
 
-def _checker(suite: ET.Element, name: str, verdict: Verdict, *, may_fail: bool) -> None:
+def _checker(suite: ET.Element, name: str, verdict: Verdict, faults: Mapping[int, str], *, may_fail: bool) -> None:
     found = dict.fromkeys([*verdict.counts, *(anomaly.identifier for anomaly in verdict.anomalies)])
     if verdict.validity != "invalid" or not found:
         case = _case(suite, name, verdict.checker, verdict.seconds)
@@ -111,7 +118,9 @@ def _checker(suite: ET.Element, name: str, verdict: Verdict, *, may_fail: bool) 
         case = _case(suite, name, f"{verdict.checker}: {identifier}", 0.0 if number else verdict.seconds)
         example = next((anomaly for anomaly in verdict.anomalies if anomaly.identifier == identifier), None)
         times = f" ({plural(verdict.counts[identifier], 'time')})" if identifier in verdict.counts else ""
-        message = (example.sentence if example else verdict.reason) + times
+        blamed = [faults[fault] for fault, found in verdict.by_fault.items() if found.get(identifier) and fault in faults]
+        during = f"; {', '.join(blamed[:3])}" + (f" and {len(blamed) - 3} more" if len(blamed) > 3 else "") if blamed else ""
+        message = (example.sentence if example else verdict.reason) + times + during
         if may_fail:
             lines = (
                 []

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from scipy.stats import binom, fisher_exact
 
-from splitbrain.checkers.result import Class, Expectation, NotJudged, Result
+from splitbrain.checkers.result import Assessment, Class, Expectation, NotJudged, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
@@ -61,6 +61,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     lost: int = 0
     expect: tuple[str, ...] = ()
     expectations: tuple[Expectation, ...] = ()
+    claims: tuple[Assessment, ...] = ()
+    """The vendor's claim and the labels of literature, as they stood to this run."""
 
 
 class Night(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ def told(result: Result | NotJudged) -> Told | None:
         run=result.run, place=place, seed=plan.seed, verdict=result.validity, heading=result.heading, reason=result.reason,
         classification=result.classification, exit_code=result.exit_code, anomalies=result.counts, lost=result.blast.lost,
         expect=plan.expect, expectations=result.expectations,
+        claims=(*(() if result.claim is None else (result.claim,)), *result.labels),
     )
 
 

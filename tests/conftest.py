@@ -19,7 +19,7 @@ from tests.lab import enter
 
 ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"
-SERVERS = ("end_to_end", "harness/databases", "harness/testbeds", "installed", "newcomers")
+SERVERS = ("end_to_end", "harness/databases", "harness/testbeds", "installed", "newcomers", "walks")
 """Folders of tests in which all start servers or namespaces."""
 
 # How fast examples are made says how busy the machine is.

@@ -19,11 +19,8 @@ from splitbrain.workloads.workload import Invocation, Workload
 LOCKS = 6
 """The most locks: few, so that one that was lost is soon taken by another."""
 
-LONG = 0.15
-"""The part of the holds that may be long."""
-
 SHORT = 0.05
-"""Seconds that the others last at most."""
+"""Seconds that most holds last at most."""
 
 
 @dataclass
@@ -53,8 +50,8 @@ class Lock(Workload):
 
         lease: Annotated[float, Setting("How long a lock is held for an owner that is not heard of.", unit=SECOND, low=0.1,
                                         high=60)] = 2.0
-        longest: Annotated[float, Setting("The longest that a lock is held by an owner that renews it.", unit=SECOND,
-                                          low=0.1, high=600)] = 6.0
+        longest: Annotated[float, Setting("How long one owner at each home holds a lock, renewing its lease.", unit=SECOND,
+                                          low=0.1, high=600)] = 20.0
 
     options: Options
 
@@ -74,6 +71,11 @@ class Lock(Workload):
             return Invocation("read", key, None, "read")
         return Invocation("acquire", key, process, "write")
 
+    def patient(self, process: int) -> bool:
+        """Whether that process holds a lock for long: the second worker of every home. So every side of a cut has a holder."""
+        workers = self.plan.concurrency
+        return process % workers == min(1, workers - 1) and process < workers * self.plan.nodes
+
     def held(self, rng: random.Random, process: int, hold: _Hold) -> Invocation:
         """What a process does that holds a lock."""
         return Invocation("renew", hold.key, process, "read")
@@ -81,10 +83,9 @@ class Lock(Workload):
     def observe(self, operation: Operation) -> None:
         process = operation.process
         if operation.f == "acquire" and operation.outcome == "ok":
-            # Most are short, so that there are many; the others may outlast a lease.
             rng = random.Random(f"{self.plan.seed}/{process}/{operation.invoked}")
-            longest = self.options.longest if rng.random() < LONG else SHORT
-            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + longest * rng.random())
+            lasts = self.options.longest if self.patient(process) else SHORT * rng.random()
+            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + lasts)
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
 

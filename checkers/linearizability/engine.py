@@ -30,6 +30,7 @@ from splitbrain.checkers.linearizability.evidence.explain import Finding, explai
 from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.linearizability.registers.impossible import decide_impossible
 from splitbrain.checkers.linearizability.search.pool import judge_apart
 from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
 from splitbrain.checkers.linearizability.search.start import search, start
@@ -49,7 +50,7 @@ from splitbrain.checkers.models.specifications import (
 from splitbrain.checkers.models.specifications import Counter as Sum
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Undecided, Validity, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import INFO, OK, History
 from splitbrain.harness.history.operation import Key
 
 SMALL = 600
@@ -60,6 +61,7 @@ _AT_ONCE = 1000
 """Steps that the search of a single key is given before anybody looks at the clock."""
 AT_LEAST = 0.5
 """Seconds for the explanation even where deciding took all the time there was."""
+_READING = ("read", "get")
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 
@@ -207,6 +209,8 @@ def _decide(
                     cases.append(case)
 
     limits: list[str] = []
+    if isinstance(model, Register):
+        open_cases = _impossible(open_cases, model, methods, cases, budget)
     if open_cases and (explanation or not cases):
         # What is refuted is also to be explained.
         searching = budget.within(budget.left - (min(given / 5, evidence.PATIENCE) if explanation else 0.0))
@@ -235,6 +239,24 @@ def _registers(
         return 1
     name = "chains" if "cas" in history.fs else "zones"
     return _sort_out(history, zones.decide(history, model, budget), name, methods, cases, open_cases)
+
+
+def _impossible(
+    open_cases: list[_Case], model: Register, methods: Counter[str], cases: list[_Case], budget: Budget
+) -> list[_Case]:
+    """Refute what a single read refutes; what is left."""
+    left = []
+    for case in open_cases:
+        try:
+            case.decision = decide_impossible(case.history, model, budget) if len(case.history) > SMALL else None
+        except Exhausted:
+            case.decision = None
+        if case.decision is None:
+            left.append(case)
+        else:
+            methods[case.decision.method] += 1
+            cases.append(case)
+    return left
 
 
 def _sort_out(
@@ -373,7 +395,11 @@ def _verdict(
     )
     counts = in_order({name: len(times) for name, times in found.moments.items()})
     anomalies = _anomalies(found) if found.shown else ()
-    return conclude(model, coverage, anomalies, counts, found.moments, tuple(limits), seconds)
+    verdict = conclude(model, coverage, anomalies, counts, found.moments, tuple(limits), seconds)
+    if verdict.validity != "unknown" or not unknown:
+        return verdict
+    hardest = max(unknown, key=lambda case: len(case.history))
+    return msgspec.structs.replace(verdict, reason=verdict.reason + _hardness(hardest, model))
 
 
 def conclude(
@@ -402,6 +428,31 @@ def conclude(
         standings=(Standing(model="linearizable", state=states[validity], by=tuple(counts)),), coverage=coverage,
         moments={name: tuple(times) for name, times in moments.items()}, limits=limits, seconds=seconds,
     )
+
+
+def _hardness(case: _Case, model: Model) -> str:
+    """Where the search for the history of a key came no further, what made that hard, and what would help."""
+    history, decision = case.history, case.decision
+    if decision is None or decision.stuck is None:
+        return ""
+    moment = int(history.completed[decision.stuck])
+    begun = history.invoked <= moment
+    reading = np.isin(history.f, [at for at, f in enumerate(history.fs) if f in _READING])
+    unsure = int(np.count_nonzero(begun & ~reading & (history.outcome == INFO)))
+    late = history.completed >= int(history.invoked[decision.stuck])
+    beside = int(np.count_nonzero(begun & late & (history.outcome == OK))) - 1
+    operation = history[decision.stuck]
+    where = "" if case.key is None else f" on key {case.key}"
+    told = (
+        f". The search came furthest at {operation.f} of client {operation.process}{where}, the"
+        f" {len(decision.linearized) + 1}th of {len(history)} operations: {beside} were under way beside it"
+    )
+    if unsure:
+        told += f", and any of {unsure} unanswered changes may take effect there or later"
+    help = ["fewer unanswered operations"] if unsure else []
+    help += ["values that are written once"] if isinstance(model, Register) else []
+    help += ["fewer clients on a key, so more keys"] if model.per_key else []
+    return f"{told}. What helps: {', '.join(help)}" if help else told
 
 
 def _anomalies(found: _Findings) -> tuple[Anomaly, ...]:

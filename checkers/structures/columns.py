@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,16 @@ Flags = NDArray[np.bool_]
 
 def check_functions(history: History, checker: str, functions: Sequence[str]) -> None:
     """Raise `UsageError` where a history has another function."""
-    unknown = sorted({history.fs[code] for code in np.unique(history.f).tolist()} - set(functions))
+    unknown = sorted({history.fs[code] for code in np.flatnonzero(np.bincount(history.f)).tolist()} - set(functions))
     if unknown:
         raise UsageError(
             f"the {checker} checker has no operation {unknown[0]!r}, only {', '.join(functions)}: choose another checker"
         )
+
+
+def keys_of(history: History) -> int:
+    """How many keys it has."""
+    return int(np.count_nonzero(np.bincount(history.key + 1)))
 
 
 def rows_of(history: History, f: str) -> Flags:
@@ -66,13 +71,22 @@ def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
     """Parts of (keys, numbers) as codes from 0, the same for the same pair, -1 where the number is `NIL`; and how many there
     are."""
     keys, numbers = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
-    _, value = np.unique(numbers, return_inverse=True)
-    _, code = np.unique(keys.astype(np.int64) * (len(numbers) + 1) + value, return_inverse=True)
-    real = numbers != NIL
-    _, again = np.unique(code[real], return_inverse=True)
-    found = np.full(len(numbers), -1)
-    found[real] = again
-    return np.split(found, np.cumsum([len(part[0]) for part in parts])[:-1]), int(again.max()) + 1 if len(again) else 0
+    real = np.flatnonzero(numbers != NIL)
+    keys, numbers = keys[real].astype(np.int64), numbers[real]
+    order = np.lexsort((numbers, keys))
+    by_key, by_number = keys[order], numbers[order]
+    code = np.cumsum(np.append(False, (by_key[1:] != by_key[:-1]) | (by_number[1:] != by_number[:-1]))[: len(order)])
+    found = np.full(sum(len(part[0]) for part in parts), -1)
+    found[real[order]] = code
+    return np.split(found, np.cumsum([len(part[0]) for part in parts])[:-1]), int(code[-1]) + 1 if len(code) else 0
+
+
+def grouped(keys: NDArray[Any]) -> Iterator[tuple[int, Ints]]:
+    """Every key with the places that it has, ascending."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    for places in np.split(order, ends) if len(order) else ():
+        yield int(keys[places[0]]), places
 
 
 def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:

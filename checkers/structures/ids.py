@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, rows_of
+from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, keys_of, rows_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.history.history import OK
@@ -42,7 +42,7 @@ class IdsChecker:
                 f"{clock(int(history.completed[one]))}."
             )
             found.add("duplicate-id", moment, sentence, partial(list, (before, twice)))
-        keys = len(np.unique(history.key))
+        keys = keys_of(history)
         return found.verdict(
             self.name, {MODEL: ("duplicate-id",)}, Coverage(keys=keys, operations=len(history)), judged=len(rows),
             things="identifiers", what="answers",

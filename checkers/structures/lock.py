@@ -1,9 +1,10 @@
 """Locks: who held one together, for how long, and whether a fence kept the earlier holder out.
 
-A client holds a lock from the moment at which it was acknowledged until it begins to give it back, or begins the call by whose
-answer it is told that it lost it. What it did last, where it went silent, is the end of what is known; so a hold is never
-longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a lease's end and the
-moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking", 2016).
+A client holds a lock from the moment at which it was acknowledged until it begins to give it back, or to ask for it anew, or
+begins the call by whose answer it is told that it lost it. What it did last, where it went silent, is the end of what is known;
+so a hold is never longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a
+lease's end and the moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking",
+2016).
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, latest_before, mismatched, rows_of
+from splitbrain.checkers.structures.columns import (
+    Flags,
+    Ints,
+    check_functions,
+    grouped,
+    keys_of,
+    latest_before,
+    mismatched,
+    rows_of,
+)
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.history.history import INFO, NEVER, OK, History
@@ -44,7 +54,8 @@ def holds(history: History) -> Holds:
     process, key = history.process[rows], history.key[rows]
     taken = (rows_of(history, "acquire") & (history.outcome == OK))[rows]
     lost = mismatched(history) & (rows_of(history, "renew") | rows_of(history, "release") | rows_of(history, "write"))
-    ends = taken | (rows_of(history, "release") | lost)[rows]
+    # Who asks for a lock does not believe to have it.
+    ends = (rows_of(history, "acquire") | rows_of(history, "release") | lost)[rows]
     at = np.arange(len(rows))
     following = np.append(np.minimum.accumulate(np.where(ends, at, len(rows))[::-1])[::-1], len(rows))
     begin = np.flatnonzero(taken)
@@ -102,7 +113,7 @@ class LockChecker:
         if not self.fenced and not self._has_fences(history):
             models.pop(FENCED)
         return found.verdict(
-            self.name, models, Coverage(keys=len(np.unique(history.key)), operations=len(history)), judged=len(held.row),
+            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=len(held.row),
             things="locks", what="holds", note=note + "." if note else "",
         )
 
@@ -146,8 +157,8 @@ class LockChecker:
 
     def _fences(self, found: Findings, history: History) -> None:
         granted = np.flatnonzero(_fenced_rows(history))
-        for key in np.unique(history.key[granted]).tolist():
-            rows = granted[history.key[granted] == key]
+        for _, places in grouped(history.key[granted]):
+            rows = granted[places]
             fence, completed = history.values.first[rows], history.completed[rows]
             before = latest_before(completed, fence, history.invoked[rows], _NONE)
             stale = fence <= before
@@ -170,8 +181,8 @@ class LockChecker:
         """Tell the writes that passed; how many were refused."""
         written = rows_of(history, "write") & (history.values.kind == PAIR) & (history.values.second != NIL)
         passed = np.flatnonzero(written & (history.outcome == OK))
-        for key in np.unique(history.key[passed]).tolist():
-            rows = passed[history.key[passed] == key]
+        for _, places in grouped(history.key[passed]):
+            rows = passed[places]
             fence, completed = history.values.second[rows], history.completed[rows]
             before = latest_before(completed, fence, history.invoked[rows], _NONE)
             for at in np.flatnonzero(fence < before).tolist():

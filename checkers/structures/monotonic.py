@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import check_functions, latest_before, rows_of
+from splitbrain.checkers.structures.columns import check_functions, keys_of, latest_before, rows_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
@@ -61,6 +61,6 @@ class MonotonicChecker:
                 )
                 found.add("non-monotonic-read", moment, sentence, partial(list, (earlier, operation)))
         return found.verdict(
-            self.name, {MODEL: ("non-monotonic-read",)}, Coverage(keys=len(np.unique(history.key)), operations=len(history)),
+            self.name, {MODEL: ("non-monotonic-read",)}, Coverage(keys=keys_of(history), operations=len(history)),
             judged=judged, things="registers",
         )

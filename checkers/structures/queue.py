@@ -17,7 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, rows_of, shown_elements
+from splitbrain.checkers.structures.columns import (
+    Ints,
+    Numbers,
+    check_functions,
+    coded,
+    grouped,
+    keys_of,
+    rows_of,
+    shown_elements,
+)
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
@@ -63,7 +72,7 @@ class QueueChecker:
             (history.key[put], numbers.of_rows(history, put)), (history.key[took], numbers.of_rows(history, took)),
             (history.key[shown_by], shown_value),
         )
-        if len(np.unique(put_code)) < len(put_code):
+        if len(put_code) and np.bincount(put_code).max() > 1:
             raise UsageError("the queue checker needs elements that are put in once: choose another checker")
         elements = _Elements(*(np.full(many, blank) for blank in (-1, -1, -1, _LAST, _FIRST)))
         elements.put[put_code] = put
@@ -81,18 +90,20 @@ class QueueChecker:
         self._out_of_order(found, history, elements)
         untold = self._lost(found, history, elements, reads)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
-        note = f"What became of {untold:,} elements nobody looked at." if untold else ""
+        # Without any read nobody could have told that one is lost.
+        blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(reads) else {}
+        note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
             self.name, {COMPLETE: lost, ORDERED: ("reordered",)},
-            Coverage(keys=len(np.unique(history.key)), operations=len(history)), judged=int(real.sum()) + len(reads),
+            Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
+            unproven=blind,
         )
 
     def _handed_out(self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints) -> None:
-        for row, one in zip(took.tolist(), code.tolist(), strict=True):
+        twice = elements.taken[code] != took
+        for row, one in zip(took[twice].tolist(), code[twice].tolist(), strict=True):
             first = int(elements.taken[one])
-            if first == row:
-                continue
             again, before = history[row], history[first]
             moment = Moment(began=again.invoked, seen=int(history.completed[row]))
             sentence = (
@@ -147,15 +158,16 @@ class QueueChecker:
         put, taken = elements.put[known], elements.taken[known]
         sure = history.outcome[put] == OK
         known, put, taken = known[sure], put[sure], taken[sure]
-        for key in np.unique(history.key[nothing]).tolist():
-            mine = np.flatnonzero(elements.key[known] == key)
+        of_key = dict(grouped(elements.key[known]))
+        for key, places in grouped(history.key[nothing]):
+            mine = of_key.get(key, np.zeros(0, np.int64))
             order = mine[np.argsort(history.completed[put[mine]], kind="stable")]
             there, until = history.completed[put[order]], history.invoked[taken[order]]
             if not len(order):
                 continue
             longest = np.maximum.accumulate(until)
             at_longest = np.maximum.accumulate(np.where(until == longest, np.arange(len(until)), 0))
-            rows = nothing[history.key[nothing] == key]
+            rows = nothing[places]
             place = np.searchsorted(there, history.invoked[rows], side="left") - 1
             wrong = (place >= 0) & (longest[np.maximum(place, 0)] > history.completed[rows])
             for row, where in zip(rows[wrong].tolist(), place[wrong].tolist(), strict=True):
@@ -175,8 +187,8 @@ class QueueChecker:
     def _out_of_order(self, found: Findings, history: History, elements: _Elements) -> None:
         """Elements that one which came in later overtook: each once."""
         known = np.flatnonzero((elements.put >= 0) & (elements.taken >= 0))
-        for key in np.unique(elements.key[known]).tolist():
-            mine = known[elements.key[known] == key]
+        for _, places in grouped(elements.key[known]):
+            mine = known[places]
             put, taken = elements.put[mine], elements.taken[mine]
             order = np.argsort(history.invoked[put], kind="stable")
             begun, out = history.invoked[put[order]], history.completed[taken[order]]
@@ -208,9 +220,11 @@ class QueueChecker:
         open_ones = open_ones[(history.outcome[put[open_ones]] == OK) & (elements.seen_last[open_ones] < final)]
         untold = 0
         silent = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == INFO))
-        for key in np.unique(elements.key[open_ones]).tolist():
-            mine = open_ones[elements.key[open_ones] == key]
-            looks = reads[history.key[reads] == key]
+        looks_of = {key: reads[places] for key, places in grouped(history.key[reads])}
+        silent_of = {key: silent[places] for key, places in grouped(history.key[silent])}
+        for key, places in grouped(elements.key[open_ones]):
+            mine = open_ones[places]
+            looks = looks_of.get(key, np.zeros(0, np.int64))
             looks = looks[np.argsort(history.invoked[looks], kind="stable")]
             since = np.maximum(history.completed[put[mine]], elements.seen_last[mine])
             place = np.searchsorted(history.invoked[looks], since, side="right")
@@ -221,10 +235,10 @@ class QueueChecker:
             untold += int((gone == _LAST).sum())
             mine, gone = mine[gone != _LAST], gone[gone != _LAST]
             order = np.argsort(gone, kind="stable")
-            begun = np.sort(history.invoked[silent[history.key[silent] == key]])
+            begun = np.sort(history.invoked[silent_of.get(key, np.zeros(0, np.int64))])
             explained = 0
             for element, by in zip(mine[order].tolist(), gone[order].tolist(), strict=True):
-                if explained < int(np.searchsorted(begun, by, side="left")):
+                if explained < int(np.searchsorted(begun, by, side="right")):
                     explained += 1
                     continue
                 self._tell_lost(found, history, elements, element, by, looks)
@@ -238,7 +252,7 @@ class QueueChecker:
         acknowledged = int(history.completed[row])
         look = int(looks[np.flatnonzero(history.completed[looks] == by)[0]])
         silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == history.key[row])
-        maybe = np.flatnonzero(silent & (history.invoked < by))
+        maybe = np.flatnonzero(silent & (history.invoked <= by))
         others = f", nor can any of {len(maybe):,} unanswered dequeues have taken it that took no other" if len(maybe) else ""
         sentence = (
             f"{enqueue.value}, acknowledged by {enqueue.server or enqueue.node or 'the server'} at {clock(acknowledged)}, "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.etcd_client import encode
 from splitbrain.harness.databases.etcd_structures import EtcdStructures
 from splitbrain.harness.errors import Indeterminate, Refused
@@ -23,6 +24,9 @@ _OFFERS: frozenset[Capability] = frozenset(
         "watches",
     }
 )
+
+_BEHIND = ("G-single-process", "G-single-realtime", "G2-item-process", "G2-item-realtime")
+"""What a stale read is in transactions."""
 
 _PRE_VOTE = "--pre-vote=true (the default since 3.5; without it, in 3.4, a member that comes back unseats the leader)"
 
@@ -62,11 +66,11 @@ class Etcd(Database):
                 text='"clients can configure a request’s consistency mode to serializable, which may access stale data with '
                 'respect to quorum"',
                 source=_GUARANTEES,
-                promises=("no-lost-write", "converges"),
-                admits=("stale-read",),
+                promises=("no-lost-write", "converges", "serializable"),
+                admits=("stale-read", *_BEHIND),
             ),
             labels=_LABELS,
-            offers=_OFFERS,
+            offers=_OFFERS - {"watches"},  # which promise nothing of the time at which they tell
             tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
             local="a serializable range at each member",
         ),
@@ -168,6 +172,15 @@ class Etcd(Database):
         client = await self._own.to(node)
         await client.call("/v3/maintenance/status", {})
         return parsedate_to_datetime(client.date).timestamp() + 0.5
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """That of zap (JSON, etcd 3.5), of capnslog (etcd 3.4), or of raft's own lines, which tell whole seconds."""
+        found = re.match(r'.{0,40}"ts":"([^"]+)"|([-\d]{10} [\d:.]{15}) |raft(\d{4})/(\d\d)/(\d\d) ([\d:]{8}) ', line)
+        if found is None:
+            return None
+        zap, capnslog, year, month, day, time = found.groups()
+        return since_1970(zap or capnslog or f"{year}-{month}-{day} {time}")
 
     async def versions(self) -> dict[str, str]:
         """What each member's status says."""

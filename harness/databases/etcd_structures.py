@@ -166,19 +166,19 @@ class EtcdStructures(EtcdClient):
             raise Mismatch
 
     async def watch(self, key: Key, since: int) -> list[tuple[int, int]]:
-        """A watch of the register's key, from that revision on until it has told what the member itself has, or is quiet."""
+        """A watch of the register's key, from that revision on until it has told what there was when it was asked; where that
+        was nothing new, until something is told, or it is quiet."""
         name = encode(f"register/{key}")
-        held = await self.call("/v3/kv/range", {"key": name, "keys_only": True, "serializable": True})
+        kvs = await self._range({"key": name, "keys_only": True})
         told: list[tuple[int, int]] = []
         try:
-            latest = max([since, *(int(kv["mod_revision"]) for kv in held.get("kvs", []))])
-            async with aclosing(self._events(name, since + 1)) as events:
+            latest = max([since, *(int(kv["mod_revision"]) for kv in kvs)])
+            async with aclosing(self._events(name, since + 1)) as events, asyncio.timeout(None if latest > since else QUIET):
                 while not told or told[-1][0] < latest:
-                    async with asyncio.timeout(QUIET):
-                        changed = [event["kv"] for event in await anext(events)]
+                    changed = [event["kv"] for event in await anext(events)]
                     told += [(int(kv["mod_revision"]), int(decode(kv["value"]))) for kv in changed]
         except TimeoutError:
-            pass  # Nothing changed, or the member has not yet told all.
+            pass  # Nothing has changed.
         except (KeyError, TypeError, AttributeError, ValueError, StopAsyncIteration) as error:
             raise await self._lost("garbled-answer") from error
         return told

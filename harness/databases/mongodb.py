@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
@@ -125,7 +126,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "stale-read", "split-brain"),
+                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
             ),
             labels=(
                 *_LABELS,
@@ -177,7 +178,7 @@ class MongoDB(Database):
                 text='"upon transaction commit with write concern \"majority\", the transaction operations are guaranteed to '
                 'have read from a snapshot of majority-committed data"',
                 source=f"MongoDB manual 6.0, Read concern snapshot: {_MANUAL}/reference/read-concern-snapshot/",
-                promises=("no-lost-write", "converges"),
+                promises=("no-lost-write", "converges", "snapshot-isolation"),
                 admits=("G2-item",),
             ),
             "transactions with readConcern snapshot (default local)",
@@ -188,7 +189,7 @@ class MongoDB(Database):
                 text='"returns data from the instance with no guarantee that the data has been written to a majority of the '
                 'replica set members (i.e. may be rolled back)"',
                 source=f"MongoDB manual 6.0, Read concern local: {_MANUAL}/reference/read-concern-local/",
-                promises=("no-lost-write", "converges"),
+                promises=("no-lost-write", "converges", "snapshot-isolation"),
                 admits=("G2-item", "G-single-realtime"),
             ),
         ),
@@ -199,7 +200,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("incompatible-order", "lost-update", "G2-item", "G-single-realtime"),
+                admits=("incompatible-order", "lost-append", "lost-update", "G2-item", "G-single-realtime"),
             ),
             "commits with writeConcern w: 1 (default majority since 5.0)",
         ),
@@ -305,6 +306,12 @@ class MongoDB(Database):
         """`localTime` of `hello`."""
         told = (await (await self._own.to(node)).call({"hello": 1}, "admin"))["localTime"]
         return float(told.replace(tzinfo=UTC).timestamp())
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """The `t` of a line of JSON."""
+        found = re.match(r'\{"t":\{"\$date":"([^"]+)"', line)
+        return since_1970(found[1]) if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """What `buildInfo` says."""

@@ -153,11 +153,11 @@ class Builder:
         if len(self._batch) >= BATCH:
             self._flush()
 
-    def extend(self, events: Sequence[Event], position: int) -> None:
-        """Take many events at once: the first found at `position`, the others at those that follow it."""
+    def extend(self, events: Sequence[Event], positions: NDArray[np.int64]) -> None:
+        """Take many events at once, each found at its position."""
         self._flush()
         if events:
-            self._take(events, np.arange(position, position + len(events)))
+            self._take(events, positions)
 
     def history(self) -> History:
         """The history of all events taken. What was invoked and never completed is `info`."""

@@ -25,7 +25,6 @@ from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, 
 
 INSTALL = 300.0
 """Seconds that installing what is missing on a machine may take."""
-LEAVE = 15.0
 _TOOLS = ("iptables-restore", "ip6tables-restore")
 
 

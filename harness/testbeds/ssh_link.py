@@ -24,7 +24,6 @@ from typing import Any
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds import families
-from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.ssh_inventory import Host
 
 CONNECT = 10.0
@@ -69,7 +68,7 @@ class Link:
     async def open(self) -> None:
         """Connect, and start the helper there."""
         try:
-            await in_thread(self._connect)
+            await asyncio.to_thread(self._connect)
         except Mended as error:
             raise SetupError(f"{self.place}: {error}") from error
         except BaseException:

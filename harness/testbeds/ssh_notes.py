@@ -9,7 +9,7 @@ said that everything is as before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -52,11 +52,6 @@ def left_behind(testbed: str) -> Iterator[Note]:
             continue
         if note.testbed == testbed and is_gone(note.owner):
             yield note
-
-
-def told(hosts: Sequence[Host]) -> str:
-    """The machines' names, for people."""
-    return ", ".join(host.host for host in hosts)
 
 
 def _folder() -> Path:

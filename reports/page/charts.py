@@ -212,6 +212,29 @@ def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
     }
 
 
+def bins(recording: Recording) -> Spec:
+    """The values of `over_time` for a script that tells them: of each bin ok, failed and unanswered operations a second, and
+    the median and p99 latency in ms of what was answered (None where nothing was)."""
+    history = recording.history
+    began, ended = extent(recording)
+    width = bin_width(ended - began)
+    edges = np.arange(began, ended + width, width)
+    done = moments(history)
+    rates = [np.histogram(done[history.outcome == code], edges)[0] / width for _, code, _ in OUTCOMES]
+    answered = history.answered() & (history.completed != NEVER)
+    since = np.where(history.scheduled == NEVER, history.invoked, history.scheduled)
+    took = (history.completed[answered] - since[answered]) / 1e6
+    at = np.digitize(history.completed[answered] / 1e9, edges) - 1
+    order = np.argsort(at, kind="stable")
+    starts = np.searchsorted(at[order], np.arange(len(edges)))
+    rows = []
+    for number, counts in enumerate(np.stack(rates, axis=1).round(1).tolist()):
+        here = took[order[starts[number] : starts[number + 1]]]
+        quantiles = np.quantile(here, [0.5, 0.99]).round(2).tolist() if len(here) else [None, None]
+        rows.append([*counts, *quantiles])
+    return {"began": began, "ended": ended, "width": width, "rows": rows}
+
+
 def _last(rows: Sequence[Spec]) -> list[Spec]:
     """Where the names of the three lines stand: at their level over the last bins, kept apart from each other."""
     shown: list[Spec] = []

@@ -1,4 +1,5 @@
-"""The report: one page of HTML with everything in it, no script, no network, nothing of a stranger's unescaped.
+"""The report: one page of HTML with everything in it, no network, nothing of a stranger's unescaped. Its one
+script, which its policy knows by its sum, adds what a reader may do with it; all that it tells is there without.
 
 The template says in which order things are told; this module gathers what it tells. A picture that cannot be drawn is
 replaced by a sentence, and never changes a verdict.
@@ -6,6 +7,8 @@ replaced by a sentence, and never changes a verdict.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +30,7 @@ from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
 from splitbrain.reports.contract import contract, recovery
-from splitbrain.reports.page import charts, cluster, cycles, lanes, strip
+from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
@@ -48,6 +51,10 @@ KNOWN_FILES = (
     ("result.json", "this judgement, for programs"),
     ("junit.xml", "this judgement, for a nightly job"),
 )
+
+
+SCRIPT = "\n" + (Path(__file__).parent / "report.js").read_text("utf-8")
+"""The page's only script; its policy names the sum of exactly this text."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -128,6 +135,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         plain=plain(result),
         timed=timed,
         evidence=_evidence(first, recording.faults, timed) if first else None,
+        logged=_drawn(logs.told, recording, first, folder) if first and timed else "",
         more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
         pictures=[
@@ -152,11 +160,15 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract([result]),
+        defined={"CP", "AP", "neither", "not-exercised", "discarded", *(name for name in result.counts if name in ANOMALIES)},
         meanings=[(name, ANOMALIES[name].meaning) for name in result.counts if name in ANOMALIES],
         recovery=recovery(result.scenarios),
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
         check=f"splitbrain check {wording.quoted(str(folder))}",
+        bins=_embedded(charts.bins(recording)) if len(recording.history) else "",
+        script=Markup(SCRIPT),
+        policy=Markup(f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"),
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
         files=list(_files(folder)),
         machine=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
@@ -185,6 +197,11 @@ def _source(of: str) -> Markup:
 def _json(of: object) -> Markup:
     lines = msgspec.json.format(msgspec.json.encode(of, enc_hook=repr), indent=1).decode().splitlines()
     return Markup("\n").join(printable(line, 4000) for line in lines[:2000])
+
+
+def _embedded(of: object) -> Markup:
+    """Data in a page: JSON in which nothing can end the element that it stands in."""
+    return Markup(msgspec.json.encode(of).decode().replace("<", "\\u003c"))
 
 
 def _chart(name: str, told: str, specify: Callable[P, charts.Spec], *arguments: P.args, **named: P.kwargs) -> Markup:

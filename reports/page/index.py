@@ -51,6 +51,18 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     trend: tuple[Mark, ...]
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """What somebody says of a database's variant, and in how many of tonight's runs that held, did not, or was not tested."""
+
+    database: str
+    variant: str
+    text: str
+    source: str
+    standings: str
+    observed: str
+    refuted: bool
+
+
 class Status(msgspec.Struct, frozen=True):
     """How far a suite is: `done` of `of` runs, and what that leaves, in words (empty where it is not known, or over)."""
 
@@ -85,7 +97,7 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
     for cell in cells:
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
     return environment.get_template("index.html.j2").render(
-        name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen,
+        name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
         good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
@@ -129,6 +141,23 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
         expected=", ".join(expectations), met=None if not expectations else not (missed or refuted or unjudged),
         trend=tuple(_mark(night, place) for night in before[-TREND:]),
     )
+
+
+def claimed(runs: Sequence[Told]) -> list[Claimed]:
+    """Every claim and label of tonight's runs beside what was observed; what was refuted comes first."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    seen: dict[tuple[str, str], Counter[str]] = {}
+    for run in runs:
+        owner = run.place.database, run.place.variant
+        seen.setdefault(owner, Counter())[_word(run)] += 1
+        for claim in run.claims:
+            found.setdefault((*owner, claim.text, claim.source), []).append(claim.standing)
+    rows = [
+        Claimed(database, variant, text, source, ", ".join(f"{word} {times}" for word, times in Counter(told).most_common()),
+                ", ".join(f"{word} {times}" for word, times in seen[database, variant].most_common()), "does not hold" in told)
+        for (database, variant, text, source), told in found.items()
+    ]
+    return sorted(rows, key=lambda row: not row.refuted)
 
 
 def _word(run: Told) -> str:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         SplitbrainError,
         UsageError,
     )
-    from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Proof, Spec
+    from splitbrain.harness.history.fault import Cut, Fault, Figure, Impair, Kill, Other, Pause, Proof, Skew, Spec
     from splitbrain.harness.history.formats import read
     from splitbrain.harness.history.history import History
     from splitbrain.harness.history.operation import Operation
@@ -64,11 +64,11 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database",
-    "Elsewhere", "Fault", "History", "HistoryError", "Indeterminate", "Injector", "Invocation", "Kill", "Label",
-    "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable", "Other",
-    "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result", "Service",
-    "Setting", "SetupError", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant", "Verdict", "Workload",
-    "check", "check_file", "load_machine_code", "read", "run", "verify",
+    "Elsewhere", "Fault", "Figure", "History", "HistoryError", "Impair", "Indeterminate", "Injector", "Invocation", "Kill",
+    "Label", "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable",
+    "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result",
+    "Service", "Setting", "SetupError", "Skew", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant",
+    "Verdict", "Workload", "check", "check_file", "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
@@ -82,7 +82,9 @@ _HOMES = {
     "splitbrain.harness.errors": (
         "Elsewhere", "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),
-    "splitbrain.harness.history.fault": ("Cut", "Fault", "Kill", "Other", "Pause", "Proof", "Spec"),
+    "splitbrain.harness.history.fault": (
+        "Cut", "Fault", "Figure", "Impair", "Kill", "Other", "Pause", "Proof", "Skew", "Spec",
+    ),
     "splitbrain.harness.history.formats": ("read",),
     "splitbrain.harness.history.history": ("History",),
     "splitbrain.harness.history.operation": ("Operation",),

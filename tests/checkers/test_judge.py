@@ -147,11 +147,19 @@ def test_divergence_alone_has_its_own_heading() -> None:
     (Claim(text="t", source="s", promises=("converges",)), LOST, "not tested"),
     (Claim(text="t", source="s", promises=("converges",)), Says(), "holds"),
     (Claim(text="t", source="s", promises=("available",)), Says(), "does not hold"),
+    (Claim(text="t", source="s", promises=("converges", "snapshot-isolation")), Says(), "holds"),
+    (Claim(text="t", source="s", promises=("snapshot-isolation",)), Says(), "not tested"),
     (Claim(text="t", source="s", promises=("linearizable",)), Says("unknown"), "not tested"),
     (Claim(text="t", source="s", admits=("lost-write",)), LOST, "holds"),
     (Claim(text="t", source="s", admits=("lost-write",)), Says(), "not tested"),
     (Claim(text="t", source="s", admits=("stale-read",)), LOST, "not tested"),
+    (Claim(text="t", source="s", promises=("converges",), admits=("lost-write",)), LOST, "holds"),
+    (Claim(text="t", source="s", promises=("converges",), admits=("lost-write",)), Says(), "not tested"),
     (Claim(text="t", source="s"), Says(), "not tested"),
+    (Claim(text="t", source="s", promises=("causal",)), Says(model="causal"), "holds"),
+    (Claim(text="t", source="s", promises=("causal",)), Says("invalid", LOST.anomalies, model="causal"), "does not hold"),
+    (Claim(text="t", source="s", promises=("causal",)), Says(model="sequential"), "not tested"),
+    (Claim(text="t", source="s", promises=("snapshot-isolation",)), Says("unknown", model="snapshot-isolation"), "not tested"),
 ])
 def test_claims(claim: Claim, says: Says, standing: str) -> None:
     found = judged(says, claim=claim).claim
@@ -178,6 +186,12 @@ def test_the_model_that_was_tested_is_the_one_that_is_named() -> None:
     assert held.sentence.startswith("CP: totals conserved; ") and refuted.heading == "TOTALS NOT CONSERVED"
     assert judged(LOST).heading == "NOT LINEARIZABLE" and judged().sentence.startswith("CP: linearizable; ")
     assert [(one.model, one.state) for one in held.standings] == [("totals conserved", "holds")]
+
+
+def test_anomalies_beyond_what_was_asked_for_are_not_told_as_none() -> None:
+    held = judged(Says(anomalies=LOST.anomalies, model="snapshot-isolation"))
+    assert (held.validity, held.heading) == ("valid", "SNAPSHOT-ISOLATION HOLDS")
+    assert judged().heading == "NO ANOMALY FOUND"
 
 
 def test_counts_by_fault_and_outside_add_up() -> None:

@@ -200,6 +200,17 @@ def test_interrupted_twice_it_tears_down_now(start: Callable[..., Started], brie
     nothing_left(run.journal.parent)
 
 
+def test_interrupted_before_the_load_there_is_nothing_to_judge(start: Callable[..., Started], brief: Path) -> None:
+    run = start("reference", "--nemesis", "none", "--plan", brief)
+    run.until('"name":"set-up"')
+    run.process.send_signal(signal.SIGINT)
+    told = " ".join(run.end().split())
+    assert run.process.returncode == 130, told
+    assert "interrupted before its load began, so there is nothing to judge; splitbrain test --plan" in told
+    assert "UNKNOWN" not in told and not (run.journal.parent / "report.html").exists()
+    nothing_left(run.journal.parent)
+
+
 def test_a_closed_terminal_ends_the_run(start: Callable[..., Started], brief: Path) -> None:
     run = start("reference", "--nemesis", "none", "--plan", brief)
     run.until('"name":"load"')

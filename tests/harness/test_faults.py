@@ -329,6 +329,19 @@ def test_a_server_that_waits_for_a_quorum_is_waited_for_as_long_as_it_is_cut_off
     run(work())
 
 
+def test_a_fault_waits_for_acknowledged_writes() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        scene = Scene()
+        scene.controller._acknowledged = lambda: round(100 * loop.time())
+        steps = [Step(1, 1, "scripted", "scripted", (cut(("n1", "n2")),), writes=700),
+                 Step(3, 1, "scripted", "scripted", (cut(("n1", "n3")),), writes=100)]
+        await scene.controller.inject(steps)
+        assert {number: fault.started / 1e9 for number, fault in scene.last.items()} == pytest.approx({1: 7.0, 2: 3.0}, abs=0.1)
+
+    run(work())
+
+
 def test_whoever_is_primary_takes_the_part_of_who_was() -> None:
     async def work() -> None:
         scene = Scene(primary=lambda: "n3")

@@ -87,3 +87,19 @@ def test_no_character_that_xml_forbids_is_written(tmp_path: Path) -> None:
     assert "<script" not in text
     message = next(root.iter("failure")).get("message") or ""
     assert "</script><script>alert(1)</script>\\x1b[31m" in message
+
+
+def test_cases_keep_their_class_over_nights_and_name_the_fault(tmp_path: Path) -> None:
+    first = judged(expectations=())
+    blamed = msgspec.structs.replace(first.verdicts[0], by_fault={1: {"lost-write": 143}})
+    first = msgspec.structs.replace(first, verdicts=(blamed, *first.verdicts[1:]))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    roots = [written(tmp_path / "a", first), written(tmp_path / "b", msgspec.structs.replace(first, run="another-night"))]
+    for root in roots:
+        assert {case.get("classname") for case in root.iter("testcase")} == {"redis.sentinel.register.partition-primary"}
+    messages = [failure.get("message") or "" for failure in roots[0].iter("failure")]
+    assert messages[0].endswith("(143 times); fault 1, {n1} | {n2 n3 n4 n5}")
+    assert "fault 1" not in messages[1]
+    verdict = next(case for case in roots[0].iter("testcase") if case.get("name") == "verdict")
+    assert float(verdict.get("time") or 0) == story.PLAN.time

@@ -218,3 +218,15 @@ def test_it_only_reads_and_only_for_this_machine(served: tuple[Path, int]) -> No
     assert ask(port, "/", "PUT")[0] == ask(port, "/", "DELETE")[0] == ask(port, "/", "POST")[0] == 501
     with serve.server(served[0]) as other:
         assert other.server_address[0] == "127.0.0.1"
+
+
+def test_what_was_claimed_stands_beside_what_was_observed() -> None:
+    told = nights.told(story.result(story.recording()))
+    assert told is not None
+    rows = index.claimed([told, told])
+    assert [(row.text, row.standings, row.observed) for row in rows] == [
+        ("CP", "does not hold 2", "neither 2"), ("acknowledged writes may be lost in partitions", "holds 2", "neither 2"),
+        ("PA/EL", "not tested 2", "neither 2"),
+    ]
+    text = index.page("claims", [told, told], (), index.Status(2, 2))
+    assert text.index("Claimed and observed") < text.index("does not hold 2") < text.index("documentation of Sentinel")

@@ -177,7 +177,9 @@ class Lineages:
             order.extend(version.children)
         self.order = order
         initial = canonical(self.model.initial)
-        for version in order:
+        for number, version in enumerate(order):
+            if not number % _OFTEN:
+                self.budget.check()
             parent = version.parent
             if parent is not None:
                 version.root, version.depth = parent.root, parent.depth + 1
@@ -188,6 +190,7 @@ class Lineages:
                 version.there = LONG_AGO
             for row in self._own(version):
                 version.there = min(version.there, self.ret[row])
+        self.budget.check()
         for version in reversed(order):
             version.leave = 1 + sum(child.leave for child in version.children)
             for row in version.observers:

@@ -23,6 +23,7 @@ from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import LATE, PATIENCE
 from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.lineages import text
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.jit import from_problem
 from splitbrain.checkers.linearizability.search.optional import Trials
@@ -410,7 +411,7 @@ class _Names:
         writers = [other for other in others if other in wrote and history.outcome[other] != FAIL]
         acked = [w for w in writers if history.outcome[w] == OK and history.completed[w] < began]
         seen = [other for other in others if expected in self._observed(other) or self._found_initial(other, expected)]
-        name = f"client {int(history.process[row])} was refused cas {_text(expected)} → {_text(call.value[1])}"
+        name = f"client {int(history.process[row])} was refused cas {text(expected)} → {text(call.value[1])}"
         if [other for other in seen if history.invoked[other] > ended]:
             newer = [
                 other for other, f in enumerate(self.f)
@@ -419,13 +420,13 @@ class _Names:
                 and (not acked or history.outcome[other] == INFO or history.completed[other] > min(
                     int(history.invoked[w]) for w in acked))
             ]
-            sentence = f"{name}, as if it had been replaced, although {_text(expected)} was there again later"
+            sentence = f"{name}, as if it had been replaced, although {text(expected)} was there again later"
             return Finding("non-monotonic-read", tuple(sorted({*rows, *newer[-1:]})), sentence, row)
         if acked:
-            had = f"write of {_text(expected)} had been acknowledged and nothing newer can have been there"
+            had = f"write of {text(expected)} had been acknowledged and nothing newer can have been there"
             return Finding("stale-read", tuple(rows), f"{name}, although the {had}", row)
         if [other for other in seen if history.outcome[other] == OK and history.completed[other] < began]:
-            sentence = f"{name}, although {_text(expected)} had been read and nothing newer can have been there"
+            sentence = f"{name}, although {text(expected)} had been read and nothing newer can have been there"
             return Finding("non-monotonic-read", tuple(rows), sentence, row)
         if expected == canonical(model.initial) and not writers:
             failed = [
@@ -434,9 +435,9 @@ class _Names:
                 and history.invoked[other] <= ended
             ]
             if failed:
-                sentence = f"{name}, although {_text(expected)} was still there: only a write that failed can have changed it"
+                sentence = f"{name}, although {text(expected)} was still there: only a write that failed can have changed it"
                 return Finding("aborted-read", tuple(sorted({*rows, failed[0]})), sentence, row)
-            sentence = f"{name}, although nobody had written anything but {_text(expected)}"
+            sentence = f"{name}, although nobody had written anything but {text(expected)}"
             return Finding("unwritten-read", tuple(rows), sentence, row)
         return None
 
@@ -529,7 +530,7 @@ class _Names:
             while swaps.get(met[-1], -1) in swaps and swaps[met[-1]] not in met:
                 met.append(swaps[met[-1]])
             if swaps.get(met[-1], -1) == row:
-                names = " and ".join(f"cas {_text(v[0])} → {_text(v[1])}" for v in (_call(self.history, r).value for r in met))
+                names = " and ".join(f"cas {text(v[0])} → {text(v[1])}" for v in (_call(self.history, r).value for r in met))
                 return Finding("future-read", tuple(rows), f"{names} were each made on what another of them had set", row)
         return None
 
@@ -556,13 +557,7 @@ def _fits_nowhere(history: History, model: Model, rows: Sequence[int], accused: 
 
 def _what(history: History, row: int) -> str:
     operation = history[row]
-    return f"{operation.f} {_text(operation.value)} of client {operation.process}"
-
-
-def _text(value: object) -> str:
-    value = getattr(value, "content", value)
-    text = "nil" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return f"{operation.f} {text(operation.value)} of client {operation.process}"
 
 
 def _refused(history: History, row: int) -> bool:

@@ -244,6 +244,9 @@ class RegisterSearch(Search):
 
         self.compute = compute
 
+    def _returned(self) -> tuple[int, ...]:
+        return tuple(pending[0][1] for _, pending, _ in self._passed[:self._deepest[0] + 1])
+
     def _order(self) -> tuple[list[int], int | None]:
         self._lineup()
         return super()._order()

@@ -248,7 +248,13 @@ class Search:
 
     def decision(self, limit: str = "", trace: bool = True) -> Decision:
         """What is known so far, with the (longest partial) linearization where `trace` is set; `limit` says why there is no
-        answer yet."""
+        answer yet, and then `linearized` is what had returned, in that order, where the search came furthest."""
+        if self.valid is None:
+            passed = self._returned()
+            return Decision(
+                method="search", valid=None, limit=limit, linearized=passed[:-1], stuck=passed[-1] if passed else None,
+                steps=self.steps,
+            )
         if not trace:
             return Decision(method="search", valid=self.valid, limit=limit if self.valid is None else "", steps=self.steps)
         order, stuck = self._order()
@@ -257,6 +263,12 @@ class Search:
             method="search", valid=self.valid, limit=limit if self.valid is None else "", linearized=rows, steps=self.steps,
             stuck=self.rows_of[stuck] if stuck is not None and self.valid is not True else None,
         )
+
+    def _returned(self) -> tuple[int, ...]:
+        """The rows of what had returned at the furthest place that was reached, and last the one that could not be passed yet.
+        Unlike `_order` it takes no more time than there are such."""
+        upto = self._deepest[0] + 1
+        return tuple(self.rows_of[i] for _, _, i in self._returning[:upto])
 
     def _order(self) -> tuple[list[int], int | None]:
         """The operations in the order of the deepest trail, pure ones put where they first become legal."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -294,7 +295,7 @@ _TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]]
     ("txn-snapshot-read-skew", "the same with a planted fault: some reads see what was committed since",
      "read skew (G-single).", (), ("G-single",)),
     ("txn-snapshot-lost-update", "the same with a planted fault: the last to commit wins",
-     "lost updates, of lists too.", (), ("lost-update", "incompatible-order")),
+     "lost updates, of lists too.", (), ("lost-append", "lost-update", "incompatible-order")),
     ("txn-read-committed", "transactions whose reads see the last commit",
      "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", ("read-committed",),
      ("lost-update", *_MISSED)),
@@ -577,6 +578,12 @@ class Reference(Database):
     async def clock(self, node: Node) -> float:
         """What its status says."""
         return float((await self._status(node))["clock"]) / 1e9
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """The first word."""
+        found = re.match(r"\d{9,10}\.\d{3} ", line)
+        return float(found[0]) if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""

@@ -129,6 +129,16 @@ def read_lines(
     return reader.history(), [*reader.notes, *reader.intake.notes()], reader.builder.shapes
 
 
+_EVENT_BEGINS = tuple(f'{{"type":"{kind}",'.encode() for kind in sorted(TYPES))
+
+
+def _whole(events: Sequence[Event]) -> bool:
+    """Whether all tell their process, and invocations their function."""
+    if None in [one.process for one in events]:
+        return False
+    return None not in [one.f for one in events] or not any([one.f is None and one.type == "invoke" for one in events])
+
+
 class _Reader:
     def __init__(self, path: str, torn: bool, other: Other | None) -> None:
         self.path = path
@@ -146,7 +156,7 @@ class _Reader:
     def take(self, chunk: bytes) -> None:
         """Take whole lines; the last of the file may lack its line break."""
         many = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-        if not (self._all_events(chunk, many) or self._all_operations(chunk, many)):
+        if not (self._all_events(chunk, many) or self._all_operations(chunk, many) or self._most_events(chunk)):
             self._take_lines(chunk)
         self.line += many
 
@@ -157,12 +167,32 @@ class _Reader:
             events = self._transactions(chunk) or _EVENTS.decode_lines(chunk)
         except malformed.ERRORS:
             return False
-        if len(events) != many or None in [one.process for one in events]:
-            return False
-        if None in [one.f for one in events] and any([one.f is None and one.type == "invoke" for one in events]):
+        if len(events) != many or not _whole(events):
             return False
         self.intake.named = True
-        self.builder.extend(events, self.line)
+        self.builder.extend(events, np.arange(self.line, self.line + many))
+        return True
+
+    def _most_events(self, chunk: bytes) -> bool:
+        """Take the lines of a journal, where events alone begin as events do; none of them otherwise."""
+        if len(self.table) or not (self.journal or self.other is not None):
+            return False
+        lines = chunk.removesuffix(b"\n").split(b"\n")
+        begins = np.fromiter([line.startswith(_EVENT_BEGINS) for line in lines], np.bool_, len(lines))
+        others = [(at, lines[at]) for at in np.flatnonzero(~begins).tolist()]
+        try:
+            kinds = [_TYPE.decode(line).type for _, line in others]
+            told = b"\n".join([line for line, event in zip(lines, begins.tolist(), strict=True) if event])
+            events = self._transactions(told) or _EVENTS.decode_lines(told)
+        except malformed.ERRORS:
+            return False
+        if len(events) != len(lines) - len(others) or not _whole(events) or "" in kinds or not TYPES.isdisjoint(kinds):
+            return False
+        for (at, line), kind in zip(others, kinds, strict=True):
+            self._take_other(kind, line, self.line + at)
+        if events:
+            self.intake.named = True
+        self.builder.extend(events, self.line + np.flatnonzero(begins))
         return True
 
     def _transactions(self, chunk: bytes) -> Sequence[Event]:

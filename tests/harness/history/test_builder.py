@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,7 +141,7 @@ def test_many_at_once_are_the_same_as_one_by_one(events: list[Event]) -> None:
             built.add(event, position)
 
     results: list[object] = []
-    for take in (one_by_one, lambda built: built.extend(events, 0)):
+    for take in (one_by_one, lambda built: built.extend(events, np.arange(len(events)))):
         built = Builder("x", clock="times", where=place)
         try:
             take(built)
@@ -198,7 +199,7 @@ def test_crashed_in_an_earlier_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_says_what_is_wrong_and_where(events: list[Event], message: str) -> None:
     built = Builder("x", clock="times", where=place)
     with pytest.raises(HistoryError, match=f"^x:{message}"):
-        built.extend(events, 0)
+        built.extend(events, np.arange(len(events)))
 
 
 def test_operations_that_tell_no_process_are_of_as_many_clients() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from splitbrain.harness.errors import HistoryError, StorageError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Cut, Fault, Proof
+from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.journal import FORMAT, Header, Invoke, Journal, load
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Placement, Stall, View
 from splitbrain.harness.history.variant import Claim, Variant
 from splitbrain.harness.plan import Plan
@@ -188,3 +189,26 @@ def test_whatever_is_written_can_be_read(tmp_path: Path) -> None:
     _, recording = load(tmp_path / "journal.jsonl")
     assert recording.notes == ("a lone \\ud800", "again (7 times)") and not recording.torn
     assert recording.local_reads[0].value[1:] == ["\\udfff", str(1 << 70)]
+
+
+def test_a_journal_is_read_the_same_by_many_lines_as_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = tmp_path / "journal.jsonl"
+    journal = Journal(written)
+    journal.header(HEADER)
+    for at in range(500):
+        journal.invoke(Invoke(time=at * 10, process=at % 7, f="get", key=at % 3, node="n1", server="n2", kind="read"))
+        if at % 11 == 0:
+            journal.view(View(node="n1", primary=f"n{at % 2}", time=at * 10))
+        outcome: Outcome = "fail" if at % 5 == 0 else "ok"
+        journal.complete(
+            Operation(process=at % 7, f="get", key=at % 3, value=at, outcome=outcome, error="e" if at % 5 == 0 else None,
+                      detail=f"said {at}" if at % 5 == 0 else None, invoked=at * 10, completed=at * 10 + 5)
+        )
+    journal.end(9000, interrupted=False)
+    journal.close()
+    many = load(written)[1]
+    monkeypatch.setattr(jsonl._Reader, "_most_events", lambda self, chunk: False)
+    one = load(written)[1]
+    assert list(many.history) == list(one.history) and many.views == one.views and len(many.views) == 46
+    assert many.history.reads().all(), "a read is one by its kind, whatever its name"
+    assert {op.detail for op in many.history} == {None, *(f"said {at}" for at in range(0, 500, 5))}

@@ -143,7 +143,7 @@ def _by_batches(events: bytes, lines: int, path: Path) -> History:
     builder = Builder(str(path), clock="times", where=lambda line: (line, 1))
     told = msgspec.json.Decoder(Event).decode_lines(events)
     for at in range(0, len(told), lines):
-        builder.extend(told[at : at + lines], at)
+        builder.extend(told[at : at + lines], np.arange(at, at + len(told[at : at + lines])))
     return builder.history()
 
 

@@ -88,9 +88,9 @@ def test_a_file_gives_the_same_history_by_machine_code(tmp_path: Path, monkeypat
     took: list[type[Any]] = []
     extend = Builder.extend
 
-    def noted(self: Builder, events: Any, position: int) -> None:
+    def noted(self: Builder, events: Any, positions: Any) -> None:
         took.append(type(events[0]))
-        extend(self, events, position)
+        extend(self, events, positions)
 
     monkeypatch.setattr(Builder, "extend", noted)
     directly = jsonl.read(path)[0]

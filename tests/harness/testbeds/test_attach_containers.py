@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import docker
 import pytest
 
 from splitbrain.harness.databases.reference import database
-from tests.conftest import Ran
+from tests.conftest import ROOT, Ran
+from tests.harness.testbeds.test_ssh import until
 from tests.lab import built
 
 PORT = database.Reference.port
@@ -59,10 +62,13 @@ def rules(container: Any) -> str:
 def test_they_are_cut_and_left_as_they_were(
     theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {}\n")
+    composed = {"com.docker.compose.project.config_files": str(file), "splitbrain.disposable": "true"}
+    containers = theirs(**composed)
     before = rules(containers[0])
     ran = splitbrain(
-        "test", "reference", "--containers", "mine=yes", "--variant", "majority", "--nemesis", "partition-primary",
+        "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary",
         "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
     assert re.search("4/6 links|6/6 links as intended", ran.stdout), ran.stdout + ran.stderr
@@ -80,3 +86,25 @@ def test_those_that_are_not_marked_are_not_touched(theirs: Callable[..., list[An
     assert said.code == 64 and "theirs-n1, theirs-n2, theirs-n3: not marked" in said.stderr
     said = splitbrain("test", "reference", "--containers", "mine=no")
     assert said.code == 64 and "no container that runs carries the label mine=no" in said.stderr
+
+
+def test_kill_9_in_the_middle_of_a_fault_leaves_them_as_they_were(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
+    containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    before = rules(containers[0])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path)}
+    words = "test reference --containers mine=yes --nemesis everyone-alone+pause:all --baseline 1s --fault 60s --time 70s"
+    command = [sys.executable, "-m", "splitbrain.harness.cli"]
+    with subprocess.Popen([*command, *words.split()], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
+        assert until(lambda: "DROP" in rules(containers[0]) and stopped(containers[0]), 60)
+        process.kill()
+    # By no command of ours.
+    assert until(lambda: all(rules(one) == before and not stopped(one) for one in containers))
+    command += ["clean", "--attached"]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert said.stdout.count(": removed") == 3 and "killed" not in said.stdout
+    assert not list(Path("/run").glob("splitbrain-theirs*"))
+
+
+def stopped(container: Any) -> bool:
+    container.reload()
+    return Path("/proc", str(container.attrs["State"]["Pid"]), "stat").read_text().rpartition(")")[2].split()[0] == "T"

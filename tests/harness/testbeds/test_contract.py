@@ -187,6 +187,9 @@ def test_a_paused_server_is_no_cut_link(testbed: Testbed) -> None:
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("kill", [True, False])
 def test_killed_and_started_again_it_is_still_cut(testbed: Testbed, paused: bool, kill: bool) -> None:
+    if testbed.name == "ssh" and paused != kill:
+        return  # the machines take seconds to make
+
     async def work(testbed: Testbed) -> None:
         whole = everything(["n1", "n2"])
         cut = without(whole, ("n1", "n2"), ("n2", "n1"))

@@ -153,6 +153,45 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
     assert beside(tmp_path, 2, work) == 0
 
 
+USERS = """
+cd /run && cp {folder}/authorized authorized && chmod 644 authorized
+for name in able unable; do
+  {{ cat passwd 2>/dev/null || cat /etc/passwd; echo "$name:x:7$((i=i+1)):100::/:/bin/sh"; }} > new && mv new passwd
+  {{ cat shadow 2>/dev/null || cat /etc/shadow; echo "$name:*:19000:0:99999:7:::"; }} > more && mv more shadow
+done
+echo 'able ALL=(ALL) NOPASSWD: ALL' > sudoers && chmod 440 sudoers
+for file in passwd shadow sudoers; do mount --bind $file /etc/$file; done
+"""
+"""Two people on a machine: one may become root by sudo, the other may not."""
+
+
+def test_who_is_not_root_needs_sudo_without_a_password(tmp_path: Path) -> None:
+    need("sudo")
+
+    def work(machines: Machines) -> int:
+        machines.sh(0, USERS.format(folder=tmp_path))
+        inventory = machines.inventory.read_text()
+        machines.inventory.write_text(inventory.replace('user = "root"', 'user = "able"'))
+
+        async def whole() -> None:
+            testbed = bed(machines, 1)
+            try:
+                await testbed.up(1)
+                assert (await testbed.nodes[0].run(["id", "-u"])).stdout == "0\n"
+                gates = machines.sh(0, "iptables -S SPLITBRAIN-GATE")  # sudo hides who is connected; it is found all the same
+                assert f"-s {CONTROLLER}/32 -p tcp -m tcp --dport 22 -j RETURN" in gates
+            finally:
+                await testbed.down()
+
+        asyncio.run(whole())
+        machines.inventory.write_text(inventory.replace('user = "root"', 'user = "unable"'))
+        with pytest.raises(SetupError, match=r"n1 .*: unable may not use sudo without a password \(sudo: .*\)"):
+            Ssh.missing(bed(machines, 1)._plan, ())
+        return 0
+
+    assert beside(tmp_path, 1, work) == 0
+
+
 def test_a_machine_has_one_run_at_a_time(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         async def whole() -> None:

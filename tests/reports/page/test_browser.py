@@ -119,6 +119,33 @@ def test_on_a_telephone_the_state_and_the_evidence_are_on_the_screen(browser: An
     page.context.close()
 
 
+def test_a_reader_can_filter_copy_point_and_link_and_without_a_script_all_is_there(
+    browser: Any, pages: dict[str, Path]
+) -> None:
+    # With the page's own policy in force: its script runs because its sum is named.
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(pages["one"].as_uri())
+    rows = page.locator("table.timeline tbody tr:visible")
+    before = rows.count()
+    page.get_by_role("searchbox").fill("client 6")
+    assert 0 < rows.count() < before
+    assert all("client 6" in row.lower() for row in rows.all_inner_texts())
+    box = page.locator("#time svg").bounding_box()
+    page.mouse.move(0, 0)
+    page.locator("#time svg").scroll_into_view_if_needed()
+    page.locator("#time svg").hover(position={"x": box["width"] / 2, "y": box["height"] / 3})
+    assert re.match(r"0:\d\d\.\d: ok [\d.]+/s, failed", page.locator(".readout").inner_text())
+    assert page.locator("#why h2 a.permalink").get_attribute("href") == "#why"
+    page.locator("button.copy").click()
+    assert page.locator("button.copy").inner_text() != "Copy"
+    page.context.close()
+    plain = browser.new_context(java_script_enabled=False).new_page()
+    plain.goto(pages["one"].as_uri())
+    assert plain.locator("table.timeline tbody tr").count() == before
+    assert plain.locator("button, input").count() == 0
+    plain.context.close()
+
+
 def test_two_hundred_faults_fit_a_page_that_can_be_read(browser: Any, pages: dict[str, Path]) -> None:
     assert pages["many"].stat().st_size <= 2_000_000
     page = opened(browser, pages["many"])

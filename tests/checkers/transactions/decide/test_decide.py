@@ -169,3 +169,16 @@ def test_a_limit_is_named() -> None:
     assert open_history.micros is not None
     found = decide(facts(open_history), "serializable", open_history.micros.keys, late)
     assert found.state == "undecided" and found.limit == "the time limit"
+
+
+def test_a_node_that_waits_for_its_own_session_does_not_stop_the_others() -> None:
+    story = History.of([
+        Operation(process=2, f="txn", value=(("w", "x", 1),), invoked=0, completed=1),
+        Operation(process=2, f="txn", value=(("w", "x", 2),), invoked=2, completed=3),
+        Operation(process=0, f="txn", value=(("w", "y", 1),), invoked=4, completed=5),
+        Operation(process=1, f="txn", value=(("r", "x", 2),), invoked=6, completed=7),
+        Operation(process=1, f="txn", value=(("r", "x", 1),), invoked=8, completed=9),
+    ])
+    assert story.micros is not None
+    found = decide(facts(story), "causal", story.micros.keys, Budget())
+    assert found.state == "refuted" and found.cycle

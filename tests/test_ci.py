@@ -1,0 +1,66 @@
+"""The files for other repositories' jobs: what they run is there, and is run in a foreign repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CI = ROOT / "tools" / "ci"
+
+
+def environment(folder: Path, **changes: str) -> dict[str, str]:
+    """A job's, with a `splitbrain` where `install` would have put it: this one."""
+    venv = folder / "venv" / "bin"
+    venv.mkdir(parents=True)
+    program = venv / "splitbrain"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m splitbrain.harness.cli "$@"\n')
+    program.chmod(0o755)
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "SPLITBRAIN_VENV": str(folder / "venv"), **changes}
+
+
+@pytest.mark.servers
+def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    for name in ("reports", "checkers"):
+        (foreign / name).mkdir(parents=True)  # As a stranger's folders may be called.
+    (foreign / "nightly.toml").write_text(
+        'time = 3\nnodes = 3\nnemesis = "none"\n[[runs]]\ndatabase = "reference"\nexpect = ["not-exercised"]\n'
+        '[[runs]]\ndatabase = "reference"\nvariant = "no such"\n'
+    )
+    job = environment(tmp_path, SUITE="nightly.toml", GITHUB_OUTPUT=str(tmp_path / "out"))
+    refused = subprocess.run([CI, "run"], cwd=foreign, env=job, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 64 and "exit-code=64" in (tmp_path / "out").read_text(), refused.stdout + refused.stderr
+    (foreign / "nightly.toml").write_text('time = 3\nnodes = 3\nnemesis = "none"\n[[runs]]\ndatabase = "reference"\n')
+    summary = tmp_path / "summary.md"
+    ran = subprocess.run(
+        [CI, "run"], cwd=foreign, env={**job, "GITHUB_STEP_SUMMARY": str(summary)}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )
+    kept = {path.name for path in (foreign / "splitbrain-report").rglob("*") if path.is_file()}
+    wanted = {"index.html", "junit.xml", "summary.md", "report.html", "journal.jsonl", "plan.toml"}
+    assert wanted <= kept, ran.stdout + ran.stderr
+    assert f"exit-code={ran.returncode}" in (tmp_path / "out").read_text()
+    assert "reference" in summary.read_text()
+
+
+def test_a_job_that_names_nothing_or_no_database_is_refused(tmp_path: Path) -> None:
+    job = environment(tmp_path, DATABASES="oracle")
+    for word, told in (("run", "neither a suite nor a command"), ("install", "'oracle' is none of")):
+        ran = subprocess.run([CI, word], cwd=tmp_path, env=job, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 64 and told in ran.stderr
+
+
+def test_both_files_call_the_script_with_variables_that_it_reads() -> None:
+    script = CI.read_text()
+    for file in (ROOT / "action.yml", ROOT / "tools" / "gitlab.yml"):
+        text = file.read_text()
+        assert "tools/ci" in text and " install" in text and " run" in text
+    handed = set(re.findall(r"^ {8}([A-Z]+): \$\{\{ inputs", (ROOT / "action.yml").read_text(), re.MULTILINE))
+    assert handed == {"DATABASES", "EXTRAS", "SUITE", "WORDS", "RUNS", "KEEP"}
+    assert all(re.search(rf"\$\{{?{name}\b", script) for name in handed)
