@@ -24,15 +24,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions.decide.decision import Exhausted
 from splitbrain.checkers.transactions.decide.facts import Facts
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Ints = NDArray[np.int64]
 
@@ -334,6 +335,9 @@ def _ranges(begin: Ints, counts: Ints) -> Ints:
 
 
 def _judged(facts: Facts, pairs: _Pairs, helpers: int, first: list[Break]) -> Finding:
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components  # large: loaded where sessions are judged
+
     source, target = np.concatenate(pairs.source), np.concatenate(pairs.target)
     reader, because = np.concatenate(pairs.reader), np.concatenate(pairs.because)
     vertices = facts.size + helpers

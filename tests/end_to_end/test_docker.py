@@ -139,8 +139,8 @@ def test_an_image_is_pulled_pinned_and_shown_with_its_digest(lab: Any, splitbrai
         finally:
             lab.images.remove(name)
         ran = splitbrain(*quick, f"{address}/redis:7.2.7")
-        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (manifest" in flat(ran.stdout), ran.stdout
-    assert f"use the one that was built on this machine: --image {built('redis')}" in flat(ran.stdout)
+        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (manifest" in flat(ran.stderr), ran.stderr
+    assert f"use the one that was built on this machine: --image {built('redis')}" in flat(ran.stderr)
 
 
 def test_the_official_image_where_no_registry_answers(lab: Any, splitbrain: Splitbrain) -> None:
