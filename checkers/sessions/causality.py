@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.sessions.guarantees import Break
 from splitbrain.checkers.transactions.decide.facts import Facts
@@ -33,9 +35,6 @@ class _Past:
     """The causal past of every node, and the pairs of writes that reads put in order."""
 
     def __init__(self, facts: Facts) -> None:
-        from scipy.sparse import csr_array
-        from scipy.sparse.csgraph import connected_components  # large: loaded where sessions are judged
-
         self.facts = facts
         size = facts.size
         self.clock = np.zeros((size, facts.sessions), np.int32)

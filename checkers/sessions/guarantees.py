@@ -24,41 +24,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.sessions.models import Guarantee
 from splitbrain.checkers.transactions.decide.decision import Exhausted
 from splitbrain.checkers.transactions.decide.facts import Facts
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
 Ints = NDArray[np.int64]
-
-Guarantee = Literal["read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads"]
-Model = Literal[
-    "sequential", "causal", "read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads",
-]
-
-GUARANTEES: tuple[Guarantee, ...] = ("read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads")
-MODELS: tuple[Model, ...] = ("sequential", "causal", *GUARANTEES)
-"""The strongest first; causal implies all four guarantees."""
-
-_ALIASES: dict[str, Model] = {
-    "causal-consistency": "causal", "sequential-consistency": "sequential", "ryw": "read-your-writes", "mr": "monotonic-reads",
-    "mw": "monotonic-writes", "wfr": "writes-follow-reads",
-}
-
-
-def models_of(names: str) -> tuple[Model, ...] | None:
-    """The models that `--model` names, several with commas between them; None where one of them is no model of sessions."""
-    known: dict[str, Model] = {model: model for model in MODELS} | _ALIASES
-    found = [known.get(name.strip()) for name in names.split(",") if name.strip()]
-    models = tuple(dict.fromkeys(model for model in found if model is not None))
-    return models if models and None not in found else None
-
 
 MOST_PAIRS = 20_000_000
 """Pairs that are looked at one by one, where reads are so stale that a chain does not do."""
@@ -335,9 +311,6 @@ def _ranges(begin: Ints, counts: Ints) -> Ints:
 
 
 def _judged(facts: Facts, pairs: _Pairs, helpers: int, first: list[Break]) -> Finding:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components  # large: loaded where sessions are judged
-
     source, target = np.concatenate(pairs.source), np.concatenate(pairs.target)
     reader, because = np.concatenate(pairs.reader), np.concatenate(pairs.because)
     vertices = facts.size + helpers

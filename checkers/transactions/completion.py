@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions import cycles
 from splitbrain.checkers.transactions.cycles import RULES, Rule
@@ -84,9 +86,6 @@ def _order(inference: Inference, rule: Rule) -> Ints | None:
     sources, targets = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     if rule.shape == "any" and not (inference.micros.f == APPEND).any():
         return serial_order(inference, sources, targets, vertices)
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components  # large: loaded where it is needed
-
     matrix = csr_matrix((np.ones(len(sources), np.int8), (sources, targets)), shape=(vertices, vertices))
     # The components of an acyclic graph are numbered against its order; that is checked, for nothing promises it.
     _, label = connected_components(matrix, directed=True, connection="strong")

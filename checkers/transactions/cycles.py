@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
@@ -225,9 +227,6 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
     """Of every vertex whether it is on a cycle (none is its own neighbour), and the number of its component."""
     if not len(source):
         return np.zeros(many, np.bool_), np.zeros(many, np.int64)
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components  # large: loaded where it is needed
-
     matrix = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(many, many))
     _, label = connected_components(matrix, directed=True, connection="strong")
     return np.bincount(label)[label] > 1, label.astype(np.int64)

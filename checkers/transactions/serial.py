@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from splitbrain.checkers.transactions.graph import Ints
 from splitbrain.checkers.transactions.inference import Inference, group_ends
@@ -48,8 +49,6 @@ def serial_order(inference: Inference, source: Ints, target: Ints, many: int) ->
     quiet = np.ones(many, np.bool_)
     quiet[owner[writes]] = False
     priority[quiet] = 0
-    from scipy.sparse import csr_matrix
-
     graph = csr_matrix((np.ones(len(source), np.int8), (source, target)), shape=(many, many))
     rank = np.full(many, -1)
     placed = _kernel(many)(

@@ -26,6 +26,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions.decide.decision import Budget, Decision, Edge, Exhausted, Relation
 from splitbrain.checkers.transactions.decide.facts import Facts
@@ -82,8 +84,6 @@ class _Graph:
     reach: NDArray[np.uint64] | None = None
 
     def __post_init__(self) -> None:
-        from scipy.sparse import csr_array
-
         edges = self.edges
         graph = csr_array((np.ones(len(edges), np.int8), (edges.source, edges.target)), shape=(self.vertices, self.vertices))
         self.start, self.target = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
@@ -488,9 +488,6 @@ def _way(graph: _Graph, edges: _Edges, begin: int, end: int) -> list[_Step]:
 
 def _components(vertices: int, edges: _Edges) -> tuple[NDArray[np.int32], Column]:
     """The strongly connected component of every vertex, and the vertices that lie in one with others."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components  # large: loaded where it is needed
-
     graph = csr_array((np.ones(len(edges), np.int8), (edges.source, edges.target)), shape=(vertices, vertices))
     _, component = connected_components(graph, directed=True, connection="strong")
     return component, np.flatnonzero(np.bincount(component)[component] > 1)

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.transactions.decide.decision import Budget, Decision, Edge, Exhausted
 from splitbrain.checkers.transactions.decide.facts import Facts
 from splitbrain.checkers.transactions.decide.kernels import kernel
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 Keys = Sequence[object]
 
@@ -101,8 +99,6 @@ def _acyclic(facts: Facts, level: str, keys: Keys, pairs: NDArray[np.int64], *, 
         sources.append(follows)
         targets.append(follows + 1)
     source, target = np.concatenate(sources), np.concatenate(targets)
-    from scipy.sparse import csr_array
-
     graph = csr_array((np.ones(len(source), np.int8), (source, target)), shape=(size, size))
     degree = np.bincount(graph.indices, minlength=size).astype(np.int64)
     if kernel("unordered", size)(size, graph.indptr, graph.indices, degree) == 0:
@@ -114,9 +110,6 @@ def _acyclic(facts: Facts, level: str, keys: Keys, pairs: NDArray[np.int64], *, 
 
 def _some_cycle(size: int, source: NDArray[np.int64], target: NDArray[np.int64]) -> list[tuple[int, int]]:
     """A shortest cycle through some node of the smallest component that has one."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components  # large: loaded where it is needed
-
     graph = csr_array((np.ones(len(source), np.int8), (source, target)), shape=(size, size))
     _, component = connected_components(graph, directed=True, connection="strong")
     loops = source[source == target]
