@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from splitbrain.checkers.budget import Exhausted
 from splitbrain.checkers.models.specifications import Nil
 from splitbrain.checkers.sessions.causality import causal_breaks
 from splitbrain.checkers.sessions.guarantees import Break, find
@@ -20,7 +21,6 @@ from splitbrain.checkers.sessions.observations import observed
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.transactions import completion, decide, rw_register
 from splitbrain.checkers.transactions.decide import Facts
-from splitbrain.checkers.transactions.decide.decision import Exhausted
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import NEVER, History

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.budget import Exhausted
 from splitbrain.checkers.sessions.models import Guarantee
-from splitbrain.checkers.transactions.decide.decision import Exhausted
 from splitbrain.checkers.transactions.decide.facts import Facts
 
 Ints = NDArray[np.int64]
@@ -346,7 +346,7 @@ def _judged(facts: Facts, pairs: _Pairs, helpers: int, first: list[Break]) -> Fi
         found = {one.reader, one.newer, one.older, one.because}
         if one in cyclic:
             row = cyclic[one]
-            way = _way(graph, int(target[row]), int(source[row]), component)
+            way = way_within(graph, int(target[row]), int(source[row]), component)
             found |= set(way)
             for a, b in pairwise(way):
                 edge = int(np.flatnonzero((source == a) & (target == b))[0])
@@ -371,8 +371,9 @@ def _stands_for(size: int, vertices: int, source: Ints, target: Ints, facts: Fac
     return stands
 
 
-def _way(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.int32]) -> list[int]:
-    """The vertices of a shortest way inside one component, both ends included."""
+def way_within(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.int32]) -> list[int]:
+    """The vertices of a shortest way inside one strongly connected component, both ends included; `begin` alone where the
+    end is not in it."""
     came = {begin: -1}
     queue = deque([begin])
     while queue:
@@ -386,4 +387,4 @@ def _way(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.
             if other not in came and component[other] == component[begin]:
                 came[other] = vertex
                 queue.append(other)
-    return [begin, end]
+    return [begin]
