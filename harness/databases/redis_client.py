@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from splitbrain.harness.databases.connection import Connection
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
@@ -65,7 +66,7 @@ return 1
 """
 
 
-class RedisClient:
+class RedisClient(Connection):
     """One connection to one server. `wait` is the number of replicas that must confirm a write before it counts."""
 
     DEFINITE: ClassVar[dict[str, str]] = {
@@ -307,10 +308,6 @@ class RedisClient:
             return None if reply is None else int(reply)
         except (TypeError, ValueError) as error:
             raise await self._lost("garbled-answer") from error
-
-    async def _lost(self, reason: str) -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason)
 
 
 async def open_own(node: Node, port: int, *greeting: str) -> RedisClient:

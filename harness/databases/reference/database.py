@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from splitbrain.harness.databases.connection import Connection
 from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
@@ -28,7 +29,7 @@ MAX_LINE = 8 << 20
 _SERVER = Path(__file__).with_name("server")
 
 
-class ReferenceClient:
+class ReferenceClient(Connection):
     """One connection to one server; its reads ask the server's own copy where it is `local`."""
 
     ERRORS: ClassVar[dict[str, bool]] = {
@@ -231,10 +232,6 @@ class ReferenceClient:
         if any(type(number) is not int for number in numbers):
             raise await self._lost("garbled-answer")
         return list(numbers)
-
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)
 
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
