@@ -32,16 +32,9 @@ fault = 8.0
 between = 6.0
 concurrency = 1
 """
+"""A plan of 18 s: one fault of 8 s."""
 
 pytestmark = pytest.mark.usefixtures("lab")
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> Path:
-    """A plan of 18 s: one fault of 8 s."""
-    file = tmp_path / "short.toml"
-    file.write_text(SHORT)
-    return file
 
 
 def cut(splitbrain: Splitbrain, short: Path, database: str) -> Ran:

@@ -318,7 +318,8 @@ async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(
 
 @pytest.mark.parametrize("method", _methods(REDIS))
 async def test_a_connection_that_the_server_gave_up_is_not_opened_again(method: str, tmp_path: Path) -> None:
-    async with _connected(REDIS, tmp_path, b"-LOADING Redis is loading the dataset in memory\r\n") as (client, script):
+    answer = b"-LOADING Redis is loading the dataset in memory\r\n" + HANG_UP
+    async with _connected(REDIS, tmp_path, answer) as (client, script):
         with pytest.raises(Refused):
             await CALLS[method](client)
         with pytest.raises(Indeterminate):
