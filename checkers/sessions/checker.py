@@ -198,8 +198,9 @@ class _View:
                           sentence=self._summary(guarantee, finding.breaks, worst))
 
     def _tell(
-        self, found: Findings | None, identifier: str, breaks: Sequence[Break], nodes: Callable[[Break], list[int]], model:
-        Model ) -> int:
+        self, found: Findings | None, identifier: str, breaks: Sequence[Break], nodes: Callable[[Break], list[int]],
+        model: Model,
+    ) -> int:
         """Count and show them; the longest time that one went back, -1 where no time is known."""
         worst = -1
         timed = self.history.timed
