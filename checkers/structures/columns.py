@@ -79,14 +79,14 @@ def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
     """Parts of (keys, numbers) as codes from 0, the same for the same pair, -1 where the number is `NIL`; and how many there
     are."""
     keys, numbers = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    ends = np.cumsum([len(part[0]) for part in parts])[:-1]
+    nil = numbers == NIL
+    if not nil.any():
+        codes, many = _of_one_key(keys, numbers) or _of_many_keys(keys, numbers)
+        return np.split(codes, ends), many
     found = np.full(len(numbers), -1)
-    real = np.flatnonzero(numbers != NIL)
-    if len(real) < len(numbers):
-        keys, numbers = keys[real], numbers[real]
-    else:
-        real = slice(None)  # type: ignore[assignment]
-    found[real], many = _of_one_key(keys, numbers) or _of_many_keys(keys, numbers)
-    return np.split(found, np.cumsum([len(part[0]) for part in parts])[:-1]), many
+    found[~nil], many = _of_one_key(keys[~nil], numbers[~nil]) or _of_many_keys(keys[~nil], numbers[~nil])
+    return np.split(found, ends), many
 
 
 def _of_one_key(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int] | None:
