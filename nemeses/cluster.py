@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import networkx as nx
@@ -36,16 +36,31 @@ class Changed(msgspec.Struct, frozen=True):
     idle: tuple[str, ...] = ()
 
 
+class Crowd(Protocol):
+    """The load, as far as a fault can change it."""
+
+    calls: int
+
+    def join(self, who: object, homes: Sequence[str], times: int) -> None:
+        """Many more workers at these homes, until `who` has them leave."""
+        ...
+
+    async def leave(self, who: object) -> int:
+        """No new calls of theirs; how many they were."""
+        ...
+
+
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use; `told` asks a node's server for its wall clock, in seconds (None: no answer).
+    the load which links its workers may use, and `load` is what a surge makes more of; `told` asks a node's server for its
+    wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
 
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
-        told: Callable[[str], Awaitable[float | None]] | None = None,
+        told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
     ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
@@ -54,6 +69,7 @@ class Cluster:
         self._applying = asyncio.Lock()
         self._enforce = enforce
         self._told = told
+        self.load = load
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)

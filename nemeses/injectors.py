@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec
+from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec, Surge
 from splitbrain.harness.testbeds.testbed import Train, everything
-from splitbrain.nemeses.cluster import Changed, Cluster
+from splitbrain.nemeses.cluster import Changed, Cluster, Crowd
 
 PROVE_TIMEOUT = 1.0
 """How long packets that should pass are waited for, in seconds, before a fault is called wrong."""
@@ -291,6 +291,39 @@ class SkewInjector(Injector[Skew]):
                      wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
 
 
+class SurgeInjector(Injector[Surge]):
+    """Brings more clients. Proven by the calls that the load counts, before and meanwhile; a load that cannot make half as many
+    as are meant is wrong."""
+
+    async def start(self, spec: Surge, cluster: Cluster) -> Proof:
+        """Count, bring them, and count again."""
+        if cluster.load is None:
+            return Proof(holds=False, acted=cluster.clock(), at=cluster.clock(), wrong=spec.homes)
+        before = await _calls(cluster.load)
+        cluster.load.join(self, spec.homes, spec.times)
+        acted = cluster.clock()
+        seen = await _calls(cluster.load)
+        meant = before * (1 + (spec.times - 1) * len(spec.homes) / len(cluster.names))
+        holds = 0 < meant <= 2 * seen
+        return Proof(holds=holds, acted=acted, at=cluster.clock(), wrong=() if holds else spec.homes, measured=spec.homes,
+                     figures=(_figure("calls", "a second", [meant], [seen]),))
+
+    async def undo(self, spec: Surge, cluster: Cluster) -> Proof:
+        """Send them away."""
+        gone = await cluster.load.leave(self) if cluster.load is not None else 0
+        return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail=f"{gone} clients gone")
+
+
+async def _calls(load: Crowd) -> float:
+    """Calls a second, counted for `COUNTED` seconds."""
+    loop = asyncio.get_running_loop()
+    calls, began = load.calls, loop.time()
+    await asyncio.sleep(COUNTED)
+    return (load.calls - calls) / (loop.time() - began)
+
+
+COUNTED = 0.5
+"""Seconds for which calls are counted."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
 INEXACT = 1.5
@@ -322,6 +355,8 @@ def injector(spec: Spec) -> Injector[Any]:
             return ImpairInjector()
         case Skew():
             return SkewInjector()
+        case Surge():
+            return SurgeInjector()
         case Kill():
             return KillInjector()
         case Pause():
