@@ -227,18 +227,15 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
     from splitbrain.harness.run import perform
     from splitbrain.reports import summary
     from splitbrain.reports.terminal import Progress, console
+    from splitbrain.reports.wording import time_left
 
     screen = console()
-
     began, done = time.monotonic(), 0
-
-    def time_left(left: int) -> str:
-        return f"about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done and left else ""
 
     def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         nonlocal done
         left = sum(entry.exit_code is None for entry in opened.entries) - done
-        rest = time_left(left)
+        rest = time_left(time.monotonic() - began, done, left)
         screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest and ', '}{rest}")
         done += 1
         try:
@@ -252,7 +249,8 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
         return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
     def publish(suite: suites.Suite) -> None:
-        suites.publish(suite, time_left(sum(entry.exit_code is None for entry in suite.entries)))
+        left = sum(entry.exit_code is None for entry in suite.entries)
+        suites.publish(suite, time_left(time.monotonic() - began, done, left))
 
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 import splitbrain
 from splitbrain.harness import registry
@@ -94,7 +95,8 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     def work() -> int:
         logging.getLogger().addHandler(drivers)
         try:
-            return asyncio.run(_Recorder(plan, run, testbed, progress).record())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
             return INTERRUPTED
         except Exception as raised:
@@ -129,7 +131,7 @@ class _Recorder:
         self.run = run
         self.testbed = testbed
         self.progress = progress
-        self.began = time.monotonic_ns()
+        self.began, self.epoch = time.monotonic_ns(), time.time_ns()
         self.journal = Journal(run.journal)
         self.interrupted = False
         self.gave_up = ""
@@ -167,7 +169,7 @@ class _Recorder:
                     Header(
                         run=self.run.label, plan=self.plan, variant=variant, nodes=self.names,
                         version=splitbrain.__version__, kernel=platform.release(),
-                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                        started=datetime.fromtimestamp(self.epoch // 10**9, UTC).isoformat(), epoch=self.epoch,
                     )
                 )
                 self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.offers)
@@ -514,7 +516,7 @@ class _Recorder:
     async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
         """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
         ours ends the phase and not the run."""
-        began = self.clock()
+        began, computed = self.clock(), time.process_time_ns()
         self.journal.phase(name, began, ended=False)
         problem = ""
         ticking = asyncio.create_task(self.tick(name, began))
@@ -538,9 +540,11 @@ class _Recorder:
         finally:
             ticking.cancel()
             self.progress.close()
-            self.journal.phase(name, self.clock(), ended=True, problem=problem)
+            ended, cpu = self.clock(), time.process_time_ns() - computed
+            self.journal.phase(name, ended, ended=True, problem=problem, cpu=cpu)
             if not problem:
-                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
+                share = f"  harness {cpu / max(1, ended - began):.0%} CPU" if name == "load" else ""
+                self.progress.phase(name, self.told(name) + share, (self.clock() - began) / 1e9)
 
     def told(self, name: PhaseName) -> str:
         """What a finished phase has to say on the terminal."""

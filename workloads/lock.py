@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -14,7 +13,7 @@ from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 LOCKS = 6
 """The most locks: few, so that one that was lost is soon taken by another."""
@@ -32,7 +31,7 @@ class _Hold:
     until: float
 
 
-class Lock(Workload):
+class Lock(KeyedWorkload):
     """Takes locks (`plan.keys`, and `LOCKS` at most) on lease, each process one at a time, holds it for a while in which the
     lease is renewed, and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
     not watch its own clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker
@@ -66,7 +65,7 @@ class Lock(Workload):
             if time.monotonic() >= hold.until:
                 return Invocation("release", hold.key, process, "write")
             return self.held(rng, process, hold)
-        key = rng.randrange(min(LOCKS, self.plan.keys))
+        key = rng.randrange(self.keys)
         if self.reader(process) or kind == "read" or rng.random() < 0.3:
             return Invocation("read", key, None, "read")
         return Invocation("acquire", key, process, "write")
@@ -101,11 +100,9 @@ class Lock(Workload):
                 await client.release(invocation.key, invocation.value)
         return invocation.value
 
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(min(LOCKS, self.plan.keys))]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
+    @property
+    def keys(self) -> int:
+        return min(LOCKS, self.plan.keys)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (LockChecker(),)

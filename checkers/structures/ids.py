@@ -37,8 +37,7 @@ class IdsChecker:
             moment = Moment(began=twice.invoked, seen=int(history.completed[other]))
             sentence = (
                 f"client {twice.process} at {twice.node or 'a server'} was given {twice.value!r} at {clock(moment.seen)}, "
-                f"which "
-                f"client {before.process} at {before.node or 'a server'} had been given at "
+                f"which client {before.process} at {before.node or 'a server'} had been given at "
                 f"{clock(int(history.completed[one]))}."
             )
             found.add("duplicate-id", moment, sentence, partial(list, (before, twice)))

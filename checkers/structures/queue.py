@@ -146,8 +146,7 @@ class QueueChecker:
             moment = Moment(began=read.invoked, seen=int(history.completed[shown_by[at]]))
             sentence = (
                 f"a read of queue {read.key} at {read.node or 'a server'} at {clock(moment.seen)} showed {dequeue.value}, "
-                f"which "
-                f"client {dequeue.process} had taken out by {clock(int(history.completed[taken[at]]))}."
+                f"which client {dequeue.process} had taken out by {clock(int(history.completed[taken[at]]))}."
             )
             rows = (int(elements.put[shown[at]]), int(taken[at]), int(shown_by[at]))
             found.add("stale-read", moment, sentence, partial(_rows, history, *rows))
@@ -177,9 +176,8 @@ class QueueChecker:
                 sentence = (
                     f"client {empty.process} at {empty.node or 'a client'} found queue {empty.key} empty at "
                     f"{clock(moment.seen)}, "
-                    f"though {later.value} had been there since {clock(int(history.completed[put[element]]))} and was taken "
-                    f"out "
-                    f"later."
+                    f"though {later.value} had been there since {clock(int(history.completed[put[element]]))} and was "
+                    "taken out later."
                 )
                 rows_told = (int(put[element]), int(taken[element]), row)
                 found.add("stale-element", moment, sentence, partial(_rows, history, *rows_told))
@@ -205,8 +203,8 @@ class QueueChecker:
                 moment = Moment(began=early.invoked, seen=int(history.completed[taken[at]]))
                 sentence = (
                     f"{early.value} came out of queue {early.key} at {clock(int(history.completed[taken[other]]))}, before "
-                    f"{late.value}, which had been put in by {clock(int(history.completed[put[at]]))}, before {early.value} "
-                    f"was."
+                    f"{late.value}, which had been put in by {clock(int(history.completed[put[at]]))}, before "
+                    f"{early.value} was."
                 )
                 rows = (int(put[at]), int(put[other]), int(taken[other]), int(taken[at]))
                 found.add("reordered", moment, sentence, partial(_rows, history, *rows))

@@ -40,7 +40,8 @@ _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
-    """The first line: what was about to be run. `started` is ISO 8601, UTC."""
+    """The first line: what was about to be run. `started` is ISO 8601, UTC; `epoch` is the wall clock at the run's time zero,
+    in nanoseconds since 1970, None in an older journal."""
 
     format: int = FORMAT
     run: str
@@ -48,6 +49,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     variant: Variant
     nodes: tuple[str, ...]
     started: str
+    epoch: int | None = None
     version: str
     kernel: str = ""
 
@@ -57,6 +59,7 @@ class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
     time: int
     ended: bool
     problem: str = ""
+    cpu: int | None = None
 
 
 class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
@@ -168,8 +171,8 @@ class Journal:
             )
         )
 
-    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "") -> None:
-        self._line(_Phase(name, time, ended, problem))
+    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "", cpu: int | None = None) -> None:
+        self._line(_Phase(name, time, ended, problem, cpu))
 
     def fault(self, fault: Fault) -> None:
         self._line(_Fault(fault))
@@ -346,9 +349,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         match event:
             case Header():
                 header = event
-            case _Phase(name, time, ended, problem):
+            case _Phase(name, time, ended, problem, cpu):
                 began = phases[name].began if ended and name in phases else time
-                phases[name] = Phase(name, began, time if ended else None, problem)
+                phases[name] = Phase(name, began, time if ended else None, problem, cpu)
             case _Fault(fault):
                 faults[fault.id] = fault
             case _PlainFault(plain):
@@ -384,6 +387,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         plan=header.plan if header else None,
         variant=header.variant if header else None,
         started=header.started if header else "",
+        epoch=header.epoch if header else None,
         splitbrain=header.version if header else "",
         kernel=header.kernel if header else "",
         faults=tuple(faults.values()),

@@ -68,7 +68,7 @@ class Load:
 
     async def run(self, seconds: float) -> None:
         """Work for so long, or until `stop`; calls that are open at the end are waited for."""
-        begin = asyncio.get_running_loop().time()
+        begin = self._clock()
         async with asyncio.TaskGroup() as self._group:
             for number, worker in enumerate(self._workers):
                 self._group.create_task(worker.work(self._schedule(number, begin)))
@@ -80,14 +80,14 @@ class Load:
         rate. They do what all do."""
         if self._group is None or self.stopped:
             return
-        begin = asyncio.get_running_loop().time()
+        begin = self._clock()
         crowd = self._crowds[who] = []
         places = [home for home in homes for _ in range(self._plan.concurrency * (times - 1))]
         rate = self._plan.rate * (times - 1) * len(homes) / max(1, len(self._database.nodes))
         for number, home in enumerate(places):
             worker = _Worker(self, len(self._workers) + number, home)
             slots = count(number, len(places))
-            schedule = (begin + slot / rate for slot in slots) if rate else None
+            schedule = (begin + int(slot / rate * 1e9) for slot in slots) if rate else None
             crowd.append((worker, self._group.create_task(worker.work(schedule))))
 
     async def leave(self, who: object) -> int:
@@ -136,10 +136,10 @@ class Load:
     def _everybody(self) -> list[_Worker]:
         return [*self._workers, *(worker for crowd in self._crowds.values() for worker, _ in crowd)]
 
-    def _schedule(self, worker: int, begin: float) -> Iterator[float] | None:
+    def _schedule(self, worker: int, begin: int) -> Iterator[int] | None:
         if not self._plan.rate:
             return None
-        return (begin + slot / self._plan.rate for slot in count(worker, len(self._workers)))
+        return (begin + int(slot / self._plan.rate * 1e9) for slot in count(worker, len(self._workers)))
 
 
 class _Answer(NamedTuple):
@@ -165,16 +165,16 @@ class _Worker:
         self.leaves = False
         """Whether it makes no new calls, though the load goes on."""
 
-    async def work(self, schedule: Iterator[float] | None) -> None:
-        loop = asyncio.get_running_loop()
+    async def work(self, schedule: Iterator[int] | None) -> None:
+        """Call again and again, as soon as there is an answer or at the times of a schedule. They are the run's nanoseconds:
+        the time of a fast event loop is in milliseconds, and stands still while it has much to do."""
         kind: Kind | None = None
         while not self._load.stopped and not self.leaves:
             scheduled: int | None = None
             if schedule is not None:
-                at = next(schedule)
-                scheduled = self._load._clock() + int((at - loop.time()) * 1e9)
-                if at > loop.time():
-                    await asyncio.sleep(at - loop.time())
+                scheduled = next(schedule)
+                if (early := scheduled - self._load._clock()) > 0:
+                    await asyncio.sleep(early / 1e9)
                     if self._load.stopped or self.leaves:
                         break
             invocation = self._load._workload.next(self._rng, self._process, kind)

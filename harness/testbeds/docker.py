@@ -48,7 +48,7 @@ from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
 from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Wanted
 
-TOOLS = "splitbrain/tools:1"
+TOOLS = "splitbrain/tools:2"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""

@@ -40,7 +40,7 @@ HARNESS = "SPLITBRAIN_HARNESS"
 _GRACE = 2.0
 _BRIDGE = "198.18.255.254"
 _BRIDGE6 = "fd00:198:18::ffff"
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ")
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME")
 _MOST_NODES = 250
 _ON_DISK = kernel.MS_NOSUID | kernel.MS_NODEV
 _ROOM = "1g"
@@ -449,7 +449,7 @@ class NamespaceNode:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {"PATH": commands.PATH} | kept | {"HOME": self.folder, "TMPDIR": self.folder} | self._labels
+        return {"PATH": commands.PATH, "TZ": "UTC"} | kept | {"HOME": self.folder, "TMPDIR": self.folder} | self._labels
 
     def _server(self, program: str) -> str:
         """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the

@@ -274,7 +274,7 @@ def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Sp
 def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, brief: Path) -> None:
     small = tmp_path / "runs"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:

@@ -26,14 +26,7 @@ baseline = 4.0
 fault = 9.0
 between = 5.0
 """
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> Path:
-    """A plan of 20 s: one fault of 9 s."""
-    file = tmp_path / "short.toml"
-    file.write_text(SHORT)
-    return file
+"""A plan of 20 s: one fault of 9 s."""
 
 
 def sides(scenario: Scenario) -> dict[str, float]:

@@ -87,7 +87,7 @@ def test_nodes(lab: Any, tmp_path: Path) -> None:
             await one.run(["python3", "-c", "import time; time.sleep(9)"], timeout=0.3)
         for node in testbed.nodes:
             reader, writer = await asyncio.open_connection(node.address, PORT)
-            assert await reader.read() == b""
+            assert float(await reader.read()) > 0, "its clock"
             writer.close()
         labels = {engine.RUN: "a test", engine.OWNER: owner()}
         containers = lab.containers.list(all=True, filters={"label": [f"{key}={value}" for key, value in labels.items()]})
