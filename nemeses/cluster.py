@@ -41,8 +41,8 @@ class Crowd(Protocol):
 
     calls: int
 
-    def join(self, who: object, homes: Sequence[str], times: int) -> None:
-        """Many more workers at these homes, until `who` has them leave."""
+    async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
+        """`times` as many workers at these homes, until `who` has them leave; how many came, and how many made a call."""
         ...
 
     async def leave(self, who: object) -> int:
@@ -331,13 +331,12 @@ class Cluster:
         """Wait until these nodes serve, `timeout` seconds at most; those that do not. Who is meant to be down or to stand
         still is not waited for, and not named. While links of theirs are cut the time does not count: a server that finds no
         quorum when it starts may rightly wait for one."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        began = self.clock()
         while True:
             silent = await self.silent([name for name in nodes if name not in self.out()], timeout=1.0)
             if {node for links in self._cuts.values() for link in links for node in link}.intersection(silent):
-                end = loop.time() + timeout
-            if not silent or loop.time() > end:
+                began = self.clock()
+            if not silent or self.clock() - began > timeout * 1e9:
                 return silent
             await asyncio.sleep(POLL)
 

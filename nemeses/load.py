@@ -13,7 +13,7 @@ from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
 
 class Spike(Nemesis):
-    """Ten times the load, at every home. What the clients do is recorded as of all."""
+    """Ten times the clients, at every home. What the clients do is recorded as of all."""
 
     name: ClassVar[str] = "spike"
     summary: ClassVar[str] = "ten times as many clients at every home, who go again at the end"

@@ -276,7 +276,7 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
 
 
 class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
-    """Clients beside the usual ones at these homes: `times` as many calls as before. They do the same, and are recorded."""
+    """Clients beside the usual ones at these homes: `times` as many as before. They do the same, and are recorded."""
 
     homes: Nodes
     times: int = 10
@@ -294,12 +294,12 @@ class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
         return msgspec.structs.replace(self, homes=tuple(sorted((names.get(one, one) for one in self.homes), key=natural)))
 
     def doing(self, names: Sequence[str]) -> str:
-        """`10 times the load at all homes`."""
-        return f"{self.times} times the load at {'all homes' if set(self.homes) == set(names) else ' '.join(self.homes)}"
+        """`10 times the clients at all homes`."""
+        return f"{self.times} times the clients at {'all homes' if set(self.homes) == set(names) else ' '.join(self.homes)}"
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many calls were counted."""
-        return ", ".join(map(str, proof.figures)) or "no call was counted"
+        """How many came, and how many calls were counted."""
+        return ", ".join(filter(None, [proof.detail, *map(str, proof.figures)])) or "no call was counted"
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
         """That they are gone."""

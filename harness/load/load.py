@@ -26,6 +26,11 @@ SILENT = 3
 CLOSING = 1.0
 """Seconds that closing a connection may take."""
 
+ARRIVE = 3.0
+"""Seconds within which a worker that joins has begun a call."""
+AGAIN = 0.05
+"""Seconds between two looks whether all have."""
+
 
 class Load:
     """Workers on every node, `plan.concurrency` each. Closed loop with a think time, or open loop where the plan has a rate:
@@ -75,20 +80,24 @@ class Load:
             await self.stops_within(seconds)
             self._stopped.set()
 
-    def join(self, who: object, homes: Sequence[str], times: int) -> None:
-        """So many times as many workers at these homes, until `who` has them leave; `times` as many calls where the plan has a
-        rate. They do what all do."""
+    async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
+        """`times` as many workers at these homes, until `who` has them leave; `times` as many calls where the plan has a rate.
+        They do what all do. How many came, and how many of them had begun a call within `ARRIVE` seconds."""
         if self._group is None or self.stopped:
-            return
-        begin = self._clock()
+            return 0, 0
         crowd = self._crowds[who] = []
         places = [home for home in homes for _ in range(self._plan.concurrency * (times - 1))]
-        rate = self._plan.rate * (times - 1) * len(homes) / max(1, len(self._database.nodes))
+        rate = self._plan.rate * (times - 1) * len(homes) / len(self._database.nodes)
+        begin = self._clock()
         for number, home in enumerate(places):
             worker = _Worker(self, len(self._workers) + number, home)
-            slots = count(number, len(places))
-            schedule = (begin + int(slot / rate * 1e9) for slot in slots) if rate else None
-            crowd.append((worker, self._group.create_task(worker.work(schedule))))
+            slots = _slots(begin, rate, number, len(places)) if rate else None
+            crowd.append((worker, self._group.create_task(worker.work(slots))))
+        arrive = ARRIVE + (len(places) / rate if rate else 0.0)
+        while not all(worker.begun for worker, _ in crowd) and self._clock() - begin < arrive * 1e9:
+            if await self.stops_within(AGAIN):
+                break
+        return len(crowd), sum(worker.begun for worker, _ in crowd)
 
     async def leave(self, who: object) -> int:
         """No new calls of those who joined for `who`; their open ones are waited for. How many they were."""
@@ -139,7 +148,12 @@ class Load:
     def _schedule(self, worker: int, begin: int) -> Iterator[int] | None:
         if not self._plan.rate:
             return None
-        return (begin + int(slot / self._plan.rate * 1e9) for slot in count(worker, len(self._workers)))
+        return _slots(begin, self._plan.rate, worker, len(self._workers))
+
+
+def _slots(begin: int, rate: float, worker: int, workers: int) -> Iterator[int]:
+    """The moments, in nanoseconds, at which one of several workers calls that make so many calls a second together."""
+    return (begin + int(slot / rate * 1e9) for slot in count(worker, workers))
 
 
 class _Answer(NamedTuple):
@@ -162,6 +176,8 @@ class _Worker:
         self._server: str | None = None
         self._limit: asyncio.Timeout | None = None
         self._broken_off = False
+        self.begun = False
+        """Whether it has begun a call."""
         self.leaves = False
         """Whether it makes no new calls, though the load goes on."""
 
@@ -209,6 +225,7 @@ class _Worker:
         self._server, self._broken_off = None, False
         load.place(invocation.key)
         load.calls += 1
+        self.begun = True
         invoked = load._clock()
         answer = _Answer("fail")
         try:
