@@ -47,7 +47,7 @@ class FlashSale(Workload):
         self._conditional = "compare-and-set" in offers
         self._placed = 0
         self._items = plan.keys
-        self._on_sale = list(range(plan.keys))
+        self._on_sale: list[Key] = list(range(plan.keys))
         self._shown: dict[Key, int | None] = {}
         self._pages: dict[int, tuple[Key, int | None]] = {}
         self._due: deque[tuple[str, int]] = deque()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Operation, Outcome
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.cases.flash_sale import FlashSale
@@ -24,7 +24,9 @@ def sale(conditional: bool) -> tuple[FlashSale, list[Operation]]:
     for turn in range(6000):
         process = rng.randrange(9)
         call = workload.next(rng, process)
-        value, outcome, seen = call.value, "ok", ()
+        value = call.value
+        outcome: Outcome = "ok"
+        seen: tuple[Any, ...] = ()
         if call.f == "read":
             value = held.get(call.key)
         elif not conditional or held.get(call.key) == call.value[0]:
