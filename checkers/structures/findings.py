@@ -10,7 +10,7 @@ import numpy as np
 
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.structures.columns import Flags, Ints
-from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Verdict
+from splitbrain.checkers.verdict import Anomaly, Coverage, Figure, Moment, Standing, State, Verdict
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
@@ -66,6 +66,7 @@ class Findings:
     def verdict(
         self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str,
         what: str = "reads", note: str = "", unproven: Mapping[str, str] | None = None,
+        figures: Sequence[Figure] = (),
     ) -> Verdict:
         """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
         were, of `things`. `note` is what else is to be said; `unproven` maps each model of which the answers
@@ -95,5 +96,6 @@ class Findings:
             checker=checker, validity="invalid" if counts else "valid" if judged and not unproven else "unknown", reason=reason,
             standings=tuple(states), anomalies=tuple(anomalies), counts=counts,
             moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True, coverage=coverage,
+            figures=tuple(figures),
             seconds=time.monotonic() - self._began,
         )
