@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import platform
+import shutil
 import signal
 import time
 import traceback
@@ -81,6 +82,9 @@ PATIENCE = 5.0
 
 MOST_LOG = 64 << 20
 """Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
+
+ROOM = 1 << 16
+"""Bytes that must be free where a run is kept, for what ended in it to be explained by anything else."""
 
 CRASHED, INTERRUPTED = 70, 130
 
@@ -400,7 +404,7 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
@@ -594,8 +598,10 @@ class _Recorder:
                 loop.remove_signal_handler(number)
 
     def last_words(self) -> str:
-        """The last lines that each node's servers logged."""
+        """The last lines that each node's servers logged; or that they could log none, on a full disk."""
         words = []
+        if shutil.disk_usage(self.run.folder).free < ROOM:
+            return f"{self.run.folder}: no space left on the device."
         for log in sorted(self.run.folder.glob("nodes/*/*.log")):
             words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
         return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."

@@ -21,14 +21,19 @@ LOCKS = 6
 SHORT = 0.05
 """Seconds that most holds last at most."""
 
+WRITES, WRITES_ALONE = 0.1, 0.5
+"""The share of a holder's calls that write what its lock guards: while it is answered, and once it is not. A process whose
+write ends unknown is gone with its lock; the writes that a fence must refuse are those of a holder that was cut off."""
+
 
 @dataclass
 class _Hold:
-    """A lock that a process believes to hold."""
+    """A lock that a process believes to hold; `alone` once its last call got no answer."""
 
     key: Key
     fence: int | None
     until: float
+    alone: bool = False
 
 
 class Lock(KeyedWorkload):
@@ -87,6 +92,8 @@ class Lock(KeyedWorkload):
             self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + lasts)
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
+        elif process in self._holds:
+            self._holds[process].alone = not operation.answered
 
     async def invoke(self, client: Any, invocation: Invocation) -> Any:
         match invocation.f:
@@ -117,7 +124,7 @@ class FencedLock(Lock):
     needs: ClassVar[frozenset[Capability]] = frozenset({"fences"})
 
     def held(self, rng: random.Random, process: int, hold: _Hold) -> Invocation:
-        if rng.random() < 0.5:
+        if rng.random() >= (WRITES_ALONE if hold.alone else WRITES):
             return super().held(rng, process, hold)
         self._written += 1
         return Invocation("write", hold.key, (self._written, hold.fence), "write")

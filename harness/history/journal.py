@@ -143,6 +143,7 @@ class Journal:
         self.path = path
         self._encoder = msgspec.json.Encoder(enc_hook=repr)
         self._sum = 0
+        self._failed = ""
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -212,14 +213,17 @@ class Journal:
             body = self._encoder.encode(event)[:-1]
         except (TypeError, ValueError):  # A text that is no Unicode, or a value that JSON does not have.
             body = self._encoder.encode(_plain(event))[:-1]
+        if self._failed:  # What comes after a line that is missing would tell of a run that was not.
+            raise StorageError(self._failed)
         self._sum = zlib.crc32(body, self._sum)
         line = b'%b,"sum":"%08x"}\n' % (body, self._sum)
         try:
-            written = os.write(self._file, line)
+            written, why = os.write(self._file, line), "No space left on device"
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written: {error.strerror}.") from error
+            written, why = 0, error.strerror or repr(error)
         if written != len(line):
-            raise StorageError(f"{self.path}: cannot be written: no space left on the device.")
+            self._failed = f"{self.path}: cannot be written: {why}."
+            raise StorageError(self._failed)
 
 
 def _plain(value: Any) -> Any:
@@ -300,8 +304,7 @@ class _Summed:
                 return
             told = _SUM.search(line)
             if told is None and not line.endswith(b"\n"):
-                yield line  # It was being written when the harness ended.
-                return
+                return  # It was being written when the harness ended.
             if told is not None:
                 sum = zlib.crc32(memoryview(line)[: told.start()], sum)
             if told is None or int(told[1], 16) != sum:
