@@ -1,0 +1,106 @@
+"""What a gateway lets through, by its policy and by how counts are merged, where it knows whom it hears of."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import pytest
+
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.cases.rate_limiter import RateLimiter
+from splitbrain.workloads.workload import Invocation
+
+NODES = 5
+
+
+class Copy:
+    """Registers and sets of one server."""
+
+    def __init__(self) -> None:
+        self.registers: dict[Any, int] = {}
+        self.sets: dict[Any, set[int]] = {}
+
+    async def read(self, key: Any) -> int | None:
+        return self.registers.get(key)
+
+    async def write(self, key: Any, value: int) -> None:
+        self.registers[key] = value
+
+    async def add(self, key: Any, element: int) -> None:
+        self.sets.setdefault(key, set()).add(element)
+
+    async def elements(self, key: Any) -> list[int]:
+        return list(self.sets.get(key, ()))
+
+
+def limiter(**options: Any) -> RateLimiter:
+    own = {"limit": 20, **options}
+    plan = Plan(database="d", variant="v", nodes=NODES, concurrency=2, keys=6, options={"rate-limiter": own})
+    return RateLimiter(plan, RateLimiter.needs)
+
+
+def hear(workload: RateLimiter, *regions: int) -> None:
+    """Region 0 hears of these now, and of the others long ago."""
+    workload._began = time.monotonic() - 60
+    workload._heard = {(0, region): (1, time.monotonic()) for region in regions}
+
+
+async def passes(workload: RateLimiter, copy: Copy, asked: int = 100) -> int:
+    """How many of so many requests in a row region 0 lets through."""
+    answers = [await workload.invoke(copy, Invocation("ask", "customer-0-0", (0, at), "write")) for at in range(1, asked + 1)]
+    return sum(admitted for admitted, _ in answers)
+
+
+@pytest.mark.parametrize(("policy", "most", "few"), [
+    ("full", 20, 20), ("frozen", 0, 0), ("divided", 4, 4), ("safe", 1, 1), ("leader", 20, 0),
+])
+def test_what_each_policy_lets_through(policy: str, most: int, few: int) -> None:
+    """`most`: region 0 hears of three of four others; `few`: of one."""
+    for heard, expected in (((1, 2, 3), most), ((1,), few), ((1, 2, 3, 4), 20)):
+        workload = limiter(policy=policy)
+        hear(workload, *heard)
+        assert asyncio.run(passes(workload, Copy())) == expected
+
+
+def test_chance_lets_one_in_five_through() -> None:
+    workload = limiter(policy="chance")
+    hear(workload, 1)
+    assert 140 < asyncio.run(passes(workload, Copy(), 1000)) < 260
+
+
+@pytest.mark.parametrize(("merge", "passed"), [("union", 0), ("greatest", 5), ("last", 5)])
+def test_what_two_sides_counted_becomes_one(merge: str, passed: int) -> None:
+    """Each side counted 15 of 20; what they make together is known to the union alone."""
+    workload, sides = limiter(merge=merge), [Copy(), Copy()]
+    hear(workload, 1, 2, 3, 4)
+    for region, copy in enumerate(sides):
+        for at in range(15):
+            asyncio.run(workload.invoke(copy, Invocation("ask", "customer-0-0", (region, 100 * region + at), "write")))
+    whole = Copy()
+    for copy in sides:
+        whole.registers |= copy.registers
+        for key, elements in copy.sets.items():
+            whole.sets.setdefault(key, set()).update(elements)
+    assert asyncio.run(passes(workload, whole, 50)) == passed
+
+
+def test_workers_tell_of_themselves_listen_and_ask() -> None:
+    workload, rng = limiter(), random.Random(1)
+    for process in range(2 * NODES):
+        first = workload.next(rng, process)
+        assert first.f == "read"
+        workload.observe(Operation(process=process, f="read", key=first.key, value=None, invoked=0, completed=1,
+                                   node=f"n{process // 2}"))
+    made = [(process, workload.next(rng, process)) for process in range(2 * NODES) for _ in range(200)]
+    assert {one.f for process, one in made if process % 2 == 0} == {"read"}
+    assert {one.f for process, one in made if process % 2} == {"beat", "ask"}
+    assert {one.key for process, one in made if one.f == "beat" and process == 1} == {"beat-0"}
+    asked = {one.key for _, one in made if one.f == "ask"}
+    assert asked <= {one.key for one in workload.final()}
+    local = {process for process, one in made if one.f == "ask" and str(one.key).startswith("customer-2-")}
+    assert local == {1}, "the third customer asks in region 0 alone"
+    assert workload.next(rng, 1, "read").kind == "read" and workload.next(rng, 1, "write").kind == "write"
