@@ -87,6 +87,10 @@ _ROWS = (
                "with the same idempotency key.", False, ("non-linearizable",)),
     Phenomenon("over-admitted", _BOTH, ("service",), "A request was let through though as many as the limit allows had been "
                "let through before.", False, ("non-linearizable",)),
+    Phenomenon("blocked-seen", _READS, ("service",), "Somebody was shown a person whom they had blocked before.",
+               False, ("stale-read",)),
+    Phenomenon("deleted-seen", _READS, ("service",), "A post was shown after its deletion had been confirmed.",
+               False, ("stale-read",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
                False, ("non-linearizable",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",

@@ -55,6 +55,8 @@ PICTURES: dict[str, tuple[Bar, ...]] = {
     "oversold": _bars("A 0-2 buy (the last one)", "B 3-5 buy → ok !"),
     "charged-twice": _bars("A 0-2 pay, key 7", "A 3-5 pay, key 7 → ok !"),
     "over-admitted": _bars("A 0-2 ask → admitted (the last one)", "B 3-5 ask → admitted !"),
+    "blocked-seen": _bars("A 0-2 block B", "A 3-5 view B → 1 post !"),
+    "deleted-seen": _bars("A 0-2 delete 7", "B 3-5 view → 6, 7 !"),
     "wrong-total": _bars("A 0-2 deposit 100", "B 3-5 transfer 30", "C 6-9 balances → 100, 30 !"),
     "negative-balance": _bars("A 0-2 deposit 10", "B 3-5 transfer 30", "C 6-9 balances → -20, 30 !"),
     "out-of-bounds": _bars("A 0-2 increment 1", "B 3-5 increment 1", "C 6-8 count → 1 !"),

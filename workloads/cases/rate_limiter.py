@@ -24,6 +24,8 @@ SILENCE = 1.0
 SAFE = 0.2
 """The part of a region's share that safe mode lets through."""
 
+NO_LIMIT = 10**9
+
 Policy = Literal["full", "frozen", "divided", "safe", "chance", "leader"]
 Merge = Literal["union", "greatest", "last"]
 
@@ -37,8 +39,8 @@ class RateLimiter(Workload):
     whose last write wins.
 
     Gateways tell of themselves by beats. One that has not heard of a region for `SILENCE` believes to be cut off, and goes by
-    its `policy`. It lets through: the `full` limit; nothing (`frozen`); what it counted itself up to its region's share of the
-    limit (`divided`), or up to a part of that (`safe`); one request in as many as there are regions (`chance`); or the full
+    its `policy`. It lets through: the `full` limit; nothing (`frozen`); its region's share of the limit (`divided`), or a part
+    of that (`safe`); one request in as many as there are regions (`chance`); or the full
     limit if it hears of most regions, else nothing (`leader`). Of a database that does not answer it lets nothing through,
     whatever the policy. One worker of each home listens to the others' beats.
     """
@@ -54,6 +56,10 @@ class RateLimiter(Workload):
         window: Annotated[float, Setting("How long a window is.", unit=SECOND, low=0.5, high=3600)] = 3.0
         policy: Annotated[Policy, Setting("What a gateway does that believes to be cut off.")] = "full"
         merge: Annotated[Merge, Setting("How the counts of regions become one.")] = "union"
+
+        def __post_init__(self) -> None:
+            if self.policy in ("divided", "safe") and self.merge != "union":
+                raise ValueError("what a region has let through itself is known of the union of requests alone")
 
     options: Options
 
@@ -112,35 +118,41 @@ class RateLimiter(Workload):
             await client.write(invocation.key, invocation.value)
             return invocation.value
         region, number = invocation.value
-        limit, own = self._allowance(region, number)
-        key = f"{invocation.key}-{region}" if own else str(invocation.key)
-        count = await self._count(client, key, region, number) if limit else 0
-        return int(0 < count <= limit), count
+        limit, share = self._allowance(region, number)
+        if not limit:
+            return 0, 0
+        if share is not None:
+            counted = await client.elements(invocation.key)
+            own = sum(one % self.plan.nodes == region for one in counted)
+            if own >= share or len(counted) >= limit:
+                return 0, own
+        count = await self._count(client, str(invocation.key), region, number)
+        return int(count <= limit), count
 
-    def _allowance(self, region: int, number: int) -> tuple[int, bool]:
-        """Up to which count a request passes, and whether the region counts for itself."""
+    def _allowance(self, region: int, number: int) -> tuple[int, int | None]:
+        """Up to which count a request passes, and what its region may let through of that, None where it may all of it."""
         limit, regions = self.options.limit, self.plan.nodes
         if not (silent := self.silent(region)):
-            return limit, False
+            return limit, None
         match self.options.policy:
             case "full":
-                return limit, False
+                return limit, None
             case "frozen":
-                return 0, False
+                return 0, None
             case "divided":
-                return limit // regions, True
+                return limit, limit // regions
             case "safe":
-                return max(1, int(limit // regions * SAFE)), True
+                return limit, max(1, int(limit // regions * SAFE))
             case "chance":
-                return (10**9 if random.Random(f"{self.plan.seed}/{number}").random() < 1 / regions else 0), False
+                return NO_LIMIT if random.Random(f"{self.plan.seed}/{number}").random() < 1 / regions else 0, None
             case "leader":
-                return (limit if 2 * silent < regions - 1 or 2 * (regions - silent) > regions else 0), False
+                return limit if 2 * (regions - silent) > regions else 0, None
 
     async def _count(self, client: Any, key: str, region: int, number: int) -> int:
         """Count a request, and what that makes."""
         match self.options.merge:
             case "union":
-                await client.add(key, number)
+                await client.add(key, number * self.plan.nodes + region)
                 return await self._counted(client, key)
             case "greatest":
                 count = await self._counted(client, key) + 1

@@ -13,28 +13,9 @@ from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.cases.rate_limiter import RateLimiter
 from splitbrain.workloads.workload import Invocation
+from tests.workloads.cases.right import Copy
 
 NODES = 5
-
-
-class Copy:
-    """Registers and sets of one server."""
-
-    def __init__(self) -> None:
-        self.registers: dict[Any, int] = {}
-        self.sets: dict[Any, set[int]] = {}
-
-    async def read(self, key: Any) -> int | None:
-        return self.registers.get(key)
-
-    async def write(self, key: Any, value: int) -> None:
-        self.registers[key] = value
-
-    async def add(self, key: Any, element: int) -> None:
-        self.sets.setdefault(key, set()).add(element)
-
-    async def elements(self, key: Any) -> list[int]:
-        return list(self.sets.get(key, ()))
 
 
 def limiter(**options: Any) -> RateLimiter:
@@ -49,9 +30,10 @@ def hear(workload: RateLimiter, *regions: int) -> None:
     workload._heard = {(0, region): (1, time.monotonic()) for region in regions}
 
 
-async def passes(workload: RateLimiter, copy: Copy, asked: int = 100) -> int:
+async def passes(workload: RateLimiter, copy: Copy, asked: int = 100, first: int = 1) -> int:
     """How many of so many requests in a row region 0 lets through."""
-    answers = [await workload.invoke(copy, Invocation("ask", "customer-0-0", (0, at), "write")) for at in range(1, asked + 1)]
+    calls = [Invocation("ask", "customer-0-0", (0, first + at), "write") for at in range(asked)]
+    answers = [await workload.invoke(copy, call) for call in calls]
     return sum(admitted for admitted, _ in answers)
 
 
@@ -86,6 +68,19 @@ def test_what_two_sides_counted_becomes_one(merge: str, passed: int) -> None:
         for key, elements in copy.sets.items():
             whole.sets.setdefault(key, set()).update(elements)
     assert asyncio.run(passes(workload, whole, 50)) == passed
+
+
+def test_a_share_counts_what_the_region_let_through_before_it_was_cut_off() -> None:
+    """2 of its 4 and 17 of all 20; when it hears of the others again, what it let through alone counts for all."""
+    workload, copy = limiter(policy="divided"), Copy()
+    copy.sets["customer-0-0"] = {NODES * 1000, NODES * 1001, *(NODES * at + 1 for at in range(15))}
+    hear(workload, 1)
+    assert asyncio.run(passes(workload, copy)) == 2
+    hear(workload, 1, 2, 3, 4)
+    assert asyncio.run(passes(workload, copy, first=200)) == 1
+    copy.sets["customer-0-0"] |= {NODES * at + 2 for at in range(30)}
+    hear(workload)
+    assert asyncio.run(passes(workload, copy)) == 0
 
 
 def test_workers_tell_of_themselves_listen_and_ask() -> None:
