@@ -54,6 +54,7 @@ PICTURES: dict[str, tuple[Bar, ...]] = {
     "duplicate-id": _bars("A 0-2 next id → 9", "B 3-5 next id → 9 !"),
     "oversold": _bars("A 0-2 buy (the last one)", "B 3-5 buy → ok !"),
     "charged-twice": _bars("A 0-2 pay, key 7", "A 3-5 pay, key 7 → ok !"),
+    "came-back": _bars("A 0-2 put 1", "A 3-5 take 1", "B 6-8 view → 1 !"),
     "over-admitted": _bars("A 0-2 ask → admitted (the last one)", "B 3-5 ask → admitted !"),
     "blocked-seen": _bars("A 0-2 block B", "A 3-5 view B → 1 post !"),
     "deleted-seen": _bars("A 0-2 delete 7", "B 3-5 view → 6, 7 !"),
