@@ -26,13 +26,12 @@ class Cart(Workload):
 
     As one `value`, a cart is a register with a bit for each item, read and written as a whole: on the condition that nobody
     else changed it where the database can compare and set, and else so that the last write wins. As `sets`, what was put and
-    what was taken are two sets that only grow, and the cart is the difference: copies that were apart are merged by their union.
+    what was taken are two sets that only grow, and the cart is the difference: copies that were apart are merged by union.
     """
 
     name: ClassVar[str] = "cart"
     summary: ClassVar[str] = "shopping carts, kept as one value or as sets: items that vanish, and removed ones that come back"
     needs: ClassVar[frozenset[Capability]] = frozenset({"registers", "sets"})
-    ordered: ClassVar[bool] = False
     grows: ClassVar[bool] = True
 
     class Options(OptionTable, frozen=True):

@@ -36,7 +36,6 @@ class SocialFeed(Workload):
     name: ClassVar[str] = "social-feed"
     summary: ClassVar[str] = "a social feed: deleted posts and blocked people shown, replies without a post, old profiles"
     needs: ClassVar[frozenset[Capability]] = frozenset({"registers", "sets"})
-    ordered: ClassVar[bool] = False
     grows: ClassVar[bool] = True
 
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
