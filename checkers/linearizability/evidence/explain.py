@@ -502,6 +502,7 @@ class _Explanation(Lineages):
             return
         initial = self.versions[canonical(self.model.initial)]
         for row in zones.refused_in_vain(self.history, self.model):
+            self.budget.check()
             version = self.versions[self.values[row][0]]
             rows = {version.writer, *self._stayed(row, version)}
             expected = text(version.value)
@@ -521,6 +522,8 @@ class _Explanation(Lineages):
                         self._show("aborted-read", row, {failed[0], *rows}, (
                             f"{told}, although {self._name(failed[0])} had failed and {expected} was still there"
                         ))
+                elif open := [one for one in self.begun(self.ret[row]) if not one.odd]:
+                    self._replaced(row, open, told)
                 elif self._counts("unwritten-read", self._when(row)):
                     self._show("unwritten-read", row, rows, f"{told}, although nobody had written anything but {expected}")
             elif version.acked and self.ret[version.writer] < self.inv[row]:
@@ -533,6 +536,33 @@ class _Explanation(Lineages):
                 self._show("non-monotonic-read", row, {seen, *rows}, (
                     f"{told}, although {had} and nothing newer can have been there"
                 ))
+
+    def _replaced(self, row: int, open: list[Version], told: str) -> None:
+        """`row` was refused the initial value, so one of the `open` versions was there by then; but each was also observed
+        after another that was acknowledged, and only begun, in between."""
+        rows: set[int] = set()
+        old, newer = -1, -1
+        for version in open:
+            found = next(((reader, write.writer)
+                          for reader in sorted(version.observers, key=lambda other: -self.inv[other])
+                          for write in self.order
+                          if write.acked and write.root != version.root
+                          and self.inv[write.writer] > self.ret[row] and self.ret[write.writer] < self.inv[reader]), None)
+            if found is None:
+                if self._counts("non-linearizable", self._when(row)):
+                    self._show("non-linearizable", row, {version.writer, *version.observers}, (
+                        f"{told}, although {self._name(version.writer)}, which alone was under way then, came later"
+                        if len(open) == 1 else f"{told}, although all that was under way then came later"
+                    ))
+                return
+            rows |= {version.writer, *found}
+            old, newer = found if old < 0 else (old, newer)
+        identifier = "split-brain" if self.f[old] == "cas" and self.outcome[old] != FAIL else "stale-read"
+        if self._counts(identifier, self._when(old)):
+            had = f"{self._name(newer)} had been acknowledged{self._at(self.ret[newer])}"
+            what = text(open[0].value) if len(open) == 1 else "a value of the writes before it"
+            sentence = f"{self._did(old)}, although {had}, and {what} had been there before that: {told}"
+            self._show(identifier, old, {row, *rows}, sentence)
 
     def _stale(self, row: int, newer: Version, rows: set[int]) -> None:
         had = f"{self._name(newer.writer)} had been acknowledged{self._at(self.ret[newer.writer])}"
