@@ -123,9 +123,9 @@ def _class(
     if not row.links_cut:
         went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
         told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
-        return "not-exercised", f"not exercised: no link was cut; {told}, and {went}" if states else (
-            f"not exercised: no link was cut; {told}, and no server went on"
-        )
+        if not states:
+            went = "no server went on"
+        return "not-exercised", f"not exercised: {row.label} is no partition; {told}, and {went}"
     if not blocked and any(state != "available" for state in states):
         side = next(side for side in row.cut_sides if side.of(kind).state != "available")
         return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"

@@ -270,10 +270,35 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
     screen.print(f"index      {finished.folder}/index.html", markup=False)
+    for page in suites.case_pages(finished):
+        screen.print(f"case study {page}", markup=False)
     screen.print(summary.table(suites.outcomes(finished)))
     if not finished.finished:
         screen.print("interrupted: the same command goes on with what is left")
     return suites.worst(finished)
+
+
+@commands.command()
+@click.argument("name", required=False)
+@_RUNS
+@click.pass_context
+def case(context: click.Context, name: str | None, runs: Path) -> int:
+    """Run the case study NAME on a database that would rather refuse and on one that would rather answer, and put side by side
+    what each one gave up; without NAME, say which there are.
+
+    It is a suite that comes with splitbrain: one that was killed goes on where it was, and its page lies beside its index.
+
+    \b
+    Example:
+      splitbrain case flash-sale
+    """
+    from splitbrain.harness import cases
+
+    if name is None:
+        for known, summary in cases.summaries().items():
+            click.echo(f"{known:<14} {summary}")
+        return 0
+    return int(context.invoke(suite, file=cases.file(name), runs=runs, dask=None, kept=None))
 
 
 @commands.command()

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import networkx as nx
@@ -36,16 +36,31 @@ class Changed(msgspec.Struct, frozen=True):
     idle: tuple[str, ...] = ()
 
 
+class Crowd(Protocol):
+    """The load, as far as a fault can change it."""
+
+    calls: int
+
+    async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
+        """`times` as many workers at these homes, until `who` has them leave; how many came, and how many made a call."""
+        ...
+
+    async def leave(self, who: object) -> int:
+        """No new calls of theirs; how many they were."""
+        ...
+
+
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use; `told` asks a node's server for its wall clock, in seconds (None: no answer).
+    the load which links its workers may use, and `load` is what a surge makes more of; `told` asks a node's server for its
+    wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
 
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
-        told: Callable[[str], Awaitable[float | None]] | None = None,
+        told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
     ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
@@ -54,6 +69,7 @@ class Cluster:
         self._applying = asyncio.Lock()
         self._enforce = enforce
         self._told = told
+        self.load = load
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
@@ -315,13 +331,12 @@ class Cluster:
         """Wait until these nodes serve, `timeout` seconds at most; those that do not. Who is meant to be down or to stand
         still is not waited for, and not named. While links of theirs are cut the time does not count: a server that finds no
         quorum when it starts may rightly wait for one."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        began = self.clock()
         while True:
             silent = await self.silent([name for name in nodes if name not in self.out()], timeout=1.0)
             if {node for links in self._cuts.values() for link in links for node in link}.intersection(silent):
-                end = loop.time() + timeout
-            if not silent or loop.time() > end:
+                began = self.clock()
+            if not silent or self.clock() - began > timeout * 1e9:
                 return silent
             await asyncio.sleep(POLL)
 
