@@ -5,7 +5,7 @@ back what it needs to stand alone: the writes of the values that it observed, so
 
 Names. A faster way that can judge the part names it. Of a register whose values were written more than once, each
 observation may come from several writes; where every choice among them, the impossible ones apart, shows the same, that is
-its name. A refused compare-and-set that the part needs is named as in `explain`. What has no name is `non-linearizable`.
+its name. A refused compare-and-set that the part needs is named as in `explanation`. What has no name is `non-linearizable`.
 
 It is one file because each way of shrinking leans on the same few trials and limits, and is read beside the others.
 """
@@ -22,7 +22,8 @@ import numpy as np
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import LATE, PATIENCE
-from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.evidence.explanation import Finding
 from splitbrain.checkers.linearizability.evidence.lineages import text
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.jit import from_problem
