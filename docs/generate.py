@@ -52,6 +52,8 @@ PICTURES: dict[str, tuple[Bar, ...]] = {
     "double-hold": _bars("A 0-2 acquire", "B 3-5 acquire !", "A 6-8 release"),
     "stale-fence": _bars("A 0-2 acquire → 7", "A 3-4 release", "B 5-8 acquire → 7 !"),
     "duplicate-id": _bars("A 0-2 next id → 9", "B 3-5 next id → 9 !"),
+    "oversold": _bars("A 0-2 buy (the last one)", "B 3-5 buy → ok !"),
+    "charged-twice": _bars("A 0-2 pay, key 7", "A 3-5 pay, key 7 → ok !"),
     "wrong-total": _bars("A 0-2 deposit 100", "B 3-5 transfer 30", "C 6-9 balances → 100, 30 !"),
     "negative-balance": _bars("A 0-2 deposit 10", "B 3-5 transfer 30", "C 6-9 balances → -20, 30 !"),
     "out-of-bounds": _bars("A 0-2 increment 1", "B 3-5 increment 1", "C 6-8 count → 1 !"),

@@ -232,6 +232,29 @@ def suite(file: Path, runs: Path, dask: str | None, parallel: int, kept: int | N
 
 
 @commands.command()
+@click.argument("name", required=False)
+@_RUNS
+@click.pass_context
+def case(context: click.Context, name: str | None, runs: Path) -> int:
+    """Run the case study NAME on a database that would rather refuse and on one that would rather answer, and put side by side
+    what each one gave up; without NAME, say which there are.
+
+    It is a suite that comes with splitbrain: one that was killed goes on where it was, and its page lies beside its index.
+
+    \b
+    Example:
+      splitbrain case flash-sale
+    """
+    from splitbrain.harness import cases
+
+    if name is None:
+        for known, summary in cases.summaries().items():
+            click.echo(f"{known:<14} {summary}")
+        return 0
+    return int(context.invoke(suite, file=cases.file(name), runs=runs, dask=None, parallel=1, kept=None))
+
+
+@commands.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN")
 @click.option("--anomaly", default="", help="The anomaly that must still be seen; without it, the run's first.")
 @click.option("--tries", type=click.IntRange(1, 20), default=3, show_default=True,

@@ -75,6 +75,8 @@ def run_night(
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
     screen.print(f"index      {finished.folder}/index.html", markup=False)
+    for page in suites.case_pages(finished):
+        screen.print(f"case study {page}", markup=False)
     screen.print(summary.table(suites.outcomes(finished), suites.retried(finished)))
     if not finished.finished:
         screen.print("interrupted: the same command goes on with what is left")

@@ -1,7 +1,8 @@
 """A suite as it stands: which of its runs are done, what came of them, and what people and jobs read of it.
 
-Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was),
-`index.html`, `runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs.
+Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was), `index.html`,
+`runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs, and for each case study among its workloads a page
+that puts its runs side by side, `flash-sale.html`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import glob
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +18,15 @@ from typing import NamedTuple
 import msgspec
 
 from splitbrain.checkers.result import NotJudged, Result, decode
-from splitbrain.harness import store
+from splitbrain.harness import registry, store
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.store import Run
 from splitbrain.harness.suite.matrix import SEEDS, read
 from splitbrain.reports import junit, nights, summary
-from splitbrain.reports.page import index
+from splitbrain.reports.page import case, index
 
 WORST = (70, 64, 3, 4, 1, 2, 0)
 """Exit codes, the worst first: a suite exits with the worst of its runs. Any other is a crash."""
@@ -128,6 +129,23 @@ def publish(suite: Suite, left: str = "") -> None:
     index.write(suite.folder / "index.html", suite.name, told, earlier(suite), index.Status(done, len(suite.entries), left))
     junit.write(suite.folder / "junit.xml", found, again)
     summary.write(suite.folder / "summary.md", found, again)
+    for page, name, here in _cases(suite, found):
+        of = sum(entry.plan.workload == name for entry in suite.entries)
+        case.write(page, short(name), registry.look_up("workloads", name).summary, here, of)
+
+
+def case_pages(suite: Suite) -> tuple[Path, ...]:
+    """The pages of the case studies among the runs of a suite."""
+    return tuple(page for page, _, _ in _cases(suite, outcomes(suite)))
+
+
+def _cases(
+    suite: Suite, found: Sequence[Result | NotJudged]
+) -> Iterator[tuple[Path, str, tuple[Result | NotJudged, ...]]]:
+    """Each case study: its page, its workload, and what came of its runs."""
+    for name in dict.fromkeys(one.plan.workload for one in found if one.plan is not None and case.has_figures(one)):
+        here = tuple(one for one in found if one.plan is not None and one.plan.workload == name)
+        yield suite.folder / f"{Path(name).stem}.html", name, here
 
 
 def drop_old(suite: Suite, kept: int) -> tuple[Path, ...]:
