@@ -94,7 +94,7 @@ _ROWS = (
     Phenomenon("deleted-seen", _READS, ("service",), "A post was shown after its deletion had been confirmed.",
                False, ("stale-read",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
-               False, ("non-linearizable",)),
+               False, ("stale-read",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from splitbrain.checkers.structures.columns import check_functions, keys_of
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
 from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
@@ -101,8 +101,8 @@ class FlashSaleChecker:
                 f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(_over(sale))} by {_server(sale)}, "
                 f"though {self.stock} units were all there were, and {self.stock + at} had been sold by then."
             )
-            found.add("oversold", Moment(began=cause.invoked, seen=_over(cause)), sentence,
-                      partial(_last_is_accused, confirmed[: self.stock], sale))
+            found.add("oversold", Moment(began=cause.invoked, seen=_over(cause)),
+                      partial(_told, sentence, confirmed[: self.stock], sale))
 
 
 class Books:
@@ -165,8 +165,8 @@ def _lost(
             f"order {order} of item {sale.key} was confirmed at {clock(_over(sale))} by {_server(sale)}, "
             f"and is in no book of that item that was read in the end."
         )
-        found.add("lost-write", Moment(began=_over(sale), seen=_over(without), lost=True), sentence,
-                  partial(_last_is_accused, [*books.chain(reads[-1].value), reads[-1]], sale))
+        found.add("lost-write", Moment(began=_over(sale), seen=_over(without), lost=True),
+                  partial(_told, sentence, [*books.chain(reads[-1].value), reads[-1]], sale))
     return True
 
 
@@ -177,7 +177,7 @@ def _charged(found: Findings, carried_out: Sequence[Operation]) -> None:
             f"{again.key} was carried out at {clock(_over(again))} by {_server(again)}, though it had been with the same "
             f"idempotency key at {clock(_over(first))} by {_server(first)}."
         )
-        found.add("charged-twice", Moment(began=again.invoked, seen=_over(again)), sentence, partial(list, (first, again)))
+        found.add("charged-twice", Moment(began=again.invoked, seen=_over(again)), partial(_told, sentence, (first,), again))
 
 
 def _confirmed(operations: Sequence[Operation]) -> list[Operation]:
@@ -198,5 +198,5 @@ def _server(operation: Operation) -> str:
     return operation.server or operation.node or "a server"
 
 
-def _last_is_accused(others: Sequence[Operation], accused: Operation) -> list[Operation]:
-    return [*others, accused]
+def _told(sentence: str, others: Sequence[Operation], accused: Operation) -> Told:
+    return sentence, [*others, accused]

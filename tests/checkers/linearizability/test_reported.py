@@ -43,6 +43,21 @@ def test_a_refusal_of_the_initial_value_that_nothing_had_replaced_is_explained()
     assert not verdict.limits
 
 
+def test_a_refusal_of_the_initial_value_is_told_with_what_was_under_way() -> None:
+    """Somebody had written something: what was wrong is that it was found later, or the initial value again."""
+    one, blind = Operation(process=0, f="write", value=1, outcome="info", invoked=26), refused(None, 2, 41, 47)
+    three = Operation(process=4, f="write", value=3, invoked=72, completed=75)
+    for last, name in (
+        (Operation(process=5, f="read", value=1, invoked=80, completed=83), "stale-read"),
+        (Operation(process=5, f="cas", value=(1, 4), invoked=80, completed=83), "split-brain"),
+        (Operation(process=5, f="read", value=None, invoked=80, completed=83), "stale-read"),
+    ):
+        verdict = check(History.of([one, blind, three, last]), CasRegister())
+        assert verdict.counts == {name: 1}, verdict.counts
+    again = Operation(process=5, f="read", value=None, invoked=50, completed=53)
+    assert check(History.of([one, blind, again]), CasRegister()).counts == {"non-monotonic-read": 1}
+
+
 def test_more_appends_of_one_text_than_there_were_are_explained() -> None:
     verdict = check(History.of([
         Operation(process=0, f="append", value="a", invoked=0, completed=1),
