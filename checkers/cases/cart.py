@@ -89,7 +89,7 @@ def _tell(
 ) -> None:
     by = change.server or change.node or "a server"
     sentence = f"item {change.value} was {what} cart {change.key} by {by} at {clock(_over(change))}, {end}."
-    found.add(identifier, Moment(began=_over(change), seen=_over(first), lost=lost), sentence, lambda: (view, change))
+    found.add(identifier, Moment(began=_over(change), seen=_over(first), lost=lost), lambda: (sentence, (view, change)))
 
 
 def _over(operation: Operation) -> int:

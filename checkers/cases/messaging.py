@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from splitbrain.checkers.structures.columns import check_functions, keys_of
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
 from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
@@ -102,8 +102,8 @@ def _lost(found: Findings, inbox: _Inbox) -> None:
                 f"message {message} was confirmed as delivered to inbox {send.key} at {clock(_over(send))} by "
                 f"{send.server or send.node or 'a server'}, and nobody who read the inbox in the end found it."
             )
-            found.add("lost-element", Moment(began=_over(send), seen=_over(without), lost=True), sentence,
-                      partial(list, (inbox.last[-1], send)))
+            found.add("lost-element", Moment(began=_over(send), seen=_over(without), lost=True),
+                      partial(_told, sentence, inbox.last[-1], send))
 
 
 def _reordered(found: Findings, inbox: _Inbox) -> None:
@@ -126,12 +126,16 @@ def _reordered(found: Findings, inbox: _Inbox) -> None:
                         f"{clock(_over(read))}, though it had been delivered at {clock(_over(send))}, and message "
                         f"{newest[1] // COPIES}, which was sent after that, had been shown."
                     )
-                    found.add("reordered", Moment(began=before.invoked, seen=_over(before)), sentence,
-                              partial(list, (send, newer, before, read)))
+                    found.add("reordered", Moment(began=before.invoked, seen=_over(before)),
+                              partial(_told, sentence, send, newer, before, read))
             shown |= {copy // COPIES for copy in copies}
             latest = max(((inbox.copies[copy].invoked, copy) for copy in copies), default=newest)
             if latest > newest:
                 newest, before = latest, read
+
+
+def _told(sentence: str, *operations: Operation) -> Told:
+    return sentence, operations
 
 
 def _over(operation: Operation) -> int:

@@ -6,12 +6,14 @@ from the database admits nothing, so that what was admitted is known for certain
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from splitbrain.checkers.structures.columns import check_functions, keys_of
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
 MODEL = "limits kept"
@@ -48,8 +50,8 @@ class RateLimiterChecker:
                     f"{request.node or 'a gateway'} let a request of {key} through at {clock(seen)}, of which it had counted "
                     f"{request.value[1]}, though {at} had been let through and {self.limit} may."
                 )
-                found.add("over-admitted", Moment(began=request.invoked, seen=seen), sentence,
-                          partial(list, (*admitted[: self.limit], request)))
+                found.add("over-admitted", Moment(began=request.invoked, seen=seen),
+                          partial(_told, sentence, admitted[: self.limit], request))
         figures = [
             Figure(name="requests admitted", least=passed, most=passed, of=asked),
             Figure(name="requests rightly blocked", least=blocked_rightly, most=blocked_rightly, of=asked),
@@ -60,3 +62,7 @@ class RateLimiterChecker:
             self.name, {MODEL: ("over-admitted",)}, Coverage(keys=keys_of(history), operations=len(history)), judged=passed,
             things="customers", what="requests", figures=figures,
         )
+
+
+def _told(sentence: str, others: Sequence[Operation], accused: Operation) -> Told:
+    return sentence, [*others, accused]

@@ -131,7 +131,7 @@ def _tell(found: Findings, identifier: str, cause: Operation, view: Operation, w
     seen = _over(view)
     by = view.server or view.node or "a server"
     sentence = f"{what} by {by} at {clock(seen)}, though {though} ({cause.f} at {clock(_over(cause))})."
-    found.add(identifier, Moment(began=view.invoked, seen=seen), sentence, lambda: (cause, view))
+    found.add(identifier, Moment(began=view.invoked, seen=seen), lambda: (sentence, (cause, view)))
 
 
 def _over(operation: Operation) -> int:
