@@ -10,7 +10,7 @@ from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.history.recording import Recording
 
 
-def refused(expected: int | None, new: int, invoked: int, completed: int) -> Operation:
+def refused(expected: int | None, new: int | None, invoked: int, completed: int) -> Operation:
     return Operation(
         process=invoked, f="cas", value=(expected, new), outcome="fail", error=MISMATCH, invoked=invoked, completed=completed
     )
