@@ -10,7 +10,7 @@ from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.history.recording import Recording
 
 
-def refused(expected: int | None, new: int, invoked: int, completed: int) -> Operation:
+def refused(expected: int | None, new: int | None, invoked: int, completed: int) -> Operation:
     return Operation(
         process=invoked, f="cas", value=(expected, new), outcome="fail", error=MISMATCH, invoked=invoked, completed=completed
     )
@@ -56,6 +56,15 @@ def test_a_refusal_of_the_initial_value_is_told_with_what_was_under_way() -> Non
         assert verdict.counts == {name: 1}, verdict.counts
     again = Operation(process=5, f="read", value=None, invoked=50, completed=53)
     assert check(History.of([one, blind, again]), CasRegister()).counts == {"non-monotonic-read": 1}
+
+
+def test_a_refusal_beside_a_lineage_that_comes_back_to_the_initial_value_is_explained() -> None:
+    verdict = check(History.of([
+        Operation(process=0, f="cas", value=(None, 3), invoked=0, completed=2),
+        Operation(process=1, f="cas", value=(1, None), outcome="info", invoked=3), refused(3, None, 5, 6),
+        Operation(process=4, f="cas", value=(3, 1), invoked=9, completed=11),
+    ]), CasRegister())
+    assert verdict.counts == {"stale-read": 1} and not verdict.limits
 
 
 def test_more_appends_of_one_text_than_there_were_are_explained() -> None:
