@@ -19,6 +19,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -198,22 +199,22 @@ class Found:
     limits: tuple[str, ...]
 
 
-def search(inference: Inference, deadline: float, suspects: dict[int, Level] | None = None) -> Found:
+def search(inference: Inference, budget: Budget, suspects: dict[int, Level] | None = None) -> Found:
     """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one.
 
     `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them
-    is explained already. After `deadline` (of `time.monotonic`) levels are left undecided.
+    is explained already. What `budget` does not suffice for is left undecided.
     """
-    return _Search(inference, deadline, suspects or {}).found()
+    return _Search(inference, budget, suspects or {}).found()
 
 
-def allows(inference: Inference, level: Level, deadline: float) -> bool:
+def allows(inference: Inference, level: Level, budget: Budget) -> bool:
     """Whether there is certainly no cycle against that level."""
-    search = _Search(inference, deadline, {})
+    search = _Search(inference, budget, {})
     search.restrict()
     try:
         return not len(search.edges) or not search.judge(level)
-    except TimeoutError:
+    except Exhausted:
         return False
 
 
@@ -233,10 +234,10 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
 
 
 class _Search:
-    def __init__(self, inference: Inference, deadline: float, suspects: dict[int, Level]) -> None:
+    def __init__(self, inference: Inference, budget: Budget, suspects: dict[int, Level]) -> None:
         self.inference = inference
         self.history = inference.history
-        self.deadline = deadline
+        self.budget = budget
         self.suspects = suspects
         self.limits: list[str] = []
         self.cycles: list[Cycle] = []
@@ -256,8 +257,8 @@ class _Search:
                 try:
                     any_component = self.judge(level)
                     decided = True
-                except TimeoutError:
-                    self.limits.append(f"time was up before all cycles against {level} were searched")
+                except Exhausted as limit:
+                    self.limits.append(f"{limit}: not all cycles against {level} were searched")
                 if len(self.cycles) > before or any_component or level in self.proven:
                     refuted[level] = tuple(self.cycles[before:])
                 elif not decided:
@@ -314,7 +315,7 @@ class _Search:
             refuted = True
             self.proven.add(level)
             if not self._explained(component, level):
-                self._report(level, product.cheapest(component, self.deadline))
+                self._report(level, product.cheapest(component, self.budget))
         if rule.path:
             refuted |= self._judge_single(level, rule)
         return refuted
@@ -327,7 +328,7 @@ class _Search:
             if self._explained(component, level):
                 refuted = True
                 continue
-            cycle = product.cheapest_single(component, rule.path, self.deadline)
+            cycle = product.cheapest_single(component, rule.path, self.budget)
             if cycle:
                 refuted = True
                 self._report(level, cycle)
@@ -420,10 +421,10 @@ class _Product:
             if len(members):
                 yield members
 
-    def cheapest(self, component: Ints, deadline: float) -> tuple[Edge, ...]:
+    def cheapest(self, component: Ints, budget: Budget) -> tuple[Edge, ...]:
         """The cycle with the fewest edges inside a component; where time is up before all were compared, the best so far."""
         best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = deadline
+        enough = budget.deadline
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
         best = self._pair(component, timed)
@@ -435,11 +436,11 @@ class _Product:
                 break
             for state in range(self.states):
                 most = best[0] if best else 1 << 60
-                found = self._from(vertex, state, members, timed, most, deadline if best is None else 0.0)
+                found = self._from(vertex, state, members, timed, most, budget if best is None else FOREVER)
                 if found and (best is None or found[0] < best[0]):
                     best, enough = found, min(enough, time.monotonic() + _PATIENCE)
         if best is None:
-            raise TimeoutError
+            raise Exhausted(budget.limit)
         return best[1]
 
     def _pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
@@ -477,7 +478,7 @@ class _Product:
         return min(found, key=lambda one: one[0], default=None)
 
     def _from(
-        self, start: int, first: int, members: set[int], timed: bool, most: int, deadline: float
+        self, start: int, first: int, members: set[int], timed: bool, most: int, budget: Budget
     ) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest way from a vertex and state back to it, cheaper than `most`. Of the order of time one edge is enough:
         of two, one could be left out, because time orders intervals."""
@@ -491,8 +492,8 @@ class _Product:
             spent, vertex, state = heapq.heappop(queue)
             if spent > cost[vertex, state] or spent >= most:
                 continue
-            if deadline and len(cost) % 1024 == 0 and time.monotonic() > deadline:
-                raise TimeoutError
+            if len(cost) % 1024 == 0:
+                budget.check()
             over = timed and first == 0 and vertex != start and search.completed[vertex] < begun
             if over and spent + _COST + REALTIME < most:
                 closing = Edge(vertex, start, REALTIME, ALWAYS, -1, -1)
@@ -518,10 +519,10 @@ class _Product:
                     heapq.heappush(queue, (total, other, after))
         return best if (start, -1) in cost else None
 
-    def cheapest_single(self, component: Ints, path: Path, deadline: float) -> tuple[Edge, ...] | None:
+    def cheapest_single(self, component: Ints, path: Path, budget: Budget) -> tuple[Edge, ...] | None:
         """A cycle with one `rw` and the way back that `path` asks for, a short one; None where there is none."""
         best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = deadline
+        enough = budget.deadline
         members = set(component.tolist())
         edges = self.edges
         inside = np.zeros(self.many, np.bool_)
@@ -530,7 +531,7 @@ class _Product:
         for at in chosen.tolist():
             if time.monotonic() > enough:
                 if best is None:
-                    raise TimeoutError
+                    raise Exhausted(budget.limit)
                 break
             found = self._way_back(at, path, members, best[0] if best else 1 << 60)
             if found and (best is None or found[0] < best[0]):

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.transactions.decide.decision import Budget, Decision, Edge, Exhausted
+from splitbrain.checkers.budget import Budget, Exhausted
+from splitbrain.checkers.transactions.decide.decision import Decision, Edge
 from splitbrain.checkers.transactions.decide.facts import Facts
 from splitbrain.checkers.transactions.decide.kernels import kernel
 
@@ -46,7 +47,7 @@ def decide_causal(facts: Facts, level: str, keys: Keys, budget: Budget) -> Decis
     Raises `Exhausted` where the vector clocks of so many sessions do not fit.
     """
     size, sessions = facts.size, facts.sessions
-    if 8 * size * sessions > budget.memory:
+    if 8 * size * sessions > budget.room:
         raise Exhausted(f"causal order of {size:,} transactions in {sessions:,} sessions takes more memory than it may")
     clock = np.zeros((size, sessions), np.int32)
     done = np.zeros(sessions, np.int64)
