@@ -64,6 +64,8 @@ _ROWS = (
                "from an older version, and nobody ever found the write again.", True, ("split-brain", "stale-read")),
     Phenomenon("lost-element", _BOTH, ("set", "queue"), "What was acknowledged as added, or had been seen, is missing in the "
                "end.", True, ("stale-read",)),
+    Phenomenon("lost-append", _BOTH, ("transactions",), "An acknowledged append is in none of the lists that were read in "
+               "the end.", True, ("G-single-realtime",)),
     Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "Two transactions read the same version and both replaced "
                "it: the effect of one is gone.", True, ("G-single",)),
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 import splitbrain
 from splitbrain.harness import registry
@@ -47,7 +48,7 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.schedules import length, schedule
+from splitbrain.harness.schedules import length, needs, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -94,7 +95,8 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     def work() -> int:
         logging.getLogger().addHandler(drivers)
         try:
-            return asyncio.run(_Recorder(plan, run, testbed, progress).record())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
             return INTERRUPTED
         except Exception as raised:
@@ -219,6 +221,8 @@ class _Recorder:
 
     async def set_up(self, database_class: type[Database]) -> None:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
+        if "fill" in needs(self.plan):
+            await self.testbed.bound(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
@@ -512,7 +516,7 @@ class _Recorder:
     async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
         """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
         ours ends the phase and not the run."""
-        began = self.clock()
+        began, computed = self.clock(), time.process_time_ns()
         self.journal.phase(name, began, ended=False)
         problem = ""
         ticking = asyncio.create_task(self.tick(name, began))
@@ -536,9 +540,11 @@ class _Recorder:
         finally:
             ticking.cancel()
             self.progress.close()
-            self.journal.phase(name, self.clock(), ended=True, problem=problem)
+            ended, cpu = self.clock(), time.process_time_ns() - computed
+            self.journal.phase(name, ended, ended=True, problem=problem, cpu=cpu)
             if not problem:
-                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
+                share = f"  harness {cpu / max(1, ended - began):.0%} CPU" if name == "load" else ""
+                self.progress.phase(name, self.told(name) + share, (self.clock() - began) / 1e9)
 
     def told(self, name: PhaseName) -> str:
         """What a finished phase has to say on the terminal."""

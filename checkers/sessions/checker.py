@@ -134,10 +134,12 @@ class Sessions:
         )
         order = [*promised, *(model for model in MODELS if model not in promised)]
         states = [models[model].state for model in promised]
-        validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} else "unknown"
+        validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} and reads else "unknown"
+        vacuous = not reads and set(states) == {"holds"}
+        reason = "no read tells anything: nothing is proven." if vacuous else _reason(promised, models)
         limits = [*limits, *(judged.limit for model, judged in models.items() if judged.limit and model in promised)]
         return msgspec.structs.replace(
-            verdict, validity=validity, reason=_reason(promised, models),
+            verdict, validity=validity, reason=reason,
             standings=tuple(
                 Standing(model=model, state=models[model].state, by=tuple(models[model].by)) for model in order
             ),

@@ -40,21 +40,25 @@ class Findings:
 
     def verdict(
         self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str,
-        what: str = "reads", note: str = "",
+        what: str = "reads", note: str = "", unproven: Mapping[str, str] | None = None,
     ) -> Verdict:
         """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
-        were, of `things`. `note` is what else is to be said."""
+        were, of `things`. `note` is what else is to be said; `unproven` maps each model of which the answers
+        prove nothing to why."""
+        unproven = unproven or {}
         counts = in_order(self.counts)
         states: list[Standing] = []
         for model, identifiers in models.items():
             by = tuple(name for name in counts if name in identifiers)
-            state: State = "refuted" if by else "holds" if judged else "undecided"
+            state: State = "refuted" if by else "holds" if judged and model not in unproven else "undecided"
             states.append(Standing(model=model, state=state, by=by))
         # A valid history satisfies them all: what it breaks is told first.
         states.sort(key=lambda one: one.state != "refuted")
         if counts:
             told = ", ".join(f"{number} {name}" for name, number in counts.items())
             reason = f"of {judged:,} {what} of {things}: {told}."
+        elif judged and unproven:
+            reason = f"{'; '.join(dict.fromkeys(unproven.values()))}: nothing is proven."
         elif judged:
             reason = f"{judged:,} {what} of {things} told what they had to."
         else:
@@ -63,7 +67,7 @@ class Findings:
         anomalies = [anomaly for name in counts for (identifier, _), kept in sorted(self._shown.items()) if identifier == name
                      for anomaly in kept]
         return Verdict(
-            checker=checker, validity="invalid" if counts else "valid" if judged else "unknown", reason=reason,
+            checker=checker, validity="invalid" if counts else "valid" if judged and not unproven else "unknown", reason=reason,
             standings=tuple(states), anomalies=tuple(anomalies), counts=counts,
             moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True, coverage=coverage,
             seconds=time.monotonic() - self._began,

@@ -1,9 +1,10 @@
 """Locks: who held one together, for how long, and whether a fence kept the earlier holder out.
 
-A client holds a lock from the moment at which it was acknowledged until it begins to give it back, or begins the call by whose
-answer it is told that it lost it. What it did last, where it went silent, is the end of what is known; so a hold is never
-longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a lease's end and the
-moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking", 2016).
+A client holds a lock from the moment at which it was acknowledged until it begins to give it back, or to ask for it anew, or
+begins the call by whose answer it is told that it lost it. What it did last, where it went silent, is the end of what is known;
+so a hold is never longer here than it was. Two holds of one lock that overlap are a fact, whatever a lease says: between a
+lease's end and the moment at which its owner learns of it, only a fence protects (Kleppmann, "How to do distributed locking",
+2016).
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def holds(history: History) -> Holds:
     process, key = history.process[rows], history.key[rows]
     taken = (rows_of(history, "acquire") & (history.outcome == OK))[rows]
     lost = mismatched(history) & (rows_of(history, "renew") | rows_of(history, "release") | rows_of(history, "write"))
-    ends = taken | (rows_of(history, "release") | lost)[rows]
+    # Who asks for a lock does not believe to have it.
+    ends = (rows_of(history, "acquire") | rows_of(history, "release") | lost)[rows]
     at = np.arange(len(rows))
     following = np.append(np.minimum.accumulate(np.where(ends, at, len(rows))[::-1])[::-1], len(rows))
     begin = np.flatnonzero(taken)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import OK
-from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE
+from splitbrain.harness.history.history import OK, History
+from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import NIL
 
@@ -79,10 +79,9 @@ class LongForkChecker:
             f"that of {x} at "
             f"{clock(int(history.completed[other]))}."
         )
-        owner = micros.owners()
-        writes = [int(row) for row in owner[(micros.f == WRITE) & np.isin(micros.key, (first, second))]]
-        found.add("long-fork", moment, sentence, partial(_rows, history, [*writes, one, other]))
+        found.add("long-fork", moment, sentence, partial(_evidence, history, micros, (first, second), (one, other)))
 
 
-def _rows(history: Any, rows: list[int]) -> list[Any]:
-    return [history[row] for row in rows]
+def _evidence(history: History, micros: Micros, keys: tuple[int, int], reads: tuple[int, int]) -> list[Operation]:
+    writes = micros.owners()[(micros.f == WRITE) & np.isin(micros.key, keys)]
+    return [history[row] for row in [*writes.tolist(), *reads]]

@@ -90,11 +90,14 @@ class QueueChecker:
         self._out_of_order(found, history, elements)
         untold = self._lost(found, history, elements, reads)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
-        note = f"What became of {untold:,} elements nobody looked at." if untold else ""
+        # Without any read nobody could have told that one is lost.
+        blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(reads) else {}
+        note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
             self.name, {COMPLETE: lost, ORDERED: ("reordered",)},
             Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
+            unproven=blind,
         )
 
     def _handed_out(self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints) -> None:
@@ -235,7 +238,7 @@ class QueueChecker:
             begun = np.sort(history.invoked[silent_of.get(key, np.zeros(0, np.int64))])
             explained = 0
             for element, by in zip(mine[order].tolist(), gone[order].tolist(), strict=True):
-                if explained < int(np.searchsorted(begun, by, side="left")):
+                if explained < int(np.searchsorted(begun, by, side="right")):
                     explained += 1
                     continue
                 self._tell_lost(found, history, elements, element, by, looks)
@@ -249,7 +252,7 @@ class QueueChecker:
         acknowledged = int(history.completed[row])
         look = int(looks[np.flatnonzero(history.completed[looks] == by)[0]])
         silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == history.key[row])
-        maybe = np.flatnonzero(silent & (history.invoked < by))
+        maybe = np.flatnonzero(silent & (history.invoked <= by))
         others = f", nor can any of {len(maybe):,} unanswered dequeues have taken it that took no other" if len(maybe) else ""
         sentence = (
             f"{enqueue.value}, acknowledged by {enqueue.server or enqueue.node or 'the server'} at {clock(acknowledged)}, "

@@ -24,9 +24,6 @@ from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "sets complete"
 FRESH = "sets fresh"
-TOGETHER = 1 << 24
-"""Entries of a table of reads and elements that are looked at at a time."""
-
 _FIRST = int(np.iinfo(np.int64).min)
 
 
@@ -41,12 +38,12 @@ class SetFullChecker:
         check_functions(history, self.name, ("add", "read"))
         found = Findings(recording)
         added, read, late = rows_of(history, "add"), rows_of(history, "read"), list[int]()
-        never = elements = reads = missed = 0
+        never = elements = reads = missed = looked = 0
         for _, rows in history.by_key():
             sets = _Set(found, history, rows[added[rows]], rows[read[rows] & (history.outcome[rows] == OK)])
             sets.judge()
             never, elements, reads = never + sets.never_read, elements + sets.many, reads + len(sets.reads)
-            missed += sets.missed
+            missed, looked = missed + sets.missed, looked + sets.looked_for
             late += sets.late
         notes = [f"{never:,} of {elements:,} elements were never looked for"] if never else []
         if late:
@@ -58,6 +55,7 @@ class SetFullChecker:
             },
             Coverage(keys=keys_of(history), operations=len(history)), judged=reads, things="sets",
             note="; ".join(notes) + ("." if notes else ""),
+            unproven={} if looked else dict.fromkeys((COMPLETE, FRESH), "no read began after an element was known"),
         )
         if not late or not history.timed:
             return verdict
@@ -79,9 +77,12 @@ class _Set:
         (code, self.shown), self.many = coded(
             (history.key[additions], numbers.of_rows(history, additions)), (history.key[shown_by], shown_value)
         )
-        self.by = np.searchsorted(reads, shown_by)
+        # Nil is no element.
+        additions, code = additions[code >= 0], code[code >= 0]
+        self.by = np.searchsorted(reads, shown_by[self.shown >= 0])
+        self.shown = self.shown[self.shown >= 0]
         self.late: list[int] = []
-        self.missed = self.never_read = 0
+        self.missed = self.never_read = self.looked_for = 0
         # Of several additions of one element the first acknowledged counts, else the first that did not fail.
         outcome = history.outcome[additions]
         rank = np.where(outcome == OK, 0, np.where(outcome == FAIL, 2, 1))
@@ -105,12 +106,13 @@ class _Set:
         seen, last_seen = np.full(many, NEVER), np.full(many, _FIRST)
         np.minimum.at(seen, self.shown, completed[self.by])
         np.maximum.at(last_seen, self.shown, completed[self.by])
-        known = np.minimum(acknowledged, seen)
+        # What was never added, or certainly failed, is wrong where it is seen, and not where it is missed.
+        known = np.where(self.begun < NEVER, np.minimum(acknowledged, seen), NEVER)
         self._doubled()
         self._unadded(completed)
         last_missed = self._last_missed(known, invoked)
         looked = invoked.max() > known
-        self.never_read = int((~looked & (known < NEVER)).sum())
+        self.never_read, self.looked_for = int((~looked & (known < NEVER)).sum()), int(looked.sum())
         phase = self.found.recording.phase("final-reads")
         final = NEVER if phase is None else phase.began
         gone = (last_missed >= 0) & (invoked[np.maximum(last_missed, 0)] > last_seen) & (last_seen < final)
@@ -121,24 +123,23 @@ class _Set:
     def _last_missed(self, known: Ints, invoked: Ints) -> Ints:
         """Of each element the last read to begin, of those that began after it was known, which misses it; -1 where none does.
         Counts the reads that missed any."""
-        many = self.many
-        last = np.full(many, -1)
         order = np.argsort(invoked, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        step = max(1, TOGETHER // many)
-        taken = np.argsort(place[self.by], kind="stable")
-        shown, at = self.shown[taken], place[self.by][taken]
-        for begin in range(0, len(order), step):
-            rows = order[begin : begin + step]
-            there = np.zeros((len(rows), many), np.bool_)
-            inside = slice(np.searchsorted(at, begin), np.searchsorted(at, begin + len(rows)))
-            there[at[inside] - begin, shown[inside]] = True
-            misses = ~there & (invoked[rows][:, None] > known[None, :])
-            self.missed += int(misses.any(axis=1).sum())
-            some = misses.any(axis=0)
-            latest = len(rows) - 1 - np.argmax(misses[::-1], axis=0)
-            last[some] = rows[latest[some]]
+        # Each element with the places of the reads that show it, once each, the last first.
+        codes = np.unique(self.shown * len(order) + (len(order) - 1 - place[self.by]))
+        shown, behind = codes // len(order), codes % len(order)
+        # Those that show it without a gap from the end on: the read before them is the last one that misses it.
+        nth = np.arange(len(codes)) - np.searchsorted(shown, shown)
+        latest = len(order) - 1 - np.bincount(shown[nth == behind], minlength=self.many)
+        latest[latest >= 0] = order[latest[latest >= 0]]
+        last: Ints = np.where((latest >= 0) & (invoked[latest] > known), latest, -1)
+        # A read misses some where it shows fewer than were known when it began.
+        begun = invoked[order]
+        wanted = np.searchsorted(np.sort(known), begun, side="left")
+        at = len(order) - 1 - behind
+        there = np.bincount(at[known[shown] < begun[at]], minlength=len(order))
+        self.missed = int((there < wanted).sum())
         return last
 
     def _tell(self, element: int, read: int, known: int, *, lost: bool) -> None:
@@ -147,21 +148,26 @@ class _Set:
         since = missed.invoked - known
         addition = history[row] if row >= 0 else None
         value = addition.value if addition else "an element"
-        rows = [row] if row >= 0 else []
-        if addition is None or addition.outcome != "ok":
-            # Known only because it was read.
-            rows.append(int(self.reads[self.by[self.shown == element][0]]))
-        rows.append(int(self.reads[read]))
         who = f"a read at {missed.node or 'a server'} at {clock(missed.invoked)} missed {value}, known since {clock(known)}"
         seen = int(history.completed[self.reads[read]])
+        evidence = partial(self._evidence, element, read)
         if lost:
             moment = Moment(began=known, seen=seen, lost=True)
-            self.found.add("lost-element", moment, f"{who}, and nobody saw it again.", partial(_rows, history, rows))
+            self.found.add("lost-element", moment, f"{who}, and nobody saw it again.", evidence)
             return
         self.late.append(since)
         moment = Moment(began=missed.invoked, seen=seen)
         sentence = f"{who}: it came {since / 1e9:.3f} s late or later."
-        self.found.add("stale-element", moment, sentence, partial(_rows, history, rows))
+        self.found.add("stale-element", moment, sentence, evidence)
+
+    def _evidence(self, element: int, read: int) -> list[Any]:
+        """The addition, the first read that shows the element where only that made it known, and the one that missed it."""
+        row = int(self.added[element])
+        rows = [row]
+        if row < 0 or self.history.outcome[row] != OK:
+            showing = self.reads[self.by[self.shown == element]]
+            rows.append(int(showing[np.argmin(self.history.completed[showing])]))
+        return _rows(self.history, [*rows, int(self.reads[read])])
 
     def _doubled(self) -> None:
         pairs = np.lexsort((self.shown, self.by))

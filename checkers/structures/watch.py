@@ -7,6 +7,7 @@ among what somebody is told who asks for all, after it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from functools import partial
 from typing import Any
@@ -32,14 +33,13 @@ class WatchChecker:
     name = "watch"
 
     def check(self, recording: Recording) -> Verdict:
-        """Raises `UsageError` for any other function, and for a read of anything else."""
+        """Raises `UsageError` for any other function, for a read of anything else, and where a value is written twice."""
         history = recording.history
         check_functions(history, self.name, ("read", "write"))
         found, watches = Findings(recording), 0
+        written, watched = rows_of(history, "write"), rows_of(history, "read") & (history.outcome == OK)
         for key, rows in history.by_key():
-            watches += _Stream(found, history, key).judge(rows[rows_of(history, "write")[rows]].tolist(), [
-                row for row in rows[rows_of(history, "read")[rows]].tolist() if history.outcome[row] == OK
-            ])
+            watches += _Stream(found, history, key).judge(rows[written[rows]].tolist(), rows[watched[rows]].tolist())
         return found.verdict(
             self.name, {MODEL: NAMES}, Coverage(keys=keys_of(history), operations=len(history)), judged=watches,
             things="changes", what="watches",
@@ -54,8 +54,11 @@ class _Stream:
         self.history = history
         self.key = key
         self.revision: dict[Any, int] = {}
-        """The revision of each value, as first told, and who told it."""
+        """The revision of each value, as first told."""
+        self.first: dict[Any, int] = {}
+        """The watch that was told each value the earliest."""
         self.told_by: dict[int, tuple[Any, int]] = {}
+        """The value of each revision, as first told, and the watch that was."""
 
     def judge(self, writes: list[int], watches: list[int]) -> int:
         """Judge it; how many watches there are."""
@@ -67,19 +70,26 @@ class _Stream:
         for row in watches:
             self._complete(row, *changes[row], known)
         by_value = {self.history.values[row]: row for row in writes}
-        for value, revision in self.revision.items():
-            self._written(by_value.get(value, -1), revision)
+        if len(by_value) < len(writes):
+            raise UsageError("the watch checker needs values that are written once: choose another checker")
+        for value in self.revision:
+            self._written(by_value.get(value, -1), value)
         self._in_time(by_value)
-        self._acknowledged(writes, [row for row in watches if changes[row][0] == 0], changes)
+        self._acknowledged(writes, sorted(
+            (row for row in watches if changes[row][0] == 0), key=lambda row: int(self.history.invoked[row])
+        ), changes)
         return len(watches)
 
     def _learn(self, row: int, revision: int, value: Any) -> None:
+        first = self.first.setdefault(value, row)
+        if self.history.completed[row] < self.history.completed[first]:
+            self.first[value] = row
         before = self.told_by.setdefault(revision, (value, row))
         if before[0] != value:
             self._tell("unexpected", row, f"was told {value} at revision {revision}, and another client {before[0]}", before[1])
         if (other := self.revision.setdefault(value, revision)) != revision:
             self._tell("duplicate", row, f"was told {value} at revision {revision}, which was told at {other}",
-                       self.told_by[other][1])
+                       first)
 
     def _complete(self, row: int, since: int, changes: list[tuple[int, Any]], known: Any) -> None:
         revisions = [revision for revision, _ in changes]
@@ -99,8 +109,8 @@ class _Stream:
             self._tell("missed-event", row, f"was told changes up to revision {max(revisions)} and not {value} at "
                                             f"{missing[0]}", by)
 
-    def _written(self, write: int, revision: int) -> None:
-        value, row = self.told_by[revision]
+    def _written(self, write: int, value: Any) -> None:
+        row = self.first[value]
         if write < 0:
             self._tell("unexpected", row, f"was told {value}, which nobody wrote")
         elif self.history.outcome[write] == FAIL:
@@ -124,14 +134,22 @@ class _Stream:
 
     def _acknowledged(self, writes: list[int], whole: list[int], changes: dict[int, tuple[int, list[tuple[int, Any]]]]) -> None:
         """Who asks for everything is told every write that was acknowledged before."""
-        missing: defaultdict[int, int] = defaultdict(lambda: -1)
-        for watch in whole:
-            told = {value for _, value in changes[watch][1]}
-            for row in writes:
-                known = self.history.outcome[row] == OK and self.history.completed[row] < self.history.invoked[watch]
-                if known and self.history.values[row] not in told and row not in missing:
-                    missing[row] = watch
-        for row, watch in missing.items():
+        invoked = self.history.invoked[whole].tolist()
+        told: defaultdict[Any, set[int]] = defaultdict(set)
+        for place, watch in enumerate(whole):
+            for _, value in changes[watch][1]:
+                told[value].add(place)
+        missing: list[tuple[int, int]] = []
+        for row in writes:
+            if self.history.outcome[row] != OK:
+                continue
+            place = bisect_right(invoked, int(self.history.completed[row]))
+            places = told.get(self.history.values[row], set())
+            while place in places:
+                place += 1
+            if place < len(whole):
+                missing.append((whole[place], row))
+        for watch, row in sorted(missing):
             lost = self.history.values[row] not in self.revision
             told_of = f"asked for everything and was not told {self.history.values[row]}"
             self._tell("missed-event", watch, told_of + (", nor was anybody" if lost else ""), row, lost=lost)

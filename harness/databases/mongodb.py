@@ -125,7 +125,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "stale-read", "split-brain"),
+                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
             ),
             labels=(
                 *_LABELS,
@@ -199,7 +199,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("incompatible-order", "lost-update", "G2-item", "G-single-realtime"),
+                admits=("incompatible-order", "lost-append", "lost-update", "G2-item", "G-single-realtime"),
             ),
             "commits with writeConcern w: 1 (default majority since 5.0)",
         ),

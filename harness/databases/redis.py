@@ -53,7 +53,7 @@ class Redis(Database):
                 'failures, since Redis uses asynchronous replication."',
                 source=_DOCUMENTATION,
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -70,7 +70,7 @@ class Redis(Database):
                 '10 seconds." (here: 1 second; until then its writes may be lost)',
                 source=_DOCUMENTATION,
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -86,7 +86,7 @@ class Redis(Database):
                 text='"WAIT does not make Redis a strongly consistent store"',
                 source="Redis documentation, WAIT: https://redis.io/docs/latest/commands/wait/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -106,7 +106,7 @@ class Redis(Database):
                 source="Redis documentation, Redis cluster specification: "
                 "https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS[:1],
             offers=_KEYED,
@@ -119,7 +119,7 @@ class Redis(Database):
         Program("redis-sentinel", "apt-get install redis-sentinel"),
     )
     driver = "redis"
-    modules = ("redis",)
+    modules = ("hiredis",)
     port = 6379
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:

@@ -390,6 +390,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """The links that it did something to other than cutting them, in order."""
         return in_order({link for spec in self.specs if isinstance(spec, Impair) for link in spec.links})
 
+    def ended(self, node: str, time: int) -> bool:
+        """Whether a server of that node which ended by itself at that time (nanoseconds) did so of an effect of this fault that
+        is none on links, processes or clocks, and was put right with it."""
+        within = self.healed is not None and self.started <= time <= self.healed
+        return within and any(isinstance(spec, Other) and node in spec.nodes for spec in self.specs)
+
     def done_to(self, node: str) -> str:
         """What it did to that node itself: `pause n1`; empty where that is nothing."""
         return " + ".join(spec.doing(()) for spec in self.specs if isinstance(spec, OnNodes) and node in spec.nodes)

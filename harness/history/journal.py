@@ -57,6 +57,7 @@ class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
     time: int
     ended: bool
     problem: str = ""
+    cpu: int | None = None
 
 
 class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
@@ -168,8 +169,8 @@ class Journal:
             )
         )
 
-    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "") -> None:
-        self._line(_Phase(name, time, ended, problem))
+    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "", cpu: int | None = None) -> None:
+        self._line(_Phase(name, time, ended, problem, cpu))
 
     def fault(self, fault: Fault) -> None:
         self._line(_Fault(fault))
@@ -346,9 +347,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         match event:
             case Header():
                 header = event
-            case _Phase(name, time, ended, problem):
+            case _Phase(name, time, ended, problem, cpu):
                 began = phases[name].began if ended and name in phases else time
-                phases[name] = Phase(name, began, time if ended else None, problem)
+                phases[name] = Phase(name, began, time if ended else None, problem, cpu)
             case _Fault(fault):
                 faults[fault.id] = fault
             case _PlainFault(plain):

@@ -17,12 +17,19 @@ PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it."""
+    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it. `cpu`
+    is how many of them the harness itself computed, the servers not counted; None where nobody measured it."""
 
     name: PhaseName
     began: int
     ended: int | None = None
     problem: str = ""
+    cpu: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The part of one CPU that the harness used, None where that is not known."""
+        return None if self.cpu is None or self.ended is None else self.cpu / max(1, self.ended - self.began)
 
 
 class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,5 +122,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return min((other.started for other in self.faults if other.started > fault.started), default=NEVER)
 
     def dead(self, by: int) -> tuple[Death, ...]:
-        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for."""
-        return tuple(death for death in self.deaths or () if death.time <= by)
+        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for. One that ended of
+        what a fault did to its disk, and was put right with it, did not die on its own."""
+        return tuple(death for death in self.deaths or () if death.time <= by
+                     and not any(fault.ended(death.node, death.time) for fault in self.faults))

@@ -64,7 +64,7 @@ class Load:
 
     async def run(self, seconds: float) -> None:
         """Work for so long, or until `stop`; calls that are open at the end are waited for."""
-        begin = asyncio.get_running_loop().time()
+        begin = self._clock()
         async with asyncio.TaskGroup() as group:
             for number, worker in enumerate(self._workers):
                 group.create_task(worker.work(self._schedule(number, begin)))
@@ -105,10 +105,10 @@ class Load:
         """Close every connection."""
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
-    def _schedule(self, worker: int, begin: float) -> Iterator[float] | None:
+    def _schedule(self, worker: int, begin: int) -> Iterator[int] | None:
         if not self._plan.rate:
             return None
-        return (begin + slot / self._plan.rate for slot in count(worker, len(self._workers)))
+        return (begin + int(slot / self._plan.rate * 1e9) for slot in count(worker, len(self._workers)))
 
 
 class _Answer(NamedTuple):
@@ -132,16 +132,16 @@ class _Worker:
         self._limit: asyncio.Timeout | None = None
         self._broken_off = False
 
-    async def work(self, schedule: Iterator[float] | None) -> None:
-        loop = asyncio.get_running_loop()
+    async def work(self, schedule: Iterator[int] | None) -> None:
+        """Call again and again, as soon as there is an answer or at the times of a schedule. They are the run's nanoseconds:
+        the time of a fast event loop is in milliseconds, and stands still while it has much to do."""
         kind: Kind | None = None
         while not self._load.stopped:
             scheduled: int | None = None
             if schedule is not None:
-                at = next(schedule)
-                scheduled = self._load._clock() + int((at - loop.time()) * 1e9)
-                if at > loop.time():
-                    await asyncio.sleep(at - loop.time())
+                scheduled = next(schedule)
+                if (early := scheduled - self._load._clock()) > 0:
+                    await asyncio.sleep(early / 1e9)
                     if self._load.stopped:
                         break
             invocation = self._load._workload.next(self._rng, self._process, kind)

@@ -25,6 +25,7 @@ import struct
 import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import ClassVar
 
@@ -135,6 +136,18 @@ class Probed:
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot put clocks wrong.")
+
+    async def bound(self, count: int) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot give a data folder a disk of its own.")
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot fill a disk.")
+
+    def data(self, name: str) -> Path:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed does not have the data of its nodes at hand.")
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
         """See `Prober.measure`."""

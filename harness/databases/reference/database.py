@@ -294,7 +294,7 @@ _TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]]
     ("txn-snapshot-read-skew", "the same with a planted fault: some reads see what was committed since",
      "read skew (G-single).", (), ("G-single",)),
     ("txn-snapshot-lost-update", "the same with a planted fault: the last to commit wins",
-     "lost updates, of lists too.", (), ("lost-update", "incompatible-order")),
+     "lost updates, of lists too.", (), ("lost-append", "lost-update", "incompatible-order")),
     ("txn-read-committed", "transactions whose reads see the last commit",
      "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", ("read-committed",),
      ("lost-update", *_MISSED)),
