@@ -103,24 +103,34 @@ class PriorityQueue(Queue):
 
 
 class Set:
-    """Additions, and one read in two thousand, for a read lists everything."""
+    """Additions, and reads that grow rarer as what they list grows: all together list some ten elements for each addition."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.held: list[int] = []
+        self.held: dict[int, None] = {}
         self.made = 0
 
     def call(self, client: int) -> tuple[str, Any]:
-        if self.rng.random() < 0.0005:
+        if self.rng.random() < min(0.05, 10 / (self.made + 1)):
             return "read", None
         self.made += 1
-        return "add", self.made
+        return "add", self.element()
+
+    def element(self) -> int:
+        return self.made
 
     def run(self, client: int, f: str, value: Any) -> tuple[Any, tuple[Any, ...]]:
         if f == "read":
             return list(self.held), ()
-        self.held.append(value)
+        self.held[value] = None
         return value, ()
+
+
+class AddedAgain(Set):
+    """As `Set`, where elements are added three times on average."""
+
+    def element(self) -> int:
+        return self.rng.randrange(self.made // 3 + 1)
 
 
 class FewValues(Register):
@@ -168,8 +178,10 @@ class Ids:
 THINGS: dict[str, Callable[[random.Random], Thing]] = {
     "cas-register": Register, "queue": Queue, "stack": Stack, "set": Set, "unordered-queue": Queue,
     "priority-queue": PriorityQueue,
-    "counter": Counter, "id-generator": Ids, "few-values": FewValues,
+    "counter": Counter, "id-generator": Ids, "few-values": FewValues, "added-again": AddedAgain,
 }
+MODEL = {"few-values": "cas-register", "added-again": "set"}
+"""The model of a thing that is not called as its model is."""
 
 
 def operations(model: str, count: int, *, clients: int = 20, unsure: float = 0.01, seed: int = 1) -> Iterator[Operation]:

@@ -49,6 +49,11 @@ class Budget(msgspec.Struct, frozen=True):
         """Bytes by which this process has grown since the budget was given; 0 where that is not known."""
         return resident() - self.held if self.held >= 0 else 0
 
+    @property
+    def room(self) -> int:
+        """Bytes that may still be taken."""
+        return self.memory - self.grown
+
     def check(self) -> None:
         """Raise `Exhausted` where the time is up or the memory used. Costs some microseconds: in a loop over rows, look once
         in a thousand."""

@@ -280,13 +280,14 @@ class SessionWeighing:
 
     def check(self, recording: Recording) -> Verdict:
         """Raises `UsageError` for a history of anything but registers."""
+        ends = time.perf_counter() + self.time_limit
         seen = [] if self.initial is not None else begun_with(recording.history, self.nil)
         begun = seen[0] if len(seen) == 1 else self.initial
-        verdict = self._from(begun, recording)
+        verdict = self._from(begun, recording, ends)
         if self.initial is not None:
             return verdict
         for other in may_have_begun_with(recording.history):
-            if other != begun and (told := self._from(other, recording)).validity != verdict.validity:
+            if other != begun and (told := self._from(other, recording, ends)).validity != verdict.validity:
                 reason = (
                     f"it depends on what registers began with (--initial): {_show(begun)}: {verdict.reason} "
                     f"{_show(other)}: {told.reason}"
@@ -294,8 +295,9 @@ class SessionWeighing:
                 return Verdict(checker=self.name, validity="unknown", reason=reason)
         return verdict
 
-    def _from(self, initial: Any, recording: Recording) -> Verdict:
-        checker = sessions.Sessions(self.promised, initial=initial, nil=self.nil, time_limit=self.time_limit)
+    def _from(self, initial: Any, recording: Recording, ends: float) -> Verdict:
+        seconds = max(0.0, ends - time.perf_counter())
+        checker = sessions.Sessions(self.promised, initial=initial, nil=self.nil, time_limit=seconds)
         return checker.check(recording)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.budget import Exhausted
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.models.specifications import Nil
 from splitbrain.checkers.sessions.causality import causal_breaks
 from splitbrain.checkers.sessions.guarantees import Break, find
@@ -66,7 +65,7 @@ def check(
     recording: Recording, promised: Sequence[Model], *, initial: Any, nil: Nil, alone: bool, time_limit: float
 ) -> Verdict:
     """See `Sessions`. Raises `UsageError` for a history of anything but registers."""
-    deadline = time.monotonic() + time_limit
+    budget = Budget.of(time_limit)
     history = recording.history
     told, left_out = observed(history, initial, nil)
     facts = decide.facts(told) if told.micros is not None else None
@@ -83,9 +82,9 @@ def check(
     view = _View(recording, told, facts)
     models = {}
     for guarantee in GUARANTEES:
-        models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee)
-    models["causal"] = view.causal(found if "causal" in counted else None, models, deadline)
-    models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], deadline)
+        models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee, budget)
+    models["causal"] = view.causal(found if "causal" in counted else None, models, budget)
+    models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], budget)
     if left_out:
         limit = f"{left_out:,} reads of values that were written more than once tell nothing"
         for judged in models.values():
@@ -188,9 +187,9 @@ class _View:
     def operation(self, node: int) -> Operation:
         return self.history[int(self.facts.row[node])]
 
-    def guarantee(self, found: Findings | None, guarantee: Guarantee) -> _Judgement:
+    def guarantee(self, found: Findings | None, guarantee: Guarantee, budget: Budget) -> _Judgement:
         try:
-            finding = find(self.facts, guarantee)
+            finding = find(self.facts, guarantee, budget)
         except Exhausted as limit:
             self.limits.append(str(limit))
             return _Judgement("undecided", limit=str(limit))
@@ -285,12 +284,12 @@ class _View:
             return "during a fault"
         return "before the first" if all(fault.started > _end(read) for fault in self.recording.faults) else "after it"
 
-    def causal(self, found: Findings | None, models: dict[Model, _Judgement], deadline: float) -> _Judgement:
+    def causal(self, found: Findings | None, models: dict[Model, _Judgement], budget: Budget) -> _Judgement:
         broken = [model for model in GUARANTEES if models[model].state == "refuted"]
         if broken:
             return _Judgement("refuted", [name for model in broken for name in models[model].by])
         keys = self.micros.keys
-        decision = decide.decide(self.facts, "causal", keys, decide.Budget(deadline, memory=1 << 30))
+        decision = decide.decide(self.facts, "causal", keys, budget)
         if decision.state != "refuted":
             return _Judgement(decision.state, limit=decision.limit)
         breaks, nodes = causal_breaks(self.facts)
@@ -298,19 +297,18 @@ class _View:
         name = [BROKEN["causal"]] if found is not None else []
         return _Judgement("refuted", name, sentence=self._summary("causal", breaks, worst))
 
-    def sequential(self, found: Findings | None, causal: _Judgement, deadline: float) -> _Judgement:
+    def sequential(self, found: Findings | None, causal: _Judgement, budget: Budget) -> _Judgement:
         if causal.state == "refuted":
             return _Judgement("refuted", causal.by)
-        quick = completion.holding(
-            rw_register.infer(self.told), frozenset({"strong-session-serializable"}), min(deadline, time.monotonic() + 5)
-        )
-        if quick:
+        try:
+            inference = rw_register.infer(self.told, budget)
+        except Exhausted as limit:
+            return _Judgement("undecided", limit=str(limit))
+        if completion.holding(inference, frozenset({"strong-session-serializable"}), budget.within(5)):
             return _Judgement("holds")
         if self.facts.size > SEARCHED:
             return _Judgement("undecided", limit=f"no order of {self.facts.size:,} operations was found at once")
-        decision = decide.decide(
-            self.facts, "strong-session-serializable", self.micros.keys, decide.Budget(deadline, memory=1 << 30)
-        )
+        decision = decide.decide(self.facts, "strong-session-serializable", self.micros.keys, budget)
         if decision.state != "refuted":
             return _Judgement(decision.state, limit=decision.limit)
         rows = sorted({row for edge in decision.cycle for row in (edge.source, edge.target) if row >= 0})

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.budget import Exhausted
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.sessions.models import Guarantee
 from splitbrain.checkers.transactions.decide.facts import Facts
 
@@ -82,14 +82,16 @@ class _Pairs:
         self.because.append(np.broadcast_to(np.asarray(because, np.int64), len(source)))
 
 
-def find(facts: Facts, guarantee: Guarantee) -> Finding:
+def find(facts: Facts, guarantee: Guarantee, budget: Budget) -> Finding:
     """Where the facts stand to a guarantee, flaws apart. Every node writes one key at most.
 
     Raises `Exhausted` where it would take too long.
     """
+    budget.check()
     pairs, first = _Pairs(), list[Break]()
     helpers = _WAYS[guarantee](facts, pairs, first)
     _own_reads_first(facts, pairs)
+    budget.check()
     return _judged(facts, pairs, helpers, first)
 
 

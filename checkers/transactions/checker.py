@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from splitbrain.checkers.anomalies import in_order, place
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register
 from splitbrain.checkers.transactions.cycles import Cycle, Edge
 from splitbrain.checkers.transactions.graph import ALWAYS, ATOMIC, CAUSAL, PROCESS, READS, REALTIME, RW, WR, WW
@@ -58,8 +59,15 @@ def check(
         return Verdict(checker="transactions", validity="unknown", reason="no transactions: nothing is proven.")
     if not (history.outcome == OK).any():
         return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
-    found = find(history, began + time_limit, final, spread)
-    asked = tuple(levels) or (("strict-serializable",) if found.timed else ("strong-session-serializable",))
+    asked = tuple(levels) or (("strict-serializable",) if _timed(history) else ("strong-session-serializable",))
+    try:
+        found = find(history, Budget.of(time_limit), final, spread)
+    except Exhausted as limit:
+        return Verdict(
+            checker="transactions", validity="unknown", reason=f"nothing could be decided: {limit}.",
+            standings=tuple(Standing(model=level, state="undecided") for level in _ordered(asked)), limits=(str(limit),),
+            seconds=time.monotonic() - began,
+        )
     anomalies, counts, moments = _anomalies(found)
     validity = _validity(found, asked)
     return Verdict(
@@ -79,13 +87,14 @@ def check(
     )
 
 
-def find(history: History, deadline: float, final: int = NEVER, spread: Spread | None = None) -> Findings:
-    """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`); the others as in `check`."""
+def find(history: History, budget: Budget, final: int = NEVER, spread: Spread | None = None) -> Findings:
+    """Judge a history of transactions against all levels; the others as in `check`. Raises `Exhausted` where the budget does
+    not suffice to infer how the transactions depend on each other; levels for which it does not are undecided."""
     micros = history.micros
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
-    inference = (list_append if lists else rw_register).infer(history)
-    timed = not ((history.outcome == OK) & (history.completed == NEVER)).any()
+    inference = (list_append if lists else rw_register).infer(history, budget)
+    timed = _timed(history)
     if inference.ambiguous:
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))
     if lists and timed and final < NEVER and len(gone := list_append.lost(inference, final)):
@@ -99,7 +108,7 @@ def find(history: History, deadline: float, final: int = NEVER, spread: Spread |
         for row in np.unique(problems.reader).tolist():
             if row not in suspects or suspects[row] in stronger(ruled):
                 suspects[row] = ruled
-    found = cycles.search(inference, deadline, suspects, spread)
+    found = cycles.search(inference, budget, suspects, spread)
     for level, proofs in found.refuted.items():
         for above in stronger(level):
             by[above] |= {cycle.identifier for cycle in proofs}
@@ -108,10 +117,10 @@ def find(history: History, deadline: float, final: int = NEVER, spread: Spread |
         by[level] |= set() if by[level] else {cycles.USUAL.get(level, "G1c" if level == "read-committed" else "G0")}
     refuted = {level for level in LEVELS if any(level in stronger(one) for one in found.refuted) or by[level]}
     limits = [*inference.limits, *found.limits]
-    holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, deadline)
+    holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, budget)
     proofs_found = list(found.cycles)
     if not lists:
-        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, deadline, spread)
+        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, budget, spread)
         for cycle in more:
             proofs_found.append(cycle)
             for above in stronger(cycle.level):
@@ -127,8 +136,13 @@ def find(history: History, deadline: float, final: int = NEVER, spread: Spread |
     return Findings(inference, states, tuple(proofs_found), names, timed, tuple(dict.fromkeys(limits)))
 
 
+def _timed(history: History) -> bool:
+    """Whether the history tells when its transactions completed."""
+    return not ((history.outcome == OK) & (history.completed == NEVER)).any()
+
+
 def _holding(
-    inference: Inference, lists: bool, open_levels: frozenset[Level], late: frozenset[Level], deadline: float
+    inference: Inference, lists: bool, open_levels: frozenset[Level], late: frozenset[Level], budget: Budget
 ) -> frozenset[Level]:
     """The levels that certainly hold, of those that are not refuted, as far as the dependencies tell."""
     whole = set(open_levels)
@@ -149,12 +163,12 @@ def _holding(
         for level in tuple(certain & whole):
             certain |= weaker(level)
     found = certain & whole
-    found |= completion.holding(inference, frozenset(whole - found), deadline)
+    found |= completion.holding(inference, frozenset(whole - found), budget)
     return frozenset(found)
 
 
 def _decided(
-    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], deadline: float,
+    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], budget: Budget,
     spread: Spread | None = None,
 ) -> tuple[frozenset[Level], list[Cycle], list[str]]:
     """What the complete procedures decide of the levels that are open: those that hold now, the proofs against others, and
@@ -171,7 +185,7 @@ def _decided(
     keys = history.micros.keys if history.micros is not None else ()
     elsewhere = None
     if spread is not None and len(ways) > 1:
-        elsewhere = spread.each(_decide, ((facts, level, keys) for level in ways), deadline - time.monotonic())
+        elsewhere = spread.each(_decide, ((facts, level, keys) for level in ways), budget.left)
     for at, level in enumerate(ways):
         left = sum(one not in holds | against for one in ways[at:])
         if not left:
@@ -179,11 +193,10 @@ def _decided(
         there = next(elsewhere) if elsewhere is not None else None
         if level in holds or level in against:
             continue
-        now = time.monotonic()
-        if there is None and now > deadline:
-            limits.append(f"time was up before {level} was decided")
+        if there is None and budget.over:
+            limits.append(f"{budget.limit}: {level} was not looked at")
             continue
-        decision = there or _decide(facts, level, keys, (deadline - now) / left)
+        decision = there or decide.decide(facts, level, keys, budget.within(budget.left / left))
         if decision.state == "holds":
             holds |= weaker(level)
         elif decision.state == "refuted":
@@ -195,7 +208,7 @@ def _decided(
 
 
 def _decide(facts: decide.Facts, level: Level, keys: Sequence[object], seconds: float) -> decide.Decision:
-    return decide.decide(facts, level, keys, decide.Budget(time.monotonic() + seconds))
+    return decide.decide(facts, level, keys, Budget.of(seconds))
 
 
 _KINDS = {"wr": WR, "session": PROCESS, "realtime": REALTIME, "ww": WW, "rw": RW, "seen": WW}
@@ -256,9 +269,14 @@ def _validity(found: Findings, asked: Sequence[Level]) -> Validity:
 
 
 def _standings(found: Findings, asked: Sequence[Level]) -> tuple[Standing, ...]:
+    return tuple(
+        Standing(model=level, state=found.states[level], by=found.by.get(level, ())) for level in _ordered(asked)
+    )
+
+
+def _ordered(asked: Sequence[Level]) -> list[Level]:
     """The levels that were asked for first, then the others, the strongest first."""
-    order = [*asked, *(level for level in reversed(LEVELS) if level not in asked)]
-    return tuple(Standing(model=level, state=found.states[level], by=found.by.get(level, ())) for level in order)
+    return [*asked, *(level for level in reversed(LEVELS) if level not in asked)]
 
 
 def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts: dict[str, int]) -> str:

@@ -7,12 +7,11 @@ is checked in full, so that luck decides only how often a level holds, never whe
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions import cycles
 from splitbrain.checkers.transactions.cycles import RULES, Rule
 from splitbrain.checkers.transactions.graph import (
@@ -33,13 +32,13 @@ from splitbrain.checkers.transactions.serial import serial_order
 from splitbrain.harness.history.micros import APPEND
 
 
-def holding(inference: Inference, open_levels: frozenset[Level], deadline: float) -> frozenset[Level]:
+def holding(inference: Inference, open_levels: frozenset[Level], budget: Budget) -> frozenset[Level]:
     """Those of the levels, none of them refuted, for which an order of all versions was found that shows no cycle."""
     found: set[Level] = set()
     for level in reversed(LEVELS):
         if level not in open_levels or level in found or level not in RULES:
             continue
-        if time.monotonic() > deadline:
+        if budget.over:
             break
         rank = _order(inference, RULES[level])
         if rank is None:
@@ -48,7 +47,7 @@ def holding(inference: Inference, open_levels: frozenset[Level], deadline: float
             found |= weaker(level)  # The transactions were run in that order, each on what it read: that is the proof.
             continue
         whole = _completed(inference, rank)
-        if cycles.allows(whole, level, deadline):
+        if cycles.allows(whole, level, budget):
             found |= weaker(level)
     return frozenset(found & open_levels)
 

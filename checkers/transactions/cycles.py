@@ -19,6 +19,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -200,25 +201,25 @@ class Found:
 
 
 def search(
-    inference: Inference, deadline: float, suspects: dict[int, Level] | None = None, spread: Spread | None = None
+    inference: Inference, budget: Budget, suspects: dict[int, Level] | None = None, spread: Spread | None = None
 ) -> Found:
     """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one, the levels in
     their order, and the cycles against each in the order of their first transactions.
 
     `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them
-    is explained already. After `deadline` (of `time.monotonic`) levels are left undecided. `spread` has components searched
-    elsewhere, each of which is searched by itself anyhow.
+    is explained already. What `budget` does not suffice for is left undecided. `spread` has components searched elsewhere,
+    each of which is searched by itself anyhow.
     """
-    whole = _Search(deadline)
+    whole = _Search(budget)
     whole.restrict(inference, suspects or {})
     parts = whole.parts(spread.edges) if spread is not None else [whole]
     if spread is None or len(parts) < 2:
         return whole.found()
-    return _merged(list(spread.each(_search_part, ((part,) for part in parts), deadline - time.monotonic())))
+    return _merged(list(spread.each(_search_part, ((part,) for part in parts), budget.left)))
 
 
 def _search_part(part: _Search, seconds: float) -> Found:
-    part.deadline = time.monotonic() + seconds
+    part.budget = Budget.of(seconds)
     return part.found()
 
 
@@ -239,13 +240,13 @@ def _in_order(found: Sequence[Cycle]) -> tuple[Cycle, ...]:
     return tuple(sorted(found, key=lambda cycle: min((edge.source for edge in cycle.edges), default=-1)))
 
 
-def allows(inference: Inference, level: Level, deadline: float) -> bool:
+def allows(inference: Inference, level: Level, budget: Budget) -> bool:
     """Whether there is certainly no cycle against that level."""
-    search = _Search(deadline)
+    search = _Search(budget)
     search.restrict(inference, {})
     try:
         return not len(search.edges) or not search.judge(level)
-    except TimeoutError:
+    except Exhausted:
         return False
 
 
@@ -265,8 +266,8 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
 
 
 class _Search:
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.limits: list[str] = []
         self.cycles: list[Cycle] = []
         self.proven: set[Level] = set()
@@ -285,8 +286,8 @@ class _Search:
                 try:
                     any_component = self.judge(level)
                     decided = True
-                except TimeoutError:
-                    self.limits.append(f"time was up before all cycles against {level} were searched")
+                except Exhausted as limit:
+                    self.limits.append(f"{limit}: not all cycles against {level} were searched")
                 if len(self.cycles) > before or any_component or level in self.proven:
                     refuted[level] = _in_order(self.cycles[before:])
                 elif not decided:
@@ -344,7 +345,7 @@ class _Search:
 
     def _part(self, chosen: Flags) -> _Search:
         """The search of the chosen vertices, which are whole components."""
-        part = _Search(self.deadline)
+        part = _Search(self.budget)
         place = np.cumsum(chosen) - 1
         edges = self.edges.where(chosen[self.edges.source])
         part.edges = Edges(place[edges.source], place[edges.target], edges.kind, edges.scope, edges.key, edges.row)
@@ -367,7 +368,7 @@ class _Search:
             refuted = True
             self.proven.add(level)
             if not self._explained(component, level):
-                self._report(level, product.cheapest(component, self.deadline))
+                self._report(level, product.cheapest(component, self.budget))
             else:
                 self._shorten(component, level, product)
         if rule.path:
@@ -382,7 +383,7 @@ class _Search:
             if self._explained(component, level):
                 refuted = True
                 continue
-            cycle = product.cheapest_single(component, rule.path, self.deadline)
+            cycle = product.cheapest_single(component, rule.path, self.budget)
             if cycle:
                 refuted = True
                 self._report(level, cycle)
@@ -486,10 +487,10 @@ class _Product:
             if len(members):
                 yield members
 
-    def cheapest(self, component: Ints, deadline: float) -> tuple[Edge, ...]:
+    def cheapest(self, component: Ints, budget: Budget) -> tuple[Edge, ...]:
         """The cycle with the fewest edges inside a component; where time is up before all were compared, the best so far."""
         best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = deadline
+        enough = budget.deadline
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
         best = self.pair(component, timed)
@@ -501,11 +502,11 @@ class _Product:
                 break
             for state in range(self.states):
                 most = best[0] if best else 1 << 60
-                found = self._from(vertex, state, members, timed, most, deadline if best is None else 0.0)
+                found = self._from(vertex, state, members, timed, most, budget if best is None else FOREVER)
                 if found and (best is None or found[0] < best[0]):
                     best, enough = found, min(enough, time.monotonic() + _PATIENCE)
         if best is None:
-            raise TimeoutError
+            raise Exhausted(budget.limit)
         return best[1]
 
     def pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
@@ -543,7 +544,7 @@ class _Product:
         return min(found, key=lambda one: one[0], default=None)
 
     def _from(
-        self, start: int, first: int, members: set[int], timed: bool, most: int, deadline: float
+        self, start: int, first: int, members: set[int], timed: bool, most: int, budget: Budget
     ) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest way from a vertex and state back to it, cheaper than `most`. Of the order of time one edge is enough:
         of two, one could be left out, because time orders intervals."""
@@ -557,8 +558,8 @@ class _Product:
             spent, vertex, state = heapq.heappop(queue)
             if spent > cost[vertex, state] or spent >= most:
                 continue
-            if deadline and len(cost) % 1024 == 0 and time.monotonic() > deadline:
-                raise TimeoutError
+            if len(cost) % 1024 == 0:
+                budget.check()
             over = timed and first == 0 and vertex != start and search.completed[vertex] < begun
             if over and spent + _COST + REALTIME < most:
                 closing = Edge(vertex, start, REALTIME, ALWAYS, -1, -1)
@@ -584,10 +585,10 @@ class _Product:
                     heapq.heappush(queue, (total, other, after))
         return best if (start, -1) in cost else None
 
-    def cheapest_single(self, component: Ints, path: Path, deadline: float) -> tuple[Edge, ...] | None:
+    def cheapest_single(self, component: Ints, path: Path, budget: Budget) -> tuple[Edge, ...] | None:
         """A cycle with one `rw` and the way back that `path` asks for, a short one; None where there is none."""
         best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = deadline
+        enough = budget.deadline
         members = set(component.tolist())
         edges = self.edges
         inside = np.zeros(self.many, np.bool_)
@@ -596,7 +597,7 @@ class _Product:
         for at in chosen.tolist():
             if time.monotonic() > enough:
                 if best is None:
-                    raise TimeoutError
+                    raise Exhausted(budget.limit)
                 break
             found = self._way_back(at, path, members, best[0] if best else 1 << 60)
             if found and (best is None or found[0] < best[0]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
 from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges
 from splitbrain.checkers.transactions.lattice import Level
@@ -26,9 +27,9 @@ _UNREAD_PAIRS = 16
 """How many edges to appends that nobody read are drawn for each micro-operation, at most."""
 
 
-def infer(history: History) -> Inference:
-    """The dependencies of a history of appends and reads of lists, and what is wrong without a cycle."""
-    return _Lists(history).inference()
+def infer(history: History, budget: Budget) -> Inference:
+    """The dependencies of a history of appends and reads of lists, and what is wrong without a cycle. Raises `Exhausted`."""
+    return _Lists(history, budget).inference()
 
 
 def lost(inference: Inference, final: int) -> Problems:
@@ -54,10 +55,11 @@ def lost(inference: Inference, final: int) -> Problems:
 
 
 class _Lists:
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, budget: Budget) -> None:
         micros = history.micros
         assert micros is not None
         self.history = history
+        self.budget = budget
         self.micros: Micros = micros
         self.owner = micros.owners()
         self.outcome = history.outcome[self.owner]
@@ -72,6 +74,7 @@ class _Lists:
         known = (micros.f == READ_LIST) | ((micros.f == READ) & (micros.value == NIL))
         self.reads = np.flatnonzero(known & (self.outcome == OK))
         self._find_orders()
+        self.budget.check()
         ambiguous = self._find_writers()
         none = np.full(many, -1)
         if ambiguous:
@@ -81,9 +84,12 @@ class _Lists:
             )
         committed = self._find_committed()
         self._find_versions(committed)
+        self.budget.check()
         self._judge_elements()
         self._judge_orders()
+        self.budget.check()
         external, seen, read_from = self._judge_reads(committed)
+        self.budget.check()
         edges, total = self._draw(committed, seen)
         return Inference(
             self.history, micros, committed, edges, self.installed, self.version, external, read_from, seen, total,
@@ -122,6 +128,7 @@ class _Lists:
             if differs.any():
                 self.prefix[np.repeat(some, lengths)[differs]] = False
             at = to
+            self.budget.check()
 
     def _find_writers(self) -> str:
         """Who appended each element of the orders; what to say where an element was appended twice."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -35,16 +36,17 @@ _MOST = 16
 """How many edges one source may draw for each micro-operation, at most."""
 
 
-def infer(history: History) -> Inference:
-    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle."""
-    return _Registers(history).inference()
+def infer(history: History, budget: Budget) -> Inference:
+    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle. Raises `Exhausted`."""
+    return _Registers(history, budget).inference()
 
 
 class _Registers:
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, budget: Budget) -> None:
         micros = history.micros
         assert micros is not None
         self.history = history
+        self.budget = budget
         self.micros: Micros = micros
         self.owner = micros.owners()
         self.key = micros.key.astype(np.int64)
@@ -66,9 +68,12 @@ class _Registers:
                 self.history, micros, self.history.outcome == OK, Edges.joined([]), np.zeros(many, np.bool_), none,
                 np.zeros(many, np.bool_), none, none, False, (), ambiguous,
             )
+        self.budget.check()
         committed = self._find_committed()
         self.installed = self.last & committed[self.owner]
+        self.budget.check()
         external = self._judge_reads()
+        self.budget.check()
         self._draw(external, committed)
         edges = Edges.joined(self.parts)
         # At most one writer of a key: there is nothing to order.

@@ -1,6 +1,6 @@
 """Complete decisions for transactions over registers: whether a history satisfies a level, by the level's definition.
 
-    decision = decide(facts(history), "causal", history.micros.keys, Budget(deadline))
+    decision = decide(facts(history), "causal", history.micros.keys, Budget.of(seconds))
 
 What a checker that infers version orders leaves open (Elle), is decided here: the order of versions is part of the question.
 """
@@ -15,7 +15,7 @@ from splitbrain.checkers.transactions.decide.facts import Facts, facts
 from splitbrain.checkers.transactions.decide.strong import Kind, Polygraph
 from splitbrain.checkers.transactions.decide.weak import decide_atomic, decide_causal, decide_committed
 
-__all__ = ["LEVELS", "Budget", "Decision", "Edge", "Facts", "decide", "facts"]
+__all__ = ["LEVELS", "Decision", "Edge", "Facts", "decide", "facts"]
 
 Way = Callable[[Facts, str, Sequence[object], Budget], Decision]
 

@@ -94,10 +94,9 @@ class _Graph:
     def close(self, budget: Budget) -> None:
         """Find what reaches what. Raises `Exhausted`."""
         words = (self.vertices + 63) // 64
-        if 8 * words * self.vertices > budget.memory // 2:
+        if 8 * words * self.vertices > budget.room // 2:
             raise Exhausted(f"{self.vertices:,} transactions' order takes more memory than it may")
-        if budget.left < 0:
-            raise Exhausted("the time limit")
+        budget.check()
         self.reach = np.zeros((self.vertices, words), np.uint64)
         order = self._order()
         if self.vertices >= 1000:
@@ -360,8 +359,7 @@ class Polygraph:
 
     def _cycles(self, between: _Edges, replaced: _Edges, model: NDArray[np.bool_], budget: Budget) -> list[list[_Step]]:
         """Cycles that these choices close, of few choices each; none where the level holds."""
-        if budget.left < 0:
-            raise Exhausted("the time limit")
+        budget.check()
 
         def chosen(edges: _Edges) -> _Edges:
             return edges.take(np.where(edges.literal > 0, model[np.abs(edges.literal)], ~model[np.abs(edges.literal)]))
@@ -397,9 +395,8 @@ def _step(edges: _Edges, at: int) -> _Step:
 
 def _solved(solver: Any, budget: Budget) -> bool:
     """Whether there is a choice. Raises `Exhausted` where time ran out."""
-    if budget.left <= 0:
-        raise Exhausted("the time limit")
-    timer = Timer(min(budget.left, 86_400), solver.interrupt)
+    budget.check()
+    timer = Timer(min(max(budget.left, 0), 86_400), solver.interrupt)
     timer.daemon = True
     timer.start()
     try:
@@ -407,7 +404,7 @@ def _solved(solver: Any, budget: Budget) -> bool:
     finally:
         timer.cancel()
     if answer is None:
-        raise Exhausted("the time limit")
+        raise Exhausted(budget.limit)
     return bool(answer)
 
 

@@ -47,7 +47,7 @@ def decide_causal(facts: Facts, level: str, keys: Keys, budget: Budget) -> Decis
     Raises `Exhausted` where the vector clocks of so many sessions do not fit.
     """
     size, sessions = facts.size, facts.sessions
-    if 8 * size * sessions > budget.memory:
+    if 8 * size * sessions > budget.room:
         raise Exhausted(f"causal order of {size:,} transactions in {sessions:,} sessions takes more memory than it may")
     clock = np.zeros((size, sessions), np.int32)
     done = np.zeros(sessions, np.int64)

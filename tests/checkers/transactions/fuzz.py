@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from splitbrain import Operation
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions import checker
 from splitbrain.checkers.transactions.lattice import LEVELS
 from splitbrain.harness.history.history import History
@@ -69,7 +70,7 @@ def random_registers(rng: random.Random) -> list[Operation]:
 
 def agrees(operations: list[Operation]) -> str:
     """What is wrong with the verdict on a history of registers; empty where all levels are as their definitions say."""
-    found = checker.find(History.of(operations), time.monotonic() + 60)
+    found = checker.find(History.of(operations), Budget.of(60))
     for level in LEVELS:
         if level == "read-uncommitted" or found.states[level] == "undecided":
             continue
@@ -109,7 +110,7 @@ def random_lists(rng: random.Random) -> tuple[list[Operation], list[Operation]]:
 def lists_agree(rng: random.Random) -> str:
     """What is wrong with the verdict on a history of lists; empty where the registers that it is, too, allow what holds."""
     lists, registers = random_lists(rng)
-    found = checker.find(History.of(lists), time.monotonic() + 60)
+    found = checker.find(History.of(lists), Budget.of(60))
     claimed = [level for level in LEVELS if level != "read-uncommitted" and found.states[level] == "holds"]
     return ", ".join(f"{level} holds in {lists}" for level in claimed if not holds(registers, level))
 
@@ -119,7 +120,7 @@ def works(rng: random.Random, *, lists: bool) -> str:
     operations = stores.correct(
         rng, rng.randint(1, 40), lists=lists, clients=rng.randint(1, 8), keys=rng.randint(1, 5)
     )
-    found = checker.find(History.of(operations), time.monotonic() + 60)
+    found = checker.find(History.of(operations), Budget.of(60))
     return ", ".join(f"{level} refuted by {names}" for level, names in found.by.items())
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions import checker
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history import formats
@@ -39,7 +39,7 @@ NAMES = {
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
 def test_every_level_is_as_published_or_undecided(entry: dict[str, Any]) -> None:
     history = formats.read(SHARED / entry["file"]).history
-    found = checker.find(history, time.monotonic() + 20)
+    found = checker.find(history, Budget.of(20))
     expected = {level: told["holds"] for level, told in entry["levels"].items() if told["holds"] is not None}
     wrong = {
         level: found.states[level]
@@ -57,7 +57,7 @@ def test_every_level_of_small_histories_is_as_brute_force_says(name: str) -> Non
     undecided = count = 0
     for line in (SHARED / "generated" / f"{name}.jsonl").read_text().splitlines():
         told = json.loads(line)
-        found = checker.find(of_line(told), time.monotonic() + 20)
+        found = checker.find(of_line(told), Budget.of(20))
         for level, state in found.states.items():
             assert state == "undecided" or level in told["holds" if state == "holds" else "fails"], (told["id"], level)
             undecided += state == "undecided"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from splitbrain import Operation
 from splitbrain.checkers.anomalies import place
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions import cycles
 from splitbrain.checkers.transactions.cycles import RULES, Edge, Rule
 from splitbrain.checkers.transactions.graph import ALWAYS, PROCESS, READS, REALTIME, RW, TIMES, WR, WW, Edges
@@ -118,7 +118,7 @@ def against(edges: list[Edge], rule: Rule) -> bool:
 def test_every_level_is_refuted_where_its_relation_has_a_cycle(edges: list[Edge], times: list[tuple[int, int, int]]) -> None:
     told = inference(edges, times)
     whole = everything(told)
-    found = cycles.search(told, time.monotonic() + 30)
+    found = cycles.search(told, Budget.of(30))
     refuted = {above for level in found.refuted for above in stronger(level)}
     expected = {above for level, rule in RULES.items() if against(whole, rule) for above in stronger(level)}
     # Wherever a weaker level is refuted, so is every stronger one; the rules alone say that only where edges are of all scopes.
@@ -138,7 +138,7 @@ def test_the_cycle_that_is_told_is_a_shortest_one(edges: list[Edge], times: list
     told = inference(edges, times)
     only = told.edges.where(told.edges.of_kinds((WW, WR, RW), RULES[level].scopes))
     pairs = set(zip(only.source.tolist(), only.target.tolist(), strict=True))
-    search = cycles.search(told, time.monotonic() + 30)
+    search = cycles.search(told, Budget.of(30))
     walks, length = set(pairs), 1
     while walks and not any(i == j for i, j in walks) and length <= MOST:
         walks = {(i, k) for i, j in walks for j2, k in pairs if j == j2}
@@ -154,12 +154,12 @@ def test_two_transactions_against_time_are_told_beside_a_long_cycle_of_clients()
     """Three clients make two transactions each, the second of which is read by the next client's first, before it began."""
     times = [(0, 1, client) for client in range(3)] + [(5, 1, client) for client in range(3)]
     reads = [Edge(source, target, WR, ALWAYS, 0, 0) for source, target in ((3, 1), (4, 2), (5, 0))]
-    found = cycles.search(inference(reads, times), time.monotonic() + 30)
+    found = cycles.search(inference(reads, times), Budget.of(30))
     told = {cycle.identifier: len(cycle.edges) for cycle in found.cycles}
     assert told == {"G1c-process": 6, "G1c-realtime": 2}
     # It is not told where a short one is known.
     short = [Edge(3, 0, WR, ALWAYS, 0, 0)]
-    found = cycles.search(inference(short, times), time.monotonic() + 30)
+    found = cycles.search(inference(short, times), Budget.of(30))
     assert [cycle.identifier for cycle in found.cycles] == ["G1c-process"]
 
 

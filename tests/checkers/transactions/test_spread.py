@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from splitbrain import Operation
+from splitbrain.checkers.budget import FOREVER
 from splitbrain.checkers.transactions import checker, cycles
 from splitbrain.checkers.transactions.spread import Answer
 from splitbrain.checkers.verdict import Verdict
@@ -64,12 +65,12 @@ def test_parts_are_judged_as_the_whole_is(seed: int, lists: bool) -> None:
 
 def test_a_part_is_whole_components() -> None:
     history = side_by_side(random.Random(4), 60, lists=True)
-    assert len(checker.find(history, 1e12).cycles) > 10
+    assert len(checker.find(history, FOREVER).cycles) > 10
     copies = Copies(1)
-    checker.find(history, 1e12, spread=copies)
+    checker.find(history, FOREVER, spread=copies)
     apart = copies.calls
     copies = Copies(1_000_000)
-    checker.find(history, 1e12, spread=copies)
+    checker.find(history, FOREVER, spread=copies)
     assert apart > 10 and copies.calls == 0, "what is little is searched here"
 
 

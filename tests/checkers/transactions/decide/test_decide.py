@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from splitbrain.checkers.transactions.decide import LEVELS, Budget, Decision, decide, facts, kernels
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.transactions.decide import LEVELS, Decision, decide, facts, kernels
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
 from tests.checkers.transactions.decide import definitions
@@ -64,7 +64,7 @@ def random_history(rng: random.Random, most: int) -> list[Operation]:
 def decided(operations: Sequence[Operation], level: str) -> Decision:
     history = History.of(operations)
     assert history.micros is not None
-    return decide(facts(history), level, history.micros.keys, Budget())
+    return decide(facts(history), level, history.micros.keys, FOREVER)
 
 
 def agree(seed: int, most: int) -> None:
@@ -159,7 +159,7 @@ def test_a_value_written_twice_is_left_open() -> None:
 def test_a_limit_is_named() -> None:
     history = History.of(random_history(random.Random(1), 12))
     assert history.micros is not None
-    late = Budget(deadline=time.monotonic() - 1)
+    late = Budget.of(-1)
     found = decide(facts(history), "read-committed", history.micros.keys, late)
     assert found.state != "undecided"  # What takes no time has no need of it.
     hopeless = [
@@ -168,7 +168,7 @@ def test_a_limit_is_named() -> None:
     open_history = History.of(hopeless)
     assert open_history.micros is not None
     found = decide(facts(open_history), "serializable", open_history.micros.keys, late)
-    assert found.state == "undecided" and found.limit == "the time limit"
+    assert found.state == "undecided" and found.limit == late.limit
 
 
 def test_a_node_that_waits_for_its_own_session_does_not_stop_the_others() -> None:
@@ -180,5 +180,5 @@ def test_a_node_that_waits_for_its_own_session_does_not_stop_the_others() -> Non
         Operation(process=1, f="txn", value=(("r", "x", 1),), invoked=8, completed=9),
     ])
     assert story.micros is not None
-    found = decide(facts(story), "causal", story.micros.keys, Budget())
+    found = decide(facts(story), "causal", story.micros.keys, FOREVER)
     assert found.state == "refuted" and found.cycle
