@@ -240,6 +240,8 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
     if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
+    if result.pacelc is not None:
+        _wrap(console, "PACELC", Text(result.pacelc.sentence))
     if any(failure.detail for failure in result.failures):
         for number, failure in enumerate(result.failures[:_FAILURES]):
             said = f": {printable(failure.detail, 100)}" if failure.detail else ""
