@@ -114,9 +114,7 @@ def pacelc(recording: Recording) -> Pacelc | None:
     rows = []
     for homes in (*places, *((others,) if others else ())):
         for kind in KINDS:
-            told = fit(*_parts(recording, (first, second), homes, kind), trips)
-            if wrong:
-                told = Fit("unknown", reason=wrong)
+            told = Fit("unknown", reason=wrong) if wrong else fit(*_parts(recording, (first, second), homes, kind), trips)
             rows.append(Waits(kind=kind, homes=homes, primary=homes == (primary,), half=told.half, trips=told.trips,
                               low=told.low, high=told.high, reason=told.reason))
     here = tuple(row for row in rows if row.homes == places[0])
@@ -195,8 +193,9 @@ def _parts(
         return _answers(history, mine & inside)
 
     order = sorted(faults, key=lambda fault: fault.started)
-    calm = [(fault.healed or NEVER, recording.until_next(fault)) for fault in order]
-    during = [among([(fault.proven or NEVER, fault.heal_began or NEVER)]) for fault in faults]
+    # From the moment on at which the change was made: on a busy machine it takes a while until probes have seen it.
+    calm = [(max((proof.acted for proof in fault.undone), default=NEVER), recording.until_next(fault)) for fault in order]
+    during = [among([(fault.in_force or NEVER, fault.heal_began or NEVER)]) for fault in faults]
     earliest = min(fault.started for fault in recording.faults)
     return among([(0, earliest)]), during, among(calm)
 
