@@ -13,11 +13,14 @@ demo: setup
 	@echo "The two reports:"
 	@ls -t runs/*/report.html | head -2
 
+# Two files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
+TESTS := $(BIN)/pytest --numprocesses 2 --dist loadfile
+
 test: setup fast servers browser lint
-	./tools/docker-lab $(BIN)/pytest
+	./tools/docker-lab $(TESTS)
 
 check: lint
-	$(BIN)/pytest -m "not servers"
+	$(TESTS) -m "not servers"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ from typing import Literal
 
 import msgspec
 
-Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas", "any"]
+Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas",
+                 "service", "any"]
 """What an anomaly can be seen on."""
 
 _BOTH = frozenset({"read", "write"})
@@ -64,6 +65,8 @@ _ROWS = (
                "from an older version, and nobody ever found the write again.", True, ("split-brain", "stale-read")),
     Phenomenon("lost-element", _BOTH, ("set", "queue"), "What was acknowledged as added, or had been seen, is missing in the "
                "end.", True, ("stale-read",)),
+    Phenomenon("lost-append", _BOTH, ("transactions",), "An acknowledged append is in none of the lists that were read in "
+               "the end.", True, ("G-single-realtime",)),
     Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "Two transactions read the same version and both replaced "
                "it: the effect of one is gone.", True, ("G-single",)),
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
@@ -78,8 +81,12 @@ _ROWS = (
     Phenomenon("event-from-the-past", _READS, ("watch",), "A watcher was told again of a change that came before those that "
                "it had asked for.", False, ("unexpected",)),
     Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, ("non-linearizable",)),
-    Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
+    Phenomenon("oversold", _BOTH, ("service",), "A sale was confirmed though all units had been sold by confirmed sales.",
                False, ("non-linearizable",)),
+    Phenomenon("charged-twice", _BOTH, ("service",), "A payment was carried out again though it had been carried out before "
+               "with the same idempotency key.", False, ("non-linearizable",)),
+    Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
+               False, ("stale-read",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "

@@ -15,9 +15,9 @@ def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
     converged: Convergence, validity: Validity,
 ) -> Assessment:
-    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, a loss), or every promise
-    was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not tested: anything
-    else."""
+    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, nothing but a loss will
+    do), or every promise was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not
+    tested: anything else."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -28,6 +28,8 @@ def claim(
     if any(counts.get(name) for name in admitted):
         seen = [name for name in claimed.admits if counts.get(name)]
         return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
+    if any(name in losing() for name in admitted):
+        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")

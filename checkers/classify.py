@@ -5,9 +5,9 @@ For one fault and one kind of operation, with "refuted" for an anomaly that conc
 =============  =================================  =================================================================
 consistency    sides                              class
 =============  =================================  =================================================================
-held           some blocked                       CP if the side with a quorum, where there is one, served again in
-                                                  the window and every home before and after; `unavailable` if it
-                                                  answered nothing
+held           some blocked                       CP if the side with a quorum, where there is one, was not the only
+                                                  one blocked and served again in the window, and every home
+                                                  before and after; `unavailable` if it answered nothing
 held           all available                      not-exercised
 refuted        some blocked                       neither
 refuted        all available                      AP if the replicas were equal afterwards, neither if they never were
@@ -123,9 +123,9 @@ def _class(
     if not row.links_cut:
         went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
         told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
-        return "not-exercised", f"not exercised: no link was cut; {told}, and {went}" if states else (
-            f"not exercised: no link was cut; {told}, and no server went on"
-        )
+        if not states:
+            went = "no server went on"
+        return "not-exercised", f"not exercised: {row.label} is no partition; {told}, and {went}"
     if not blocked and any(state != "available" for state in states):
         side = next(side for side in row.cut_sides if side.of(kind).state != "available")
         return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"
@@ -146,6 +146,13 @@ def _class(
     if quorum is not None and not quorum.served:
         tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
         return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
+    others = [side.of(kind).state for side in row.cut_sides if not side.quorum]
+    if quorum is not None and others and "blocked" not in others:
+        # A pause until there is a new primary gives nothing up, and the other side went on as if there were no quorum to ask.
+        return "unknown", (
+            f"unknown: {words.held}, but only the side with a quorum was blocked, for a time; what was answered elsewhere"
+            " without it may not have been kept"
+        )
     if not row.served_after:
         return "unknown", f"unknown: {words.held} and blocked on a side, but not every home was served again after the heal"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"

@@ -47,10 +47,13 @@ _SKEW = _bars("T1 0-4 r x → nil, w y 1", "T2 0.5-4.5 r y → nil, w x 1 !")
 PICTURES: dict[str, tuple[Bar, ...]] = {
     "lost-write": _bars("A 0-2 write 1", "B 3-5 write 2", "C 6-8 cas 1 → 3 !", "A 9-10 read → 3"),
     "lost-element": _bars("A 0-2 add 1", "B 3-5 add 2", "A 7-9 read → {2} !"),
+    "lost-append": _bars("T1 0-2 append x 1", "T2 3-5 append x 2", "T3 6-8 r x → [2] !"),
     "lost-update": _bars("T1 0-4 r x → 5, w x 6", "T2 0.5-4.5 r x → 5, w x 7 !"),
     "double-hold": _bars("A 0-2 acquire", "B 3-5 acquire !", "A 6-8 release"),
     "stale-fence": _bars("A 0-2 acquire → 7", "A 3-4 release", "B 5-8 acquire → 7 !"),
     "duplicate-id": _bars("A 0-2 next id → 9", "B 3-5 next id → 9 !"),
+    "oversold": _bars("A 0-2 buy (the last one)", "B 3-5 buy → ok !"),
+    "charged-twice": _bars("A 0-2 pay, key 7", "A 3-5 pay, key 7 → ok !"),
     "wrong-total": _bars("A 0-2 deposit 100", "B 3-5 transfer 30", "C 6-9 balances → 100, 30 !"),
     "negative-balance": _bars("A 0-2 deposit 10", "B 3-5 transfer 30", "C 6-9 balances → -20, 30 !"),
     "out-of-bounds": _bars("A 0-2 increment 1", "B 3-5 increment 1", "C 6-8 count → 1 !"),

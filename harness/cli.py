@@ -227,18 +227,15 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
     from splitbrain.harness.run import perform
     from splitbrain.reports import summary
     from splitbrain.reports.terminal import Progress, console
+    from splitbrain.reports.wording import time_left
 
     screen = console()
-
     began, done = time.monotonic(), 0
-
-    def time_left(left: int) -> str:
-        return f"about {(time.monotonic() - began) / done * left / 60:.0f} min left" if done and left else ""
 
     def perform_one(plan: Plan, folder: Path) -> suites.Ended:
         nonlocal done
         left = sum(entry.exit_code is None for entry in opened.entries) - done
-        rest = time_left(left)
+        rest = time_left(time.monotonic() - began, done, left)
         screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest and ', '}{rest}")
         done += 1
         try:
@@ -252,7 +249,8 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
         return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
     def publish(suite: suites.Suite) -> None:
-        suites.publish(suite, time_left(sum(entry.exit_code is None for entry in suite.entries)))
+        left = sum(entry.exit_code is None for entry in suite.entries)
+        suites.publish(suite, time_left(time.monotonic() - began, done, left))
 
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
@@ -272,10 +270,35 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
     screen.print(f"index      {finished.folder}/index.html", markup=False)
+    for page in suites.case_pages(finished):
+        screen.print(f"case study {page}", markup=False)
     screen.print(summary.table(suites.outcomes(finished)))
     if not finished.finished:
         screen.print("interrupted: the same command goes on with what is left")
     return suites.worst(finished)
+
+
+@commands.command()
+@click.argument("name", required=False)
+@_RUNS
+@click.pass_context
+def case(context: click.Context, name: str | None, runs: Path) -> int:
+    """Run the case study NAME on a database that would rather refuse and on one that would rather answer, and put side by side
+    what each one gave up; without NAME, say which there are.
+
+    It is a suite that comes with splitbrain: one that was killed goes on where it was, and its page lies beside its index.
+
+    \b
+    Example:
+      splitbrain case flash-sale
+    """
+    from splitbrain.harness import cases
+
+    if name is None:
+        for known, summary in cases.summaries().items():
+            click.echo(f"{known:<14} {summary}")
+        return 0
+    return int(context.invoke(suite, file=cases.file(name), runs=runs, dask=None, kept=None))
 
 
 @commands.command()

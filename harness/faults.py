@@ -69,7 +69,7 @@ class Controller:
 
     async def inject(self, steps: Sequence[Step]) -> None:
         """Every fault of the schedule, each at its time; returns when the last one is undone. A stopped load undoes at once."""
-        begin = asyncio.get_running_loop().time()
+        begin = self.cluster.clock()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             faults = [group.create_task(self._fault(number, step, begin)) for number, step in enumerate(steps, 1)]
@@ -86,9 +86,8 @@ class Controller:
         told = (f"not healed: {places(wrong)}" if wrong else "", f"not serving: {' '.join(silent)}" if silent else "")
         return tuple(one for one in told if one)
 
-    async def _fault(self, number: int, step: Step, begin: float) -> None:
-        loop = asyncio.get_running_loop()
-        if await self._stops_within(begin + step.at - loop.time()):
+    async def _fault(self, number: int, step: Step, begin: int) -> None:
+        if await self._stops_within(step.at - (self.cluster.clock() - begin) / 1e9):
             return
         if step.writes and not await self._written(step.writes):
             return

@@ -67,3 +67,9 @@ def check_kind(kind: type[Any]) -> None:
         raise UsageError(f"class {kind.__name__}: Options is no subclass of splitbrain.OptionTable.")
     if needed := [name for name, key in settings.keys(options).items() if key.default is msgspec.NODEFAULT]:
         raise UsageError(f"class {kind.__name__}: the option '{needed[0]}' has no default.")
+    for name, key in settings.keys(options).items():
+        try:
+            msgspec.to_builtins(key.default)
+        except TypeError as error:
+            raise UsageError(f"class {kind.__name__}: the default of the option '{name}' cannot be written into a plan: "
+                             f"a {type(key.default).__name__}.") from error

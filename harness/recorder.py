@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import platform
+import shutil
 import signal
 import time
 import traceback
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 import splitbrain
 from splitbrain.harness import registry
@@ -47,7 +49,7 @@ from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, is_cancelled, place
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.schedules import length, schedule
+from splitbrain.harness.schedules import length, needs, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -81,6 +83,9 @@ PATIENCE = 5.0
 MOST_LOG = 64 << 20
 """Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
 
+ROOM = 1 << 16
+"""Bytes that must be free where a run is kept, for what ended in it to be explained by anything else."""
+
 CRASHED, INTERRUPTED = 70, 130
 
 
@@ -94,7 +99,8 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     def work() -> int:
         logging.getLogger().addHandler(drivers)
         try:
-            return asyncio.run(_Recorder(plan, run, testbed, progress).record())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_Recorder(plan, run, testbed, progress).record())
         except asyncio.CancelledError:
             return INTERRUPTED
         except Exception as raised:
@@ -129,7 +135,7 @@ class _Recorder:
         self.run = run
         self.testbed = testbed
         self.progress = progress
-        self.began = time.monotonic_ns()
+        self.began, self.epoch = time.monotonic_ns(), time.time_ns()
         self.journal = Journal(run.journal)
         self.interrupted = False
         self.gave_up = ""
@@ -167,7 +173,7 @@ class _Recorder:
                     Header(
                         run=self.run.label, plan=self.plan, variant=variant, nodes=self.names,
                         version=splitbrain.__version__, kernel=platform.release(),
-                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                        started=datetime.fromtimestamp(self.epoch // 10**9, UTC).isoformat(), epoch=self.epoch,
                     )
                 )
                 self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.offers)
@@ -219,6 +225,8 @@ class _Recorder:
 
     async def set_up(self, database_class: type[Database]) -> None:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
+        if "fill" in needs(self.plan):
+            await self.testbed.bound(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
@@ -396,7 +404,7 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of), self.plan.seed,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
@@ -512,7 +520,7 @@ class _Recorder:
     async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
         """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
         ours ends the phase and not the run."""
-        began = self.clock()
+        began, computed = self.clock(), time.process_time_ns()
         self.journal.phase(name, began, ended=False)
         problem = ""
         ticking = asyncio.create_task(self.tick(name, began))
@@ -536,9 +544,11 @@ class _Recorder:
         finally:
             ticking.cancel()
             self.progress.close()
-            self.journal.phase(name, self.clock(), ended=True, problem=problem)
+            ended, cpu = self.clock(), time.process_time_ns() - computed
+            self.journal.phase(name, ended, ended=True, problem=problem, cpu=cpu)
             if not problem:
-                self.progress.phase(name, self.told(name), (self.clock() - began) / 1e9)
+                share = f"  harness {cpu / max(1, ended - began):.0%} CPU" if name == "load" else ""
+                self.progress.phase(name, self.told(name) + share, (self.clock() - began) / 1e9)
 
     def told(self, name: PhaseName) -> str:
         """What a finished phase has to say on the terminal."""
@@ -588,8 +598,10 @@ class _Recorder:
                 loop.remove_signal_handler(number)
 
     def last_words(self) -> str:
-        """The last lines that each node's servers logged."""
+        """The last lines that each node's servers logged; or that they could log none, on a full disk."""
         words = []
+        if shutil.disk_usage(self.run.folder).free < ROOM:
+            return f"{self.run.folder}: no space left on the device."
         for log in sorted(self.run.folder.glob("nodes/*/*.log")):
             words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
         return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."

@@ -15,7 +15,7 @@ import msgspec
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import options, registry, schedules
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Variant
@@ -28,6 +28,12 @@ from splitbrain.harness.testbeds.testbed import Wanted
 from splitbrain.workloads.workload import Workload
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
+
+_ATTRIBUTES: tuple[tuple[str, Any, str], ...] = (
+    ("name", str, "a text"), ("driver", str, "a text"), ("port", int, "a whole number"),
+    ("modules", tuple[str, ...], "a tuple of texts"), ("programs", tuple[Program, ...], "a tuple of splitbrain.Program"),
+)
+"""What a database's class has to have besides its methods and variants: attribute, type, and the type in words."""
 
 _UNSCRIPTED = ("nemesis", "pace", "baseline", "fault")
 """Keys that say nothing where a plan has a schedule."""
@@ -104,6 +110,7 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     given |= {name: _whole(given[name]) for name in ("database", "workload", "nemesis", "checkers") if name in given}
     given["format"] = FORMAT
     database: type[Database] = _look_up(given, "databases", "database")
+    check_database(database, given["database"])
     variants = [variant.name for variant in database.variants]
     given.setdefault("variant", variants[0])
     if given.get("inventory"):
@@ -116,7 +123,7 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
                                       f"{hint(given['variant'], variants)}")
     variant = next(variant for variant in database.variants if variant.name == given["variant"])
     given.setdefault("nodes", _nodes(given, variant, database))
-    given.setdefault("timeout", database.default_timeout)
+    given.setdefault("timeout", keys(Plan)["timeout"].take(database.default_timeout))
     if variant.keys:
         given.setdefault("keys", variant.keys)
     given.pop("options", None)
@@ -206,7 +213,6 @@ def _whole(name: Any) -> Any:
 def check(plan: Plan) -> None:
     """Refuse what cannot be run, before anything starts. Raises `UsageError`."""
     database: type[Database] = registry.look_up("databases", plan.database)
-    check_database(database, plan.database)
     variant = next(variant for variant in database.variants if variant.name == plan.variant)
     workload: type[Workload] = registry.look_up("workloads", plan.workload)
     registry.look_up("testbeds", plan.testbed)(plan, "", Path())  # It refuses what it cannot do.
@@ -241,6 +247,18 @@ def check_database(database: type[Database], name: str) -> None:
     for method in ("start", "ready", "connect", "primary", "primaries", "local", "versions", "close"):
         if not inspect.iscoroutinefunction(getattr(database, method, None)):
             raise UsageError(f"{where}: {method} is no coroutine: write 'async def {method}'.")
+    for attribute, kind, shape in _ATTRIBUTES:
+        try:
+            msgspec.convert(getattr(database, attribute, None), kind)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{where}: {attribute} must be {shape}.") from error
+    for key in ("nodes", "timeout"):  # They go into the plan, which a file and another process have to take.
+        try:
+            keys(Plan)[key].take(getattr(database, f"default_{key}"))
+        except PlanError as error:
+            raise UsageError(f"{where}: default_{error.reason}") from error
+    if not isinstance(variants := getattr(database, "variants", ()), tuple | list) or not variants:
+        raise UsageError(f"{where}: variants must be a tuple of at least one splitbrain.Variant.")
     for variant in database.variants:
         try:
             msgspec.convert(msgspec.to_builtins(variant), Variant)

@@ -15,7 +15,8 @@ with seeds of their own:
 
 Without a `seed` the seeds differ from day to day (UTC), so that a month of nights is a month of schedules; each run's folder
 has its own. Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was),
-`index.html`, `runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs.
+`index.html`, `runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs, and for each case study among its
+workloads a page that puts its runs side by side, `flash-sale.html`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import itertools
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,17 +35,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from splitbrain.checkers.result import NotJudged, Result, decode
-from splitbrain.harness import store
+from splitbrain.harness import registry, store
 from splitbrain.harness.errors import HistoryError, PlanError, UsageError, hint
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.options import kinds
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.resolve import read_text, resolve
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.settings import line, parse, take
 from splitbrain.harness.store import Run
 from splitbrain.reports import junit, nights, summary
-from splitbrain.reports.page import index
+from splitbrain.reports.page import case, index
 
 MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)
@@ -194,6 +195,23 @@ def publish(suite: Suite, left: str = "") -> None:
     index.write(suite.folder / "index.html", suite.name, told, earlier(suite), index.Status(done, len(suite.entries), left))
     junit.write(suite.folder / "junit.xml", found)
     summary.write(suite.folder / "summary.md", found)
+    for page, name, here in _cases(suite, found):
+        of = sum(entry.plan.workload == name for entry in suite.entries)
+        case.write(page, short(name), registry.look_up("workloads", name).summary, here, of)
+
+
+def case_pages(suite: Suite) -> tuple[Path, ...]:
+    """The pages of the case studies among the runs of a suite."""
+    return tuple(page for page, _, _ in _cases(suite, outcomes(suite)))
+
+
+def _cases(
+    suite: Suite, found: Sequence[Result | NotJudged]
+) -> Iterator[tuple[Path, str, tuple[Result | NotJudged, ...]]]:
+    """Each case study: its page, its workload, and what came of its runs."""
+    for name in dict.fromkeys(one.plan.workload for one in found if one.plan is not None and case.has_figures(one)):
+        here = tuple(one for one in found if one.plan is not None and one.plan.workload == name)
+        yield suite.folder / f"{Path(name).stem}.html", name, here
 
 
 def drop_old(suite: Suite, kept: int) -> tuple[Path, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import msgspec
+
 from splitbrain.harness.history.fault import Nodes, Skew
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
@@ -21,6 +23,12 @@ class Clocks(Processes):
 
     needs: ClassVar[frozenset[Ability]] = frozenset({"skew"})
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
+
+    options: OptionTable
+    """What is done to the clocks: each option is the field of `Skew` that has its name."""
+
+    def spec(self, nodes: Nodes) -> Skew:
+        return Skew(nodes, **msgspec.structs.asdict(self.options))
 
 
 class ClockJump(Clocks):
@@ -38,11 +46,6 @@ class ClockJump(Clocks):
             if abs(self.offset) < 2:
                 raise ValueError("offset must be at least 2 s: less cannot be told from what servers say of their clocks")
 
-    options: Options
-
-    def spec(self, nodes: Nodes) -> Skew:
-        return Skew(nodes, offset=self.options.offset)
-
 
 class ClockStrobe(Clocks):
     """A clock that jumps to and fro."""
@@ -55,11 +58,6 @@ class ClockStrobe(Clocks):
 
         offset: Ahead = 10.0
         every: Annotated[float, Setting("How long it stays ahead, and right.", unit=SECOND, low=0.05, high=3600)] = 0.2
-
-    options: Options
-
-    def spec(self, nodes: Nodes) -> Skew:
-        return Skew(nodes, offset=self.options.offset, every=self.options.every)
 
 
 class ClockDrift(Clocks):
@@ -76,8 +74,3 @@ class ClockDrift(Clocks):
         def __post_init__(self) -> None:
             if abs(self.drift) < 0.5:
                 raise ValueError("drift must be at least 0.5 s a second: less cannot be told within the length of a fault")
-
-    options: Options
-
-    def spec(self, nodes: Nodes) -> Skew:
-        return Skew(nodes, drift=self.options.drift)

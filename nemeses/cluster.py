@@ -7,14 +7,19 @@ last who ended its node lets go. So faults may overlap in any order, and letting
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import msgspec
 import networkx as nx
 
+from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link, sides
 from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, everything
 
@@ -31,16 +36,31 @@ class Changed(msgspec.Struct, frozen=True):
     idle: tuple[str, ...] = ()
 
 
+class Crowd(Protocol):
+    """The load, as far as a fault can change it."""
+
+    calls: int
+
+    async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
+        """`times` as many workers at these homes, until `who` has them leave; how many came, and how many made a call."""
+        ...
+
+    async def leave(self, who: object) -> int:
+        """No new calls of theirs; how many they were."""
+        ...
+
+
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use; `told` asks a node's server for its wall clock, in seconds (None: no answer).
+    the load which links its workers may use, and `load` is what a surge makes more of; `told` asks a node's server for its
+    wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
 
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
-        told: Callable[[str], Awaitable[float | None]] | None = None,
+        told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
     ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
@@ -49,12 +69,15 @@ class Cluster:
         self._applying = asyncio.Lock()
         self._enforce = enforce
         self._told = told
+        self.load = load
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
         self._still: defaultdict[str, set[object]] = defaultdict(set)
         self._skewed: defaultdict[str, dict[object, int]] = defaultdict(dict)
         self._ended: dict[str, tuple[Service, ...]] = {}
+        self._full: defaultdict[str, set[object]] = defaultdict(set)
+        self._watched: dict[str, tuple[Service, ...]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def connectivity(self) -> Connectivity:
@@ -157,6 +180,7 @@ class Cluster:
             if not first:
                 return True
             services = self._ended[name] = tuple(node.services)
+            self._watched[name] = services or self._watched.get(name, ())
             await _all(node.stop(service.name, kill=signal == "KILL") for service in services)
             return bool(services)
 
@@ -167,18 +191,11 @@ class Cluster:
         somebody has them stand still, they do so from their start on."""
 
         async def one(name: str) -> bool:
-            node = self._node(name)
             self._down[name].discard(who)
             if self._down[name] or name not in self._ended:
                 return False
-            for service in self._ended[name]:
-                if not node.running(service.name):
-                    await node.start(service)
-                if self._still[name]:
-                    await node.pause(service.name)
+            await self._started(name, self._ended[name])
             del self._ended[name]
-            if self.skewed(name):
-                await self.testbed.skew(name, self.skewed(name), paused=bool(self._still[name]))
             return True
 
         return await self._each(nodes, one)
@@ -239,6 +256,72 @@ class Cluster:
         answers = await asyncio.gather(*map(one, names))
         return {name: ahead for name, ahead in zip(names, answers, strict=True) if ahead is not None}
 
+    # --- data folders
+
+    async def fill(self, who: object, nodes: Iterable[str]) -> Changed:
+        """Leave no room on the disks of these nodes' data folders until `who` lets go."""
+
+        async def one(name: str) -> bool:
+            self._full[name].add(who)
+            self._watched[name] = tuple(self._node(name).services) or self._watched.get(name, ())
+            await self.testbed.fill(name, full=True)
+            return True
+
+        return await self._each(nodes, one)
+
+    async def make_room(self, who: object, nodes: Iterable[str]) -> Changed:
+        """Let go of these nodes: their disks have room again where nobody else fills them."""
+
+        async def one(name: str) -> bool:
+            self._full[name].discard(who)
+            if not self._full[name]:
+                await self.testbed.fill(name, full=False)
+            return True
+
+        return await self._each(nodes, one)
+
+    def full(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """Those of these nodes in whose data folder a write fails, for want of room."""
+        return tuple(name for name in nodes if _no_room(self.testbed.data(name)))
+
+    async def revive(self, nodes: Iterable[str]) -> Changed:
+        """Start those servers of these nodes again that ended by themselves since something was done to their data; nobody is
+        started whom somebody keeps down. Where nothing had ended, a node is idle."""
+
+        async def one(name: str) -> bool:
+            gone = self.gone(name)
+            if self._down[name] or not gone:
+                return False
+            await self._started(name, gone)
+            return True
+
+        return await self._each(nodes, one)
+
+    def gone(self, name: str) -> tuple[Service, ...]:
+        """The servers of a node that do not run, of those that did when something was done to its data or to them."""
+        return tuple(service for service in self._watched.get(name, ()) if not self._node(name).running(service.name))
+
+    def last_written(self, name: str) -> Path | None:
+        """The file in the data folder of a node that was written last, of those with something in them which its servers made
+        themselves; None where there is none."""
+        folder = self.testbed.data(name)
+        given = {folder / file for service in self._watched.get(name, ()) for file in service.files}
+        files = (file for file in folder.rglob("*") if file not in given and file.parent.name != "__pycache__")
+        written = [(status.st_mtime_ns, str(file)) for file in files
+                   if stat.S_ISREG((status := file.lstat()).st_mode) and status.st_size]
+        return Path(max(written)[1]) if written else None
+
+    async def _started(self, name: str, services: Iterable[Service]) -> None:
+        """Start these in their order. Where somebody has them stand still or puts their clocks wrong, they are so at once."""
+        node = self._node(name)
+        for service in services:
+            if not node.running(service.name):
+                await node.start(service)
+            if self._still[name]:
+                await node.pause(service.name)
+        if self.skewed(name):
+            await self.testbed.skew(name, self.skewed(name), paused=bool(self._still[name]))
+
     async def silent(self, nodes: Iterable[str], *, timeout: float) -> tuple[str, ...]:
         """Those of these nodes whose server takes no connection within `timeout` seconds."""
         serving = await self.testbed.serving(timeout=timeout)
@@ -248,13 +331,12 @@ class Cluster:
         """Wait until these nodes serve, `timeout` seconds at most; those that do not. Who is meant to be down or to stand
         still is not waited for, and not named. While links of theirs are cut the time does not count: a server that finds no
         quorum when it starts may rightly wait for one."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        began = self.clock()
         while True:
             silent = await self.silent([name for name in nodes if name not in self.out()], timeout=1.0)
             if {node for links in self._cuts.values() for link in links for node in link}.intersection(silent):
-                end = loop.time() + timeout
-            if not silent or loop.time() > end:
+                began = self.clock()
+            if not silent or self.clock() - began > timeout * 1e9:
                 return silent
             await asyncio.sleep(POLL)
 
@@ -275,6 +357,21 @@ class Cluster:
 
     def _node(self, name: str) -> Any:
         return next(node for node in self.testbed.nodes if node.name == name)
+
+
+def _no_room(folder: Path) -> bool:
+    """Whether a page can be written in a folder. Raises `SetupError` where it cannot for another reason than want of room."""
+    probe = folder / ".splitbrain-room"
+    try:
+        try:
+            probe.write_bytes(bytes(os.sysconf("SC_PAGESIZE")))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise SetupError(f"{folder}: whether it has room cannot be tried: {error.strerror}.") from error
+        return True
+    return False
 
 
 def longest(impair: Impair) -> float:

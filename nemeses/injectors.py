@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec
+from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec, Surge
 from splitbrain.harness.testbeds.testbed import Train, everything
 from splitbrain.nemeses.cluster import Changed, Cluster
 
@@ -291,6 +291,40 @@ class SkewInjector(Injector[Skew]):
                      wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
 
 
+class SurgeInjector(Injector[Surge]):
+    """Brings more clients. Proven by the load: every one that came has begun a call. How many calls that makes is measured, and
+    is the servers' and the machine's to say: where they are at their limit already, more clients only wait longer."""
+
+    async def start(self, spec: Surge, cluster: Cluster) -> Proof:
+        """Count calls, bring the clients, and count again."""
+        if cluster.load is None:
+            return Proof(holds=False, acted=cluster.clock(), at=cluster.clock(), wrong=spec.homes)
+        before = await _calls(cluster)
+        acted = cluster.clock()
+        came, begun = await cluster.load.join(self, spec.homes, spec.times)
+        holds = 0 < came == begun
+        seen = await _calls(cluster)
+        meant = before * (1 + (spec.times - 1) * len(spec.homes) / len(cluster.names))
+        return Proof(holds=holds, acted=acted, at=cluster.clock(), wrong=() if holds else spec.homes, measured=spec.homes,
+                     figures=(_figure("calls", "a second", [meant], [seen]),), detail=f"{begun} of {came} clients came")
+
+    async def undo(self, spec: Surge, cluster: Cluster) -> Proof:
+        """Send them away."""
+        gone = await cluster.load.leave(self) if cluster.load is not None else 0
+        return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail=f"{gone} clients gone")
+
+
+async def _calls(cluster: Cluster) -> float:
+    """Calls a second that the load makes, counted for `COUNTED` seconds."""
+    if cluster.load is None:
+        return 0.0
+    calls, began = cluster.load.calls, cluster.clock()
+    await asyncio.sleep(COUNTED)
+    return (cluster.load.calls - calls) / max(1, cluster.clock() - began) * 1e9
+
+
+COUNTED = 0.5
+"""Seconds for which calls are counted."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
 INEXACT = 1.5
@@ -322,6 +356,8 @@ def injector(spec: Spec) -> Injector[Any]:
             return ImpairInjector()
         case Skew():
             return SkewInjector()
+        case Surge():
+            return SurgeInjector()
         case Kill():
             return KillInjector()
         case Pause():

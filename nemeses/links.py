@@ -6,9 +6,10 @@ Each link is one way: on both ways between two nodes a delay of 100 ms makes a r
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
+
+import msgspec
 
 from splitbrain.harness.history.fault import Impair, Link, Spec, in_order
 from splitbrain.harness.plan import OptionTable
@@ -36,9 +37,12 @@ class Links(Nemesis):
     def known(self, nodes: int) -> Sequence[str]:
         return ("all", *(way + role for role in ("primary", "follower", "minority") for way in ("", "to-", "from-")))
 
-    @abstractmethod
+    options: OptionTable
+    """What is done to the links: each option is the field of `Impair` that has its name."""
+
     def spec(self, links: tuple[Link, ...]) -> Impair:
         """What is done to these links."""
+        return Impair(links, **msgspec.structs.asdict(self.options))
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """Raises `NoTarget`."""
@@ -67,11 +71,6 @@ class Delay(Links):
             if not self.delay or self.jitter > self.delay:
                 raise ValueError("delay must be more than 0, and jitter no more than delay")
 
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, delay=self.options.delay, jitter=self.options.jitter)
-
 
 class Jitter(Delay):
     """Delays that vary as much as they last: time-outs fire that a steady delay would not."""
@@ -83,8 +82,6 @@ class Jitter(Delay):
         """How late packets come, and by how much that varies."""
 
         jitter: Varying = 100.0
-
-    options: Options
 
 
 class Lossy(Links):
@@ -98,11 +95,6 @@ class Lossy(Links):
 
         loss: Annotated[float, Setting("How many are lost.", unit=SHARE, low=0.01, high=0.95)] = 0.3
 
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, loss=self.options.loss)
-
 
 class Duplicate(Links):
     """A share of the packets comes twice."""
@@ -114,11 +106,6 @@ class Duplicate(Links):
         """How many packets come twice."""
 
         duplicate: Annotated[float, Setting("How many come twice.", unit=SHARE, low=0.01, high=1)] = 0.5
-
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, duplicate=self.options.duplicate)
 
 
 class Reorder(Links):
@@ -133,11 +120,6 @@ class Reorder(Links):
         reorder: Annotated[float, Setting("How many overtake the others.", unit=SHARE, low=0.01, high=0.4)] = 0.25
         delay: Annotated[float, Setting("How late the others are.", unit=MILLISECONDS, low=15, high=10_000)] = 25.0
 
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, delay=self.options.delay, reorder=self.options.reorder)
-
 
 class Corrupt(Links):
     """In a share of the packets one bit is turned round. TCP and UDP throw such packets away, by their sums; what a database
@@ -150,11 +132,6 @@ class Corrupt(Links):
         """How many packets are damaged."""
 
         corrupt: Annotated[float, Setting("How many are damaged.", unit=SHARE, low=0.01, high=0.95)] = 0.1
-
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, corrupt=self.options.corrupt)
 
 
 class Regions(Nemesis):
@@ -218,8 +195,3 @@ class Bandwidth(Links):
         """How much a link carries."""
 
         rate: Annotated[float, Setting("How much a link carries, one way.", unit="kbit/s", low=32, high=1_000_000)] = 500.0
-
-    options: Options
-
-    def spec(self, links: tuple[Link, ...]) -> Impair:
-        return Impair(links, rate=self.options.rate)

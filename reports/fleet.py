@@ -11,7 +11,7 @@ from rich.text import Text
 
 from splitbrain.harness.plan import Plan
 from splitbrain.reports.terminal import headline
-from splitbrain.reports.wording import printable
+from splitbrain.reports.wording import printable, time_left
 
 
 class Fleet:
@@ -64,11 +64,8 @@ class Fleet:
         self._console.print(Text(printable(text, 1000)), soft_wrap=self._live is None)
 
     def _left(self) -> str:
-        done = self._done - self._before
-        if not done or self._done >= self._total:
-            return ""
-        minutes = (time.monotonic() - self._began) / done * (self._total - self._done) / 60
-        return f" ({self._done} of {self._total} done, about {minutes:.0f} min left)"
+        rest = time_left(time.monotonic() - self._began, self._done - self._before, self._total - self._done)
+        return rest and f" ({self._done} of {self._total} done, {rest})"
 
     def _table(self) -> Table:
         shown = Table(box=None, pad_edge=False, header_style="dim")

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
-from scipy.stats import binom, fisher_exact
 
 from splitbrain.checkers.result import Assessment, Class, Expectation, NotJudged, Result
 from splitbrain.checkers.verdict import Validity
@@ -155,12 +153,21 @@ def rates_seen(tonight: Sequence[Told], before: Sequence[Night]) -> tuple[RateSe
         ]
         seen, rate = sum(one.seen for one in every), next((one.rate for one in every), None)
         if rate is not None:
-            chance = float(binom.cdf(seen, len(every), rate))
+            chance = at_most(seen, len(every), rate)
             found.append(RateSeen(place=place, what=what, rate=rate, seen=seen, runs=len(every), chance=chance))
     return tuple(found)
 
 
+def at_most(seen: int, of: int, rate: float) -> float:
+    """How probable it is that at most `seen` of so many runs show what a run shows with that probability."""
+    from scipy.stats import binom  # Seconds on a busy machine, which what only reads the lines need not wait for.
+
+    return float(binom.cdf(seen, of, rate))
+
+
 def differ(seen: int, of: int, other_seen: int, other_of: int) -> bool:
     """Whether two counts of runs differ by more than chance (Fisher's exact test, 5%)."""
-    table = np.array([[seen, of - seen], [other_seen, other_of - other_seen]])
-    return float(fisher_exact(table).pvalue) < 0.05
+    import numpy as np
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact(np.array([[seen, of - seen], [other_seen, other_of - other_seen]])).pvalue) < 0.05

@@ -159,6 +159,11 @@ def replicas(held: Held) -> str:
     return f"{held.here} of {plural(held.of, 'replica')} here"
 
 
+def time_left(took: float, done: int, left: int) -> str:
+    """How long the `left` runs take if they take what the `done` ones took, in `took` seconds; empty where nothing tells it."""
+    return f"about {took / done * left / 60:.0f} min left" if done and left > 0 else ""
+
+
 def plural(number: int, noun: str, nouns: str = "") -> str:
     """`1 key`, `2 keys`."""
     return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.sessions import Sessions
@@ -12,7 +11,7 @@ from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Registers
 from splitbrain.harness.plan import Plan
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 GROUP = 3
 """Registers that belong together."""
@@ -24,7 +23,7 @@ WRITES = 0.4
 """The part of the calls that write."""
 
 
-class Causal(Workload):
+class Causal(KeyedWorkload):
     """Reads and writes `plan.keys` registers, in groups of `GROUP`. A process stays in a group for `STAY` calls, so that what
     it writes to one register follows from what it read of another; every value is new. It asks less than linearizability:
     whether a client that stays with its server sees its own writes, never goes back, and sees no effect without its cause. One
@@ -54,12 +53,6 @@ class Causal(Workload):
             return await client.read(invocation.key)
         await client.write(invocation.key, invocation.value)
         return invocation.value
-
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (Sessions(),)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.structures.counter import CounterChecker
@@ -11,7 +10,7 @@ from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Counters
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 ADDITIONS = 0.6
 """The part of the calls that add; the others read."""
@@ -20,7 +19,7 @@ MOST = 5
 """The greatest amount that is added at once."""
 
 
-class Counter(Workload):
+class Counter(KeyedWorkload):
     """Adds to `plan.keys` counters, numbered from 0, and reads them. What is added is positive, so that a read has bounds. One
     worker of each home only reads."""
 
@@ -41,12 +40,6 @@ class Counter(Workload):
             return await client.count(invocation.key)
         await client.increment(invocation.key, invocation.value)
         return invocation.value
-
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (CounterChecker(),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -14,7 +13,7 @@ from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 LOCKS = 6
 """The most locks: few, so that one that was lost is soon taken by another."""
@@ -22,17 +21,22 @@ LOCKS = 6
 SHORT = 0.05
 """Seconds that most holds last at most."""
 
+WRITES, WRITES_ALONE = 0.1, 0.5
+"""The share of a holder's calls that write what its lock guards: while it is answered, and once it is not. A process whose
+write ends unknown is gone with its lock; the writes that a fence must refuse are those of a holder that was cut off."""
+
 
 @dataclass
 class _Hold:
-    """A lock that a process believes to hold."""
+    """A lock that a process believes to hold; `alone` once its last call got no answer."""
 
     key: Key
     fence: int | None
     until: float
+    alone: bool = False
 
 
-class Lock(Workload):
+class Lock(KeyedWorkload):
     """Takes locks (`plan.keys`, and `LOCKS` at most) on lease, each process one at a time, holds it for a while in which the
     lease is renewed, and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
     not watch its own clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker
@@ -66,7 +70,7 @@ class Lock(Workload):
             if time.monotonic() >= hold.until:
                 return Invocation("release", hold.key, process, "write")
             return self.held(rng, process, hold)
-        key = rng.randrange(min(LOCKS, self.plan.keys))
+        key = rng.randrange(self.keys)
         if self.reader(process) or kind == "read" or rng.random() < 0.3:
             return Invocation("read", key, None, "read")
         return Invocation("acquire", key, process, "write")
@@ -88,6 +92,8 @@ class Lock(Workload):
             self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + lasts)
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
+        elif process in self._holds:
+            self._holds[process].alone = not operation.answered
 
     async def invoke(self, client: Any, invocation: Invocation) -> Any:
         match invocation.f:
@@ -101,11 +107,9 @@ class Lock(Workload):
                 await client.release(invocation.key, invocation.value)
         return invocation.value
 
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(min(LOCKS, self.plan.keys))]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
+    @property
+    def keys(self) -> int:
+        return min(LOCKS, self.plan.keys)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (LockChecker(),)
@@ -120,7 +124,7 @@ class FencedLock(Lock):
     needs: ClassVar[frozenset[Capability]] = frozenset({"fences"})
 
     def held(self, rng: random.Random, process: int, hold: _Hold) -> Invocation:
-        if rng.random() < 0.5:
+        if rng.random() >= (WRITES_ALONE if hold.alone else WRITES):
             return super().held(rng, process, hold)
         self._written += 1
         return Invocation("write", hold.key, (self._written, hold.fence), "write")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.structures.monotonic import MonotonicChecker
@@ -12,13 +11,13 @@ from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import Plan
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload, shown
 
 GROWS = 0.4
 """The part of the calls that set a register; the others read one."""
 
 
-class Monotonic(Workload):
+class Monotonic(KeyedWorkload):
     """Sets `plan.keys` registers, each from the value last seen to a greater one, and reads them: no register ever goes down,
     so no reader may see it go down. One worker of each home only reads."""
 
@@ -40,11 +39,7 @@ class Monotonic(Workload):
         return Invocation("cas", key, (self._last.get(key), self._written), "write")
 
     def observe(self, operation: Operation) -> None:
-        if operation.outcome == "ok":
-            seen = operation.value[1] if operation.f == "cas" else operation.value
-        else:
-            seen = operation.seen[0] if operation.seen else None
-        if seen is not None:
+        if (seen := shown(operation)) is not None:
             self._last[operation.key] = seen
 
     async def invoke(self, client: CompareAndSet, invocation: Invocation) -> Any:
@@ -52,12 +47,6 @@ class Monotonic(Workload):
             return await client.read(invocation.key)
         await client.cas(invocation.key, *invocation.value)
         return invocation.value
-
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (MonotonicChecker(),)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.structures.queue import QueueChecker
@@ -13,10 +12,10 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Queues
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 
-class Queue(Workload):
+class Queue(KeyedWorkload):
     """Puts elements into `plan.keys` queues, each element once in the run, takes them out, and looks at what waits. In the end
     what waits is read, and nothing is taken out: so nothing more can be lost on its way. One worker of each home only looks.
     """
@@ -62,12 +61,6 @@ class Queue(Workload):
                 return invocation.value
             case _:
                 return await client.dequeue(invocation.key)
-
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return (QueueChecker(),)

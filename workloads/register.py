@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.linearizability import Linearizability
@@ -15,10 +14,10 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import CompareAndSet
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload, shown
 
 
-class Register(Workload):
+class Register(KeyedWorkload):
     """Reads, writes and, where the variant offers it, compare-and-sets on `plan.keys` registers, numbered from 0.
 
     Every key is used during the whole run, so that each one spans every fault. Every written value is new (one counter for
@@ -68,11 +67,7 @@ class Register(Workload):
         return Invocation("cas", key, (last, self._written), "write")
 
     def observe(self, operation: Operation) -> None:
-        if operation.outcome == "ok":
-            seen = operation.value[1] if operation.f == "cas" else operation.value
-        else:
-            seen = operation.seen[0] if operation.seen else None
-        if seen is not None:
+        if (seen := shown(operation)) is not None:
             self._last[operation.key] = seen
 
     async def invoke(self, client: CompareAndSet, invocation: Invocation) -> Any:
@@ -84,12 +79,6 @@ class Register(Workload):
             case _:
                 await client.cas(invocation.key, *invocation.value)
         return invocation.value
-
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(self.plan.keys)]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
         return Linearizability(CasRegister()), Sessions(alone=False)

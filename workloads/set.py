@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from splitbrain.checkers.sets import SetChecker
@@ -14,10 +13,10 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 
-class Set(Workload):
+class Set(KeyedWorkload):
     """Adds elements to sets, each element once in the run, and reads whole sets.
 
     `plan.keys` sets grow at a time; one that was given `full` elements is replaced by a fresh one, and goes on being read.
@@ -71,11 +70,9 @@ class Set(Workload):
             return invocation.value
         return list(await client.elements(invocation.key))
 
-    def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(len(self._sizes))]
-
-    def local(self) -> Sequence[Invocation]:
-        return self.final()
+    @property
+    def keys(self) -> int:
+        return len(self._sizes)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (SetChecker(),)

@@ -80,3 +80,27 @@ class Workload(ABC):
     @abstractmethod
     def checkers(self) -> tuple[Checker, ...]:
         """What judges its history, beyond what judges every run."""
+
+
+class KeyedWorkload(Workload):
+    """A workload of keys numbered from 0, each of which the call `read` tells as a whole."""
+
+    @property
+    def keys(self) -> int:
+        """How many keys there are by now."""
+        return self.plan.keys
+
+    def final(self) -> Sequence[Invocation]:
+        """One read of every key."""
+        return [Invocation("read", key, None, "read") for key in range(self.keys)]
+
+    def local(self) -> Sequence[Invocation]:
+        """The same reads."""
+        return self.final()
+
+
+def shown(operation: Operation) -> Any:
+    """The value of a register that a read, a write or a compare-and-set showed to be there; None where it showed none."""
+    if operation.outcome == "ok":
+        return operation.value[1] if operation.f == "cas" else operation.value
+    return operation.seen[0] if operation.seen else None

@@ -251,7 +251,8 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=fault.doing(recording.nodes) if fault.struck or fault.impaired else _label(recording, fault, parts),
+        label=(fault.doing(recording.nodes) if fault.struck or fault.impaired or fault.surged
+               else _label(recording, fault, parts)),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,
         proven=None if fault.proven is None else fault.proven / SECOND,

@@ -31,7 +31,7 @@ def latencies(recording: Recording) -> tuple[Latency, ...]:
     history = recording.history
     loaded = _load(recording)
     answered = history.answered() & (history.completed != NEVER) & loaded
-    took = history.completed - np.where(history.scheduled == NEVER, history.invoked, history.scheduled)
+    took = history.latencies()
     rows = []
     for period, inside, length in _periods(recording):
         for kind in KINDS:

@@ -25,6 +25,8 @@ from splitbrain.harness.history.recording import Recording
 
 FEW = 10
 """Operations that a side must have tried of each kind, unless it is proven to be blocked."""
+BUSY = 0.9
+"""The part of a CPU from which on the harness, which computes on one, was at its limit."""
 OVERLAP = 0.1
 """The part of the operations that must have begun while another one was open."""
 
@@ -39,8 +41,8 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
         return Quality()
     return Quality(
         checks=tuple([
-            *_servers(recording), *_stalls(recording, period), *_complete(recording), *_load(recording, period),
-            *_baseline(before), *_faults(recording, rows), *_final(recording),
+            *_servers(recording), *_stalls(recording, period), *_share(recording), *_complete(recording),
+            *_load(recording, period), *_baseline(before), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording, before, rows)),
         in_flight=_in_flight(recording, period),
@@ -50,9 +52,9 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
 def _servers(recording: Recording) -> Iterator[Check]:
     if recording.deaths is None:
         yield Check("servers", False, "whether a server died on its own was not looked for", grave=False)
-    elif recording.deaths:
-        told = [f"{death.node}: {death} at {clock(death.time)}" for death in recording.deaths[:3]]
-        more = [f"{len(recording.deaths) - 3} more"] if len(recording.deaths) > 3 else []
+    elif deaths := recording.dead(NEVER):
+        told = [f"{death.node}: {death} at {clock(death.time)}" for death in deaths[:3]]
+        more = [f"{len(deaths) - 3} more"] if len(deaths) > 3 else []
         yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
     else:
         yield Check("servers", True, "no server died on its own")
@@ -80,6 +82,16 @@ def _stalls(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
             yield Check("harness", False, f"{told}: more than half of {name} was not measured")
             return
     yield Check("harness", False, f"{told}: that time is left out of every measure", grave=False)
+
+
+def _share(recording: Recording) -> Iterator[Check]:
+    """How busy the harness was: one that used a whole CPU measured itself, where it should have measured the database."""
+    load = recording.phase("load")
+    if load is not None and load.share is not None:
+        told = f"the harness used {load.share:.0%} of a CPU during the load"
+        if load.share > BUSY:
+            told += ": what it measured of latency and throughput is partly its own"
+        yield Check("cpu", load.share <= BUSY, told, grave=False)
 
 
 def _complete(recording: Recording) -> Iterator[Check]:

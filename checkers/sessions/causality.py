@@ -8,17 +8,15 @@ circle of causal order alone would be information from the future, and is told a
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.sessions.guarantees import Break
+from splitbrain.checkers.sessions.guarantees import Break, way_within
 from splitbrain.checkers.transactions.decide.facts import Facts
 from splitbrain.checkers.transactions.decide.kernels import kernel
 
@@ -104,7 +102,8 @@ class _Past:
         found = {one.reader, one.newer, *self._seen(one.newer, one.reader)}
         if one.older < self.facts.size:
             found.add(one.older)
-            way = self._way(one.older if one.older != one.newer else one.reader, one.newer)
+            begin = one.older if one.older != one.newer else one.reader
+            way = way_within(self.graph, begin, one.newer, self.component)
             for a, b in pairwise(way):
                 found |= {a, b}
                 row = int(np.flatnonzero((self.source == a) & (self.target == b))[-1])
@@ -130,20 +129,3 @@ class _Past:
                     return found
                 node -= 1
         return found
-
-    def _way(self, begin: int, end: int) -> list[int]:
-        came: dict[int, int] = {begin: -1}
-        queue = deque([begin])
-        graph: Any = self.graph
-        while queue:
-            node = queue.popleft()
-            if node == end:
-                path = [node]
-                while path[-1] != begin:
-                    path.append(came[path[-1]])
-                return path[::-1]
-            for other in graph.indices[graph.indptr[node] : graph.indptr[node + 1]].tolist():
-                if other not in came and self.component[other] == self.component[begin]:
-                    came[other] = node
-                    queue.append(other)
-        return [begin]

@@ -12,24 +12,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from splitbrain.checkers.budget import Exhausted
 from splitbrain.checkers.models.specifications import Nil
 from splitbrain.checkers.sessions.causality import causal_breaks
-from splitbrain.checkers.sessions.guarantees import GUARANTEES, MODELS, Break, Guarantee, Model, find
+from splitbrain.checkers.sessions.guarantees import Break, find
+from splitbrain.checkers.sessions.models import GUARANTEES, MODELS, Guarantee, Model
 from splitbrain.checkers.sessions.observations import observed
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.transactions import completion, decide, rw_register
 from splitbrain.checkers.transactions.decide import Facts
-from splitbrain.checkers.transactions.decide.decision import Exhausted
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.micros import READ, UNKNOWN
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
-
-TIME_LIMIT = 20.0
-"""Seconds that a check may take, unless told otherwise."""
 
 SEARCHED = 4_000
 """Operations up to which a sequential order is searched for where none was found at once."""
@@ -64,86 +62,75 @@ class _Judgement:
     sentence: str = ""
 
 
-class Sessions:
-    """Judges the registers of a recording by what sessions are promised. It is valid if `promised` holds (none: what the
-    variant promises, else causal consistency), with all that it implies; only that is counted, the others stand beside it.
-    `initial` is what registers began with, `nil` what a read of nil tells (`observed`).
+def check(
+    recording: Recording, promised: Sequence[Model], *, initial: Any, nil: Nil, alone: bool, time_limit: float
+) -> Verdict:
+    """See `Sessions`. Raises `UsageError` for a history of anything but registers."""
+    deadline = time.monotonic() + time_limit
+    history = recording.history
+    told, left_out = observed(history, initial, nil)
+    facts = decide.facts(told) if told.micros is not None else None
+    promised = promised or _claimed(recording) or ("causal",)
+    counted = [model for model in MODELS if any(model in IMPLIED[one] for one in promised)]
+    found = Findings(recording)
+    if facts is None or facts.unclear or not facts.size:
+        models = {model: _Judgement("undecided", limit=facts.unclear if facts else "") for model in MODELS}
+        return _verdict(found, promised, models, 0, ())
+    if (np.diff(facts.write_start) > 1).any():
+        raise UsageError("sessions are judged of registers that are written one at a time: of transactions name a level")
+    if facts.flaws:
+        return _flawed(found, promised, told, facts, alone)
+    view = _View(recording, told, facts)
+    models = {}
+    for guarantee in GUARANTEES:
+        models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee)
+    models["causal"] = view.causal(found if "causal" in counted else None, models, deadline)
+    models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], deadline)
+    if left_out:
+        limit = f"{left_out:,} reads of values that were written more than once tell nothing"
+        for judged in models.values():
+            if judged.state == "holds":
+                judged.state, judged.limit = "undecided", limit
+    return _verdict(found, promised, models, view.reads, view.limits)
 
-    `alone`: nobody else judges what was read, so that a value that nobody wrote is counted here.
-    """
 
-    name = "sessions"
+def _flawed(found: Findings, promised: Sequence[Model], told: History, facts: Facts, alone: bool) -> Verdict:
+    names = list(dict.fromkeys(_FLAWS[what] for what, _, _ in facts.flaws))
+    assert told.micros is not None
+    if alone:
+        for what, row, key in facts.flaws:
+            read = found.recording.history[row]
+            moment = Moment(began=read.invoked, seen=_end(read))
+            found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what))
+    models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
+    return _verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
 
-    def __init__(
-        self, promised: Sequence[Model] = (), *, initial: Any = None, nil: Nil = "absent", alone: bool = True,
-        time_limit: float = TIME_LIMIT,
-    ) -> None:
-        self.promised = tuple(promised)
-        self.initial = initial
-        self.nil: Nil = nil
-        self.alone = alone
-        self.time_limit = time_limit
 
-    def check(self, recording: Recording) -> Verdict:
-        """Raises `UsageError` for a history of anything but registers."""
-        deadline = time.monotonic() + self.time_limit
-        history = recording.history
-        told, left_out = observed(history, self.initial, self.nil)
-        facts = decide.facts(told) if told.micros is not None else None
-        promised = self.promised or _claimed(recording) or ("causal",)
-        counted = [model for model in MODELS if any(model in IMPLIED[one] for one in promised)]
-        found = Findings(recording)
-        if facts is None or facts.unclear or not facts.size:
-            models = {model: _Judgement("undecided", limit=facts.unclear if facts else "") for model in MODELS}
-            return self._verdict(found, promised, models, 0, ())
-        if (np.diff(facts.write_start) > 1).any():
-            raise UsageError("sessions are judged of registers that are written one at a time: of transactions name a level")
-        if facts.flaws:
-            return self._flawed(found, promised, told, facts)
-        view = _View(recording, told, facts)
-        models = {}
-        for guarantee in GUARANTEES:
-            models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee)
-        models["causal"] = view.causal(found if "causal" in counted else None, models, deadline)
-        models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], deadline)
-        if left_out:
-            limit = f"{left_out:,} reads of values that were written more than once tell nothing"
-            for judged in models.values():
-                if judged.state == "holds":
-                    judged.state, judged.limit = "undecided", limit
-        return self._verdict(found, promised, models, view.reads, view.limits)
+def _flaw(read: Operation, key: Key, what: str) -> Told:
+    return f"{_who(read)} read {_shown(read, key)}, {_WHY[what]}", (read,)
 
-    def _flawed(self, found: Findings, promised: Sequence[Model], told: History, facts: Facts) -> Verdict:
-        names = list(dict.fromkeys(_FLAWS[what] for what, _, _ in facts.flaws))
-        assert told.micros is not None
-        if self.alone:
-            for what, row, key in facts.flaws:
-                read = found.recording.history[row]
-                moment = Moment(began=read.invoked, seen=_end(read))
-                sentence = f"{_who(read)} read {_shown(read, told.micros.keys[key])}, " + _WHY[what]
-                found.add(_FLAWS[what], moment, sentence, partial(list, (read,)))
-        models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
-        return self._verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
 
-    def _verdict(
-        self, found: Findings, promised: Sequence[Model], models: dict[Model, _Judgement], reads: int, limits: Sequence[str]
-    ) -> Verdict:
-        recording = found.recording
-        keys = len(np.unique(recording.history.key)) if recording.history.micros is None else len(recording.history.micros.keys)
-        verdict = found.verdict(
-            self.name, {}, Coverage(keys=keys, operations=len(recording.history)), judged=reads, things="registers"
-        )
-        order = [*promised, *(model for model in MODELS if model not in promised)]
-        states = [models[model].state for model in promised]
-        validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} else "unknown"
-        limits = [*limits, *(judged.limit for model, judged in models.items() if judged.limit and model in promised)]
-        return msgspec.structs.replace(
-            verdict, validity=validity, reason=_reason(promised, models),
-            standings=tuple(
-                Standing(model=model, state=models[model].state, by=tuple(models[model].by)) for model in order
-            ),
-            limits=tuple(dict.fromkeys(limits)),
-        )
+def _verdict(
+    found: Findings, promised: Sequence[Model], models: dict[Model, _Judgement], reads: int, limits: Sequence[str]
+) -> Verdict:
+    recording = found.recording
+    keys = len(np.unique(recording.history.key)) if recording.history.micros is None else len(recording.history.micros.keys)
+    verdict = found.verdict(
+        "sessions", {}, Coverage(keys=keys, operations=len(recording.history)), judged=reads, things="registers"
+    )
+    order = [*promised, *(model for model in MODELS if model not in promised)]
+    states = [models[model].state for model in promised]
+    validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} and reads else "unknown"
+    vacuous = not reads and set(states) == {"holds"}
+    reason = "no read tells anything: nothing is proven." if vacuous else _reason(promised, models)
+    limits = [*limits, *(judged.limit for model, judged in models.items() if judged.limit and model in promised)]
+    return msgspec.structs.replace(
+        verdict, validity=validity, reason=reason,
+        standings=tuple(
+            Standing(model=model, state=models[model].state, by=tuple(models[model].by)) for model in order
+        ),
+        limits=tuple(dict.fromkeys(limits)),
+    )
 
 
 def _claimed(recording: Recording) -> tuple[Model, ...]:
@@ -214,8 +201,9 @@ class _View:
                           sentence=self._summary(guarantee, finding.breaks, worst))
 
     def _tell(
-        self, found: Findings | None, identifier: str, breaks: Sequence[Break], nodes: Callable[[Break], list[int]], model:
-        Model ) -> int:
+        self, found: Findings | None, identifier: str, breaks: Sequence[Break], nodes: Callable[[Break], list[int]],
+        model: Model,
+    ) -> int:
         """Count and show them; the longest time that one went back, -1 where no time is known."""
         worst = -1
         timed = self.history.timed
@@ -228,14 +216,15 @@ class _View:
             worst = max(worst, age)
             if found is None:
                 continue
-            read = self.operation(one.reader)
-            found.add(identifier, Moment(began=read.invoked, seen=_end(read)), self._sentence(one, model, age),
-                      partial(self._evidence, nodes, one))
+            row = int(self.facts.row[one.reader])
+            invoked, completed = int(self.history.invoked[row]), int(self.history.completed[row])
+            moment = Moment(began=invoked, seen=invoked if completed == NEVER else completed)
+            found.add(identifier, moment, partial(self._told, nodes, one, model, age))
         return worst
 
-    def _evidence(self, nodes: Callable[[Break], list[int]], one: Break) -> list[Operation]:
+    def _told(self, nodes: Callable[[Break], list[int]], one: Break, model: Model, age: int) -> Told:
         others = sorted((self.operation(node) for node in nodes(one) if node != one.reader), key=lambda op: op.invoked)
-        return [*others, self.operation(one.reader)]
+        return self._sentence(one, model, age), [*others, self.operation(one.reader)]
 
     def _sentence(self, one: Break, model: Model, age: int) -> str:
         read, newer = self.operation(one.reader), self.operation(one.newer)
@@ -332,7 +321,7 @@ class _View:
             operations = [self.history[row] for row in rows]
             last = max(operations, key=lambda op: op.invoked)
             moment = Moment(began=last.invoked, seen=_end(last))
-            found.add(name, moment, sentence + ".", lambda: [*(one for one in operations if one is not last), last])
+            found.add(name, moment, lambda: (sentence + ".", [*(one for one in operations if one is not last), last]))
         return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
 
 

@@ -24,40 +24,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.transactions.decide.decision import Exhausted
+from splitbrain.checkers.budget import Exhausted
+from splitbrain.checkers.sessions.models import Guarantee
 from splitbrain.checkers.transactions.decide.facts import Facts
 
 Ints = NDArray[np.int64]
-
-Guarantee = Literal["read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads"]
-Model = Literal[
-    "sequential", "causal", "read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads",
-]
-
-GUARANTEES: tuple[Guarantee, ...] = ("read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads")
-MODELS: tuple[Model, ...] = ("sequential", "causal", *GUARANTEES)
-"""The strongest first; causal implies all four guarantees."""
-
-_ALIASES: dict[str, Model] = {
-    "causal-consistency": "causal", "sequential-consistency": "sequential", "ryw": "read-your-writes", "mr": "monotonic-reads",
-    "mw": "monotonic-writes", "wfr": "writes-follow-reads",
-}
-
-
-def models_of(names: str) -> tuple[Model, ...] | None:
-    """The models that `--model` names, several with commas between them; None where one of them is no model of sessions."""
-    known: dict[str, Model] = {model: model for model in MODELS} | _ALIASES
-    found = [known.get(name.strip()) for name in names.split(",") if name.strip()]
-    models = tuple(dict.fromkeys(model for model in found if model is not None))
-    return models if models and None not in found else None
-
 
 MOST_PAIRS = 20_000_000
 """Pairs that are looked at one by one, where reads are so stale that a chain does not do."""
@@ -369,7 +346,7 @@ def _judged(facts: Facts, pairs: _Pairs, helpers: int, first: list[Break]) -> Fi
         found = {one.reader, one.newer, one.older, one.because}
         if one in cyclic:
             row = cyclic[one]
-            way = _way(graph, int(target[row]), int(source[row]), component)
+            way = way_within(graph, int(target[row]), int(source[row]), component)
             found |= set(way)
             for a, b in pairwise(way):
                 edge = int(np.flatnonzero((source == a) & (target == b))[0])
@@ -394,8 +371,9 @@ def _stands_for(size: int, vertices: int, source: Ints, target: Ints, facts: Fac
     return stands
 
 
-def _way(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.int32]) -> list[int]:
-    """The vertices of a shortest way inside one component, both ends included."""
+def way_within(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.int32]) -> list[int]:
+    """The vertices of a shortest way inside one strongly connected component, both ends included; `begin` alone where the
+    end is not in it."""
     came = {begin: -1}
     queue = deque([begin])
     while queue:
@@ -409,4 +387,4 @@ def _way(graph: csr_array[np.int8], begin: int, end: int, component: NDArray[np.
             if other not in came and component[other] == component[begin]:
                 came[other] = vertex
                 queue.append(other)
-    return [begin, end]
+    return [begin]

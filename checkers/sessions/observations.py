@@ -23,8 +23,8 @@ FUNCTIONS = ("read", "write", "cas", "txn")
 
 def observed(history: History, initial: Any = None, nil: Nil = "absent") -> tuple[History, int]:
     """The history as transactions over registers that began with `initial`, and how many reads had to be left out because the
-    value that they returned was written more than once (without them the history asks for less: what is refuted still is).
-    A read of nil found the beginning, or tells nothing (`wildcard`).
+    value that they returned was written more than once, or was there in the beginning and is written too (without them the
+    history asks for less: what is refuted still is). A read of nil found the beginning, or tells nothing (`wildcard`).
 
     Raises `UsageError` for any other function, and for lists.
     """
@@ -45,11 +45,13 @@ def observed(history: History, initial: Any = None, nil: Nil = "absent") -> tupl
     if nil == "wildcard":
         value[reads & (value == NIL)] = UNKNOWN
         reads &= value != UNKNOWN
+    repeated = _repeated(micros.key, value, writes)
     if initial is not None:
         begun = reads & (value == _id(micros, initial))
-        # What is also written there may be that write's.
-        value[begun & ~np.isin(micros.key, micros.key[writes & (value == _id(micros, initial))])] = NIL
-    repeated = _repeated(micros.key, value, writes)
+        # Where that is also written, nobody knows which of the two was read.
+        also = np.isin(micros.key, micros.key[writes & (value == _id(micros, initial))])
+        value[begun & ~also] = NIL
+        repeated |= begun & also
     left_out = reads & repeated
     value[left_out] = UNKNOWN
     told = Micros(

@@ -6,17 +6,24 @@ transfers it saw. Where a transfer is refused that the source cannot cover, no b
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.columns import Ints, check_functions, rows_of, sizes_of, values_of
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import OK
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
+
+_LARGE = 1 << 40
+"""Balances from which on they are added as integers of any size."""
 
 CONSERVED = "totals conserved"
 COVERED = "accounts covered"
@@ -35,31 +42,54 @@ class BankChecker:
     def check(self, recording: Recording) -> Verdict:
         """Raises `UsageError` for any other function, or a read that tells no list of integers."""
         history = recording.history
-        unknown = sorted({history.fs[code] for code in np.unique(history.f).tolist()} - {"transfer", "read"})
-        if unknown:
-            raise UsageError(
-                f"the bank checker has no operation {unknown[0]!r}, only transfer and read: choose another checker"
-            )
+        check_functions(history, self.name, ("transfer", "read"))
         found = Findings(recording)
-        reads = [row for row in np.flatnonzero(history.outcome == OK).tolist() if history.fs[history.f[row]] == "read"]
-        for row in reads:
-            balances = history.values[row]
-            if not isinstance(balances, (list, tuple)) or any(type(balance) is not int for balance in balances):
-                raise UsageError(f"the bank checker needs reads of balances, not {balances!r}: choose another checker")
-            read = history[row]
-            moment = Moment(began=read.invoked, seen=int(history.completed[row]))
-            told = f"a read at {read.node or 'a client'} at {clock(moment.seen)} told {list(balances)}"
-            if sum(balances) != self.total:
-                sentence = f"{told}: {sum(balances)} in all, where there are {self.total}."
-                found.add("wrong-total", moment, sentence, partial(_alone, read))
-            if any(balance < 0 for balance in balances):
-                account = next(at for at, balance in enumerate(balances) if balance < 0)
-                found.add("negative-balance", moment, f"{told}: account {account} is overdrawn.", partial(_alone, read))
+        reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
+        told = _balances(history, reads)
+        sizes = sizes_of(told)
+        asked = np.flatnonzero(sizes)
+        flat = _numbers(list(chain.from_iterable(told)))
+        starts = (np.cumsum(sizes) - sizes)[asked]
+        totals, least = np.zeros(len(reads), flat.dtype), np.zeros(len(reads), flat.dtype)
+        if len(asked):
+            totals[asked], least[asked] = np.add.reduceat(flat, starts), np.minimum.reduceat(flat, starts)
+        wrong, overdrawn = np.flatnonzero(totals != self.total), np.flatnonzero(least < 0)
+
+        def tell(at: int, why: str) -> Told:
+            read = history[int(reads[at])]
+            when = clock(int(history.completed[reads[at]]))
+            return f"a read at {read.node or 'a client'} at {when} told {list(told[at])}{why}.", (read,)
+
+        def tell_wrong(at: int) -> Told:
+            return tell(wrong[at], f": {totals[wrong[at]]} in all, where there are {self.total}")
+
+        def tell_overdrawn(at: int) -> Told:
+            account = next(place for place, balance in enumerate(told[overdrawn[at]]) if balance < 0)
+            return tell(overdrawn[at], f": account {account} is overdrawn")
+
+        for name, rows, why in (
+            ("wrong-total", reads[wrong], tell_wrong), ("negative-balance", reads[overdrawn], tell_overdrawn),
+        ):
+            found.add_all(name, history.invoked[rows], history.completed[rows], why)
         models = {CONSERVED: ("wrong-total",), COVERED: ("negative-balance",)}
         return found.verdict(
             self.name, models, Coverage(keys=1, operations=len(history)), judged=len(reads), things="accounts"
         )
 
 
-def _alone(read: Operation) -> list[Operation]:
-    return [read]
+def _balances(history: History, reads: Ints) -> list[Sequence[int]]:
+    """What these reads told. Raises `UsageError` where one told no list of integers."""
+    told = values_of(history, reads)
+    if not set(map(type, told)) <= {tuple} or not set(map(type, chain.from_iterable(told))) <= {int}:
+        for balances in told:
+            if not isinstance(balances, (list, tuple)) or any(type(balance) is not int for balance in balances):
+                raise UsageError(f"the bank checker needs reads of balances, not {balances!r}: choose another checker")
+    return told
+
+
+def _numbers(balances: list[int]) -> NDArray[Any]:
+    with suppress(OverflowError):
+        small = np.fromiter(balances, np.int64, len(balances))
+        if small.min(initial=0) > -_LARGE and small.max(initial=0) < _LARGE:
+            return small
+    return np.array(balances, object)

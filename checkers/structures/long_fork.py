@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import OK
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
@@ -68,21 +67,22 @@ class LongForkChecker:
         )
 
     def _tell(self, found: Findings, recording: Recording, one: int, other: int, first: int, second: int) -> None:
-        history, micros = recording.history, recording.history.micros
-        assert micros is not None
-        a, b = history[one], history[other]
-        moment = Moment(began=min(a.invoked, b.invoked), seen=int(max(history.completed[one], history.completed[other])))
-        x, y = micros.keys[first], micros.keys[second]
-        sentence = (
-            f"client {a.process} at {a.node or 'a client'} saw the write of {x} and not that of {y} at "
-            f"{clock(int(history.completed[one]))}, and client {b.process} at {b.node or 'a client'} that of {y} and not "
-            f"that of {x} at "
-            f"{clock(int(history.completed[other]))}."
+        history = recording.history
+        moment = Moment(
+            began=int(min(history.invoked[one], history.invoked[other])),
+            seen=int(max(history.completed[one], history.completed[other])),
         )
-        owner = micros.owners()
-        writes = [int(row) for row in owner[(micros.f == WRITE) & np.isin(micros.key, (first, second))]]
-        found.add("long-fork", moment, sentence, partial(_rows, history, [*writes, one, other]))
+        found.add("long-fork", moment, partial(_told, history, (first, second), (one, other)))
 
 
-def _rows(history: Any, rows: list[int]) -> list[Any]:
-    return [history[row] for row in rows]
+def _told(history: History, keys: tuple[int, int], reads: tuple[int, int]) -> Told:
+    micros = history.micros
+    assert micros is not None
+    (a, b), (x, y) = (history[row] for row in reads), (micros.keys[key] for key in keys)
+    sentence = (
+        f"client {a.process} at {a.node or 'a client'} saw the write of {x} and not that of {y} at "
+        f"{clock(int(history.completed[reads[0]]))}, and client {b.process} at {b.node or 'a client'} that of {y} and not that "
+        f"of {x} at {clock(int(history.completed[reads[1]]))}."
+    )
+    writes = micros.owners()[(micros.f == WRITE) & np.isin(micros.key, keys)]
+    return sentence, [history[row] for row in [*writes.tolist(), *reads]]

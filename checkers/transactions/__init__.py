@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.recording import Recording
 
 TIME_LIMIT = 60.0
@@ -25,7 +25,8 @@ class Transactions:
 
     def check(self, recording: Recording) -> Verdict:
         """The verdict on the transactions of a recording."""
-        return check(recording.history, self.levels or _claimed(recording), self.time_limit)
+        levels = self.levels or _claimed(recording)
+        return check(recording.history, levels, self.time_limit, final=_healed_reads(recording))
 
 
 def _claimed(recording: Recording) -> tuple[Level, ...]:
@@ -34,9 +35,19 @@ def _claimed(recording: Recording) -> tuple[Level, ...]:
     return tuple(level for level in reversed(LEVELS) if level in claimed)
 
 
-def check(history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> Verdict:
-    """The verdict on the transactions of a history, with its standing to every level. `time_limit` is in seconds."""
+def _healed_reads(recording: Recording) -> int:
+    """When the final reads began, where every fault was healed before; never, where they cannot prove that a write is gone."""
+    phase = recording.phase("final-reads")
+    healed = all(fault.healed is not None and not fault.heal_wrong for fault in recording.faults)
+    return NEVER if phase is None or not healed else phase.began
+
+
+def check(
+    history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT, *, final: int = NEVER
+) -> Verdict:
+    """The verdict on the transactions of a history, with its standing to every level. `time_limit` is in seconds; from `final`
+    on (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is lost."""
     # What it needs is loaded only where there are transactions.
     from splitbrain.checkers.transactions import checker
 
-    return checker.check(history, levels, time_limit)
+    return checker.check(history, levels, time_limit, final)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,15 +46,16 @@ class Findings:
     limits: tuple[str, ...]
 
 
-def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60.0) -> Verdict:
-    """The verdict on the transactions of a history. `time_limit` is in seconds."""
+def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60.0, final: int = NEVER) -> Verdict:
+    """The verdict on the transactions of a history. `time_limit` is in seconds; from `final` on (nanoseconds) everything was
+    healed, so that an acknowledged append that no read finds there is lost."""
     began = time.monotonic()
     micros = history.micros
     if micros is None or not len(micros.f):
         return Verdict(checker="transactions", validity="unknown", reason="no transactions: nothing is proven.")
     if not (history.outcome == OK).any():
         return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
-    found = find(history, began + time_limit)
+    found = find(history, began + time_limit, final)
     asked = tuple(levels) or (("strict-serializable",) if found.timed else ("strong-session-serializable",))
     anomalies, counts, moments = _anomalies(found)
     validity = _validity(found, asked)
@@ -75,8 +76,8 @@ def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60
     )
 
 
-def find(history: History, deadline: float) -> Findings:
-    """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`)."""
+def find(history: History, deadline: float, final: int = NEVER) -> Findings:
+    """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`); `final` as in `check`."""
     micros = history.micros
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
@@ -84,6 +85,8 @@ def find(history: History, deadline: float) -> Findings:
     timed = not ((history.outcome == OK) & (history.completed == NEVER)).any()
     if inference.ambiguous:
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))
+    if lists and timed and final < NEVER and len(gone := list_append.lost(inference, final)):
+        inference = replace(inference, problems=(gone, *inference.problems))
     by: dict[Level, set[str]] = {level: set() for level in LEVELS}
     suspects: dict[int, Level] = {}
     for problems in inference.problems:
@@ -213,7 +216,7 @@ def _anomalies(found: Findings) -> tuple[tuple[Anomaly, ...], dict[str, int], di
         before = counts[problems.identifier]
         counts[problems.identifier] += len(problems)
         told = moments.setdefault(problems.identifier, [])
-        told += [explain.moment_of(inference, row) for row in problems.reader.tolist()]
+        told += [explain.moment_of_problem(inference, problems, at) for at in range(len(problems))]
         shown += [explain.of_problem(inference, problems, at) for at in range(min(len(problems), max(SHOWN - before, 0)))]
     for cycle in found.cycles:
         if not cycle.edges:

@@ -80,18 +80,22 @@ def of_problem(inference: Inference, problems: Problems, at: int) -> Anomaly:
     """The anomaly that one of these problems is."""
     told = _Told(inference)
     reader, row, other = int(problems.reader[at]), int(problems.row[at]), int(problems.other[at])
-    told.label(reader)
+    told.label(other if problems.identifier == "lost-append" else reader)
     sentence = _SENTENCES[problems.identifier](told, reader, row, other)
     key: Key = told.key(row) if isinstance(told.key(row), int | str) else None
     return Anomaly(
         identifier=problems.identifier, sentence=_capital(sentence) + ".", key=key, operations=told.operations(), accused=0,
-        moment=_moment(inference, reader, [reader]),
+        moment=moment_of_problem(inference, problems, at),
     )
 
 
-def moment_of(inference: Inference, row: int) -> Moment:
-    """When what a transaction was answered was wrong."""
-    return _moment(inference, row, [row])
+def moment_of_problem(inference: Inference, problems: Problems, at: int) -> Moment:
+    """When what a transaction was answered was wrong; of a lost append, from its acknowledgement on."""
+    reader = int(problems.reader[at])
+    if problems.identifier == "lost-append":
+        history = inference.history
+        return Moment(int(history.completed[problems.other[at]]), int(history.completed[reader]), lost=True)
+    return _moment(inference, reader, [reader])
 
 
 def _moment(inference: Inference, accused: int, rows: list[int]) -> Moment:
@@ -292,6 +296,16 @@ def _lost(told: _Told, reader: int, row: int, other: int) -> str:
     )
 
 
+def _gone(told: _Told, reader: int, row: int, other: int) -> str:
+    key = told.micros.key[row]
+    rows = range(int(told.micros.start[reader]), int(told.micros.start[reader + 1]))
+    shown = next(told.value(one) for one in rows if told.micros.key[one] == key)
+    return (
+        f"{told.label(other)}'s append of {told.value(row)} to {told.key(row)} was acknowledged and is lost: in the end"
+        f" {told.label(reader)} read {shown}, and no read found it there again"
+    )
+
+
 def _unsteady(told: _Told, reader: int, row: int, _other: int) -> str:
     rows = range(int(told.micros.start[reader]), row)
     earlier = [one for one in rows if told.micros.key[one] == told.micros.key[row] and _NAMES[told.micros.f[one]] == "read"]
@@ -308,6 +322,7 @@ _SENTENCES: dict[str, Callable[[_Told, int, int, int], str]] = {
     "duplicate-elements": _double,
     "incompatible-order": _incompatible,
     "dirty-update": _dirty,
+    "lost-append": _gone,
     "lost-update": _lost,
     "non-repeatable-read": _unsteady,
 }

@@ -91,6 +91,7 @@ RULED_OUT: dict[str, Level] = {
     "internal": "read-committed",
     "non-repeatable-read": "read-atomic",
     "lost-update": "consistent-view",
+    "lost-append": "strong-snapshot-isolation",
 }
 """The weakest level that an anomaly rules out, for those that are no matter of a cycle's edges: it and all that imply it.
 

@@ -31,6 +31,28 @@ def infer(history: History) -> Inference:
     return _Lists(history).inference()
 
 
+def lost(inference: Inference, final: int) -> Problems:
+    """The acknowledged appends that are in no list read from `final` on (nanoseconds), after everything was healed, though
+    their key was read then. Of each the problem has the first read that missed it as reader, the append as micro-operation and
+    the transaction that made it beside them."""
+    history, micros = inference.history, inference.micros
+    owner, key = micros.owners(), micros.key.astype(np.int64)
+    late = (history.invoked[owner] >= final) & (history.outcome[owner] == OK)
+    reads = np.flatnonzero(late & ((micros.f == READ_LIST) | ((micros.f == READ) & (micros.value == NIL))))
+    reads = reads[np.argsort(history.invoked[owner[reads]], kind="stable")]
+    first = np.full(len(micros.keys), -1)
+    first[key[reads[::-1]]] = reads[::-1]
+    known = (micros.f == APPEND) & (history.outcome[owner] == OK) & (history.completed[owner] < final) & (first[key] >= 0)
+    appends = np.flatnonzero(known)
+    listed = reads[micros.f[reads] == READ_LIST]
+    begin = micros.list_start[micros.value[listed]]
+    lengths = micros.list_start[micros.value[listed] + 1] - begin
+    there = micros.list_values[ranges(begin, lengths)]
+    mine, found = paired(key[appends], micros.value[appends], np.repeat(key[listed], lengths), there)
+    gone = appends[~np.isin(mine, found)]
+    return Problems.of("lost-append", owner[first[key[gone]]], gone, owner[gone])
+
+
 class _Lists:
     def __init__(self, history: History) -> None:
         micros = history.micros

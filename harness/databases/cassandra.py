@@ -29,7 +29,7 @@ from splitbrain.harness.databases.cassandra_client import (
 )
 from splitbrain.harness.databases.cassandra_server import CASSANDRA, JAVA, JAVA_17, LAUNCHER, LOGBACK, YAML
 from splitbrain.harness.databases.cassandra_structures import CounterTable, Plain, Serial
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
@@ -342,6 +342,12 @@ class Cassandra(Database):
         """The node's own time of day; `now()` would never go back."""
         rows = await (await self._own.to(node)).call("SELECT toUnixTimestamp(current_timestamp()) AS told FROM system.local")
         return float(rows[0]["told"]) / 1000
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """`INFO  2026-11-28 18:17:43,597 `, as our own logback.xml has it written."""
+        found = re.match(r"[A-Z]+ +([-\d]{10} [\d:]{8}),(\d{3}) ", line)
+        return since_1970(f"{found[1]}.{found[2]}") if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """`release_version` of each node's own row."""

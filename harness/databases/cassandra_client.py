@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from splitbrain.harness.databases.connection import Stream
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 
@@ -42,7 +43,7 @@ class Level(msgspec.Struct, frozen=True):
     stamped: bool = True
 
 
-class CassandraClient:
+class CassandraClient(Stream):
     """One connection to one node. Where `level.reads` is SERIAL, writes are lightweight transactions that are committed with
     `level.writes`."""
 
@@ -71,12 +72,9 @@ class CassandraClient:
     """What creates the tables that it needs beyond those that every client has."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, level: Level) -> None:
-        self._reader = reader
-        self._writer = writer
+        super().__init__(reader, writer)
         self._level = level
         self._serial = level.reads == SERIAL
-        self._turn = asyncio.Lock()
-        self._closed = False
 
     async def read(self, key: Key) -> int | None:
         """SELECT the register's row."""
@@ -116,16 +114,6 @@ class CassandraClient:
         has no rows. The error of one that failed is classified."""
         async with self._turn:  # the harness' own connections are asked by several tasks
             return await self._call(query, values, consistency, timestamp)
-
-    async def close(self) -> None:
-        """Close the connection without waiting for the server."""
-        self._closed = True
-        self._writer.transport.abort()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._closed
 
     async def greet(self) -> None:
         """Begin the protocol. Raises `Refused`."""
@@ -215,10 +203,6 @@ class CassandraClient:
             return Refused(self.DEFINITE[error.code], str(error.message))
         reason = self.INDEFINITE.get(error.code, "unavailable" if unavailable else "unknown-error")
         return await self._lost(reason, f"{error.message} (code {error.code:#06x})")
-
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)
 
 
 def text(key: Key) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from datetime import UTC, datetime
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
@@ -60,6 +61,15 @@ class Connections(Generic[C]):
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
+
+
+def since_1970(text: str) -> float | None:
+    """The seconds since 1970 that a text in ISO 8601 tells, in UTC where it names no zone; None where it tells none."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
 
 
 class Database(ABC):
@@ -133,6 +143,12 @@ class Database(ABC):
     async def clock(self, node: Node) -> float | None:
         """The wall clock of that node's server, in seconds since 1970, as it tells it; None where it does not say. What puts
         clocks wrong is proven by it, so that a database whose servers cannot tell it keeps this method as it is."""
+        return None
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """When a line of a server's log was written, in seconds since 1970, as the line itself tells it (servers that are
+        started log in UTC); None where it tells no time. The report shows lines near an anomaly by it."""
         return None
 
     @abstractmethod

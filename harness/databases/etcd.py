@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.etcd_client import encode
 from splitbrain.harness.databases.etcd_structures import EtcdStructures
 from splitbrain.harness.errors import Indeterminate, Refused
@@ -171,6 +172,15 @@ class Etcd(Database):
         client = await self._own.to(node)
         await client.call("/v3/maintenance/status", {})
         return parsedate_to_datetime(client.date).timestamp() + 0.5
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """That of zap (JSON, etcd 3.5), of capnslog (etcd 3.4), or of raft's own lines, which tell whole seconds."""
+        found = re.match(r'.{0,40}"ts":"([^"]+)"|([-\d]{10} [\d:.]{15}) |raft(\d{4})/(\d\d)/(\d\d) ([\d:]{8}) ', line)
+        if found is None:
+            return None
+        zap, capnslog, year, month, day, time = found.groups()
+        return since_1970(zap or capnslog or f"{year}-{month}-{day} {time}")
 
     async def versions(self) -> dict[str, str]:
         """What each member's status says."""

@@ -11,14 +11,15 @@ import json
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.databases.connection import Connection
+from splitbrain.harness.errors import Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 
 if TYPE_CHECKING:
     import aiohttp
 
 
-class EtcdClient:
+class EtcdClient(Connection):
     """One HTTP connection to one member."""
 
     DEFINITE: ClassVar[dict[str, str]] = {
@@ -149,10 +150,6 @@ class EtcdClient:
         if any(words in message for words in self.NEVER_SENT):
             raise Refused("not-serving", message)
         raise await self._lost(self.INDEFINITE.get(message, "unknown-error"), message)
-
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)
 
 
 def encode(text: str) -> str:

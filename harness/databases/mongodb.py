@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
@@ -125,7 +126,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "stale-read", "split-brain"),
+                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
             ),
             labels=(
                 *_LABELS,
@@ -199,7 +200,7 @@ class MongoDB(Database):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("incompatible-order", "lost-update", "G2-item", "G-single-realtime"),
+                admits=("incompatible-order", "lost-append", "lost-update", "G2-item", "G-single-realtime"),
             ),
             "commits with writeConcern w: 1 (default majority since 5.0)",
         ),
@@ -305,6 +306,12 @@ class MongoDB(Database):
         """`localTime` of `hello`."""
         told = (await (await self._own.to(node)).call({"hello": 1}, "admin"))["localTime"]
         return float(told.replace(tzinfo=UTC).timestamp())
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """The `t` of a line of JSON."""
+        found = re.match(r'\{"t":\{"\$date":"([^"]+)"', line)
+        return since_1970(found[1]) if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """What `buildInfo` says."""

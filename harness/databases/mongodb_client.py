@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, ClassVar
 
+from splitbrain.harness.databases.connection import Stream
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 
@@ -27,7 +28,7 @@ _OP_MSG = 2013
 _LONGEST = 48_000_000
 
 
-class MongoClient:
+class MongoClient(Stream):
     """One connection to one member. `write` is the write concern of every update, `read` the read concern of every find,
     `limit` what a find may take on the server in milliseconds (0: no limit). A member that is no primary answers finds only
     with `secondary`."""
@@ -58,8 +59,7 @@ class MongoClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: int | str = "majority",
                  read: str = "majority", limit: int = 0, secondary: bool = False) -> None:
-        self._reader = reader
-        self._writer = writer
+        super().__init__(reader, writer)
         self._write = {"w": write}
         self._find: dict[str, Any] = {"readConcern": {"level": read}}
         if secondary:
@@ -67,8 +67,6 @@ class MongoClient:
         if limit:
             self._find["maxTimeMS"] = limit
         self._numbers = count(1)
-        self._turn = asyncio.Lock()
-        self._closed = False
 
     async def read(self, key: Key) -> int | None:
         """Find the register's document."""
@@ -103,16 +101,6 @@ class MongoClient:
         """One command and its answer, for everything but the operations too; the error of one that failed is classified."""
         async with self._turn:  # the harness' own connections are asked by several tasks
             return await self._call(command, database)
-
-    async def close(self) -> None:
-        """Close the connection without waiting for the server."""
-        self._closed = True
-        self._writer.transport.abort()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._closed
 
     async def _call(self, command: Mapping[str, Any], database: str) -> dict[str, Any]:
         import bson
@@ -195,6 +183,3 @@ class MongoClient:
             return Refused(self.DEFINITE[code], text)
         return await self._lost(self.INDEFINITE.get(code, "unknown-error") if isinstance(code, int) else "garbled-answer", text)
 
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 from itertools import count
 
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
 from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
@@ -36,6 +37,7 @@ _LABELS = (
         "https://aphyr.com/posts/287-asynchronous-replication-with-failover",
     ),
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Redis(Database):
@@ -53,7 +55,7 @@ class Redis(Database):
                 'failures, since Redis uses asynchronous replication."',
                 source=_DOCUMENTATION,
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -70,7 +72,7 @@ class Redis(Database):
                 '10 seconds." (here: 1 second; until then its writes may be lost)',
                 source=_DOCUMENTATION,
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -86,7 +88,7 @@ class Redis(Database):
                 text='"WAIT does not make Redis a strongly consistent store"',
                 source="Redis documentation, WAIT: https://redis.io/docs/latest/commands/wait/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS,
             offers=_KEYED | {"transactions"},
@@ -106,7 +108,7 @@ class Redis(Database):
                 source="Redis documentation, Redis cluster specification: "
                 "https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
             ),
             labels=_LABELS[:1],
             offers=_KEYED,
@@ -119,7 +121,7 @@ class Redis(Database):
         Program("redis-sentinel", "apt-get install redis-sentinel"),
     )
     driver = "redis"
-    modules = ("redis",)
+    modules = ("hiredis",)
     port = 6379
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
@@ -196,6 +198,14 @@ class Redis(Database):
         """What TIME says."""
         seconds, micros = await (await self._own.to(node, self.port)).call("TIME")
         return int(seconds) + int(micros) / 1e6
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """`5:M 28 Nov 2026 17:58:26.330 * `, of servers and of sentinels."""
+        found = re.match(r"\d+:[A-Z] (\d\d) ([A-Z][a-z]{2}) (\d{4}) ([\d:.]{12}) ", line)
+        if found is None or found[2] not in _MONTHS:
+            return None
+        return since_1970(f"{found[3]}-{_MONTHS.index(found[2]) + 1:02d}-{found[1]} {found[4]}")
 
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""

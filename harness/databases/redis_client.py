@@ -1,4 +1,4 @@
-"""The client of Redis: one connection to one server through redis-py, with everything switched off that acts by itself.
+"""The client of Redis: one connection to one server that does nothing by itself; hiredis reads and writes the protocol.
 
 A register is the string `register:{KEY}`, a set the set `set:{KEY}`, a queue the list `queue:{KEY}`, and so on; the braces
 make the key alone decide the hash slot. What has several keys, transactions and accounts, is in the slot of `None`: that of
@@ -9,17 +9,14 @@ that compares and sets on the server, and so is what is done with a lock once it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+from splitbrain.harness.databases.connection import Connection
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis as Driver
 
 WAIT_MS = 500
 
@@ -69,7 +66,7 @@ return 1
 """
 
 
-class RedisClient:
+class RedisClient(Connection):
     """One connection to one server. `wait` is the number of replicas that must confirm a write before it counts."""
 
     DEFINITE: ClassVar[dict[str, str]] = {
@@ -88,20 +85,8 @@ class RedisClient:
     """The first word of an error reply → the reason: the server looked at the command and did not run it. Any other error
     reply, a lost connection and a reply that cannot be read are indefinite."""
 
-    STRIPPED: ClassVar[dict[str, str]] = {
-        "BusyLoadingError": "LOADING",
-        "ReadOnlyError": "READONLY",
-        "MasterDownError": "MASTERDOWN",
-        "ClusterDownError": "CLUSTERDOWN",
-        "MovedError": "MOVED",
-        "AskError": "ASK",
-        "TryAgainError": "TRYAGAIN",
-        "OutOfMemoryError": "OOM",
-    }
-    """The driver's exceptions that stand for a first word and leave it out of their text."""
-
-    def __init__(self, driver: Driver, *, wait: int = 0) -> None:
-        self._driver = driver
+    def __init__(self, connection: _Connection, *, wait: int = 0) -> None:
+        self._connection: _Connection | None = connection
         self._wait = wait
         self._turn = asyncio.Lock()
 
@@ -230,78 +215,56 @@ class RedisClient:
 
     async def call(self, *command: str | int) -> Any:
         """One command and its raw reply, for everything but the operations too."""
-        async with self._asked():  # the harness' own connections are asked by several tasks
-            return await self._driver.execute_command(*command)  # type: ignore[no-untyped-call]
+        reply = (await self._replies(command))[0]
+        if isinstance(reply, Exception):
+            raise await self._failed(reply) from reply
+        return reply
 
     async def _at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
         """MULTI, these commands and EXEC, sent as one, and the commands' raw replies. A command that the server does not take
         into the transaction refuses it as a whole; where what was watched has changed it is a `Mismatch`."""
-        from redis.exceptions import ExecAbortError, RedisError, ResponseError
+        begun, *queued, done = await self._replies(("MULTI",), *commands, ("EXEC",))
+        if begun != b"OK":
+            raise await self._lost("garbled-answer")  # the commands may have been done, each for itself
+        if isinstance(done, Exception):
+            aborted = str(done).startswith("EXECABORT ")
+            error = next((reply for reply in queued if aborted and isinstance(reply, Exception)), done)
+            raise await self._failed(error) from error
+        if done is None:
+            raise Mismatch
+        if not isinstance(done, list) or len(done) != len(commands) or any(isinstance(one, Exception) for one in done):
+            raise await self._lost("garbled-answer")
+        return done
 
-        async with self._asked():
-            connection = self._driver.connection
-            whole = [("MULTI",), *commands, ("EXEC",)]
-            await connection.send_packed_command(connection.pack_commands(whole))  # type: ignore[union-attr]
-            replies: list[Any] = []
-            for _ in whole:
-                try:
-                    replies.append(await connection.read_response())  # type: ignore[union-attr]
-                except RedisError as error:
-                    if not isinstance(error, ResponseError) and type(error).__name__ not in self.STRIPPED:
-                        raise
-                    replies.append(error)
-            begun, *queued, done = replies
-            if begun != b"OK":
-                raise await self._lost("garbled-answer")  # the commands may have been done, each for itself
-            if isinstance(done, ExecAbortError):
-                raise next((reply for reply in queued if isinstance(reply, Exception)), done)
-            if isinstance(done, Exception):
-                raise done
-            if done is None:
-                raise Mismatch
-            if not isinstance(done, list) or len(done) != len(commands) or any(isinstance(one, Exception) for one in done):
-                raise await self._lost("garbled-answer")
-            return done
-
-    @asynccontextmanager
-    async def _asked(self) -> AsyncIterator[None]:
-        """The connection, for one question at a time; the error of one that failed is classified."""
-        async with self._turn:
-            if self.closed:
+    async def _replies(self, *commands: tuple[str | int, ...]) -> list[Any]:
+        """These commands, sent as one, and the raw replies: an error reply is a `ReplyError` among them."""
+        async with self._turn:  # the harness' own connections are asked by several tasks
+            if self._connection is None:
                 raise Refused("no-connection")
-            if not self._driver.connection.is_connected:  # type: ignore[union-attr]
-                raise await self._lost("connection-lost")  # the driver would connect again by itself, whoever answers now
             try:
-                yield
-            except (Refused, Indeterminate):
-                raise
-            except Exception as error:
-                raise await self._failed(error) from error
+                return await self._connection.ask(commands)
+            except (OSError, EOFError) as error:
+                raise await self._lost("connection-lost") from error
+            except ValueError as error:
+                raise await self._lost("garbled-answer") from error
             except BaseException:
                 await self.close()
                 raise
 
     async def _failed(self, error: Exception) -> Refused | Indeterminate:
-        from redis.exceptions import RedisError, ResponseError
-
-        name = type(error).__name__
-        word = self.STRIPPED.get(name) or str(error).split(" ")[0]
-        if word in self.DEFINITE and (isinstance(error, ResponseError) or name in self.STRIPPED):
-            return Refused(self.DEFINITE[word])
-        if not isinstance(error, (RedisError, OSError, EOFError, ValueError, TypeError, AttributeError)):
-            raise error
-        return await self._lost("unknown-error" if isinstance(error, ResponseError) else "connection-lost")
+        reason = self.DEFINITE.get(str(error).split(" ")[0])
+        return await self._lost("unknown-error") if reason is None else Refused(reason)
 
     async def close(self) -> None:
         """Close the connection without waiting for the server."""
-        connection, self._driver.connection = self._driver.connection, None
+        connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            connection.close()
 
     @property
     def closed(self) -> bool:
         """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._driver.connection is None
+        return self._connection is None
 
     async def _confirm(self) -> None:
         """Ask on the same connection how many replicas have what was just written."""
@@ -346,10 +309,6 @@ class RedisClient:
         except (TypeError, ValueError) as error:
             raise await self._lost("garbled-answer") from error
 
-    async def _lost(self, reason: str) -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason)
-
 
 async def open_own(node: Node, port: int, *greeting: str) -> RedisClient:
     """A connection of the harness' own, which begins with a command that a server may be too old to know. Raises `Refused`."""
@@ -363,29 +322,79 @@ async def open_own(node: Node, port: int, *greeting: str) -> RedisClient:
 
 
 async def open_client(node: Node, port: int, *, wait: int = 0) -> RedisClient:
-    """A connection to that server. Raises `Refused`. The driver has one connection and every retry off."""
-    from redis.asyncio import Redis as Driver
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-
-    driver = Driver(
-        host=node.address,
-        port=port,
-        single_connection_client=True,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=None,
-        socket_connect_timeout=None,
-        protocol=2,
-    )
-    driver.response_callbacks.clear()
-    client = RedisClient(driver, wait=wait)
+    """A connection to that server, which has answered on it. Raises `Refused`."""
+    loop = asyncio.get_running_loop()
     try:
-        await driver.initialize()
-    except (RedisError, OSError) as error:
-        await client.close()
+        _, connection = await loop.create_connection(_Connection, node.address, port)
+    except OSError as error:
+        raise Refused("no-connection") from error
+    try:
+        # A server that stands still takes connections and does not answer. One that is too old to know this command does.
+        await connection.ask([("CLIENT", "SETINFO", "LIB-NAME", "splitbrain")])
+    except (OSError, EOFError, ValueError) as error:
+        connection.close()
         raise Refused("no-connection") from error
     except BaseException:
-        await client.close()
+        connection.close()
         raise
-    return client
+    return RedisClient(connection, wait=wait)
+
+
+_MORE = object()
+
+
+class _Connection(asyncio.Protocol):
+    """Commands and their replies, asked one after another. What comes without being asked for ends it."""
+
+    def __init__(self) -> None:
+        from hiredis import Reader, pack_command
+
+        self._pack = pack_command
+        self._reader = Reader(protocolError=ValueError, notEnoughData=_MORE)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Future[list[Any]] | None = None
+        self._replies: list[Any] = []
+        self._wanted = 0
+        self._end: Exception | None = None
+
+    async def ask(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        """The reply to each. Raises `OSError` or `EOFError` where the connection was lost, then or before, and `ValueError`
+        for what is no reply."""
+        if self._end is not None or self._transport is None:
+            raise self._end or EOFError()
+        self._replies, self._wanted = [], len(commands)
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._transport.write(b"".join([self._pack(command) for command in commands]))  # type: ignore[arg-type]
+        try:
+            return await self._waiting
+        finally:
+            self._waiting = None
+
+    def close(self) -> None:
+        """Close it without waiting for the server."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _MORE:
+                if self._waiting is None or self._waiting.done():
+                    raise ValueError("a reply to nothing")
+                self._replies.append(reply)
+                if len(self._replies) == self._wanted:
+                    self._waiting.set_result(self._replies)
+        except ValueError as error:
+            self._ended(error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended(exc or EOFError("the server closed the connection"))
+
+    def _ended(self, error: Exception) -> None:
+        self._end = self._end or error
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)

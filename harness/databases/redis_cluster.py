@@ -8,6 +8,7 @@ as a whole, so that the server of a key is the owner of its shard, as the server
 from __future__ import annotations
 
 import asyncio
+import binascii
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -97,9 +98,8 @@ class Cluster:
 
     def shard(self, key: Key) -> int:
         """The shard of a key."""
-        from redis.crc import key_slot
-
-        slot = key_slot(f"{{{key}}}".encode(), SLOTS)
+        name = f"{{{key}}}"
+        slot = binascii.crc_hqx((name[1 : name.index("}")] or name).encode(), 0) % SLOTS
         return next(shard for shard in range(self.shards) if slot < self._slots(shard)[1])
 
     def holders(self, key: Key) -> tuple[str, ...]:

@@ -275,6 +275,45 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
         return self.seen(proof) if proof.holds else f"{places(proof.wrong)} not at the right time ({self.proven(proof, ())})"
 
 
+class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
+    """Clients beside the usual ones at these homes: `times` as many as before. They do the same, and are recorded."""
+
+    homes: Nodes
+    times: int = 10
+
+    needs: ClassVar[str] = ""
+    undoing: ClassVar[str] = "usual load"
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The nodes that it names."""
+        return frozenset(self.homes)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same at other homes."""
+        return msgspec.structs.replace(self, homes=tuple(sorted((names.get(one, one) for one in self.homes), key=natural)))
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`10 times the clients at all homes`."""
+        return f"{self.times} times the clients at {'all homes' if set(self.homes) == set(names) else ' '.join(self.homes)}"
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """How many came, and how many calls were counted."""
+        return ", ".join(filter(None, [proof.detail, *map(str, proof.figures)])) or "no call was counted"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """That they are gone."""
+        return proof.detail
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on."""
+        return self.proven(proof, ())
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return proof.detail
+
+
 class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
     needs to know to do it (`options`)."""
@@ -308,7 +347,7 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
         return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
 
 
-Spec = Cut | Impair | Kill | Pause | Skew | Other
+Spec = Cut | Impair | Kill | Pause | Skew | Surge | Other
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -389,6 +428,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def impaired(self) -> tuple[Link, ...]:
         """The links that it did something to other than cutting them, in order."""
         return in_order({link for spec in self.specs if isinstance(spec, Impair) for link in spec.links})
+
+    @property
+    def surged(self) -> bool:
+        """Whether it did something to the load."""
+        return any(isinstance(spec, Surge) for spec in self.specs)
+
+    def ended(self, node: str, time: int) -> bool:
+        """Whether a server of that node which ended by itself at that time (nanoseconds) did so of an effect of this fault that
+        is none on links, processes or clocks, and was put right with it."""
+        within = self.healed is not None and self.started <= time <= self.healed
+        return within and any(isinstance(spec, Other) and node in spec.nodes for spec in self.specs)
 
     def done_to(self, node: str) -> str:
         """What it did to that node itself: `pause n1`; empty where that is nothing."""

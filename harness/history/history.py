@@ -134,6 +134,11 @@ class History:
         decided: NDArray[np.bool_] = (self.outcome == OK) | ((self.outcome == FAIL) & (self.error == mismatch))
         return decided
 
+    def latencies(self) -> NDArray[np.int64]:
+        """Nanoseconds until each call was over; where an open loop meant to call earlier than it could, from that moment on."""
+        took: NDArray[np.int64] = self.completed - np.where(self.scheduled == NEVER, self.invoked, self.scheduled)
+        return took
+
     def select(self, rows: NDArray[Any]) -> History:
         """The history of these rows (a boolean mask, or positions in ascending order); names keep their codes."""
         at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

@@ -40,7 +40,8 @@ _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
-    """The first line: what was about to be run. `started` is ISO 8601, UTC."""
+    """The first line: what was about to be run. `started` is ISO 8601, UTC; `epoch` is the wall clock at the run's time zero,
+    in nanoseconds since 1970, None in an older journal."""
 
     format: int = FORMAT
     run: str
@@ -48,6 +49,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     variant: Variant
     nodes: tuple[str, ...]
     started: str
+    epoch: int | None = None
     version: str
     kernel: str = ""
 
@@ -57,6 +59,7 @@ class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
     time: int
     ended: bool
     problem: str = ""
+    cpu: int | None = None
 
 
 class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
@@ -140,6 +143,7 @@ class Journal:
         self.path = path
         self._encoder = msgspec.json.Encoder(enc_hook=repr)
         self._sum = 0
+        self._failed = ""
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -168,8 +172,8 @@ class Journal:
             )
         )
 
-    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "") -> None:
-        self._line(_Phase(name, time, ended, problem))
+    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "", cpu: int | None = None) -> None:
+        self._line(_Phase(name, time, ended, problem, cpu))
 
     def fault(self, fault: Fault) -> None:
         self._line(_Fault(fault))
@@ -209,14 +213,17 @@ class Journal:
             body = self._encoder.encode(event)[:-1]
         except (TypeError, ValueError):  # A text that is no Unicode, or a value that JSON does not have.
             body = self._encoder.encode(_plain(event))[:-1]
+        if self._failed:  # What comes after a line that is missing would tell of a run that was not.
+            raise StorageError(self._failed)
         self._sum = zlib.crc32(body, self._sum)
         line = b'%b,"sum":"%08x"}\n' % (body, self._sum)
         try:
-            written = os.write(self._file, line)
+            written, why = os.write(self._file, line), "No space left on device"
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written: {error.strerror}.") from error
+            written, why = 0, error.strerror or repr(error)
         if written != len(line):
-            raise StorageError(f"{self.path}: cannot be written: no space left on the device.")
+            self._failed = f"{self.path}: cannot be written: {why}."
+            raise StorageError(self._failed)
 
 
 def _plain(value: Any) -> Any:
@@ -297,8 +304,7 @@ class _Summed:
                 return
             told = _SUM.search(line)
             if told is None and not line.endswith(b"\n"):
-                yield line  # It was being written when the harness ended.
-                return
+                return  # It was being written when the harness ended.
             if told is not None:
                 sum = zlib.crc32(memoryview(line)[: told.start()], sum)
             if told is None or int(told[1], 16) != sum:
@@ -346,9 +352,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         match event:
             case Header():
                 header = event
-            case _Phase(name, time, ended, problem):
+            case _Phase(name, time, ended, problem, cpu):
                 began = phases[name].began if ended and name in phases else time
-                phases[name] = Phase(name, began, time if ended else None, problem)
+                phases[name] = Phase(name, began, time if ended else None, problem, cpu)
             case _Fault(fault):
                 faults[fault.id] = fault
             case _PlainFault(plain):
@@ -384,6 +390,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         plan=header.plan if header else None,
         variant=header.variant if header else None,
         started=header.started if header else "",
+        epoch=header.epoch if header else None,
         splitbrain=header.version if header else "",
         kernel=header.kernel if header else "",
         faults=tuple(faults.values()),

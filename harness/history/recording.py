@@ -17,12 +17,19 @@ PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it."""
+    """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it. `cpu`
+    is how many of them the harness itself computed, the servers not counted; None where nobody measured it."""
 
     name: PhaseName
     began: int
     ended: int | None = None
     problem: str = ""
+    cpu: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The part of one CPU that the harness used, None where that is not known."""
+        return None if self.cpu is None or self.ended is None else self.cpu / max(1, self.ended - self.began)
 
 
 class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +79,8 @@ class Placement(msgspec.Struct, frozen=True):
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """One run as its journal tells it. `plan` and `variant` are None for a history recorded by another program. `started`
-    is the wall-clock time of the start (ISO 8601, UTC), `splitbrain` the harness' version and `kernel` that it ran on.
+    is the wall-clock time of the start (ISO 8601, UTC) and `epoch` the same in nanoseconds since 1970, None where that is not
+    known (an older journal, another program); `splitbrain` is the harness' version and `kernel` that it ran on.
     `placements` name each key that was used once, and none where every node holds every key.
     `versions` are the servers' by node, `facts` what the testbed says of itself: of a container's image, where it came from.
     `deaths` are those from the load to the final reads, None where nobody looked for them (an older journal, another program).
@@ -86,6 +94,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     variant: Variant | None = None
     started: str = ""
+    epoch: int | None = None
     splitbrain: str = ""
     kernel: str = ""
     faults: tuple[Fault, ...] = ()
@@ -115,5 +124,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return min((other.started for other in self.faults if other.started > fault.started), default=NEVER)
 
     def dead(self, by: int) -> tuple[Death, ...]:
-        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for."""
-        return tuple(death for death in self.deaths or () if death.time <= by)
+        """The servers that had died on their own by that time (nanoseconds), as far as that was looked for. One that ended of
+        what a fault did to its disk, and was put right with it, did not die on its own."""
+        return tuple(death for death in self.deaths or () if death.time <= by
+                     and not any(fault.ended(death.node, death.time) for fault in self.faults))

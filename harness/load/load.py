@@ -26,6 +26,11 @@ SILENT = 3
 CLOSING = 1.0
 """Seconds that closing a connection may take."""
 
+ARRIVE = 3.0
+"""Seconds within which a worker that joins has begun a call."""
+AGAIN = 0.05
+"""Seconds between two looks whether all have."""
+
 
 class Load:
     """Workers on every node, `plan.concurrency` each. Closed loop with a think time, or open loop where the plan has a rate:
@@ -46,6 +51,10 @@ class Load:
         self._processes = count()
         self._placed: set[Key] = set()
         self._stopped = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._crowds: dict[object, list[tuple[_Worker, asyncio.Task[None]]]] = {}
+        self.calls = 0
+        """Calls that were begun."""
         homes = [name for name in database.nodes for _ in range(plan.concurrency)]
         self._workers = [_Worker(self, number, home) for number, home in enumerate(homes)]
 
@@ -64,12 +73,40 @@ class Load:
 
     async def run(self, seconds: float) -> None:
         """Work for so long, or until `stop`; calls that are open at the end are waited for."""
-        begin = asyncio.get_running_loop().time()
-        async with asyncio.TaskGroup() as group:
+        begin = self._clock()
+        async with asyncio.TaskGroup() as self._group:
             for number, worker in enumerate(self._workers):
-                group.create_task(worker.work(self._schedule(number, begin)))
+                self._group.create_task(worker.work(self._schedule(number, begin)))
             await self.stops_within(seconds)
             self._stopped.set()
+
+    async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
+        """`times` as many workers at these homes, until `who` has them leave; `times` as many calls where the plan has a rate.
+        They do what all do. How many came, and how many of them had begun a call within `ARRIVE` seconds."""
+        if self._group is None or self.stopped:
+            return 0, 0
+        crowd = self._crowds[who] = []
+        places = [home for home in homes for _ in range(self._plan.concurrency * (times - 1))]
+        rate = self._plan.rate * (times - 1) * len(homes) / len(self._database.nodes)
+        begin = self._clock()
+        for number, home in enumerate(places):
+            worker = _Worker(self, len(self._workers) + number, home)
+            slots = _slots(begin, rate, number, len(places)) if rate else None
+            crowd.append((worker, self._group.create_task(worker.work(slots))))
+        arrive = ARRIVE + (len(places) / rate if rate else 0.0)
+        while not all(worker.begun for worker, _ in crowd) and self._clock() - begin < arrive * 1e9:
+            if await self.stops_within(AGAIN):
+                break
+        return len(crowd), sum(worker.begun for worker, _ in crowd)
+
+    async def leave(self, who: object) -> int:
+        """No new calls of those who joined for `who`; their open ones are waited for. How many they were."""
+        crowd = self._crowds.get(who, [])
+        for worker, _ in crowd:
+            worker.leaves = True
+        await asyncio.gather(*(asyncio.shield(task) for _, task in crowd))
+        await asyncio.gather(*(worker.close() for worker, _ in self._crowds.pop(who, [])))
+        return len(crowd)
 
     def stop(self) -> None:
         """No new calls."""
@@ -91,7 +128,7 @@ class Load:
 
     def enforce(self) -> None:
         """Break off every open call whose home is no longer linked with its server: its answer could not have come."""
-        for worker in self._workers:
+        for worker in self._everybody():
             worker.enforce()
 
     async def make(self, invocations: Sequence[Invocation]) -> None:
@@ -103,12 +140,20 @@ class Load:
 
     async def close(self) -> None:
         """Close every connection."""
-        await asyncio.gather(*(worker.close() for worker in self._workers))
+        await asyncio.gather(*(worker.close() for worker in self._everybody()))
 
-    def _schedule(self, worker: int, begin: float) -> Iterator[float] | None:
+    def _everybody(self) -> list[_Worker]:
+        return [*self._workers, *(worker for crowd in self._crowds.values() for worker, _ in crowd)]
+
+    def _schedule(self, worker: int, begin: int) -> Iterator[int] | None:
         if not self._plan.rate:
             return None
-        return (begin + slot / self._plan.rate for slot in count(worker, len(self._workers)))
+        return _slots(begin, self._plan.rate, worker, len(self._workers))
+
+
+def _slots(begin: int, rate: float, worker: int, workers: int) -> Iterator[int]:
+    """The moments, in nanoseconds, at which one of several workers calls that make so many calls a second together."""
+    return (begin + int(slot / rate * 1e9) for slot in count(worker, workers))
 
 
 class _Answer(NamedTuple):
@@ -131,18 +176,22 @@ class _Worker:
         self._server: str | None = None
         self._limit: asyncio.Timeout | None = None
         self._broken_off = False
+        self.begun = False
+        """Whether it has begun a call."""
+        self.leaves = False
+        """Whether it makes no new calls, though the load goes on."""
 
-    async def work(self, schedule: Iterator[float] | None) -> None:
-        loop = asyncio.get_running_loop()
+    async def work(self, schedule: Iterator[int] | None) -> None:
+        """Call again and again, as soon as there is an answer or at the times of a schedule. They are the run's nanoseconds:
+        the time of a fast event loop is in milliseconds, and stands still while it has much to do."""
         kind: Kind | None = None
-        while not self._load.stopped:
+        while not self._load.stopped and not self.leaves:
             scheduled: int | None = None
             if schedule is not None:
-                at = next(schedule)
-                scheduled = self._load._clock() + int((at - loop.time()) * 1e9)
-                if at > loop.time():
-                    await asyncio.sleep(at - loop.time())
-                    if self._load.stopped:
+                scheduled = next(schedule)
+                if (early := scheduled - self._load._clock()) > 0:
+                    await asyncio.sleep(early / 1e9)
+                    if self._load.stopped or self.leaves:
                         break
             invocation = self._load._workload.next(self._rng, self._process, kind)
             operation = await self._call(invocation, scheduled)
@@ -175,6 +224,8 @@ class _Worker:
         route = variant.reads if invocation.kind == "read" else variant.writes
         self._server, self._broken_off = None, False
         load.place(invocation.key)
+        load.calls += 1
+        self.begun = True
         invoked = load._clock()
         answer = _Answer("fail")
         try:

@@ -48,7 +48,7 @@ from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
 from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Wanted
 
-TOOLS = "splitbrain/tools:1"
+TOOLS = "splitbrain/tools:2"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""
@@ -62,6 +62,13 @@ _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
     "run splitbrain where the engine runs (one in a virtual machine, as Docker Desktop's, cannot be used).",
 )
+
+
+def _instead(built: Sequence[str], database: str) -> str:
+    """What mends that an image cannot be had; `built` are those that were built here for the database."""
+    if built:
+        return f"use the one that was built on this machine: --image {built[-1]}"
+    return f"build one from this machine's own packages: splitbrain images build {database}"
 
 
 class Docker(Probed):
@@ -108,8 +115,19 @@ class Docker(Probed):
 
     @classmethod
     def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
-        """Nothing: images bring their programs."""
-        return ()
+        """The plan's image, where it is not here and no registry has it. Programs are never missing: images bring them."""
+        if not plan.image:
+            return ()
+        try:
+            client = engine.connect()
+        except engine.Unreachable as error:
+            return [error.problem]
+        with contextlib.closing(client), engine.speaking():
+            reason = engine.unobtainable(client, plan.image)
+            if not reason:
+                return ()
+            return [Problem(f"the image {plan.image} is not here and cannot be pulled ({reason})",
+                            _instead(engine.built(client, plan.database), plan.database))]
 
     @classmethod
     def clean(cls) -> Sequence[str]:
@@ -312,10 +330,7 @@ class Docker(Probed):
         except TimeoutError as error:
             raise SetupError(f"the image {name} was not pulled within {_PULL:.0f} s: `docker pull {name}`.") from error
         except SetupError as error:
-            database = self._plan.database
-            offer = f"build one from this machine's own packages: splitbrain images build {database}"
-            if here := await self.call(partial(engine.built, self._client, database)):
-                offer = f"use the one that was built on this machine: --image {here[-1]}"
+            offer = _instead(await self.call(partial(engine.built, self._client, self._plan.database)), self._plan.database)
             raise SetupError(f"the image {name} is not here and cannot be pulled ({error}); {offer}") from error
 
     async def facts(self) -> dict[str, str]:

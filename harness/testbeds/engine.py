@@ -162,6 +162,25 @@ def fetch(client: Any, name: str) -> Image:
     return Image(name, digests[0] if digests else image.id, origin)
 
 
+def unobtainable(client: Any, name: str) -> str:
+    """Why an image can neither be found here nor pulled; empty where it can. The registry is asked; what it refuses is
+    pulled all the same, since not every engine can ask. Blocking."""
+    import docker
+
+    try:
+        client.images.get(name)
+    except docker.errors.ImageNotFound:
+        try:
+            client.images.get_registry_data(name)
+        except docker.errors.APIError:
+            try:
+                with speaking():
+                    fetch(client, name)
+            except SetupError as error:
+                return str(error)
+    return ""
+
+
 def built(client: Any, database: str) -> list[str]:
     """The images that were built here for a database. Blocking."""
     images = client.images.list(filters={"label": BUILT})

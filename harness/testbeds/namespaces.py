@@ -40,8 +40,12 @@ HARNESS = "SPLITBRAIN_HARNESS"
 _GRACE = 2.0
 _BRIDGE = "198.18.255.254"
 _BRIDGE6 = "fd00:198:18::ffff"
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ")
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME")
 _MOST_NODES = 250
+_ON_DISK = kernel.MS_NOSUID | kernel.MS_NODEV
+_ROOM = "1g"
+"""The size of a data folder's own disk, in memory, while it is not full."""
+_ATTEMPTS = 50
 
 
 class Namespaces(Probed):
@@ -53,7 +57,9 @@ class Namespaces(Probed):
 
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.image:
@@ -66,6 +72,7 @@ class Namespaces(Probed):
         self._init_end: socket.socket | None = None
         self._init: Channel | None = None
         self._shaping: Shaping | None = None
+        self._bounded: list[Path] = []
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
@@ -229,6 +236,34 @@ class Namespaces(Probed):
         (node,) = (node for node in self.nodes if node.name == name)
         await commands.together(node.skew(service.name, nanoseconds, paused=paused) for service in node.services)
 
+    async def bound(self, count: int) -> None:
+        """A disk in memory for every data folder, whose size the kernel lets us change at any time. Raises `SetupError`."""
+        for number in range(1, count + 1):
+            data = self.data(f"n{number}")
+            try:
+                data.mkdir(parents=True, exist_ok=True)
+                kernel.mount("tmpfs", str(data), "tmpfs", _ON_DISK, f"mode=755,size={_ROOM}")
+            except OSError as error:
+                raise SetupError(f"n{number}: its data folder cannot have a disk of its own: {kernel.reason(error)}") from error
+            self._bounded.append(data)
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """Make the disk as small as what lies on it. The kernel refuses where more was written meanwhile: then again."""
+        data = self.data(name)
+        for attempt in range(_ATTEMPTS):
+            disk = os.statvfs(data)
+            size = max(1, disk.f_blocks - disk.f_bfree) * disk.f_frsize
+            try:
+                kernel.mount("tmpfs", str(data), "tmpfs", _ON_DISK | kernel.MS_REMOUNT, f"size={size if full else _ROOM}")
+                return
+            except OSError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise SetupError(f"{name}: the size of its disk cannot be changed: {kernel.reason(error)}") from error
+
+    def data(self, name: str) -> Path:
+        """The node's data folder."""
+        return self._folder / "nodes" / name / "data"
+
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
         if self._init is None:
@@ -247,9 +282,24 @@ class Namespaces(Probed):
         for node in self.nodes:
             node.end()
         self.nodes = ()
+        while self._bounded:
+            self._unbound(self._bounded.pop())
         if self._init is not None:
             self._init.close()
             self._init = None
+
+    def _unbound(self, data: Path) -> None:
+        """Take a data folder's own disk away; what lay on it is kept where the plan says so."""
+        kept = data.with_name("data.kept")
+        try:
+            if self._plan.keep:
+                shutil.copytree(data, kept, symlinks=True)
+            kernel.unmount(str(data))
+            if self._plan.keep:
+                data.rmdir()
+                kept.rename(data)
+        except OSError as error:
+            raise SetupError(f"{data}: its disk cannot be taken away: {kernel.reason(error)}") from error
 
     def _addresses(self) -> dict[str, firewall.Addresses]:
         return {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
@@ -399,7 +449,7 @@ class NamespaceNode:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {"PATH": commands.PATH} | kept | {"HOME": self.folder, "TMPDIR": self.folder} | self._labels
+        return {"PATH": commands.PATH, "TZ": "UTC"} | kept | {"HOME": self.folder, "TMPDIR": self.folder} | self._labels
 
     def _server(self, program: str) -> str:
         """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the

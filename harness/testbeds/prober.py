@@ -25,6 +25,7 @@ import struct
 import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import ClassVar
 
@@ -136,6 +137,18 @@ class Probed:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot put clocks wrong.")
 
+    async def bound(self, count: int) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot give a data folder a disk of its own.")
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot fill a disk.")
+
+    def data(self, name: str) -> Path:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed does not have the data of its nodes at hand.")
+
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
         """See `Prober.measure`."""
         if self._prober is None:
@@ -220,7 +233,7 @@ class Prober:
         # Time is counted in ticks that really came: if this process was held up, the probe takes longer.
         settled = round((SETTLE + late) / _TICK)
         patience = max(round((timeout + 4 * late) / _TICK), settled)  # a connection takes two round trips, with its bytes
-        began = self._loop.time()
+        began = time.monotonic()
         ticks = 0
         try:
             while True:
@@ -231,7 +244,7 @@ class Prober:
                 )
                 if not missing and len(up) == len(links):
                     break
-                due = self._loop.time() >= began + ticks * _TICK
+                due = time.monotonic() >= began + ticks * _TICK
                 if due and ticks >= (patience if missing else settled):
                     if self._controlled(settled):
                         break
@@ -269,11 +282,11 @@ class Prober:
         controls = [(_HARNESS, name) for name in sorted({b for _, b in links})]
         self._trains = {link: _Arrivals() for link in (*links, *controls)}
         count = min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
-        began = self._loop.time()
+        began = time.monotonic()
         for number in range(count):
             for a, b in (*links, *controls):
                 self._send_timed(a, b, number)
-            await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - self._loop.time()))
+            await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - time.monotonic()))
         await self._waited(late + SETTLE)
         burst = min(_BURST, round(rate * 1000 / 8 / 3 / _LARGE)) if rate else 0
         if burst > 1:

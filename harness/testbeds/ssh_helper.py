@@ -444,10 +444,10 @@ class Helper:
         with self.logging:
             before = self.services.pop(name, None)
             service.offset = before.offset if before is not None else 0
-        kept = {key: os.environ[key] for key in ("LANG", "LC_ALL", "TZ", "JAVA_HOME") if key in os.environ}
+        kept = {key: os.environ[key] for key in ("LANG", "LC_ALL", "JAVA_HOME") if key in os.environ}
         environment = {
-            "PATH": os.pathsep.join(SEARCH), **kept, "HOME": str(folder), "TMPDIR": str(folder), RUN: self.run, **env,
-            families.SERVICE: service.mark,
+            "PATH": os.pathsep.join(SEARCH), "TZ": "UTC", **kept, "HOME": str(folder), "TMPDIR": str(folder), RUN: self.run,
+            **env, families.SERVICE: service.mark,
         }
         with service.log.open("ab") as log:
             service.process = subprocess.Popen(

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,13 +89,12 @@ class RemoteProber(Prober):
         await self._each(names, "probe", lambda name: {})
         standing = {(a, b) for a, reply in began.items() for b in reply["standing"]}
         six = all(node.address6 for node in self._machines.values())
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+        start = time.monotonic()
         while True:
             missing = (up - self._news4) | (round_trip - self._fresh) | ((up & standing) - self._bytes)
             missing |= (up - self._news6) if six else set()
             whole = not missing and len(up) == len(links)
-            left = start + (max(timeout, SETTLE) if missing else SETTLE) + late - loop.time()
+            left = start + (max(timeout, SETTLE) if missing else SETTLE) + late - time.monotonic()
             if whole or left <= 0:
                 break
             self._news.clear()

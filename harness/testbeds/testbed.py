@@ -21,9 +21,10 @@ Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
 
 
-Ability = Literal["cut", "end", "pause", "impair", "skew"]
+Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage"]
 """What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
-come late, seldom, twice or damaged, put the clocks of servers wrong."""
+come late, seldom, twice or damaged, put the clocks of servers wrong, fill the disk of a data folder, and change the files of
+servers that are down."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +256,20 @@ class Testbed(Protocol):
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the wall clocks of a node's servers ahead of the machine's by so much (0: right again), those of no other node
         and not the machine's. Asked only of a testbed with the ability `skew`."""
+        ...
+
+    async def bound(self, count: int) -> None:
+        """Give the data folder of each node that `up` will make a disk of its own, so that it can be filled. Asked only of a
+        testbed with the ability `fill`."""
+        ...
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """Leave no room on the disk of a node's data folder, whatever was freed meanwhile, or give it room again."""
+        ...
+
+    def data(self, name: str) -> Path:
+        """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
+        `fill` or `damage`."""
         ...
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -164,17 +165,19 @@ def over_time(recording: Recording) -> Spec:
     return {"vconcat": [*throughput, _latency(recording, edges, x)], "spacing": 10}
 
 
-def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
-    history = recording.history
+def _took(history: History, edges: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Of each bin between two edges (seconds) the latencies, in ms, of what was answered in it."""
     answered = history.answered() & (history.completed != NEVER)
-    began = np.where(history.scheduled == NEVER, history.invoked, history.scheduled)
-    took = (history.completed[answered] - began[answered]) / 1e6
+    took = history.latencies()[answered] / 1e6
     at = np.digitize(history.completed[answered] / 1e9, edges) - 1
     order = np.argsort(at, kind="stable")
     starts = np.searchsorted(at[order], np.arange(len(edges)))
+    return [took[order[start:end]] for start, end in pairwise(starts)]
+
+
+def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
     rows: list[Spec] = []
-    for number, edge in enumerate(edges[:-1].tolist()):
-        here = took[order[starts[number] : starts[number + 1]]]
+    for edge, here in zip(edges.tolist(), _took(recording.history, edges), strict=False):
         if len(here):
             median, high, top = np.quantile(here, [0.5, 0.99, 1.0]).tolist()
             rows += [
@@ -221,15 +224,8 @@ def bins(recording: Recording) -> Spec:
     edges = np.arange(began, ended + width, width)
     done = moments(history)
     rates = [np.histogram(done[history.outcome == code], edges)[0] / width for _, code, _ in OUTCOMES]
-    answered = history.answered() & (history.completed != NEVER)
-    since = np.where(history.scheduled == NEVER, history.invoked, history.scheduled)
-    took = (history.completed[answered] - since[answered]) / 1e6
-    at = np.digitize(history.completed[answered] / 1e9, edges) - 1
-    order = np.argsort(at, kind="stable")
-    starts = np.searchsorted(at[order], np.arange(len(edges)))
     rows = []
-    for number, counts in enumerate(np.stack(rates, axis=1).round(1).tolist()):
-        here = took[order[starts[number] : starts[number + 1]]]
+    for counts, here in zip(np.stack(rates, axis=1).round(1).tolist(), _took(history, edges), strict=True):
         quantiles = np.quantile(here, [0.5, 0.99]).round(2).tolist() if len(here) else [None, None]
         rows.append([*counts, *quantiles])
     return {"began": began, "ended": ended, "width": width, "rows": rows}

@@ -30,7 +30,7 @@ from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
 from splitbrain.reports.contract import contract, recovery
-from splitbrain.reports.page import charts, cluster, cycles, lanes, strip
+from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
@@ -135,6 +135,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         plain=plain(result),
         timed=timed,
         evidence=_evidence(first, recording.faults, timed) if first else None,
+        logged=_drawn(logs.told, recording, first, folder) if first and timed else "",
         more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
         pictures=[

@@ -64,6 +64,16 @@ def test_cp_where_the_majority_first_needs_a_new_primary() -> None:
     assert result.classification == "CP"
 
 
+def test_unknown_where_only_the_majority_was_blocked_and_the_other_side_went_on() -> None:
+    result = judged(None, during(5, 8, MAJORITY, "refused"), [fault()])
+    one, rest = result.scenarios[0].sides
+    assert (one.write.state, rest.write.state, rest.write.served) == ("available", "blocked", True)
+    assert result.classes == {"read": "unknown", "write": "unknown"}
+    assert result.classification == "unknown"
+    assert "only the side with a quorum was blocked" in result.sentence
+    assert result.validity == "valid", "a class that is not known leaves the verdict on the history as it is"
+
+
 def test_cp_without_any_quorum() -> None:
     result = judged(None, during(5, 13, NODES, "silent"), [fault(sides=tuple((node,) for node in NODES))])
     assert result.classification == "CP"

@@ -153,6 +153,8 @@ def test_divergence_alone_has_its_own_heading() -> None:
     (Claim(text="t", source="s", admits=("lost-write",)), LOST, "holds"),
     (Claim(text="t", source="s", admits=("lost-write",)), Says(), "not tested"),
     (Claim(text="t", source="s", admits=("stale-read",)), LOST, "not tested"),
+    (Claim(text="t", source="s", promises=("converges",), admits=("lost-write",)), LOST, "holds"),
+    (Claim(text="t", source="s", promises=("converges",), admits=("lost-write",)), Says(), "not tested"),
     (Claim(text="t", source="s"), Says(), "not tested"),
     (Claim(text="t", source="s", promises=("causal",)), Says(model="causal"), "holds"),
     (Claim(text="t", source="s", promises=("causal",)), Says("invalid", LOST.anomalies, model="causal"), "does not hold"),

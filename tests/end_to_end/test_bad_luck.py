@@ -274,15 +274,16 @@ def test_a_node_that_never_gets_ready_is_told_with_its_last_words(splitbrain: Sp
 def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, brief: Path) -> None:
     small = tmp_path / "runs"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:
-        ran = splitbrain("test", "reference", "--variant", "lww", "--nemesis", "none", "--plan", brief)
+        ran = splitbrain("test", "reference", "--variant", "lww", "--nemesis", "none", "--plan", brief, "--time", "60s")
         assert ran.code == 3, ran.stdout + ran.stderr
         assert "no space" in (ran.stdout + ran.stderr).lower() and "Traceback" not in ran.stdout + ran.stderr
         nothing_left(ran.folder)
-        assert len(load(ran.folder / "journal.jsonl")[1].history) > 0
+        recording = load(ran.folder / "journal.jsonl")[1]
+        assert len(recording.history) > 0 and recording.torn and not recording.damage
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 

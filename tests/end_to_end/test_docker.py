@@ -32,16 +32,9 @@ fault = 8.0
 between = 6.0
 concurrency = 1
 """
+"""A plan of 18 s: one fault of 8 s."""
 
 pytestmark = pytest.mark.usefixtures("lab")
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> Path:
-    """A plan of 18 s: one fault of 8 s."""
-    file = tmp_path / "short.toml"
-    file.write_text(SHORT)
-    return file
 
 
 def cut(splitbrain: Splitbrain, short: Path, database: str) -> Ran:
@@ -139,8 +132,8 @@ def test_an_image_is_pulled_pinned_and_shown_with_its_digest(lab: Any, splitbrai
         finally:
             lab.images.remove(name)
         ran = splitbrain(*quick, f"{address}/redis:7.2.7")
-        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (manifest" in flat(ran.stdout), ran.stdout
-    assert f"use the one that was built on this machine: --image {built('redis')}" in flat(ran.stdout)
+        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (manifest" in flat(ran.stderr), ran.stderr
+    assert f"use the one that was built on this machine: --image {built('redis')}" in flat(ran.stderr)
 
 
 def test_the_official_image_where_no_registry_answers(lab: Any, splitbrain: Splitbrain) -> None:

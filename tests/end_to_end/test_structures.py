@@ -18,14 +18,7 @@ baseline = 3.0
 fault = 8.0
 between = 4.0
 """
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> Path:
-    """A plan of 16 s: one fault of 8 s."""
-    file = tmp_path / "short.toml"
-    file.write_text(SHORT)
-    return file
+"""A plan of 16 s: one fault of 8 s."""
 
 
 @pytest.mark.parametrize(("variant", "workload", "found"), [

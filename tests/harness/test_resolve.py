@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
@@ -217,6 +218,13 @@ class Mine(splitbrain.Database):
         ("    async def connect(self, server): ...\n", "", r"class Mine lacks connect"),
         ('reads="home"', 'reads="nearest"', r"variant 'v': Invalid enum value 'nearest'"),
         ('source=""', 'source="", promises=("strict",)', r"variant 'v': Invalid enum value 'strict'"),
+        ("port = 1", "port = lambda: 1", r"class Mine: port must be a whole number"),
+        ("programs = ()", "programs = (lambda: 1,)", r"class Mine: programs must be a tuple of splitbrain.Program"),
+        ("port = 1", "port = 1; modules = (lambda: 1,)", r"class Mine: modules must be a tuple of texts"),
+        ("port = 1", "port = 1; variants = ()", r"class Mine: variants must be a tuple of at least one"),
+        ("port = 1", "port = 1; default_nodes = lambda: 3", r"class Mine: default_nodes is a function: it must be a whole"),
+        ("port = 1", "port = 1; default_timeout = lambda: 3", r"class Mine: default_timeout is a function: it must be a leng"),
+        ("port = 1", "port = 1; default_timeout = float('nan')", r"class Mine: default_timeout is nan: it must be"),
         ('source=""', 'source="", admits=("stale-reads",)', r"admits 'stale-reads', .* did you mean 'stale-read'"),
     ],
 )
@@ -230,6 +238,31 @@ def test_a_database_of_ones_own_that_breaks_its_contract_is_refused_at_load(
     file.write_text(MINE.replace(old, new))
     with pytest.raises(UsageError, match=told):
         resolve({"database": str(file)})
+
+
+def test_what_is_held_in_a_class_and_not_in_the_plan_may_be_anything(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE + "    cache = [lambda: 1, open(__file__)]\n")
+    plan = resolve({"database": str(file)})
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+
+
+def test_an_option_whose_default_no_plan_can_hold_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("""
+import typing
+import splitbrain
+from splitbrain.workloads.register import Register
+
+class Options(splitbrain.OptionTable):
+    how: typing.Any = lambda: 1
+
+class Mine(Register):
+    name = "mine"
+    Options = Options
+""")
+    with pytest.raises(UsageError, match=r"Mine: the default of the option 'how' cannot be written into a plan: a function"):
+        resolve({"database": "reference", "workload": str(file)})
 
 
 def test_a_missing_server_or_driver_is_refused_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

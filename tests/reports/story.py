@@ -31,7 +31,7 @@ from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
 from splitbrain.harness.history.variant import Claim, Label, Variant
-from splitbrain.harness.plan import Plan
+from splitbrain.harness.plan import Plan, usual_rto_max
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m\x1b]0;owned\x07 \"quoted\" 'single' & \u202e\x00"
@@ -52,7 +52,10 @@ SENTINEL = Variant(
     local="GET on each replica",
 )
 
-PLAN = Plan(database="redis", variant="sentinel", nemesis="partition-primary", seed=8161, time=45.0, keys=40)
+PLAN = Plan(
+    database="redis", variant="sentinel", nemesis="partition-primary", seed=8161, time=45.0, keys=40,
+    tcp_rto_max_ms=usual_rto_max()
+)
 
 
 def second(at: float) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from splitbrain.checkers.transactions.decide.decision import Budget, Decision, Edge, Exhausted
+from splitbrain.checkers.budget import Budget, Exhausted
+from splitbrain.checkers.transactions.decide.decision import Decision, Edge
 from splitbrain.checkers.transactions.decide.facts import Facts, facts
 from splitbrain.checkers.transactions.decide.strong import Kind, Polygraph
 from splitbrain.checkers.transactions.decide.weak import decide_atomic, decide_causal, decide_committed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 import msgspec
@@ -38,19 +37,3 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     cycle: tuple[Edge, ...] = ()
     alone: bool = True
     limit: str = ""
-
-
-class Budget(msgspec.Struct, frozen=True):
-    """What a decision may take: until `deadline` (of `time.monotonic()`), and so many bytes."""
-
-    deadline: float = float("inf")
-    memory: int = 3 << 30
-
-    @property
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline - time.monotonic()
-
-
-class Exhausted(Exception):
-    """A budget ran out; the message says which."""

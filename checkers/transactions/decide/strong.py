@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.transactions.decide.decision import Budget, Decision, Edge, Exhausted, Relation
+from splitbrain.checkers.budget import Budget, Exhausted
+from splitbrain.checkers.transactions.decide.decision import Decision, Edge, Relation
 from splitbrain.checkers.transactions.decide.facts import Facts
 from splitbrain.checkers.transactions.decide.kernels import kernel
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from splitbrain.harness.databases.connection import Connection
 from splitbrain.harness.databases.database import Connections, Database, Program
 from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
@@ -27,7 +29,7 @@ MAX_LINE = 8 << 20
 _SERVER = Path(__file__).with_name("server")
 
 
-class ReferenceClient:
+class ReferenceClient(Connection):
     """One connection to one server; its reads ask the server's own copy where it is `local`."""
 
     ERRORS: ClassVar[dict[str, bool]] = {
@@ -231,10 +233,6 @@ class ReferenceClient:
             raise await self._lost("garbled-answer")
         return list(numbers)
 
-    async def _lost(self, reason: str, detail: str = "") -> Indeterminate:
-        await self.close()
-        return Indeterminate(reason, detail)
-
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
 
@@ -294,7 +292,7 @@ _TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]]
     ("txn-snapshot-read-skew", "the same with a planted fault: some reads see what was committed since",
      "read skew (G-single).", (), ("G-single",)),
     ("txn-snapshot-lost-update", "the same with a planted fault: the last to commit wins",
-     "lost updates, of lists too.", (), ("lost-update", "incompatible-order")),
+     "lost updates, of lists too.", (), ("lost-append", "lost-update", "incompatible-order")),
     ("txn-read-committed", "transactions whose reads see the last commit",
      "read committed; lost updates, read skew and write skew; a side without a majority is blocked.", ("read-committed",),
      ("lost-update", *_MISSED)),
@@ -577,6 +575,12 @@ class Reference(Database):
     async def clock(self, node: Node) -> float:
         """What its status says."""
         return float((await self._status(node))["clock"]) / 1e9
+
+    @staticmethod
+    def stamp(line: str) -> float | None:
+        """The first word."""
+        found = re.match(r"\d{9,10}\.\d{3} ", line)
+        return float(found[0]) if found is not None else None
 
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""

@@ -144,3 +144,35 @@ def test_side_and_fault_are_told() -> None:
 def test_other_functions_are_refused() -> None:
     with pytest.raises(UsageError, match="not by 'enqueue'"):
         judged(sequence((0, "enqueue", 1)))
+
+
+def test_a_read_of_the_beginning_that_is_also_written_accuses_nobody() -> None:
+    # It found the beginning, or the write of the same value: told as the write's, it would come from the future.
+    found = judged(sequence((0, "read", 0), (1, "write", 5), (0, "read", 5), (0, "write", 0)), initial=0)
+    assert found.validity == "unknown" and not found.counts
+    assert judged(sequence((0, "write", 5), (0, "read", 0), (0, "read", 5), (1, "write", 0)), initial=0).validity == "unknown"
+    # Where nobody writes it, it is the beginning.
+    assert judged(sequence((0, "write", 5), (0, "read", 0), (1, "write", 6)), initial=0).counts == {"missed-own-write": 1}
+
+
+def test_what_nobody_read_proves_nothing() -> None:
+    found = judged(sequence((0, "write", 1), (1, "write", 2)))
+    assert found.validity == "unknown" and found.reason == "no read tells anything: nothing is proven."
+    assert judged(sequence((0, "write", 1), (0, "read", None)), nil="wildcard").validity == "unknown"
+    assert judged(sequence((0, "write", 1), (0, "read", 1))).validity == "valid"
+
+
+def test_calls_that_failed_or_were_not_answered_oblige_nobody() -> None:
+    write, read = sequence((0, "write", 1), (0, "read", 1))
+    later = Operation(process=1, f="write", value=2, key="x", invoked=10, outcome="info")
+    assert judged([write, later, read]).validity == "valid"
+    failed = Operation(process=0, f="write", value=2, key="x", invoked=10_000, completed=20_000, outcome="fail")
+    assert judged([write, failed, read]).validity == "valid"
+    untold = Operation(process=0, f="read", value=7, key="x", invoked=10_000, completed=20_000, outcome="fail")
+    assert judged([write, untold, read]).validity == "valid"
+    # A compare-and-set that was not answered took effect where somebody read it.
+    maybe = Operation(process=1, f="cas", value=(1, 2), key="x", invoked=10, outcome="info")
+    seen = [Operation(process=2, f="read", value=value, key="x", invoked=at, completed=at + 5)
+            for at, value in ((100_000, 2), (200_000, None))]
+    assert judged([write, maybe, seen[0]]).validity == "valid"
+    assert judged([write, maybe, *seen]).counts == {"read-went-back": 1}

@@ -123,6 +123,20 @@ def test_a_lost_element_is_one_that_nobody_can_have_taken() -> None:
     assert judged(QueueChecker(), [*lost, one("read", (2,), 9)]).validity == "valid"
 
 
+def test_what_became_of_elements_is_not_known_where_nobody_looked() -> None:
+    taken = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("dequeue", 1, 3)]
+    verdict = judged(QueueChecker(), taken)
+    assert verdict.validity == "unknown" and "nobody looked what became of 1 elements" in verdict.reason
+    assert {standing.model: standing.state for standing in verdict.standings} == {
+        "queues complete": "undecided", "queues ordered": "holds",
+    }
+    assert judged(QueueChecker(), [*taken, one("dequeue", 2, 4)]).validity == "valid"
+    # At the moment at which the read was over it may have been taken.
+    silent = replace(one("dequeue", None, 4, 5, outcome="info"), completed=200)
+    assert judged(QueueChecker(), [*taken, one("read", (), 4), replace(silent, invoked=45)]).validity == "valid"
+    assert judged(QueueChecker(), [*taken, one("read", (), 4), replace(silent, invoked=46)]).counts == {"lost-element": 1}
+
+
 def test_an_element_whose_enqueue_failed_or_that_is_told_too_early() -> None:
     assert judged(QueueChecker(), [one("enqueue", 1, 1, outcome="fail"), one("dequeue", 1, 2)]).counts == {"aborted-read": 1}
     assert judged(QueueChecker(), [one("dequeue", 1, 1), one("enqueue", 1, 2)]).counts == {"future-read": 1}
@@ -190,6 +204,18 @@ def test_a_hold_ends_where_it_is_given_up_or_where_nothing_more_is_known(end: Op
 def test_an_unanswered_acquire_holds_nothing() -> None:
     held = [one("acquire", 1, 1, 0, outcome="info"), one("acquire", 2, 3, 1), one("release", 1, 6, 1)]
     assert judged(LockChecker(), held).validity == "valid"
+
+
+def test_who_asks_for_a_lock_again_has_it_no_longer() -> None:
+    refused = one("acquire", None, 4, 0, outcome="fail", error="mismatch")
+    held = [one("acquire", 1, 1, 0), one("acquire", 2, 5, 1), one("release", 1, 6, 1), one("read", None, 7, 0)]
+    assert judged(LockChecker(), held).counts == {"double-hold": 1}
+    assert judged(LockChecker(), [*held, refused]).validity == "valid"
+    # Another lock, or another client's call, ends nothing.
+    assert judged(LockChecker(), [*held, replace(refused, key=1)]).counts == {"double-hold": 1}
+    assert judged(LockChecker(), [*held, replace(refused, process=3)]).counts == {"double-hold": 1}
+    # A renewal that was not answered tells the client nothing, who goes on to hold it.
+    assert judged(LockChecker(), [*held, one("renew", 0, 4, 0, outcome="fail", error="timeout")]).counts == {"double-hold": 1}
 
 
 def test_fences_that_do_not_grow_and_that_let_through() -> None:
@@ -286,6 +312,18 @@ def obvious_set(operations: list[Operation]) -> dict[str, int]:
     return found
 
 
+def obviously_missing(operations: list[Operation]) -> int:
+    """How many reads miss an element that was known when they began."""
+    reads = [op for op in operations if op.f == "read" and op.outcome == "ok"]
+    known = [
+        (op.value, min(moment for moment in moments if moment is not None))
+        for op in operations if op.f == "add" and op.outcome != "fail"
+        if (moments := [read.completed for read in reads if op.value in read.value]
+            + ([op.completed] if op.outcome == "ok" else []))
+    ]
+    return sum(any(since < read.invoked and value not in read.value for value, since in known) for read in reads)
+
+
 def test_sets_are_counted_the_obvious_way() -> None:
     named: set[str] = set()
     for seed in SEEDS:
@@ -294,8 +332,11 @@ def test_sets_are_counted_the_obvious_way() -> None:
         assert not judged(SetFullChecker(), operations).counts, seed
         for _ in range(2):
             operations = spoil(rng, operations, "read", lambda told: told[:-1] if rng.random() < 0.5 else told[1:])  # noqa: B023
-        counts = judged(SetFullChecker(), operations).counts
+        verdict = judged(SetFullChecker(), operations)
+        counts = verdict.counts
         assert counts == obvious_set(operations), seed
+        if verdict.staleness is not None:
+            assert verdict.staleness.stale == obviously_missing(operations), seed
         named |= set(counts)
     assert named == {"lost-element", "stale-element"}
 
@@ -308,6 +349,28 @@ def test_sets_tell_how_late_what_was_doubled_and_what_nobody_looked_for() -> Non
     assert judged(SetFullChecker(), [one("add", 1, 1), one("read", (1, 1), 2)]).counts == {"duplicate": 1}
     assert judged(SetFullChecker(), [one("add", 1, 1, outcome="fail"), one("read", (1,), 2)]).counts == {"aborted-read": 1}
     assert judged(SetFullChecker(), [one("read", (7,), 2)]).counts == {"unexpected": 1}
+
+
+def test_sets_say_nothing_of_what_nobody_looked_for_or_never_was() -> None:
+    early = [one("read", (), 1), one("add", 1, 2), one("add", 2, 3)]
+    assert judged(SetFullChecker(), early).validity == "unknown"
+    assert "no read began after an element was known" in judged(SetFullChecker(), early).reason
+    assert {standing.state for standing in judged(SetFullChecker(), early).standings} == {"undecided"}
+    assert judged(SetFullChecker(), [*early, one("read", (1, 2), 4)]).validity == "valid"
+    # Concurrent with the addition, unanswered and never seen, or failed: none has to be there.
+    slow = replace(one("add", 1, 2, 5), completed=500)
+    for add in (slow, one("add", 1, 2, outcome="info"), one("add", 1, 2, outcome="fail")):
+        assert judged(SetFullChecker(), [one("add", 3, 1), add, one("read", (3,), 4)]).validity == "valid"
+    # A read of what failed is wrong; that it is not there later is right.
+    rolled_back = [one("add", 1, 1, outcome="fail"), one("read", (1,), 2), one("read", (), 3)]
+    assert judged(SetFullChecker(), rolled_back).counts == {"aborted-read": 1}
+    assert judged(SetFullChecker(), [one("read", (7,), 1), one("read", (), 2)]).counts == {"unexpected": 1}
+    # Once seen, an unanswered one has to stay; one that was added anew after it failed is there.
+    seen = [one("add", 1, 1, outcome="info"), one("read", (1,), 2), one("read", (), 3)]
+    assert judged(SetFullChecker(), seen).counts == {"lost-element": 1}
+    anew = [one("add", 1, 1, outcome="fail"), one("add", 1, 2), one("read", (1,), 3)]
+    assert judged(SetFullChecker(), anew).validity == "valid"
+    assert judged(SetFullChecker(), [one("add", 1, 1), one("read", (1, None), 2)]).validity == "valid"
 
 
 # Watches.
@@ -362,6 +425,58 @@ def test_a_watch_is_not_told_of_the_past_and_a_lost_change_is_lost() -> None:
     assert judged(WatchChecker(), [*writes, one("read", (0, ((1, 10),)), 9)]).counts == {"missed-event": 1}
     swapped = one("read", (0, ((1, 11), (4, 10))), 9)
     assert "event-reordered" in judged(WatchChecker(), [*writes, swapped]).counts
+
+
+def test_watches_accuse_nobody_of_what_is_not_known() -> None:
+    writes = [one("write", 10, 1), one("write", 11, 1, 1, outcome="info"), one("write", 12, 3, 2, outcome="fail")]
+    # An unanswered write may be missing, and come at any time; a failed one has to be missing.
+    assert judged(WatchChecker(), [*writes, one("read", (0, ((1, 10),)), 9)]).validity == "valid"
+    assert judged(WatchChecker(), [*writes, one("read", (0, ((1, 11), (2, 10))), 9)]).validity == "valid"
+    assert judged(WatchChecker(), [*writes, one("read", (0, ((1, 10), (2, 11))), 9)]).validity == "valid"
+    told = [one("read", (0, ((1, 10), (2, 12))), 9)]
+    assert judged(WatchChecker(), [*writes, *told]).counts == {"aborted-read": 1}
+    # A write that had not been acknowledged when the watch began may be missing, and a watch after it has nothing to tell.
+    late = replace(one("write", 13, 4, 3), completed=95)
+    assert judged(WatchChecker(), [writes[0], late, one("read", (0, ((1, 10),)), 9, 4)]).validity == "valid"
+    assert judged(WatchChecker(), [writes[0], one("read", (0, ((1, 10),)), 2), one("read", (1, ()), 3)]).validity == "valid"
+    # A watch that was not answered told nothing.
+    assert judged(WatchChecker(), [writes[0], one("read", (0, ()), 9, outcome="fail")]).validity == "unknown"
+    with pytest.raises(UsageError, match="written once"):
+        judged(WatchChecker(), [writes[0], one("write", 10, 2)])
+
+
+def test_of_two_values_at_one_revision_neither_is_told_too_early() -> None:
+    writes = [one("write", 10, 1), one("write", 11, 5)]
+    watches = [one("read", (0, ((1, 10),)), 3, 1), one("read", (0, ((1, 11),)), 9, 2)]
+    assert judged(WatchChecker(), [*writes, *watches]).counts == {"unexpected": 1, "missed-event": 1}
+    # Who was told first in time counts, not who asked first.
+    early = one("read", (0, ((1, 10),)), 2, 2)
+    slow = [replace(early, process=1, invoked=10, completed=99), one("write", 10, 3), early]
+    assert "future-read" in judged(WatchChecker(), slow).counts
+
+
+def test_missed_changes_of_many_watches_are_told_once_each() -> None:
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        writes = [one("write", value, rng.randrange(90), value) for value in range(8)]
+        watches = []
+        for process in range(10, 18):
+            at = rng.randrange(90)
+            there = [op for op in writes if op.completed < 10 * at and rng.random() < 0.9]  # type: ignore[operator]
+            told = tuple((op.completed, op.value) for op in sorted(there, key=lambda op: (op.completed, op.value)))
+            watches.append(one("read", (0, told), at, process))
+        missing = {
+            op.value for op in writes for watch in watches
+            if op.completed < watch.invoked and op.value not in {value for _, value in watch.value[1]}  # type: ignore[operator]
+        }
+        told_all = [{revision for revision, _ in watch.value[1]} for watch in watches]
+        gaps = sum(
+            any(revision < max(told) for revision in set().union(*told_all) - told) for told in told_all if told
+        )
+        if len({op.completed for op in writes}) == len(writes):
+            counts = judged(WatchChecker(), [*writes, *watches]).counts
+            assert counts.get("missed-event", 0) == len(missing) + gaps, seed
+            assert set(counts) <= {"missed-event"}
 
 
 # Long forks.

@@ -57,6 +57,7 @@ async def test_basics(mode: str, tmp_path: Path) -> None:
 
         status = await client.call("status")
         assert status.pop("version") > 0
+        assert status.pop("clock") > 0
         assert (status.pop("generation") > 0) == (mode in WITH_PRIMARY)
         primary = home if mode in WITH_PRIMARY else None
         assert status == {"ok": True, "name": home, "mode": mode, "ready": True, "primary": primary,

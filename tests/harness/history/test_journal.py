@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from splitbrain.harness.errors import HistoryError, StorageError
@@ -147,7 +148,24 @@ def test_a_disk_that_does_not_take_a_line_is_told(tmp_path: Path) -> None:
         Journal(tmp_path / "full.jsonl").versions({"n1": "1"}, {})
 
 
+def test_nothing_is_written_after_a_line_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run that lost a line would look whole."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.header(HEADER)
+    write_some = os.write
+    with monkeypatch.context() as cut:
+        cut.setattr(os, "write", lambda file, data: write_some(file, data[: len(data) // 2]))
+        with pytest.raises(StorageError, match="No space left"):
+            journal.note("lost")
+    with pytest.raises(StorageError, match="No space left"):
+        journal.end(1, interrupted=False)
+    journal.close()
+    header, recording = load(tmp_path / "journal.jsonl")
+    assert header == HEADER and recording.torn and recording.damage == "" and recording.notes == ()
+
+
 @given(at=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
+@example(at=-1, bit=0)  # The newline after the last line.
 def test_a_bit_that_flipped_is_found_in_its_line(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
     folder = tmp_path_factory.mktemp("flip")
     write(folder / "whole.jsonl")

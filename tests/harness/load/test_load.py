@@ -282,7 +282,7 @@ async def test_what_a_client_may_not_raise_is_indeterminate_and_told_once(tmp_pa
         raise error
 
     told: list[str] = []
-    operations = await work(tmp_path, Scripted(plan(), answer), told=told)
+    operations = await work(tmp_path, Scripted(plan(timeout=5.0), answer), told=told)
     name = type(error).__name__
     assert {op.error for op in operations} == {name}
     assert {op.outcome for op in operations if op.f == "write"} <= {"info"}

@@ -38,7 +38,7 @@ def test_nodes(tmp_path: Path) -> None:
             addresses = (await node.run(["ip", "-oneline", "address"])).stdout
             assert node.address in addresses and node.address6 in addresses and "fe80" not in addresses
             reader, writer = await asyncio.open_connection(node.address, PORT)
-            assert await reader.read() == b""
+            assert float(await reader.read()) > 0, "its clock"
             writer.close()
         assert (await testbed.nodes[0].run(["cat"], stdin="héllo" * 100_000)).stdout == "héllo" * 100_000
         failed = await testbed.nodes[0].run(["sh", "-c", "echo bad >&2; exit 3"])
@@ -191,7 +191,7 @@ def test_the_harness_reaches_nodes_that_are_alone(tmp_path: Path) -> None:
         await testbed.apply(whole, alone)
         for node in testbed.nodes:
             reader, writer = await asyncio.open_connection(node.address, PORT)
-            assert await reader.read() == b""
+            assert float(await reader.read()) > 0, "its clock"
             writer.close()
         assert (await testbed.probe(alone, timeout=1.0)).wrong(alone) == ()
 

@@ -1,0 +1,220 @@
+"""What happens to disks: the data folder of a server is full; a file of it is damaged while the server is down.
+
+A database is expected to survive a full disk at a minority: what it acknowledged stays, and it serves again once there is
+room. Of damage at a minority one is expected to survive whose records carry a sum: it refuses the file, or fetches what it
+lacks from the others. One without sums serves what the damage made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from splitbrain.harness.errors import SetupError
+from splitbrain.harness.history.fault import Nodes, Other, Proof, Spec
+from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.settings import Setting
+from splitbrain.harness.testbeds.testbed import Ability
+from splitbrain.nemeses.cluster import Changed, Cluster
+from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.nemesis import Outlook
+from splitbrain.nemeses.processes import Processes
+from splitbrain.nemeses.roles import nodes_of
+
+AGAIN = 0.1
+"""Seconds between two looks whether a full disk has got room, as by a file that was removed."""
+PATIENCE = 5.0
+"""Seconds that a server which runs may need until it serves with a damaged file."""
+
+
+class FullDisk(Processes):
+    """No room in the data folder: every write that needs some fails. Servers that end of it are started again at the end."""
+
+    name: ClassVar[str] = "full-disk"
+    summary: ClassVar[str] = "no room on the disk of the data folder, by role (primary, follower, minority, majority, all)"
+    needs: ClassVar[frozenset[Ability]] = frozenset({"fill"})
+
+    def spec(self, nodes: Nodes) -> Spec:
+        return Other(nodes=nodes, name=self.name, does="fill the disk of", undoing="make room")
+
+    def injector(self, spec: Spec) -> Injector[Any]:
+        return FillInjector()
+
+
+class FillInjector(Injector[Other]):
+    """Leaves no room on disks. Proven by a write of the harness' own into the folder, which fails, and later does not."""
+
+    async def start(self, spec: Other, cluster: Cluster) -> Proof:
+        """Fill, and try to write."""
+        return _filled(spec, cluster, await cluster.fill(self, spec.nodes))
+
+    async def during(self, spec: Other, cluster: Cluster) -> None:
+        """A server that removes a file has no room of it."""
+        while True:
+            await asyncio.sleep(AGAIN)
+            await cluster.fill(self, spec.nodes)
+
+    async def still(self, spec: Other, cluster: Cluster) -> Proof:
+        """Try again."""
+        return _filled(spec, cluster, Changed(cluster.clock(), 0))
+
+    async def undo(self, spec: Other, cluster: Cluster) -> Proof:
+        """Make room, start who ended of it, and write."""
+        changed = await cluster.make_room(self, spec.nodes)
+        revived = await cluster.revive(spec.nodes)
+        silent = await cluster.serving(spec.nodes, timeout=RETURN)
+        full = cluster.full(spec.nodes)
+        told = "written again" if not full else f"no room at {' '.join(full)}"
+        if ended := [name for name in spec.nodes if name not in revived.idle]:
+            told += f", started again {' '.join(ended)}"
+        wrong = tuple(name for name in spec.nodes if name in full or name in silent)
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                     measured=spec.nodes, detail=told + (f", not serving {' '.join(silent)}" if silent else ""))
+
+
+def _filled(spec: Other, cluster: Cluster, changed: Changed) -> Proof:
+    full = cluster.full(spec.nodes)
+    wrong = tuple(name for name in spec.nodes if name not in full)
+    return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=full,
+                 detail=f"{len(full)}/{len(spec.nodes)} without room (ENOSPC)")
+
+
+class Damage(Processes):
+    """A server is killed, the file that it wrote last is damaged, and it is started again. One that cannot live with it gets
+    the file back at the end, unless somebody has written to it since. Never more nodes than a minority: what a majority has
+    lost is lost."""
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({"end", "damage"})
+    usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
+
+    def known(self, nodes: int) -> Sequence[str]:
+        """The roles that are a minority at most."""
+        return (*self.scenarios(nodes), "any", "last-primary")
+
+    @abstractmethod
+    def does(self) -> tuple[str, dict[str, int]]:
+        """What is done to a file, in words and in numbers."""
+
+    def spec(self, nodes: Nodes) -> Other:
+        does, numbers = self.does()
+        return Other(nodes=nodes, name=self.name, does=does, undoing="mend", options=dict(numbers))
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Raises `NoTarget`."""
+        spec = self.spec(nodes_of(scenario, view, rng))
+        return (msgspec.structs.replace(spec, options={**spec.options, "seed": rng.randrange(1 << 32)}),)
+
+    def injector(self, spec: Spec) -> Injector[Any]:
+        return DamageInjector()
+
+
+class BitFlips(Damage):
+    """Bits of a file that have turned round."""
+
+    name: ClassVar[str] = "bit-flips"
+    summary: ClassVar[str] = "bits turned round in the file that a server wrote last, while it is down, by role"
+
+    class Options(OptionTable, frozen=True):
+        """How many."""
+
+        bits: Annotated[int, Setting("How many bits are turned round, anywhere in the file.", low=1, high=100_000)] = 8
+
+    options: Options
+
+    def does(self) -> tuple[str, dict[str, int]]:
+        return f"turn {self.options.bits} bits round in a file of", {"bits": self.options.bits}
+
+
+class Truncation(Damage):
+    """A file that has lost its end."""
+
+    name: ClassVar[str] = "truncate"
+    summary: ClassVar[str] = "the end cut off the file that a server wrote last, while it is down, by role"
+
+    class Options(OptionTable, frozen=True):
+        """How much."""
+
+        percent: Annotated[int, Setting("How much of the file is cut off.", unit="%", low=1, high=100)] = 25
+
+    options: Options
+
+    def does(self) -> tuple[str, dict[str, int]]:
+        return f"cut {self.options.percent}% off a file of", {"percent": self.options.percent}
+
+
+class DamageInjector(Injector[Other]):
+    """Damages files of servers that are down. Proven by reading them: their bytes differ."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[Path, bytes, bytes]] = {}
+        """Node → its file, what was in it, and what was made of it."""
+
+    async def start(self, spec: Other, cluster: Cluster) -> Proof:
+        """End the servers, damage a file of each, and start them. A node without a file is wrong, or one that did not run."""
+        ended = await cluster.end(self, spec.nodes)
+        for name in spec.nodes:
+            if name not in ended.idle and (file := cluster.last_written(name)) is not None:
+                content = file.read_bytes()
+                self._before[name] = file, content, damaged(content, spec.options)
+                _rewrite(file, self._before[name][2])
+        differ = tuple(name for name, (file, content, _) in self._before.items() if file.read_bytes() != content)
+        changed = await cluster.start(self, spec.nodes)
+        wrong = tuple(name for name in spec.nodes if name not in differ)
+        told = [f"{name}: {self._changed(name)}" for name in differ]
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=differ,
+                     detail=", ".join(told) or "no file to damage")
+
+    async def undo(self, spec: Other, cluster: Cluster) -> Proof:
+        """Who serves is left alone, who does not gets the file back and is started."""
+        changed = await cluster.start(self, spec.nodes)
+        told = []
+        run = [name for name in spec.nodes if not cluster.gone(name)]
+        silent = await cluster.serving(run, timeout=PATIENCE)
+        for name in spec.nodes:
+            if name in run and name not in silent:
+                told.append(f"{name} serves")
+            elif name in self._before:
+                changed = await cluster.end(self, [name])
+                file, content, made = self._before[name]
+                if back := file.exists() and file.read_bytes() == made:
+                    _rewrite(file, content)
+                told.append(f"{name} did not, {'its file was put back' if back else 'its file was written to since'}")
+                await cluster.start(self, [name])
+                await cluster.revive([name])
+        wrong = await cluster.serving(spec.nodes, timeout=RETURN)
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                     measured=spec.nodes, detail=", ".join(told))
+
+    def _changed(self, name: str) -> str:
+        file, content, made = self._before[name]
+        if len(made) < len(content):
+            return f"{len(content) - len(made)} of {len(content)} bytes of {file.name} gone"
+        return f"{sum(a != b for a, b in zip(content, made, strict=True))} of {len(content)} bytes of {file.name} differ"
+
+
+def _rewrite(file: Path, content: bytes) -> None:
+    """In its place, so that a full disk has room for it. Raises `SetupError`."""
+    try:
+        with file.open("r+b") as opened:
+            opened.write(content)
+            opened.truncate()
+    except OSError as error:
+        raise SetupError(f"{file}: cannot be written: {error.strerror}.") from error
+
+
+def damaged(content: bytes, how: dict[str, Any]) -> bytes:
+    """What damage makes of a file: so many bits of it turned round, no bit twice, or so many percent cut off its end. `seed`
+    says where."""
+    if percent := how.get("percent"):
+        return content[: len(content) - -(-len(content) * percent // 100)]
+    made = bytearray(content)
+    rng = random.Random(how["seed"])
+    for bit in rng.sample(range(8 * len(content)), min(how["bits"], 8 * len(content))):
+        made[bit // 8] ^= 1 << bit % 8
+    return bytes(made)
