@@ -404,7 +404,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load), self.plan.seed,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load,
+                    self.router.delay), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,

@@ -52,8 +52,8 @@ class Crowd(Protocol):
 
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use, and `load` is what a surge makes more of; `told` asks a node's server for its
-    wall clock, in seconds (None: no answer).
+    the load which links its workers may use, `late` by how many seconds packets over some of them are, and `load` is what a
+    surge makes more of; `told` asks a node's server for its wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
@@ -61,6 +61,7 @@ class Cluster:
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
         told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
+        late: Callable[[Mapping[Link, float]], None] = lambda links: None,
     ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
@@ -70,6 +71,7 @@ class Cluster:
         self._enforce = enforce
         self._told = told
         self.load = load
+        self._late = late
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
@@ -146,7 +148,9 @@ class Cluster:
                 self._impaired[who] = impair
             elif before is None:
                 return Changed(self.clock(), 0)
-            applied = await self.testbed.impair(self.impaired())
+            impaired = self.impaired()
+            applied = await self.testbed.impair(impaired)
+            self._late({link: one.delay / 1000 for link, one in impaired.items() if one.delay and not one.reorder})
             return Changed(self.clock(), applied.spread)
 
     async def _change(self, who: object, links: frozenset[Link]) -> Changed:

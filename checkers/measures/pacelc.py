@@ -31,8 +31,9 @@ NONE, ONE = 0.3, 0.5
 """Up to so many round trips three quarters of the answers wait for none; from so many on three quarters wait for some."""
 BENT, BENT_SHARE = 0.3, 0.25
 """By so many round trips, or this share of them, growth from no delay to the first may differ from that to the second."""
-CALM = 0.25
-"""The part of the smaller round trip by which the median may differ before and after the delays."""
+CALM = 0.5
+"""The part of the smaller round trip by which the median may differ before and after the delays. By less it widens what is told:
+acknowledgements that the kernel holds back for 40 ms may go on after a delay has made connections slow."""
 LATE = 1.6
 """How much later than intended packets may come: a loaded machine holds them back a little longer."""
 
@@ -67,7 +68,7 @@ class Fit(NamedTuple):
 
 def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequence[Trip]) -> Fit:
     """Fit k in `latency = usual + k x round trip` to the medians before any delay and under two delays (`trips`, the smaller
-    first). Pure. It is unknown, with the reason, where too few calls were answered, where the usual latency was another one
+    first). Pure. It is unknown, with the reason, where too few calls were answered, where the usual latency was quite another
     afterwards, where growth is no line, and where some answers wait and others do not."""
     parts = (before, *delayed, after)
     if any(len(part.took) < ENOUGH for part in parts):
@@ -77,20 +78,22 @@ def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequ
         return Fit("unknown", reason="more than 5% of the calls were not answered in one part of the run")
     early, middle, late = np.array([np.quantile(part.took, [0.25, 0.5, 0.75]) for part in parts]).T
     small, large = trips
-    x = np.array([0.0, small.intended, large.intended])
-    k = float(np.polyfit(x, middle[:3], 1)[0])
+    # Load takes about as long under either delay: it is not in the difference.
+    further = large.intended - small.intended
+    k = float(middle[2] - middle[1]) / further
     bounds = [
-        (quartile[at] - quartile[0]) / length
-        for quartile in (early, middle, late) for at, trip in enumerate(trips, 1) for length in trip
-    ]
+        (quartile[at] - quartile[usual]) / length
+        for quartile in (early, middle, late) for at, trip in enumerate(trips, 1) for usual in (0, 3) for length in trip
+    ] + [k]
     low, high = float(min(bounds)), float(max(bounds))
     drift = float(middle[3] - middle[0])
     if abs(drift) > CALM * small.intended:
         return Fit("unknown", k, low, high, f"the median without a delay was {middle[0]:.1f} ms before the delays and "
                                             f"{middle[3]:.1f} ms after them")
-    first, second = (float(step) for step in np.diff(middle[:3]) / np.diff(x))
-    if abs(first - second) > max(BENT, BENT_SHARE * abs(k)):
-        told = f"growth is no line: {first:.1f} round trips under the first delay, {second:.1f} for what the second one added"
+    firsts = [float(middle[1] - middle[usual]) / small.intended for usual in (0, 3)]
+    first = min(max(k, min(firsts)), max(firsts))  # what is nearest of all that may have been usual meanwhile
+    if abs(first - k) > max(BENT, BENT_SHARE * abs(k)):
+        told = f"growth is no line: {first:.1f} round trips under the first delay, {k:.1f} for what the second one added"
         return Fit("unknown", k, low, high, told)
     if max(abs(low), abs(high)) <= NONE:
         return Fit("EL", k, low, high)
@@ -102,7 +105,7 @@ def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequ
 def pacelc(recording: Recording) -> Pacelc | None:
     """Which half of PACELC's second question reads and writes chose, by the first two faults of a run that delayed all links by
     different times and did nothing else. None where there were none. At the primary, where there is one, apart from the other
-    homes, whose calls may go a round trip before the database has a choice."""
+    homes, whose calls go a round trip to it before the database has a choice."""
     found = _delays(recording)
     if found is None:
         return None
@@ -213,7 +216,7 @@ def _sentence(half: Half, here: Sequence[Waits], elsewhere: Sequence[Waits]) -> 
     where = " at the primary" if here[0].primary else ""
     told = f"{apart if half == 'mixed' else half}{where}: {', '.join(map(_waits, here[::-1]))}"
     if elsewhere:
-        told += f"; from the other homes {', '.join(map(_waits, elsewhere[::-1]))}"
+        told += f"; from the other homes, the way to the primary included, {', '.join(map(_waits, elsewhere[::-1]))}"
     return told
 
 

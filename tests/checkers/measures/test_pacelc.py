@@ -76,6 +76,9 @@ def test_too_little_to_tell() -> None:
     hidden = fit(at(0), [at(100), at(0, made=300)], at(0), TRIPS)
     assert hidden.half == "unknown" and "not answered" in hidden.reason
     slower = fit(at(0), [at(100), at(200)], at(200), TRIPS)
+    held_back = fit(at(0), [at(140), at(240)], at(40), TRIPS)
+    assert held_back.half == "EC" and held_back.trips == pytest.approx(1, abs=0.01), held_back
+    assert fit(at(0), [at(40), at(40)], at(40), TRIPS).half == "unknown", "0.4 round trips, or none"
     assert slower.half == "unknown" and "5.0 ms before the delays and 205.0 ms after" in slower.reason
 
 
@@ -118,7 +121,7 @@ def test_the_primary_is_told_apart_and_the_label_flips_with_what_waits() -> None
     fast = told(made(lambda home, kind: float(home != "n1")))
     assert fast.half == "EL" and fast.halves == {"read": "EL", "write": "EL"}
     assert fast.sentence == ("EL at the primary: writes wait for no round trip, reads wait for no round trip; from the other "
-                             "homes writes wait for 1.0 round trips, reads wait for 1.0 round trips")
+                             "homes, the way to the primary included, writes wait for 1.0 round trips, reads wait for 1.0 round trips")
     assert told(made(lambda home, kind: 1.0)).half == "EC"
     mixed = told(made(lambda home, kind: float(kind == "write")))
     assert mixed.half == "mixed" and mixed.sentence.startswith("writes EC, reads EL at the primary: writes wait for 1.0 round")
@@ -175,7 +178,7 @@ def test_labels_are_held_against_it(text: str, trips: float, seen: Any, standing
 @pytest.mark.parametrize(("variant", "half"), [("majority", "EC"), ("lww", "EL")])
 def test_the_reference_tells_it_of_itself(tmp_path: Path, variant: str, half: str) -> None:
     outcome = splitbrain.run(
-        "reference", runs=tmp_path, variant=variant, nemesis="pacelc", nodes=3, rate=120, baseline=3, fault=3, between=3,
+        "reference", runs=tmp_path, variant=variant, nemesis="pacelc", nodes=3, rate=200, baseline=3, fault=5, between=3, timeout=3,
         settle=5,
     )
     assert outcome.result is not None and outcome.result.pacelc is not None, outcome.told
