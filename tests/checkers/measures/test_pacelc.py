@@ -120,8 +120,8 @@ def told(recording: Recording) -> Pacelc:
 def test_the_primary_is_told_apart_and_the_label_flips_with_what_waits() -> None:
     fast = told(made(lambda home, kind: float(home != "n1")))
     assert fast.half == "EL" and fast.halves == {"read": "EL", "write": "EL"}
-    assert fast.sentence == ("EL at the primary: writes wait for no round trip, reads wait for no round trip; from the other "
-                             "homes, the way to the primary included, writes wait for 1.0 round trips, reads wait for 1.0 round trips")
+    assert fast.sentence == ("EL at the primary: writes wait for no round trip, reads wait for no round trip; from the other homes, "
+                             "the way to the primary included, writes wait for 1.0 round trips, reads wait for 1.0 round trips")
     assert told(made(lambda home, kind: 1.0)).half == "EC"
     mixed = told(made(lambda home, kind: float(kind == "write")))
     assert mixed.half == "mixed" and mixed.sentence.startswith("writes EC, reads EL at the primary: writes wait for 1.0 round")
@@ -178,8 +178,8 @@ def test_labels_are_held_against_it(text: str, trips: float, seen: Any, standing
 @pytest.mark.parametrize(("variant", "half"), [("majority", "EC"), ("lww", "EL")])
 def test_the_reference_tells_it_of_itself(tmp_path: Path, variant: str, half: str) -> None:
     outcome = splitbrain.run(
-        "reference", runs=tmp_path, variant=variant, nemesis="pacelc", nodes=3, rate=200, baseline=3, fault=5, between=3, timeout=3,
-        settle=5,
+        "reference", runs=tmp_path, variant=variant, nemesis="pacelc", nodes=3, rate=200, baseline=3, fault=5, between=3,
+        timeout=3, settle=5,
     )
     assert outcome.result is not None and outcome.result.pacelc is not None, outcome.told
     found = outcome.result.pacelc
