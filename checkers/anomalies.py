@@ -85,6 +85,14 @@ _ROWS = (
                False, ("non-linearizable",)),
     Phenomenon("charged-twice", _BOTH, ("service",), "A payment was carried out again though it had been carried out before "
                "with the same idempotency key.", False, ("non-linearizable",)),
+    Phenomenon("came-back", _BOTH, ("service",), "What had been confirmed as removed is there in the end.", False,
+               ("non-linearizable",)),
+    Phenomenon("over-admitted", _BOTH, ("service",), "A request was let through though as many as the limit allows had been "
+               "let through before.", False, ("non-linearizable",)),
+    Phenomenon("blocked-seen", _READS, ("service",), "Somebody was shown a person whom they had blocked before.",
+               False, ("stale-read",)),
+    Phenomenon("deleted-seen", _READS, ("service",), "A post was shown after its deletion had been confirmed.",
+               False, ("stale-read",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
                False, ("stale-read",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",

@@ -33,12 +33,13 @@ from splitbrain.checkers import linearizability
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.checkers.result import NotJudged
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness import registry, suite
+from splitbrain.harness import registry
 from splitbrain.harness.errors import SetupError, SplitbrainError, UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import perform_apart
-from splitbrain.harness.suite import Ended
+from splitbrain.harness.suite import suite
+from splitbrain.harness.suite.suite import Ended
 
 if TYPE_CHECKING:
     from distributed import Client, Future

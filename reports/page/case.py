@@ -14,6 +14,8 @@ from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Anomaly, Figure
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.operation import KINDS
+from splitbrain.harness.options import changed
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports import wording
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import count, plural, printable, share
@@ -78,7 +80,7 @@ def page(name: str, summary: str, runs: Sequence[Result | NotJudged], of: int) -
 
 
 def _column(run: Result | NotJudged) -> Column:
-    name = f"{run.plan.database} {run.plan.variant}" if run.plan is not None else run.run
+    name = _name(run.plan) if run.plan is not None else run.run
     if isinstance(run, NotJudged):
         return Column(name=name, result=None, reason=run.reason, observed="not judged", cost="It was not judged.", plain="",
                       anomalies=(), again="")
@@ -90,6 +92,12 @@ def _column(run: Result | NotJudged) -> Column:
         cost=cost(run), plain=plain(run), anomalies=tuple(kinds.values())[:KINDS_SHOWN],
         again=wording.again(run.plan, run.run) if run.plan is not None else "",
     )
+
+
+def _name(plan: Plan) -> str:
+    """The database and variant, and what was set of the workload."""
+    told = changed(plan).get(short(plan.workload), {})
+    return ", ".join([f"{short(plan.database)} {plan.variant}", *(f"{option} {value}" for option, value in told.items())])
 
 
 def figures(run: Result | NotJudged) -> tuple[Figure, ...]:

@@ -46,6 +46,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     common: str
     interval: str
     found: str
+    again: str
     expected: str
     met: bool | None
     trend: tuple[Mark, ...]
@@ -138,7 +139,8 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
                                               if len(runs) > 1 else ""),
         found=", ".join(f"{name} in {number}" for name, number in
                         Counter(name for run in runs for name in run.anomalies).most_common(4)),
-        expected=", ".join(expectations), met=None if not expectations else not (missed or refuted or unjudged),
+        again=_again([reason for run in runs for reason in run.retried]), expected=", ".join(expectations),
+        met=None if not expectations else not (missed or refuted or unjudged),
         trend=tuple(_mark(night, place) for night in before[-TREND:]),
     )
 
@@ -170,6 +172,15 @@ def _word(run: Told) -> str:
 def _worst(runs: Sequence[Told]) -> str:
     verdicts = {run.verdict for run in runs}
     return next(word for word in ("not judged", "invalid", "unknown", "valid") if word in verdicts)
+
+
+def _again(reasons: Sequence[str]) -> str:
+    """What came of attempts that were made again."""
+    if not reasons:
+        return ""
+    more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    verb = "was" if len(reasons) == 1 else "were"
+    return f"{plural(len(reasons), 'attempt')} before {verb} unknown: {'; '.join(reasons[:2])}{more}"
 
 
 def _new(words: Counter[str], runs: int, earlier: Sequence[Told]) -> str:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +23,11 @@ from splitbrain import __version__
 from splitbrain.checkers import linearizability
 from splitbrain.checkers.models.specifications import CasRegister, Model
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness import machines, suite
+from splitbrain.harness import machines
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.suite import suite
 from tests.checkers.linearizability.random_histories import register_history
 from tests.conftest import ROOT
 
@@ -107,8 +108,7 @@ def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a
             os.kill(reached.client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
 
         watch = Watch(kill)
-        ends = machines.perform_on(reached, suite.pending(opened), opened.folder, watch)
-        finished = suite.keep(opened, ends, lambda _: None)
+        finished = suite.complete(opened, _on(reached, watch), lambda *_: None)
     assert [entry.exit_code for entry in finished.entries] == [0, 0, 0, 0], [entry.reason for entry in finished.entries]
     for entry in finished.entries:
         folder = opened.folder / entry.run
@@ -126,6 +126,10 @@ def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a
         assert all(before[1] <= after[0] + 1 for before, after in pairwise(spans)), spans
 
 
+def _on(reached: machines.Cluster, watch: Watch) -> Callable[[suite.Suite], Iterable[tuple[int, suite.Ended]]]:
+    return lambda opened: machines.perform_on(reached, suite.pending(opened), opened.folder, watch)
+
+
 def _has_runs() -> bool:
     return bool(machines._running)
 
@@ -138,17 +142,14 @@ def test_an_interrupted_suite_tears_down_what_other_machines_run_and_goes_on_lat
 
     with cluster("127.0.0.1") as made, machines.connect(made.scheduler_address) as reached:
         with suite.open_suite(file, tmp_path) as opened, pytest.raises(KeyboardInterrupt):
-            ends = machines.perform_on(reached, suite.pending(opened), opened.folder, Watch(interrupt))
-            suite.keep(opened, ends, lambda _: None)
+            suite.complete(opened, _on(reached, Watch(interrupt)), lambda *_: None)
         deadline = time.monotonic() + 30
         while any(reached.client.run(_has_runs).values()):
             assert time.monotonic() < deadline, "its run goes on"
             time.sleep(0.1)
         with suite.open_suite(file, tmp_path) as again:
             assert again.folder == opened.folder
-            finished = suite.keep(
-                again, machines.perform_on(reached, suite.pending(again), again.folder, Watch()), lambda _: None
-            )
+            finished = suite.complete(again, _on(reached, Watch()), lambda *_: None)
     assert suite.worst(finished) == 0
 
 
