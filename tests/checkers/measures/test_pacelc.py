@@ -120,8 +120,9 @@ def told(recording: Recording) -> Pacelc:
 def test_the_primary_is_told_apart_and_the_label_flips_with_what_waits() -> None:
     fast = told(made(lambda home, kind: float(home != "n1")))
     assert fast.half == "EL" and fast.halves == {"read": "EL", "write": "EL"}
-    assert fast.sentence == ("EL at the primary: writes wait for no round trip, reads wait for no round trip; from the other homes, "
-                             "the way to the primary included, writes wait for 1.0 round trips, reads wait for 1.0 round trips")
+    assert fast.sentence == ("EL at the primary: writes wait for no round trip, reads wait for no round trip; from the other "
+                             "homes, the way to the primary included, writes wait for 1.0 round trips, reads wait for 1.0 "
+                             "round trips")
     assert told(made(lambda home, kind: 1.0)).half == "EC"
     mixed = told(made(lambda home, kind: float(kind == "write")))
     assert mixed.half == "mixed" and mixed.sentence.startswith("writes EC, reads EL at the primary: writes wait for 1.0 round")
