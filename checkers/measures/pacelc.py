@@ -32,7 +32,7 @@ NONE, ONE = 0.3, 0.5
 BENT, BENT_SHARE = 0.3, 0.25
 """By so many round trips, or this share of them, growth from no delay to the first may differ from that to the second."""
 CALM = 0.5
-"""The part of the smaller round trip by which the median may differ before and after the delays. What is less widens the bounds:
+"""The part of the smaller round trip by which the median may differ before and after the delays. Less widens the bounds:
 acknowledgements that the kernel holds back for 40 ms may go on after a delay has made connections slow."""
 LATE = 1.6
 """How much later than intended packets may come: a loaded machine holds them back a little longer."""
