@@ -78,6 +78,8 @@ def test_too_little_to_tell() -> None:
     slower = fit(at(0), [at(100), at(200)], at(200), TRIPS)
     held_back = fit(at(0), [at(140), at(240)], at(40), TRIPS)
     assert held_back.half == "EC" and held_back.trips == pytest.approx(1, abs=0.01), held_back
+    busy = fit(at(0), [at(5), at(5)], at(90), TRIPS)
+    assert busy.half == "EL", "answers of 10 ms have waited for no 100 ms, however slow they were afterwards"
     assert fit(at(0), [at(40), at(40)], at(40), TRIPS).half == "unknown", "0.4 round trips, or none"
     assert slower.half == "unknown" and "5.0 ms before the delays and 205.0 ms after" in slower.reason
 
