@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ from splitbrain.checkers.structures import choose as structures
 from splitbrain.checkers.transactions import Transactions
 from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
+from splitbrain.checkers.transactions.spread import Spread as TransactionSpread
 from splitbrain.checkers.verdict import Checker, Verdict
 from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
@@ -53,6 +54,10 @@ TIME_LIMIT = 60.0
 
 _SESSIONS = ("plume", "awdit", "dbcop", "cobra")
 """Formats that tell what the initial state is."""
+
+
+class Elsewhere(Spread, TransactionSpread, Protocol):
+    """Judges parts of any history elsewhere."""
 
 
 class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,11 +94,11 @@ def check_file(
     time_limit: float = TIME_LIMIT,
     torn: bool = False,
     initial: str | None = None,
-    spread: Spread | None = None,
+    spread: Elsewhere | None = None,
 ) -> CheckedFile:
     """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
     out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds;
-    `spread` has the keys of many operations judged elsewhere.
+    `spread` has the keys of many operations, or the components and levels of transactions, judged elsewhere.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
@@ -147,7 +152,7 @@ def check_file(
     )
     checker: Checker = weighing
     if transactions and len(history):
-        checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+        checker, weighing.nil = _of_transactions(history, levels or (), time_limit, spread), "absent"
     elif of_sessions and len(history):
         begun = None if initial is None else parameter_of(initial)
         checker = SessionWeighing(of_sessions, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
@@ -459,10 +464,12 @@ def _told_apart(history: History) -> bool:
     return are_transactions(history) and not values_repeat(history)
 
 
-def _of_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Checker:
+def _of_transactions(
+    history: History, levels: Sequence[Level], time_limit: float, spread: Elsewhere | None = None
+) -> Checker:
     if not are_transactions(history):
         raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] and [append key value].")
-    return Transactions(levels, time_limit)
+    return Transactions(levels, time_limit, spread)
 
 
 def _format(format: str | None) -> formats.Format | None:

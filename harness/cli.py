@@ -468,10 +468,10 @@ def check(
     if dask is None:
         checked = check_file(path, **options)
     else:
-        from splitbrain.harness.machines import Keys, connect
+        from splitbrain.harness.machines import Parts, connect
 
         with connect(dask) as cluster:
-            checked = check_file(path, **options, spread=Keys(cluster))
+            checked = check_file(path, **options, spread=Parts(cluster))
     if as_json:
         click.echo(encode(checked.result).decode())
     else:
