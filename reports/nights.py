@@ -71,6 +71,11 @@ class Night(msgspec.Struct, frozen=True):
     name: str
     runs: tuple[Told, ...]
 
+    @property
+    def green(self) -> bool:
+        """Whether every run was as it should be."""
+        return all(run.exit_code == 0 for run in self.runs)
+
 
 def told(result: Result | NotJudged) -> Told | None:
     """The line of a run; None of a history that another program recorded, or a run whose plan nobody knows."""

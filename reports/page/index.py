@@ -99,7 +99,7 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
     return environment.get_template("index.html.j2").render(
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
-        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before),
+        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before), green=_green(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
     )
@@ -143,6 +143,15 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
         met=None if not expectations else not (missed or refuted or unjudged),
         trend=tuple(_mark(night, place) for night in before[-TREND:]),
     )
+
+
+def _green(before: Sequence[Night]) -> str:
+    """How many of the nights before were green; empty where there were none."""
+    if not before:
+        return ""
+    good = sum(night.green for night in before)
+    low, high = (share(round(bound * 1000), 1000) for bound in wilson(good, len(before)))
+    return f"{good} of {plural(len(before), 'night')} before {'was' if good == 1 else 'were'} green ({low} to {high})."
 
 
 def claimed(runs: Sequence[Told]) -> list[Claimed]:
