@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, rank, refutes_reads_only
+from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, place, refutes_reads_only
 from splitbrain.checkers.assessment import claim, label, recommendations
 from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.classify import classify
@@ -267,7 +267,9 @@ def _apart(recording: Recording, checker: Checker, verdict: Verdict, fault: int)
 def _ordered(verdicts: Sequence[Verdict]) -> tuple[Anomaly, ...]:
     """All anomalies, the most telling first; of a kind, those that a fault caused first, then in each checker's own order."""
     anomalies = [anomaly for verdict in verdicts for anomaly in verdict.anomalies]
-    return tuple(sorted(anomalies, key=lambda one: (rank(one.identifier), one.identifier, one.fault is None)))
+    return tuple(sorted(
+        anomalies, key=lambda one: (*place(one.identifier, len(one.cycle)), one.identifier, one.fault is None)
+    ))
 
 
 def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:

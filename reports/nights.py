@@ -61,6 +61,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     claims: tuple[Assessment, ...] = ()
     """The vendor's claim and the labels of literature, as they stood to this run."""
+    retried: tuple[str, ...] = ()
+    """Why the attempts before this one proved nothing."""
 
 
 class Night(msgspec.Struct, frozen=True):
@@ -68,6 +70,11 @@ class Night(msgspec.Struct, frozen=True):
 
     name: str
     runs: tuple[Told, ...]
+
+    @property
+    def green(self) -> bool:
+        """Whether every run was as it should be."""
+        return all(run.exit_code == 0 for run in self.runs)
 
 
 def told(result: Result | NotJudged) -> Told | None:
@@ -93,9 +100,11 @@ def told(result: Result | NotJudged) -> Told | None:
     )
 
 
-def all_told(results: Iterable[Result | NotJudged]) -> tuple[Told, ...]:
-    """The lines of all that have one. A run that never got so far as to ask its version stands beside its sisters."""
-    lines = [line for line in map(told, results) if line is not None]
+def all_told(results: Sequence[Result | NotJudged], retried: Sequence[tuple[str, ...]] = ()) -> tuple[Told, ...]:
+    """The lines of all that have one, with why the attempts before each were unknown. A run that never got so far as to ask its
+    version stands beside its sisters."""
+    pairs = zip(map(told, results), retried or [()] * len(results), strict=True)
+    lines = [msgspec.structs.replace(line, retried=again) for line, again in pairs if line is not None]
     known = {(line.place.database, line.place.variant): line.place.version for line in lines if line.place.version}
     return tuple(
         line if line.place.version else msgspec.structs.replace(line, place=msgspec.structs.replace(

@@ -46,6 +46,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     common: str
     interval: str
     found: str
+    again: str
     expected: str
     met: bool | None
     trend: tuple[Mark, ...]
@@ -98,7 +99,7 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
     return environment.get_template("index.html.j2").render(
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
-        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before),
+        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before), green=_green(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
     )
@@ -138,9 +139,19 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
                                               if len(runs) > 1 else ""),
         found=", ".join(f"{name} in {number}" for name, number in
                         Counter(name for run in runs for name in run.anomalies).most_common(4)),
-        expected=", ".join(expectations), met=None if not expectations else not (missed or refuted or unjudged),
+        again=_again([reason for run in runs for reason in run.retried]), expected=", ".join(expectations),
+        met=None if not expectations else not (missed or refuted or unjudged),
         trend=tuple(_mark(night, place) for night in before[-TREND:]),
     )
+
+
+def _green(before: Sequence[Night]) -> str:
+    """How many of the nights before were green; empty where there were none."""
+    if not before:
+        return ""
+    good = sum(night.green for night in before)
+    low, high = (share(round(bound * 1000), 1000) for bound in wilson(good, len(before)))
+    return f"{good} of {plural(len(before), 'night')} before {'was' if good == 1 else 'were'} green ({low} to {high})."
 
 
 def claimed(runs: Sequence[Told]) -> list[Claimed]:
@@ -170,6 +181,15 @@ def _word(run: Told) -> str:
 def _worst(runs: Sequence[Told]) -> str:
     verdicts = {run.verdict for run in runs}
     return next(word for word in ("not judged", "invalid", "unknown", "valid") if word in verdicts)
+
+
+def _again(reasons: Sequence[str]) -> str:
+    """What came of attempts that were made again."""
+    if not reasons:
+        return ""
+    more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    verb = "was" if len(reasons) == 1 else "were"
+    return f"{plural(len(reasons), 'attempt')} before {verb} unknown: {'; '.join(reasons[:2])}{more}"
 
 
 def _new(words: Counter[str], runs: int, earlier: Sequence[Told]) -> str:

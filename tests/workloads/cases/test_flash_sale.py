@@ -4,15 +4,15 @@ for again by another."""
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import Operation, Outcome
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.cases.flash_sale import FlashSale
+from tests.workloads.cases.right import used
 
 PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4, options={"flash-sale": {"stock": 5, "paid": 0.2}})
 
@@ -20,28 +20,7 @@ PLAN = Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4, options={
 def sale(conditional: bool) -> tuple[FlashSale, list[Operation]]:
     """What nine workers do one after another with registers that are right."""
     workload = FlashSale(PLAN, frozenset({"registers", "compare-and-set"} if conditional else {"registers"}))
-    rng, held, done = random.Random(4), dict[Any, Any](), list[Operation]()
-    for turn in range(6000):
-        process = rng.randrange(9)
-        call = workload.next(rng, process)
-        value = call.value
-        outcome: Outcome = "ok"
-        seen: tuple[Any, ...] = ()
-        if call.f == "read":
-            value = held.get(call.key)
-        elif not conditional or held.get(call.key) == call.value[0]:
-            held[call.key] = call.value[1]
-        else:
-            outcome, seen = "fail", (held.get(call.key),)
-        done.append(Operation(
-            process=process, f=call.f, key=call.key, value=value, outcome=outcome, seen=seen, invoked=10 * turn,
-            completed=10 * turn + 5, kind=call.kind, error=None if outcome == "ok" else "mismatch",
-        ))
-        workload.observe(done[-1])
-    turn = 10 * len(done)
-    done += [Operation(process=0, f="read", key=one.key, value=held.get(one.key), invoked=turn, completed=turn + 1, kind="read")
-             for one in workload.final()]
-    return workload, done
+    return workload, used(workload, 6000)
 
 
 @pytest.mark.parametrize("conditional", [True, False])
