@@ -227,6 +227,8 @@ class _Recorder:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
         if "fill" in needs(self.plan):
             await self.testbed.bound(self.plan.nodes)
+        if "unplug" in needs(self.plan):
+            await self.testbed.unpluggable(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
