@@ -157,12 +157,22 @@ _ROWS = (
 ANOMALIES: Mapping[str, Phenomenon] = {row.identifier: row for row in _ROWS}
 """Identifier → its row, the most telling first. The same names stand in JSON, JUnit, `--expect` and headings."""
 
+_LONG = 3
 _RANK = {identifier: at for at, identifier in enumerate(ANOMALIES)}
 
 
 def rank(identifier: str) -> int:
     """Its place in the table, from 0; behind all others for a name of somebody's own checker."""
     return _RANK.get(identifier, len(_RANK))
+
+
+def place(identifier: str, dependencies: int) -> tuple[int, int, int]:
+    """Where an anomaly stands among those that are shown: by its rank, but for a cycle of transactions with more than `_LONG`
+    dependencies, which stands behind the shorter ones, whatever level they are against."""
+    own = rank(identifier)
+    if _RANK["G0"] <= own <= _RANK["G2-item-realtime"]:
+        return _RANK["G0"], max(0, dependencies - _LONG), own
+    return own, 0, own
 
 
 def in_order(counts: Mapping[str, int]) -> dict[str, int]:

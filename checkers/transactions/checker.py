@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitbrain.checkers.anomalies import in_order, rank
+from splitbrain.checkers.anomalies import in_order, place
 from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register
 from splitbrain.checkers.transactions.cycles import Cycle, Edge
 from splitbrain.checkers.transactions.graph import ALWAYS, ATOMIC, CAUSAL, PROCESS, READS, REALTIME, RW, WR, WW
@@ -244,7 +244,7 @@ def _anomalies(found: Findings) -> tuple[tuple[Anomaly, ...], dict[str, int], di
             moments.setdefault(anomaly.identifier, []).append(anomaly.moment)
         if counts[anomaly.identifier] <= SHOWN:
             shown.append(anomaly)
-    ordered = sorted(shown, key=lambda anomaly: rank(anomaly.identifier))
+    ordered = sorted(shown, key=lambda anomaly: place(anomaly.identifier, len(anomaly.cycle)))
     return tuple(ordered), in_order(counts), {name: tuple(told) for name, told in moments.items()}
 
 

@@ -368,6 +368,8 @@ class _Search:
             self.proven.add(level)
             if not self._explained(component, level):
                 self._report(level, product.cheapest(component, self.deadline))
+            else:
+                self._shorten(component, level, product)
         if rule.path:
             refuted |= self._judge_single(level, rule)
         return refuted
@@ -397,18 +399,29 @@ class _Search:
 
     def _explained(self, component: Ints, level: Level) -> bool:
         """Whether a cycle that rules out a weaker level, or a transaction that does, is part of the component."""
-        if self.suspicious[level][component].any():
-            return True
+        return bool(self.suspicious[level][component].any()) or bool(self._known(component, level))
+
+    def _known(self, component: Ints, level: Level) -> list[Cycle]:
+        """The cycles inside a component that are known to be against a level."""
         implied = weaker(level)
         known = {at for vertex in component[self.told[component]].tolist() for at in self.cycles_at[vertex]}
         if not known:
-            return False
+            return []
         members = set(self.vertices[component].tolist())
-        return any(
-            all(edge.source in members for edge in self.cycles[at].edges)
+        return [
+            self.cycles[at] for at in sorted(known)
+            if all(edge.source in members for edge in self.cycles[at].edges)
             and (self.cycles[at].level in implied or violates(self.cycles[at].edges, level))
-            for at in known
-        )
+        ]
+
+    def _shorten(self, component: Ints, level: Level, product: _Product) -> None:
+        """Report a cycle of two edges, as of what time alone orders, where all that are known are longer: a weaker level may
+        take many transactions to refute, of which nobody sees at a glance what is wrong."""
+        known = self._known(component, level)
+        if known and all(len(cycle.edges) > 2 for cycle in known):
+            pair = product.pair(component, REALTIME in product.rule.kinds)
+            if pair is not None:
+                self._report(level, pair[1])
 
 
 class _Product:
@@ -479,7 +492,7 @@ class _Product:
         enough = deadline
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
-        best = self._pair(component, timed)
+        best = self.pair(component, timed)
         if timed:
             # Before a late one many others had completed: from there the way is short.
             component = component[np.argsort(-self.search.invoked[component], kind="stable")]
@@ -495,7 +508,7 @@ class _Product:
             raise TimeoutError
         return best[1]
 
-    def _pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
+    def pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest cycle of two edges inside a component, found for all at once."""
         edges, search = self.edges, self.search
         inside = np.zeros(self.many, np.bool_)

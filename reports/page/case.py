@@ -14,7 +14,6 @@ from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Anomaly, Figure
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.operation import KINDS
-from splitbrain.harness.options import changed
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports import wording
 from splitbrain.reports.plain import plain
@@ -73,14 +72,14 @@ def page(name: str, summary: str, runs: Sequence[Result | NotJudged], of: int) -
     judged = [run for run in runs if isinstance(run, Result)]
     return environment.get_template("case.html.j2").render(
         name=name, summary=summary, done=len(runs), of=of, steps=STEPS,
-        columns=[_column(run) for run in runs], rows=_rows(runs),
+        columns=[_column(run, runs) for run in runs], rows=_rows(runs),
         seeds=sorted({run.plan.seed for run in judged if run.plan is not None}),
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
     )
 
 
-def _column(run: Result | NotJudged) -> Column:
-    name = _name(run.plan) if run.plan is not None else run.run
+def _column(run: Result | NotJudged, runs: Sequence[Result | NotJudged]) -> Column:
+    name = _name(run.plan, runs) if run.plan is not None else run.run
     if isinstance(run, NotJudged):
         return Column(name=name, result=None, reason=run.reason, observed="not judged", cost="It was not judged.", plain="",
                       anomalies=(), again="")
@@ -94,10 +93,14 @@ def _column(run: Result | NotJudged) -> Column:
     )
 
 
-def _name(plan: Plan) -> str:
-    """The database and variant, and what was set of the workload."""
-    told = changed(plan).get(short(plan.workload), {})
-    return ", ".join([f"{short(plan.database)} {plan.variant}", *(f"{option} {value}" for option, value in told.items())])
+def _name(plan: Plan, runs: Sequence[Result | NotJudged]) -> str:
+    """The database and variant, and the options of the workload in which its runs on this page differ."""
+    plans = [run.plan for run in runs if run.plan is not None]
+    beside = [one.options.get(short(one.workload), {}) for one in plans
+              if (one.database, one.variant) == (plan.database, plan.variant)]
+    told = plan.options.get(short(plan.workload), {})
+    apart = [f"{option} {value}" for option, value in told.items() if any(one.get(option) != value for one in beside)]
+    return ", ".join([f"{short(plan.database)} {plan.variant}", *apart])
 
 
 def figures(run: Result | NotJudged) -> tuple[Figure, ...]:
@@ -108,17 +111,12 @@ def figures(run: Result | NotJudged) -> tuple[Figure, ...]:
 def cost(run: Result) -> str:
     """What a run cost in one sentence: each price that was certainly paid; then what may have been; or that there was none."""
     prices = [one for one in figures(run) if one.price is not None]
-    paid = [f"{number(one)} {one.name}" for one in prices if one.least]
-    maybe = [f"{number(one)} {one.name}" for one in prices if one.most and not one.least]
+    paid = [f"{wording.bounds(one)} {one.name}" for one in prices if one.least]
+    maybe = [f"{wording.bounds(one)} {one.name}" for one in prices if one.most and not one.least]
     none = [f"no {one.name}" for one in prices if not one.most]
     if not paid and not maybe:
         return "It cost nothing: " + ", ".join(none) + "." if none else ""
     return ". ".join(wording.sentence(", ".join(part)).removesuffix(".") for part in (paid, maybe, none) if part) + "."
-
-
-def number(figure: Figure) -> str:
-    """`34`; `0 to 3` where it is not known."""
-    return count(figure.least) if figure.least == figure.most else f"{count(figure.least)} to {count(figure.most)}"
 
 
 def _rows(runs: Sequence[Result | NotJudged]) -> list[Row]:
@@ -141,7 +139,7 @@ def _cell(run: Result | NotJudged, name: str) -> tuple[str, str]:
     if found.of is not None:
         low, high = share(found.least, found.of), share(min(found.most, found.of), found.of)
         of = f"{low if low == high else f'{low} to {high}'} of {count(found.of)}" if found.of else "of none"
-    return number(found), of
+    return wording.bounds(found), of
 
 
 def _served(run: Result | NotJudged, quorum: bool) -> tuple[str, str]:

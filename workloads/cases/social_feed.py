@@ -49,7 +49,7 @@ class SocialFeed(Workload):
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
         author = self._authors[slot]
-        if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.6):
+        if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.5):
             if self._renamed and rng.random() < 0.3:
                 owner = process if process in self._renamed else rng.choice(self._renamed)
                 return Invocation("look", f"profile-{owner}", None, "read")

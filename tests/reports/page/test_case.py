@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from functools import cache
 from html import unescape
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
+from rich.console import Console
 
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Figure
 from splitbrain.harness.plan import Plan
 from splitbrain.reports.page import case
+from splitbrain.reports.terminal import verdict
 from tests.reports import story
+from tests.reports.page.test_browser import browser, opened
+
+__all__ = ["browser"]
 
 SOLD = Figure(name="units sold", least=1926, most=1943)
 BEYOND = Figure(name="units sold that were not there", least=0, most=15, of=1926, price="consistency")
@@ -63,6 +71,30 @@ def test_a_run_that_was_not_judged_says_why_and_a_stranger_says_nothing_else() -
     assert not case.has_figures(NotJudged(run="", plan=plan, reason="", exit_code=3)) and not case.has_figures(run())
 
 
-def test_it_is_written_whole(tmp_path: Path) -> None:
-    case.write(tmp_path / "sale.html", "sale", "a sale", [run(SOLD)], 1)
+def test_runs_are_told_apart_by_the_options_in_which_they_differ() -> None:
+    runs = [run(SOLD), run(SOLD), run(SOLD)]
+    plans = [Plan(database=name, variant="v", workload="sale", options={"sale": {"stock": 5, "policy": policy}})
+             for name, policy in (("d", "full"), ("d", "frozen"), ("e", "full"))]
+    page = text(case.page("sale", "a sale", [msgspec.structs.replace(one, plan=plan)
+                                             for one, plan in zip(runs, plans, strict=True)], 3))
+    assert "Price of d v, policy full d v, policy frozen e v units sold" in page
+
+
+def test_the_terminal_tells_the_figures_too() -> None:
+    told = StringIO()
+    verdict(Console(file=told, width=100), run(SOLD, BEYOND))
+    assert "COUNTED    1,926 to 1,943 units sold" in told.getvalue()
+    assert "0 to 15 of 1,926 units sold that were not there" in told.getvalue()
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(("runs", "width"), [(3, 1280), (3, 380), (6, 380)])
+def test_nobody_is_shut_out(browser: Any, tmp_path: Path, runs: int, width: int) -> None:
+    case.write(tmp_path / "sale.html", "sale", "a sale", [run(SOLD, BEYOND, AWAY, TWICE)] * runs, runs)
     assert (tmp_path / "sale.html").read_text().endswith("</html>")
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(browser, tmp_path / "sale.html", width, "dark")
+    assert [one["id"] for one in Axe().run(page).response["violations"]] == []
+    assert page.complaints == [] and page.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
