@@ -151,6 +151,8 @@ def _run(checker: Checker, recording: Recording) -> Verdict:
     began = time.perf_counter()
     try:
         found = checker.check(recording)
+        if not isinstance(found, Verdict):
+            raise TypeError(f"check() returned {found!r:.40}, and no Verdict")
     except UsageError as error:
         if recording.plan is None:
             raise

@@ -257,7 +257,9 @@ class _Recorder:
                 await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
-                while not await self.database.ready():
+                while (told := await self.database.ready()) is not True:
+                    if told:  # A word such as "no" is true to Python.
+                        raise SetupError(f"{self.plan.database}: ready() returned {told!r:.40}, and neither True nor False.")
                     await asyncio.sleep(0.02)
                     if began and time.monotonic() - began > PATIENCE:
                         self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
@@ -320,6 +322,9 @@ class _Recorder:
         try:
             async with asyncio.timeout(self.plan.timeout + GRACE):
                 told = await self.database.versions()
+            if not isinstance(told, dict):
+                self.problems.add(f"versions() returned {told!r:.40}, and no map from each node to its version")
+                return {}
             return {node: str(told[node]).encode("utf-8", "backslashreplace").decode() for node in self.names if node in told}
         except Exception as error:
             self.problems.raised("versions()", error)
