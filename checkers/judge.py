@@ -20,6 +20,7 @@ from splitbrain.checkers.measures import availability, convergence, latency, qua
 from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.failures import failures
+from splitbrain.checkers.measures.pacelc import pacelc
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
@@ -31,6 +32,7 @@ from splitbrain.checkers.result import (
     Episode,
     Latency,
     Measure,
+    Pacelc,
     Quality,
     Result,
     Scenario,
@@ -88,6 +90,8 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     no_alerts: tuple[Alert, ...] = ()
     took, _ = _guarded("latency", lambda: latency.latencies(calm), no_latencies)
     fired, _ = _guarded("alerts", lambda: latency.alerts(calm, known.rows, blast.staleness), no_alerts)
+    unmeasured_else: Pacelc | None = None
+    otherwise, _ = _guarded("pacelc", lambda: pacelc(calm), unmeasured_else)
     exercised = _exercised(recording, consistent)
     heading, reason = _headline(validity, own, usual, recording)
     variant = recording.variant
@@ -125,8 +129,9 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         blast=blast,
         latencies=took if recording.plan is not None else (),
         alerts=fired if recording.plan is not None else (),
+        pacelc=otherwise,
         claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
-        labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
+        labels=tuple(label(given, known.classification, held, otherwise) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
