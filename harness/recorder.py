@@ -227,6 +227,8 @@ class _Recorder:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
         if "fill" in needs(self.plan):
             await self.testbed.bound(self.plan.nodes)
+        if "unplug" in needs(self.plan):
+            await self.testbed.unpluggable(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
@@ -404,7 +406,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load), self.plan.seed,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load,
+                    self.router.delay), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
