@@ -41,7 +41,8 @@ from splitbrain.checkers.result import (
 )
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
@@ -159,7 +160,27 @@ def _run(checker: Checker, recording: Recording) -> Verdict:
         found = _thrown(checker.name, error)
     except Exception as error:
         found = _thrown(checker.name, error)
+    if recording.plan is not None and found.validity != "invalid" and found.standings and not _tells(recording.history):
+        reason = "nothing that was answered tells what is there, nobody read: nothing is proven."
+        found = msgspec.structs.replace(
+            found, validity="unknown", reason=reason if found.validity == "valid" else found.reason,
+            standings=tuple(msgspec.structs.replace(one, state="undecided") for one in found.standings),
+        )
     return msgspec.structs.replace(found, seconds=time.perf_counter() - began)
+
+
+_SILENT = ("add", "append", "enqueue", "push", "put", "transfer", "txn", "write")
+"""Functions whose acknowledgement tells nothing of what is there; a transaction tells what it read."""
+
+
+def _tells(history: History) -> bool:
+    """Whether any answer tells what is there. A history of writes alone is right whatever became of them."""
+    answered = history.answered()
+    silent = np.isin(history.f, [code for code, f in enumerate(history.fs) if f in _SILENT])
+    if (answered & (~silent | history.reads())).any():
+        return True
+    micros = history.micros
+    return micros is not None and bool(answered[micros.owners()[micros.f == READ]].any())
 
 
 def _guarded(name: str, work: Callable[[], T], instead: T) -> tuple[T, Verdict | None]:
