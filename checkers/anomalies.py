@@ -15,7 +15,8 @@ from typing import Literal
 
 import msgspec
 
-Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas", "any"]
+Object = Literal["register", "set", "queue", "counter", "bank", "lock", "ids", "watch", "transactions", "replicas",
+                 "service", "any"]
 """What an anomaly can be seen on."""
 
 _BOTH = frozenset({"read", "write"})
@@ -80,8 +81,20 @@ _ROWS = (
     Phenomenon("event-from-the-past", _READS, ("watch",), "A watcher was told again of a change that came before those that "
                "it had asked for.", False, ("unexpected",)),
     Phenomenon("duplicate-id", _BOTH, ("ids",), "An identifier was handed out twice.", False, ("non-linearizable",)),
-    Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
+    Phenomenon("oversold", _BOTH, ("service",), "A sale was confirmed though all units had been sold by confirmed sales.",
                False, ("non-linearizable",)),
+    Phenomenon("charged-twice", _BOTH, ("service",), "A payment was carried out again though it had been carried out before "
+               "with the same idempotency key.", False, ("non-linearizable",)),
+    Phenomenon("came-back", _BOTH, ("service",), "What had been confirmed as removed is there in the end.", False,
+               ("non-linearizable",)),
+    Phenomenon("over-admitted", _BOTH, ("service",), "A request was let through though as many as the limit allows had been "
+               "let through before.", False, ("non-linearizable",)),
+    Phenomenon("blocked-seen", _READS, ("service",), "Somebody was shown a person whom they had blocked before.",
+               False, ("stale-read",)),
+    Phenomenon("deleted-seen", _READS, ("service",), "A post was shown after its deletion had been confirmed.",
+               False, ("stale-read",)),
+    Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
+               False, ("stale-read",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "
@@ -144,12 +157,22 @@ _ROWS = (
 ANOMALIES: Mapping[str, Phenomenon] = {row.identifier: row for row in _ROWS}
 """Identifier → its row, the most telling first. The same names stand in JSON, JUnit, `--expect` and headings."""
 
+_LONG = 3
 _RANK = {identifier: at for at, identifier in enumerate(ANOMALIES)}
 
 
 def rank(identifier: str) -> int:
     """Its place in the table, from 0; behind all others for a name of somebody's own checker."""
     return _RANK.get(identifier, len(_RANK))
+
+
+def place(identifier: str, dependencies: int) -> tuple[int, int, int]:
+    """Where an anomaly stands among those that are shown: by its rank, but for a cycle of transactions with more than `_LONG`
+    dependencies, which stands behind the shorter ones, whatever level they are against."""
+    own = rank(identifier)
+    if _RANK["G0"] <= own <= _RANK["G2-item-realtime"]:
+        return _RANK["G0"], max(0, dependencies - _LONG), own
+    return own, 0, own
 
 
 def in_order(counts: Mapping[str, int]) -> dict[str, int]:

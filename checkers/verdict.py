@@ -102,6 +102,18 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     undecided: tuple[Undecided, ...] = ()
 
 
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a case study counts in recorded operations: at `least` so often, as far as it is certain, and at `most`,
+    if every call whose outcome nobody knows counts too; `of` so many, None where that tells nothing. `name` completes "so many
+    ..." (`units sold that were not there`). `price` is what a service paid with it, None where it is no price."""
+
+    name: str
+    least: int
+    most: int
+    of: int | None = None
+    price: Literal["consistency", "availability"] | None = None
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What one checker says. `reason` is one sentence. `counts` maps an anomaly's identifier to how many were found
     (`anomalies` shows some of them, the most telling first). `standings` tell where the history stands to each model that the
@@ -125,6 +137,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     lost: Lost = Lost()
     complete: bool = False
     staleness: Staleness | None = None
+    figures: tuple[Figure, ...] = ()
     coverage: Coverage = Coverage()
     limits: tuple[str, ...] = ()
     seconds: float = 0.0

@@ -1,18 +1,17 @@
 """`splitbrain check FILE`: a history that another program recorded, its format, its model, and the verdict.
 
-Jepsen's own `counter`, `set` and `set-full` checkers ask less than the models of these names here, which ask for
-linearizability: they let a counter's read be any sum between what was acknowledged and what was attempted, look at the last
-read of a set only, and let a read of a set be stale for a while. A history that these models hold valid is valid there;
-a lost, duplicated or never added element is invalid in both.
+Jepsen's own `counter` and `set` checkers ask less than the models of these names here, which ask for linearizability: they
+let a counter's read be any sum between what was acknowledged and what was attempted (`counter-bounds`), and look at the last
+read of a set only (`set-full` judges every one). A history that these models hold valid is valid there; a lost, duplicated or
+never added element is invalid in both.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 import numpy as np
@@ -20,49 +19,45 @@ import numpy as np
 from splitbrain.checkers import linearizability, sessions
 from splitbrain.checkers.judge import judge as judge_recording
 from splitbrain.checkers.linearizability.parts import Spread
-from splitbrain.checkers.models.specifications import (
-    MODELS,
-    CasRegister,
-    FencedLock,
-    Model,
-    MultiRegister,
-    Nil,
-    ReentrantMutex,
-    Register,
-    Semaphore,
-    UnorderedQueue,
-    check_functions,
+from splitbrain.checkers.models.choose import (
+    beginning_with,
+    describe,
+    detect,
+    has_initial,
+    model_of,
+    parameter_of,
+    replaced,
+    tells_initial,
 )
+from splitbrain.checkers.models.specifications import FencedLock, Model, Nil, Register, check_functions
 from splitbrain.checkers.result import Result, Source
+from splitbrain.checkers.structures import choose as structures
 from splitbrain.checkers.transactions import Transactions
 from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
+from splitbrain.checkers.transactions.spread import Spread as TransactionSpread
 from splitbrain.checkers.verdict import Checker, Verdict
-from splitbrain.harness.errors import SplitbrainError, UsageError, hint
+from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.history import OK, OUTCOMES, History
-from splitbrain.harness.history.meaning import answers, begun_with, fenced, may_have_begun_with, meant
-from splitbrain.harness.history.micros import READ, WRITE
+from splitbrain.harness.history.meaning import begun_with, fenced, may_have_begun_with, meant
+from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.history.shapes import Shapes
-from splitbrain.harness.history.values import MISSING, NIL, SCALAR, Tagged, canonical
+from splitbrain.harness.history.values import MISSING, NIL, SCALAR, canonical
 
 TIME_LIMIT = 60.0
 """Seconds that a check may take, unless told otherwise."""
 
-_PARAMETERS = {
-    Register: "initial", CasRegister: "initial", MultiRegister: "before", ReentrantMutex: "depth", Semaphore: "permits",
-}
-_INITIAL = ("initial", "before")
-_ALIASES = {"etcd-register": "cas-register", "set-full": "set", "fifo-queue": "queue", "kv (unpartitioned)": "kv"}
-_LATER = ("bank",)
 _SESSIONS = ("plume", "awdit", "dbcop", "cobra")
 """Formats that tell what the initial state is."""
 
+
+class Elsewhere(Spread, TransactionSpread, Protocol):
+    """Judges parts of any history elsewhere."""
 
 
 class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +94,11 @@ def check_file(
     time_limit: float = TIME_LIMIT,
     torn: bool = False,
     initial: str | None = None,
-    spread: Spread | None = None,
+    spread: Elsewhere | None = None,
 ) -> CheckedFile:
     """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
     out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds;
-    `spread` has the keys of many operations judged elsewhere.
+    `spread` has the keys of many operations, or the components and levels of transactions, judged elsewhere.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
@@ -111,16 +106,25 @@ def check_file(
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
     promised = sessions.models_of(model) if model else None
     levels = levels_of(model) if model and (promised is None or set(promised) <= set(LEVELS)) else None
-    chosen = model_of(model) if model and levels is None and promised is None else None
+    told_structure = model is not None and structures.is_name(model)
+    chosen = model_of(model) if model and not told_structure and levels is None and promised is None else None
+    if initial is not None and told_structure:
+        raise UsageError(f"the model '{model}' has no initial value to be told.")
     if initial is not None and levels is not None and promised is None:
         raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
-    if initial is not None and chosen is not None and _PARAMETERS.get(type(chosen)) not in _INITIAL:
+    if initial is not None and chosen is not None and not has_initial(chosen):
         raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
-    if initial is not None and model is not None and _tells_initial(model):
+    if initial is not None and model is not None and tells_initial(model):
         raise UsageError(f"the initial value is told twice: --model {model} and --initial {initial}.")
     reading = formats.read(path, _format(format), torn)
     notes = list(reading.notes)
     history = meant(reading.history, reading.shapes, notes)
+    recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
+    if chosen is not None or told_structure or (model is None and initial is None):
+        found = _structure(history, model)
+        if found is not None and len(history):
+            result = judge_recording(recording, [found.checker])
+            return _checked(path, reading, recording, result, found.name, found.why, "", notes)
     told = _meaning(nil)
     # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
     meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
@@ -138,37 +142,56 @@ def check_file(
     else:
         chosen, why = (chosen, "as told") if chosen is not None else detect(history, reading.shapes)
         if initial is not None:
-            chosen = _beginning_with(chosen, _parameter(initial))
+            chosen = beginning_with(chosen, parameter_of(initial))
         if chosen.name != FencedLock.name and fenced(history, reading.shapes):
             notes.append(f"the fences in the lock's answers are not judged by the model {chosen.name}: fenced-lock does")
         shown = describe(chosen)
-    begins = initial is not None or (model is not None and _tells_initial(model))
+    begins = initial is not None or (model is not None and tells_initial(model))
     weighing = Weighing(
         chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit, spread=spread,
     )
-    recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
     checker: Checker = weighing
     if transactions and len(history):
-        checker, weighing.nil = _of_transactions(history, levels or (), time_limit), "absent"
+        checker, weighing.nil = _of_transactions(history, levels or (), time_limit, spread), "absent"
     elif of_sessions and len(history):
-        begun = None if initial is None else _parameter(initial)
+        begun = None if initial is None else parameter_of(initial)
         checker = SessionWeighing(of_sessions, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
         weighing.nil = checker.nil
     else:
         shown = describe(weighing.model) if len(history) else shown
     result = judge_recording(recording, [checker])
-    result = msgspec.structs.replace(
-        result,
-        source=Source(
-            path=str(path), format=reading.format, why=why,
-            model=shown if transactions or of_sessions else describe(weighing.model),
-            nil=weighing.nil or "", notes=tuple(notes), timed=history.timed,
-        ),
+    shown = shown if transactions or of_sessions else describe(weighing.model)
+    return _checked(path, reading, recording, result, shown, why, weighing.nil or "", notes)
+
+
+def _checked(
+    path: Path, reading: formats.Reading, recording: Recording, result: Result, model: str, why: str, nil: Nil | Literal[""],
+    notes: Sequence[str],
+) -> CheckedFile:
+    source = Source(
+        path=str(path), format=reading.format, why=why, model=model, nil=nil, notes=tuple(notes), timed=recording.history.timed,
     )
     return CheckedFile(
-        path=str(path), format=reading.format, model=result.source.model if result.source else shown, why=why,
-        nil=weighing.nil or "wildcard", notes=tuple(notes), result=result, recording=recording,
+        path=str(path), format=reading.format, model=model, why=why, nil=nil or "wildcard", notes=tuple(notes),
+        result=msgspec.structs.replace(result, source=source), recording=recording,
     )
+
+
+class _Structure(NamedTuple):
+    """The structure that a history is judged as, and why."""
+
+    checker: Checker
+    name: str
+    why: str
+
+
+def _structure(history: History, model: str | None) -> _Structure | None:
+    """The structure that the name, or the operations where there is none, certainly call for."""
+    if model is not None:
+        checker = structures.structure_of(model, history)
+        return None if checker is None else _Structure(checker, model, "as told")
+    found = structures.found_structure(history)
+    return None if found is None else _Structure(structures.STRUCTURES[found[0]](), *found)
 
 
 def check(
@@ -190,9 +213,13 @@ def check(
         weighed = SessionWeighing(promised, nil=nil, initial=None, time_limit=time_limit)
         return weighed.check(Recording(history=history, nodes=()))
     levels = levels_of(model) if isinstance(model, str) else None
+    if len(history) and levels is None and (model is None or isinstance(model, str)):
+        structure = _structure(history, model)
+        if structure is not None:
+            return structure.checker.check(Recording(history=history, nodes=()))
     if levels is not None or (model is None and _told_apart(history)):
         return _of_transactions(history, levels or (), time_limit).check(Recording(history=history, nodes=()))
-    told = model is not None and (not isinstance(model, str) or _tells_initial(model))
+    told = model is not None and (not isinstance(model, str) or tells_initial(model))
     if model is None:
         model = detect(history)[0] if len(history) else Register()
     chosen = model_of(model) if isinstance(model, str) else model
@@ -290,7 +317,7 @@ class Weighing:
         self.model = model
         self.nil = nil
         self.told_nil = told_nil
-        self.initial_told = initial_told or _PARAMETERS.get(type(model)) not in _INITIAL
+        self.initial_told = initial_told or not has_initial(model)
         self.time_limit = time_limit
         self.spread = spread
 
@@ -333,7 +360,7 @@ class Weighing:
             return self._judged(history, self.model, nil, ends), self.model
         seen = begun_with(history, nil)
         if len(seen) == 1 and seen[0] is not None:
-            model = _beginning_with(self.model, seen[0])
+            model = beginning_with(self.model, seen[0])
             verdict = self._judged(history, model, nil, ends)
             if verdict.validity == "valid":
                 reason = f"valid only if it began with {_show(seen[0])}, as was directly seen: {verdict.reason}"
@@ -346,7 +373,7 @@ class Weighing:
         for value in may_have_begun_with(history, among):
             if not all(_reads(anomaly.operations, value) for anomaly in verdict.anomalies):
                 continue
-            other = self._judged(history, _beginning_with(self.model, value), nil, ends)
+            other = self._judged(history, beginning_with(self.model, value), nil, ends)
             if other.validity == "valid":
                 return self._unknown(
                     f"valid only if it began with {_show(value)}; if it began with nil: {verdict.reason.rstrip('.')} "
@@ -396,14 +423,6 @@ def _reads_of_nil(history: History) -> bool:
     return bool((reads & (values.first == NIL) & np.isin(values.kind, (SCALAR, MISSING))).any())
 
 
-def _beginning_with(model: Model, value: Any) -> Model:
-    """The model of registers that hold `value` at first. Raises `UsageError` for one that has none."""
-    field = _PARAMETERS.get(type(model))
-    if field not in _INITIAL:
-        raise UsageError(f"the model '{model.name}' has no initial value to be told.")
-    return _replaced(model, {field: canonical(value)})
-
-
 def _strict(operations: list[Operation]) -> History:
     """The history of these operations. Raises `UsageError` for what the readers of files refuse."""
     for place, one in enumerate(operations):
@@ -445,93 +464,12 @@ def _told_apart(history: History) -> bool:
     return are_transactions(history) and not values_repeat(history)
 
 
-def _of_transactions(history: History, levels: Sequence[Level], time_limit: float) -> Checker:
+def _of_transactions(
+    history: History, levels: Sequence[Level], time_limit: float, spread: Elsewhere | None = None
+) -> Checker:
     if not are_transactions(history):
         raise UsageError("isolation levels are of transactions: lists of [r key value], [w key value] and [append key value].")
-    return Transactions(levels, time_limit)
-
-
-# The model: by its name, or found out.
-
-
-def model_of(name: str) -> Model:
-    """The model of that name; `cas-register:0` and `cas-register init 0` tell its initial value, `semaphore:3` its permits,
-    `reentrant-mutex:2` its depth. Raises `UsageError` naming the nearest one."""
-    if name in _LATER:
-        raise UsageError(f"the model '{name}' is not judged yet: {', '.join(_LATER)} are to come.")
-    name, _, parameter = name.strip().replace(" init ", ":").partition(":")
-    name = _ALIASES.get(name, name)
-    if name not in MODELS:
-        raise UsageError(f"no model is called '{name}': {hint(name, sorted({*MODELS, *_ALIASES, *LEVELS, *sessions.MODELS}))}")
-    model = MODELS[name]()
-    if not parameter:
-        return model
-    field = _PARAMETERS.get(MODELS[name])
-    if field is None:
-        raise UsageError(f"the model '{name}' takes no parameter ('{parameter}').")
-    told = _parameter(parameter)
-    if field in _INITIAL:
-        return _beginning_with(model, told)
-    if not (isinstance(told, int) and told > 0):
-        raise UsageError(f"the {field} of '{name}' is a number above 0, not '{parameter}'.")
-    return _replaced(model, {field: told})
-
-
-def _tells_initial(name: str) -> bool:
-    return ":" in name or " init " in name
-
-
-def describe(model: Model) -> str:
-    """The name of a model with its parameter, as `model_of` takes it."""
-    field = _PARAMETERS.get(type(model))
-    value = getattr(model, field) if field else None
-    if isinstance(value, Tagged) and value.kind == "bool":
-        value = "true" if value.content else "false"
-    return model.name if value is None else f"{model.name}:{value}"
-
-
-def detect(history: History, shapes: Shapes | None = None) -> tuple[Model, str]:
-    """The model that the names of the operations and the `shapes` of their values call for, and why.
-
-    Raises `UsageError` where there is none, or none yet.
-    """
-    fs = {history.fs[code] for code in np.unique(history.f).tolist()}
-    names = ", ".join(sorted(fs))
-    micros = history.micros
-    if fs == {"txn"} and micros is not None and (micros.f <= WRITE).all():
-        return MultiRegister(), "transactions that read and write registers"
-    if "txn" in fs:
-        raise UsageError("transactions beside other operations, or of other steps than r, w and append, are not judged.")
-    if "transfer" in fs or (fs == {"read"} and any(type(value) is dict for value in answers(history, "read"))):
-        raise UsageError("bank accounts (transfer, and reads of all balances) are not judged yet.")
-    if fs <= {"read", "write", "cas"}:
-        return (CasRegister if "cas" in fs else Register)(), f"operations {names}"
-    if fs <= {"acquire", "release"} and fenced(history, shapes or Shapes()):
-        return FencedLock(), f"operations {names}, and an answer is a fence"
-    for known, name in (
-        ({"acquire", "release"}, "mutex"),
-        ({"enqueue", "dequeue"}, "queue"),
-        ({"push", "pop"}, "stack"),
-        ({"generate"}, "id-generator"),
-        ({"get", "put", "append"}, "kv"),
-        ({"add", "remove"}, "set"),
-    ):
-        if fs <= known and (name != "set" or "remove" in fs):
-            return MODELS[name](), f"operations {names}"
-    if fs <= {"enqueue", "dequeue", "drain"}:
-        return UnorderedQueue(), f"operations {names}; what is drained comes in any order"
-    if fs <= {"add", "remove", "read"}:
-        counted = [type(value) is int for value in answers(history, "read") if value is not None]
-        if "remove" in fs or (counted and not any(counted)):
-            return MODELS["set"](), f"operations {names}, and reads return many elements"
-        if counted and all(counted):
-            return MODELS["counter"](), f"operations {names}, and reads return one number"
-        added = answers(history, "add")
-        if not counted and len(set(map(repr, added))) == len(added):
-            return MODELS["set"](), f"operations {names}, and no value is added twice"
-        if not counted and all(type(value) is int for value in added):
-            return MODELS["counter"](), f"operations {names}, and values are added twice"
-    raise UsageError(f"no model is found for the operations {names}: --model names one of {', '.join(sorted(MODELS))}.")
+    return Transactions(levels, time_limit, spread)
 
 
 def _format(format: str | None) -> formats.Format | None:
@@ -547,20 +485,6 @@ def _meaning(nil: str | None) -> Nil | None:
     return "wildcard" if nil == "wildcard" else "absent" if nil == "absent" else None
 
 
-def _parameter(text: str) -> int | str | bool | None:
-    if text in ("nil", "null", "none"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        return text[1:-1]
-    return int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else text
-
-
-def _replaced(model: Model, fields: dict[str, Any]) -> Model:
-    return dataclasses.replace(model, **fields) if dataclasses.is_dataclass(model) else model
-
-
 # The history, as the model wants it.
 
 
@@ -569,7 +493,7 @@ def _with_nil(model: Model, history: History, nil: Nil) -> tuple[Model, History]
     if nil == "absent":
         return model, history
     if hasattr(model, "nil"):
-        return _replaced(model, {"nil": nil}), history
+        return replaced(model, {"nil": nil}), history
     if "read" not in history.fs:
         return model, history
     reads = np.flatnonzero((history.f == history.fs.index("read")) & (history.outcome == OK))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from io import StringIO
@@ -205,11 +204,14 @@ def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
 @click.argument("file", type=click.Path(path_type=Path))
 @_RUNS
 @_DASK
+@click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Runs at once on this machine; never more than its processors bear, two for each.")
 @click.option("--keep", "kept", type=click.IntRange(min=1), help="Keep so many folders of this suite, and drop older ones.")
-def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
+def suite(file: Path, runs: Path, dask: str | None, parallel: int, kept: int | None) -> int:
     """Run the matrix of plans in FILE (TOML), one after another; one that was killed goes on where it was.
 
-    Its folder has an index.html, which compares the night with those before it in the same folder of runs.
+    Its folder has an index.html, which compares the night with those before it in the same folder of runs. With 'retries' in
+    FILE, a run that proves nothing is run again so often, with another seed, and that is told.
 
     With --dask they run on the machines of a Dask cluster instead, one at a time on each, and their folders come back.
 
@@ -223,57 +225,33 @@ def suite(file: Path, runs: Path, dask: str | None, kept: int | None) -> int:
       nemesis = "partition-primary"
       expect = ["lost-write"]
     """
-    from splitbrain.harness import suite as suites
-    from splitbrain.harness.run import perform
-    from splitbrain.reports import summary
-    from splitbrain.reports.terminal import Progress, console
-    from splitbrain.reports.wording import time_left
+    from splitbrain.harness.suite.night import run_night
+    from splitbrain.reports.terminal import console
 
-    screen = console()
-    began, done = time.monotonic(), 0
+    return run_night(file, runs, console(), dask=dask, parallel=parallel, kept=kept)
 
-    def perform_one(plan: Plan, folder: Path) -> suites.Ended:
-        nonlocal done
-        left = sum(entry.exit_code is None for entry in opened.entries) - done
-        rest = time_left(time.monotonic() - began, done, left)
-        screen.print(f"\nrun {len(opened.entries) - left + 1} of {len(opened.entries)}{rest and ', '}{rest}")
-        done += 1
-        try:
-            outcome = perform(plan, folder, Progress(screen))
-        except SplitbrainError as error:
-            screen.print(f"splitbrain: {error}", markup=False)
-            return suites.Ended("", error.exit_code, str(error))
-        except Exception as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            return suites.Ended("", CRASH, f"{type(error).__name__}: {error}")
-        return suites.Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)
 
-    def publish(suite: suites.Suite) -> None:
-        left = sum(entry.exit_code is None for entry in suite.entries)
-        suites.publish(suite, time_left(time.monotonic() - began, done, left))
+@commands.command()
+@click.argument("name", required=False)
+@_RUNS
+@click.pass_context
+def case(context: click.Context, name: str | None, runs: Path) -> int:
+    """Run the case study NAME on a database that would rather refuse and on one that would rather answer, and put side by side
+    what each one gave up; without NAME, say which there are.
 
-    with suites.open_suite(file, runs) as opened:
-        screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
-        if dask is None:
-            finished = suites.run_suite(opened, perform_one, publish)
-        else:
-            from splitbrain.harness.machines import connect, own_files, perform_on
-            from splitbrain.reports.fleet import Fleet
+    It is a suite that comes with splitbrain: one that was killed goes on where it was, and its page lies beside its index.
 
-            left = suites.pending(opened)
-            with (
-                connect(dask, own_files([plan for _, plan in left])) as cluster,
-                Fleet(screen, len(opened.entries), len(opened.entries) - len(left)) as fleet,
-            ):
-                finished = suites.keep(opened, perform_on(cluster, left, opened.folder, fleet), publish)
-        publish(finished)
-        for folder in suites.drop_old(finished, kept) if kept else ():
-            screen.print(f"removed {folder}", markup=False)
-    screen.print(f"index      {finished.folder}/index.html", markup=False)
-    screen.print(summary.table(suites.outcomes(finished)))
-    if not finished.finished:
-        screen.print("interrupted: the same command goes on with what is left")
-    return suites.worst(finished)
+    \b
+    Example:
+      splitbrain case flash-sale
+    """
+    from splitbrain.harness import cases
+
+    if name is None:
+        for known, summary in cases.summaries().items():
+            click.echo(f"{known:<14} {summary}")
+        return 0
+    return int(context.invoke(suite, file=cases.file(name), runs=runs, dask=None, parallel=1, kept=None))
 
 
 @commands.command()
@@ -344,7 +322,7 @@ def compare(first: Path, second: Path, as_json: bool) -> int:
       splitbrain compare runs/BEFORE runs/AFTER
       splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly
     """
-    from splitbrain.harness import suite as suites
+    from splitbrain.harness.suite import suite as suites
     from splitbrain.reports import compare as comparison
     from splitbrain.reports import nights
     from splitbrain.reports.terminal import console
@@ -374,7 +352,7 @@ def contract(runs: tuple[Path, ...]) -> int:
       splitbrain contract runs > CONTRACT.md
     """
     from splitbrain.checkers.result import Result
-    from splitbrain.harness.suite import results
+    from splitbrain.harness.suite.suite import results
     from splitbrain.reports.contract import markdown
 
     found = [result for folder in runs for result in results(folder) if isinstance(result, Result)]
@@ -407,11 +385,19 @@ def serve(runs: Path, port: int) -> int:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Keep the results in this file, a line each.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the table into this file.")
-def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
-    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
+@click.option("--suite", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Tell instead how probable these rates make it that a night of this suite is green.")
+def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None, suite: Path | None) -> int:
+    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote.
+
+    \b
+    Examples:
+      splitbrain rates runs --store rates.jsonl
+      splitbrain rates rates.jsonl --suite nightly.toml
+    """
     from splitbrain.checkers.result import Result
     from splitbrain.harness.errors import UsageError
-    from splitbrain.harness.suite import results
+    from splitbrain.harness.suite.suite import results
     from splitbrain.reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
 
     found = []
@@ -432,10 +418,17 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
         raise UsageError("no run is left to make a table of.")
     if store is not None:
         store_rates(store, found)
-    if readme is None:
-        click.echo(rates_table(found))
+    if suite is None:
+        table = rates_table(found)
     else:
-        replace_table(readme, "rates", rates_table(found))
+        from splitbrain.harness.suite.matrix import read
+        from splitbrain.reports import green
+
+        table = green.table(green.forecast(read(suite), found))
+    if readme is None:
+        click.echo(table)
+    else:
+        replace_table(readme, "rates" if suite is None else "nightly", table)
     return 0
 
 
@@ -490,10 +483,10 @@ def check(
     if dask is None:
         checked = check_file(path, **options)
     else:
-        from splitbrain.harness.machines import Keys, connect
+        from splitbrain.harness.machines import Parts, connect
 
         with connect(dask) as cluster:
-            checked = check_file(path, **options, spread=Keys(cluster))
+            checked = check_file(path, **options, spread=Parts(cluster))
     if as_json:
         click.echo(encode(checked.result).decode())
     else:

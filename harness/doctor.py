@@ -52,10 +52,23 @@ def examine() -> Sequence[Finding]:
     return findings
 
 
+PROCESSORS = 2
+"""That a run needs: one for the harness, which must hear an answer when it comes, and one for the servers."""
+
+
+def abreast(asked: int, number: int) -> tuple[int, str]:
+    """How many of the `asked` runs at once so many processors bear, and a sentence where that is less."""
+    most = max(1, number // PROCESSORS)
+    if asked <= most:
+        return asked, ""
+    return most, (f"{asked} runs at once would need {asked * PROCESSORS} processors, {PROCESSORS} a run, and this machine has "
+                  f"{number}: {most} at a time.")
+
+
 def processors(number: int, load: float) -> Finding:
     """Whether a run has processors enough: a starved harness hears answers late, and what it then measures is itself."""
     mend = "let nothing else run beside it, or use fewer clients (--concurrency 1), fewer nodes or a --rate"
-    return Finding("processors", number >= 2 and load <= number, f"{number}, with a load of {load:.1f}", mend)
+    return Finding("processors", number >= PROCESSORS and load <= number, f"{number}, with a load of {load:.1f}", mend)
 
 
 def table(findings: Sequence[Finding]) -> Table:

@@ -1,4 +1,4 @@
-"""Other machines: the workers of a Dask cluster, which take the runs of a suite and the keys of a huge history.
+"""Other machines: the workers of a Dask cluster, which take the runs of a suite and the parts of a huge history.
 
 Dask moves calls and answers, and tells who is there; it decides nothing of ours. A run needs the cores of its machine, so a
 machine has one at a time, however many workers are on it. What was given to a worker that is lost is done again elsewhere.
@@ -21,7 +21,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -32,13 +32,15 @@ from splitbrain import __version__
 from splitbrain.checkers import linearizability
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.checkers.result import NotJudged
+from splitbrain.checkers.transactions.spread import Answer
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness import registry, suite
+from splitbrain.harness import registry
 from splitbrain.harness.errors import SetupError, SplitbrainError, UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import perform_apart
-from splitbrain.harness.suite import Ended
+from splitbrain.harness.suite import suite
+from splitbrain.harness.suite.suite import Ended
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -372,49 +374,60 @@ def _packed(folder: Path) -> bytes:
     return packed.getvalue()
 
 
-# The keys of a history.
+# The parts of a history.
 
 
-class Keys:
-    """Judges the parts of a history on the workers of a cluster. Dask gives what a lost worker had to another one."""
+class Parts:
+    """Has the parts of a history judged by the workers of a cluster: keys, or components and levels of transactions. Dask gives
+    what a lost worker had to another one."""
 
     operations = 100_000
+    edges = 20_000
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     def __call__(self, parts: Iterable[History], model: Model, time_limit: float) -> Iterator[Verdict]:
-        """The verdict on each part, in any order. Raises `SetupError` where the workers are lost again and again."""
-        ends = time.monotonic() + time_limit
-        given: set[Any] = set()
-        for part in parts:
-            # What is sent stays with the scheduler until it is judged, so that it can be sent again.
-            while len(given) >= 2 * max(1, sum(self._cluster.client.nthreads().values())):
-                yield from self._judged(given)
-            with warnings.catch_warnings(action="ignore"):
-                given.add(self._cluster.client.submit(
-                    judge_there, part, model, max(0.1, ends - time.monotonic()), pure=False, retries=ATTEMPTS,
-                    workers=self._cluster.workers(), allow_other_workers=False,
-                ))
-        while given:
-            yield from self._judged(given)
+        """The verdict on each part, in their order. Raises `SetupError` where the workers are lost again and again."""
+        return self.each(judge_there, ((part, model) for part in parts), time_limit)
 
-    def _judged(self, given: set[Any]) -> Iterator[Verdict]:
-        done = {future for future in given if future.status != "pending"}
-        for future in done:
-            given.discard(future)
-            try:
-                yield future.result(timeout=120)
-            except SplitbrainError:
-                raise
-            except Exception as error:
-                raise SetupError(
-                    f"the workers at {self._cluster.address} could not judge a part of the history "
-                    f"({type(error).__name__}: {error}); without --dask it is judged here."
-                ) from error
-        if not done:
+    def each(
+        self, call: Callable[..., Answer], works: Iterable[tuple[Any, ...]], seconds: float
+    ) -> Iterator[Answer]:
+        """What `call` answers to each of these works and the seconds that are left, in their order; what nobody asks for any
+        more is given up. Raises `SetupError` where the workers are lost again and again."""
+        ends = time.monotonic() + seconds
+        given = deque[Any]()
+        try:
+            for work in works:
+                # What is sent stays with the scheduler until it is judged, so that it can be sent again.
+                while len(given) >= 2 * max(1, sum(self._cluster.client.nthreads().values())):
+                    yield self._answer(given)
+                with warnings.catch_warnings(action="ignore"):
+                    given.append(self._cluster.client.submit(
+                        call, *work, max(0.1, ends - time.monotonic()), pure=False, retries=ATTEMPTS,
+                        workers=self._cluster.workers(), allow_other_workers=False,
+                    ))
+            while given:
+                yield self._answer(given)
+        finally:
+            for future in given:
+                future.cancel()
+
+    def _answer(self, given: deque[Any]) -> Any:
+        """The answer to what was given first."""
+        while given[0].status == "pending":
             self._cluster.workers()
             time.sleep(0.02)
+        try:
+            return given.popleft().result(timeout=120)
+        except SplitbrainError:
+            raise
+        except Exception as error:
+            raise SetupError(
+                f"the workers at {self._cluster.address} could not judge a part of the history "
+                f"({type(error).__name__}: {error}); without --dask it is judged here."
+            ) from error
 
 
 def judge_there(history: History, model: Model, seconds: float) -> Verdict:

@@ -24,7 +24,7 @@ from splitbrain import __version__
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
-from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError, described
+from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError, UsageError, described
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
@@ -215,6 +215,12 @@ def run(
     Raises `UsageError` for a plan that cannot be run, `StorageError` where `runs` cannot be written; whatever happens
     afterwards is told by the outcome.
     """
+    paths = {"runs": runs, "plan": plan} if plan is not None else {"runs": runs}
+    for argument, value in paths.items():
+        if not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{argument}={value!r}: a path is wanted, as a text or a pathlib.Path.")
+    if not isinstance(name, str):
+        raise UsageError(f"name={name!r}: a text is wanted, the name of the run's folder.")
     resolved = resolve(fields | {"database": database}, Path(plan) if plan is not None else None)
     return perform_apart(resolved, Path(runs), name)
 

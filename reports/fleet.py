@@ -1,4 +1,4 @@
-"""The runs of a suite on several machines, while they go on: a line for each, and what is left."""
+"""The runs of a suite that go on at once, here or on several machines: a line for each, and what is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Fleet:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self._console = console
         self._total = total
-        self._done = self._before = done
+        self._before = done
+        self._ended: set[int] = set()
         self._began = time.monotonic()
         self._rows: dict[int, tuple[str, str, str]] = {}
         self._live: Live | None = None
@@ -39,10 +40,10 @@ class Fleet:
             self._live.stop()
 
     def begins(self, number: int, plan: Plan, where: str) -> None:
-        """A run begins on a machine."""
+        """A run begins, on a machine if that has a name."""
         self._rows[number] = (where, headline(plan, {}), "")
         if self._live is None:
-            self._say(f"run {number + 1} of {self._total} on {where}: {headline(plan, {})}")
+            self._say(f"{self._run(number, where)}: {headline(plan, {})}")
 
     def says(self, number: int, line: str) -> None:
         """A line of a run's own."""
@@ -53,8 +54,9 @@ class Fleet:
     def ended(self, number: int, told: str) -> None:
         """A run came back, or will not: what it showed, or why it showed nothing."""
         where, what, _ = self._rows.pop(number, ("", "", ""))
-        self._done += 1
-        self._say(f"run {number + 1} of {self._total} on {where}: {what}: {told}{self._left()}")
+        self._ended.add(number)
+        left = self._left()
+        self._say(f"{self._run(number, where)}: {what}: {told}{left and f' ({left})'}")
 
     def note(self, text: str) -> None:
         """Something happened that is of no one run."""
@@ -63,12 +65,16 @@ class Fleet:
     def _say(self, text: str) -> None:
         self._console.print(Text(printable(text, 1000)), soft_wrap=self._live is None)
 
+    def _run(self, number: int, where: str) -> str:
+        return f"run {number + 1} of {self._total}{where and ' on '}{where}"
+
     def _left(self) -> str:
-        rest = time_left(time.monotonic() - self._began, self._done - self._before, self._total - self._done)
-        return rest and f" ({self._done} of {self._total} done, {rest})"
+        done = self._before + len(self._ended)
+        rest = time_left(time.monotonic() - self._began, len(self._ended), self._total - done)
+        return rest and f"{done} of {self._total} done, {rest}"
 
     def _table(self) -> Table:
-        shown = Table(box=None, pad_edge=False, header_style="dim")
+        shown = Table(box=None, pad_edge=False, header_style="dim", caption=self._left() or None, caption_justify="left")
         for column in ("run", "on", "what", "now"):
             shown.add_column(column, no_wrap=True, overflow="ellipsis", ratio=3 if column in ("what", "now") else None)
         for number, row in sorted(self._rows.items()):

@@ -10,11 +10,16 @@ One suite a run, named by its folder. Its cases have a class that is the same ev
 
 A run whose cluster could not be set up is a suite with one `error` of type `set-up`; one that was refused, of type `usage`;
 one that crashed or cannot be read, of type `crash`.
+
+An attempt that proved nothing and was made again is a `flakyError` of the `verdict`, or a `rerunError` where the last attempt
+proves nothing either.
+
+The file is valid against the schema of Jenkins' xUnit plugin (junit-10.xsd): totals of all runs have no `skipped`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -30,22 +35,20 @@ LONGEST = 4000
 SETUP_FAILED, REFUSED = 3, 64
 
 
-def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
-    """Write the runs as JUnit XML. Raises `StorageError` where it cannot be written."""
+def write(path: Path, results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]] = ()) -> None:
+    """Write the runs as JUnit XML. `retried` says of each run in its place what its attempts before were unknown for. Raises
+    `StorageError` where it cannot be written."""
     root = ET.Element("testsuites", name="splitbrain")
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for result in results:
-        suite = _suite(result)
-        root.append(suite)
-        for total in totals:
-            totals[total] += int(suite.get(total, "0"))
-    for total, number in totals.items():
-        root.set(total, str(number))
+    for result, before in zip(results, retried or [()] * len(results), strict=True):
+        root.append(_suite(result, before))
+    for total in ("tests", "failures", "errors"):
+        root.set(total, str(sum(int(suite.get(total, "0")) for suite in root)))
+    root.set("time", _seconds(suite.get("time", "0") for suite in root))
     ET.indent(root)
     write_whole(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
 
 
-def _suite(result: Result | NotJudged) -> ET.Element:
+def _suite(result: Result | NotJudged, retried: Sequence[str]) -> ET.Element:
     plan = result.plan
     called = () if plan is None else (plan.database, plan.variant, plan.workload, plan.nemesis)
     stable = _stable(plan) if plan is not None else _history(result)
@@ -72,11 +75,18 @@ def _suite(result: Result | NotJudged) -> ET.Element:
             ET.SubElement(holder, "property", name=_text(key), value=_text(value))
         suite.insert(0, holder)
     cases = suite.findall("testcase")
+    proven = isinstance(result, Result) and result.validity != "unknown"
+    for reason in retried:
+        _outcome(cases[0], "flakyError" if proven else "rerunError", "unknown", reason)
     suite.set("tests", str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
-    suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
+    suite.set("time", _seconds(case.get("time", "0") for case in cases))
     return suite
+
+
+def _seconds(times: Iterable[str]) -> str:
+    return f"{sum(map(float, times)):.3f}"
 
 
 def _stable(plan: Plan) -> str:

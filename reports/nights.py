@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
-from scipy.stats import binom, fisher_exact
 
-from splitbrain.checkers.result import Assessment, Class, Expectation, NotJudged, Result
+from splitbrain.checkers.result import Assessment, Class, Expectation, Half, NotJudged, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
@@ -63,6 +61,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     claims: tuple[Assessment, ...] = ()
     """The vendor's claim and the labels of literature, as they stood to this run."""
+    otherwise: Half | None = None
+    """The half of PACELC that was seen without a partition, where the run measured that."""
+    retried: tuple[str, ...] = ()
+    """Why the attempts before this one proved nothing."""
 
 
 class Night(msgspec.Struct, frozen=True):
@@ -70,6 +72,11 @@ class Night(msgspec.Struct, frozen=True):
 
     name: str
     runs: tuple[Told, ...]
+
+    @property
+    def green(self) -> bool:
+        """Whether every run was as it should be."""
+        return all(run.exit_code == 0 for run in self.runs)
 
 
 def told(result: Result | NotJudged) -> Told | None:
@@ -92,12 +99,15 @@ def told(result: Result | NotJudged) -> Told | None:
         classification=result.classification, exit_code=result.exit_code, anomalies=result.counts, lost=result.blast.lost,
         expect=plan.expect, expectations=result.expectations,
         claims=(*(() if result.claim is None else (result.claim,)), *result.labels),
+        otherwise=None if result.pacelc is None else result.pacelc.half,
     )
 
 
-def all_told(results: Iterable[Result | NotJudged]) -> tuple[Told, ...]:
-    """The lines of all that have one. A run that never got so far as to ask its version stands beside its sisters."""
-    lines = [line for line in map(told, results) if line is not None]
+def all_told(results: Sequence[Result | NotJudged], retried: Sequence[tuple[str, ...]] = ()) -> tuple[Told, ...]:
+    """The lines of all that have one, with why the attempts before each were unknown. A run that never got so far as to ask its
+    version stands beside its sisters."""
+    pairs = zip(map(told, results), retried or [()] * len(results), strict=True)
+    lines = [msgspec.structs.replace(line, retried=again) for line, again in pairs if line is not None]
     known = {(line.place.database, line.place.variant): line.place.version for line in lines if line.place.version}
     return tuple(
         line if line.place.version else msgspec.structs.replace(line, place=msgspec.structs.replace(
@@ -155,12 +165,21 @@ def rates_seen(tonight: Sequence[Told], before: Sequence[Night]) -> tuple[RateSe
         ]
         seen, rate = sum(one.seen for one in every), next((one.rate for one in every), None)
         if rate is not None:
-            chance = float(binom.cdf(seen, len(every), rate))
+            chance = at_most(seen, len(every), rate)
             found.append(RateSeen(place=place, what=what, rate=rate, seen=seen, runs=len(every), chance=chance))
     return tuple(found)
 
 
+def at_most(seen: int, of: int, rate: float) -> float:
+    """How probable it is that at most `seen` of so many runs show what a run shows with that probability."""
+    from scipy.stats import binom  # Seconds on a busy machine, which what only reads the lines need not wait for.
+
+    return float(binom.cdf(seen, of, rate))
+
+
 def differ(seen: int, of: int, other_seen: int, other_of: int) -> bool:
     """Whether two counts of runs differ by more than chance (Fisher's exact test, 5%)."""
-    table = np.array([[seen, of - seen], [other_seen, other_of - other_seen]])
-    return float(fisher_exact(table).pvalue) < 0.05
+    import numpy as np
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact(np.array([[seen, of - seen], [other_seen, other_of - other_seen]])).pvalue) < 0.05

@@ -12,7 +12,7 @@ from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
 from splitbrain.reports.rates import markdown_row
-from splitbrain.reports.wording import count, printable
+from splitbrain.reports.wording import count, plural, printable
 
 COLUMNS = ("run", "database", "workload", "nemesis", "seed", "verdict", "observed", "expected")
 
@@ -20,31 +20,34 @@ SURPRISE = (70, 64, 3, 4, 1, 2, 130, 0)
 """Exit codes, the one to look at first at the front."""
 
 
-def table(results: Sequence[Result | NotJudged]) -> Table:
-    """A row a run."""
+def table(results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]] = ()) -> Table:
+    """A row a run. `retried` says of each in its place why its attempts before were unknown."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for column in COLUMNS[1:]:
         shown.add_column(column)
-    for result in _sorted(results):
-        _, *cells = _cells(result)
+    for result, again in _sorted(results, retried):
+        _, *cells = _cells(result, again)
         shown.add_row(*(Text(cell) for cell in cells))
     return shown
 
 
-def write(path: Path, results: Sequence[Result | NotJudged]) -> None:
+def write(path: Path, results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]] = ()) -> None:
     """Write the table as Markdown. Raises `StorageError`."""
     good = sum(result.exit_code == 0 for result in results)
     lines = [f"{count(good)} of {count(len(results))} runs as they should be.", "", markdown_row(COLUMNS)]
-    lines += [markdown_row(("---",) * len(COLUMNS)), *(markdown_row(_cells(result)) for result in _sorted(results))]
+    lines += [markdown_row(("---",) * len(COLUMNS)), *(markdown_row(_cells(*one)) for one in _sorted(results, retried))]
     write_whole(path, "\n".join(lines) + "\n")
 
 
-def _sorted(results: Sequence[Result | NotJudged]) -> list[Result | NotJudged]:
+def _sorted(
+    results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]]
+) -> list[tuple[Result | NotJudged, Sequence[str]]]:
     place = {code: number for number, code in enumerate(SURPRISE)}
-    return sorted(results, key=lambda result: place.get(result.exit_code, -1))
+    pairs = zip(results, retried or [()] * len(results), strict=True)
+    return sorted(pairs, key=lambda pair: place.get(pair[0].exit_code, -1))
 
 
-def _cells(result: Result | NotJudged) -> tuple[str, ...]:
+def _cells(result: Result | NotJudged, again: Sequence[str]) -> tuple[str, ...]:
     plan = result.plan
     planned = ("", "", "", "")
     if plan is not None:
@@ -55,6 +58,7 @@ def _cells(result: Result | NotJudged) -> tuple[str, ...]:
     else:
         found = ", ".join(f"{name} {count(number)}" for name, number in result.counts.items())
         verdict = f"{result.heading} ({found})" if found else result.heading
+        verdict += f", after {plural(len(again), 'unknown attempt')}" if again else ""
         missing = ", ".join(expected.what for expected in result.expectations if not expected.met)
         expected = f"NOT MET: {missing}" if missing else ("met" if result.expectations else "")
         judged = (verdict, result.classification, expected)

@@ -25,6 +25,7 @@ from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import (
     again,
+    bounds,
     cited,
     clock,
     count,
@@ -240,6 +241,12 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
     if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
+    if result.pacelc is not None:
+        _wrap(console, "PACELC", Text(result.pacelc.sentence))
+    figures = [one for verdict in result.verdicts for one in verdict.figures]
+    for number, one in enumerate(figures):
+        of = f" of {count(one.of)}" if one.of is not None else ""
+        _wrap(console, "COUNTED" if number == 0 else "", Text(f"{bounds(one)}{of} {printable(one.name)}"))
     if any(failure.detail for failure in result.failures):
         for number, failure in enumerate(result.failures[:_FAILURES]):
             said = f": {printable(failure.detail, 100)}" if failure.detail else ""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from splitbrain.checkers.result import Discarded, Failure, Held, Scenario
-from splitbrain.checkers.verdict import Anomaly
+from splitbrain.checkers.verdict import Anomaly, Figure
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -141,6 +141,11 @@ def seconds(of: float) -> str:
 def count(number: int) -> str:
     """An integer with its thousands apart: `12,431`."""
     return f"{number:,}"
+
+
+def bounds(figure: Figure) -> str:
+    """How often it is counted: `34`; `0 to 3` where that is not known."""
+    return count(figure.least) if figure.least == figure.most else f"{count(figure.least)} to {count(figure.most)}"
 
 
 def gave_way(of: Discarded) -> str:

@@ -26,7 +26,8 @@ from splitbrain.checkers.linearizability.containers.ids import decide_ids
 from splitbrain.checkers.linearizability.containers.sets import decide_set
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence import evidence, shrink
-from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.evidence.explanation import Finding
 from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones

@@ -18,7 +18,7 @@ from splitbrain.checkers.sessions.causality import causal_breaks
 from splitbrain.checkers.sessions.guarantees import Break, find
 from splitbrain.checkers.sessions.models import GUARANTEES, MODELS, Guarantee, Model
 from splitbrain.checkers.sessions.observations import observed
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.transactions import completion, decide, rw_register
 from splitbrain.checkers.transactions.decide import Facts
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
@@ -26,7 +26,7 @@ from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.micros import READ, UNKNOWN
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
 
 SEARCHED = 4_000
@@ -101,10 +101,13 @@ def _flawed(found: Findings, promised: Sequence[Model], told: History, facts: Fa
         for what, row, key in facts.flaws:
             read = found.recording.history[row]
             moment = Moment(began=read.invoked, seen=_end(read))
-            sentence = f"{_who(read)} read {_shown(read, told.micros.keys[key])}, " + _WHY[what]
-            found.add(_FLAWS[what], moment, sentence, partial(list, (read,)))
+            found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what))
     models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
     return _verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
+
+
+def _flaw(read: Operation, key: Key, what: str) -> Told:
+    return f"{_who(read)} read {_shown(read, key)}, {_WHY[what]}", (read,)
 
 
 def _verdict(
@@ -213,14 +216,15 @@ class _View:
             worst = max(worst, age)
             if found is None:
                 continue
-            read = self.operation(one.reader)
-            found.add(identifier, Moment(began=read.invoked, seen=_end(read)), self._sentence(one, model, age),
-                      partial(self._evidence, nodes, one))
+            row = int(self.facts.row[one.reader])
+            invoked, completed = int(self.history.invoked[row]), int(self.history.completed[row])
+            moment = Moment(began=invoked, seen=invoked if completed == NEVER else completed)
+            found.add(identifier, moment, partial(self._told, nodes, one, model, age))
         return worst
 
-    def _evidence(self, nodes: Callable[[Break], list[int]], one: Break) -> list[Operation]:
+    def _told(self, nodes: Callable[[Break], list[int]], one: Break, model: Model, age: int) -> Told:
         others = sorted((self.operation(node) for node in nodes(one) if node != one.reader), key=lambda op: op.invoked)
-        return [*others, self.operation(one.reader)]
+        return self._sentence(one, model, age), [*others, self.operation(one.reader)]
 
     def _sentence(self, one: Break, model: Model, age: int) -> str:
         read, newer = self.operation(one.reader), self.operation(one.newer)
@@ -317,7 +321,7 @@ class _View:
             operations = [self.history[row] for row in rows]
             last = max(operations, key=lambda op: op.invoked)
             moment = Moment(began=last.invoked, seen=_end(last))
-            found.add(name, moment, sentence + ".", lambda: [*(one for one in operations if one is not last), last])
+            found.add(name, moment, lambda: (sentence + ".", [*(one for one in operations if one is not last), last]))
         return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,13 @@ from numpy.typing import NDArray
 
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.values import NIL, SCALAR, Tagged, canonical
+from splitbrain.harness.history.values import NIL, OBJECT, SCALAR, Tagged, canonical
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+_NOBODY = -2
+"""No key's code."""
 
 
 def check_functions(history: History, checker: str, functions: Sequence[str]) -> None:
@@ -58,12 +63,15 @@ class Numbers:
 
     def of(self, values: Sequence[Any]) -> Ints:
         """Those of these values."""
-        if set(map(type, values)) <= {int} and len(values):
-            return np.array(values, np.int64)
-        found = [value if type(value) is int else NIL if value is None else self._number(value) for value in values]
+        if set(map(type, values)) <= {int}:
+            with suppress(OverflowError):
+                return np.fromiter(values, np.int64, len(values))
+        found = [NIL if value is None else self._number(value) for value in values]
         return np.array(found, np.int64)
 
     def _number(self, value: Any) -> int:
+        if type(value) is int and abs(value) < 1 << 62:
+            return value
         return self._others.setdefault(canonical(value), NIL + 1 + len(self._others))
 
 
@@ -71,14 +79,43 @@ def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
     """Parts of (keys, numbers) as codes from 0, the same for the same pair, -1 where the number is `NIL`; and how many there
     are."""
     keys, numbers = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
-    real = np.flatnonzero(numbers != NIL)
-    keys, numbers = keys[real].astype(np.int64), numbers[real]
+    ends = np.cumsum([len(part[0]) for part in parts])[:-1]
+    nil = numbers == NIL
+    if not nil.any():
+        codes, many = _of_one_key(keys, numbers) or _of_many_keys(keys, numbers)
+        return np.split(codes, ends), many
+    found = np.full(len(numbers), -1)
+    found[~nil], many = _of_one_key(keys[~nil], numbers[~nil]) or _of_many_keys(keys[~nil], numbers[~nil])
+    return np.split(found, ends), many
+
+
+def _of_one_key(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int] | None:
+    """The codes of pairs and how many there are, by a table instead of sorting; None where a number is one of several keys', or
+    the table would be too large."""
+    if not len(numbers):
+        return None
+    low = int(numbers.min())
+    size = int(numbers.max()) - low + 1
+    if size > 4 * len(numbers) + 1024:
+        return None
+    at = numbers - low
+    owner = np.full(size, _NOBODY, keys.dtype)
+    owner[at] = keys
+    if (owner[at] != keys).any():
+        return None
+    there = np.flatnonzero(owner != _NOBODY)
+    code = np.empty(size, np.int64)
+    code[there[np.argsort(owner[there], kind="stable")]] = np.arange(len(there))
+    return code[at], len(there)
+
+
+def _of_many_keys(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int]:
     order = np.lexsort((numbers, keys))
     by_key, by_number = keys[order], numbers[order]
     code = np.cumsum(np.append(False, (by_key[1:] != by_key[:-1]) | (by_number[1:] != by_number[:-1]))[: len(order)])
-    found = np.full(sum(len(part[0]) for part in parts), -1)
-    found[real[order]] = code
-    return np.split(found, np.cumsum([len(part[0]) for part in parts])[:-1]), int(code[-1]) + 1 if len(code) else 0
+    found = np.empty(len(order), np.int64)
+    found[order] = code
+    return found, int(code[-1]) + 1 if len(code) else 0
 
 
 def grouped(keys: NDArray[Any]) -> Iterator[tuple[int, Ints]]:
@@ -87,6 +124,13 @@ def grouped(keys: NDArray[Any]) -> Iterator[tuple[int, Ints]]:
     ends = np.flatnonzero(np.diff(keys[order])) + 1
     for places in np.split(order, ends) if len(order) else ():
         yield int(keys[places[0]]), places
+
+
+def distinct(numbers: Ints) -> Ints:
+    """Each of them once, ascending. (`numpy.unique` is many times slower where there are many.)"""
+    ordered = np.sort(numbers)
+    found: Ints = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    return found
 
 
 def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
@@ -98,16 +142,42 @@ def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
 
 
 def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Ints, Ints]:
-    """Every element that these reads returned, as a number, and the row of its read. Raises `UsageError` where one returned no
-    list."""
-    told: list[Any] = []
-    sizes: list[int] = []
-    for row in reads.tolist():
-        value = history.values[row]
-        if isinstance(value, Tagged):
-            value = value.content
-        if value is not None and not isinstance(value, (tuple, list, set, frozenset)):
-            raise UsageError(f"a read of elements is needed, not one of {value!r}: choose another checker")
-        told += value or ()
-        sizes.append(len(value or ()))
-    return numbers.of(told), np.repeat(reads, np.array(sizes, np.int64)) if sizes else reads
+    """Every element that these reads returned, as a number, read by read, and how many each returned. Raises `UsageError` where
+    one returned no list."""
+    told = lists_of(history, reads)
+    return numbers.of(list(chain.from_iterable(told))), sizes_of(told)
+
+
+def lists_of(history: History, rows: Ints) -> list[Sequence[Any]]:
+    """The values of these rows, which are lists or nothing. Raises `UsageError` where one is not."""
+    told = values_of(history, rows)
+    if set(map(type, told)) <= {tuple}:
+        return told
+    return [_list(value) for value in told]
+
+
+def values_of(history: History, rows: Ints) -> list[Any]:
+    """The values of these rows, most of which are kept as objects."""
+    values = history.values
+    kept = values.kind[rows] == OBJECT
+    if not kept.any():
+        return [values[row] for row in rows.tolist()]
+    # What is no object has the place of some other value, and is put in its own place behind.
+    objects = values.objects
+    told = [objects[at] for at in np.where(kept, values.first[rows], values.first[rows[kept][0]]).tolist()]
+    for at in np.flatnonzero(~kept).tolist():
+        told[at] = values[int(rows[at])]
+    return told
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if isinstance(value, Tagged):
+        value = value.content
+    if value is not None and not isinstance(value, (tuple, list, set, frozenset)):
+        raise UsageError(f"a read of elements is needed, not one of {value!r}: choose another checker")
+    return tuple(value or ())
+
+
+def sizes_of(lists: Sequence[Sequence[Any]]) -> Ints:
+    """How long each is."""
+    return np.fromiter(map(len, lists), np.int64, len(lists))

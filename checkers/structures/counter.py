@@ -8,104 +8,127 @@ Both bounds are necessary; that no read breaks them does not prove the history l
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from functools import partial
-from itertools import accumulate
-
 import numpy as np
 
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, keys_of, rows_of
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, OK, History
+from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import NIL, SCALAR
 
 MODEL = "counters consistent"
 FINAL = "sums right"
 
 
 class CounterChecker:
-    """Judges counters of `add` (a positive amount) and `read`.
+    """Judges counters of `add` (a positive amount) and `read` (nil: nothing was counted yet).
 
-    A read below what it must have counted is `stale-read` while a later one of the counter told enough, and `wrong-total`
-    from where on none did; a read above what it can have counted is `out-of-bounds`.
+    A read below what it must have counted is `stale-read`, and `wrong-total` where the reads in the end, all of them, did not
+    tell enough either. A read above what it can have counted is `out-of-bounds`.
     """
 
     name = "counter"
 
     def check(self, recording: Recording) -> Verdict:
-        """Raises `UsageError` for any other function, or an amount that is no positive integer."""
+        """Raises `UsageError` for any other function, an amount that is no positive integer, or a read of no integer."""
         history = recording.history
-        unknown = sorted({history.fs[code] for code in np.unique(history.f).tolist()} - {"add", "read"})
-        if unknown:
-            raise UsageError(f"the counter checker has no operation {unknown[0]!r}, only add and read: choose another checker")
-        found, keys, reads = Findings(recording), 0, 0
+        check_functions(history, self.name, ("add", "read"))
+        found = Findings(recording)
+        phase = recording.phase("final-reads")
+        added = rows_of(history, "add")
+        read = rows_of(history, "read") & (history.outcome == OK)
+        integers = history.values.kind == SCALAR
+        _refuse(history, added & ~(integers & (history.values.first > 0)), "positive amounts")
+        _refuse(history, read & ~integers, "reads of numbers")
+        unsettled = 0
         for key, rows in history.by_key():
-            keys += 1
-            reads += _judge(found, history, key, rows.tolist())
-        models = {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)}
+            counter = _Counter(found, history, key, rows[added[rows]], rows[read[rows]])
+            unsettled += counter.judge(NEVER if phase is None else phase.began)
         return found.verdict(
-            self.name, models, Coverage(keys=keys, operations=len(history)), judged=reads, things="counters"
+            self.name, {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)},
+            Coverage(keys=keys_of(history), operations=len(history)), judged=int(read.sum()), things="counters",
+            unproven={FINAL: "nobody read in the end what was acknowledged"} if unsettled else {},
         )
 
 
-def _judge(found: Findings, history: History, key: Key, rows: list[int]) -> int:
-    """Judge one counter; how many reads it has."""
-    acknowledged: list[tuple[int, int, int]] = []
-    attempted: list[tuple[int, int, int]] = []
-    reads: list[tuple[int, int, int, int]] = []
-    for row in rows:
-        value, outcome = history.values[row], history.outcome[row]
-        if history.fs[history.f[row]] == "read":
-            if outcome == OK:
-                reads.append((int(history.invoked[row]), int(history.completed[row]), row, value))
-            continue
-        if type(value) is not int or value <= 0:
-            raise UsageError(f"the counter checker needs positive amounts, not {value!r}: choose another checker")
-        if outcome != FAIL:
-            attempted.append((int(history.invoked[row]), row, value))
-        if outcome == OK:
-            acknowledged.append((int(history.completed[row]), row, value))
-    acknowledged.sort()
-    attempted.sort()
-    reads.sort()
-    done, begun = [one[0] for one in acknowledged], [one[0] for one in attempted]
-    least = [0, *accumulate(one[2] for one in acknowledged)]
-    most = [0, *accumulate(one[2] for one in attempted)]
-    best = 0
-    told_later = [0] * len(reads)
-    for at in range(len(reads) - 1, -1, -1):
-        told_later[at] = best
-        best = max(best, reads[at][3])
-    for at, (invoked, completed, row, value) in enumerate(reads):
-        told = f"a read of counter {key} at {{}} at {clock(invoked)} told {value}, though "
-        counted = bisect_left(done, invoked)
-        if value < least[counted]:
-            again = told_later[at] >= least[counted]
-            found.add(
-                "stale-read" if again else "wrong-total",
-                Moment(began=acknowledged[counted - 1][0], seen=completed),
-                told.format(history[row].node or "a client") + f"{least[counted]} had been acknowledged by then"
-                + ("." if again else ", and no later read told as much."),
-                partial(_evidence, history, acknowledged[:counted], row, value),
-            )
-        elif value > (highest := most[bisect_right(begun, completed)]):
-            found.add(
-                "out-of-bounds", Moment(began=invoked, seen=completed),
-                told.format(history[row].node or "a client") + f"no more than {highest} had been added, or may have been.",
-                partial(_evidence, history, [], row, value),
-            )
-    return len(reads)
+def _refuse(history: History, wrong: Flags, needed: str) -> None:
+    for row in np.flatnonzero(wrong)[:1].tolist():
+        raise UsageError(f"the counter checker needs {needed}, not {history.values[row]!r}: choose another checker")
 
 
-def _evidence(history: History, acknowledged: list[tuple[int, int, int]], read: int, value: int) -> list[Operation]:
-    """The read, behind as few acknowledged additions as come to more than it told."""
-    rows, total = [], 0
-    for _, row, amount in sorted(acknowledged, key=lambda one: -one[2]):
-        if total > value:
-            break
-        rows.append(row)
-        total += amount
-    return [history[row] for row in [*sorted(rows), read]]
+class _Counter:
+    """One counter."""
+
+    def __init__(self, found: Findings, history: History, key: Key, additions: Ints, reads: Ints) -> None:
+        self.found, self.history, self.key = found, history, key
+        outcome = history.outcome[additions]
+        done = additions[outcome == OK]
+        self.done = done[np.argsort(history.completed[done], kind="stable")]
+        """The additions that were acknowledged, in the order of that."""
+        self.begun = additions[outcome != FAIL]
+        self.reads = reads[np.lexsort((history.completed[reads], history.invoked[reads]))]
+
+    def judge(self, final: int) -> int:
+        """Judge it; how many reads were too low while nobody read enough later, and nobody looked in the end."""
+        history, reads = self.history, self.reads
+        invoked, completed = history.invoked[reads], history.completed[reads]
+        value = history.values.first[reads]
+        value = np.where(value == NIL, 0, value)
+        amounts = history.values.first
+        least = np.append(0, np.cumsum(amounts[self.done]))
+        most = np.append(0, np.cumsum(amounts[self.begun]))
+        counted = np.searchsorted(history.completed[self.done], invoked, side="left")
+        must = least[counted]
+        can = most[np.searchsorted(history.invoked[self.begun], completed, side="right")]
+        later = np.append(np.maximum.accumulate(value[::-1])[::-1], 0)[1:]
+        low = np.flatnonzero(value < must)
+        last = value[invoked >= final]
+        right = later[low] >= must[low]
+        if len(last):
+            right |= last.max() >= must[low]
+            self._low("wrong-total", low[~right], counted, ", and no read in the end told as much.")
+            self._low("stale-read", low[right], counted, ".")
+        else:
+            self._low("stale-read", low, counted, ".")
+        self._high(np.flatnonzero(value > can), can)
+        return 0 if len(last) else int((~right).sum())
+
+    def _low(self, name: str, low: Ints, counted: Ints, end: str) -> None:
+        history, reads, known = self.history, self.reads[low], counted[low]
+        acknowledged = history.completed[self.done]
+
+        def tell(at: int) -> Told:
+            done = self.done[: known[at]]
+            by_then = int(history.values.first[done].sum())
+            return self._said(int(reads[at]), f"{by_then} had been acknowledged by then{end}"), self._evidence(
+                done, int(reads[at])
+            )
+
+        began = acknowledged[known - 1] if name == "wrong-total" else history.invoked[reads]
+        self.found.add_all(name, began, history.completed[reads], tell)
+
+    def _high(self, high: Ints, can: Ints) -> None:
+        history, reads = self.history, self.reads[high]
+
+        def tell(at: int) -> Told:
+            row = int(reads[at])
+            said = self._said(row, f"no more than {can[high[at]]} had been added, or may have been.")
+            return said, (history[row],)
+
+        self.found.add_all("out-of-bounds", history.invoked[reads], history.completed[reads], tell)
+
+    def _said(self, row: int, why: str) -> str:
+        read = self.history[row]
+        who = f"a read of counter {self.key} at {read.node or 'a client'} at {clock(read.invoked)}"
+        return f"{who} told {read.value}, though {why}"
+
+    def _evidence(self, acknowledged: Ints, read: int) -> list[Operation]:
+        """The read, behind as few acknowledged additions as come to more than it told."""
+        amounts = self.history.values.first
+        largest = acknowledged[np.argsort(-amounts[acknowledged], kind="stable")]
+        enough = int(np.searchsorted(np.cumsum(amounts[largest]), self.history.values[read] or 0, side="right")) + 1
+        return [self.history[row] for row in [*sorted(largest[:enough].tolist()), read]]

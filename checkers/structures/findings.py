@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from splitbrain.checkers.anomalies import in_order
-from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Verdict
+from splitbrain.checkers.structures.columns import Flags, Ints
+from splitbrain.checkers.verdict import Anomaly, Coverage, Figure, Moment, Standing, State, Verdict
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
@@ -15,32 +18,55 @@ SHOWN = 5
 """Anomalies shown of each identifier between two faults' beginnings."""
 
 
+Told = tuple[str, Iterable[Operation]]
+"""What is shown of an anomaly: the sentence, and the operations that prove it, of which the last is accused."""
+
+
 class Findings:
-    """The anomalies of one recording, as they are found."""
+    """The anomalies of one recording, as they are found. There may be very many: what is shown is told of a few."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.counts: Counter[str] = Counter()
         self._moments: defaultdict[str, list[Moment]] = defaultdict(list)
         self._shown: defaultdict[tuple[str, int], list[Anomaly]] = defaultdict(list)
-        self._starts = sorted(fault.started for fault in recording.faults)
+        self._starts = np.array(sorted(fault.started for fault in recording.faults), np.int64)
         self._began = time.monotonic()
 
-    def add(self, identifier: str, moment: Moment, sentence: str, evidence: Callable[[], Sequence[Operation]]) -> None:
-        """Count an anomaly, and keep it with its evidence, of which the last is accused, if few like it were kept."""
+    def add(self, identifier: str, moment: Moment, tell: Callable[[], Told]) -> None:
+        """Count an anomaly, and show what `tell` tells of it if few like it are shown."""
         self.counts[identifier] += 1
         self._moments[identifier].append(moment)
-        shown = self._shown[identifier, sum(start <= moment.began for start in self._starts)]
-        if len(shown) < SHOWN:
-            operations = tuple(evidence())
-            shown.append(Anomaly(
-                identifier=identifier, sentence=sentence, key=operations[-1].key, operations=operations,
-                accused=len(operations) - 1, moment=moment,
-            ))
+        between = int(np.searchsorted(self._starts, moment.began, side="right"))
+        if len(self._shown[identifier, between]) < SHOWN:
+            self._show(identifier, between, moment, tell())
+
+    def add_all(
+        self, identifier: str, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False
+    ) -> None:
+        """Add an anomaly for each of these moments; `tell` gets a place among them."""
+        if not len(began):
+            return
+        moments = list(map(Moment, began.tolist(), seen.tolist(), np.broadcast_to(lost, len(began)).tolist()))
+        self.counts[identifier] += len(moments)
+        self._moments[identifier] += moments
+        betweens = np.searchsorted(self._starts, began, side="right")
+        for between in np.flatnonzero(np.bincount(betweens)).tolist():
+            free = SHOWN - len(self._shown[identifier, between])
+            for at in np.flatnonzero(betweens == between)[:free].tolist():
+                self._show(identifier, between, moments[at], tell(at))
+
+    def _show(self, identifier: str, between: int, moment: Moment, told: Told) -> None:
+        sentence, operations = told[0], tuple(told[1])
+        self._shown[identifier, between].append(Anomaly(
+            identifier=identifier, sentence=sentence, key=operations[-1].key, operations=operations,
+            accused=len(operations) - 1, moment=moment,
+        ))
 
     def verdict(
         self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str,
         what: str = "reads", note: str = "", unproven: Mapping[str, str] | None = None,
+        figures: Sequence[Figure] = (),
     ) -> Verdict:
         """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
         were, of `things`. `note` is what else is to be said; `unproven` maps each model of which the answers
@@ -62,7 +88,7 @@ class Findings:
         elif judged:
             reason = f"{judged:,} {what} of {things} told what they had to."
         else:
-            reason = f"no {what.removesuffix('s')} of {things} was answered: nothing is proven."
+            reason = f"there are no {what} of {things}: nothing is proven."
         reason += f" {note}" if note else ""
         anomalies = [anomaly for name in counts for (identifier, _), kept in sorted(self._shown.items()) if identifier == name
                      for anomaly in kept]
@@ -70,5 +96,6 @@ class Findings:
             checker=checker, validity="invalid" if counts else "valid" if judged and not unproven else "unknown", reason=reason,
             standings=tuple(states), anomalies=tuple(anomalies), counts=counts,
             moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True, coverage=coverage,
+            figures=tuple(figures),
             seconds=time.monotonic() - self._began,
         )

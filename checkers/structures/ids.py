@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, keys_of, rows_of
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.history.history import OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
@@ -31,16 +29,18 @@ class IdsChecker:
         order = np.lexsort((history.completed[rows], code))
         rows, code = rows[order], code[order]
         again = np.flatnonzero((code[1:] == code[:-1]) & (code[1:] >= 0)) + 1
-        first = np.searchsorted(code, code[again])
-        for one, other in zip(rows[first].tolist(), rows[again].tolist(), strict=True):
-            before, twice = history[one], history[other]
-            moment = Moment(began=twice.invoked, seen=int(history.completed[other]))
+        first, again = rows[np.searchsorted(code, code[again])], rows[again]
+
+        def tell(at: int) -> Told:
+            before, twice = history[int(first[at])], history[int(again[at])]
             sentence = (
-                f"client {twice.process} at {twice.node or 'a server'} was given {twice.value!r} at {clock(moment.seen)}, "
-                f"which client {before.process} at {before.node or 'a server'} had been given at "
-                f"{clock(int(history.completed[one]))}."
+                f"client {twice.process} at {twice.node or 'a server'} was given {twice.value!r} at "
+                f"{clock(int(history.completed[again[at]]))}, which client {before.process} at {before.node or 'a server'} had "
+                f"been given at {clock(int(history.completed[first[at]]))}."
             )
-            found.add("duplicate-id", moment, sentence, partial(list, (before, twice)))
+            return sentence, (before, twice)
+
+        found.add_all("duplicate-id", history.invoked[again], history.completed[again], tell)
         keys = keys_of(history)
         return found.verdict(
             self.name, {MODEL: ("duplicate-id",)}, Coverage(keys=keys, operations=len(history)), judged=len(rows),

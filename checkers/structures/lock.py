@@ -24,7 +24,7 @@ from splitbrain.checkers.structures.columns import (
     mismatched,
     rows_of,
 )
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.history.history import INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
@@ -132,25 +132,24 @@ class LockChecker:
                 span = min(open_end, ended[at]) - began[at]
                 longest = max(longest, span)
                 if not self.fenced:
-                    self._double(found, history, held, open_row, at, span)
+                    moment = Moment(began=began[at], seen=began[at] + span)
+                    found.add("double-hold", moment, partial(self._double, history, held, open_row, at, span))
             if ended[at] > open_end:
                 open_row, open_end = at, ended[at]
         return times, longest
 
-    def _double(self, found: Findings, history: History, held: Holds, one: int, other: int, span: int) -> None:
+    def _double(self, history: History, held: Holds, one: int, other: int, span: int) -> Told:
         first, second = history[int(held.row[one])], history[int(held.row[other])]
-        moment = Moment(began=int(held.began[other]), seen=int(held.began[other]) + span)
         sentence = (
             f"client {first.process} at {first.node or 'a client'} and client {second.process} at "
             f"{second.node or 'a client'} held "
-            f"lock {second.key} together for {span / 1e9:.3f} s from {clock(moment.began)}: the first had it since "
+            f"lock {second.key} together for {span / 1e9:.3f} s from {clock(int(held.began[other]))}: the first had it since "
             f"{clock(int(held.began[one]))}, and had not given it back."
         )
         by = int(held.ended_by[one])
         if by < 0:
             by = int(np.flatnonzero(history.process == first.process)[-1])
-        rows = [int(held.row[one]), by, int(held.row[other])]
-        found.add("double-hold", moment, sentence, lambda: [history[row] for row in rows])
+        return sentence, [history[row] for row in (int(held.row[one]), by, int(held.row[other]))]
 
     def _has_fences(self, history: History) -> bool:
         return bool(_fenced_rows(history).any())
@@ -166,16 +165,22 @@ class LockChecker:
             order = np.lexsort((completed, fence))
             twice = order[1:][fence[order][1:] == fence[order][:-1]]
             stale[twice] = True
-            for at in np.flatnonzero(stale).tolist():
-                operation = history[int(rows[at])]
-                earlier = np.flatnonzero((fence >= fence[at]) & (completed <= completed[at]) & (rows != rows[at]))
-                other = history[int(rows[earlier[np.argmax(fence[earlier])]])]
-                moment = Moment(began=operation.invoked, seen=int(completed[at]))
-                sentence = (
-                    f"client {operation.process} was granted lock {operation.key} at {clock(moment.seen)} with fence "
-                    f"{operation.value}, after client {other.process} with fence {other.value}."
-                )
-                found.add("stale-fence", moment, sentence, partial(list, (other, operation)))
+            self._stale(found, history, rows, np.flatnonzero(stale))
+
+    def _stale(self, found: Findings, history: History, rows: Ints, stale: Ints) -> None:
+        fence, completed = history.values.first[rows], history.completed[rows]
+
+        def tell(place: int) -> Told:
+            at = int(stale[place])
+            operation = history[int(rows[at])]
+            earlier = np.flatnonzero((fence >= fence[at]) & (completed <= completed[at]) & (rows != rows[at]))
+            other = history[int(rows[earlier[np.argmax(fence[earlier])]])]
+            return (
+                f"client {operation.process} was granted lock {operation.key} at {clock(int(completed[at]))} with fence "
+                f"{operation.value}, after client {other.process} with fence {other.value}."
+            ), (other, operation)
+
+        found.add_all("stale-fence", history.invoked[rows[stale]], completed[stale], tell)
 
     def _writes(self, found: Findings, history: History) -> int:
         """Tell the writes that passed; how many were refused."""
@@ -185,19 +190,25 @@ class LockChecker:
             rows = passed[places]
             fence, completed = history.values.second[rows], history.completed[rows]
             before = latest_before(completed, fence, history.invoked[rows], _NONE)
-            for at in np.flatnonzero(fence < before).tolist():
-                operation = history[int(rows[at])]
-                earlier = np.flatnonzero((fence > fence[at]) & (completed < operation.invoked))
-                other = history[int(rows[earlier[0]])]
-                moment = Moment(began=operation.invoked, seen=int(completed[at]))
-                sentence = (
-                    f"client {operation.process} at {operation.node or 'a client'} wrote {operation.value[0]} with fence "
-                    f"{operation.value[1]} at {clock(moment.seen)}, though client {other.process} had written "
-                    f"{other.value[0]} with "
-                    f"fence {other.value[1]} by {clock(int(completed[earlier[0]]))}: the fence let it through."
-                )
-                found.add("fence-passed", moment, sentence, partial(list, (other, operation)))
+            self._passed(found, history, rows, np.flatnonzero(fence < before))
         return int((written & mismatched(history)).sum())
+
+    def _passed(self, found: Findings, history: History, rows: Ints, late: Ints) -> None:
+        fence, completed = history.values.second[rows], history.completed[rows]
+
+        def tell(place: int) -> Told:
+            at = int(late[place])
+            operation = history[int(rows[at])]
+            earlier = np.flatnonzero((fence > fence[at]) & (completed < operation.invoked))
+            other = history[int(rows[earlier[0]])]
+            return (
+                f"client {operation.process} at {operation.node or 'a client'} wrote {operation.value[0]} with fence "
+                f"{operation.value[1]} at {clock(int(completed[at]))}, though client {other.process} had written "
+                f"{other.value[0]} with fence {other.value[1]} by {clock(int(completed[earlier[0]]))}: the fence let it "
+                "through."
+            ), (other, operation)
+
+        found.add_all("fence-passed", history.invoked[rows[late]], completed[late], tell)
 
 
 def _fenced_rows(history: History) -> Flags:

@@ -12,13 +12,12 @@ from functools import partial
 
 import numpy as np
 
-from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import OK, History
-from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import NIL
 
@@ -68,20 +67,22 @@ class LongForkChecker:
         )
 
     def _tell(self, found: Findings, recording: Recording, one: int, other: int, first: int, second: int) -> None:
-        history, micros = recording.history, recording.history.micros
-        assert micros is not None
-        a, b = history[one], history[other]
-        moment = Moment(began=min(a.invoked, b.invoked), seen=int(max(history.completed[one], history.completed[other])))
-        x, y = micros.keys[first], micros.keys[second]
-        sentence = (
-            f"client {a.process} at {a.node or 'a client'} saw the write of {x} and not that of {y} at "
-            f"{clock(int(history.completed[one]))}, and client {b.process} at {b.node or 'a client'} that of {y} and not "
-            f"that of {x} at "
-            f"{clock(int(history.completed[other]))}."
+        history = recording.history
+        moment = Moment(
+            began=int(min(history.invoked[one], history.invoked[other])),
+            seen=int(max(history.completed[one], history.completed[other])),
         )
-        found.add("long-fork", moment, sentence, partial(_evidence, history, micros, (first, second), (one, other)))
+        found.add("long-fork", moment, partial(_told, history, (first, second), (one, other)))
 
 
-def _evidence(history: History, micros: Micros, keys: tuple[int, int], reads: tuple[int, int]) -> list[Operation]:
+def _told(history: History, keys: tuple[int, int], reads: tuple[int, int]) -> Told:
+    micros = history.micros
+    assert micros is not None
+    (a, b), (x, y) = (history[row] for row in reads), (micros.keys[key] for key in keys)
+    sentence = (
+        f"client {a.process} at {a.node or 'a client'} saw the write of {x} and not that of {y} at "
+        f"{clock(int(history.completed[reads[0]]))}, and client {b.process} at {b.node or 'a client'} that of {y} and not that "
+        f"of {x} at {clock(int(history.completed[reads[1]]))}."
+    )
     writes = micros.owners()[(micros.f == WRITE) & np.isin(micros.key, keys)]
-    return [history[row] for row in [*writes.tolist(), *reads]]
+    return sentence, [history[row] for row in [*writes.tolist(), *reads]]

@@ -6,15 +6,13 @@ set, before the read began.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
-from splitbrain.checkers.structures.columns import check_functions, keys_of, latest_before, rows_of
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.columns import Ints, check_functions, keys_of, latest_before, rows_of
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import OK
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import NIL, PAIR, SCALAR
@@ -41,26 +39,35 @@ class MonotonicChecker:
         found = Findings(recording)
         ok = history.outcome == OK
         judged = 0
-        for key, rows in history.by_key():
+        for _, rows in history.by_key():
             rows = rows[ok[rows]]
             # NIL, the beginning, is below every integer.
             told, reached = values.first[rows], np.where(cas[rows], values.second[rows], values.first[rows])
             completed = history.completed[rows]
             before = latest_before(completed, reached, history.invoked[rows], NIL)
             judged += int((~cas[rows]).sum())
-            for at in np.flatnonzero(told < before).tolist():
-                operation = history[int(rows[at])]
-                known = np.flatnonzero((reached == before[at]) & (completed < operation.invoked))
-                earlier = history[int(rows[known[0]])]
-                moment = Moment(began=int(completed[known[0]]), seen=int(completed[at]))
-                seen = operation.value[0] if operation.f == "cas" else operation.value
-                sentence = (
-                    f"register {key} held {'nothing' if seen is None else seen} for client {operation.process} at "
-                    f"{operation.node or 'a server'} at {clock(moment.seen)}, though client {earlier.process} had seen "
-                    f"{before[at]} by {clock(moment.began)}."
-                )
-                found.add("non-monotonic-read", moment, sentence, partial(list, (earlier, operation)))
+            back = np.flatnonzero(told < before)
+            if len(back):
+                self._tell(found, history, rows, back, reached, before[back])
         return found.verdict(
             self.name, {MODEL: ("non-monotonic-read",)}, Coverage(keys=keys_of(history), operations=len(history)),
             judged=judged, things="registers",
         )
+
+    def _tell(self, found: Findings, history: History, rows: Ints, back: Ints, reached: Ints, before: Ints) -> None:
+        """Tell those of these rows that went back, each behind the first that had reached what was known before."""
+        completed = history.completed[rows]
+        by_value = np.lexsort((completed, reached))
+        knew = by_value[np.searchsorted(reached[by_value], before)]
+
+        def tell(at: int) -> Told:
+            operation, earlier = history[int(rows[back[at]])], history[int(rows[knew[at]])]
+            seen = operation.value[0] if operation.f == "cas" else operation.value
+            sentence = (
+                f"register {operation.key} held {'nothing' if seen is None else seen} for client {operation.process} at "
+                f"{operation.node or 'a server'} at {clock(int(completed[back[at]]))}, though client {earlier.process} had "
+                f"seen {before[at]} by {clock(int(completed[knew[at]]))}."
+            )
+            return sentence, (earlier, operation)
+
+        found.add_all("non-monotonic-read", completed[knew], completed[back], tell)

@@ -12,7 +12,6 @@ had been. An enqueue that was not answered has no place in that order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ from splitbrain.checkers.structures.columns import (
     rows_of,
     shown_elements,
 )
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.moment import clock
@@ -67,7 +66,8 @@ class QueueChecker:
         put = np.flatnonzero(rows_of(history, "enqueue"))
         took = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == OK))
         reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
-        shown_value, shown_by = shown_elements(history, reads, numbers)
+        shown_value, sizes = shown_elements(history, reads, numbers)
+        shown_by = np.repeat(reads, sizes)
         (put_code, took_code, shown), many = coded(
             (history.key[put], numbers.of_rows(history, put)), (history.key[took], numbers.of_rows(history, took)),
             (history.key[shown_by], shown_value),
@@ -102,54 +102,66 @@ class QueueChecker:
 
     def _handed_out(self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints) -> None:
         twice = elements.taken[code] != took
-        for row, one in zip(took[twice].tolist(), code[twice].tolist(), strict=True):
-            first = int(elements.taken[one])
+        rows, codes = took[twice], code[twice]
+        earlier = elements.taken[codes]
+
+        def tell(at: int) -> Told:
+            row, first = int(rows[at]), int(earlier[at])
             again, before = history[row], history[first]
-            moment = Moment(began=again.invoked, seen=int(history.completed[row]))
             sentence = (
                 f"element {again.value} was handed out to client {again.process} at {again.node or 'a client'} at "
-                f"{clock(moment.seen)}, though client {before.process} had it since {clock(int(history.completed[first]))}."
+                f"{clock(int(history.completed[row]))}, though client {before.process} had it since "
+                f"{clock(int(history.completed[first]))}."
             )
-            found.add("duplicate", moment, sentence, partial(_rows, history, int(elements.put[one]), first, row))
+            return sentence, _rows(history, int(elements.put[codes[at]]), first, row)
+
+        found.add_all("duplicate", history.invoked[rows], history.completed[rows], tell)
 
     def _unput(
         self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints, shown: Ints, shown_by: Ints
     ) -> None:
         """Elements that nobody put in, whose enqueue failed, or had yet to begin: each once."""
-        told: set[int] = set()
         all_codes, all_rows = np.concatenate([code, shown]), np.concatenate([took, shown_by])
         put = elements.put[all_codes]
-        wrong = (put < 0) | (history.outcome[put] == FAIL) | (history.completed[all_rows] < history.invoked[put])
-        for at in np.flatnonzero(wrong).tolist():
-            one, row, by = int(all_codes[at]), int(all_rows[at]), int(put[at])
-            if one in told:
-                continue
-            told.add(one)
+        wrong = np.flatnonzero(
+            (put < 0) | (history.outcome[put] == FAIL) | (history.completed[all_rows] < history.invoked[put])
+        )
+        _, first = np.unique(all_codes[wrong], return_index=True)
+        wrong = wrong[np.sort(first)]
+        by, rows = put[wrong], all_rows[wrong]
+        failed = (by >= 0) & (history.outcome[by] == FAIL)
+        for name, kind, why in (
+            ("unexpected", by < 0, "which nobody had put in"),
+            ("aborted-read", failed, "though putting it in was reported as failed"),
+            ("future-read", (by >= 0) & ~failed, "before it was put in"),
+        ):
+            self._untimely(found, history, name, by[kind], rows[kind], why)
+
+    def _untimely(self, found: Findings, history: History, name: str, put: Ints, rows: Ints, why: str) -> None:
+        def tell(at: int) -> Told:
+            row = int(rows[at])
             seen = history[row]
-            moment = Moment(began=seen.invoked, seen=int(history.completed[row]))
-            if by < 0:
-                name, why = "unexpected", "which nobody had put in"
-            elif history.outcome[by] == FAIL:
-                name, why = "aborted-read", "though putting it in was reported as failed"
-            else:
-                name, why = "future-read", "before it was put in"
-            sentence = f"a {seen.f} of queue {seen.key} at {clock(moment.seen)} told an element {why}."
-            found.add(name, moment, sentence, partial(_rows, history, by, row))
+            sentence = f"a {seen.f} of queue {seen.key} at {clock(int(history.completed[row]))} told an element {why}."
+            return sentence, _rows(history, int(put[at]), row)
+
+        found.add_all(name, history.invoked[rows], history.completed[rows], tell)
 
     def _back_again(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> None:
         """Reads that show what had been taken out before they began."""
         taken = elements.taken[shown]
-        stale = (taken >= 0) & (history.completed[taken] < history.invoked[shown_by])
-        _, first = np.unique(shown_by[stale], return_index=True)
-        for at in np.flatnonzero(stale)[first].tolist():
-            read, dequeue = history[int(shown_by[at])], history[int(taken[at])]
-            moment = Moment(began=read.invoked, seen=int(history.completed[shown_by[at]]))
+        stale = np.flatnonzero((taken >= 0) & (history.completed[taken] < history.invoked[shown_by]))
+        stale = stale[np.unique(shown_by[stale], return_index=True)[1]]
+        rows, codes, took = shown_by[stale], shown[stale], taken[stale]
+
+        def tell(at: int) -> Told:
+            read, dequeue = history[int(rows[at])], history[int(took[at])]
             sentence = (
-                f"a read of queue {read.key} at {read.node or 'a server'} at {clock(moment.seen)} showed {dequeue.value}, "
-                f"which client {dequeue.process} had taken out by {clock(int(history.completed[taken[at]]))}."
+                f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[rows[at]]))} showed "
+                f"{dequeue.value}, which client {dequeue.process} had taken out by {clock(int(history.completed[took[at]]))}."
             )
-            rows = (int(elements.put[shown[at]]), int(taken[at]), int(shown_by[at]))
-            found.add("stale-read", moment, sentence, partial(_rows, history, *rows))
+            return sentence, _rows(history, int(elements.put[codes[at]]), int(took[at]), int(rows[at]))
+
+        found.add_all("stale-read", history.invoked[rows], history.completed[rows], tell)
 
     def _empty(self, found: Findings, history: History, elements: _Elements, nothing: Ints) -> None:
         """Dequeues that found nothing, though an element was there all the time."""
@@ -169,18 +181,20 @@ class QueueChecker:
             rows = nothing[places]
             place = np.searchsorted(there, history.invoked[rows], side="left") - 1
             wrong = (place >= 0) & (longest[np.maximum(place, 0)] > history.completed[rows])
-            for row, where in zip(rows[wrong].tolist(), place[wrong].tolist(), strict=True):
-                element = int(order[at_longest[where]])
-                empty, later = history[row], history[int(taken[element])]
-                moment = Moment(began=empty.invoked, seen=int(history.completed[row]))
-                sentence = (
-                    f"client {empty.process} at {empty.node or 'a client'} found queue {empty.key} empty at "
-                    f"{clock(moment.seen)}, "
-                    f"though {later.value} had been there since {clock(int(history.completed[put[element]]))} and was "
-                    "taken out later."
-                )
-                rows_told = (int(put[element]), int(taken[element]), row)
-                found.add("stale-element", moment, sentence, partial(_rows, history, *rows_told))
+            missed = order[at_longest[place[wrong]]]
+            self._missed(found, history, rows[wrong], put[missed], taken[missed])
+
+    def _missed(self, found: Findings, history: History, rows: Ints, put: Ints, taken: Ints) -> None:
+        def tell(at: int) -> Told:
+            empty, later = history[int(rows[at])], history[int(taken[at])]
+            sentence = (
+                f"client {empty.process} at {empty.node or 'a client'} found queue {empty.key} empty at "
+                f"{clock(int(history.completed[rows[at]]))}, though {later.value} had been there since "
+                f"{clock(int(history.completed[put[at]]))} and was taken out later."
+            )
+            return sentence, _rows(history, int(put[at]), int(taken[at]), int(rows[at]))
+
+        found.add_all("stale-element", history.invoked[rows], history.completed[rows], tell)
 
     def _out_of_order(self, found: Findings, history: History, elements: _Elements) -> None:
         """Elements that one which came in later overtook: each once."""
@@ -197,17 +211,21 @@ class QueueChecker:
             inside = (place < len(begun)) & (history.outcome[put] == OK)
             clipped = np.minimum(place, len(begun) - 1)
             wrong = inside & (soonest[clipped] < history.invoked[taken])
-            for at in np.flatnonzero(wrong).tolist():
-                other = int(order[who[place[at]]])
-                late, early = history[int(taken[at])], history[int(taken[other])]
-                moment = Moment(began=early.invoked, seen=int(history.completed[taken[at]]))
-                sentence = (
-                    f"{early.value} came out of queue {early.key} at {clock(int(history.completed[taken[other]]))}, before "
-                    f"{late.value}, which had been put in by {clock(int(history.completed[put[at]]))}, before "
-                    f"{early.value} was."
-                )
-                rows = (int(put[at]), int(put[other]), int(taken[other]), int(taken[at]))
-                found.add("reordered", moment, sentence, partial(_rows, history, *rows))
+            at = np.flatnonzero(wrong)
+            others = order[who[place[at]]]
+            self._overtaken(found, history, put[at], taken[at], put[others], taken[others])
+
+    def _overtaken(self, found: Findings, history: History, put: Ints, taken: Ints, by_put: Ints, by_taken: Ints) -> None:
+        def tell(at: int) -> Told:
+            late, early = history[int(taken[at])], history[int(by_taken[at])]
+            sentence = (
+                f"{early.value} came out of queue {early.key} at {clock(int(history.completed[by_taken[at]]))}, before "
+                f"{late.value}, which had been put in by {clock(int(history.completed[put[at]]))}, before "
+                f"{early.value} was."
+            )
+            return sentence, _rows(history, *(int(rows[at]) for rows in (put, by_put, by_taken, taken)))
+
+        found.add_all("reordered", history.invoked[by_taken], history.completed[taken], tell)
 
     def _lost(self, found: Findings, history: History, elements: _Elements, reads: Ints) -> int:
         """Tell what is lost for certain; of how many elements nothing is known, because nobody looked."""
@@ -233,32 +251,39 @@ class QueueChecker:
             untold += int((gone == _LAST).sum())
             mine, gone = mine[gone != _LAST], gone[gone != _LAST]
             order = np.argsort(gone, kind="stable")
-            begun = np.sort(history.invoked[silent_of.get(key, np.zeros(0, np.int64))])
-            explained = 0
-            for element, by in zip(mine[order].tolist(), gone[order].tolist(), strict=True):
-                if explained < int(np.searchsorted(begun, by, side="right")):
-                    explained += 1
-                    continue
-                self._tell_lost(found, history, elements, element, by, looks)
+            begun = np.searchsorted(np.sort(history.invoked[silent_of.get(key, np.zeros(0, np.int64))]), gone[order], "right")
+            lost = order[_unexplained(begun)]
+            self._tell_lost(found, history, elements.put[mine[lost]], gone[lost], looks)
         return untold
 
-    def _tell_lost(
-        self, found: Findings, history: History, elements: _Elements, element: int, by: int, looks: Ints
-    ) -> None:
-        row = int(elements.put[element])
-        enqueue = history[row]
-        acknowledged = int(history.completed[row])
-        look = int(looks[np.flatnonzero(history.completed[looks] == by)[0]])
-        silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == history.key[row])
-        maybe = np.flatnonzero(silent & (history.invoked <= by))
-        others = f", nor can any of {len(maybe):,} unanswered dequeues have taken it that took no other" if len(maybe) else ""
-        sentence = (
-            f"{enqueue.value}, acknowledged by {enqueue.server or enqueue.node or 'the server'} at {clock(acknowledged)}, "
-            f"was gone "
-            f"from queue {enqueue.key} by {clock(by)}: nobody took it out{others}."
-        )
-        moment = Moment(began=acknowledged, seen=by, lost=True)
-        found.add("lost-element", moment, sentence, partial(_rows, history, row, look))
+    def _tell_lost(self, found: Findings, history: History, rows: Ints, by: Ints, looks: Ints) -> None:
+        def tell(at: int) -> Told:
+            row, gone = int(rows[at]), int(by[at])
+            enqueue = history[row]
+            acknowledged = int(history.completed[row])
+            look = int(looks[np.flatnonzero(history.completed[looks] == gone)[0]])
+            silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == history.key[row])
+            maybe = int((silent & (history.invoked <= gone)).sum())
+            others = f", nor can any of {maybe:,} unanswered dequeues have taken it that took no other" if maybe else ""
+            sentence = (
+                f"{enqueue.value}, acknowledged by {enqueue.server or enqueue.node or 'the server'} at {clock(acknowledged)}, "
+                f"was gone from queue {enqueue.key} by {clock(gone)}: nobody took it out{others}."
+            )
+            return sentence, _rows(history, row, look)
+
+        found.add_all("lost-element", history.completed[rows], by, tell, lost=True)
+
+
+def _unexplained(begun: Ints) -> Ints:
+    """The places of the elements that are lost: `begun` tells of each, in the order in which they were gone, how many
+    unanswered dequeues had begun by then, and each of these can have taken one."""
+    lost, explained = [], 0
+    for at, many in enumerate(begun.tolist()):
+        if explained < many:
+            explained += 1
+        else:
+            lost.append(at)
+    return np.array(lost, np.int64)
 
 
 def _rows(history: History, *rows: int) -> list[Any]:

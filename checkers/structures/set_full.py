@@ -9,17 +9,25 @@ After Jepsen's `set-full` (Kingsbury), in columns.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from splitbrain.checkers.structures.columns import Ints, Numbers, check_functions, coded, keys_of, rows_of, shown_elements
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Staleness, Verdict
+from splitbrain.checkers.structures.columns import (
+    Ints,
+    Numbers,
+    check_functions,
+    coded,
+    grouped,
+    keys_of,
+    rows_of,
+    shown_elements,
+)
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Staleness, Verdict
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "sets complete"
@@ -37,17 +45,12 @@ class SetFullChecker:
         history = recording.history
         check_functions(history, self.name, ("add", "read"))
         found = Findings(recording)
-        added, read, late = rows_of(history, "add"), rows_of(history, "read"), list[int]()
-        never = elements = reads = missed = looked = 0
-        for _, rows in history.by_key():
-            sets = _Set(found, history, rows[added[rows]], rows[read[rows] & (history.outcome[rows] == OK)])
-            sets.judge()
-            never, elements, reads = never + sets.never_read, elements + sets.many, reads + len(sets.reads)
-            missed, looked = missed + sets.missed, looked + sets.looked_for
-            late += sets.late
-        notes = [f"{never:,} of {elements:,} elements were never looked for"] if never else []
-        if late:
-            notes.append(f"{len(late):,} elements came late, the latest {max(late) / 1e9:.3f} s after it was known")
+        sets = _Sets(found, history)
+        sets.judge()
+        notes = [f"{sets.never_read:,} of {sets.many:,} elements were never looked for"] if sets.never_read else []
+        if len(sets.late):
+            notes.append(f"{len(sets.late):,} elements came late, the latest {sets.late.max() / 1e9:.3f} s after it was known")
+        reads = len(sets.reads)
         verdict = found.verdict(
             self.name, {
                 COMPLETE: ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read"),
@@ -55,11 +58,11 @@ class SetFullChecker:
             },
             Coverage(keys=keys_of(history), operations=len(history)), judged=reads, things="sets",
             note="; ".join(notes) + ("." if notes else ""),
-            unproven={} if looked else dict.fromkeys((COMPLETE, FRESH), "no read began after an element was known"),
+            unproven={} if sets.looked_for else dict.fromkeys((COMPLETE, FRESH), "no read began after an element was known"),
         )
-        if not late or not history.timed:
+        if not len(sets.late) or not history.timed:
             return verdict
-        ages = np.array(late) / 1e6
+        ages, missed = sets.late / 1e6, sets.missed()
         staleness = Staleness(
             stale=missed, reads=reads, share=missed / reads, median_ms=float(np.median(ages)),
             p99_ms=float(np.percentile(ages, 99)), max_ms=float(ages.max()),
@@ -67,22 +70,38 @@ class SetFullChecker:
         return msgspec.structs.replace(verdict, staleness=staleness)
 
 
-class _Set:
-    """One set."""
+class _Sets:
+    """All sets of a history. Elements are codes, those of one set beside each other; reads are in the order of sets and
+    beginnings."""
 
-    def __init__(self, found: Findings, history: History, additions: Ints, reads: Ints) -> None:
-        self.found, self.history, self.reads = found, history, reads
+    def __init__(self, found: Findings, history: History) -> None:
+        # Imported here: it takes longer to load than all the rest of a small history's judging.
+        from scipy.sparse import csr_array
+
+        self.found, self.history = found, history
+        additions = np.flatnonzero(rows_of(history, "add"))
+        reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
+        self.reads = reads[np.argsort(history.key[reads], kind="stable")]
+        self.invoked, self.completed = history.invoked[self.reads], history.completed[self.reads]
         numbers = Numbers()
-        shown_value, shown_by = shown_elements(history, reads, numbers)
-        (code, self.shown), self.many = coded(
-            (history.key[additions], numbers.of_rows(history, additions)), (history.key[shown_by], shown_value)
+        value, sizes = shown_elements(history, self.reads, numbers)
+        (code, shown), self.many = coded(
+            (history.key[additions], numbers.of_rows(history, additions)), (np.repeat(history.key[self.reads], sizes), value)
         )
         # Nil is no element.
         additions, code = additions[code >= 0], code[code >= 0]
-        self.by = np.searchsorted(reads, shown_by[self.shown >= 0])
-        self.shown = self.shown[self.shown >= 0]
-        self.late: list[int] = []
-        self.missed = self.never_read = self.looked_for = 0
+        offsets = np.append(0, np.cumsum(sizes))
+        if (shown < 0).any():
+            offsets = np.append(0, np.cumsum(shown >= 0))[offsets]
+            shown = shown[shown >= 0]
+        by_element = csr_array(
+            (np.zeros(len(shown), np.int8), shown, offsets), shape=(len(self.reads), self.many)
+        ).tocsc()
+        self.by: NDArray[np.int32] = by_element.indices
+        """The places of the reads that show each element, ascending, element by element."""
+        self.start = by_element.indptr.astype(np.int64)
+        self.begins, self.ends = self._looks(additions, code)
+        """The places of the first read of each element's set, and behind the last."""
         # Of several additions of one element the first acknowledged counts, else the first that did not fail.
         outcome = history.outcome[additions]
         rank = np.where(outcome == OK, 0, np.where(outcome == FAIL, 2, 1))
@@ -91,113 +110,153 @@ class _Set:
         self.added[code[order]] = additions[order]
         self.begun = np.full(self.many, NEVER)
         np.minimum.at(self.begun, code[outcome != FAIL], history.invoked[additions[outcome != FAIL]])
-
-    def judge(self) -> None:
-        """Tell what is wrong with it."""
-        history, many = self.history, self.many
-        if not len(self.reads) or not many:
-            self.never_read = many
-            return
-        invoked, completed = history.invoked[self.reads], history.completed[self.reads]
-        acknowledged = np.full(many, NEVER)
+        acknowledged = np.full(self.many, NEVER)
         ok = self.added >= 0
         ok[ok] = history.outcome[self.added[ok]] == OK
         acknowledged[ok] = history.completed[self.added[ok]]
-        seen, last_seen = np.full(many, NEVER), np.full(many, _FIRST)
-        np.minimum.at(seen, self.shown, completed[self.by])
-        np.maximum.at(last_seen, self.shown, completed[self.by])
+        self.sure = ok
+        self.seen = self._of_shown(np.minimum, self.completed, NEVER)
         # What was never added, or certainly failed, is wrong where it is seen, and not where it is missed.
-        known = np.where(self.begun < NEVER, np.minimum(acknowledged, seen), NEVER)
+        self.known = np.where(self.begun < NEVER, np.minimum(acknowledged, self.seen), NEVER)
+        self.late = np.zeros(0, np.int64)
+        self.never_read = self.looked_for = 0
+
+    def _looks(self, additions: Ints, code: Ints) -> tuple[Ints, Ints]:
+        key = np.zeros(self.many, np.int64)
+        key[code] = self.history.key[additions]
+        shows = self.start[1:] > self.start[:-1]
+        keys = self.history.key[self.reads]
+        key[shows] = keys[self.by[self.start[:-1][shows]]]
+        return np.searchsorted(keys, key, side="left"), np.searchsorted(keys, key, side="right")
+
+    def judge(self) -> None:
+        """Tell what is wrong with them."""
         self._doubled()
-        self._unadded(completed)
-        last_missed = self._last_missed(known, invoked)
-        looked = invoked.max() > known
-        self.never_read, self.looked_for = int((~looked & (known < NEVER)).sum()), int(looked.sum())
+        self._unadded()
+        last = self._last_missed()
+        looked = self.ends > self.begins
+        looked[looked] = self.invoked[self.ends[looked] - 1] > self.known[looked]
+        self.never_read, self.looked_for = int((~looked & (self.known < NEVER)).sum()), int(looked.sum())
         phase = self.found.recording.phase("final-reads")
         final = NEVER if phase is None else phase.began
-        gone = (last_missed >= 0) & (invoked[np.maximum(last_missed, 0)] > last_seen) & (last_seen < final)
-        back = (last_missed >= 0) & ~gone
-        for element in np.flatnonzero(gone | back).tolist():
-            self._tell(element, int(last_missed[element]), int(known[element]), lost=bool(gone[element]))
+        elements = np.flatnonzero(last >= 0)
+        last_seen = self._of_shown(np.maximum, self.completed, _FIRST)[elements]
+        gone = (self.invoked[last[elements]] > last_seen) & (last_seen < final)
+        self._missing(elements[gone], last[elements[gone]], lost=True)
+        self._missing(elements[~gone], last[elements[~gone]], lost=False)
 
-    def _last_missed(self, known: Ints, invoked: Ints) -> Ints:
-        """Of each element the last read to begin, of those that began after it was known, which misses it; -1 where none does.
-        Counts the reads that missed any."""
-        order = np.argsort(invoked, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        # Each element with the places of the reads that show it, once each, the last first.
-        codes = np.unique(self.shown * len(order) + (len(order) - 1 - place[self.by]))
-        shown, behind = codes // len(order), codes % len(order)
+    def _of_shown(self, fold: np.ufunc, what: Ints, none: int) -> Ints:
+        """That of what the reads which show an element have in `what`, of each element; `none` where none shows it."""
+        found = np.full(self.many, none)
+        shows = self.start[1:] > self.start[:-1]
+        if shows.any():
+            found[shows] = fold.reduceat(what[self.by], self.start[:-1][shows])
+        return found
+
+    def _showing(self, element: int) -> Ints:
+        """The places of the reads that show it."""
+        return self.by[self.start[element] : self.start[element + 1]].astype(np.int64)
+
+    def _last_missed(self) -> Ints:
+        """Of each element the last read to begin, of those that began after it was known, which misses it; -1: none does."""
         # Those that show it without a gap from the end on: the read before them is the last one that misses it.
-        nth = np.arange(len(codes)) - np.searchsorted(shown, shown)
-        latest = len(order) - 1 - np.bincount(shown[nth == behind], minlength=self.many)
-        latest[latest >= 0] = order[latest[latest >= 0]]
-        last: Ints = np.where((latest >= 0) & (invoked[latest] > known), latest, -1)
-        # A read misses some where it shows fewer than were known when it began.
-        begun = invoked[order]
-        wanted = np.searchsorted(np.sort(known), begun, side="left")
-        at = len(order) - 1 - behind
-        there = np.bincount(at[known[shown] < begun[at]], minlength=len(order))
-        self.missed = int((there < wanted).sum())
-        return last
+        entry = np.arange(len(self.by), dtype=np.int64)
+        streak = np.zeros(self.many, np.int64)
+        shows = self.start[1:] > self.start[:-1]
+        if shows.any():
+            gapless = self.by - entry == np.repeat(self.ends - self.start[1:], np.diff(self.start))
+            streak[shows] = np.add.reduceat(gapless, self.start[:-1][shows], dtype=np.int64)
+        latest = self.ends - 1 - streak
+        there = latest >= self.begins
+        there[there] = self.invoked[latest[there]] > self.known[there]
+        return np.where(there, latest, -1)
 
-    def _tell(self, element: int, read: int, known: int, *, lost: bool) -> None:
-        history, row = self.history, int(self.added[element])
-        missed = history[int(self.reads[read])]
-        since = missed.invoked - known
-        addition = history[row] if row >= 0 else None
-        value = addition.value if addition else "an element"
-        who = f"a read at {missed.node or 'a server'} at {clock(missed.invoked)} missed {value}, known since {clock(known)}"
-        seen = int(history.completed[self.reads[read]])
-        evidence = partial(self._evidence, element, read)
+    def missed(self) -> int:
+        """How many reads missed any: those that show fewer elements than were known when they began."""
+        known = np.repeat(self.known, np.diff(self.start)) < self.invoked[self.by]
+        there = np.bincount(self.by[known], minlength=len(self.reads))
+        wanted = np.zeros(len(self.reads), np.int64)
+        looked = np.flatnonzero(self.ends > self.begins)
+        for _, places in grouped(self.begins[looked]):
+            elements = looked[places]
+            mine = slice(int(self.begins[elements[0]]), int(self.ends[elements[0]]))
+            wanted[mine] = np.searchsorted(np.sort(self.known[elements]), self.invoked[mine], side="left")
+        return int((there < wanted).sum())
+
+    def _missing(self, elements: Ints, reads: Ints, *, lost: bool) -> None:
+        """Tell what these reads missed: elements that are lost, or came late."""
+        since, seen = self.known[elements], self.completed[reads]
+        late = self.invoked[reads] - since
+
+        def tell(at: int) -> Told:
+            element, read = int(elements[at]), self.history[int(self.reads[reads[at]])]
+            addition = self._addition(element)
+            value = addition.value if addition else "an element"
+            who = f"a read at {read.node or 'a server'} at {clock(read.invoked)} missed {value}, known since "
+            who += clock(int(since[at]))
+            after = ", and nobody saw it again." if lost else f": it came {late[at] / 1e9:.3f} s late or later."
+            return who + after, [*self._known_by(element), read]
+
         if lost:
-            moment = Moment(began=known, seen=seen, lost=True)
-            self.found.add("lost-element", moment, f"{who}, and nobody saw it again.", evidence)
-            return
-        self.late.append(since)
-        moment = Moment(began=missed.invoked, seen=seen)
-        sentence = f"{who}: it came {since / 1e9:.3f} s late or later."
-        self.found.add("stale-element", moment, sentence, evidence)
+            self.found.add_all("lost-element", since, seen, tell, lost=True)
+        else:
+            self.late = late
+            self.found.add_all("stale-element", self.invoked[reads], seen, tell)
 
-    def _evidence(self, element: int, read: int) -> list[Any]:
-        """The addition, the first read that shows the element where only that made it known, and the one that missed it."""
+    def _addition(self, element: int) -> Operation | None:
         row = int(self.added[element])
-        rows = [row]
-        if row < 0 or self.history.outcome[row] != OK:
-            showing = self.reads[self.by[self.shown == element]]
-            rows.append(int(showing[np.argmin(self.history.completed[showing])]))
-        return _rows(self.history, [*rows, int(self.reads[read])])
+        return self.history[row] if row >= 0 else None
+
+    def _known_by(self, element: int) -> list[Operation]:
+        """The addition, and the first read that shows the element where only that made it known."""
+        addition = self._addition(element)
+        known_by = [] if addition is None else [addition]
+        if not self.sure[element]:
+            showing = self._showing(element)
+            known_by.append(self.history[int(self.reads[showing[np.argmin(self.completed[showing])]])])
+        return known_by
 
     def _doubled(self) -> None:
-        pairs = np.lexsort((self.shown, self.by))
-        shown, by = self.shown[pairs], self.by[pairs]
-        twice = np.flatnonzero((shown[1:] == shown[:-1]) & (by[1:] == by[:-1]))
-        _, first = np.unique(by[twice], return_index=True)
-        for at in twice[first].tolist():
-            row = int(self.reads[by[at]])
-            read = self.history[row]
-            moment = Moment(began=read.invoked, seen=int(self.history.completed[row]))
-            rows = [int(self.added[shown[at]]), row]
-            sentence = f"a read at {read.node or 'a server'} at {clock(moment.seen)} returned an element twice."
-            self.found.add("duplicate", moment, sentence, partial(_rows, self.history, rows))
+        """Tell the reads that show an element twice, each once, and forget the second time."""
+        twice = np.flatnonzero(self.by[1:] == self.by[:-1]) + 1
+        # Where the next element begins, its first read may be the last one's of the element before.
+        twice = twice[self.start[np.searchsorted(self.start, twice)] != twice]
+        if not len(twice):
+            return
+        reads, first = np.unique(self.by[twice], return_index=True)
+        elements = np.searchsorted(self.start, twice[first], side="right") - 1
 
-    def _unadded(self, completed: Ints) -> None:
-        wrong = self.begun[self.shown] > completed[self.by]
-        _, first = np.unique(self.shown[wrong], return_index=True)
-        for at in np.flatnonzero(wrong)[first].tolist():
-            element, row = int(self.shown[at]), int(self.reads[self.by[at]])
-            read, added = self.history[row], int(self.added[element])
-            if added < 0:
-                name, why = "unexpected", "that nobody added"
-            elif self.history.outcome[added] == FAIL:
-                name, why = "aborted-read", "whose addition was reported as failed"
-            else:
-                name, why = "future-read", "before it was added"
-            moment = Moment(began=read.invoked, seen=int(self.history.completed[row]))
-            sentence = f"a read at {read.node or 'a server'} at {clock(moment.seen)} returned an element {why}."
-            self.found.add(name, moment, sentence, partial(_rows, self.history, [added, row]))
+        def tell(at: int) -> Told:
+            read, addition = self.history[int(self.reads[reads[at]])], self._addition(int(elements[at]))
+            when = clock(int(self.completed[reads[at]]))
+            sentence = f"a read at {read.node or 'a server'} at {when} returned an element twice."
+            return sentence, [read] if addition is None else [addition, read]
 
+        self.found.add_all("duplicate", self.invoked[reads], self.completed[reads], tell)
+        self.by = np.delete(self.by, twice)
+        self.start = self.start - np.searchsorted(twice, self.start)
 
-def _rows(history: History, rows: list[int]) -> list[Any]:
-    return [history[row] for row in rows if row >= 0]
+    def _unadded(self) -> None:
+        """Tell what was seen and not added, or not yet, each once."""
+        elements = np.flatnonzero(self.begun > self.seen)
+        outcome = np.where(self.added[elements] < 0, -1, self.history.outcome[self.added[elements]])
+        for name, kind, why in (
+            ("unexpected", outcome < 0, "that nobody added"),
+            ("aborted-read", outcome == FAIL, "whose addition was reported as failed"),
+            ("future-read", (outcome >= 0) & (outcome != FAIL), "before it was added"),
+        ):
+            self._untimely(name, elements[kind], why)
+
+    def _untimely(self, name: str, elements: Ints, why: str) -> None:
+        early = [self._showing(one) for one in elements.tolist()]
+        reads = np.array([
+            shows[np.argmax(self.completed[shows] < self.begun[one])] for shows, one in zip(early, elements, strict=True)
+        ], np.int64)
+
+        def tell(at: int) -> Told:
+            read, addition = self.history[int(self.reads[reads[at]])], self._addition(int(elements[at]))
+            when = clock(int(self.completed[reads[at]]))
+            sentence = f"a read at {read.node or 'a server'} at {when} returned an element {why}."
+            return sentence, [read] if addition is None else [addition, read]
+
+        self.found.add_all(name, self.invoked[reads], self.completed[reads], tell)

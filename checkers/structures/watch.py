@@ -7,23 +7,39 @@ among what somebody is told who asks for all, after it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import defaultdict
-from functools import partial
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import check_functions, keys_of, latest_before, rows_of
-from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.structures.columns import (
+    Flags,
+    Ints,
+    Numbers,
+    check_functions,
+    coded,
+    distinct,
+    grouped,
+    keys_of,
+    latest_before,
+    rows_of,
+    sizes_of,
+    values_of,
+)
+from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
-from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import NIL
 
 MODEL = "watches complete"
+_NOTHING = NIL // 2
+"""The number of nil, where it is written or told."""
+
 NAMES = ("missed-event", "event-reordered", "event-from-the-past", "duplicate", "unexpected", "aborted-read", "future-read")
 
 
@@ -36,131 +52,250 @@ class WatchChecker:
         """Raises `UsageError` for any other function, for a read of anything else, and where a value is written twice."""
         history = recording.history
         check_functions(history, self.name, ("read", "write"))
-        found, watches = Findings(recording), 0
-        written, watched = rows_of(history, "write"), rows_of(history, "read") & (history.outcome == OK)
-        for key, rows in history.by_key():
-            watches += _Stream(found, history, key).judge(rows[written[rows]].tolist(), rows[watched[rows]].tolist())
-        return found.verdict(
-            self.name, {MODEL: NAMES}, Coverage(keys=keys_of(history), operations=len(history)), judged=watches,
+        streams = _Streams(Findings(recording), history)
+        streams.judge()
+        return streams.found.verdict(
+            self.name, {MODEL: NAMES}, Coverage(keys=keys_of(history), operations=len(history)), judged=len(streams.watches),
             things="changes", what="watches",
         )
 
 
-class _Stream:
-    """The changes of one key."""
+class _Streams:
+    """The changes of all keys: one entry each time that one was told, in the order of watches. Revisions and values are codes,
+    those of one key beside each other, revisions in their order."""
 
-    def __init__(self, found: Findings, history: History, key: Key) -> None:
-        self.found = found
-        self.history = history
-        self.key = key
-        self.revision: dict[Any, int] = {}
-        """The revision of each value, as first told."""
-        self.first: dict[Any, int] = {}
-        """The watch that was told each value the earliest."""
-        self.told_by: dict[int, tuple[Any, int]] = {}
-        """The value of each revision, as first told, and the watch that was."""
-
-    def judge(self, writes: list[int], watches: list[int]) -> int:
-        """Judge it; how many watches there are."""
-        changes = {row: _changes(self.history.values[row]) for row in watches}
-        for row in watches:
-            for revision, value in changes[row][1]:
-                self._learn(row, revision, value)
-        known = np.array(sorted(self.told_by), np.int64)
-        for row in watches:
-            self._complete(row, *changes[row], known)
-        by_value = {self.history.values[row]: row for row in writes}
-        if len(by_value) < len(writes):
+    def __init__(self, found: Findings, history: History) -> None:
+        self.found, self.history = found, history
+        self.watches = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
+        self.writes = np.flatnonzero(rows_of(history, "write"))
+        since, told = _told(history, self.watches)
+        self.since = np.array(since, np.int64)
+        self.sizes = sizes_of(told)
+        flat = list(chain.from_iterable(chain.from_iterable(told)))
+        self.revisions, self.values = np.fromiter(flat[0::2], np.int64, len(flat) // 2), flat[1::2]
+        self.by = np.repeat(np.arange(len(self.watches)), self.sizes)
+        """The watch that was told, as a place in `watches`."""
+        keys = history.key[self.watches][self.by]
+        numbers = Numbers()
+        values, wrote = numbers.of(self.values), numbers.of_rows(history, self.writes)
+        values[values == NIL] = wrote[wrote == NIL] = _NOTHING
+        (self.revision,), many = coded((keys, self.revisions))
+        (self.value, self.written), values_many = coded(
+            (keys, values), (history.key[self.writes], wrote)
+        )
+        if (np.bincount(self.written, minlength=1) > 1).any():
             raise UsageError("the watch checker needs values that are written once: choose another checker")
-        for value in self.revision:
-            self._written(by_value.get(value, -1), value)
-        self._in_time(by_value)
-        self._acknowledged(writes, sorted(
-            (row for row in watches if changes[row][0] == 0), key=lambda row: int(self.history.invoked[row])
-        ), changes)
-        return len(watches)
+        self.write = np.full(values_many, -1)
+        """The row that wrote each value, -1 where none did."""
+        self.write[self.written] = self.writes
+        self.first_of_revision = _first(self.revision, many)
+        """The entry that told each revision first."""
+        self.first_of_value = _first(self.value, values_many)
+        """The entry that told each value first, -1 where none did."""
 
-    def _learn(self, row: int, revision: int, value: Any) -> None:
-        first = self.first.setdefault(value, row)
-        if self.history.completed[row] < self.history.completed[first]:
-            self.first[value] = row
-        before = self.told_by.setdefault(revision, (value, row))
-        if before[0] != value:
-            self._tell("unexpected", row, f"was told {value} at revision {revision}, and another client {before[0]}", before[1])
-        if (other := self.revision.setdefault(value, revision)) != revision:
-            self._tell("duplicate", row, f"was told {value} at revision {revision}, which was told at {other}",
-                       first)
+    def judge(self) -> None:
+        """Tell what is wrong with them."""
+        self._contradictions()
+        self._within()
+        self._missed_between()
+        self._unwritten()
+        self._in_time()
+        self._acknowledged()
 
-    def _complete(self, row: int, since: int, changes: list[tuple[int, Any]], known: Any) -> None:
-        revisions = [revision for revision, _ in changes]
-        if not revisions:
+    def _tell(self, name: str, watches: Ints, what: Any, *others: Ints, lost: Flags | None = None) -> None:
+        """Add these watches, places in `watches`; `what` tells of the n-th what it was told, and `others` are rows that prove
+        it with it, -1 for none."""
+        rows, history = self.watches[watches], self.history
+
+        def tell(at: int) -> Told:
+            row = int(rows[at])
+            watch = history[row]
+            when = clock(int(history.completed[row]))
+            sentence = f"client {watch.process} at {watch.node or 'a server'} {what(at)}, of key {watch.key} at {when}."
+            more = dict.fromkeys(int(other[at]) for other in others if other[at] >= 0 and other[at] != row)
+            return sentence, [history[other] for other in [*more, row]]
+
+        began = history.invoked[rows]
+        if lost is not None and lost.any():
+            began = np.where(lost, history.completed[others[0]], began)
+        self.found.add_all(name, began, history.completed[rows], tell, lost=False if lost is None else lost)
+
+    def _contradictions(self) -> None:
+        """Revisions that had another value before, and values that had another revision."""
+        entries = np.flatnonzero(self.value != self.value[self.first_of_revision[self.revision]])
+        before = self.first_of_revision[self.revision[entries]]
+        self._tell(
+            "unexpected", self.by[entries], lambda at: f"was told {self.values[entries[at]]} at revision "
+            f"{self.revisions[entries[at]]}, and another client {self.values[before[at]]}", self.watches[self.by[before]],
+        )
+        again = np.flatnonzero(self.revision != self.revision[self.first_of_value[self.value]])
+        first = self.first_of_value[self.value[again]]
+        self._tell(
+            "duplicate", self.by[again], lambda at: f"was told {self.values[again[at]]} at revision "
+            f"{self.revisions[again[at]]}, which was told at {self.revisions[first[at]]}", self.watches[self.by[first]],
+        )
+
+    def _within(self) -> None:
+        """What one watch was told out of order, twice, or of the past."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        same = self.by[1:] == self.by[:-1]
+
+        def listed(watch: int) -> str:
+            return _listed(self.revisions[starts[watch] : starts[watch] + self.sizes[watch]].tolist())
+
+        disordered = distinct(self.by[1:][same & (self.revision[1:] < self.revision[:-1])])
+        self._tell("event-reordered", disordered, lambda at: f"was told revisions {listed(int(disordered[at]))} in that order")
+        order = np.lexsort((self.revision, self.by))
+        revision, by = self.revision[order], self.by[order]
+        twice = distinct(by[1:][(revision[1:] == revision[:-1]) & (by[1:] == by[:-1])])
+        self._tell("duplicate", twice, lambda at: f"was told a revision of {listed(int(twice[at]))} twice")
+        lowest = self.revisions[order[starts[self.sizes > 0]]]
+        some = np.flatnonzero(self.sizes)
+        past = lowest <= self.since[some]
+        old, lowest = some[past], lowest[past]
+        self._tell(
+            "event-from-the-past", old,
+            lambda at: f"was told revision {lowest[at]}, though it had asked for those after {self.since[old[at]]}",
+        )
+
+    def _missed_between(self) -> None:
+        """Revisions that a watch was not told, though it was told a later one."""
+        some = np.flatnonzero(self.sizes)
+        if not len(some):
             return
-        if revisions != sorted(revisions):
-            self._tell("event-reordered", row, f"was told revisions {_listed(revisions)} in that order")
-        if len(set(revisions)) < len(revisions):
-            self._tell("duplicate", row, f"was told a revision of {_listed(revisions)} twice")
-        if min(revisions) <= since:
-            self._tell("event-from-the-past", row, f"was told revision {min(revisions)}, though it had asked for those after "
-                                                   f"{since}")
-        low, high = np.searchsorted(known, since, side="right"), np.searchsorted(known, max(revisions), side="right")
-        if high - low > len({revision for revision in revisions if revision > since}):
-            missing = sorted(set(known[low:high].tolist()) - set(revisions))
-            value, by = self.told_by[missing[0]]
-            self._tell("missed-event", row, f"was told changes up to revision {max(revisions)} and not {value} at "
-                                            f"{missing[0]}", by)
+        known = self.revisions[self.first_of_revision]
+        keys = self.history.key[self.watches][self.by[self.first_of_revision]].astype(np.int64)
+        levels = distinct(known)
+        combined = keys * (len(levels) + 1) + np.searchsorted(levels, known)
+        asked = self.history.key[self.watches[some]].astype(np.int64) * (len(levels) + 1)
+        low = np.searchsorted(combined, asked + np.searchsorted(levels, self.since[some], side="right"))
+        starts = np.cumsum(self.sizes) - self.sizes
+        high = np.maximum.reduceat(self.revision, starts[some]) + 1
+        # Each revision counts once a watch.
+        new = self.revisions > self.since[self.by]
+        told = distinct(self.by[new] * np.int64(len(known)) + self.revision[new]) // len(known)
+        wrong = np.flatnonzero(high - low > np.bincount(told, minlength=len(self.watches))[some])
+        watches, low, high = some[wrong], low[wrong], high[wrong]
+        missing = np.array([
+            self._first_missing(watch, one) for watch, one in zip(watches.tolist(), low.tolist(), strict=True)
+        ], np.int64)
+        told_by = self.first_of_revision[missing]
+        self._tell(
+            "missed-event", watches,
+            lambda at: f"was told changes up to revision {known[high[at] - 1]} and not {self.values[told_by[at]]} at "
+            f"{known[missing[at]]}", self.watches[self.by[told_by]],
+        )
 
-    def _written(self, write: int, value: Any) -> None:
-        row = self.first[value]
-        if write < 0:
-            self._tell("unexpected", row, f"was told {value}, which nobody wrote")
-        elif self.history.outcome[write] == FAIL:
-            self._tell("aborted-read", row, f"was told {value}, whose write was reported as failed", write)
-        elif self.history.completed[row] < self.history.invoked[write]:
-            self._tell("future-read", row, f"was told {value} before it was written", write)
+    def _first_missing(self, watch: int, low: int) -> int:
+        """The first revision from `low` on that a watch was not told."""
+        begin = int(np.searchsorted(self.by, watch))
+        told = set(self.revision[begin : begin + int(self.sizes[watch])].tolist())
+        return next(one for one in range(low, low + len(told) + 1) if one not in told)
 
-    def _in_time(self, by_value: dict[Any, int]) -> None:
+    def _unwritten(self) -> None:
+        """Values that nobody wrote, whose write failed, or had yet to begin, each once, where it was told the earliest."""
+        history = self.history
+        value = np.flatnonzero(self.first_of_value >= 0)
+        told = history.completed[self.watches][self.by]
+        order = np.lexsort((told, self.value))
+        earliest = order[np.searchsorted(self.value[order], value)]
+        write = self.write[value]
+        failed = (write >= 0) & (history.outcome[write] == FAIL)
+        future = (write >= 0) & ~failed & (told[earliest] < history.invoked[write])
+        for name, kind, why in (
+            ("unexpected", write < 0, ", which nobody wrote"), ("aborted-read", failed, ", whose write was reported as failed"),
+            ("future-read", future, " before it was written"),
+        ):
+            self._untimely(name, earliest[kind], write[kind], why)
+
+    def _untimely(self, name: str, entries: Ints, writes: Ints, why: str) -> None:
+        self._tell(name, self.by[entries], lambda at: f"was told {self.values[entries[at]]}{why}", writes)
+
+    def _in_time(self) -> None:
         """A write that was acknowledged before another began has the lower revision."""
-        pairs = [(by_value[value], revision) for value, revision in self.revision.items() if value in by_value]
-        if not pairs:
-            return
-        rows, revisions = np.array([row for row, _ in pairs]), np.array([revision for _, revision in pairs], np.int64)
-        ok = self.history.outcome[rows] == OK
-        before = latest_before(self.history.completed[rows[ok]], revisions[ok], self.history.invoked[rows], -1)
-        for at in np.flatnonzero(before > revisions).tolist():
-            value, row = self.told_by[int(revisions[at])]
-            earlier, other = self.told_by[int(before[at])]
-            told = f"was told {value} at revision {revisions[at]}, though {earlier}, at {before[at]}, came before it in time"
-            self._tell("event-reordered", row, told, other, by_value[earlier], int(rows[at]))
+        history = self.history
+        value = np.flatnonzero((self.first_of_value >= 0) & (self.write >= 0))
+        rows, entries = self.write[value], self.first_of_value[value]
+        ok = history.outcome[rows] == OK
+        before = np.full(len(value), -1)
+        for _, places in grouped(history.key[rows]):
+            sure = places[ok[places]]
+            before[places] = latest_before(
+                history.completed[rows[sure]], self.revision[entries[sure]], history.invoked[rows[places]], -1
+            )
+        wrong = np.flatnonzero(before > self.revision[entries])
+        told_by = self.first_of_revision[self.revision[entries[wrong]]]
+        other = self.first_of_revision[before[wrong]]
+        self._tell(
+            "event-reordered", self.by[told_by],
+            lambda at: f"was told {self.values[told_by[at]]} at revision {self.revisions[told_by[at]]}, though "
+            f"{self.values[other[at]]}, at {self.revisions[other[at]]}, came before it in time",
+            self.watches[self.by[other]], self.write[self.value[other]], rows[wrong],
+        )
 
-    def _acknowledged(self, writes: list[int], whole: list[int], changes: dict[int, tuple[int, list[tuple[int, Any]]]]) -> None:
-        """Who asks for everything is told every write that was acknowledged before."""
-        invoked = self.history.invoked[whole].tolist()
-        told: defaultdict[Any, set[int]] = defaultdict(set)
-        for place, watch in enumerate(whole):
-            for _, value in changes[watch][1]:
-                told[value].add(place)
-        missing: list[tuple[int, int]] = []
-        for row in writes:
-            if self.history.outcome[row] != OK:
-                continue
-            place = bisect_right(invoked, int(self.history.completed[row]))
-            places = told.get(self.history.values[row], set())
-            while place in places:
-                place += 1
-            if place < len(whole):
-                missing.append((whole[place], row))
-        for watch, row in sorted(missing):
-            lost = self.history.values[row] not in self.revision
-            told_of = f"asked for everything and was not told {self.history.values[row]}"
-            self._tell("missed-event", watch, told_of + (", nor was anybody" if lost else ""), row, lost=lost)
+    def _acknowledged(self) -> None:
+        """Who asks for everything is told every write that was acknowledged before: each write that a watch was not told is
+        told of the first."""
+        history = self.history
+        whole = np.flatnonzero(self.since == 0)
+        whole = whole[np.argsort(history.key[self.watches[whole]], kind="stable")]
+        place = np.full(len(self.watches), -1)
+        place[whole] = np.arange(len(whole))
+        keys, invoked = history.key[self.watches[whole]], history.invoked[self.watches[whole]]
+        ok = np.flatnonzero(history.outcome[self.writes] == OK)
+        rows, values = self.writes[ok], self.written[ok]
+        # The first watch of everything, of this key, that began after the write was acknowledged, and the end of these.
+        begin = np.zeros(len(rows), np.int64)
+        for key, places in grouped(history.key[rows]):
+            low, high = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
+            begin[places] = low + np.searchsorted(invoked[low:high], history.completed[rows[places]], side="right")
+        end = np.searchsorted(keys, history.key[rows], side="right")
+        since = np.full(len(self.write), len(whole))
+        since[values] = begin
+        told = np.flatnonzero(place[self.by] >= since[self.value])
+        pairs = distinct(self.value[told] * np.int64(len(whole) + 1) + place[self.by[told]])
+        value, at = pairs // (len(whole) + 1), pairs % (len(whole) + 1)
+        # Those that were told it without a gap, from the first on.
+        gapless = at - since[value] == np.arange(len(pairs)) - np.searchsorted(value, value)
+        first = begin + np.bincount(value[gapless], minlength=len(self.write))[values]
+        missed = np.flatnonzero(first < end)
+        missed = missed[np.lexsort((rows[missed], self.watches[whole[first[missed]]], history.key[rows[missed]]))]
+        watches, rows = whole[first[missed]], rows[missed]
+        lost = self.first_of_value[values[missed]] < 0
 
-    def _tell(self, name: str, row: int, what: str, *others: int, lost: bool = False) -> None:
-        watch = self.history[row]
-        seen = int(self.history.completed[row])
-        began = int(self.history.completed[others[0]]) if lost else watch.invoked
-        sentence = f"client {watch.process} at {watch.node or 'a server'} {what}, of key {self.key} at {clock(seen)}."
-        rows = [*dict.fromkeys(other for other in others if other != row), row]
-        self.found.add(name, Moment(began=began, seen=seen, lost=lost), sentence, partial(_rows, self.history, rows))
+        def what(at: int) -> str:
+            nobody = ", nor was anybody" if lost[at] else ""
+            return f"asked for everything and was not told {history.values[int(rows[at])]}{nobody}"
+
+        self._tell("missed-event", watches, what, rows, lost=lost)
+
+
+def _first(codes: Ints, many: int) -> Ints:
+    """Where each code stands first, -1 where it does not."""
+    found = np.full(many, -1)
+    found[codes[::-1]] = np.arange(len(codes))[::-1]
+    return found
+
+
+def _told(history: History, watches: Ints) -> tuple[list[int], list[Sequence[tuple[int, Any]]]]:
+    """What each of these watches asked for, and the changes that it was told. Raises `UsageError` where one was told anything
+    else."""
+    pairs = values_of(history, watches)
+    if _tuples(pairs) and _sized(pairs):
+        since, told = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        changes: list[Any] = list(chain.from_iterable(told)) if _tuples(told) else [None]
+        if _tuples(changes) and _sized(changes) and {int}.issuperset(map(type, chain(since, map(itemgetter(0), changes)))):
+            return since, told
+    read = [_changes(value) for value in pairs]
+    return [since for since, _ in read], [changes for _, changes in read]
+
+
+def _tuples(values: Sequence[Any]) -> bool:
+    return {tuple}.issuperset(map(type, values))
+
+
+def _sized(pairs: Sequence[Any]) -> bool:
+    return {2}.issuperset(map(len, pairs))
 
 
 def _changes(value: Any) -> tuple[int, list[tuple[int, Any]]]:
@@ -169,10 +304,6 @@ def _changes(value: Any) -> tuple[int, list[tuple[int, Any]]]:
         return int(since), [(int(revision), told) for revision, told in changes]
     except (TypeError, ValueError) as error:
         raise UsageError(f"the watch checker needs reads of (since, changes), not {value!r}: choose another checker") from error
-
-
-def _rows(history: History, rows: list[int]) -> list[Any]:
-    return [history[row] for row in rows]
 
 
 def _listed(revisions: list[int]) -> str:

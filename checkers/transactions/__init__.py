@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
+from splitbrain.checkers.transactions.spread import Spread
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.recording import Recording
@@ -15,18 +16,20 @@ TIME_LIMIT = 60.0
 
 class Transactions:
     """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: those that the variant
-    promises, and where it promises none the strongest that speaks of what the recording tells."""
+    promises, and where it promises none the strongest that speaks of what the recording tells. `spread` has parts of it judged
+    elsewhere."""
 
     name = "transactions"
 
-    def __init__(self, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT) -> None:
+    def __init__(self, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT, spread: Spread | None = None) -> None:
         self.levels = tuple(levels)
         self.time_limit = time_limit
+        self.spread = spread
 
     def check(self, recording: Recording) -> Verdict:
         """The verdict on the transactions of a recording."""
         levels = self.levels or _claimed(recording)
-        return check(recording.history, levels, self.time_limit, final=_healed_reads(recording))
+        return check(recording.history, levels, self.time_limit, final=_healed_reads(recording), spread=self.spread)
 
 
 def _claimed(recording: Recording) -> tuple[Level, ...]:
@@ -43,11 +46,13 @@ def _healed_reads(recording: Recording) -> int:
 
 
 def check(
-    history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT, *, final: int = NEVER
+    history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT, *, final: int = NEVER,
+    spread: Spread | None = None,
 ) -> Verdict:
     """The verdict on the transactions of a history, with its standing to every level. `time_limit` is in seconds; from `final`
-    on (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is lost."""
+    on (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is lost. `spread` has
+    parts of it judged elsewhere."""
     # What it needs is loaded only where there are transactions.
     from splitbrain.checkers.transactions import checker
 
-    return checker.check(history, levels, time_limit, final)
+    return checker.check(history, levels, time_limit, final, spread)

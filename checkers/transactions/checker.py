@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitbrain.checkers.anomalies import in_order, rank
+from splitbrain.checkers.anomalies import in_order, place
 from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register
 from splitbrain.checkers.transactions.cycles import Cycle, Edge
 from splitbrain.checkers.transactions.graph import ALWAYS, ATOMIC, CAUSAL, PROCESS, READS, REALTIME, RW, WR, WW
 from splitbrain.checkers.transactions.inference import Inference
 from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, strongest, weaker, weakest
+from splitbrain.checkers.transactions.spread import Spread
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.micros import APPEND, WRITE
@@ -46,16 +47,18 @@ class Findings:
     limits: tuple[str, ...]
 
 
-def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60.0, final: int = NEVER) -> Verdict:
+def check(
+    history: History, levels: Sequence[Level] = (), time_limit: float = 60.0, final: int = NEVER, spread: Spread | None = None
+) -> Verdict:
     """The verdict on the transactions of a history. `time_limit` is in seconds; from `final` on (nanoseconds) everything was
-    healed, so that an acknowledged append that no read finds there is lost."""
+    healed, so that an acknowledged append that no read finds there is lost. `spread` has parts of it judged elsewhere."""
     began = time.monotonic()
     micros = history.micros
     if micros is None or not len(micros.f):
         return Verdict(checker="transactions", validity="unknown", reason="no transactions: nothing is proven.")
     if not (history.outcome == OK).any():
         return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
-    found = find(history, began + time_limit, final)
+    found = find(history, began + time_limit, final, spread)
     asked = tuple(levels) or (("strict-serializable",) if found.timed else ("strong-session-serializable",))
     anomalies, counts, moments = _anomalies(found)
     validity = _validity(found, asked)
@@ -76,8 +79,8 @@ def check(history: History, levels: Sequence[Level] = (), time_limit: float = 60
     )
 
 
-def find(history: History, deadline: float, final: int = NEVER) -> Findings:
-    """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`); `final` as in `check`."""
+def find(history: History, deadline: float, final: int = NEVER, spread: Spread | None = None) -> Findings:
+    """Judge a history of transactions against all levels, until `deadline` (of `time.monotonic`); the others as in `check`."""
     micros = history.micros
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
@@ -96,7 +99,7 @@ def find(history: History, deadline: float, final: int = NEVER) -> Findings:
         for row in np.unique(problems.reader).tolist():
             if row not in suspects or suspects[row] in stronger(ruled):
                 suspects[row] = ruled
-    found = cycles.search(inference, deadline, suspects)
+    found = cycles.search(inference, deadline, suspects, spread)
     for level, proofs in found.refuted.items():
         for above in stronger(level):
             by[above] |= {cycle.identifier for cycle in proofs}
@@ -108,7 +111,7 @@ def find(history: History, deadline: float, final: int = NEVER) -> Findings:
     holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, deadline)
     proofs_found = list(found.cycles)
     if not lists:
-        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, deadline)
+        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, deadline, spread)
         for cycle in more:
             proofs_found.append(cycle)
             for above in stronger(cycle.level):
@@ -151,26 +154,36 @@ def _holding(
 
 
 def _decided(
-    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], deadline: float
+    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], deadline: float,
+    spread: Spread | None = None,
 ) -> tuple[frozenset[Level], list[Cycle], list[str]]:
     """What the complete procedures decide of the levels that are open: those that hold now, the proofs against others, and
-    the limits that were hit. Each may take an equal part of the time that is left."""
+    the limits that were hit. Each may take an equal part of the time that is left; those that are decided elsewhere, side by
+    side, all of it."""
     holds, against = set(holding), set(refuted)
     proofs: list[Cycle] = []
     limits: list[str] = []
     rest = [level for level in reversed(LEVELS) if level not in _EASY and (timed or level not in STRICT)]
     ways = [level for level in (*_EASY, *rest) if level not in holds | against]
     facts = decide.facts(history) if ways else None
+    if facts is None:
+        return frozenset(holds), proofs, limits
     keys = history.micros.keys if history.micros is not None else ()
+    elsewhere = None
+    if spread is not None and len(ways) > 1:
+        elsewhere = spread.each(_decide, ((facts, level, keys) for level in ways), deadline - time.monotonic())
     for at, level in enumerate(ways):
-        if facts is None or level in holds or level in against:
+        left = sum(one not in holds | against for one in ways[at:])
+        if not left:
+            break
+        there = next(elsewhere) if elsewhere is not None else None
+        if level in holds or level in against:
             continue
         now = time.monotonic()
-        if now > deadline:
+        if there is None and now > deadline:
             limits.append(f"time was up before {level} was decided")
             continue
-        left = sum(one not in holds | against for one in ways[at:])
-        decision = decide.decide(facts, level, keys, decide.Budget(now + (deadline - now) / left))
+        decision = there or _decide(facts, level, keys, (deadline - now) / left)
         if decision.state == "holds":
             holds |= weaker(level)
         elif decision.state == "refuted":
@@ -179,6 +192,10 @@ def _decided(
         else:
             limits.append(decision.limit)
     return frozenset(holds), proofs, limits
+
+
+def _decide(facts: decide.Facts, level: Level, keys: Sequence[object], seconds: float) -> decide.Decision:
+    return decide.decide(facts, level, keys, decide.Budget(time.monotonic() + seconds))
 
 
 _KINDS = {"wr": WR, "session": PROCESS, "realtime": REALTIME, "ww": WW, "rw": RW, "seen": WW}
@@ -227,7 +244,7 @@ def _anomalies(found: Findings) -> tuple[tuple[Anomaly, ...], dict[str, int], di
             moments.setdefault(anomaly.identifier, []).append(anomaly.moment)
         if counts[anomaly.identifier] <= SHOWN:
             shown.append(anomaly)
-    ordered = sorted(shown, key=lambda anomaly: rank(anomaly.identifier))
+    ordered = sorted(shown, key=lambda anomaly: place(anomaly.identifier, len(anomaly.cycle)))
     return tuple(ordered), in_order(counts), {name: tuple(told) for name, told in moments.items()}
 
 

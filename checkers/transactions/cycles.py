@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -39,6 +39,7 @@ from splitbrain.checkers.transactions.graph import (
 )
 from splitbrain.checkers.transactions.inference import Inference
 from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, weaker
+from splitbrain.checkers.transactions.spread import Spread
 from splitbrain.harness.history.history import NEVER
 
 Shape = Literal["plain", "any", "alternating", "prefix"]
@@ -198,19 +199,50 @@ class Found:
     limits: tuple[str, ...]
 
 
-def search(inference: Inference, deadline: float, suspects: dict[int, Level] | None = None) -> Found:
-    """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one.
+def search(
+    inference: Inference, deadline: float, suspects: dict[int, Level] | None = None, spread: Spread | None = None
+) -> Found:
+    """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one, the levels in
+    their order, and the cycles against each in the order of their first transactions.
 
     `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them
-    is explained already. After `deadline` (of `time.monotonic`) levels are left undecided.
+    is explained already. After `deadline` (of `time.monotonic`) levels are left undecided. `spread` has components searched
+    elsewhere, each of which is searched by itself anyhow.
     """
-    return _Search(inference, deadline, suspects or {}).found()
+    whole = _Search(deadline)
+    whole.restrict(inference, suspects or {})
+    parts = whole.parts(spread.edges) if spread is not None else [whole]
+    if spread is None or len(parts) < 2:
+        return whole.found()
+    return _merged(list(spread.each(_search_part, ((part,) for part in parts), deadline - time.monotonic())))
+
+
+def _search_part(part: _Search, seconds: float) -> Found:
+    part.deadline = time.monotonic() + seconds
+    return part.found()
+
+
+def _merged(parts: Sequence[Found]) -> Found:
+    """What was found in all parts. A level that one of them refutes is refuted, whatever the others did not get to."""
+    refuted: dict[Level, tuple[Cycle, ...]] = {}
+    for level in LEVELS:
+        if told := [part.refuted[level] for part in parts if level in part.refuted]:
+            refuted[level] = _in_order([cycle for found in told for cycle in found])
+    undecided = frozenset(level for part in parts for level in part.undecided if level not in refuted)
+    return Found(
+        tuple(cycle for found in refuted.values() for cycle in found), refuted, undecided,
+        tuple(dict.fromkeys(limit for part in parts for limit in part.limits)),
+    )
+
+
+def _in_order(found: Sequence[Cycle]) -> tuple[Cycle, ...]:
+    return tuple(sorted(found, key=lambda cycle: min((edge.source for edge in cycle.edges), default=-1)))
 
 
 def allows(inference: Inference, level: Level, deadline: float) -> bool:
     """Whether there is certainly no cycle against that level."""
-    search = _Search(inference, deadline, {})
-    search.restrict()
+    search = _Search(deadline)
+    search.restrict(inference, {})
     try:
         return not len(search.edges) or not search.judge(level)
     except TimeoutError:
@@ -233,18 +265,15 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
 
 
 class _Search:
-    def __init__(self, inference: Inference, deadline: float, suspects: dict[int, Level]) -> None:
-        self.inference = inference
-        self.history = inference.history
+    def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.suspects = suspects
         self.limits: list[str] = []
         self.cycles: list[Cycle] = []
         self.proven: set[Level] = set()
         """Levels that a component rules out, also where time was up before its cheapest cycle was found."""
 
     def found(self) -> Found:
-        self.restrict()
+        """What is found in the part of the graph that was kept."""
         refuted: dict[Level, tuple[Cycle, ...]] = {}
         undecided: set[Level] = set()
         if len(self.edges):
@@ -259,15 +288,16 @@ class _Search:
                 except TimeoutError:
                     self.limits.append(f"time was up before all cycles against {level} were searched")
                 if len(self.cycles) > before or any_component or level in self.proven:
-                    refuted[level] = tuple(self.cycles[before:])
+                    refuted[level] = _in_order(self.cycles[before:])
                 elif not decided:
                     undecided.add(level)
-        return Found(tuple(self.cycles), refuted, frozenset(undecided), tuple(self.limits))
+        cycles = tuple(cycle for found in refuted.values() for cycle in found)
+        return Found(cycles, refuted, frozenset(undecided), tuple(self.limits))
 
-    def restrict(self) -> None:
+    def restrict(self, inference: Inference, suspects: dict[int, Level]) -> None:
         """Keep what lies inside of strongly connected components of all dependencies together."""
-        history, committed = self.history, self.inference.committed
-        edges = Edges.joined([self.inference.edges, process_edges(history, committed)])
+        history, committed = inference.history, inference.committed
+        edges = Edges.joined([inference.edges, process_edges(history, committed)])
         source, target, many = realtime_edges(history, committed)
         # What time orders as well adds no cycle: most edges, so that the usual answer (there is none) comes in half the time.
         concurrent = history.completed[edges.source] >= history.invoked[edges.target]
@@ -289,11 +319,11 @@ class _Search:
         place[self.vertices] = np.arange(len(self.vertices))
         self.edges = Edges(place[edges.source], place[edges.target], edges.kind, edges.scope, edges.key, edges.row)
         self.times = place[source], place[target]
-        self.place = place
+        self.component = label[self.vertices]
         self.told = np.zeros(len(self.vertices), np.bool_)
         self.cycles_at: defaultdict[int, list[int]] = defaultdict(list)
         self.suspicious = {level: np.zeros(len(self.vertices), np.bool_) for level in LEVELS}
-        for row, ruled in self.suspects.items():
+        for row, ruled in suspects.items():
             if place[row] >= 0:
                 for level in stronger(ruled):
                     self.suspicious[level][place[row]] = True
@@ -302,6 +332,29 @@ class _Search:
         self.invoked = np.where(self.real, history.invoked[rows], NEVER) if len(history) else np.empty(0, np.int64)
         self.completed = np.where(self.real, history.completed[rows], NEVER) if len(history) else np.empty(0, np.int64)
         self.process = np.where(self.real, history.process[rows], -1) if len(history) else np.empty(0, np.int64)
+
+    def parts(self, edges: int) -> list[_Search]:
+        """Searches that together find what this one does: of whole components, with about so many edges each."""
+        _, first, component = np.unique(self.component, return_index=True, return_inverse=True)
+        size = np.bincount(component[self.edges.source], minlength=len(first))
+        order = np.argsort(first)
+        part = np.empty(len(first), np.int64)
+        part[order] = np.maximum(np.cumsum(size[order]) - 1, 0) // edges
+        return [self._part(part[component] == number) for number in np.unique(part)]
+
+    def _part(self, chosen: Flags) -> _Search:
+        """The search of the chosen vertices, which are whole components."""
+        part = _Search(self.deadline)
+        place = np.cumsum(chosen) - 1
+        edges = self.edges.where(chosen[self.edges.source])
+        part.edges = Edges(place[edges.source], place[edges.target], edges.kind, edges.scope, edges.key, edges.row)
+        source, target = self.times
+        part.times = place[source[chosen[source]]], place[target[chosen[source]]]
+        part.told, part.cycles_at = np.zeros(int(chosen.sum()), np.bool_), defaultdict(list)
+        part.suspicious = {level: marks[chosen] for level, marks in self.suspicious.items()}
+        for name in ("vertices", "component", "real", "invoked", "completed", "process"):
+            setattr(part, name, getattr(self, name)[chosen])
+        return part
 
     # One level.
 
@@ -315,6 +368,8 @@ class _Search:
             self.proven.add(level)
             if not self._explained(component, level):
                 self._report(level, product.cheapest(component, self.deadline))
+            else:
+                self._shorten(component, level, product)
         if rule.path:
             refuted |= self._judge_single(level, rule)
         return refuted
@@ -344,18 +399,29 @@ class _Search:
 
     def _explained(self, component: Ints, level: Level) -> bool:
         """Whether a cycle that rules out a weaker level, or a transaction that does, is part of the component."""
-        if self.suspicious[level][component].any():
-            return True
+        return bool(self.suspicious[level][component].any()) or bool(self._known(component, level))
+
+    def _known(self, component: Ints, level: Level) -> list[Cycle]:
+        """The cycles inside a component that are known to be against a level."""
         implied = weaker(level)
         known = {at for vertex in component[self.told[component]].tolist() for at in self.cycles_at[vertex]}
         if not known:
-            return False
+            return []
         members = set(self.vertices[component].tolist())
-        return any(
-            all(edge.source in members for edge in self.cycles[at].edges)
+        return [
+            self.cycles[at] for at in sorted(known)
+            if all(edge.source in members for edge in self.cycles[at].edges)
             and (self.cycles[at].level in implied or violates(self.cycles[at].edges, level))
-            for at in known
-        )
+        ]
+
+    def _shorten(self, component: Ints, level: Level, product: _Product) -> None:
+        """Report a cycle of two edges, as of what time alone orders, where all that are known are longer: a weaker level may
+        take many transactions to refute, of which nobody sees at a glance what is wrong."""
+        known = self._known(component, level)
+        if known and all(len(cycle.edges) > 2 for cycle in known):
+            pair = product.pair(component, REALTIME in product.rule.kinds)
+            if pair is not None:
+                self._report(level, pair[1])
 
 
 class _Product:
@@ -426,7 +492,7 @@ class _Product:
         enough = deadline
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
-        best = self._pair(component, timed)
+        best = self.pair(component, timed)
         if timed:
             # Before a late one many others had completed: from there the way is short.
             component = component[np.argsort(-self.search.invoked[component], kind="stable")]
@@ -442,7 +508,7 @@ class _Product:
             raise TimeoutError
         return best[1]
 
-    def _pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
+    def pair(self, component: Ints, timed: bool) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest cycle of two edges inside a component, found for all at once."""
         edges, search = self.edges, self.search
         inside = np.zeros(self.many, np.bool_)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros, OperationsPacker
 from splitbrain.harness.history.operation import KINDS, Key, Kind, Operation, Outcome
-from splitbrain.harness.history.values import MICROS, Values
+from splitbrain.harness.history.values import MICROS, NIL, Values
 
 _T = TypeVar("_T")
 
@@ -71,6 +71,23 @@ class History:
         table = Table()
         table.extend(sorted(operations, key=lambda op: op.invoked))
         return table.history()
+
+    @classmethod
+    def of_transactions(cls, process: NDArray[np.int64], committed: NDArray[np.bool_], micros: Micros) -> History:
+        """The history of transactions of which nobody knows when they ran, in the order in which each process ran its own."""
+        many = len(process)
+        history = cls()
+        history.process, history.timed = process, False
+        history.invoked = history.index = np.arange(many)
+        history.completed = history.scheduled = np.full(many, NEVER)
+        history.outcome = np.where(committed, OK, FAIL).astype(np.int8)
+        history.f, history.kind = np.zeros(many, np.int32), np.full(many, -1, np.int8)
+        history.key = history.error = history.node = history.server = np.full(many, -1, np.int32)
+        history.fs, history.keys, history.errors, history.nodes = ("txn",) if many else (), (), (), ()
+        history.seen, history.details = {}, {}
+        told = micros.take(np.arange(many), ~committed) if many else None
+        history.values = Values(np.full(many, MICROS, np.int8), np.full(many, NIL), np.zeros(many, np.int64), (), told)
+        return history
 
     def __len__(self) -> int:
         return len(self.process)

@@ -28,6 +28,8 @@ Spec: TypeAlias = dict[str, Any]
 BINS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 MOST_BINS = 240
 WIDTH = 800
+LATE_HEIGHT, LINE = 110, 13
+"""Pixels of the chart of latencies, and of a line of text in it."""
 
 HATCH = "url(#stood-still)"
 _HATCHED = (
@@ -193,7 +195,7 @@ def _latency(recording: Recording, edges: NDArray[np.float64], x: Spec) -> Spec:
     }
     return {
         "width": WIDTH,
-        "height": 110,
+        "height": LATE_HEIGHT,
         "title": "latency of answered operations",
         "layer": [
             _bands(recording, *x["scale"]["domain"]),
@@ -234,12 +236,15 @@ def bins(recording: Recording) -> Spec:
 def _last(rows: Sequence[Spec]) -> list[Spec]:
     """Where the names of the three lines stand: at their level over the last bins, kept apart from each other."""
     shown: list[Spec] = []
+    if not rows:
+        return shown
+    figures = np.log10([row["v"] for row in rows])
+    decades = max(1, np.ceil(figures.max()) - np.floor(figures.min()))  # What the axis shows: whole powers of ten.
+    apart = 10 ** (decades * LINE / LATE_HEIGHT)
     for name in ("median", "p99", "max"):
         levels = [row["v"] for row in rows if row["p"] == name][-20:]
         if levels:
             level = float(np.median(levels))
-            spread = max((row["v"] for row in rows), default=1) / min((row["v"] for row in rows), default=1)
-            apart = max(1.35, spread**0.14)
             shown.append({"p": name, "v": max(level, shown[-1]["v"] * apart) if shown else level})
     return shown
 

@@ -105,6 +105,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         seconds=seconds,
         value=value,
         plural=plural,
+        bounds=wording.bounds,
         side=side,
         client=wording.client,
         call=lambda op: phrase(op)[0],

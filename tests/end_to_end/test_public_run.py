@@ -38,3 +38,10 @@ def test_what_cannot_run_is_refused_and_what_did_not_start_is_told(tmp_path: Pat
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(splitbrain.SplitbrainError, match="cannot be written"):
         splitbrain.run("reference", runs=tmp_path / "runs", nemesis="none", time=2)
+
+
+def test_what_is_no_path_and_no_name_is_refused_in_a_sentence() -> None:
+    wrongs = ({"runs": None}, "runs=None: a path"), ({"plan": 3}, "plan=3: a path"), ({"name": 3}, "name=3: a text")
+    for wrong, told in wrongs:
+        with pytest.raises(splitbrain.UsageError, match=told):
+            splitbrain.run("reference", **wrong)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +23,15 @@ from splitbrain import __version__
 from splitbrain.checkers import linearizability
 from splitbrain.checkers.models.specifications import CasRegister, Model
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness import machines, suite
+from splitbrain.harness import machines
+from splitbrain.harness.check import check_file
 from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.history import History
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.suite import suite
 from tests.checkers.linearizability.random_histories import register_history
+from tests.checkers.transactions.test_spread import side_by_side
 from tests.conftest import ROOT
 
 distributed = pytest.importorskip("distributed")
@@ -107,8 +111,7 @@ def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a
             os.kill(reached.client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
 
         watch = Watch(kill)
-        ends = machines.perform_on(reached, suite.pending(opened), opened.folder, watch)
-        finished = suite.keep(opened, ends, lambda _: None)
+        finished = suite.complete(opened, _on(reached, watch), lambda *_: None)
     assert [entry.exit_code for entry in finished.entries] == [0, 0, 0, 0], [entry.reason for entry in finished.entries]
     for entry in finished.entries:
         folder = opened.folder / entry.run
@@ -126,6 +129,10 @@ def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a
         assert all(before[1] <= after[0] + 1 for before, after in pairwise(spans)), spans
 
 
+def _on(reached: machines.Cluster, watch: Watch) -> Callable[[suite.Suite], Iterable[tuple[int, suite.Ended]]]:
+    return lambda opened: machines.perform_on(reached, suite.pending(opened), opened.folder, watch)
+
+
 def _has_runs() -> bool:
     return bool(machines._running)
 
@@ -138,17 +145,14 @@ def test_an_interrupted_suite_tears_down_what_other_machines_run_and_goes_on_lat
 
     with cluster("127.0.0.1") as made, machines.connect(made.scheduler_address) as reached:
         with suite.open_suite(file, tmp_path) as opened, pytest.raises(KeyboardInterrupt):
-            ends = machines.perform_on(reached, suite.pending(opened), opened.folder, Watch(interrupt))
-            suite.keep(opened, ends, lambda _: None)
+            suite.complete(opened, _on(reached, Watch(interrupt)), lambda *_: None)
         deadline = time.monotonic() + 30
         while any(reached.client.run(_has_runs).values()):
             assert time.monotonic() < deadline, "its run goes on"
             time.sleep(0.1)
         with suite.open_suite(file, tmp_path) as again:
             assert again.folder == opened.folder
-            finished = suite.keep(
-                again, machines.perform_on(reached, suite.pending(again), again.folder, Watch()), lambda _: None
-            )
+            finished = suite.complete(again, _on(reached, Watch()), lambda *_: None)
     assert suite.worst(finished) == 0
 
 
@@ -193,8 +197,11 @@ def test_what_else_may_differ_is_told_and_nobody_there_is_too(tmp_path: Path) ->
         pass
 
 
-def test_the_keys_of_a_history_are_judged_by_workers_also_if_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines.Keys, "operations", 200)
+def test_the_parts_of_histories_are_judged_by_workers_also_if_one_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines.Parts, "operations", 200)
+    monkeypatch.setattr(machines.Parts, "edges", 12)
     rng = random.Random(3)
     many = [
         msgspec.structs.replace(one, key=key, process=one.process + 100 * key)
@@ -204,7 +211,7 @@ def test_the_keys_of_a_history_are_judged_by_workers_also_if_one_is_lost(monkeyp
     here = linearizability.check(history, CasRegister())
     assert here.validity == "invalid" and here.coverage.refuted > 1
     with cluster("127.0.0.1", "127.0.0.2") as made, machines.connect(made.scheduler_address) as reached:
-        judged = machines.Keys(reached)
+        judged = machines.Parts(reached)
         asked: list[int] = []
 
         def spread(parts: Iterable[History], model: Model, time_limit: float) -> Iterator[Verdict]:
@@ -217,6 +224,29 @@ def test_the_keys_of_a_history_are_judged_by_workers_also_if_one_is_lost(monkeyp
 
         spread.operations = 200  # type: ignore[attr-defined]
         there = linearizability.check_parts(history, CasRegister(), 60.0, spread)  # type: ignore[arg-type]
+        transactions = [_checked(tmp_path, lists, judged) for lists in (True, False)]
     assert len(asked) > 4
     assert there.reason == here.reason and there.counts == here.counts and there.coverage.keys == 40
     assert {one.key for one in there.anomalies} == {one.key for one in here.anomalies}
+    for alone, spread_out, answers in transactions:
+        assert answers > 1 and alone.validity == "invalid" and len(alone.counts) > 2
+        assert msgspec.structs.replace(spread_out, seconds=0.0) == msgspec.structs.replace(alone, seconds=0.0)
+
+
+def _checked(folder: Path, lists: bool, judged: machines.Parts) -> tuple[Verdict, Verdict, int]:
+    """The verdict on a file of transactions here, and by the workers, and how often these answered."""
+    file = folder / "history.jsonl"
+    file.write_bytes(jsonl.encode(side_by_side(random.Random(2), 20, lists=lists)))
+    answers = 0
+    each = judged.each
+
+    def counted(call: Any, works: Any, seconds: float) -> Iterator[Any]:
+        nonlocal answers
+        for answer in each(call, works, seconds):
+            answers += 1
+            yield answer
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judged, "each", counted)
+        alone, spread_out = check_file(file).verdict, check_file(file, spread=judged).verdict
+    return alone, spread_out, answers

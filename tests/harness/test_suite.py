@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from splitbrain.checkers.result import Expectation, NotJudged, encode
 from splitbrain.harness import store
+from splitbrain.harness.doctor import abreast
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.suite import (
+from splitbrain.harness.suite import matrix, night
+from splitbrain.harness.suite.suite import (
     Ended,
     Entry,
     Suite,
+    complete,
     drop_old,
     open_suite,
     outcomes,
+    pending,
     publish,
-    read,
-    run_suite,
     worst,
 )
 from splitbrain.reports import junit, summary
@@ -50,6 +57,18 @@ def nightly(tmp_path: Path) -> Path:
     file = tmp_path / "nightly.toml"
     file.write_text(NIGHTLY)
     return file
+
+
+def read(file: Path) -> list[Plan]:
+    return [one.plan for one in matrix.read(file)]
+
+
+def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None] = lambda _: None) -> Suite:
+    """The runs of a suite in their order."""
+    return complete(
+        suite, lambda suite: ((number, perform(plan, suite.folder)) for number, plan in pending(suite)),
+        lambda suite, _: told(suite),
+    )
 
 
 def test_the_matrix_is_every_combination_with_seeds_of_their_own(nightly: Path) -> None:
@@ -103,7 +122,7 @@ def test_a_killed_suite_goes_on_where_it_was(nightly: Path, tmp_path: Path) -> N
         assert [entry.exit_code for entry in again.entries] == [0] * 3 + [None] * 6
         assert worst(again) == 130
         finished = run_suite(again, rest, told)
-    assert ran == list(read(nightly)) and finished.finished and worst(finished) == 2
+    assert ran == read(nightly) and finished.finished and worst(finished) == 2
     with open_suite(nightly, tmp_path / "runs") as new:
         assert new.folder != first.folder
 
@@ -124,7 +143,7 @@ def test_the_worst_exit_code_in_its_order(tmp_path: Path, nightly: Path, codes: 
     plans = read(nightly)
     suite = Suite("n", tmp_path, tuple(Entry(plan) for plan in plans[: len(codes)]))
     left = iter(codes)
-    assert worst(run_suite(suite, lambda plan, folder: Ended("", next(left)), lambda suite: None)) == expected
+    assert worst(run_suite(suite, lambda plan, folder: Ended("", next(left)))) == expected
 
 
 def test_a_run_that_was_refused_or_cannot_be_read_is_told_and_not_green(tmp_path: Path, nightly: Path) -> None:
@@ -135,7 +154,7 @@ def test_a_run_that_was_refused_or_cannot_be_read_is_told_and_not_green(tmp_path
     (tmp_path / "interrupted" / "plan.toml").write_text("an attempt that was killed: no entry has it")
     ends = iter([Ended("", 64, "no such variant"), Ended("broken", 0), Ended("gone", 0)])
     suite = Suite("n", tmp_path, tuple(Entry(plan) for plan in plans))
-    suite = run_suite(suite, lambda plan, folder: next(ends), lambda suite: None)
+    suite = run_suite(suite, lambda plan, folder: next(ends))
     refused, broken, gone = found = outcomes(suite)
     assert isinstance(refused, NotJudged) and (refused.reason, refused.exit_code) == ("no such variant", 64)
     assert isinstance(broken, NotJudged) and "not a result" in broken.reason and broken.exit_code == 70
@@ -160,6 +179,7 @@ def test_a_run_that_was_refused_or_cannot_be_read_is_told_and_not_green(tmp_path
         ("fault = 'long'\n[[runs]]\ndatabase = 'reference'\n", r'wrong\.toml:1: .*number 1: fault is "long"'),
         ("[[runs]]\ndatabase = 'reference'\n[[runs]]\ndatabase = 'etcd'\nnodes = [3, 0]\n",
          r"wrong\.toml:5: .*number 2: nodes is 0"),
+        ("[[runs]]\ndatabase = 'etcd'\nretries = 11\n", r"wrong\.toml:3: .*retries is 11: it must be a whole number"),
         ("[options.registr]\n[[runs]]\ndatabase = 'etcd'\n", r"wrong\.toml:1: \[options.registr\].* did you mean 'register'"),
         ("[[runs]]\ndatabase = 'etcd'\n[runs.options.register]\nbusy_reads = 2\n", r"wrong\.toml:4: .*busy_reads is 2"),
     ],
@@ -198,14 +218,14 @@ def test_seeds_differ_from_day_to_day_and_a_suite_keeps_its_own_over_midnight(
     before = read(nightly)
     with open_suite(nightly, tmp_path / "runs") as first:
         pass
-    monkeypatch.setattr("splitbrain.harness.suite.datetime", Later)
+    monkeypatch.setattr("splitbrain.harness.suite.matrix.datetime", Later)
     assert [plan.seed for plan in read(nightly)] != [plan.seed for plan in before]
     with open_suite(nightly, tmp_path / "runs") as again:
         assert again == first
     nightly.write_text(f"seed = 7\n{NIGHTLY}")
     monkeypatch.undo()
     fixed = read(nightly)
-    monkeypatch.setattr("splitbrain.harness.suite.datetime", Later)
+    monkeypatch.setattr("splitbrain.harness.suite.matrix.datetime", Later)
     assert read(nightly) == fixed
 
 
@@ -230,3 +250,82 @@ def test_a_refuted_rate_makes_a_suite_red(nightly: Path, tmp_path: Path) -> None
     assert night(False, False) == 0, "two runs of five: it happens"
     time.sleep(1.1)  # A suite's folder is named by the second.
     assert night(False, False, False, False) == 4
+
+
+def kept(folder: Path, name: str, **changes: Any) -> Ended:
+    """The story as a run of a suite's, with a result in which that is changed."""
+    result = msgspec.structs.replace(story.result(story.recording()), **changes)
+    (folder / name).mkdir()
+    (folder / name / "result.json").write_bytes(encode(result))
+    return Ended(name, result.exit_code)
+
+
+def test_what_proves_nothing_is_run_again_and_that_is_told_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('retries = 2\n[[runs]]\ndatabase = "redis"\nvariant = "sentinel"\nrepeats = 3\n')
+    plans: list[Plan] = []
+
+    def perform(plan: Plan, folder: Path) -> Ended:
+        plans.append(plan)
+        never = {"validity": "unknown", "reason": f"too little {len(plans)}", "heading": "UNKNOWN", "exit_code": 2,
+                 "counts": {}}
+        fine = {"validity": "valid", "exit_code": 0, "counts": {}, "reason": "fine"}
+        changes = {0: fine, 1: {"validity": "invalid", "exit_code": 1}}.get(plans.index(plans[-1]), never)
+        return kept(folder, f"run{len(plans)}", plan=plan, **(fine if len(plans) == 6 else changes))
+
+    with open_suite(file, tmp_path / "runs") as suite:
+        seeds = [plan.seed for _, plan in pending(suite)]
+        suite = run_suite(suite, perform)
+    assert [plan.seed for plan in plans] == [*seeds, seeds[2] + 1, seeds[2] + 2], "an anomaly is no reason to run again"
+    last = suite.entries[2]
+    assert (last.run, last.exit_code, [(one.run, one.seed) for one in last.retried]) == (
+        "run5", 2, [("run3", seeds[2]), ("run4", seeds[2] + 1)])
+    publish(suite)
+    for name, told in (
+        ("index.html", "2 attempts before were unknown: too little 3; too little 4"),
+        ("summary.md", "UNKNOWN, after 2 unknown attempts"),
+        ("junit.xml", 'rerunError type="unknown" message="too little 4"'),
+    ):
+        assert told in (suite.folder / name).read_text()
+
+
+def test_a_suite_that_was_killed_before_a_retry_goes_on_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('retries = 1\n[[runs]]\ndatabase = "redis"\nvariant = "sentinel"\n')
+    ran: list[int] = []
+
+    def perform(plan: Plan, folder: Path) -> Ended:
+        if ran:
+            return Ended("", 130)
+        ran.append(plan.seed)
+        return kept(folder, "first", plan=plan, validity="unknown", exit_code=2)
+
+    with open_suite(file, tmp_path / "runs") as suite:
+        assert worst(run_suite(suite, perform)) == 130
+    with open_suite(file, tmp_path / "runs") as again:
+        assert again.folder == suite.folder
+        finished = run_suite(again, lambda plan, folder: kept(folder, "second", plan=plan, validity="valid", exit_code=0))
+        assert [one.run for one in finished.entries[0].retried] == ["first"] and worst(finished) == 0
+
+
+@pytest.mark.servers
+def test_runs_at_once_are_the_same_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('time = 3\nnodes = 3\nnemesis = "none"\nsettle = 2\n[[runs]]\ndatabase = "reference"\nrepeats = 3\n'
+                    'expect = ["not-exercised"]\n[[runs]]\ndatabase = "reference"\nnodes = 2\n')
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    screen = Console(file=StringIO(), width=300)
+    night.run_night(file, tmp_path / "runs", screen, parallel=8)
+    told = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "8 runs at once would need 16 processors, 2 a run, and this machine has 4: 2 at a time." in told
+    assert re.search(r"run \d of 4: reference .* \(1 of 4 done, about \d+ min left\)", told), told
+    assert told.index("run 2 of 4: ") < told.index(" (1 of 4 done")
+    with open_suite(file, tmp_path / "runs") as after:
+        (folder,) = (one for one in (tmp_path / "runs").iterdir() if one != after.folder)
+    entries = msgspec.json.decode((folder / "results.json").read_bytes(), type=tuple[Entry, ...])
+    assert [(folder / entry.run / "report.html").is_file() for entry in entries] == [True] * 4
+
+
+def test_never_more_runs_at_once_than_the_processors_bear() -> None:
+    assert [abreast(asked, 8)[0] for asked in (1, 4, 5)] == [1, 4, 4] and abreast(3, 1)[0] == 1
+    assert abreast(4, 8)[1] == "" and "5 runs at once would need 10 processors" in abreast(5, 8)[1]

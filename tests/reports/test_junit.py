@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -17,9 +18,64 @@ def judged(hostile: bool = False, **changes: Any) -> Result:
 def written(folder: Path, *results: Result | NotJudged) -> ET.Element:
     junit.write(folder / "junit.xml", results)
     root = ET.parse(folder / "junit.xml").getroot()
-    for total in ("tests", "failures", "errors", "skipped"):
+    assert faults(root) == []
+    for total in ("tests", "failures", "errors"):
         assert int(root.get(total, "")) == sum(int(suite.get(total, "")) for suite in root)
+    for holder in (root, *root):
+        assert float(holder.get("time", "")) == pytest.approx(sum(float(part.get("time", 0)) for part in holder), abs=0.01)
     return root
+
+
+TEXT = {"failure", "error", "skipped", "flakyError", "rerunError", "system-out", "system-err"}
+ALLOWED: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "testsuites": ({"testsuite"}, set(), {"name", "time", "tests", "failures", "errors"}),
+    "testsuite": (
+        {"testsuite", "properties", "testcase", "system-out", "system-err"}, {"name", "tests", "failures", "errors"},
+        {"group", "time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"},
+    ),
+    "testcase": ({*TEXT, "flakyFailure", "rerunFailure"}, {"name"}, {"time", "classname", "group"}),
+    "properties": ({"property"}, set(), set()),
+    "property": (set(), {"name", "value"}, set()),
+    **dict.fromkeys(("failure", "error", "skipped"), (set(), set(), {"type", "message"})),
+    **dict.fromkeys(("flakyError", "rerunError"), ({"stackTrace", "system-out", "system-err"}, {"type"}, {"message"})),
+    **dict.fromkeys(("system-out", "system-err"), (set(), set(), set())),
+}
+"""What the schema of Jenkins' xUnit plugin, junit-10.xsd, allows: for each element its children, the attributes that it must
+have, and those that it may."""
+
+
+def faults(element: ET.Element) -> list[str]:
+    """What in an element, and below, the schema forbids."""
+    children, required, optional = ALLOWED.get(element.tag, (set(), set(), set()))
+    found = [f"no element {element.tag}"] if element.tag not in ALLOWED else []
+    found += [f"{element.tag} lacks {name}" for name in sorted(required - set(element.attrib))]
+    found += [f"{element.tag} has {name}" for name in sorted(set(element.attrib) - required - optional)]
+    found += [f"{element.tag} holds {child.tag}" for child in element if child.tag not in children]
+    if element.tag in ("testsuites", "testsuite") and not re.fullmatch(r"(\d{0,3},)*\d*(\.\d*)?", element.get("time", "")):
+        found.append(f"{element.tag} took {element.get('time')}")
+    if element.tag not in TEXT and (element.text or "").strip():
+        found.append(f"{element.tag} says {element.text}")
+    return found + [fault for child in element for fault in faults(child)]
+
+
+def test_what_the_schema_forbids_is_found() -> None:
+    for text in ("<testsuites skipped='1' time='1'/>", "<testsuite time='0' tests='1' failures='0' errors='0'/>",
+                 "<testsuites time='1e5'/>", "<testcase name='a'><rerunError message='m'/></testcase>",
+                 "<testcase name='a'><b/></testcase>"):
+        assert faults(ET.fromstring(text)) != []
+
+
+def test_attempts_that_proved_nothing_are_told(tmp_path: Path) -> None:
+    unknown = judged(validity="unknown", heading="UNKNOWN", reason="again", verdicts=(), expectations=())
+    junit.write(tmp_path / "junit.xml", [judged(), unknown, judged()], [("the fault never bit",), ("too few", "too late"), ()])
+    root = ET.parse(tmp_path / "junit.xml").getroot()
+    assert faults(root) == []
+    told = [[(one.tag, one.get("type"), one.get("message")) for one in suite.iter() if "Error" in one.tag] for suite in root]
+    assert told == [
+        [("flakyError", "unknown", "the fault never bit")],
+        [("rerunError", "unknown", "too few"), ("rerunError", "unknown", "too late")], [],
+    ]
+    assert root.get("errors") == "1", "an attempt that was made again is no error"
 
 
 def outcomes(root: ET.Element) -> dict[str, tuple[str, str | None]]:
@@ -40,7 +96,7 @@ def test_an_anomaly_is_a_failure_of_its_identifier(tmp_path: Path) -> None:
         "availability": ("passed", None),
         "convergence": ("skipped", None),
     }
-    assert (root.get("tests"), root.get("failures"), root.get("errors"), root.get("skipped")) == ("5", "2", "0", "1")
+    assert (root.get("tests"), root.get("failures"), root.get("errors"), root[0].get("skipped")) == ("5", "2", "0", "1")
     failure = next(root.iter("failure"))
     assert (failure.get("message") or "").endswith("(143 times)")
     assert "n1 client" in (failure.text or "")

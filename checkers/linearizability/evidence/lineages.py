@@ -338,12 +338,24 @@ class Lineages:
 
     def _newer(self, version: Version, moment: int) -> list[Version]:
         """The versions that may have taken the place of `version` before `moment`, for all that is known by then."""
-        low = min((self.ret[row] for row in self._own(version)), default=LONG_AGO)
+        own = self._own(version) if version.writer >= 0 else []  # The initial value came before all others.
+        low = min((self.ret[row] for row in own), default=LONG_AGO)
         return [
-            other for other in self.order
-            if other.written[0] <= moment and other.writer >= 0
-            and (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
+            other for other in self.begun(moment)
+            if (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
         ]
+
+    def begun(self, moment: int) -> list[Version]:
+        """The versions that may have been written by `moment`: that, and all that they descend from, was begun by then."""
+        found: list[Version] = []
+        among: set[Hashable] = set()
+        for version in self.order:
+            if version.writer < 0 or version.written[0] > moment:
+                continue
+            if version.parent is None or version.parent.writer < 0 or version.parent.value in among:
+                found.append(version)
+                among.add(version.value)
+        return found
 
     def _own(self, version: Version) -> list[int]:
         """Who wrote or observed `version`."""

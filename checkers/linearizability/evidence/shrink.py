@@ -5,7 +5,7 @@ back what it needs to stand alone: the writes of the values that it observed, so
 
 Names. A faster way that can judge the part names it. Of a register whose values were written more than once, each
 observation may come from several writes; where every choice among them, the impossible ones apart, shows the same, that is
-its name. A refused compare-and-set that the part needs is named as in `explain`. What has no name is `non-linearizable`.
+its name. A refused compare-and-set that the part needs is named as in `explanation`. What has no name is `non-linearizable`.
 
 It is one file because each way of shrinking leans on the same few trials and limits, and is read beside the others.
 """
@@ -22,7 +22,8 @@ import numpy as np
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import LATE, PATIENCE
-from splitbrain.checkers.linearizability.evidence.explain import Finding, explain
+from splitbrain.checkers.linearizability.evidence.explain import explain
+from splitbrain.checkers.linearizability.evidence.explanation import Finding
 from splitbrain.checkers.linearizability.evidence.lineages import text
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.jit import from_problem
@@ -437,9 +438,55 @@ class _Names:
             if failed:
                 sentence = f"{name}, although {text(expected)} was still there: only a write that failed can have changed it"
                 return Finding("aborted-read", tuple(sorted({*rows, failed[0]})), sentence, row)
+            open = [
+                other for other in others
+                if self.f[other] in ("write", "cas") and history.outcome[other] != FAIL and self._begun(other, ended)
+            ]
+            if open:
+                return self._replaced(rows, open, ended, name)
             sentence = f"{name}, although nobody had written anything but {text(expected)}"
             return Finding("unwritten-read", tuple(rows), sentence, row)
         return None
+
+    def _begun(self, row: int, moment: int) -> bool:
+        """Whether a write can have taken effect by `moment`: it was invoked by then, and so was one of what it was made on."""
+        met: set[int] = set()
+        work = [row]
+        while work:
+            row = work.pop()
+            if row in met or self.history.invoked[row] > moment:
+                continue
+            met.add(row)
+            if self.f[row] == "write" or not self._observed(row):
+                return True
+            work += self._writers(self._observed(row)[0])
+        return False
+
+    def _replaced(self, rows: list[int], open: list[int], ended: int, refused: str) -> Finding | None:
+        """The initial value was refused by `ended`, so one of the values of `open` was there by then; but each was also found
+        after another that was acknowledged, and only begun, in between. None where that is not so."""
+        history = self.history
+        old, newer = -1, -1
+        for writer in open:
+            call = _call(history, writer)
+            value = call.value[1] if call.f == "cas" else call.value
+            if self._writers(value) != [writer]:
+                return None
+            found = next((
+                (reader, other) for reader in sorted(rows, key=lambda one: -int(history.invoked[one]))
+                if history.outcome[reader] == OK and reader != writer and value in self._observed(reader)
+                for other in rows
+                if self.f[other] == "write" and other != writer and history.outcome[other] == OK
+                and ended < history.invoked[other] and history.completed[other] < history.invoked[reader]
+            ), None)
+            if found is None:
+                return None
+            old, newer = found if old < 0 else (old, newer)
+        (value,) = self._observed(old)
+        had = f"although {_what(history, newer)} had been acknowledged"
+        before = text(value) if len(open) == 1 else "a value of the writes before it"
+        sentence = f"{_what(history, old)}, {had}, and {before} had been there before that: {refused}"
+        return Finding("stale-read" if self.f[old] == "read" else "split-brain", tuple(rows), sentence, old)
 
     def _found_initial(self, row: int, value: object) -> bool:
         call = _call(self.history, row)

@@ -498,18 +498,18 @@ def _reasons(clusters: Ints, low: Ints, high: Ints, write_inv: Ints, code: Codes
     found |= -other(by_s, -f, np.searchsorted(-s[by_s], -ret, side="left"), least) < high[code]
     points = np.flatnonzero(f >= s)
     by_s = points[np.argsort(-s[points], kind="stable")]
-    if len(by_s):
-        found |= -other(by_s, -f, np.searchsorted(-s[by_s], -inv, side="right"), least) <= ret
+    found |= -other(by_s, -f, np.searchsorted(-s[by_s], -inv, side="right"), least) <= ret
     zones = np.flatnonzero(f < s)
     by_f = zones[np.argsort(f[zones], kind="stable")]
-    if len(by_f):
-        found |= other(by_f, s, np.searchsorted(f[by_f], ret, side="right"), least) >= inv
+    found |= other(by_f, s, np.searchsorted(f[by_f], ret, side="right"), least) >= inv
     return found
 
 
 def _greatest_other(order: Ints, best: Ints, at: Ints, own: Ints, worst: int) -> Ints:
     """For each question i the greatest of `best` among the first `at[i]` of `order` without `own[i]`, `worst` where there
     is none."""
+    if not len(order):
+        return np.full(len(at), worst)
     value = best[order]
     top = np.maximum.accumulate(value)
     second = np.maximum.accumulate(np.minimum(value, np.concatenate([[worst], top[:-1]])))

@@ -1,5 +1,6 @@
-"""Formats: the histories of others. Every reader turns a file into events, and these into a `History` as the file tells it;
-what keys, initial values and answers mean is decided afterwards, for all formats in one place (`harness.history.meaning`)."""
+"""Formats: the histories of others. Every reader turns a file into events, a piece at a time, and these into a `History` as
+the file tells it; what keys, initial values and answers mean is decided afterwards, for all formats in one place
+(`harness.history.meaning`)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import awdit, cobra, dbcop, edn, elle_cli, jepsen_log, jsonl, plume, porcupine_kv
 from splitbrain.harness.history.formats.source import is_folder, opened
-from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.formats.text import Text, line_and_column
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.shapes import Shapes
 
@@ -51,25 +52,25 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
             history, notes, shapes = jsonl.read_lines(source.file, str(source.path), torn)
             return Reading(history, format, notes, shapes)
         if format == "dbcop":
-            history, notes = dbcop.read(source.file.read(), source.path, torn=torn)
+            history, notes = dbcop.read(source.file, source.path, torn=torn)
             return Reading(history, format, notes, Shapes())
-        text = Text(source.file.read(), str(source.path), torn=torn)
-    builder = Builder(text.path, clock="file", where=text.where)
-    match format:
-        case "edn":
-            notes = edn.read(text, builder, torn=torn)
-        case "elle-cli":
-            notes = elle_cli.read(text, builder, torn=torn)
-        case "jepsen-log":
-            notes = jepsen_log.read(text, builder, torn=torn)
-        case "porcupine-kv":
-            notes = porcupine_kv.read(text, builder, torn=torn)
-        case "plume":
-            history, notes = plume.read(text, torn=torn)
-            return Reading(history, format, notes, Shapes())
-        case "awdit":
-            history, notes = awdit.read(text, torn=torn)
-            return Reading(history, format, notes, Shapes())
+        text = Text(source.file, str(source.path), torn=torn)
+        builder = Builder(text.path, clock="file", where=line_and_column)
+        match format:
+            case "edn":
+                notes = edn.read(text, builder, torn=torn)
+            case "elle-cli":
+                notes = elle_cli.read(text, builder, torn=torn)
+            case "jepsen-log":
+                notes = jepsen_log.read(text, builder, torn=torn)
+            case "porcupine-kv":
+                notes = porcupine_kv.read(text, builder, torn=torn)
+            case "plume":
+                history, notes = plume.read(text, torn=torn)
+                return Reading(history, format, notes, Shapes())
+            case "awdit":
+                history, notes = awdit.read(text, torn=torn)
+                return Reading(history, format, notes, Shapes())
     history = builder.history()
     if builder.timed and not builder.rising:
         notes.append("times do not rise with every event: the order of the file counts")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 
-from splitbrain.harness.history.formats import sessions
-from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import Text
 from splitbrain.harness.history.history import History
 
-LINE = re.compile(r"\s*([rw])\s+(-?\d+)\s+(-?\d+)\s*\Z")
+LINE = re.compile(r"\s*([rw])\s+(-?\d{1,4000})\s+(-?\d{1,4000})\s*\Z")
 _SESSION, _TRANSACTION = re.compile(r"\s*=+\s*\Z"), re.compile(r"\s*-+\s*\Z")
 
 
@@ -23,27 +22,26 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
     Raises `HistoryError` with line and column, and what was expected there.
     """
     notes: list[str] = []
-    told: list[list[Transaction]] = [[Transaction(0)]]
+    sessions = Sessions()
+    session, one = 0, -1  # -1: no operation of the transaction came yet, and one without any is none.
+    zeros = dict[int, int]()  # Transactions that write 0 only, of sessions of one, and -1 where a session is another one.
     for at, line in text.lines():
         if not line.strip():
             continue
         if _SESSION.match(line):
-            told.append([Transaction(len(told))])
+            session, one = session + 1, -1
         elif _TRANSACTION.match(line):
-            told[-1].append(Transaction(len(told) - 1))
+            one = -1
         elif match := LINE.match(line):
-            told[-1][-1].micros.append((match[1], int(match[2]), int(match[3])))
+            if one < 0:
+                one = sessions.begin(session)
+                zeros[session] = -1 if session in zeros else one
+            if match[1] == "r" or int(match[3]) != 0:
+                zeros[session] = -1
+            sessions.add(one, match[1], int(match[2]), int(match[3]))
         elif torn and not line.endswith("\n"):
             notes.append("the last line is cut short: left out")
         else:
             raise text.error(at, f"expected r key value, w key value, or a line of - or =, found {line.strip()[:40]!r}")
-    transactions = [[one for one in session if one.micros] for session in told]
-    initial = next((one[0] for one in transactions if len(one) == 1 and _initial(one[0])), None)
-    flat = [one for session in transactions for one in session if one is not initial]
-    if initial is None:
-        return sessions.history(flat), notes
-    return sessions.history(sessions.with_initial_state([initial, *flat], 0, notes)), notes
-
-
-def _initial(one: Transaction) -> bool:
-    return one.writes_only and all(value == 0 for _, _, value in one.micros)
+    initial = next((one for one in zeros.values() if one >= 0), None)
+    return sessions.history(notes) if initial is None else sessions.history(notes, 0, initial), notes

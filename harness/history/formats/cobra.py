@@ -11,10 +11,10 @@ import struct
 from pathlib import Path
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.formats import sessions
-from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import load
 from splitbrain.harness.history.history import History
+from splitbrain.harness.history.micros import Micro
 
 _LOG = re.compile(r"T(\d+)\.log\Z")
 _RECORDS = {b"S": struct.Struct(">q"), b"W": struct.Struct(">qqq"), b"R": struct.Struct(">qqqq"), b"C": struct.Struct(">q")}
@@ -41,27 +41,28 @@ def read(folder: Path, *, torn: bool = False) -> tuple[History, list[str]]:
         raise HistoryError("expected a folder with the logs T0.log, T1.log, ...", path=str(folder), line=1, column=1)
     notes: list[str] = []
     names: dict[_Version, int] = {}
-    transactions: list[Transaction] = []
+    sessions = Sessions()
     written: set[_Version] = set()
     reads: dict[_Version, int] = {}
     for session, path in enumerate(found):
-        transactions += _log(path, session, names, written, reads, torn, notes)
-    strangers: dict[int, Transaction] = {}
+        _log(path, session, sessions, names, written, reads, torn, notes)
+    strangers: dict[int, list[Micro]] = {}
     for version, key in reads.items():
         if version not in written:
-            strangers.setdefault(version[0], Transaction(-1, committed=False)).micros.append(("w", key, names[version]))
+            strangers.setdefault(version[0], []).append(("w", key, names[version]))
+    for micros in strangers.values():
+        sessions.whole(-1, micros, committed=False)
     if strangers:
         notes.append(f"{len(strangers)} transactions that no log has were read from: they did not commit")
-    return sessions.history([*strangers.values(), *transactions]), notes
+    return sessions.history(notes), notes
 
 
 def _log(
-    path: Path, session: int, names: dict[_Version, int], written: set[_Version], reads: dict[_Version, int], torn: bool,
-    notes: list[str],
-) -> list[Transaction]:
+    path: Path, session: int, sessions: Sessions, names: dict[_Version, int], written: set[_Version],
+    reads: dict[_Version, int], torn: bool, notes: list[str],
+) -> None:
     data, at = load(path), 0
-    done: list[Transaction] = []
-    open_number, one = None, Transaction(session)
+    open_number, micros = None, list[Micro]()
 
     def fail(message: str) -> HistoryError:
         return HistoryError(f"{message}.", path=str(path), line=1, column=at + 1)
@@ -77,24 +78,23 @@ def _log(
             break
         kind, words = data[at : at + 1], record.unpack_from(data, at + 1)
         if kind == b"S":
-            open_number, one = words[0], Transaction(session)
+            open_number, micros = words[0], []
         elif open_number is None:
             raise fail("expected the begin of a transaction (S)")
         elif kind == b"W":
             write, key, _ = words
             written.add((open_number, write))
-            one.micros.append(("w", key, names.setdefault((open_number, write), len(names))))
+            micros.append(("w", key, names.setdefault((open_number, write), len(names))))
         elif kind == b"R":
             author, write, key, _ = words
             if author in _INITIAL or write in _INITIAL:
-                one.micros.append(("r", key, None))
+                micros.append(("r", key, None))
             else:
                 reads[author, write] = key
-                one.micros.append(("r", key, names.setdefault((author, write), len(names))))
+                micros.append(("r", key, names.setdefault((author, write), len(names))))
         else:
             if words[0] != open_number:
                 raise fail(f"expected the commit of transaction {open_number}, found that of {words[0]}")
-            done.append(one)
+            sessions.whole(session, micros)
             open_number = None
         at += 1 + record.size
-    return done

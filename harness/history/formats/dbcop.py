@@ -10,9 +10,10 @@ import struct
 from pathlib import Path
 
 from splitbrain.harness.errors import HistoryError
-from splitbrain.harness.history.formats import sessions
-from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.sessions import Sessions
+from splitbrain.harness.history.formats.text import Bytes
 from splitbrain.harness.history.history import History
+from splitbrain.harness.history.micros import Micro
 
 _WORD = struct.Struct("<Q")
 _EVENT = struct.Struct("<?QQ?")
@@ -30,14 +31,14 @@ def begins(head: bytes) -> bool:
     return length <= _LONGEST_NAME and b"\0" in head[: _WORD.size] and name.decode("utf-8", "replace").isprintable()
 
 
-def read(data: bytes, path: Path, *, torn: bool = False) -> tuple[History, list[str]]:
-    """The history in the bytes of such a file, and notes. With `torn`, a file that is cut short is read as far as it goes.
+def read(file: Bytes, path: Path, *, torn: bool = False) -> tuple[History, list[str]]:
+    """The history in such a file, and notes. With `torn`, a file that is cut short is read as far as it goes.
 
     Raises `HistoryError` where it is none, or is cut short.
     """
     notes: list[str] = []
-    reader = _Reader(data, path)
-    transactions: list[Transaction] = []
+    reader = _Reader(file, path)
+    sessions = Sessions()
     try:
         for _ in range(_HEADER_WORDS):
             reader.word()
@@ -45,50 +46,56 @@ def read(data: bytes, path: Path, *, torn: bool = False) -> tuple[History, list[
             reader.string()
         for session in range(reader.word()):
             for _ in range(reader.word()):
-                transactions.append(reader.transaction(session))
-        if reader.at < len(data):
-            raise reader.error(f"expected the end of the file, found {len(data) - reader.at} more bytes")
-    except struct.error as error:
+                micros, committed = reader.transaction()
+                sessions.whole(session, micros, committed=committed)
+        if file.read(1):
+            raise reader.error("expected the end of the file, found more")
+    except EOFError as error:
         if not torn:
             raise reader.error("the file is cut short: --torn judges what came before") from error
         notes.append("the file is cut short: what its end tells in part is left out")
     dropped = reader.without_effect
     if dropped:
         notes.append(f"{dropped} events without success left out")
-    return sessions.history(sessions.with_initial_state(transactions, 0, notes)), notes
+    return sessions.history(notes, initial=0), notes
 
 
 class _Reader:
-    def __init__(self, data: bytes, path: Path) -> None:
-        self.data = data
+    """The parts of such a file, one behind another. Raises `EOFError` where it is cut short."""
+
+    def __init__(self, file: Bytes, path: Path) -> None:
+        self.file = file
         self.path = path
         self.at = 0
         self.without_effect = 0
 
+    def take(self, many: int) -> bytes:
+        found = self.file.read(many)
+        if len(found) < many:
+            raise EOFError
+        self.at += many
+        return found
+
     def word(self) -> int:
-        (number,) = _WORD.unpack_from(self.data, self.at)
-        self.at += _WORD.size
+        (number,) = _WORD.unpack(self.take(_WORD.size))
         return int(number)
 
     def string(self) -> str:
         length = self.word()
         if length > _LONGEST_NAME:
             raise self.error(f"expected a name of at most {_LONGEST_NAME} bytes, found {length}")
-        self.at += length
-        return self.data[self.at - length : self.at].decode("utf-8", "replace")
+        return self.take(length).decode("utf-8", "replace")
 
-    def transaction(self, session: int) -> Transaction:
-        one = Transaction(session)
+    def transaction(self) -> tuple[list[Micro], bool]:
+        """What a transaction did with success, and whether it committed."""
+        micros: list[Micro] = []
         for _ in range(self.word()):
-            wrote, key, value, success = _EVENT.unpack_from(self.data, self.at)
-            self.at += _EVENT.size
+            wrote, key, value, success = _EVENT.unpack(self.take(_EVENT.size))
             if success:
-                one.micros.append(("w" if wrote else "r", key, value))
+                micros.append(("w" if wrote else "r", key, value))
             else:
                 self.without_effect += 1
-        (one.committed,) = struct.unpack_from("<?", self.data, self.at)
-        self.at += 1
-        return one
+        return micros, self.take(1) != b"\0"
 
     def error(self, message: str) -> HistoryError:
         """An error at the byte that comes next, told as a column of the one line that such a file is."""

@@ -64,10 +64,16 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
 
     Raises `HistoryError` with line and column, and what was expected there.
     """
+    return read_from(text, 0, builder, torn=torn, unwrap=True)
+
+
+def read_from(text: Text, start: int, builder: Builder, *, torn: bool = False, unwrap: bool = False) -> list[str]:
+    """As `read`, from the character `start` on, before which other events may stand. With `unwrap`, one vector or list may
+    hold them all."""
     notes: list[str] = []
     intake = jepsen.Intake(builder)
-    for form, at in forms(text, notes, torn=torn, layouts=Layouts(text)):
-        intake.take(form, at, partial(text.error, at))
+    for form, at in forms(text, notes, start, torn=torn, unwrap=unwrap, layouts=Layouts(text)):
+        intake.take(form, text.place(at), partial(text.error, at))
     return notes + intake.notes()
 
 
@@ -75,8 +81,9 @@ def forms(
     text: Text, notes: list[str], start: int = 0, end: int | None = None, *, torn: bool = False, unwrap: bool = True,
     layouts: Layouts | None = None,
 ) -> Iterator[tuple[Any, int]]:
-    """Every form from `start` to `end` with its place: the top-level ones or, with `unwrap`, those of the one vector or
-    list that holds them all.
+    """Every form from `start` to `end` with its first character: the top-level ones or, with `unwrap`, those of the one vector
+    or list that holds them all. Without `end`, the text is read on as far as it goes, a piece at a time; the character is to
+    be used before the next form is asked for.
 
     With `torn`, what a file cut short holds in part is left out, and said in `notes`. `layouts` reads plain maps at once.
     """
@@ -88,9 +95,19 @@ def forms(
     parts = waiting
     form: Any
     last = len(text.text) if end is None else end
+    begun = start  # where what is not handed on yet begins
     tokens = _TOKEN.finditer(text.text, start, last)
     while (token := next(tokens, None)) is not None:
         group = token.lastindex or 0
+        if not stack and not waiting:
+            begun = token.start()
+        if end is None and not text.ended and _may_go_on(token, group, last):
+            text.more(begun)
+            last, parts = len(text.text), waiting
+            stack.clear()
+            waiting.clear()
+            tokens = _TOKEN.finditer(text.text, 0, last)
+            continue
         if group == 1:
             word = token[1]
             form = words.get(word, _UNSEEN)
@@ -176,6 +193,13 @@ def forms(
             yield form, at
 
 
+def _may_go_on(token: re.Match[str], group: int, last: int) -> bool:
+    """Whether the next piece of the text may be part of this token of one that ends at `last`."""
+    if group == 9:
+        return token[9] == '"' or last - token.start(9) < _LONGEST
+    return token.end() == last and group not in (2, 3, 4)
+
+
 class Layouts:
     """The names of maps in their order: the next map with the same ones is read by one regular expression where all its values
     are plain, as those of nearly every event are. What does not fit is left to the tokens, which know all of EDN."""
@@ -210,7 +234,7 @@ class Layouts:
         if told[0] == ":":
             value: Any = told[1:]
         elif told[0] == "[":
-            ((value, _),) = forms(Text(told.encode()), [], unwrap=False)
+            ((value, _),) = forms(Text.of(told.encode()), [], unwrap=False)
         else:
             value = int(told)
         if len(self._values) < _REMEMBERED and len(told) < _LONGEST:

@@ -29,6 +29,8 @@ _CLOCK = r"(?:\[[ \t]*+(\d{1,18})[ \t]*+\][ \t]+)?"
 _EVENT = re.compile(_CLOCK + r"(\d{1,18}|:?nemesis\S*+)[ \t]+:(\S+)(?:[ \t]+(\S+)(?:[ \t]+([^\n]*))?)?")
 _PLAIN = re.compile(r"(?:[^\n]*\n)??\s*+" + _CLOCK + r"(?:\d{1,18}|:?nemesis\S*+)[ \t]+:(?:invoke|ok|fail|info)[ \t]+:")
 _WHOLE = re.compile(r"(?:\]|nil|:timed-out)\s*\Z")
+_REMEMBERED = 50_000
+_EXPECTED = "expected a process, a type, a function and a value"
 
 
 def begins(head: str) -> bool:
@@ -40,7 +42,8 @@ def begins(head: str) -> bool:
 
 
 def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
-    """Hand the events of such a log to `builder`; notes on how it was read. A last line without its line break may be cut
+    """Hand the events of such a log to `builder`; notes on how it was read. What comes first, a line of a logger or a bare
+    event, tells a log from a `history.txt`. A last line without its line break may be cut
     inside a number: it is read only where it ends in a bracket or a word, or dropped with `torn`.
 
     Raises `HistoryError` for a line that begins like an event and is none, and in a `history.txt` for any other line.
@@ -49,12 +52,24 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
     others = 0
     intake = jepsen.Intake(builder)
     told: dict[tuple[str, bool], tuple[Any, Any]] = {}
-    logged = _MARK.search(text.text) is not None
+    logged: bool | None = None  # None: neither a logger nor an event came yet.
+    strange: HistoryError | None = None
     for at, line in text.lines():
-        mark = _MARK.search(line) if logged else None
+        mark = _MARK.search(line) if logged is not False else None
         start = mark.end() if mark else len(line) - len(line.lstrip())
         match = _EVENT.match(line, start)
         ended = line.endswith("\n")
+        if mark:
+            logged, strange = True, None
+        elif match is not None and logged is None:
+            logged = False
+        elif match is None and logged is None and ended:
+            others += bool(line.strip())
+            if line.strip() and strange is None:
+                strange = text.error(at + start, _EXPECTED)
+            continue
+        if strange is not None:
+            raise strange
         if match is None and (ended or not mark) and (logged or not line.strip()):
             others += bool(line.strip())
             continue
@@ -66,9 +81,9 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
             if torn and not ended:
                 notes.append("the last line is cut short: left out")
                 continue
-            expected = "a line break after the value" if complete else "a process, a type, a function and a value"
+            expected = "expected a line break after the value" if complete else _EXPECTED
             mend = "" if ended else ": --torn judges what came before"
-            raise text.error(at + (len(line) if complete else start), f"expected {expected}{mend}")
+            raise text.error(at + (len(line) if complete else start), expected + mend)
         clock, process, kind, f, rest = match.groups()
         if process.lstrip(":").startswith("nemesis"):
             others += 1
@@ -76,7 +91,9 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
         free = kind in ("fail", "info")
         answer = told.get((rest, free))
         if answer is None:
-            answer = told[rest, free] = _answer(text, at + match.start(5), at + match.end(5), free)
+            answer = _answer(text, at + match.start(5), at + match.end(5), free)
+            if len(told) < _REMEMBERED:
+                told[rest, free] = answer
         value, error = answer
         if kind == "fail" and f == ":cas" and error is None:
             error = MISMATCH
@@ -85,7 +102,9 @@ def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
             event["value"] = value
         if clock is not None:
             event["time"] = int(clock)
-        intake.take(event, at, partial(text.error, at + start))
+        intake.take(event, text.place(at), partial(text.error, at + start))
+    if strange is not None:
+        raise strange
     if others:
         notes.append(f"{others} other lines of the log left out")
     return notes + intake.notes()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 
-from splitbrain.harness.history.formats import sessions
-from splitbrain.harness.history.formats.sessions import Transaction
+from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import Text
 from splitbrain.harness.history.history import History
 
-LINE = re.compile(r"\s*([rw])\(\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\)\s*\Z")
+LINE = re.compile(r"\s*([rw])\(\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*\)\s*\Z")
 
 
 def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
@@ -21,7 +20,7 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
     Raises `HistoryError` with line and column, and what was expected there.
     """
     notes: list[str] = []
-    transactions: dict[tuple[int, int], Transaction] = {}
+    sessions, numbers = Sessions(), dict[int, int]()
     for at, line in text.lines():
         if not line.strip():
             continue
@@ -32,9 +31,13 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
                 break
             raise text.error(at, f"expected r(key,value,session,transaction) or w(...), found {line.strip()[:40]!r}")
         key, value, session, number = map(int, match.groups()[1:])
-        where = (-1, session) if number == -1 else (number, 0)
-        one = transactions.setdefault(where, Transaction(session, committed=number != -1))
-        if one.session != session:
-            raise text.error(at, f"transaction {number} belongs to session {one.session}, and here to session {session}")
-        one.micros.append((match[1], key, value))
-    return sessions.history(sessions.with_initial_state(list(transactions.values()), 0, notes)), notes
+        # All that aborted in a session is one transaction.
+        name = -1 - session if number == -1 else number
+        one = numbers.get(name)
+        if one is None:
+            one = numbers[name] = sessions.begin(session, committed=number != -1)
+        if sessions.sessions[one] != session:
+            told = sessions.sessions[one]
+            raise text.error(at, f"transaction {number} belongs to session {told}, and here to session {session}")
+        sessions.add(one, match[1], key, value)
+    return sessions.history(notes, initial=0), notes

@@ -20,17 +20,12 @@ LINE = re.compile(
 
 
 def read(text: Text, builder: Builder, *, torn: bool = False) -> list[str]:
-    """Hand the events of such a file to `builder`; notes on how it was read. A line of another shape
-    makes the whole file be read as EDN."""
-    events: list[tuple[Event, int]] = []
-    at, end = 0, len(text.text)
-    while at < end:
-        match = LINE.match(text.text, at)
+    """Hand the events of such a file to `builder`; notes on how it was read. From a line of another shape on, the file is read
+    as EDN."""
+    for number, (at, line) in enumerate(text.lines()):
+        match = LINE.fullmatch(line)
         if match is None:
-            return edn.read(text, builder, torn=torn)
+            return edn.read_from(text, at, builder, torn=torn, unwrap=not number)
         process, kind, f, key, value = match.groups()
-        events.append((Event(type=cast(Kind, kind), process=int(process), f=f, key=key, value=value), at))
-        at = match.end()
-    for event, place in events:
-        builder.add(event, place)
+        builder.add(Event(type=cast(Kind, kind), process=int(process), f=f, key=key, value=value), text.place(at))
     return []

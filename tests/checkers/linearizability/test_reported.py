@@ -10,7 +10,7 @@ from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.history.recording import Recording
 
 
-def refused(expected: int | None, new: int, invoked: int, completed: int) -> Operation:
+def refused(expected: int | None, new: int | None, invoked: int, completed: int) -> Operation:
     return Operation(
         process=invoked, f="cas", value=(expected, new), outcome="fail", error=MISMATCH, invoked=invoked, completed=completed
     )
@@ -41,6 +41,30 @@ def test_a_refusal_of_the_initial_value_that_nothing_had_replaced_is_explained()
     assert verdict.validity == "invalid"
     assert verdict.counts == {"unwritten-read": 1}
     assert not verdict.limits
+
+
+def test_a_refusal_of_the_initial_value_is_told_with_what_was_under_way() -> None:
+    """Somebody had written something: what was wrong is that it was found later, or the initial value again."""
+    one, blind = Operation(process=0, f="write", value=1, outcome="info", invoked=26), refused(None, 2, 41, 47)
+    three = Operation(process=4, f="write", value=3, invoked=72, completed=75)
+    for last, name in (
+        (Operation(process=5, f="read", value=1, invoked=80, completed=83), "stale-read"),
+        (Operation(process=5, f="cas", value=(1, 4), invoked=80, completed=83), "split-brain"),
+        (Operation(process=5, f="read", value=None, invoked=80, completed=83), "stale-read"),
+    ):
+        verdict = check(History.of([one, blind, three, last]), CasRegister())
+        assert verdict.counts == {name: 1}, verdict.counts
+    again = Operation(process=5, f="read", value=None, invoked=50, completed=53)
+    assert check(History.of([one, blind, again]), CasRegister()).counts == {"non-monotonic-read": 1}
+
+
+def test_a_refusal_beside_a_lineage_that_comes_back_to_the_initial_value_is_explained() -> None:
+    verdict = check(History.of([
+        Operation(process=0, f="cas", value=(None, 3), invoked=0, completed=2),
+        Operation(process=1, f="cas", value=(1, None), outcome="info", invoked=3), refused(3, None, 5, 6),
+        Operation(process=4, f="cas", value=(3, 1), invoked=9, completed=11),
+    ]), CasRegister())
+    assert verdict.counts == {"stale-read": 1} and not verdict.limits
 
 
 def test_more_appends_of_one_text_than_there_were_are_explained() -> None:

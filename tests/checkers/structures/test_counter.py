@@ -8,24 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitbrain.checkers.anomalies import generalises
 from splitbrain.checkers.structures.counter import CounterChecker
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
-from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.recording import Phase, Recording
 
 
 def add(amount: int, invoked: int, completed: int | None, outcome: Outcome = "ok") -> Operation:
     return Operation(process=invoked, f="add", key=1, value=amount, invoked=invoked, completed=completed, outcome=outcome)
 
 
-def read(value: int, invoked: int, completed: int) -> Operation:
+def read(value: int | None, invoked: int, completed: int) -> Operation:
     return Operation(process=invoked, f="read", key=1, value=value, invoked=invoked, completed=completed)
 
 
-def judge(*operations: Operation) -> Verdict:
-    return CounterChecker().check(Recording(history=History.of(operations), nodes=("n1",)))
+def judge(*operations: Operation, final: int | None = None) -> Verdict:
+    """`final` is when the reads in the end began."""
+    phases = () if final is None else (Phase("final-reads", final),)
+    return CounterChecker().check(Recording(history=History.of(operations), nodes=("n1",), phases=phases))
 
 
 @pytest.mark.parametrize(("value", "later", "counts"), [
@@ -36,7 +39,7 @@ def test_what_a_wrong_read_is_called(value: int, later: int, counts: dict[str, i
     """5 and 5 are acknowledged before the first read, 5 beside it, 7 may have happened, and 9 did not."""
     verdict = judge(
         add(5, 0, 10), add(5, 20, 30), add(7, 31, None, "info"), add(9, 32, 33, "fail"), add(5, 35, 60), read(value, 40, 50),
-        read(later, 70, 80),
+        read(later, 70, 80), final=65,
     )
     assert verdict.counts == counts
     assert verdict.validity == ("invalid" if counts else "valid")
@@ -44,7 +47,19 @@ def test_what_a_wrong_read_is_called(value: int, later: int, counts: dict[str, i
         "refuted" if counts else "holds", "refuted" if "wrong-total" in counts else "holds"
     ]
     for anomaly in verdict.anomalies:  # The evidence alone is invalid too.
+        assert all(generalises(name, anomaly.identifier) for name in judge(*anomaly.operations).counts)
         assert judge(*anomaly.operations).counts
+
+
+def test_a_last_read_that_lags_says_nothing_of_the_sum() -> None:
+    """Whether 5 are gone only reads in the end tell, and one of them that has them all is enough."""
+    history = (add(5, 0, 10), add(5, 20, 30), read(5, 40, 50))
+    verdict = judge(*history)
+    assert verdict.counts == {"stale-read": 1}
+    assert {one.model: one.state for one in verdict.standings} == {"counters consistent": "refuted", "sums right": "undecided"}
+    assert judge(*history, read(10, 60, 70), read(5, 61, 71), final=55).counts == {"stale-read": 2}
+    assert judge(*history, read(5, 60, 70), read(5, 61, 71), final=55).counts == {"wrong-total": 3}
+    assert judge(*history, read(None, 60, 70)).counts == {"stale-read": 2}
 
 
 TIMES = st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))

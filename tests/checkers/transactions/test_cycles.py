@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitbrain import Operation
+from splitbrain.checkers.anomalies import place
 from splitbrain.checkers.transactions import cycles
 from splitbrain.checkers.transactions.cycles import RULES, Edge, Rule
 from splitbrain.checkers.transactions.graph import ALWAYS, PROCESS, READS, REALTIME, RW, TIMES, WR, WW, Edges
@@ -147,3 +148,23 @@ def test_the_cycle_that_is_told_is_a_shortest_one(edges: list[Edge], times: list
         assert min(len(cycle.edges) for cycle in mine) >= length
         serial = [cycle for cycle in mine if cycle.level == level]
         assert len(serial) != 1 or len(mine) != 1 or len(serial[0].edges) == length
+
+
+def test_two_transactions_against_time_are_told_beside_a_long_cycle_of_clients() -> None:
+    """Three clients make two transactions each, the second of which is read by the next client's first, before it began."""
+    times = [(0, 1, client) for client in range(3)] + [(5, 1, client) for client in range(3)]
+    reads = [Edge(source, target, WR, ALWAYS, 0, 0) for source, target in ((3, 1), (4, 2), (5, 0))]
+    found = cycles.search(inference(reads, times), time.monotonic() + 30)
+    told = {cycle.identifier: len(cycle.edges) for cycle in found.cycles}
+    assert told == {"G1c-process": 6, "G1c-realtime": 2}
+    # It is not told where a short one is known.
+    short = [Edge(3, 0, WR, ALWAYS, 0, 0)]
+    found = cycles.search(inference(short, times), time.monotonic() + 30)
+    assert [cycle.identifier for cycle in found.cycles] == ["G1c-process"]
+
+
+def test_a_long_cycle_stands_behind_a_short_one_of_any_level() -> None:
+    assert place("G1c-realtime", 2) < place("G1c-process", 6) < place("G1c-process", 7)
+    assert place("G1c-process", 3) < place("G1c-realtime", 2)
+    assert place("lost-update", 2) < place("G0", 2)
+    assert place("internal", 0) < place("G2-item-realtime", 9) < place("long-fork", 4)

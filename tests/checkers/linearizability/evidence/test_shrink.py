@@ -14,7 +14,7 @@ import pytest
 from splitbrain.checkers.budget import FOREVER, Budget
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability.evidence import shrink
-from splitbrain.checkers.linearizability.evidence.explain import Finding
+from splitbrain.checkers.linearizability.evidence.explanation import Finding
 from splitbrain.checkers.linearizability.search.optional import Trials
 from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.linearizability.search.problem import encode

@@ -14,7 +14,7 @@ from splitbrain.harness.history.formats.text import Text
 
 
 def forms(text: str, *, torn: bool = False) -> list[Any]:
-    return [form for form, _ in edn.forms(Text(text.encode()), [], torn=torn, unwrap=False)]
+    return [form for form, _ in edn.forms(Text.of(text.encode()), [], torn=torn, unwrap=False)]
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,6 @@ AROUND = st.sampled_from(("{}", "[{}]", "({})", "[{}", "{} ]", "#_ {}", "[#_ {}]
 
 @given(st.lists(MAPS, max_size=4), AROUND, st.booleans())
 def test_plain_maps_are_read_at_once_as_the_tokens_read_them(maps: list[str], around: str, torn: bool) -> None:
-    text = Text(around.replace("{}", "\n".join(maps * 2)).encode())
-    assert told(text, torn=torn, layouts=edn.Layouts(text)) == told(text, torn=torn)
+    data = around.replace("{}", "\n".join(maps * 2)).encode()
+    text = Text.of(data)
+    assert told(text, torn=torn, layouts=edn.Layouts(text)) == told(Text.of(data), torn=torn)

@@ -12,7 +12,7 @@ from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import porcupine_kv
 from splitbrain.harness.history.formats.edn import read as read_edn
-from splitbrain.harness.history.formats.text import Text
+from splitbrain.harness.history.formats.text import Text, line_and_column
 from tests.conftest import HISTORIES
 
 PUBLISHED = ("elle", "elle-cli", "etcd", "knossos", "kv")
@@ -226,11 +226,10 @@ def test_what_a_log_tells_beside_values(file: Path) -> None:
 @needs_histories
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("kv/*.txt")), ids=lambda path: path.name)
 def test_key_value_lines_are_read_as_edn_would(path: Path) -> None:
-    text = Text(path.read_bytes(), str(path))
     histories = []
     for read in (porcupine_kv.read, read_edn):
-        builder = Builder(str(path), clock="file", where=text.where)
-        read(text, builder)
+        builder = Builder(str(path), clock="file", where=line_and_column)
+        read(Text.of(path.read_bytes(), str(path)), builder)
         histories.append(builder.history())
     fast, slow = histories
     assert len(fast) > 10

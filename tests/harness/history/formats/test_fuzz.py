@@ -71,6 +71,41 @@ def test_good_files_broken_somewhere(seed: bytes, breaks: list[tuple[int, int, b
     read(seed)
 
 
+SESSIONS = (
+    b"w(1,7,9,9)\nw(2,7,9,9)\nw(3,7,9,9)\nr(1,7,0,1)\nw(2,5,1,2)\nr(3,0,0,1)\nw(1,8,1,-1)\n",
+    b"w 1 0\nw 2 0\n===\nr 1 0\nw 1 3\n--\nr 2 18446744073709551616\n",
+    b"w 1 " + b"9" * 5000 + b"\n", b"r(1," + b"9" * 5000 + b",0,0)\n",
+)
+
+
+def told(path: Path, format: formats.Format | None, torn: bool) -> object:
+    """A history as it is read, or that there is something wrong."""
+    try:
+        history, format, notes, shapes = formats.read(path, format, torn)
+    except HistoryError:
+        return "wrong"
+    return format, list(map(repr, history)), notes, history.timed, dict(shapes.of)
+
+
+@given(
+    st.sampled_from((*SEEDS, *SESSIONS)), breaks_anywhere, st.sampled_from((None, None, *formats.FORMATS)), st.integers(1, 40)
+)
+def test_the_size_of_the_pieces_matters_nothing(
+    seed: bytes, breaks: list[tuple[int, int, bytes]], format: formats.Format | None, size: int
+) -> None:
+    for at, gone, splinter in breaks:
+        at %= len(seed) + 1
+        seed = seed[:at] + splinter + seed[at + gone :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history"
+        path.write_bytes(seed)
+        for torn in (False, True):
+            whole = told(path, format, torn)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("splitbrain.harness.history.formats.text.PIECE", size)
+                assert told(path, format, torn) == whole
+
+
 MEGABYTES = 5_000_000
 HUGE = (
     b"[" * 100_000,

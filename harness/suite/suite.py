@@ -1,52 +1,33 @@
-"""A matrix of plans, run one after another: nightly runs, repeats, rates.
+"""A suite as it stands: which of its runs are done, what came of them, and what people and jobs read of it.
 
-A suite is a TOML file. Top-level keys of a plan are defaults; each `[[runs]]` table overrides them, and where it names a
-list for `database`, `variant`, `workload`, `nemesis`, `nodes` or `testbed`, every combination is run, `repeats` times each
-with seeds of their own:
-
-    time = 20
-    repeats = 10
-
-    [[runs]]
-    database = "redis"
-    variant = ["sentinel", "sentinel-min-replicas"]
-    nemesis = "partition-primary"
-    expect = ["lost-write"]
-
-Without a `seed` the seeds differ from day to day (UTC), so that a month of nights is a month of schedules; each run's folder
-has its own. Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was),
-`index.html`, `runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs.
+Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was), `index.html`,
+`runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs, and for each case study among its workloads a page
+that puts its runs side by side, `flash-sale.html`.
 """
 
 from __future__ import annotations
 
 import glob
-import itertools
 import re
 import shutil
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from splitbrain.checkers.result import NotJudged, Result, decode
-from splitbrain.harness import store
-from splitbrain.harness.errors import HistoryError, PlanError, UsageError, hint
+from splitbrain.harness import registry, store
+from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.options import kinds
-from splitbrain.harness.plan import Plan
-from splitbrain.harness.resolve import read_text, resolve
+from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import not_judged
-from splitbrain.harness.settings import line, parse, take
 from splitbrain.harness.store import Run
+from splitbrain.harness.suite.matrix import SEEDS, read
 from splitbrain.reports import junit, nights, summary
-from splitbrain.reports.page import index
+from splitbrain.reports.page import case, index
 
-MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
 WORST = (70, 64, 3, 4, 1, 2, 0)
 """Exit codes, the worst first: a suite exits with the worst of its runs. Any other is a crash."""
 
@@ -55,14 +36,25 @@ UNREADABLE = 70
 """Of a run whose result is missing, though it ended well, or cannot be read."""
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """A run that proved nothing and was run again: its folder's name, its seed, and why."""
+
+    run: str
+    seed: int
+    reason: str
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One run of a suite: its plan, and once it ended its folder's name, its exit code, and why it has no verdict if it has
-    none."""
+    none. Where it proves nothing it is run again with another seed, `retries` times at most; `retried` are the attempts
+    before."""
 
     plan: Plan
     run: str = ""
     exit_code: int | None = None
     reason: str = ""
+    retries: int = 0
+    retried: tuple[Attempt, ...] = ()
 
 
 class Ended(NamedTuple):
@@ -82,95 +74,38 @@ class Suite(msgspec.Struct, frozen=True):
 
     @property
     def finished(self) -> bool:
-        return all(entry.exit_code is not None for entry in self.entries)
+        return not self.left
 
-
-def read(file: Path) -> tuple[Plan, ...]:
-    """The plans of a suite in their order. Raises `UsageError` naming the table and what is wrong with it."""
-    text = read_text(file)
-    given = parse(text, str(file))
-    tables = given.pop("runs", None)
-    if tables is None:
-        instead = f" (one plan: splitbrain test --plan {file})" if "database" in given else ""
-        raise UsageError(f"{file}: has no [[runs]] table: a suite needs at least one{instead}.")
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{file}:{line(text, ('runs',))}: runs must be tables, [[runs]] each.")
-    plans: list[Plan] = []
-    used: set[str] = set()
-    for number, table in enumerate(tables, 1):
-        try:
-            for plan in _plans(given | table):
-                plans.append(plan)
-                used |= plan.options.keys()
-        except PlanError as error:
-            places = (("runs", number - 1, *error.keys), error.keys, ("runs", number - 1))
-            place = next(found for keys in places if keys and (found := line(text, keys)))
-            raise PlanError(error.keys, error.reason, place=f"{file}:{place}: [[runs]] number {number}: ") from error
-        except UsageError as error:
-            raise UsageError(f"{file}: [[runs]] number {number}: {error}") from error
-    for keys, options in ((("options",), given.get("options")),
-                          *((("runs", at, "options"), table.get("options")) for at, table in enumerate(tables))):
-        if idle := sorted(set(options or {}) - used):
-            place = line(text, (*keys, idle[0]))
-            raise UsageError(f"{file}:{place}: [options.{idle[0]}]: no run has a workload or nemesis of that name with "
-                             f"options: {hint(idle[0], sorted(used))}")
-    return tuple(plans)
-
-
-def _plans(fields: dict[str, Any]) -> Iterator[Plan]:
-    """The plans of one table with the defaults of its suite. Raises `PlanError`."""
-    fields = dict(fields)
-    repeats = fields.pop("repeats", 1)
-    seed = fields.pop("seed", int(f"{datetime.now(UTC):%Y%m%d}"))
-    if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= 1000:
-        raise PlanError(("repeats",), f"repeats is {repeats!r}: it must be a whole number from 1 to 1000.")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise PlanError(("seed",), f"seed is {seed!r}: it must be a whole number.")
-    for combination in _combinations(fields):
-        for repeat in range(repeats):
-            own = zlib.crc32(repr((sorted(map(str, combination.items())), repeat)).encode()) % 100_000
-            yield resolve(_with_own_options(combination) | {"seed": (seed + own) % 100_000})
-
-
-def _with_own_options(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of one run without the options that are for other runs of its suite."""
-    if not isinstance(fields.get("options"), dict):
-        return fields
-    told = take(Plan, {name: fields[name] for name in ("workload", "nemesis", "schedule") if name in fields})
-    known = kinds(Plan(database="", variant="", **told))
-    return fields | {"options": {name: table for name, table in fields["options"].items() if name in known}}
-
-
-def _combinations(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    lists = {name: value if isinstance(value, list) else [value] for name, value in fields.items() if name in MATRIX}
-    for values in itertools.product(*lists.values()):
-        yield fields | dict(zip(lists, values, strict=True))
+    @property
+    def left(self) -> int:
+        """Runs that are still to be run."""
+        return sum(entry.exit_code is None for entry in self.entries)
 
 
 @contextmanager
 def open_suite(file: Path, runs: Path) -> Iterator[Suite]:
     """The suite of that file: the newest one in `runs` that was not finished, has the same plans and is nobody else's at the
     moment, else a new one. It is this process' until the end of the context."""
-    plans = read(file)
+    entries = tuple(Entry(plan, retries=retries) for plan, retries in read(file))
     name = file.stem
     for folder in sorted(runs.glob(f"*-suite-{glob.escape(name)}*"), reverse=True):
         with store.owned(folder) as alone:
             suite = _stored(name, folder) if alone else None
             if suite is None or suite.finished:
                 continue
-            if _unseeded(entry.plan for entry in suite.entries) == _unseeded(plans):
+            if _unseeded(suite.entries) == _unseeded(entries):
                 yield suite
                 return
     folder = store.create_folder(runs, f"suite-{name}")
     with store.owned(folder):
-        suite = Suite(name, folder, tuple(Entry(plan) for plan in plans))
+        suite = Suite(name, folder, entries)
         _save(suite)
         yield suite
 
 
-def _unseeded(plans: Iterable[Plan]) -> list[Plan]:
-    """The plans but for their seeds, which are those of the day on which the suite began."""
-    return [msgspec.structs.replace(plan, seed=0) for plan in plans]
+def _unseeded(entries: Iterable[Entry]) -> list[tuple[Plan, int]]:
+    """What a suite asks for but for its seeds, which are those of the day on which it began."""
+    return [(msgspec.structs.replace(entry.plan, seed=0), entry.retries) for entry in entries]
 
 
 def earlier(suite: Suite) -> tuple[nights.Night, ...]:
@@ -187,13 +122,30 @@ def _is_of(name: str, folder: Path) -> bool:
 def publish(suite: Suite, left: str = "") -> None:
     """Write what people and jobs read of a suite as it stands: index, summary, JUnit, and the lines that later nights compare
     with. `left` says how long the rest takes. Raises `StorageError`."""
-    found = outcomes(suite)
-    told = nights.all_told(found)
+    found, again = outcomes(suite), retried(suite)
+    told = nights.all_told(found, again)
     nights.write(suite.folder, told)
-    done = sum(entry.exit_code is not None for entry in suite.entries)
+    done = len(suite.entries) - suite.left
     index.write(suite.folder / "index.html", suite.name, told, earlier(suite), index.Status(done, len(suite.entries), left))
-    junit.write(suite.folder / "junit.xml", found)
-    summary.write(suite.folder / "summary.md", found)
+    junit.write(suite.folder / "junit.xml", found, again)
+    summary.write(suite.folder / "summary.md", found, again)
+    for page, name, here in _cases(suite, found):
+        of = sum(entry.plan.workload == name for entry in suite.entries)
+        case.write(page, short(name), registry.look_up("workloads", name).summary, here, of)
+
+
+def case_pages(suite: Suite) -> tuple[Path, ...]:
+    """The pages of the case studies among the runs of a suite."""
+    return tuple(page for page, _, _ in _cases(suite, outcomes(suite)))
+
+
+def _cases(
+    suite: Suite, found: Sequence[Result | NotJudged]
+) -> Iterator[tuple[Path, str, tuple[Result | NotJudged, ...]]]:
+    """Each case study: its page, its workload, and what came of its runs."""
+    for name in dict.fromkeys(one.plan.workload for one in found if one.plan is not None and case.has_figures(one)):
+        here = tuple(one for one in found if one.plan is not None and one.plan.workload == name)
+        yield suite.folder / f"{Path(name).stem}.html", name, here
 
 
 def drop_old(suite: Suite, kept: int) -> tuple[Path, ...]:
@@ -212,28 +164,49 @@ def drop_old(suite: Suite, kept: int) -> tuple[Path, ...]:
     return tuple(removed)
 
 
-def run_suite(suite: Suite, perform: Callable[[Plan, Path], Ended], told: Callable[[Suite], None]) -> Suite:
-    """Run what was not run yet, one after another, keeping `results.json` after each. `perform` runs a plan in a folder;
-    `told` hears of every change. An interrupted run (130) ends the suite there."""
-    return keep(suite, ((number, perform(plan, suite.folder)) for number, plan in pending(suite)), told)
-
-
 def pending(suite: Suite) -> tuple[tuple[int, Plan], ...]:
     """What was not run yet: the place of each entry in the suite, and its plan."""
     return tuple((number, entry.plan) for number, entry in enumerate(suite.entries) if entry.exit_code is None)
 
 
-def keep(suite: Suite, ends: Iterable[tuple[int, Ended]], told: Callable[[Suite], None]) -> Suite:
-    """Keep `results.json` as runs end, in whichever order they do: each has its place in the suite. An interrupted run (130)
-    ends the suite there."""
-    for number, ended in ends:
-        if ended.exit_code == 130:
+def complete(
+    suite: Suite, perform: Callable[[Suite], Iterable[tuple[int, Ended]]], told: Callable[[Suite, int], None]
+) -> Suite:
+    """Run what was not run yet, and after it once more what proved nothing, as often as each entry allows. `perform` runs what
+    is `pending`, and yields the place of each run in the suite as it ends, in whichever order; `told` hears of every change and
+    its place. `results.json` is kept after each. An interrupted run (130) ends the suite there."""
+    while suite.left:
+        before = suite
+        for number, ended in perform(suite):
+            if ended.exit_code == 130:
+                return suite
+            entries = list(suite.entries)
+            entries[number] = _after(suite.folder, entries[number], ended)
+            suite = msgspec.structs.replace(suite, entries=tuple(entries))
+            _save(suite)
+            told(suite, number)
+        if suite is before:
             break
-        done = Entry(suite.entries[number].plan, ended.run, ended.exit_code, ended.reason)
-        suite = msgspec.structs.replace(suite, entries=(*suite.entries[:number], done, *suite.entries[number + 1 :]))
-        _save(suite)
-        told(suite)
     return suite
+
+
+def _after(folder: Path, entry: Entry, ended: Ended) -> Entry:
+    """An entry once its run ended: done, or to be run again with another seed because the run proves nothing."""
+    done = msgspec.structs.replace(entry, run=ended.run, exit_code=ended.exit_code, reason=ended.reason)
+    if len(entry.retried) >= entry.retries:
+        return done
+    found = came(folder, done)
+    if isinstance(found, NotJudged) or found.validity != "unknown" or found.interrupted:
+        return done
+    return msgspec.structs.replace(
+        entry, plan=msgspec.structs.replace(entry.plan, seed=(entry.plan.seed + 1) % SEEDS),
+        retried=(*entry.retried, Attempt(ended.run, entry.plan.seed, found.reason)),
+    )
+
+
+def retried(suite: Suite) -> tuple[tuple[str, ...], ...]:
+    """Of every run that ended, in the order of `outcomes`: why its attempts before proved nothing."""
+    return tuple(tuple(one.reason for one in entry.retried) for entry in suite.entries if entry.exit_code is not None)
 
 
 def outcomes(suite: Suite) -> tuple[Result | NotJudged, ...]:

@@ -1,0 +1,96 @@
+"""A shopping cart: what was put into it and is not there in the end, and what was taken out and came back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from splitbrain.checkers.structures.columns import check_functions, keys_of
+from splitbrain.checkers.structures.findings import Findings
+from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.harness.history.history import NEVER
+from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Recording
+
+KEPT, REMOVED = "carts kept", "removals kept"
+
+
+class CartChecker:
+    """Judges `put` of an item, each once into a cart, `take` of it, and `view`, which tells the items in a cart.
+
+    The end are the final views, or where there are none those after the last confirmed change of the cart. An item whose
+    putting was confirmed, that nobody tried to take and that no view of the end shows is `lost-element`. One whose taking was
+    confirmed and that every view of the end shows has `came-back`.
+    """
+
+    name = "cart"
+
+    def check(self, recording: Recording) -> Verdict:
+        """Raises `UsageError` for any other function."""
+        history = recording.history
+        check_functions(history, self.name, ("put", "take", "view"))
+        final = recording.phase("final-reads")
+        over = NEVER if final is None else final.began
+        found = Findings(recording)
+        put = taken = unread_put = unread_taken = views = away = away_most = asked = 0
+        for _, rows in history.by_key():
+            operations = [history[row] for row in rows.tolist()]
+            changes = [one for one in operations if one.f != "view"]
+            puts = [one for one in changes if one.f == "put" and one.outcome == "ok"]
+            tried = {one.value for one in changes if one.f == "take" and one.outcome != "fail"}
+            kept = [one for one in puts if one.value not in tried]
+            takes = [one for one in changes if one.f == "take" and one.outcome == "ok"]
+            shown = [one for one in operations if one.f == "view" and one.outcome == "ok"]
+            last = max((_over(one) for one in changes if one.outcome == "ok"), default=0)
+            end = [one for one in shown if one.invoked > last]
+            end = [one for one in end if one.invoked >= over] or end
+            put, taken, views = put + len(puts), taken + len(takes), views + len(shown)
+            if end:
+                _lost(found, kept, shown, end)
+                _back(found, takes, shown, end)
+            else:
+                unread_put, unread_taken = unread_put + len(kept), unread_taken + len(takes)
+            customers = [one for one in operations if one.invoked < over]
+            asked += len(customers)
+            away += sum(not one.answered and one.outcome != "info" for one in customers)
+            away_most += sum(not one.answered for one in customers)
+        lost, back = found.counts["lost-element"], found.counts["came-back"]
+        figures = [
+            Figure(name="items put into carts", least=put, most=put),
+            Figure(name="items that vanished from carts", least=lost, most=lost + unread_put, of=put, price="consistency"),
+            Figure(name="removed items that came back", least=back, most=back + unread_taken, of=taken, price="consistency"),
+            Figure(name="requests of customers turned away", least=away, most=away_most, of=asked, price="availability"),
+        ]
+        return found.verdict(
+            self.name, {KEPT: ("lost-element",), REMOVED: ("came-back",)},
+            Coverage(keys=keys_of(history), operations=len(history)), judged=views, things="carts", what="views",
+            figures=figures,
+        )
+
+
+def _lost(found: Findings, kept: Sequence[Operation], shown: Sequence[Operation], end: Sequence[Operation]) -> None:
+    there = {item for view in end for item in view.value}
+    for one in kept:
+        if one.value not in there:
+            without = next(view for view in shown if view.invoked > _over(one) and one.value not in view.value)
+            _tell(found, "lost-element", one, end[-1], without, "put into", "and no view of the end shows it", lost=True)
+
+
+def _back(found: Findings, takes: Sequence[Operation], shown: Sequence[Operation], end: Sequence[Operation]) -> None:
+    everywhere = set(end[0].value).intersection(*(view.value for view in end))
+    for one in takes:
+        if one.value in everywhere:
+            again = next(view for view in shown if view.invoked > _over(one) and one.value in view.value)
+            _tell(found, "came-back", one, end[-1], again, "taken out of", "and every view of the end shows it", lost=False)
+
+
+def _tell(
+    found: Findings, identifier: str, change: Operation, view: Operation, first: Operation, what: str, end: str, *, lost: bool
+) -> None:
+    by = change.server or change.node or "a server"
+    sentence = f"item {change.value} was {what} cart {change.key} by {by} at {clock(_over(change))}, {end}."
+    found.add(identifier, Moment(began=_over(change), seen=_over(first), lost=lost), lambda: (sentence, (view, change)))
+
+
+def _over(operation: Operation) -> int:
+    return operation.invoked if operation.completed is None else operation.completed

@@ -1,0 +1,111 @@
+"""A social feed whose features need different consistencies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from splitbrain.checkers.cases.social_feed import SocialFeedChecker
+from splitbrain.checkers.verdict import Checker
+from splitbrain.harness.history.operation import Kind, Operation
+from splitbrain.harness.history.variant import Capability
+from splitbrain.harness.plan import Plan
+from splitbrain.workloads.workload import Invocation, Workload
+
+FULL = 40
+"""Posts and replies of an author, before another one takes the place."""
+
+USERS = 10
+
+NOBODY = -1
+"""The user of final views, who blocked nobody."""
+
+DELETES, BLOCKS, REPLIES, RENAMES = 0.1, 0.15, 0.4, 0.5
+"""Of the calls that change something, the part that deletes; and with it those that block, reply, and rename. The others
+post."""
+
+
+class SocialFeed(Workload):
+    """`plan.keys` authors at a time, whose posts and the replies to them are a set. What was deleted is in a set of its own, a
+    tombstone each, and so is whom a user blocked; a view shows what is in the first set and not in the second, and nothing of
+    who is in the third. Each client has a profile, a register which it alone changes. A reply goes to something that its client
+    was shown before, and a post is deleted by somebody who was shown it. One worker of each home only views.
+    """
+
+    name: ClassVar[str] = "social-feed"
+    summary: ClassVar[str] = "a social feed: deleted posts and blocked people shown, replies without a post, old profiles"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"registers", "sets"})
+    grows: ClassVar[bool] = True
+
+    def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
+        super().__init__(plan, offers)
+        self._number = 0
+        self._authors: list[int] = list(range(plan.keys))
+        self._sizes = [0] * plan.keys
+        self._shown: dict[int, tuple[int, list[int]]] = {}
+        self._renamed: list[int] = []
+
+    def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
+        slot = rng.randrange(self.plan.keys)
+        author = self._authors[slot]
+        if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.5):
+            if self._renamed and rng.random() < 0.3:
+                owner = process if process in self._renamed else rng.choice(self._renamed)
+                return Invocation("look", f"profile-{owner}", None, "read")
+            return Invocation("view", rng.choice((author, rng.randrange(len(self._sizes)))), rng.randrange(USERS), "read")
+        self._number += 1
+        draw = rng.random()
+        shown, elements = self._shown.get(process, (author, []))
+        if draw < DELETES and elements:
+            return Invocation("delete", shown, rng.choice(elements), "write")
+        if draw < BLOCKS:
+            return Invocation("block", author, rng.randrange(USERS), "write")
+        if draw < REPLIES and elements and self._sizes[shown] < FULL:
+            self._sizes[shown] += 1
+            return Invocation("reply", shown, (elements[-1], self._number), "write")
+        if REPLIES <= draw < RENAMES and (process in self._renamed or len(self._renamed) < USERS * self.plan.nodes):
+            if process not in self._renamed:
+                self._renamed.append(process)
+            return Invocation("rename", f"profile-{process}", self._number, "write")
+        if self._sizes[author] >= FULL:
+            self._authors[slot] = author = len(self._sizes)
+            self._sizes.append(0)
+        self._sizes[author] += 1
+        return Invocation("post", author, self._number, "write")
+
+    def observe(self, operation: Operation) -> None:
+        if operation.f == "view" and operation.outcome == "ok" and isinstance(operation.key, int):
+            self._shown[operation.process] = operation.key, sorted(operation.value[1:])
+
+    async def invoke(self, client: Any, invocation: Invocation) -> Any:
+        key, value = invocation.key, invocation.value
+        match invocation.f:
+            case "look":
+                return await client.read(key)
+            case "rename":
+                await client.write(key, value)
+            case "delete":
+                await client.add(f"deleted-{key}", value)
+            case "block":
+                await client.add(f"blocked-{value}", key)
+            case "post":
+                await client.add(key, value)
+            case "reply":
+                await client.add(key, value[1])
+            case _:
+                elements = set(await client.elements(key)) - set(await client.elements(f"deleted-{key}"))
+                if value != NOBODY and key in await client.elements(f"blocked-{value}"):
+                    elements = set()
+                return [value, *sorted(elements)]
+        return value
+
+    def final(self) -> Sequence[Invocation]:
+        views = [Invocation("view", author, NOBODY, "read") for author in range(len(self._sizes))]
+        return [*views, *(Invocation("look", f"profile-{owner}", None, "read") for owner in self._renamed)]
+
+    def local(self) -> Sequence[Invocation]:
+        return self.final()
+
+    def checkers(self) -> tuple[Checker, ...]:
+        return (SocialFeedChecker(),)
