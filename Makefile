@@ -41,6 +41,7 @@ docs: setup
 rates: setup servers
 	$(RUN) suite rates.toml --runs runs/rates
 	$(RUN) rates runs/rates --store rates.jsonl --readme README.md
+	$(RUN) rates rates.jsonl --suite nightly.toml --readme README.md
 
 setup: $(VENV)/.installed
 	@./tools/system-packages iproute2 iptables util-linux

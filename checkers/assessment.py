@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, losing
-from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Scenario
+from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Pacelc, Scenario
 from splitbrain.checkers.verdict import Standing, Validity
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
@@ -119,9 +119,10 @@ def _broken(
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 
 
-def label(given: Label, seen: Class, held: Consistency) -> Assessment:
+def label(given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None) -> Assessment:
     """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
-    against an anomaly."""
+    against an anomaly; the half after the slash against what was seen without a partition (`otherwise`), where a run measured
+    that."""
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
     classes = {meant[name] for name in named}
@@ -136,7 +137,16 @@ def label(given: Label, seen: Class, held: Consistency) -> Assessment:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     else:
         standing, reason = "does not hold", f"not what was seen: {_WORDS.get(seen, seen)}"
-    if standing == "holds" and named & {"PC", "PA"}:
+    claimed = set(re.findall(r"/(EL|EC)\b", given.text.upper()))
+    if len(claimed) == 1 and otherwise is not None and otherwise.half != "unknown":
+        partitioned, told = standing, reason
+        reason = f"without a partition what was seen is {otherwise.sentence}"
+        if claimed != {otherwise.half}:
+            standing, reason = "does not hold", f"{reason}, not {claimed.pop()}"
+        elif partitioned != "does not hold":
+            standing = "holds"
+        reason += f"; in a partition: {told}"
+    elif standing == "holds" and named & {"PC", "PA"}:
         reason += "; the half about latency without a partition was not measured"
     return Assessment(text=given.text, source=given.source, standing=standing, reason=reason)
 

@@ -125,7 +125,7 @@ def _class(
         told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
         if not states:
             went = "no server went on"
-        return "not-exercised", f"not exercised: {row.label} is no partition; {told}, and {went}"
+        return "not-exercised", f"not exercised: {row.label} cuts no link; {told}, and {went}"
     if not blocked and any(state != "available" for state in states):
         side = next(side for side in row.cut_sides if side.of(kind).state != "available")
         return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"

@@ -18,11 +18,12 @@ WORDS: tuple[str, ...] = ("valid", "invalid", *ANOMALIES, *CLASSES, *SIDES)
 def parse(text: str) -> str:
     """The expectation in its one spelling; case does not matter. It may name the share of runs that show it at least:
     `neither 80%`. Raises `UsageError` naming the nearest for any other."""
-    word, rate = _parts(text)
+    word, rate = word_and_rate(text)
     return word if rate is None else f"{word} {100 * rate:g}%"
 
 
-def _parts(text: str) -> tuple[str, float | None]:
+def word_and_rate(text: str) -> tuple[str, float | None]:
+    """What an expectation names, and the share of runs that show it at least where it is a rate. Raises `UsageError`."""
     known = {word.lower(): word for word in WORDS}
     word, _, share = text.strip().partition(" ")
     if word.lower() not in known or (share and not re.fullmatch(r"\d{1,3}(\.\d+)?\s*%", share.strip())):
@@ -37,7 +38,7 @@ def _parts(text: str) -> tuple[str, float | None]:
 
 def meets(text: str, result: Result) -> Expectation:
     """Whether `result` shows what `text` names (as `parse` accepts it). A rate is met by every run that is judged."""
-    what, rate = _parts(text)
+    what, rate = word_and_rate(text)
     found = _shows(what, result)
     if rate is None:
         return found

@@ -20,6 +20,7 @@ from splitbrain.checkers.measures import availability, convergence, latency, qua
 from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.failures import failures
+from splitbrain.checkers.measures.pacelc import pacelc
 from splitbrain.checkers.measures.slices import sliced
 from splitbrain.checkers.measures.staleness import staleness
 from splitbrain.checkers.measures.standstill import awake
@@ -31,6 +32,7 @@ from splitbrain.checkers.result import (
     Episode,
     Latency,
     Measure,
+    Pacelc,
     Quality,
     Result,
     Scenario,
@@ -39,7 +41,8 @@ from splitbrain.checkers.result import (
 )
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK
+from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
@@ -87,6 +90,8 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     no_alerts: tuple[Alert, ...] = ()
     took, _ = _guarded("latency", lambda: latency.latencies(calm), no_latencies)
     fired, _ = _guarded("alerts", lambda: latency.alerts(calm, known.rows, blast.staleness), no_alerts)
+    unmeasured_else: Pacelc | None = None
+    otherwise, _ = _guarded("pacelc", lambda: pacelc(calm), unmeasured_else)
     exercised = _exercised(recording, consistent)
     heading, reason = _headline(validity, own, usual, recording)
     variant = recording.variant
@@ -124,8 +129,9 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         blast=blast,
         latencies=took if recording.plan is not None else (),
         alerts=fired if recording.plan is not None else (),
+        pacelc=otherwise,
         claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
-        labels=tuple(label(given, known.classification, held) for given in variant.labels) if variant else (),
+        labels=tuple(label(given, known.classification, held, otherwise) for given in variant.labels) if variant else (),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
@@ -146,13 +152,35 @@ def _run(checker: Checker, recording: Recording) -> Verdict:
     began = time.perf_counter()
     try:
         found = checker.check(recording)
+        if not isinstance(found, Verdict):
+            raise TypeError(f"check() returned {found!r:.40}, and no Verdict")
     except UsageError as error:
         if recording.plan is None:
             raise
         found = _thrown(checker.name, error)
     except Exception as error:
         found = _thrown(checker.name, error)
+    if recording.plan is not None and found.validity != "invalid" and found.standings and not _tells(recording.history):
+        reason = "nothing that was answered tells what is there, nobody read: nothing is proven."
+        found = msgspec.structs.replace(
+            found, validity="unknown", reason=reason if found.validity == "valid" else found.reason,
+            standings=tuple(msgspec.structs.replace(one, state="undecided") for one in found.standings),
+        )
     return msgspec.structs.replace(found, seconds=time.perf_counter() - began)
+
+
+_SILENT = ("add", "append", "enqueue", "push", "put", "transfer", "txn", "write")
+"""Functions whose acknowledgement tells nothing of what is there; a transaction tells what it read."""
+
+
+def _tells(history: History) -> bool:
+    """Whether any answer tells what is there. A history of writes alone is right whatever became of them."""
+    answered = history.answered()
+    silent = np.isin(history.f, [code for code, f in enumerate(history.fs) if f in _SILENT])
+    if (answered & (~silent | history.reads())).any():
+        return True
+    micros = history.micros
+    return micros is not None and bool(answered[micros.owners()[micros.f == READ]].any())
 
 
 def _guarded(name: str, work: Callable[[], T], instead: T) -> tuple[T, Verdict | None]:

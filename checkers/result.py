@@ -334,6 +334,36 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     max_ms: float
 
 
+Half = Literal["EL", "EC", "mixed", "unknown"]
+"""Of PACELC, without a partition: answers do not wait for round trips between nodes, they do, or one kind of them does."""
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many round trips (`trips`, by the medians; `low` to `high` by quartiles and measured delays) one kind of answers
+    waits at these homes; `primary`: it is the primary's. `reason` says why it is unknown."""
+
+    kind: Kind
+    homes: tuple[str, ...]
+    primary: bool
+    half: Half
+    trips: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+class Pacelc(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database chose without a partition, by two known delays of all links (one way, as intended and as measured).
+    `half` and `halves` are what holds at the primary, or everywhere where there is none; `sentence` spells it out."""
+
+    half: Half
+    halves: dict[Kind, Half]
+    delays_ms: tuple[float, float]
+    measured_ms: tuple[float, float]
+    waits: tuple[Waits, ...]
+    sentence: str
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """An alert that literature recommends, and whether it would have fired in this run, by what clients saw."""
 
@@ -451,6 +481,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     blast: Blast = Blast()
     latencies: tuple[Latency, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    pacelc: Pacelc | None = None
+    """None where the run has no two delays of all links."""
 
     claim: Assessment | None = None
     labels: tuple[Assessment, ...] = ()

@@ -385,8 +385,16 @@ def serve(runs: Path, port: int) -> int:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Keep the results in this file, a line each.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the table into this file.")
-def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> int:
-    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote."""
+@click.option("--suite", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Tell instead how probable these rates make it that a night of this suite is green.")
+def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None, suite: Path | None) -> int:
+    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote.
+
+    \b
+    Examples:
+      splitbrain rates runs --store rates.jsonl
+      splitbrain rates rates.jsonl --suite nightly.toml
+    """
     from splitbrain.checkers.result import Result
     from splitbrain.harness.errors import UsageError
     from splitbrain.harness.suite.suite import results
@@ -410,10 +418,17 @@ def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None) -> i
         raise UsageError("no run is left to make a table of.")
     if store is not None:
         store_rates(store, found)
-    if readme is None:
-        click.echo(rates_table(found))
+    if suite is None:
+        table = rates_table(found)
     else:
-        replace_table(readme, "rates", rates_table(found))
+        from splitbrain.harness.suite.matrix import read
+        from splitbrain.reports import green
+
+        table = green.table(green.forecast(read(suite), found))
+    if readme is None:
+        click.echo(table)
+    else:
+        replace_table(readme, "rates" if suite is None else "nightly", table)
     return 0
 
 

@@ -227,6 +227,8 @@ class _Recorder:
         """Nodes up, servers started, a write and a read through every node that should take them, primary known."""
         if "fill" in needs(self.plan):
             await self.testbed.bound(self.plan.nodes)
+        if "unplug" in needs(self.plan):
+            await self.testbed.unpluggable(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = database_class(self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
@@ -255,7 +257,9 @@ class _Recorder:
                 await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
-                while not await self.database.ready():
+                while (told := await self.database.ready()) is not True:
+                    if told:  # A word such as "no" is true to Python.
+                        raise SetupError(f"{self.plan.database}: ready() returned {told!r:.40}, and neither True nor False.")
                     await asyncio.sleep(0.02)
                     if began and time.monotonic() - began > PATIENCE:
                         self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
@@ -318,6 +322,9 @@ class _Recorder:
         try:
             async with asyncio.timeout(self.plan.timeout + GRACE):
                 told = await self.database.versions()
+            if not isinstance(told, dict):
+                self.problems.add(f"versions() returned {told!r:.40}, and no map from each node to its version")
+                return {}
             return {node: str(told[node]).encode("utf-8", "backslashreplace").decode() for node in self.names if node in told}
         except Exception as error:
             self.problems.raised("versions()", error)
@@ -404,7 +411,8 @@ class _Recorder:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
         steps = schedule(self.plan)
         self.controller = Controller(
-            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load), self.plan.seed,
+            Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load,
+                    self.router.delay), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,

@@ -60,7 +60,9 @@ def is_path(name: str) -> bool:
     return name.endswith(".py") or "/" in name
 
 
+@cache
 def _registered(group: Group) -> dict[str, EntryPoint]:
+    """What is installed, asked once a process: the answer reads the metadata of every package."""
     registered: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"splitbrain.{group}"):
         other = registered.setdefault(point.name, point)

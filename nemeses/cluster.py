@@ -21,7 +21,7 @@ import networkx as nx
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link, sides
-from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, everything
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, Unwritten, everything
 
 POLL = 0.1
 """Seconds between two looks whether a node serves again."""
@@ -52,8 +52,8 @@ class Crowd(Protocol):
 
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
-    the load which links its workers may use, and `load` is what a surge makes more of; `told` asks a node's server for its
-    wall clock, in seconds (None: no answer).
+    the load which links its workers may use, `late` by how many seconds packets over some of them are, and `load` is what a
+    surge makes more of; `told` asks a node's server for its wall clock, in seconds (None: no answer).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state.
     """
@@ -61,6 +61,7 @@ class Cluster:
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
         told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
+        late: Callable[[Mapping[Link, float]], None] = lambda links: None,
     ) -> None:
         self.testbed = testbed
         self.names = tuple(names)
@@ -70,6 +71,7 @@ class Cluster:
         self._enforce = enforce
         self._told = told
         self.load = load
+        self._late = late
         self._cuts: dict[object, frozenset[Link]] = {}
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
@@ -77,6 +79,7 @@ class Cluster:
         self._skewed: defaultdict[str, dict[object, int]] = defaultdict(dict)
         self._ended: dict[str, tuple[Service, ...]] = {}
         self._full: defaultdict[str, set[object]] = defaultdict(set)
+        self._slow: defaultdict[str, dict[object, float]] = defaultdict(dict)
         self._watched: dict[str, tuple[Service, ...]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -146,7 +149,9 @@ class Cluster:
                 self._impaired[who] = impair
             elif before is None:
                 return Changed(self.clock(), 0)
-            applied = await self.testbed.impair(self.impaired())
+            impaired = self.impaired()
+            applied = await self.testbed.impair(impaired)
+            self._late({link: one.delay / 1000 for link, one in impaired.items() if one.delay and not one.reorder})
             return Changed(self.clock(), applied.spread)
 
     async def _change(self, who: object, links: frozenset[Link]) -> Changed:
@@ -283,6 +288,33 @@ class Cluster:
     def full(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """Those of these nodes in whose data folder a write fails, for want of room."""
         return tuple(name for name in nodes if _no_room(self.testbed.data(name)))
+
+    async def lose_power(self, nodes: Iterable[str], how: str, seed: int) -> dict[str, Unwritten]:
+        """Take the power from the disks of those of these nodes on which nothing runs; what each lost."""
+
+        async def one(name: str) -> tuple[str, Unwritten] | None:
+            async with self._locks[name]:
+                if self._node(name).services:
+                    return None
+                return name, await self.testbed.lose_power(name, how, seed + self.names.index(name))
+
+        return dict(filter(None, await asyncio.gather(*map(one, nodes))))
+
+    async def slow(self, who: object, nodes: Iterable[str], seconds: float) -> Changed:
+        """Let the syncs of these nodes' disks take so much longer, beside what others do to them; with 0 `who` lets go."""
+
+        async def one(name: str) -> bool:
+            self._slow[name][who] = seconds
+            if not seconds:
+                del self._slow[name][who]
+            await self.testbed.slow(name, self.slowed(name))
+            return True
+
+        return await self._each(nodes, one)
+
+    def slowed(self, name: str) -> float:
+        """Seconds that a sync is meant to take longer on a node."""
+        return sum(self._slow[name].values())
 
     async def revive(self, nodes: Iterable[str]) -> Changed:
         """Start those servers of these nodes again that ended by themselves since something was done to their data; nobody is

@@ -158,6 +158,33 @@ class Regions(Nemesis):
         )
 
 
+class RoundTrips(Nemesis):
+    """All links late by a known delay, then by twice that: what answers take longer meanwhile tells for how many round trips
+    they wait, and so which half of PACELC's second question the database chose (`checkers/measures/pacelc.py`)."""
+
+    name: ClassVar[str] = "pacelc"
+    summary: ClassVar[str] = "all links 50 ms late, then 100 ms: do answers wait for round trips without a partition (PACELC)?"
+    needs: ClassVar[frozenset[Ability]] = frozenset({"impair"})
+
+    class Options(OptionTable, frozen=True):
+        """How late packets come."""
+
+        delay: Annotated[float, Setting("How long a packet is held back on each link, one way, the first time; then twice as "
+                                        "long.", unit=MILLISECONDS, low=10, high=1_000)] = 50.0
+
+    options: Options
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("once", "twice")
+
+    def known(self, nodes: int) -> Sequence[str]:
+        return self.scenarios(nodes)
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        links = in_order(everything(view.names).edges)
+        return (Impair(links, delay=self.options.delay * (2 if scenario == "twice" else 1)),)
+
+
 class Bandwidth(Links):
     """Links carry only so much; what waits longer than a second for its turn is lost."""
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from splitbrain.checkers.result import Assessment, Class, Expectation, NotJudged, Result
+from splitbrain.checkers.result import Assessment, Class, Expectation, Half, NotJudged, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
@@ -61,6 +61,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     expectations: tuple[Expectation, ...] = ()
     claims: tuple[Assessment, ...] = ()
     """The vendor's claim and the labels of literature, as they stood to this run."""
+    otherwise: Half | None = None
+    """The half of PACELC that was seen without a partition, where the run measured that."""
     retried: tuple[str, ...] = ()
     """Why the attempts before this one proved nothing."""
 
@@ -70,6 +72,11 @@ class Night(msgspec.Struct, frozen=True):
 
     name: str
     runs: tuple[Told, ...]
+
+    @property
+    def green(self) -> bool:
+        """Whether every run was as it should be."""
+        return all(run.exit_code == 0 for run in self.runs)
 
 
 def told(result: Result | NotJudged) -> Told | None:
@@ -92,6 +99,7 @@ def told(result: Result | NotJudged) -> Told | None:
         classification=result.classification, exit_code=result.exit_code, anomalies=result.counts, lost=result.blast.lost,
         expect=plan.expect, expectations=result.expectations,
         claims=(*(() if result.claim is None else (result.claim,)), *result.labels),
+        otherwise=None if result.pacelc is None else result.pacelc.half,
     )
 
 

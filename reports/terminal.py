@@ -241,6 +241,8 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "NOTE", Text(f"{cut}: judged by what was recorded"))
     if result.source is None and (result.scenarios or result.sentence):
         _observed(console, result)
+    if result.pacelc is not None:
+        _wrap(console, "PACELC", Text(result.pacelc.sentence))
     figures = [one for verdict in result.verdicts for one in verdict.figures]
     for number, one in enumerate(figures):
         of = f" of {count(one.of)}" if one.of is not None else ""

@@ -7,16 +7,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import splitbrain
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.harness.cli import commands
+from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
-from tests.conftest import ROOT
+from splitbrain.harness.resolve import resolve
+from tests.conftest import ROOT, Ran
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
@@ -66,13 +70,74 @@ def test_a_picture_shows_what_it_says(identifier: str, model: str) -> None:
     assert verdict.validity == "invalid" and identifier in verdict.counts, verdict
 
 
-def test_every_command_that_is_printed_is_there() -> None:
-    """In the documentation and in the README."""
+def printed() -> list[Any]:
+    """Every command that the documentation, the README and the help print, as words, with where that is."""
+    found = []
     for page in (*PAGES, ROOT / "README.md"):
-        fenced = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
-        for line in re.findall(r"^(?:\$ |- run: )?(?:\.venv/bin/)?splitbrain ([a-z].*)$", fenced, re.MULTILINE):
-            word, *options = line.split("  ")[0].split(" #")[0].split()
-            assert word in commands.commands, f"{page.name}: {line}"
-            known = {option for parameter in commands.commands[word].params for option in parameter.opts}
-            told = {option.partition("=")[0] for option in options if option.startswith("--")}
-            assert told <= known, f"{page.name}: {line}"
+        text = page.read_text()
+        code = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        lines = re.findall(r"^(?:\$ |- run: )?splitbrain (\S.*)$", code, re.MULTILINE)
+        lines += re.findall(r"^    \.venv/bin/splitbrain (\S.*)$", text, re.MULTILINE)
+        lines += re.findall(r"`splitbrain ([a-z][^`]*)`", re.sub(r"\s+", " ", text))
+        found += [(page.name, line) for line in lines]
+    for name, command in commands.commands.items():
+        examples = re.findall(r"^ +(?:\S+ \S+ \| )?splitbrain (.*)$", command.help or "", re.MULTILINE)
+        found += [(f"{name} --help", line) for line in examples]
+    plain = {(where, re.split(r" {2,}| #| >", line.replace("\\|", "|"))[0]) for where, line in found}
+    # A word alone may name a command that needs more.
+    alone = {name for name, command in commands.commands.items() if any(one.required for one in command.params)}
+    return [pytest.param(line.split(), id=f"{where}: {line}") for where, line in sorted(plain) if line not in alone]
+
+
+def stands_for(word: str) -> bool:
+    """Whether a printed word stands for one of the reader's own."""
+    return word == "mine" or "/" in word or bool(re.fullmatch(r"[A-Z|]+", word))
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """What the real parser makes of a command, whatever files there are."""
+    command, left = commands.commands[words[0]], words[1:]
+    while isinstance(command, click.Group) and left:
+        command, left = command.commands[left[0]], left[1:]
+    with pytest.MonkeyPatch.context() as patched:
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path):
+                patched.setattr(parameter.type, "exists", False)
+        return command.make_context(words[0], left).params
+
+
+@pytest.mark.parametrize("words", printed())
+def test_a_command_that_is_printed_is_one(words: list[str]) -> None:
+    """Every command and flag is there, and every database, variant, workload and nemesis that is named."""
+    refuse_what_is_not_there(words)
+
+
+@pytest.mark.parametrize("words", [
+    "tests redis", "test redis --nemsis pause", "test redos", "test redis --variant sentinle",
+    "test redis --nemesis halfs+kill", "test redis --workload sett",
+    "images built redis", "new databse mine", "check", "suite nightly.toml --keep many",
+])
+def test_a_command_that_is_none_is_found(words: str) -> None:
+    with pytest.raises((KeyError, click.UsageError, UsageError)):
+        refuse_what_is_not_there(words.split())
+
+
+def refuse_what_is_not_there(words: list[str]) -> None:
+    told = parsed([{"PART": "database"}.get(word, word) for word in words])
+    if words[0] not in ("test", "plan", "verify"):
+        return
+    names = ("database", "variant", "workload", "nemesis", "nodes", "time", "fault", "expect")
+    given = {name: told[name] for name in names if told.get(name) not in (None, ())}
+    if (name := given.get("database")) is None or stands_for(name):
+        given["database"] = "reference"
+        given.pop("variant", None)
+    for key in ("workload", "nemesis"):
+        if stands_for(given.get(key, "")):
+            del given[key]
+    assert resolve(given).database == given["database"]
+
+
+@pytest.mark.parametrize("words", [("list", "nemeses"), ("list", "workloads")], ids=" ".join)
+def test_what_only_tells_something_runs(splitbrain: Callable[..., Ran], words: tuple[str, str]) -> None:
+    ran = splitbrain(*words)
+    assert ran.code == 0 and ran.stdout, ran.stderr

@@ -88,7 +88,7 @@ class Findings:
         elif judged:
             reason = f"{judged:,} {what} of {things} told what they had to."
         else:
-            reason = f"no {what.removesuffix('s')} of {things} was answered: nothing is proven."
+            reason = f"there are no {what} of {things}: nothing is proven."
         reason += f" {note}" if note else ""
         anomalies = [anomaly for name in counts for (identifier, _), kept in sorted(self._shown.items()) if identifier == name
                      for anomaly in kept]

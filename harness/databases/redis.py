@@ -29,6 +29,9 @@ _DOCUMENTATION = (
     "Redis documentation, High availability with Redis Sentinel: "
     "https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/"
 )
+_PERSISTENCE = (
+    "Redis documentation, Redis persistence: https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"
+)
 _LABELS = (
     Label("CP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
     Label(
@@ -96,6 +99,39 @@ class Redis(Database):
             local="GET or SMEMBERS at each server, replica or not",
         ),
         Variant(
+            name="sentinel-fsync-always",
+            summary="the same; every server writes a log of commands, and syncs it before it answers",
+            reads="primary",
+            writes="primary",
+            claim=Claim(
+                text='"appendfsync always: fsync every time new commands are appended to the AOF. Very very slow, very safe." '
+                "(of one server; replicas lag)",
+                source=_PERSISTENCE,
+                promises=("converges",),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
+            ),
+            labels=_LABELS,
+            offers=_KEYED | {"transactions"},
+            tuned=(*Sentinel.TUNED, "appendonly yes (default no)", "appendfsync always (default everysec)"),
+            local="GET or SMEMBERS at each server, replica or not",
+        ),
+        Variant(
+            name="sentinel-fsync-no",
+            summary="the same; every server writes a log of commands, and leaves it to the operating system when it is synced",
+            reads="primary",
+            writes="primary",
+            claim=Claim(
+                text='"appendfsync no: Never fsync, just put your data in the hands of the Operating System."',
+                source=_PERSISTENCE,
+                promises=("converges",),
+                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
+            ),
+            labels=_LABELS,
+            offers=_KEYED | {"transactions"},
+            tuned=(*Sentinel.TUNED, "appendonly yes (default no)", "appendfsync no (default everysec)"),
+            local="GET or SMEMBERS at each server, replica or not",
+        ),
+        Variant(
             name="cluster",
             nodes=6,
             least=3,
@@ -136,6 +172,9 @@ class Redis(Database):
                 return Cluster(nodes, self._own, self.port, IMAGE)
             case "sentinel-min-replicas":
                 settings = ("min-replicas-to-write 1", "min-replicas-max-lag 1")
+                return Sentinel(nodes, self._own, self.port, IMAGE, settings=settings)
+            case "sentinel-fsync-always" | "sentinel-fsync-no":
+                settings = ("appendonly yes", f"appendfsync {self.variant.name.rpartition('-')[2]}")
                 return Sentinel(nodes, self._own, self.port, IMAGE, settings=settings)
             case "sentinel-wait":
                 return Sentinel(nodes, self._own, self.port, IMAGE, wait=len(nodes) - 1)

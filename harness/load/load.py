@@ -264,7 +264,13 @@ class _Worker:
                 client = self._clients.get(server)
                 if client is None:
                     client = self._clients[server] = await load._database.connect(load._database.nodes[server])
-                value = await load._workload.invoke(client, invocation)
+                await load._router.cross(self._home, server)
+                try:
+                    value = await load._workload.invoke(client, invocation)
+                except (Mismatch, Refused):
+                    await load._router.cross(server, self._home)
+                    raise
+                await load._router.cross(server, self._home)
             check_storable(value)
             return _Answer("ok", value=value)
         except Mismatch as mismatch:

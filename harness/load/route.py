@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.history.fault import Link
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import View
 from splitbrain.harness.history.variant import Route
@@ -33,6 +34,7 @@ class Router:
         self._clock = clock
         self._views: dict[str, str | None] = {}
         self._shards: dict[str, tuple[str | None, ...]] = {}
+        self._late: Mapping[Link, float] = {}
         self._has_primary = "primary" in (database.variant.reads, database.variant.writes)
 
     def server(self, home: str, route: Route, key: Key) -> str:
@@ -53,6 +55,16 @@ class Router:
     def views(self) -> Mapping[str, str | None]:
         """Node → the primary it names, None where it names none or does not answer."""
         return self._views
+
+    def delay(self, links: Mapping[Link, float]) -> None:
+        """From now on packets over these links are so many seconds late, over the others not at all."""
+        self._late = dict(links)
+
+    async def cross(self, a: str, b: str) -> None:
+        """Go the way from one node to another as a packet does. Clients are beside their homes, but connect from outside of the
+        nodes' network: what delays a link would not delay them."""
+        if late := self._late.get((a, b)):
+            await asyncio.sleep(late)
 
     def primary(self) -> str | None:
         """The node that most nodes name as primary at this moment; among equals the one that names itself."""

@@ -27,10 +27,11 @@ from splitbrain.harness.servers import find_program, is_program
 from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
+from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.shaping import Shaping
 from splitbrain.harness.testbeds.spawner import Channel, Process
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service, Wanted
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Completed, Connectivity, Problem, Service, Unwritten, Wanted
 
 RUN = "SPLITBRAIN_RUN"
 """The environment variable that labels every process of a run."""
@@ -58,7 +59,7 @@ class Namespaces(Probed):
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {"cut", "end", "pause", "impair", "skew", "fill", "damage"}
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "unplug"}
     )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
@@ -73,16 +74,18 @@ class Namespaces(Probed):
         self._init: Channel | None = None
         self._shaping: Shaping | None = None
         self._bounded: list[Path] = []
+        self._volatile: dict[str, VolatileDisk] = {}
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox."""
+        """Whether the kernel has packet queues, for impaired links, and FUSE, for power losses, is tried in a sandbox."""
         if ability == "skew":
             return clocks.refusal()
-        if ability != "impair":
+        tries = {"impair": _try_queues, "unplug": _try_fuse}
+        if ability not in tries:
             return ""
         with tempfile.TemporaryFile("w+") as said:
-            sandbox.enter(lambda init_end: asyncio.run(_try_queues(init_end, said)))
+            sandbox.enter(lambda init_end: asyncio.run(tries[ability](init_end, said)))
             said.seek(0)
             return said.read()
 
@@ -152,7 +155,7 @@ class Namespaces(Probed):
         if not 1 <= count <= _MOST_NODES:
             raise SetupError(f"{count} nodes: namespaces hold 1 to {_MOST_NODES}.")
         ip = commands.program("ip", "iproute2")
-        self._init = Channel("the sandbox", self._init_end)
+        home = self._home()
         ipv6 = os.access("/proc/net/if_inet6", os.R_OK)
         names = [f"n{number}" for number in range(1, count + 1)]
         folder = self._folder / "nodes"
@@ -169,7 +172,7 @@ class Namespaces(Probed):
         rto = self._plan.tcp_rto_max_ms
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
-        made = await commands.together(self._init.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
+        made = await commands.together(home.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
         self.nodes = tuple(
             NamespaceNode(name, address, address6, folder / name, channel, pid, self._plan.binary, labels)
             for name, (address, address6), (channel, pid) in zip(names, addresses, made, strict=True)
@@ -185,7 +188,7 @@ class Namespaces(Probed):
         for node in self.nodes:
             bridge.append(f"link add {node.name} type veth peer name eth0 netns {node.pid}")
             bridge.append(f"link set {node.name} addrgenmode none master br0 up")
-        commands.succeeded("the bridge", await commands.run(self._init, (ip, "-batch", "-"), "\n".join(bridge)))
+        commands.succeeded("the bridge", await commands.run(home, (ip, "-batch", "-"), "\n".join(bridge)))
 
         async def network(node: NamespaceNode) -> None:
             lines = ["link set lo up", "link set eth0 addrgenmode none", "link set eth0 up"]
@@ -260,6 +263,33 @@ class Namespaces(Probed):
                 if attempt == _ATTEMPTS - 1:
                     raise SetupError(f"{name}: the size of its disk cannot be changed: {kernel.reason(error)}") from error
 
+    async def unpluggable(self, count: int) -> None:
+        """A FUSE mount for every data folder, which all mounts of the nodes are copied from. Raises `SetupError`."""
+        if self._bounded:
+            raise SetupError("a disk can be filled or lose its power, not both in one run.")
+        for number in range(1, count + 1):
+            name = f"n{number}"
+            data = self.data(name)
+            disk = self._volatile[name] = VolatileDisk(data, data.with_name("disk.log"))
+            await disk.begin(self._home())
+            self._bounded.append(data)
+
+    async def lose_power(self, name: str, how: str, seed: int) -> Unwritten:
+        """See `VolatileDisk.lose_power`. What the server has not been told yet was never written."""
+        return await self._volatile[name].lose_power(how, seed)
+
+    async def slow(self, name: str, seconds: float) -> None:
+        """See `VolatileDisk.slow`."""
+        await self._volatile[name].slow(seconds)
+
+    def _home(self) -> Channel:
+        """The first process of the sandbox."""
+        if self._init is None:
+            if self._init_end is None:
+                raise RuntimeError("this belongs inside inside()")
+            self._init = Channel("the sandbox", self._init_end)
+        return self._init
+
     def data(self, name: str) -> Path:
         """The node's data folder."""
         return self._folder / "nodes" / name / "data"
@@ -284,6 +314,9 @@ class Namespaces(Probed):
         self.nodes = ()
         while self._bounded:
             self._unbound(self._bounded.pop())
+        for disk in self._volatile.values():
+            disk.close()
+        self._volatile.clear()
         if self._init is not None:
             self._init.close()
             self._init = None
@@ -361,7 +394,10 @@ class NamespaceNode:
                 for name, content in service.files.items() if self._given.get(service.name) != service else ():
                     path = self._data / name
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(content.replace("{folder}", self.folder))
+                    with path.open("w") as file:  # A person's files were on the disk long before the power went.
+                        file.write(content.replace("{folder}", self.folder))
+                        file.flush()
+                        os.fsync(file.fileno())
                 nothing = os.open(os.devnull, os.O_RDONLY)
                 stack.callback(os.close, nothing)
                 log = os.open(self.log(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -494,6 +530,21 @@ async def _try_queues(init_end: socket.socket, said: TextIO) -> int:
         said.write(str(error))
     finally:
         shaping.close()
+        channel.close()
+    said.flush()
+    return 0
+
+
+async def _try_fuse(init_end: socket.socket, said: TextIO) -> int:
+    """Mount a disk whose power can be taken in a sandbox; what is said against it is written to `said`."""
+    channel = Channel("the sandbox", init_end)
+    disk = VolatileDisk(Path("/run/disk"), Path(os.devnull))  # the sandbox' own /run: it goes with it
+    try:
+        await disk.begin(channel)
+    except SetupError as error:
+        said.write(str(error))
+    finally:
+        disk.close()
         channel.close()
     said.flush()
     return 0

@@ -34,7 +34,7 @@ import msgspec
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.testbeds.spawner import SocketAt
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Reach, Train
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Reach, Train, Unwritten
 
 PORT = 9
 """Where probes listen on every node: the port of the discard protocol (RFC 863), which no database uses."""
@@ -144,6 +144,18 @@ class Probed:
     async def fill(self, name: str, *, full: bool) -> None:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot fill a disk.")
+
+    async def unpluggable(self, count: int) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot give a data folder a disk whose power can be taken.")
+
+    async def lose_power(self, name: str, how: str, seed: int) -> Unwritten:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot take the power from a disk.")
+
+    async def slow(self, name: str, seconds: float) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot make a disk slow.")
 
     def data(self, name: str) -> Path:
         """Nothing, unless a testbed has the ability."""

@@ -21,10 +21,10 @@ Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
 
 
-Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage"]
+Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage", "unplug"]
 """What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
-come late, seldom, twice or damaged, put the clocks of servers wrong, fill the disk of a data folder, and change the files of
-servers that are down."""
+come late, seldom, twice or damaged, put the clocks of servers wrong, fill the disk of a data folder, change the files of
+servers that are down, and take the power from the disk of a data folder, or make its syncs slow."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,15 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     image: str = ""
     memory_mb: int = 0
+
+
+class Unwritten(msgspec.Struct, frozen=True):
+    """What a disk lost with its power: `steps` that names and lengths of files had taken, `writes` of which a page at least is
+    gone, and the `bytes` of those pages that were written."""
+
+    steps: int
+    writes: int
+    bytes: int
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -267,9 +276,23 @@ class Testbed(Protocol):
         """Leave no room on the disk of a node's data folder, whatever was freed meanwhile, or give it room again."""
         ...
 
+    async def unpluggable(self, count: int) -> None:
+        """Give the data folder of each node that `up` will make a disk of its own, whose power can be taken. Asked only of a
+        testbed with the ability `unplug`."""
+        ...
+
+    async def lose_power(self, name: str, how: str, seed: int) -> Unwritten:
+        """Take the power from the disk of a node whose servers have ended: of what was not synced there is afterwards what
+        `how` says (volatile.py), and nothing that was synced is gone."""
+        ...
+
+    async def slow(self, name: str, seconds: float) -> None:
+        """Let every sync of that disk take so much longer (0: no longer)."""
+        ...
+
     def data(self, name: str) -> Path:
         """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
-        `fill` or `damage`."""
+        `fill`, `damage` or `unplug`."""
         ...
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:

@@ -60,8 +60,15 @@ class Claimed(msgspec.Struct, frozen=True):
     text: str
     source: str
     standings: str
-    observed: str
     refuted: bool
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """A database's variant: what was observed of it, in how many of tonight's runs, and all that is said of it."""
+
+    observed: str
+    runs: tuple[Told, ...]
+    claims: tuple[Claimed, ...]
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -99,7 +106,7 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
     return environment.get_template("index.html.j2").render(
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
-        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before),
+        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before), green=_green(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
     )
@@ -145,27 +152,49 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
     )
 
 
-def claimed(runs: Sequence[Told]) -> list[Claimed]:
-    """Every claim and label of tonight's runs beside what was observed; what was refuted comes first."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    seen: dict[tuple[str, str], Counter[str]] = {}
+def _green(before: Sequence[Night]) -> str:
+    """How many of the nights before were green; empty where there were none."""
+    if not before:
+        return ""
+    good = sum(night.green for night in before)
+    low, high = (share(round(bound * 1000), 1000) for bound in wilson(good, len(before)))
+    return f"{good} of {plural(len(before), 'night')} before {'was' if good == 1 else 'were'} green ({low} to {high})."
+
+
+def claimed(runs: Sequence[Told]) -> list[Observed]:
+    """Every variant of tonight's runs with its claims and labels beside what was observed; of these, what was refuted comes
+    first."""
+    variants: dict[tuple[str, str], list[Told]] = {}
     for run in runs:
-        owner = run.place.database, run.place.variant
-        seen.setdefault(owner, Counter())[_word(run)] += 1
-        for claim in run.claims:
-            found.setdefault((*owner, claim.text, claim.source), []).append(claim.standing)
-    rows = [
-        Claimed(database, variant, text, source, ", ".join(f"{word} {times}" for word, times in Counter(told).most_common()),
-                ", ".join(f"{word} {times}" for word, times in seen[database, variant].most_common()), "does not hold" in told)
-        for (database, variant, text, source), told in found.items()
-    ]
-    return sorted(rows, key=lambda row: not row.refuted)
+        variants.setdefault((run.place.database, run.place.variant), []).append(run)
+    rows = []
+    for (database, variant), here in variants.items():
+        found: dict[tuple[str, str], list[str]] = {}
+        for run in here:
+            for claim in run.claims:
+                found.setdefault((claim.text, claim.source), []).append(claim.standing)
+        words = Counter(_word(run) for run in here)
+        anomalies = Counter(name for run in here for name in run.anomalies)
+        said = [Claimed(database, variant, text, source, _counted(Counter(told)), "does not hold" in told)
+                for (text, source), told in found.items()]
+        if said:
+            rows.append(Observed(
+                _counted(words) + (f"; {_counted(anomalies)}" if anomalies else ""), tuple(here),
+                tuple(sorted(said, key=lambda one: not one.refuted)),
+            ))
+    return rows
+
+
+def _counted(words: Counter[str]) -> str:
+    return ", ".join(f"{word} {times}" for word, times in words.most_common())
 
 
 def _word(run: Told) -> str:
-    """What a run showed, in one or two words."""
+    """What a run showed, in one or two words: of one without a partition the half of PACELC."""
     if run.verdict in ("not judged", "unknown"):
         return run.verdict
+    if run.otherwise is not None:
+        return run.otherwise
     return run.classification.replace("-", " ") if run.classification != "unknown" else run.verdict
 
 

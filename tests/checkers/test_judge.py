@@ -51,6 +51,19 @@ def test_a_checker_that_throws_is_unknown_and_says_why(error: Exception) -> None
     assert judged(Throws(error), LOST).exit_code == 1, "what another checker found stands"
 
 
+class Nothing:
+    name = "nothing"
+
+    def check(self, recording: Recording) -> Any:
+        return None
+
+
+def test_a_checker_that_returns_no_verdict_is_unknown_and_says_so() -> None:
+    result = judged(Nothing())
+    assert (result.validity, result.exit_code) == ("unknown", 2)
+    assert "check() returned None, and no Verdict" in result.reason
+
+
 def test_bad_input_is_told_where_the_history_is_somebody_elses() -> None:
     with pytest.raises(UsageError, match="no such function"):
         judge(recording(served, plan=False), (Throws(UsageError("no such function")),))

@@ -166,7 +166,7 @@ def test_a_paused_primary_is_told_in_its_own_words(splitbrain: Splitbrain, one: 
     row = ran.result.scenarios[0]
     assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
     assert row.bit and row.links_cut == 0 and row.struck == (row.primary,) and row.label == f"pause {row.primary}"
-    assert ran.result.classification == "not-exercised" and f"pause {row.primary} is no partition" in ran.result.sentence
+    assert ran.result.classification == "not-exercised" and f"pause {row.primary} cuts no link" in ran.result.sentence
     assert f"pause {row.primary} " in ran.stdout and "1/1 standing still" in ran.stdout and "resume " in ran.stdout
     assert "links" not in ran.stdout and "partition" not in ran.stdout
     went = next(side for side in row.sides if side.quorum)

@@ -223,10 +223,12 @@ def test_it_only_reads_and_only_for_this_machine(served: tuple[Path, int]) -> No
 def test_what_was_claimed_stands_beside_what_was_observed() -> None:
     told = nights.told(story.result(story.recording()))
     assert told is not None
-    rows = index.claimed([told, told])
-    assert [(row.text, row.standings, row.observed) for row in rows] == [
-        ("CP", "does not hold 2", "neither 2"), ("acknowledged writes may be lost in partitions", "holds 2", "neither 2"),
-        ("PA/EL", "not tested 2", "neither 2"),
+    (row,) = index.claimed([told, told])
+    assert [(one.text, one.standings) for one in row.claims] == [
+        ("CP", "does not hold 2"), ("acknowledged writes may be lost in partitions", "holds 2"), ("PA/EL", "not tested 2"),
     ]
+    assert row.observed.startswith("neither 2; ") and row.runs == (told, told)
+    (mixed,) = index.claimed([told, msgspec.structs.replace(told, verdict="valid", anomalies={}, otherwise="EL")])
+    assert mixed.observed.startswith("neither 1, EL 1; ")
     text = index.page("claims", [told, told], (), index.Status(2, 2))
     assert text.index("Claimed and observed") < text.index("does not hold 2") < text.index("documentation of Sentinel")

@@ -126,6 +126,18 @@ async def test_every_worker_calls_its_home(tmp_path: Path) -> None:
     assert len({op.process for op in operations}) == 6
 
 
+@pytest.mark.parametrize("answer", [lambda server: 1, refuse("no-leader")], ids=["answered", "refused"])
+async def test_who_calls_another_node_goes_the_way_of_a_packet_to_it_and_back(tmp_path: Path, answer: Answer) -> None:
+    async def late(made: Load, router: Router) -> None:
+        router.delay({("n2", "n1"): 0.02, ("n1", "n2"): 0.03, ("n3", "n2"): 60.0})
+
+    operations = await work(tmp_path, Scripted(plan(timeout=1), answer, "primary", "n1"), 0.3, during=late)
+    took = {home: [(op.completed or 0) - op.invoked for op in operations if op.node == home] for home in NAMES}
+    assert all(took.values()) and min(took["n2"]) >= 50e6
+    assert min(took["n1"]) < 50e6 > min(took["n3"]), "nothing delays these"
+    assert all(op.outcome in ("ok", "fail") for op in operations)
+
+
 async def test_the_replicas_of_every_key_are_recorded_where_they_are_not_all_nodes(tmp_path: Path) -> None:
     class Placed(Scripted):
         def replicas(self, key: Any) -> tuple[str, ...]:

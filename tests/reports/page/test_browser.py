@@ -15,8 +15,12 @@ import pytest
 from splitbrain.checkers.result import Result
 from splitbrain.harness.history.fault import PlainFault
 from splitbrain.harness.history.recording import Recording
-from splitbrain.reports.page import html
+from splitbrain.reports import serve
+from splitbrain.reports.nights import Night
+from splitbrain.reports.nights import told as nights_of
+from splitbrain.reports.page import html, index
 from tests.reports import story
+from tests.reports.test_nights import line
 
 pytestmark = pytest.mark.servers
 
@@ -106,6 +110,41 @@ def test_nobody_is_shut_out_and_nothing_is_fetched(
         "[...document.querySelectorAll('svg[role=img]')].filter(svg => svg.checkVisibility() && "
         "!(svg.getBoundingClientRect().height > 5 && svg.querySelector('path, rect, circle, line'))).length"
     ) == 0
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of a night with nights before it, in which everything stands that an index can tell; and a served folder."""
+    folder = tmp_path_factory.mktemp("nights")
+    fine = msgspec.structs.replace(line(1), claims=(), place=msgspec.structs.replace(line().place, workload="set"))
+    told = nights_of(story.result(story.recording()))
+    assert told is not None
+    again = msgspec.structs.replace(line(2), retried=("the fault never bit",))
+    runs = [fine, told, again, line(3, missed=True, variant="cluster"), line(4, text=story.HOSTILE)]
+    before = [Night(f"202611{at:02d}T021000-suite-n", (line(at, seen=at % 2 == 0), line(at, variant="new")))
+              for at in range(1, 31)]
+    index.write(folder / "index.html", "nightly", runs, before, index.Status(5, 5))
+    (folder / "serve.html").write_text(serve.listing(folder, folder))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "width", "scheme", "media"), [
+    ("index", 1280, "dark", "screen"), ("index", 380, "light", "screen"), ("index", 1280, "light", "print"),
+    ("serve", 380, "dark", "screen"),
+])
+def test_nobody_is_shut_out_of_the_nights(
+    browser: Any, nights: Path, name: str, width: int, scheme: str, media: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(browser, nights / f"{name}.html", width, scheme)
+    page.emulate_media(media=media, color_scheme=scheme)
+    # What is served is live without a script, which only a page that asks for itself again can be.
+    found = Axe().run(page, options={"rules": {"meta-refresh": {"enabled": False}}}).response["violations"]
+    assert [(one["id"], [(node["target"], node["html"][:200]) for node in one["nodes"][:3]]) for one in found] == []
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.context.close()
 
 
