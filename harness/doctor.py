@@ -40,6 +40,9 @@ def examine() -> Sequence[Finding]:
         findings.append(Finding(f"testbed {name}", not problems, "works" if not problems else problems[0].what,
                                 problems[0].mend if problems else ""))
         findings += [Finding(f"testbed {name}", False, problem.what, problem.mend) for problem in problems[1:]]
+        if not problems and "unplug" in testbed.abilities:
+            reason = testbed.lacks("unplug")
+            findings.append(Finding(f"power loss on {name}", not reason, reason or "works", "make /dev/fuse usable"))
     for name in registry.names("databases"):
         database: type[Database] = registry.look_up("databases", name)
         for program in database.programs:

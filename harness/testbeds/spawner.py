@@ -182,7 +182,10 @@ def serve(channel: socket.socket, *, child: int | None = None, control: int | No
                 for number in numbers:
                     os.kill(child, number)
             elif ready == channel.fileno():
-                data, descriptors, _, _ = socket.recv_fds(channel, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                try:
+                    data, descriptors, _, _ = socket.recv_fds(channel, _PACKET, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                except ConnectionResetError:  # closed before it had read of an end: closed all the same
+                    data, descriptors = b"", []
                 if not data:
                     if child is None:
                         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.testbeds import sandbox
 from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.spawner import Channel
 from tests.harness.testbeds.cluster import plan
 
 ROOT = Path(__file__).parents[3]
@@ -263,3 +265,18 @@ def test_where_namespaces_are_forbidden(lifetime: Lifetime) -> None:
 def test_a_folder_that_the_nodes_could_not_see() -> None:
     with pytest.raises(SetupError, match="/run"):
         Namespaces(plan(), "test", Path("/run/user/0")).inside(lambda: 0)
+
+
+def test_a_channel_that_is_closed_before_an_end_was_read() -> None:
+    def work(init: socket.socket) -> int:
+        async def spawned() -> None:
+            channel = Channel("the sandbox", init)
+            await channel.spawn(["/bin/true"], {}, "/", (0, 1, 2))
+            time.sleep(0.3)  # noqa: ASYNC251 - its end comes meanwhile, and nobody reads of it
+            channel.close()
+
+        asyncio.run(spawned())
+        time.sleep(0.3)
+        return 7
+
+    assert sandbox.enter(work) == 7
