@@ -123,6 +123,8 @@ def _class(
     if not row.links_cut:
         went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
         told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
+        if states and not blocked and any(state != "available" for state in states):
+            went = "too little was asked of the servers that went on"
         if not states:
             went = "no server went on"
         return "not-exercised", f"not exercised: {row.label} cuts no link; {told}, and {went}"

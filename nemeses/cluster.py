@@ -39,7 +39,10 @@ class Changed(msgspec.Struct, frozen=True):
 class Crowd(Protocol):
     """The load, as far as a fault can change it."""
 
-    calls: int
+    @property
+    def calls(self) -> int:
+        """Calls that were begun."""
+        ...
 
     async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
         """`times` as many workers at these homes, until `who` has them leave; how many came, and how many made a call."""
@@ -47,6 +50,22 @@ class Crowd(Protocol):
 
     async def leave(self, who: object) -> int:
         """No new calls of theirs; how many they were."""
+        ...
+
+    async def hush(self, who: object, homes: Sequence[str]) -> None:
+        """No new calls at these homes, until `who` lets them; returns when none is open."""
+        ...
+
+    def persist(self, who: object, homes: Sequence[str], tries: int) -> None:
+        """What fails at these homes is tried again so many times, until `who` has it no more."""
+        ...
+
+    def persisted(self, who: object) -> tuple[int, int]:
+        """How many calls were tried again for `who` by now, and how many tries that made."""
+        ...
+
+    async def relent(self, who: object) -> None:
+        """As before: calls at every home that nobody else hushes, none tried again for `who`; returns when no try is open."""
         ...
 
 

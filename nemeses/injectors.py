@@ -11,7 +11,20 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Cut, Figure, Impair, Kill, Link, Pause, Proof, Skew, Spec, Surge
+from splitbrain.harness.history.fault import (
+    Cut,
+    Figure,
+    Hush,
+    Impair,
+    Kill,
+    Link,
+    Pause,
+    Proof,
+    Retry,
+    Skew,
+    Spec,
+    Surge,
+)
 from splitbrain.harness.testbeds.testbed import Train, everything
 from splitbrain.nemeses.cluster import Changed, Cluster
 
@@ -314,6 +327,57 @@ class SurgeInjector(Injector[Surge]):
         return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail=f"{gone} clients gone")
 
 
+class HushInjector(Injector[Hush]):
+    """Has clients be silent. Proven by the load, which counts no call, and later some."""
+
+    async def start(self, spec: Hush, cluster: Cluster) -> Proof:
+        """Wait for what is open, and count."""
+        if cluster.load is not None:
+            await cluster.load.hush(self, spec.homes)
+        return await _called(spec, cluster, cluster.clock())
+
+    async def undo(self, spec: Hush, cluster: Cluster) -> Proof:
+        """Let them call."""
+        if cluster.load is not None:
+            await cluster.load.relent(self)
+        return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail="calls again")
+
+
+async def _called(spec: Hush, cluster: Cluster, acted: int) -> Proof:
+    """Whether nobody calls where nobody should: fewer calls than before, where that is not everywhere."""
+    calls = await _calls(cluster)
+    everywhere = set(spec.homes) == set(cluster.names)
+    holds = cluster.load is not None and (calls == 0 or not everywhere)
+    return Proof(holds=holds, acted=acted, at=cluster.clock(), wrong=() if holds else spec.homes, measured=spec.homes,
+                 detail=f"{calls:.0f} calls a second")
+
+
+class RetryInjector(Injector[Retry]):
+    """Has clients try again what fails. Proven at its end by the load, which counts the tries: where nothing failed there was
+    no storm."""
+
+    async def start(self, spec: Retry, cluster: Cluster) -> Proof:
+        """From now on."""
+        if cluster.load is not None:
+            cluster.load.persist(self, spec.homes, spec.tries)
+        at = cluster.clock()
+        return Proof(holds=cluster.load is not None, acted=at, at=at, measured=spec.homes, detail="clients told to try again")
+
+    async def still(self, spec: Retry, cluster: Cluster) -> Proof:
+        """Count."""
+        failed, tries = cluster.load.persisted(self) if cluster.load is not None else (0, 0)
+        at = cluster.clock()
+        return Proof(holds=tries > 0, acted=at, at=at, wrong=() if tries else spec.homes, measured=spec.homes,
+                     detail=f"{tries:,} more tries of {failed:,} calls that failed")
+
+    async def undo(self, spec: Retry, cluster: Cluster) -> Proof:
+        """No more."""
+        told = (await self.still(spec, cluster)).detail
+        if cluster.load is not None:
+            await cluster.load.relent(self)
+        return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail=told)
+
+
 async def _calls(cluster: Cluster) -> float:
     """Calls a second that the load makes, counted for `COUNTED` seconds."""
     if cluster.load is None:
@@ -358,6 +422,10 @@ def injector(spec: Spec) -> Injector[Any]:
             return SkewInjector()
         case Surge():
             return SurgeInjector()
+        case Hush():
+            return HushInjector()
+        case Retry():
+            return RetryInjector()
         case Kill():
             return KillInjector()
         case Pause():

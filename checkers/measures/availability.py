@@ -251,7 +251,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         fault=fault.id,
         nemesis=fault.nemesis,
         name=fault.scenario,
-        label=(fault.doing(recording.nodes) if fault.struck or fault.impaired or fault.surged
+        label=(fault.doing(recording.nodes) if fault.struck or fault.impaired or fault.loaded
                else _label(recording, fault, parts)),
         started=fault.started / SECOND,
         in_force=None if fault.in_force is None else fault.in_force / SECOND,

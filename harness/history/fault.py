@@ -275,11 +275,10 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
         return self.seen(proof) if proof.holds else f"{places(proof.wrong)} not at the right time ({self.proven(proof, ())})"
 
 
-class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
-    """Clients beside the usual ones at these homes: `times` as many as before. They do the same, and are recorded."""
+class OnLoad(msgspec.Struct, frozen=True):
+    """What is done to the clients at these homes, and to nothing else."""
 
     homes: Nodes
-    times: int = 10
 
     needs: ClassVar[str] = ""
     undoing: ClassVar[str] = "usual load"
@@ -293,16 +292,16 @@ class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
         """The same at other homes."""
         return msgspec.structs.replace(self, homes=tuple(sorted((names.get(one, one) for one in self.homes), key=natural)))
 
-    def doing(self, names: Sequence[str]) -> str:
-        """`10 times the clients at all homes`."""
-        return f"{self.times} times the clients at {'all homes' if set(self.homes) == set(names) else ' '.join(self.homes)}"
+    def where(self, names: Sequence[str]) -> str:
+        """`at all homes`."""
+        return f"at {'all homes' if set(self.homes) == set(names) else ' '.join(self.homes)}"
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many came, and how many calls were counted."""
+        """What was counted."""
         return ", ".join(filter(None, [proof.detail, *map(str, proof.figures)])) or "no call was counted"
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
-        """That they are gone."""
+        """The same of its end."""
         return proof.detail
 
     def seen(self, proof: Proof) -> str:
@@ -310,8 +309,36 @@ class Surge(msgspec.Struct, frozen=True, omit_defaults=True, tag="surge"):
         return self.proven(proof, ())
 
     def again(self, proof: Proof) -> str:
-        """The same of its undoing."""
+        """The same of its end."""
         return proof.detail
+
+
+class Surge(OnLoad, frozen=True, omit_defaults=True, tag="surge"):
+    """Clients beside the usual ones: `times` as many as before. They do the same, and are recorded."""
+
+    times: int = 10
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`10 times the clients at all homes`."""
+        return f"{self.times} times the clients {self.where(names)}"
+
+
+class Hush(OnLoad, frozen=True, omit_defaults=True, tag="hush"):
+    """No client calls."""
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`no calls at all homes`."""
+        return f"no calls {self.where(names)}"
+
+
+class Retry(OnLoad, frozen=True, omit_defaults=True, tag="retry"):
+    """A call that the database did not answer is tried again at once, up to `tries` times, beside the recorded operations."""
+
+    tries: int = 3
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`3 more tries of what fails at all homes`."""
+        return f"{self.tries} more tries of what fails {self.where(names)}"
 
 
 class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
@@ -347,7 +374,7 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
         return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
 
 
-Spec = Cut | Impair | Kill | Pause | Skew | Surge | Other
+Spec = Cut | Impair | Kill | Pause | Skew | Surge | Hush | Retry | Other
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -430,9 +457,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return in_order({link for spec in self.specs if isinstance(spec, Impair) for link in spec.links})
 
     @property
-    def surged(self) -> bool:
+    def loaded(self) -> bool:
         """Whether it did something to the load."""
-        return any(isinstance(spec, Surge) for spec in self.specs)
+        return any(isinstance(spec, OnLoad) for spec in self.specs)
+
+    @property
+    def hushed(self) -> frozenset[str]:
+        """The homes at which it had nobody call."""
+        return frozenset(home for spec in self.specs if isinstance(spec, Hush) for home in spec.homes)
 
     def ended(self, node: str, time: int) -> bool:
         """Whether a server of that node which ended by itself at that time (nanoseconds) did so of an effect of this fault that

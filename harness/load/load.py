@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.database import Database
@@ -31,6 +31,9 @@ ARRIVE = 3.0
 AGAIN = 0.05
 """Seconds between two looks whether all have."""
 
+BESIDE = "splitbrain-ready/retry"
+"""The key that is written instead of one whose write failed."""
+
 
 class Load:
     """Workers on every node, `plan.concurrency` each. Closed loop with a think time, or open loop where the plan has a rate:
@@ -53,6 +56,8 @@ class Load:
         self._stopped = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._crowds: dict[object, list[tuple[_Worker, asyncio.Task[None]]]] = {}
+        self._hushed: dict[object, frozenset[str]] = {}
+        self._retries: dict[object, _Retries] = {}
         self.calls = 0
         """Calls that were begun."""
         homes = [name for name in database.nodes for _ in range(plan.concurrency)]
@@ -108,6 +113,91 @@ class Load:
         await asyncio.gather(*(worker.close() for worker, _ in self._crowds.pop(who, [])))
         return len(crowd)
 
+    async def hush(self, who: object, homes: Sequence[str]) -> None:
+        """No new calls at these homes until `who` relents; returns when none is open."""
+        self._hushed[who] = frozenset(homes)
+        while any(worker.calling for worker in self._everybody() if worker.home in homes):
+            if await self.stops_within(AGAIN):
+                return
+
+    def persist(self, who: object, homes: Sequence[str], tries: int) -> None:
+        """What the database does not answer at these homes is tried again at once, so many times, until `who` relents."""
+        self._retries[who] = _Retries(frozenset(homes), tries)
+
+    def persisted(self, who: object) -> tuple[int, int]:
+        """How many calls were tried again for `who` by now, and how many tries that made."""
+        retries = self._retries.get(who)
+        return (retries.failed, retries.made) if retries is not None else (0, 0)
+
+    async def relent(self, who: object) -> None:
+        """As before, as far as `who` had it otherwise; returns when no try is open."""
+        self._hushed.pop(who, None)
+        if (retries := self._retries.pop(who, None)) is not None:
+            retries.over = True
+            await asyncio.gather(*(asyncio.shield(task) for task in retries.tasks))
+
+    def silent(self, home: str) -> bool:
+        """Whether nobody is to call there."""
+        return any(home in homes for homes in self._hushed.values())
+
+    def failed(self, home: str, invocation: Invocation) -> None:
+        """A call was not answered: tried again, if it is to be."""
+        for retries in self._retries.values():
+            if home in retries.homes and self._group is not None and not self.stopped:
+                retries.failed += 1
+                task = self._group.create_task(self._try_again(retries, home, invocation))
+                retries.tasks.add(task)
+                task.add_done_callback(retries.tasks.discard)
+
+    async def _try_again(self, retries: _Retries, home: str, invocation: Invocation) -> None:
+        """Each time on a connection of its own, until it is answered. What it answers is of no interest; what a client raises
+        against its contract it raises in recorded calls too, where it is told."""
+        variant = self._database.variant
+        route = variant.reads if invocation.kind == "read" else variant.writes
+        for _ in range(retries.tries):
+            if retries.over or self.stopped:
+                return
+            client: Client | None = None
+            try:
+                server = self._router.server(home, route, invocation.key)
+                retries.made += 1
+                async with asyncio.timeout(self._plan.timeout):
+                    client = await self._database.connect(self._database.nodes[server])
+                    await self._repeat(client, invocation)
+                return
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+            except Exception:
+                await asyncio.sleep(0)
+            finally:
+                if client is not None:
+                    await self._end(client)
+
+    async def _repeat(self, client: Any, invocation: Invocation) -> None:
+        """The same read; instead of a write, which must not happen twice, one of a key that nobody reads, or a read."""
+        if invocation.kind == "read":
+            await self._workload.invoke(client, invocation)
+        elif "registers" in self._database.variant.offers:
+            await client.write(BESIDE, 1)
+        else:
+            for read in self._workload.local()[:1]:
+                await self._workload.invoke(client, read)
+
+    async def _end(self, client: Client) -> None:
+        """Close a connection, within a time."""
+        try:
+            async with asyncio.timeout(CLOSING):
+                await client.close()
+        except TimeoutError:
+            self.problems.add(f"close() of a client took longer than {CLOSING:g} s")
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self.problems.raised("close() of a client", error)
+        except Exception as error:
+            self.problems.raised("close() of a client", error)
+
     def stop(self) -> None:
         """No new calls."""
         self._stopped.set()
@@ -156,6 +246,17 @@ def _slots(begin: int, rate: float, worker: int, workers: int) -> Iterator[int]:
     return (begin + int(slot / rate * 1e9) for slot in count(worker, workers))
 
 
+class _Retries:
+    """Calls that are tried again."""
+
+    def __init__(self, homes: frozenset[str], tries: int) -> None:
+        self.homes = homes
+        self.tries = tries
+        self.failed = self.made = 0
+        self.over = False
+        self.tasks: set[asyncio.Task[None]] = set()
+
+
 class _Answer(NamedTuple):
     """What came of a call."""
 
@@ -169,13 +270,15 @@ class _Answer(NamedTuple):
 class _Worker:
     def __init__(self, load: Load, number: int, home: str) -> None:
         self._load = load
-        self._home = home
+        self.home = home
         self._rng = random.Random(f"{load._plan.seed}/{number}")
         self._process = next(load._processes)
         self._clients: dict[str, Client] = {}
         self._server: str | None = None
         self._limit: asyncio.Timeout | None = None
         self._broken_off = False
+        self.calling = False
+        """Whether a call of it is open."""
         self.begun = False
         """Whether it has begun a call."""
         self.leaves = False
@@ -189,12 +292,23 @@ class _Worker:
             scheduled: int | None = None
             if schedule is not None:
                 scheduled = next(schedule)
+                while self._load.silent(self.home) and not self._load.stopped:
+                    await asyncio.sleep(AGAIN)
+                    scheduled = next(at for at in chain([scheduled], schedule) if at > self._load._clock())
                 if (early := scheduled - self._load._clock()) > 0:
                     await asyncio.sleep(early / 1e9)
                     if self._load.stopped or self.leaves:
                         break
+            while self._load.silent(self.home):
+                await asyncio.sleep(AGAIN)
+                if self._load.stopped or self.leaves:
+                    return
             invocation = self._load._workload.next(self._rng, self._process, kind)
+            self.calling = True
             operation = await self._call(invocation, scheduled)
+            self.calling = False
+            if not operation.answered:
+                self._load.failed(self.home, invocation)
             kind = None
             if not operation.answered and self._load._clock() - operation.invoked >= self._load._plan.timeout * 5e8:
                 kind = "write" if invocation.kind == "read" else "read"
@@ -210,13 +324,13 @@ class _Worker:
                 return  # The others would wait for as long, one after another.
 
     def enforce(self) -> None:
-        if self._limit is not None and self._server is not None and not self._load._router.linked(self._home, self._server):
+        if self._limit is not None and self._server is not None and not self._load._router.linked(self.home, self._server):
             self._broken_off = True
             self._limit.reschedule(0)
 
     async def close(self) -> None:
         while self._clients:
-            await self._close(self._clients.popitem()[1])
+            await self._load._end(self._clients.popitem()[1])
 
     async def _call(self, invocation: Invocation, scheduled: int | None) -> Operation:
         load = self._load
@@ -229,12 +343,12 @@ class _Worker:
         invoked = load._clock()
         answer = _Answer("fail")
         try:
-            self._server = load._router.server(self._home, route, invocation.key)
+            self._server = load._router.server(self.home, route, invocation.key)
         except Refused as refused:
             answer = _Answer("fail", refused.reason, detail=refused.detail)
         load._journal.invoke(
             Invoke(time=invoked, process=self._process, f=invocation.f, key=invocation.key, value=invocation.value,
-                   node=self._home, server=self._server, scheduled=scheduled, kind=invocation.kind)
+                   node=self.home, server=self._server, scheduled=scheduled, kind=invocation.kind)
         )
         if self._server is not None:
             answer = await self._ask(invocation, self._server)
@@ -245,7 +359,7 @@ class _Worker:
             process=self._process, f=invocation.f, key=invocation.key, outcome=outcome, error=answer.error, seen=answer.seen,
             detail=answer.detail or None, kind=invocation.kind,
             value=answer.value if outcome == "ok" else invocation.value, invoked=invoked, completed=load._clock(),
-            node=self._home, server=self._server, scheduled=scheduled,
+            node=self.home, server=self._server, scheduled=scheduled,
         )
         load._journal.complete(operation)
         load.totals[outcome] += 1
@@ -264,13 +378,13 @@ class _Worker:
                 client = self._clients.get(server)
                 if client is None:
                     client = self._clients[server] = await load._database.connect(load._database.nodes[server])
-                await load._router.cross(self._home, server)
+                await load._router.cross(self.home, server)
                 try:
                     value = await load._workload.invoke(client, invocation)
                 except (Mismatch, Refused):
-                    await load._router.cross(server, self._home)
+                    await load._router.cross(server, self.home)
                     raise
-                await load._router.cross(server, self._home)
+                await load._router.cross(server, self.home)
             check_storable(value)
             return _Answer("ok", value=value)
         except Mismatch as mismatch:
@@ -309,17 +423,4 @@ class _Worker:
 
     async def _drop(self, server: str) -> None:
         if server in self._clients:
-            await self._close(self._clients.pop(server))
-
-    async def _close(self, client: Client) -> None:
-        try:
-            async with asyncio.timeout(CLOSING):
-                await client.close()
-        except TimeoutError:
-            self._load.problems.add(f"close() of a client took longer than {CLOSING:g} s")
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            self._load.problems.raised("close() of a client", error)
-        except Exception as error:
-            self._load.problems.raised("close() of a client", error)
+            await self._load._end(self._clients.pop(server))

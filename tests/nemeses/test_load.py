@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
-from splitbrain.harness.history.fault import Surge
+from splitbrain.harness.history.fault import Hush, Retry, Surge
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.nemeses.cluster import Crowd
 from tests.conftest import Ran
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver, step
@@ -58,10 +60,35 @@ class Idle:
 def test_a_load_that_does_not_grow_is_no_fault(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
         driver = Driver(testbed, "n1")
-        driver.cluster.load = idle = Idle()
+        idle = Idle()
+        driver.cluster.load = cast(Crowd, idle)
         working = asyncio.create_task(idle.work())
         fault = await driver.do(step("spike", "all"))
         working.cancel()
         assert not fault.bit and fault.wrong == ("n1", "n2") and fault.healed
 
     with_cluster(tmp_path, 2, work)
+
+
+def test_nobody_calls_while_it_is_quiet(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("test", "reference", *QUIET, "--nemesis", "quiet")
+    assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    _, recording = load(ran.folder / "journal.jsonl")
+    (fault,) = recording.faults
+    invoked = recording.history.invoked
+    assert isinstance(fault.specs[0], Hush) and fault.bit and fault.in_force and fault.heal_began and fault.healed
+    assert not ((invoked > fault.in_force) & (invoked < fault.heal_began)).any() and (invoked > fault.healed).any()
+
+
+def test_what_fails_is_tried_again_and_leaves_no_trace_in_the_history(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("test", "reference", *QUIET, "--nemesis", "partition-primary+retry-storm")
+    assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    _, recording = load(ran.folder / "journal.jsonl")
+    (fault,) = recording.faults
+    assert isinstance(fault.specs[1], Retry) and fault.bit and "more tries of" in fault.undone[1].detail
+    assert len(set(recording.history.process)) < 30, "the tries are nobody's operations"
+
+
+def test_without_a_failure_there_is_no_storm(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("test", "reference", *QUIET, "--nemesis", "retry-storm")
+    assert (ran.code, ran.result.validity) == (2, "unknown") and not ran.result.scenarios[0].bit, ran.stdout
