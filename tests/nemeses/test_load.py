@@ -15,7 +15,7 @@ from tests.conftest import Ran
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver, step
 
-QUIET = ("--variant", "majority", "--nodes", "3", "--time", "8s", "--baseline", "3s", "--fault", "2s", "--between", "2s",
+QUIET = ("--variant", "majority", "--nodes", "3", "--time", "11s", "--baseline", "6s", "--fault", "2s", "--between", "2s",
          "--think", "0.05", "--keys", "60")
 
 
