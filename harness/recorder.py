@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import uvloop
@@ -275,7 +275,7 @@ class _Recorder:
 
     async def refuse_data(self) -> None:
         """Refuse a cluster that holds already what the workload writes: reads of it would be taken for anomalies."""
-        for call in self.workload.local():
+        for call in self.calls("local"):
             for name in self.database.replicas(call.key):
                 try:
                     found = await self.read_copy(name, call)
@@ -306,7 +306,7 @@ class _Recorder:
 
     async def agreed(self) -> bool:
         """Whether every copy holds the same, so that what was set up is where it will be read."""
-        for call in self.workload.local():
+        for call in self.calls("local"):
             copies = []
             for name in self.database.replicas(call.key):
                 try:
@@ -358,14 +358,21 @@ class _Recorder:
                     async with self.phase("settle", judged=True):
                         await self.settle()
                     async with self.phase("final-reads", judged=True):
-                        await load.make(self.workload.final())
-                        await self.compare(1000, self.workload.local())
+                        await load.make(self.calls("final"))
+                        await self.compare(1000, self.calls("local"))
                 for task in beside:
                     task.cancel()
         finally:
             self.look_for_deaths()
             await load.close()
             await self.close_database()
+
+    def calls(self, method: Literal["final", "local"]) -> Sequence[Invocation]:
+        """What the workload asks for in the end. Raises `SetupError` where its author told something else."""
+        told = self.workload.final() if method == "final" else self.workload.local()
+        if not isinstance(told, Sequence) or not all(isinstance(one, Invocation) for one in told):
+            raise SetupError(f"workload {self.plan.workload}: {method}() returned {told!r:.60}, and no Invocations.")
+        return told
 
     async def close_database(self) -> None:
         try:
@@ -449,7 +456,7 @@ class _Recorder:
         loop = asyncio.get_running_loop()
         if self.workload.grows:
             return
-        calls = self.workload.local()
+        calls = self.calls("local")
         while (fault := await controller.healed.get()) is not None:
             differing = calls[:: max(1, -(-len(calls) // COMPARED))]
             for round in itertools.count():
@@ -466,7 +473,7 @@ class _Recorder:
     async def settle(self) -> None:
         """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""
         end = asyncio.get_running_loop().time() + self.plan.settle
-        differing = self.workload.local()
+        differing = self.calls("local")
         async with asyncio.timeout(self.plan.settle + GRACE):
             for round in itertools.count():
                 differing = await self.compare(round, differing)

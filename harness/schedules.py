@@ -173,6 +173,11 @@ def check(plan: Plan) -> None:
             raise PlanError((key,), f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, "
                                     f"not {plan.testbed}.")
         parts = found.parts if isinstance(found, Combination) else (Part(found),)
+        for part in parts:
+            told = part.nemesis.scenarios(plan.nodes)
+            if not isinstance(told, Sequence) or isinstance(told, str) or not all(isinstance(one, str) for one in told):
+                raise PlanError((key,), f"nemesis '{part.nemesis.name}': scenarios() returned {told!r:.60}, and no names of "
+                                        "scenarios.")
         wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
         if scenario and len(parts) == 1:
             wanted.append((parts[0].nemesis, scenario))

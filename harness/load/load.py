@@ -10,7 +10,7 @@ from itertools import chain, count
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, described
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError, described
 from splitbrain.harness.history.journal import Invoke, Journal, check_storable
 from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import Placement
@@ -304,6 +304,9 @@ class _Worker:
                 if self._load.stopped or self.leaves:
                     return
             invocation = self._load._workload.next(self._rng, self._process, kind)
+            if not isinstance(invocation, Invocation):
+                name = self._load._plan.workload
+                raise SetupError(f"workload {name}: next() returned {invocation!r:.60}, and no Invocation.")
             self.calling = True
             operation = await self._call(invocation, scheduled)
             self.calling = False

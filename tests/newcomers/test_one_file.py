@@ -108,3 +108,26 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path, field: 
     file.unlink()
     with pytest.raises(UsageError, match="no such file"):
         resolve({"database": "reference", field: [str(file)] if field == "checkers" else str(file)})
+
+
+@pytest.mark.parametrize(("word", "told"), [
+    ('return Invocation("increment"', "next() returned None, and no Invocation"),
+    ('return [Invocation("read", key, None, "read") for key', "final() returned None, and no Invocations"),
+])
+def test_what_a_workload_forgets_to_return_is_told(
+    splitbrain: Callable[..., Ran], tmp_path: Path, word: str, told: str
+) -> None:
+    mine = (HERE / "counting.py").read_text()
+    assert word in mine
+    (tmp_path / "mine.py").write_text(mine.replace(word, word.removeprefix("return ")))
+    ran = splitbrain("test", "reference", *QUIET, "--workload", tmp_path / "mine.py")
+    words = " ".join((ran.stdout + ran.stderr).split())
+    assert told in words and "Traceback" not in words and ran.code in (2, 3), ran.stdout + ran.stderr
+
+
+def test_a_nemesis_that_forgets_its_scenarios_is_refused(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
+    mine = (HERE / "full_folder.py").read_text()
+    assert "        return (" in mine
+    (tmp_path / "mine.py").write_text(mine.replace("        return (", "        (", 1))
+    ran = splitbrain("test", "reference", "--variant", "majority", "--nemesis", tmp_path / "mine.py", "--time", "20s")
+    assert ran.code == 64 and "scenarios() returned None, and no names of scenarios" in " ".join(ran.stderr.split()), ran.stderr
