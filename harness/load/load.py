@@ -354,7 +354,11 @@ class _Worker:
                    node=self.home, server=self._server, scheduled=scheduled, kind=invocation.kind)
         )
         if self._server is not None:
-            answer = await self._ask(invocation, self._server)
+            try:
+                answer = await self._ask(invocation, self._server)
+            except BaseException:
+                self._process = next(load._processes)  # What came of the call is not known: a new client, as after any such.
+                raise
         outcome = answer.outcome
         if outcome == "info" and invocation.kind == "read":
             outcome = "fail"  # A read that was not answered changed nothing.
