@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.history import FAIL, NEVER, NO_NAME, OK, History
+from splitbrain.harness.history.history import FAIL, NEVER, OK, History
+from splitbrain.harness.history.names import NO_NAME
 from splitbrain.harness.history.operation import MISMATCH, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import canonical

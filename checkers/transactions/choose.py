@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 
 from splitbrain.checkers.transactions.inference import paired
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import UsageError, hint
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE
 from splitbrain.harness.history.values import NIL
@@ -41,9 +39,7 @@ def levels_of(model: str) -> tuple[Level, ...] | None:
         return None
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(LEVELS)}."
-            raise UsageError(f"no isolation level is called '{name}': {hint}")
+            raise UsageError(f"no isolation level is called '{name}': {hint(name, known)}")
     return tuple(dict.fromkeys(levels))
 
 

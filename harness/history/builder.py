@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.columns import Columns, arranged
-from splitbrain.harness.history.history import FAIL, INFO, KIND_CODES, NEVER, NO_NAME, OK, History, moved
+from splitbrain.harness.history.history import FAIL, INFO, KIND_CODES, NEVER, OK, History, moved
 from splitbrain.harness.history.micros import OperationsPacker
+from splitbrain.harness.history.names import Names
 from splitbrain.harness.history.operation import Kind as Access
 from splitbrain.harness.history.shapes import MICROS as TRANSACTION
 from splitbrain.harness.history.shapes import Shapes, shapes_of
@@ -54,29 +55,6 @@ class TextEvent(Event, gc=False):
     """An event of a transaction whose value is still JSON."""
 
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Names:
-    """Codes for names, in the order of their appearance; None is -1."""
-
-    def __init__(self) -> None:
-        self._codes: dict[Any, int] = {None: -1}
-
-    def encode(self, names: list[Any]) -> NDArray[np.int32]:
-        codes = self._codes
-        try:
-            return np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
-        except KeyError:
-            for name in names:
-                codes.setdefault(name, len(codes) - 1)
-            return self.encode(names)
-
-    def code(self, name: Any) -> int:
-        """The code of one name, `NO_NAME` where it did not appear yet."""
-        return self._codes.get(name, NO_NAME)
-
-    def names(self) -> tuple[Any, ...]:
-        return tuple(self._codes)[1:]
 
 
 TOO_DEEP = f"expected at most {MAX_DEPTH} levels of nesting"
@@ -137,7 +115,7 @@ class Builder:
         self._nameless: bool | None = None
         self._last = -NEVER - 1
         self._values = OperationsPacker()
-        self._fs, self._keys, self._errors, self._nodes = _Names(), _Names(), _Names(), _Names()
+        self._fs, self._keys, self._errors, self._nodes = Names(), Names(), Names(), Names()
         self._batch: list[Event] = []
         self._positions: list[int] = []
         self._parts = Columns()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros, OperationsPacker
+from splitbrain.harness.history.names import NO_NAME, Names
 from splitbrain.harness.history.operation import KINDS, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.values import MICROS, NIL, Values
 
@@ -22,9 +23,6 @@ _OUTCOME_CODES = {name: code for code, name in enumerate(OUTCOMES)}
 KIND_CODES: dict[Kind | None, int] = {None: -1} | {name: code for code, name in enumerate(KINDS)}
 NEVER = np.iinfo(np.int64).max
 """`completed` of an operation that no answer ever came for."""
-
-NO_NAME = -2
-"""No code of a name."""
 
 COLUMNS = ("process", "invoked", "completed", "outcome", "f", "key", "error", "node", "server", "scheduled", "index", "kind")
 """The columns that are plain arrays."""
@@ -199,7 +197,7 @@ class Table:
 
     def __init__(self) -> None:
         self._values = OperationsPacker()
-        self._names: dict[str, dict[Any, int]] = {name: {None: -1} for name in ("f", "key", "error", "node")}
+        self._names = {name: Names() for name in ("f", "key", "error", "node")}
         self._parts = Columns()
         self._seen: dict[int, tuple[Any, ...]] = {}
         self._details: dict[int, str] = {}
@@ -215,16 +213,16 @@ class Table:
             "invoked": np.fromiter([op.invoked for op in ops], np.int64, n),
             "completed": np.fromiter([NEVER if op.completed is None else op.completed for op in ops], np.int64, n),
             "outcome": np.fromiter([_OUTCOME_CODES[op.outcome] for op in ops], np.int8, n),
-            "f": self._codes("f", [op.f for op in ops]),
-            "key": self._codes("key", [op.key for op in ops]),
-            "error": self._codes("error", [op.error for op in ops]),
-            "node": self._codes("node", [op.node for op in ops]),
-            "server": self._codes("node", [op.server for op in ops]),
+            "f": self._names["f"].encode([op.f for op in ops]),
+            "key": self._names["key"].encode([op.key for op in ops]),
+            "error": self._names["error"].encode([op.error for op in ops]),
+            "node": self._names["node"].encode([op.node for op in ops]),
+            "server": self._names["node"].encode([op.server for op in ops]),
             "scheduled": np.fromiter([NEVER if op.scheduled is None else op.scheduled for op in ops], np.int64, n),
             "index": np.fromiter([op.index for op in ops], np.int64, n),
             "kind": np.fromiter([KIND_CODES[op.kind] for op in ops], np.int8, n),
         }
-        values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].get("txn", NO_NAME))
+        values = self._values.pack([op.value for op in ops], part["f"] == self._names["f"].code("txn"))
         part |= {"form": values.kind, "first": values.first, "second": values.second}
         if any(map(attrgetter("seen"), ops)):
             self._seen |= {self._parts.rows + at: op.seen for at, op in enumerate(ops) if op.seen}
@@ -253,7 +251,7 @@ class Table:
             column = self._parts.take(name)
             columns[name] = column if sorted_already else arranged(column, order)
         form, first, second = columns.pop("form"), columns.pop("first"), columns.pop("second")
-        transactions = columns["f"] == self._names["f"].get("txn", NO_NAME)
+        transactions = columns["f"] == self._names["f"].code("txn")
         history.values = self._values.values(
             form, first, second, ok=columns["outcome"] == OK, answered=np.ones(len(form), np.bool_), transactions=transactions
         )
@@ -261,7 +259,7 @@ class Table:
             setattr(history, name, column)
         unnamed = history.index < 0
         history.index[unnamed] = np.flatnonzero(unnamed)
-        history.fs, history.keys, history.errors, history.nodes = (tuple(names)[1:] for names in self._names.values())
+        history.fs, history.keys, history.errors, history.nodes = (names.names() for names in self._names.values())
         history.seen, history.details = self._seen, self._details
         if not sorted_already and (self._seen or self._details):
             place = np.empty(len(order), np.int64)
@@ -269,12 +267,3 @@ class Table:
             history.seen, history.details = moved(self._seen, place), moved(self._details, place)
         self._parts, self._seen, self._details = Columns(), {}, {}
         return history
-
-    def _codes(self, column: str, names: list[Any]) -> NDArray[np.int32]:
-        codes = self._names[column]
-        try:
-            return np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
-        except KeyError:
-            for name in names:
-                codes.setdefault(name, len(codes) - 1)
-            return self._codes(column, names)
