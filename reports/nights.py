@@ -5,6 +5,7 @@ A suite keeps `runs.json` beside its runs, so that a trend over thirty nights re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from splitbrain.checkers.result import Assessment, Class, Expectation, Half, Not
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
+from splitbrain.reports.wording import count, plural
 
 FILE = "runs.json"
 
@@ -65,6 +67,16 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """The half of PACELC that was seen without a partition, where the run measured that."""
     retried: tuple[str, ...] = ()
     """Why the attempts before this one proved nothing."""
+
+
+def headline(runs: Sequence[Told]) -> str:
+    """How a night stands: how many of its runs were as they should be; where nothing was expected of any, what they showed."""
+    if any(run.expect for run in runs):
+        return f"{count(sum(run.exit_code == 0 for run in runs))} of {plural(len(runs), 'run')} as they should be"
+    verdicts = Counter(run.verdict for run in runs)
+    every: tuple[Verdict, ...] = ("valid", "invalid", "unknown", "not judged")
+    told = ", ".join(f"{count(verdicts[word])} {word}" for word in every if verdicts[word])
+    return f"{plural(len(runs), 'run')}: {told}"
 
 
 class Night(msgspec.Struct, frozen=True):

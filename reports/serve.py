@@ -147,7 +147,7 @@ def _what(path: Path) -> str:
     if path.is_file():
         return f"{path.stat().st_size:,} bytes"
     if told := nights.read(path):
-        return f"suite: {sum(run.exit_code == 0 for run in told)} of {len(told)} runs as they should be"
+        return f"suite: {nights.headline(told)}"
     if (path / "journal.jsonl").is_file():
         return "run, judged" if (path / "result.json").is_file() else "run, under way or not judged"
     return "folder"

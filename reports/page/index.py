@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from splitbrain.checkers.measures.availability import wilson
 from splitbrain.harness.files import write_whole
-from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, rates_seen
+from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, headline, rates_seen
 from splitbrain.reports.wording import count, plural, printable, share
 
 TREND = 30
@@ -106,7 +106,8 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
     return environment.get_template("index.html.j2").render(
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
-        good=sum(run.exit_code == 0 for run in runs), total=len(runs), nights=len(before), green=_green(before),
+        headline=headline(runs), expected=any(run.expect for run in runs), total=len(runs), nights=len(before),
+        green=_green(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
     )
@@ -186,6 +187,8 @@ def claimed(runs: Sequence[Told]) -> list[Observed]:
 
 
 def _counted(words: Counter[str]) -> str:
+    if words.total() == 1:
+        return next(iter(words.elements()))
     return ", ".join(f"{word} {times}" for word, times in words.most_common())
 
 

@@ -101,11 +101,18 @@ def test_the_index_tells_what_differs_from_the_nights_before_and_what_does_not()
     assert "Nothing surprising, compared with 12 nights before." in same and 'http-equiv="refresh"' not in same
 
 
+def test_a_suite_that_expects_nothing_says_what_was_seen() -> None:
+    runs = [msgspec.structs.replace(line(at), expectations=(), expect=()) for at in range(2)]
+    text = index.page("claims", runs, (), index.Status(2, 2))
+    assert f"<h1>2 runs: 2 {runs[0].verdict}</h1>" in text and "Nothing was expected of them." in text
+    assert "as they should be" not in text and "Nothing surprising" not in text
+
+
 def test_a_run_that_was_not_judged_is_in_the_index_and_not_green() -> None:
     none = nights.told(NotJudged(run="", plan=story.PLAN, reason="no such variant", exit_code=64))
     assert none is not None
     text = index.page("n", [none], (), index.Status(1, 1))
-    assert "not judged</b>: redis sentinel" in text and "no such variant" in text and "0 of 1 run as" in text
+    assert "not judged</b>: redis sentinel" in text and "no such variant" in text and "1 run: 1 not judged" in text
 
 
 def test_a_strangers_text_is_text_in_the_index() -> None:
