@@ -280,7 +280,8 @@ def test_a_runs_folder_that_fills_up(splitbrain: Splitbrain, tmp_path: Path, bri
     try:
         ran = splitbrain("test", "reference", "--variant", "lww", "--nemesis", "none", "--plan", brief, "--time", "60s")
         assert ran.code == 3, ran.stdout + ran.stderr
-        assert "no space" in (ran.stdout + ran.stderr).lower() and "Traceback" not in ran.stdout + ran.stderr
+        words = " ".join((ran.stdout + ran.stderr).lower().split())
+        assert "no space" in words and "traceback" not in words, ran.stdout + ran.stderr
         nothing_left(ran.folder)
         recording = load(ran.folder / "journal.jsonl")[1]
         assert len(recording.history) > 0 and recording.torn and not recording.damage
@@ -413,16 +414,17 @@ def test_a_primary_that_is_no_node_is_refused(splitbrain: Splitbrain, brief: Pat
 
 
 def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Splitbrain, brief: Path, tmp_path: Path) -> None:
+    """Each way some times, however fast the machine is: a hundred times would end the run."""
     mine = changed(
         tmp_path,
         ("        await self._ask(\"write\", key, value)\n", "        await self._ask(\"write\", key, value)\n"
-         "        if value % 40 == 0:\n            raise OSError('half a network \\x1b[31m')\n"),
+         "        if value % 40 == 0 and value < 2000:\n            raise OSError('half a network \\x1b[31m')\n"),
         ("            return json.loads(line)\n", "            found = json.loads(line)\n"
-         "            return '\\ud800' if f == 'read' and found and found % 97 == 0 else found\n"),
+         "            return '\\ud800' if f == 'read' and found and found in range(97, 1000, 97) else found\n"),
         ("        return dict.fromkeys(self.nodes, \"1\")", "        return {'n1': object(), 'n2': '\\ud800'}\n\n"
          "    async def close(self):\n        raise RuntimeError('never raises')\n"),
         ("        return await self._own.to(node)", "        self.asked = getattr(self, 'asked', 0) + 1\n"
-         "        if self.asked % 40 == 7:\n            raise asyncio.CancelledError\n        return await self._own.to(node)"),
+         "        if self.asked % 40 == 7 and self.asked < 2000:\n            raise asyncio.CancelledError\n        return await self._own.to(node)"),
     )
     brief.write_text(BRIEF + "settle = 2.0\n")
     ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
