@@ -424,7 +424,8 @@ def test_a_database_that_breaks_its_contract_everywhere_is_judged(splitbrain: Sp
         ("        return dict.fromkeys(self.nodes, \"1\")", "        return {'n1': object(), 'n2': '\\ud800'}\n\n"
          "    async def close(self):\n        raise RuntimeError('never raises')\n"),
         ("        return await self._own.to(node)", "        self.asked = getattr(self, 'asked', 0) + 1\n"
-         "        if self.asked in range(7, 2000, 40):\n            raise asyncio.CancelledError\n        return await self._own.to(node)"),
+         "        if self.asked in range(7, 2000, 40):\n            raise asyncio.CancelledError\n"
+         "        return await self._own.to(node)"),
     )
     brief.write_text(BRIEF + "settle = 2.0\n")
     ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
