@@ -76,13 +76,13 @@ def _placed(anomaly: Anomaly, faults: Sequence[Fault]) -> Anomaly:
 def _last(operations: Iterable[Operation]) -> Moment | None:
     """The time of the last of these operations, by which what is wrong has shown; None where there are none."""
     last = max(operations, key=lambda op: op.invoked, default=None)
-    return None if last is None else Moment(last.invoked, last.invoked if last.completed is None else last.completed)
+    return None if last is None else Moment(last.invoked, last.ended)
 
 
 def _cut_off(accused: Operation, fault: Fault) -> str:
     """Which nodes the one that answered was cut off from, or what was done to it itself, in brackets; empty where that was
     over, or not yet so."""
-    if fault.started > (accused.invoked if accused.completed is None else accused.completed):
+    if fault.started > accused.ended:
         return ""
     if fault.healed is not None and fault.healed < accused.invoked:
         return ""

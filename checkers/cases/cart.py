@@ -41,7 +41,7 @@ class CartChecker:
             kept = [one for one in puts if one.value not in tried]
             takes = [one for one in changes if one.f == "take" and one.outcome == "ok"]
             shown = [one for one in operations if one.f == "view" and one.outcome == "ok"]
-            last = max((_over(one) for one in changes if one.outcome == "ok"), default=0)
+            last = max((one.ended for one in changes if one.outcome == "ok"), default=0)
             end = [one for one in shown if one.invoked > last]
             end = [one for one in end if one.invoked >= over] or end
             put, taken, views = put + len(puts), taken + len(takes), views + len(shown)
@@ -72,7 +72,7 @@ def _lost(found: Findings, kept: Sequence[Operation], shown: Sequence[Operation]
     there = {item for view in end for item in view.value}
     for one in kept:
         if one.value not in there:
-            without = next(view for view in shown if view.invoked > _over(one) and one.value not in view.value)
+            without = next(view for view in shown if view.invoked > one.ended and one.value not in view.value)
             _tell(found, "lost-element", one, end[-1], without, "put into", "and no view of the end shows it", lost=True)
 
 
@@ -80,7 +80,7 @@ def _back(found: Findings, takes: Sequence[Operation], shown: Sequence[Operation
     everywhere = set(end[0].value).intersection(*(view.value for view in end))
     for one in takes:
         if one.value in everywhere:
-            again = next(view for view in shown if view.invoked > _over(one) and one.value in view.value)
+            again = next(view for view in shown if view.invoked > one.ended and one.value in view.value)
             _tell(found, "came-back", one, end[-1], again, "taken out of", "and every view of the end shows it", lost=False)
 
 
@@ -88,9 +88,5 @@ def _tell(
     found: Findings, identifier: str, change: Operation, view: Operation, first: Operation, what: str, end: str, *, lost: bool
 ) -> None:
     by = change.server or change.node or "a server"
-    sentence = f"item {change.value} was {what} cart {change.key} by {by} at {clock(_over(change))}, {end}."
-    found.add(identifier, Moment(began=_over(change), seen=_over(first), lost=lost), lambda: (sentence, (view, change)))
-
-
-def _over(operation: Operation) -> int:
-    return operation.invoked if operation.completed is None else operation.completed
+    sentence = f"item {change.value} was {what} cart {change.key} by {by} at {clock(change.ended)}, {end}."
+    found.add(identifier, Moment(began=change.ended, seen=first.ended, lost=lost), lambda: (sentence, (view, change)))

@@ -98,10 +98,10 @@ class FlashSaleChecker:
         for at, sale in enumerate(confirmed[self.stock :]):
             cause = again[at] if at < len(again) else sale
             sentence = (
-                f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(_over(sale))} by {_server(sale)}, "
+                f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(sale.ended)} by {_server(sale)}, "
                 f"though {self.stock} units were all there were, and {self.stock + at} had been sold by then."
             )
-            found.add("oversold", Moment(began=cause.invoked, seen=_over(cause)),
+            found.add("oversold", Moment(began=cause.invoked, seen=cause.ended),
                       partial(_told, sentence, confirmed[: self.stock], sale))
 
 
@@ -149,7 +149,7 @@ def _lost(
     """Tell the confirmed orders that are in no book which was read in the end; whether one was read. The end are the final
     reads, or where there are none whatever was read after the last sale. Lost it was by the moment in which somebody was first
     shown a book without it."""
-    over = max(map(_over, confirmed))
+    over = max(one.ended for one in confirmed)
     told = [one for one in operations if one.outcome == "ok" and books.told(one) is not None]
     reads = [one for one in told if one.f == "read" and one.invoked > over]
     reads = [one for one in reads if one.invoked >= final] or reads
@@ -160,12 +160,12 @@ def _lost(
         order = sale.value[1]
         if order in kept:
             continue
-        without = next(one for one in told if one.invoked > _over(sale) and order not in (books.told(one) or ()))
+        without = next(one for one in told if one.invoked > sale.ended and order not in (books.told(one) or ()))
         sentence = (
-            f"order {order} of item {sale.key} was confirmed at {clock(_over(sale))} by {_server(sale)}, "
+            f"order {order} of item {sale.key} was confirmed at {clock(sale.ended)} by {_server(sale)}, "
             f"and is in no book of that item that was read in the end."
         )
-        found.add("lost-write", Moment(began=_over(sale), seen=_over(without), lost=True),
+        found.add("lost-write", Moment(began=sale.ended, seen=without.ended, lost=True),
                   partial(_told, sentence, [*books.chain(reads[-1].value), reads[-1]], sale))
     return True
 
@@ -174,24 +174,20 @@ def _charged(found: Findings, carried_out: Sequence[Operation]) -> None:
     for again in carried_out[1:]:
         first = carried_out[0]
         sentence = (
-            f"{again.key} was carried out at {clock(_over(again))} by {_server(again)}, though it had been with the same "
-            f"idempotency key at {clock(_over(first))} by {_server(first)}."
+            f"{again.key} was carried out at {clock(again.ended)} by {_server(again)}, though it had been with the same "
+            f"idempotency key at {clock(first.ended)} by {_server(first)}."
         )
-        found.add("charged-twice", Moment(began=again.invoked, seen=_over(again)), partial(_told, sentence, (first,), again))
+        found.add("charged-twice", Moment(began=again.invoked, seen=again.ended), partial(_told, sentence, (first,), again))
 
 
 def _confirmed(operations: Sequence[Operation]) -> list[Operation]:
     """Those that were confirmed, in the order in which they were."""
-    return sorted((one for one in operations if one.outcome == "ok"), key=_over)
+    return sorted((one for one in operations if one.outcome == "ok"), key=lambda one: one.ended)
 
 
 def _open(operations: Sequence[Operation]) -> int:
     """How many may have happened."""
     return sum(one.outcome == "info" for one in operations)
-
-
-def _over(operation: Operation) -> int:
-    return operation.invoked if operation.completed is None else operation.completed
 
 
 def _server(operation: Operation) -> str:

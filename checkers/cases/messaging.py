@@ -77,10 +77,10 @@ class _Inbox:
         self.copies = {one.value: one for one in sends}
         self.sent = {one.value // COPIES for one in sends}
         self.confirmed: dict[int, Operation] = {}
-        for send in sorted((one for one in sends if one.outcome == "ok"), key=_over):
+        for send in sorted((one for one in sends if one.outcome == "ok"), key=lambda one: one.ended):
             self.confirmed.setdefault(send.value // COPIES, send)
         self.reads = [one for one in operations if one.f == "read" and one.outcome == "ok"]
-        over = max(map(_over, self.confirmed.values()), default=0)
+        over = max((one.ended for one in self.confirmed.values()), default=0)
         last = [one for one in self.reads if one.invoked > over]
         self.last = [one for one in last if one.invoked >= final] or last
         """The reads in the end: the final ones, or where there are none those after the last message was confirmed."""
@@ -96,13 +96,13 @@ def _lost(found: Findings, inbox: _Inbox) -> None:
     kept = {copy // COPIES for read in inbox.last for copy in read.value}
     for message, send in inbox.confirmed.items():
         if message not in kept:
-            without = next(one for one in inbox.reads if one.invoked > _over(send)
+            without = next(one for one in inbox.reads if one.invoked > send.ended
                            and message not in {copy // COPIES for copy in one.value})
             sentence = (
-                f"message {message} was confirmed as delivered to inbox {send.key} at {clock(_over(send))} by "
+                f"message {message} was confirmed as delivered to inbox {send.key} at {clock(send.ended)} by "
                 f"{send.server or send.node or 'a server'}, and nobody who read the inbox in the end found it."
             )
-            found.add("lost-element", Moment(began=_over(send), seen=_over(without), lost=True),
+            found.add("lost-element", Moment(began=send.ended, seen=without.ended, lost=True),
                       partial(_told, sentence, inbox.last[-1], send))
 
 
@@ -119,14 +119,14 @@ def _reordered(found: Findings, inbox: _Inbox) -> None:
             copies = [copy for copy in read.value if copy in inbox.copies]
             for message in sorted({copy // COPIES for copy in copies} - shown):
                 send = inbox.confirmed.get(message)
-                if before is not None and send is not None and _over(send) < newest[0]:
+                if before is not None and send is not None and send.ended < newest[0]:
                     newer = inbox.copies[newest[1]]
                     sentence = (
                         f"message {message} in inbox {read.key} appeared as new at {read.node or 'a device'} at "
-                        f"{clock(_over(read))}, though it had been delivered at {clock(_over(send))}, and message "
+                        f"{clock(read.ended)}, though it had been delivered at {clock(send.ended)}, and message "
                         f"{newest[1] // COPIES}, which was sent after that, had been shown."
                     )
-                    found.add("reordered", Moment(began=before.invoked, seen=_over(before)),
+                    found.add("reordered", Moment(began=before.invoked, seen=before.ended),
                               partial(_told, sentence, send, newer, before, read))
             shown |= {copy // COPIES for copy in copies}
             latest = max(((inbox.copies[copy].invoked, copy) for copy in copies), default=newest)
@@ -136,7 +136,3 @@ def _reordered(found: Findings, inbox: _Inbox) -> None:
 
 def _told(sentence: str, *operations: Operation) -> Told:
     return sentence, operations
-
-
-def _over(operation: Operation) -> int:
-    return operation.invoked if operation.completed is None else operation.completed

@@ -37,7 +37,7 @@ class RateLimiterChecker:
         for key, rows in history.by_key():
             requests = [history[row] for row in rows.tolist() if history.fs[history.f[row]] == "ask"]
             admitted = [one for one in requests if one.outcome == "ok" and one.value[0]]
-            admitted.sort(key=lambda one: one.completed or one.invoked)
+            admitted.sort(key=lambda one: one.ended)
             refused = len(requests) - len(admitted)
             room = max(0, self.limit - len(admitted))
             asked, passed = asked + len(requests), passed + len(admitted)
@@ -45,12 +45,11 @@ class RateLimiterChecker:
             blocked += min(refused, room)
             blocked_rightly += refused - min(refused, room)
             for at, request in enumerate(admitted[self.limit :], self.limit):
-                seen = request.completed or request.invoked
                 sentence = (
-                    f"{request.node or 'a gateway'} let a request of {key} through at {clock(seen)}, of which it had counted "
-                    f"{request.value[1]}, though {at} had been let through and {self.limit} may."
+                    f"{request.node or 'a gateway'} let a request of {key} through at {clock(request.ended)}, of which it had "
+                    f"counted {request.value[1]}, though {at} had been let through and {self.limit} may."
                 )
-                found.add("over-admitted", Moment(began=request.invoked, seen=seen),
+                found.add("over-admitted", Moment(began=request.invoked, seen=request.ended),
                           partial(_told, sentence, admitted[: self.limit], request))
         figures = [
             Figure(name="requests admitted", least=passed, most=passed, of=asked),

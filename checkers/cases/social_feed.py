@@ -80,11 +80,11 @@ class SocialFeedChecker:
 def _deleted(found: Findings, operations: Sequence[Operation], shown: Sequence[Operation]) -> None:
     deleted: dict[int, Operation] = {}
     for one in operations:
-        if one.f == "delete" and one.outcome == "ok" and (one.value not in deleted or _over(one) < _over(deleted[one.value])):
+        if one.f == "delete" and one.outcome == "ok" and (one.value not in deleted or one.ended < deleted[one.value].ended):
             deleted[one.value] = one
     for view in shown:
         for element in view.value[1:] if view.f == "view" else ():
-            if element in deleted and _over(deleted[element]) < view.invoked:
+            if element in deleted and deleted[element].ended < view.invoked:
                 _tell(found, "deleted-seen", deleted[element], view, f"post {element} of author {view.key} was shown",
                       "its deletion had been confirmed")
 
@@ -92,10 +92,10 @@ def _deleted(found: Findings, operations: Sequence[Operation], shown: Sequence[O
 def _blocked(found: Findings, operations: Sequence[Operation], shown: Sequence[Operation]) -> None:
     blocks: dict[int, Operation] = {}
     for one in operations:
-        if one.f == "block" and one.outcome == "ok" and (one.value not in blocks or _over(one) < _over(blocks[one.value])):
+        if one.f == "block" and one.outcome == "ok" and (one.value not in blocks or one.ended < blocks[one.value].ended):
             blocks[one.value] = one
     for view in shown:
-        if view.f == "view" and view.value[1:] and view.value[0] in blocks and _over(blocks[view.value[0]]) < view.invoked:
+        if view.f == "view" and view.value[1:] and view.value[0] in blocks and blocks[view.value[0]].ended < view.invoked:
             _tell(found, "blocked-seen", blocks[view.value[0]], view,
                   f"user {view.value[0]} was shown posts of author {view.key}", "they had blocked that author")
 
@@ -121,18 +121,14 @@ def _profiles(found: Findings, operations: Sequence[Operation]) -> None:
             changes.setdefault(one.process, []).append(one)
     for look in operations:
         if look.f == "look" and look.outcome == "ok" and (own := changes.get(look.process)):
-            before = bisect_left([_over(one) for one in own], look.invoked)
+            before = bisect_left([one.ended for one in own], look.invoked)
             if before and (look.value or 0) < own[before - 1].value:
                 _tell(found, "missed-own-write", own[before - 1], look, f"{look.key} was shown old to its owner",
                       "the owner's change had been confirmed")
 
 
 def _tell(found: Findings, identifier: str, cause: Operation, view: Operation, what: str, though: str) -> None:
-    seen = _over(view)
+    seen = view.ended
     by = view.server or view.node or "a server"
-    sentence = f"{what} by {by} at {clock(seen)}, though {though} ({cause.f} at {clock(_over(cause))})."
+    sentence = f"{what} by {by} at {clock(seen)}, though {though} ({cause.f} at {clock(cause.ended)})."
     found.add(identifier, Moment(began=view.invoked, seen=seen), lambda: (sentence, (cause, view)))
-
-
-def _over(operation: Operation) -> int:
-    return operation.invoked if operation.completed is None else operation.completed

@@ -481,7 +481,6 @@ def _moment(history: History, finding: Finding) -> Moment:
     if finding.moment is not None:
         return finding.moment
     accused = history[finding.accused]
-    answered = accused.invoked if accused.completed is None else accused.completed
     last = max(int(history.invoked[row]) for row in finding.rows)
     lost = finding.identifier == "lost-write"
-    return Moment(answered, max(answered, last), True) if lost else Moment(accused.invoked, answered)
+    return Moment(accused.ended, max(accused.ended, last), True) if lost else Moment(accused.invoked, accused.ended)

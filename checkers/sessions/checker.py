@@ -99,7 +99,7 @@ def _flawed(found: Findings, promised: Sequence[Model], told: History, facts: Fa
     if alone:
         for what, row, key in facts.flaws:
             read = found.recording.history[row]
-            moment = Moment(began=read.invoked, seen=_end(read))
+            moment = Moment(began=read.invoked, seen=read.ended)
             found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what))
     models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
     return _verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
@@ -277,12 +277,12 @@ class _View:
 
     def _standing(self, read: Operation) -> list[Any]:
         return [fault for fault in self.recording.faults
-                if fault.started <= _end(read) and (fault.healed is None or read.invoked <= fault.healed)]
+                if fault.started <= read.ended and (fault.healed is None or read.invoked <= fault.healed)]
 
     def _period(self, read: Operation) -> str:
         if self._standing(read):
             return "during a fault"
-        return "before the first" if all(fault.started > _end(read) for fault in self.recording.faults) else "after it"
+        return "before the first" if all(fault.started > read.ended for fault in self.recording.faults) else "after it"
 
     def causal(self, found: Findings | None, models: dict[Model, _Judgement], budget: Budget) -> _Judgement:
         broken = [model for model in GUARANTEES if models[model].state == "refuted"]
@@ -318,7 +318,7 @@ class _View:
         if found is not None:
             operations = [self.history[row] for row in rows]
             last = max(operations, key=lambda op: op.invoked)
-            moment = Moment(began=last.invoked, seen=_end(last))
+            moment = Moment(began=last.invoked, seen=last.ended)
             found.add(name, moment, lambda: (sentence + ".", [*(one for one in operations if one is not last), last]))
         return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
 
@@ -349,8 +349,4 @@ def _shown(operation: Operation, key: Any) -> str:
 
 
 def _when(recording: Recording, operation: Operation) -> str:
-    return clock(_end(operation)) if recording.history.timed else f"operation {operation.index}"
-
-
-def _end(operation: Operation) -> int:
-    return operation.invoked if operation.completed is None else operation.completed
+    return clock(operation.ended) if recording.history.timed else f"operation {operation.index}"

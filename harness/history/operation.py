@@ -49,6 +49,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int = -1
 
     @property
+    def ended(self) -> int:
+        """When it was answered; where it never was, when it was invoked: no later moment of it is known."""
+        return self.invoked if self.completed is None else self.completed
+
+    @property
     def answered(self) -> bool:
         """Whether the database decided it: `ok`, or a refusal that belongs to the operation's meaning."""
         return self.outcome == "ok" or (self.outcome == "fail" and self.error == MISMATCH)

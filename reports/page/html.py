@@ -287,7 +287,7 @@ def _concerned(faults: Sequence[Fault], anomaly: Anomaly, first: int, last: int)
     told = [
         fault for fault in within
         if fault.id == anomaly.fault or any(
-            fault.started <= (op.invoked if op.completed is None else op.completed)
+            fault.started <= op.ended
             and (fault.healed is None or op.invoked <= fault.healed)
             for op in anomaly.operations
         )

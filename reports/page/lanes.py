@@ -28,7 +28,7 @@ def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: b
     if not operations:
         return Markup("")
     first = min(op.invoked for op in operations)
-    last = max(_end(op) for op in operations)
+    last = max(op.ended for op in operations)
     bands = [fault for fault in faults if _began(fault) <= last and _over(fault, last) >= first]
     axis = _Axis(operations, bands, first, last)
     lanes = _lanes(operations, axis)
@@ -54,10 +54,6 @@ def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: b
     return markup(root)
 
 
-def _end(op: Operation) -> int:
-    return op.invoked if op.completed is None else op.completed
-
-
 def _began(fault: Fault) -> int:
     return fault.started if fault.in_force is None else fault.in_force
 
@@ -70,7 +66,7 @@ class _Axis:
     """Nanoseconds to units: every distinct event apart from its neighbours, longer gaps wider by their logarithm."""
 
     def __init__(self, operations: Sequence[Operation], bands: Sequence[Fault], first: int, last: int) -> None:
-        times = {time for op in operations for time in (op.invoked, _end(op))}
+        times = {time for op in operations for time in (op.invoked, op.ended)}
         for fault in bands:
             times |= {_began(fault), _over(fault, last)}
         self.times = sorted(times)
@@ -132,7 +128,7 @@ def _extent(op: Operation, axis: _Axis) -> tuple[float, float]:
 
 
 def _right(op: Operation, axis: _Axis) -> float:
-    return axis.stop if op.outcome == "info" else axis[_end(op)]
+    return axis.stop if op.outcome == "info" else axis[op.ended]
 
 
 def _operation(root: ET.Element, op: Operation, axis: _Axis, y: float, timed: bool) -> None:
