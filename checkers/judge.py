@@ -41,7 +41,7 @@ from splitbrain.checkers.result import (
 )
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
+from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
@@ -375,8 +375,7 @@ def _totals(recording: Recording) -> Totals:
 
 def _final(recording: Recording) -> NDArray[np.bool_]:
     """Which operations are final reads."""
-    phase = recording.phase("final-reads")
-    return recording.history.invoked >= (NEVER if phase is None else phase.began)
+    return recording.history.invoked >= recording.final
 
 
 def _lost(own: Sequence[Verdict]) -> Lost:

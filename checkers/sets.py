@@ -68,8 +68,7 @@ class _Judgement:
         self.final: int | None = None
         """When the final reads began; None in a history that was recorded without phases."""
         if recording.phases:
-            phase = recording.phase("final-reads")
-            self.final = NEVER if phase is None else phase.began
+            self.final = recording.final
         self.counts: Counter[str] = Counter()
         self.moments: defaultdict[str, list[Moment]] = defaultdict(list)
         self.began = sorted(fault.started for fault in recording.faults)

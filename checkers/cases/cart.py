@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
-from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -29,8 +28,7 @@ class CartChecker:
         """Raises `UsageError` for any other function."""
         history = recording.history
         check_functions(history, self.name, ("put", "take", "view"))
-        final = recording.phase("final-reads")
-        over = NEVER if final is None else final.began
+        over = recording.final
         found = Findings(recording)
         put = taken = unread_put = unread_taken = views = away = away_most = asked = 0
         for _, rows in history.by_key():

@@ -16,7 +16,6 @@ from functools import partial
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
-from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -41,8 +40,7 @@ class FlashSaleChecker:
         """Raises `UsageError` for any other function."""
         history = recording.history
         check_functions(history, self.name, ("read", "buy", "pay"))
-        final = recording.phase("final-reads")
-        over = NEVER if final is None else final.began
+        over = recording.final
         found = Findings(recording)
         sold = sold_most = beyond = beyond_most = charged = twice = twice_most = away = away_most = visits = 0
         settled = unread = untold = 0

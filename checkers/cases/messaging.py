@@ -12,7 +12,6 @@ from functools import partial
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
-from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -39,11 +38,10 @@ class MessagingChecker:
         """Raises `UsageError` for any other function."""
         history = recording.history
         check_functions(history, self.name, ("send", "read"))
-        final = recording.phase("final-reads")
         found = Findings(recording)
         messages = confirmed = lost_most = twice = arrived = reads = 0
         for _, rows in history.by_key():
-            inbox = _Inbox([history[row] for row in rows.tolist()], NEVER if final is None else final.began)
+            inbox = _Inbox([history[row] for row in rows.tolist()], recording.final)
             messages, confirmed = messages + len(inbox.sent), confirmed + len(inbox.confirmed)
             reads += len(inbox.reads)
             arrived += len(inbox.shown - set(inbox.confirmed))

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
-from splitbrain.harness.history.history import NEVER
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -40,8 +39,7 @@ class SocialFeedChecker:
         """Raises `UsageError` for any other function."""
         history = recording.history
         check_functions(history, self.name, FUNCTIONS)
-        final = recording.phase("final-reads")
-        over = NEVER if final is None else final.began
+        over = recording.final
         found = Findings(recording)
         views = returned = away = away_most = asked = 0
         for _, rows in history.by_key():

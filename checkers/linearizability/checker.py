@@ -47,10 +47,9 @@ def course(recording: Recording, local: Sequence[Operation] = ()) -> Course | No
     far); None for a history that tells of neither."""
     if not recording.phases and not local:
         return None
-    phase = recording.phase("final-reads")
     heals = tuple(sorted(fault.heal_began for fault in recording.faults if fault.heal_began is not None))
     settled = min((operation.invoked for operation in local), default=NEVER)
-    return Course(settled if phase is None else min(settled, phase.began), heals)
+    return Course(min(settled, recording.final), heals)
 
 
 def final_reads(recording: Recording) -> list[Operation]:

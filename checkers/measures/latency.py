@@ -46,8 +46,7 @@ def latencies(recording: Recording) -> tuple[Latency, ...]:
 
 
 def _load(recording: Recording) -> Mask:
-    final = recording.phase("final-reads")
-    inside: Mask = recording.history.invoked < (NEVER if final is None else final.began)
+    inside: Mask = recording.history.invoked < recording.final
     return inside
 
 

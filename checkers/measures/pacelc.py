@@ -183,8 +183,7 @@ def _parts(
     recording: Recording, faults: tuple[Fault, Fault], homes: Sequence[str], kind: Kind
 ) -> tuple[Answers, list[Answers], Answers]:
     """The calls of these homes before the faults, during each, and between or after them."""
-    history, final = recording.history, recording.phase("final-reads")
-    end = NEVER if final is None else final.began
+    history, end = recording.history, recording.final
     codes = [code for code, name in enumerate(history.nodes) if name in homes]
     mine = np.isin(history.node, codes) & (history.invoked < end)
     mine &= history.reads() if kind == "read" else ~history.reads()

@@ -229,8 +229,7 @@ class QueueChecker:
 
     def _lost(self, found: Findings, history: History, elements: _Elements, reads: Ints) -> int:
         """Tell what is lost for certain; of how many elements nothing is known, because nobody looked."""
-        phase = found.recording.phase("final-reads")
-        final = _LAST if phase is None else phase.began
+        final = found.recording.final
         put = elements.put
         open_ones = np.flatnonzero((put >= 0) & (elements.taken < 0))
         open_ones = open_ones[(history.outcome[put[open_ones]] == OK) & (elements.seen_last[open_ones] < final)]

@@ -137,8 +137,7 @@ class _Sets:
         looked = self.ends > self.begins
         looked[looked] = self.invoked[self.ends[looked] - 1] > self.known[looked]
         self.never_read, self.looked_for = int((~looked & (self.known < NEVER)).sum()), int(looked.sum())
-        phase = self.found.recording.phase("final-reads")
-        final = NEVER if phase is None else phase.began
+        final = self.found.recording.final
         elements = np.flatnonzero(last >= 0)
         last_seen = self._of_shown(np.maximum, self.completed, _FIRST)[elements]
         gone = (self.invoked[last[elements]] > last_seen) & (last_seen < final)

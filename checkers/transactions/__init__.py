@@ -40,9 +40,8 @@ def _claimed(recording: Recording) -> tuple[Level, ...]:
 
 def _healed_reads(recording: Recording) -> int:
     """When the final reads began, where every fault was healed before; never, where they cannot prove that a write is gone."""
-    phase = recording.phase("final-reads")
     healed = all(fault.healed is not None and not fault.heal_wrong for fault in recording.faults)
-    return NEVER if phase is None or not healed else phase.began
+    return recording.final if healed else NEVER
 
 
 def check(

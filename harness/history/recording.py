@@ -115,6 +115,12 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         """The phase of that name, None where the run never reached it."""
         return next((phase for phase in self.phases if phase.name == name), None)
 
+    @property
+    def final(self) -> int:
+        """When the final reads began (nanoseconds), `NEVER` where there were none."""
+        phase = self.phase("final-reads")
+        return NEVER if phase is None else phase.began
+
     def stalled(self, began: int, ended: int) -> int:
         """For how long the harness stood still in that time (nanoseconds)."""
         return sum(max(0, min(stall.ended, ended) - max(stall.began, began)) for stall in self.stalls or ())
