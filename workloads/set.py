@@ -13,6 +13,7 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
+from splitbrain.workloads.places import Places
 from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
 
@@ -45,22 +46,18 @@ class Set(KeyedWorkload):
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
         self._added = 0
-        self._growing = list(range(plan.keys))
-        self._sizes = [0] * plan.keys
+        self._sets = Places(plan.keys, self.options.full)
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
         draw = rng.random()
-        older = rng.randrange(len(self._sizes))
+        older = rng.randrange(len(self._sets))
         wanted = kind or ("read" if draw >= self.options.additions else "write")
         if wanted == "read" or self.reader(process):
-            key = older if rng.random() < self.options.older else self._growing[slot]
+            key = older if rng.random() < self.options.older else self._sets.current[slot]
             return Invocation("read", key, None, "read")
-        if self._sizes[self._growing[slot]] == self.options.full:
-            self._growing[slot] = len(self._sizes)
-            self._sizes.append(0)
-        key = self._growing[slot]
-        self._sizes[key] += 1
+        key = self._sets.open(slot)
+        self._sets.add_to(key)
         self._added += 1
         return Invocation("add", key, self._added, "write")
 
@@ -72,7 +69,7 @@ class Set(KeyedWorkload):
 
     @property
     def keys(self) -> int:
-        return len(self._sizes)
+        return len(self._sets)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (SetChecker(),)

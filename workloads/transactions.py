@@ -14,6 +14,7 @@ from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Transactions
 from splitbrain.harness.plan import Plan
+from splitbrain.workloads.places import Places
 from splitbrain.workloads.workload import Invocation, Workload
 
 GROWING = 6
@@ -36,8 +37,7 @@ class TransactionWorkload(Workload):
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
         self._written = 0
-        self._growing: list[int] = list(range(GROWING))
-        self._sizes = [0] * GROWING
+        self._keys = Places(GROWING, FULL)
 
     @abstractmethod
     def write(self, key: Key, value: int) -> Micro:
@@ -47,22 +47,18 @@ class TransactionWorkload(Workload):
         length = rng.randint(1, LONGEST)
         wanted = kind or ("read" if rng.random() < 1 / 3 else "write")
         if wanted == "read" or self.reader(process):
-            reads = tuple(("r", rng.choice(self._growing), None) for _ in range(max(2, length)))
+            reads = tuple(("r", rng.choice(self._keys.current), None) for _ in range(max(2, length)))
             return Invocation("txn", None, reads, "read")
         written = rng.randrange(length)
         micros = tuple(
-            self._new(rng) if at == written or rng.random() < 0.5 else ("r", rng.choice(self._growing), None)
+            self._new(rng) if at == written or rng.random() < 0.5 else ("r", rng.choice(self._keys.current), None)
             for at in range(length)
         )
         return Invocation("txn", None, micros, "write")
 
     def _new(self, rng: random.Random) -> Micro:
-        slot = rng.randrange(GROWING)
-        if self._sizes[self._growing[slot]] == FULL:
-            self._growing[slot] = len(self._sizes)
-            self._sizes.append(0)
-        key = self._growing[slot]
-        self._sizes[key] += 1
+        key = self._keys.open(rng.randrange(GROWING))
+        self._keys.add_to(key)
         self._written += 1
         return self.write(key, self._written)
 
@@ -70,11 +66,11 @@ class TransactionWorkload(Workload):
         return await client.txn(invocation.value)
 
     def final(self) -> Sequence[Invocation]:
-        keys = range(len(self._sizes))
+        keys = range(len(self._keys))
         return [Invocation("txn", None, (("r", key, None),), "read") for key in keys]
 
     def local(self) -> Sequence[Invocation]:
-        return [Invocation("txn", key, (("r", key, None),), "read") for key in range(len(self._sizes))]
+        return [Invocation("txn", key, (("r", key, None),), "read") for key in range(len(self._keys))]
 
     def checkers(self) -> tuple[Checker, ...]:
         return (TransactionsChecker(),)

@@ -12,6 +12,7 @@ from splitbrain.harness.history.operation import Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
+from splitbrain.workloads.places import Places
 from splitbrain.workloads.workload import Invocation, Workload
 
 FULL = 40
@@ -43,23 +44,18 @@ class Cart(Workload):
 
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
-        self._carts: list[int] = list(range(plan.keys))
-        self._sizes = [0] * plan.keys
+        self._carts = Places(plan.keys, FULL)
         self._shown: dict[int, tuple[int, list[int]]] = {}
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
         if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.5):
-            return Invocation("view", self._carts[slot], None, "read")
+            return Invocation("view", self._carts.current[slot], None, "read")
         cart, items = self._shown.pop(process, (0, []))
         if items and rng.random() < TAKES:
             return Invocation("take", cart, rng.choice(items), "write")
-        if self._sizes[self._carts[slot]] >= FULL:
-            self._carts[slot] = len(self._sizes)
-            self._sizes.append(0)
-        cart = self._carts[slot]
-        self._sizes[cart] += 1
-        return Invocation("put", cart, self._sizes[cart], "write")
+        cart = self._carts.open(slot)
+        return Invocation("put", cart, self._carts.add_to(cart), "write")
 
     def observe(self, operation: Operation) -> None:
         if operation.f == "view" and operation.outcome == "ok" and isinstance(operation.key, int):
@@ -84,7 +80,7 @@ class Cart(Workload):
         return item
 
     def final(self) -> Sequence[Invocation]:
-        return [Invocation("view", cart, None, "read") for cart in range(len(self._sizes))]
+        return [Invocation("view", cart, None, "read") for cart in range(len(self._carts))]
 
     def local(self) -> Sequence[Invocation]:
         return self.final()

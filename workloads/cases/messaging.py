@@ -14,6 +14,7 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Sets
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
+from splitbrain.workloads.places import Places
 from splitbrain.workloads.workload import Invocation, Workload
 
 Delivery = Literal["at-most-once", "at-least-once", "deduplicated"]
@@ -47,25 +48,21 @@ class Messaging(Workload):
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
         self._messages = 0
-        self._inboxes: list[int] = list(range(plan.keys))
-        self._sizes = [0] * plan.keys
+        self._inboxes = Places(plan.keys, FULL)
         self._homes: dict[int, str] = {}
         self._unsent: defaultdict[str, deque[tuple[Key, int]]] = defaultdict(deque)
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         if self.reader(process) or kind == "read" or (kind is None and rng.random() >= self.options.sends):
-            key = rng.randrange(len(self._sizes)) if rng.random() < 0.2 else rng.choice(self._inboxes)
+            key = rng.randrange(len(self._inboxes)) if rng.random() < 0.2 else rng.choice(self._inboxes.current)
             return Invocation("read", key, None, "read")
         if unsent := self._unsent[self._homes.get(process, "")]:
             inbox, copy = unsent.popleft()
             return Invocation("send", inbox, copy + 1, "write")
-        slot = rng.randrange(self.plan.keys)
-        if self._sizes[self._inboxes[slot]] == FULL:
-            self._inboxes[slot] = len(self._sizes)
-            self._sizes.append(0)
-        self._sizes[self._inboxes[slot]] += 1
+        inbox = self._inboxes.open(rng.randrange(self.plan.keys))
+        self._inboxes.add_to(inbox)
         self._messages += 1
-        return Invocation("send", self._inboxes[slot], self._messages * COPIES, "write")
+        return Invocation("send", inbox, self._messages * COPIES, "write")
 
     def observe(self, operation: Operation) -> None:
         home = operation.node or ""
@@ -81,7 +78,7 @@ class Messaging(Workload):
         return list(await client.elements(invocation.key))
 
     def final(self) -> Sequence[Invocation]:
-        return [Invocation("read", key, None, "read") for key in range(len(self._sizes))]
+        return [Invocation("read", key, None, "read") for key in range(len(self._inboxes))]
 
     def local(self) -> Sequence[Invocation]:
         return self.final()

@@ -11,6 +11,7 @@ from splitbrain.checkers.verdict import Checker
 from splitbrain.harness.history.operation import Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
+from splitbrain.workloads.places import Places
 from splitbrain.workloads.workload import Invocation, Workload
 
 FULL = 40
@@ -41,19 +42,18 @@ class SocialFeed(Workload):
     def __init__(self, plan: Plan, offers: frozenset[Capability]) -> None:
         super().__init__(plan, offers)
         self._number = 0
-        self._authors: list[int] = list(range(plan.keys))
-        self._sizes = [0] * plan.keys
+        self._authors = Places(plan.keys, FULL)
         self._shown: dict[int, tuple[int, list[int]]] = {}
         self._renamed: list[int] = []
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
-        author = self._authors[slot]
+        author = self._authors.current[slot]
         if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.5):
             if self._renamed and rng.random() < 0.3:
                 owner = process if process in self._renamed else rng.choice(self._renamed)
                 return Invocation("look", f"profile-{owner}", None, "read")
-            return Invocation("view", rng.choice((author, rng.randrange(len(self._sizes)))), rng.randrange(USERS), "read")
+            return Invocation("view", rng.choice((author, rng.randrange(len(self._authors)))), rng.randrange(USERS), "read")
         self._number += 1
         draw = rng.random()
         shown, elements = self._shown.get(process, (author, []))
@@ -61,17 +61,15 @@ class SocialFeed(Workload):
             return Invocation("delete", shown, rng.choice(elements), "write")
         if draw < BLOCKS:
             return Invocation("block", author, rng.randrange(USERS), "write")
-        if draw < REPLIES and elements and self._sizes[shown] < FULL:
-            self._sizes[shown] += 1
+        if draw < REPLIES and elements and self._authors.has_room(shown):
+            self._authors.add_to(shown)
             return Invocation("reply", shown, (elements[-1], self._number), "write")
         if REPLIES <= draw < RENAMES and (process in self._renamed or len(self._renamed) < USERS * self.plan.nodes):
             if process not in self._renamed:
                 self._renamed.append(process)
             return Invocation("rename", f"profile-{process}", self._number, "write")
-        if self._sizes[author] >= FULL:
-            self._authors[slot] = author = len(self._sizes)
-            self._sizes.append(0)
-        self._sizes[author] += 1
+        author = self._authors.open(slot)
+        self._authors.add_to(author)
         return Invocation("post", author, self._number, "write")
 
     def observe(self, operation: Operation) -> None:
@@ -101,7 +99,7 @@ class SocialFeed(Workload):
         return value
 
     def final(self) -> Sequence[Invocation]:
-        views = [Invocation("view", author, NOBODY, "read") for author in range(len(self._sizes))]
+        views = [Invocation("view", author, NOBODY, "read") for author in range(len(self._authors))]
         return [*views, *(Invocation("look", f"profile-{owner}", None, "read") for owner in self._renamed)]
 
     def local(self) -> Sequence[Invocation]:
