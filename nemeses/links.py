@@ -177,9 +177,6 @@ class RoundTrips(Nemesis):
     def scenarios(self, nodes: int) -> Sequence[str]:
         return ("once", "twice")
 
-    def known(self, nodes: int) -> Sequence[str]:
-        return self.scenarios(nodes)
-
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         links = in_order(everything(view.names).edges)
         return (Impair(links, delay=self.options.delay * (2 if scenario == "twice" else 1)),)

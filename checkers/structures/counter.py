@@ -14,7 +14,7 @@ from splitbrain.checkers.structures.columns import Flags, Ints, check_functions,
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, NEVER, OK, History
+from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
@@ -38,7 +38,6 @@ class CounterChecker:
         history = recording.history
         check_functions(history, self.name, ("add", "read"))
         found = Findings(recording)
-        phase = recording.phase("final-reads")
         added = rows_of(history, "add")
         read = rows_of(history, "read") & (history.outcome == OK)
         integers = history.values.kind == SCALAR
@@ -47,7 +46,7 @@ class CounterChecker:
         unsettled = 0
         for key, rows in history.by_key():
             counter = _Counter(found, history, key, rows[added[rows]], rows[read[rows]])
-            unsettled += counter.judge(NEVER if phase is None else phase.began)
+            unsettled += counter.judge(recording.final)
         return found.verdict(
             self.name, {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)},
             Coverage(keys=keys_of(history), operations=len(history)), judged=int(read.sum()), things="counters",
