@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-import jinja2
 import msgspec
-from markupsafe import Markup
 
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Anomaly, Figure
@@ -16,8 +13,9 @@ from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports import wording
+from splitbrain.reports.page import templates
 from splitbrain.reports.plain import plain
-from splitbrain.reports.wording import count, plural, printable, share
+from splitbrain.reports.wording import count, plural, share
 
 KINDS_SHOWN = 3
 """Anomalies of a run that are told with their operations, one of each kind."""
@@ -60,21 +58,14 @@ def write(path: Path, name: str, summary: str, runs: Sequence[Result | NotJudged
 
 def page(name: str, summary: str, runs: Sequence[Result | NotJudged], of: int) -> str:
     """The page as text; links lead to the runs' folders beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("splitbrain.reports.page", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda of: printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of,
-    )
-    environment.filters.update(
-        count=count, plural=plural, link=quote, clock=wording.clock, client=wording.client, sentence=wording.sentence,
-        call=lambda op: wording.phrase(op)[0], answer=lambda op: wording.phrase(op)[1],
-    )
+    environment = templates.environment()
+    environment.filters.update(clock=wording.clock, client=wording.client, sentence=wording.sentence)
     judged = [run for run in runs if isinstance(run, Result)]
     return environment.get_template("case.html.j2").render(
         name=name, summary=summary, done=len(runs), of=of, steps=STEPS,
         columns=[_column(run, runs) for run in runs], rows=_rows(runs),
         seeds=sorted({run.plan.seed for run in judged if run.plan is not None}),
-        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+        style=templates.style(),
     )
 
 

@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor
 from pathlib import Path
 from typing import ParamSpec
-from urllib.parse import quote
 
-import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
@@ -30,7 +28,7 @@ from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
 from splitbrain.reports.contract import contract, recovery
-from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip
+from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip, templates
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
@@ -89,32 +87,20 @@ def write(path: Path, result: Result, recording: Recording) -> None:
 
 def page(result: Result, recording: Recording, folder: Path) -> str:
     """The report as text; `folder` is the run's, whose files it names."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("splitbrain.reports.page", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+    environment = templates.environment()
     environment.filters.update(
         clock=clock,
         failed=wording.failed,
         moment=moment,
-        count=count,
         seconds=seconds,
         value=value,
-        plural=plural,
         bounds=wording.bounds,
         side=side,
         client=wording.client,
-        call=lambda op: phrase(op)[0],
-        answer=lambda op: phrase(op)[1],
         percent=lambda measure: share(measure.answered, measure.attempted),
         at=lambda time: moment(round(time * 1e9)),
         fraction=lambda of: share(round(of * 1_000_000), 1_000_000),
         json=_json,
-        link=quote,
         sentence=wording.sentence,
         gave_way=wording.gave_way,
         replicas=wording.replicas,
@@ -170,16 +156,11 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         bins=_embedded(charts.bins(recording)) if len(recording.history) else "",
         script=Markup(SCRIPT),
         policy=Markup(f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"),
-        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+        style=templates.style(),
         files=list(_files(folder)),
         machine=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         versions=_versions(result.versions),
     )
-
-
-def _shown(of: object) -> object:
-    """Every value that the template prints: hidden characters as escapes, unless it is markup of our own."""
-    return printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of
 
 
 def _interval(measure: Measure) -> str:

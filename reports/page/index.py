@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-import jinja2
 import msgspec
-from markupsafe import Markup
 
 from splitbrain.checkers.measures.availability import wilson
 from splitbrain.harness.files import write_whole
 from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, headline, rates_seen
-from splitbrain.reports.wording import count, plural, printable, share
+from splitbrain.reports.page import templates
+from splitbrain.reports.wording import plural, share
 
 TREND = 30
 """Nights that a trend shows, the newest at the right."""
@@ -92,12 +90,7 @@ def write(path: Path, name: str, runs: Sequence[Told], before: Sequence[Night], 
 
 def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Status) -> str:
     """The index as text; links lead to the runs' folders beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("splitbrain.reports.page", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda of: printable(of, 4000) if isinstance(of, str) and not isinstance(of, Markup) else of,
-    )
-    environment.filters.update(count=count, plural=plural, link=quote)
+    environment = templates.environment()
     seen = rates_seen(runs, before)
     cells = matrix(runs, before, seen)
     columns = list(dict.fromkeys(cell.place.column for cell in cells))
@@ -109,7 +102,7 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
         headline=headline(runs), expected=any(run.expect for run in runs), total=len(runs), nights=len(before),
         green=_green(before),
         surprises=[cell for cell in cells if cell.surprise < 3],
-        style=Markup((Path(__file__).parent / "style.css").read_text("utf-8")),
+        style=templates.style(),
     )
 
 
