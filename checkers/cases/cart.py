@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
@@ -30,7 +31,8 @@ class CartChecker:
         check_functions(history, self.name, ("put", "take", "view"))
         over = recording.final
         found = Findings(recording)
-        put = taken = unread_put = unread_taken = views = away = away_most = asked = 0
+        put = taken = unread_put = unread_taken = views = 0
+        customers = Requests(over)
         for _, rows in history.by_key():
             operations = [history[row] for row in rows.tolist()]
             changes = [one for one in operations if one.f != "view"]
@@ -48,16 +50,13 @@ class CartChecker:
                 _back(found, takes, shown, end)
             else:
                 unread_put, unread_taken = unread_put + len(kept), unread_taken + len(takes)
-            customers = [one for one in operations if one.invoked < over]
-            asked += len(customers)
-            away += sum(not one.answered and one.outcome != "info" for one in customers)
-            away_most += sum(not one.answered for one in customers)
+            customers.count(operations)
         lost, back = found.counts["lost-element"], found.counts["came-back"]
         figures = [
             Figure(name="items put into carts", least=put, most=put),
             Figure(name="items that vanished from carts", least=lost, most=lost + unread_put, of=put, price="consistency"),
             Figure(name="removed items that came back", least=back, most=back + unread_taken, of=taken, price="consistency"),
-            Figure(name="requests of customers turned away", least=away, most=away_most, of=asked, price="availability"),
+            customers.figure("requests of customers turned away"),
         ]
         return found.verdict(
             self.name, {KEPT: ("lost-element",), REMOVED: ("came-back",)},
@@ -85,6 +84,5 @@ def _back(found: Findings, takes: Sequence[Operation], shown: Sequence[Operation
 def _tell(
     found: Findings, identifier: str, change: Operation, view: Operation, first: Operation, what: str, end: str, *, lost: bool
 ) -> None:
-    by = change.server or change.node or "a server"
-    sentence = f"item {change.value} was {what} cart {change.key} by {by} at {clock(change.ended)}, {end}."
+    sentence = f"item {change.value} was {what} cart {change.key} by {server_of(change)} at {clock(change.ended)}, {end}."
     found.add(identifier, Moment(began=change.ended, seen=first.ended, lost=lost), lambda: (sentence, (view, change)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
@@ -42,8 +43,9 @@ class FlashSaleChecker:
         check_functions(history, self.name, ("read", "buy", "pay"))
         over = recording.final
         found = Findings(recording)
-        sold = sold_most = beyond = beyond_most = charged = twice = twice_most = away = away_most = visits = 0
+        sold = sold_most = beyond = beyond_most = charged = twice = twice_most = 0
         settled = unread = untold = 0
+        customers = Requests(over)
         for _, rows in history.by_key():
             operations = [history[row] for row in rows.tolist()]
             buys = [one for one in operations if one.f == "buy"]
@@ -65,17 +67,14 @@ class FlashSaleChecker:
             twice_most += len(carried_out) + open_pays > 1
             _charged(found, carried_out)
             if not pays:
-                customers = [one for one in operations if one.invoked < over]
-                visits += len(customers)
-                away += sum(not one.answered and one.outcome != "info" for one in customers)
-                away_most += sum(not one.answered for one in customers)
+                customers.count(operations)
         figures = [
             Figure(name="units sold", least=sold, most=sold_most),
             Figure(name="units sold that were not there", least=beyond, most=beyond_most, of=sold, price="consistency"),
             Figure(name="confirmed orders that vanished", least=found.counts["lost-write"],
                    most=found.counts["lost-write"] + untold, of=sold, price="consistency"),
             Figure(name="payments carried out more than once", least=twice, most=twice_most, of=charged, price="consistency"),
-            Figure(name="requests of customers turned away", least=away, most=away_most, of=visits, price="availability"),
+            customers.figure("requests of customers turned away"),
         ]
         models = {STOCKS: ("oversold",), ORDERS: ("lost-write",), CHARGES: ("charged-twice",)}
         unproven = {ORDERS: f"no book of {unread:,} items was read after their last sale"} if unread and not settled else {}
@@ -96,7 +95,7 @@ class FlashSaleChecker:
         for at, sale in enumerate(confirmed[self.stock :]):
             cause = again[at] if at < len(again) else sale
             sentence = (
-                f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(sale.ended)} by {_server(sale)}, "
+                f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(sale.ended)} by {server_of(sale)}, "
                 f"though {self.stock} units were all there were, and {self.stock + at} had been sold by then."
             )
             found.add("oversold", Moment(began=cause.invoked, seen=cause.ended),
@@ -160,7 +159,7 @@ def _lost(
             continue
         without = next(one for one in told if one.invoked > sale.ended and order not in (books.told(one) or ()))
         sentence = (
-            f"order {order} of item {sale.key} was confirmed at {clock(sale.ended)} by {_server(sale)}, "
+            f"order {order} of item {sale.key} was confirmed at {clock(sale.ended)} by {server_of(sale)}, "
             f"and is in no book of that item that was read in the end."
         )
         found.add("lost-write", Moment(began=sale.ended, seen=without.ended, lost=True),
@@ -172,8 +171,8 @@ def _charged(found: Findings, carried_out: Sequence[Operation]) -> None:
     for again in carried_out[1:]:
         first = carried_out[0]
         sentence = (
-            f"{again.key} was carried out at {clock(again.ended)} by {_server(again)}, though it had been with the same "
-            f"idempotency key at {clock(first.ended)} by {_server(first)}."
+            f"{again.key} was carried out at {clock(again.ended)} by {server_of(again)}, though it had been with the same "
+            f"idempotency key at {clock(first.ended)} by {server_of(first)}."
         )
         found.add("charged-twice", Moment(began=again.invoked, seen=again.ended), partial(_told, sentence, (first,), again))
 
@@ -186,10 +185,6 @@ def _confirmed(operations: Sequence[Operation]) -> list[Operation]:
 def _open(operations: Sequence[Operation]) -> int:
     """How many may have happened."""
     return sum(one.outcome == "info" for one in operations)
-
-
-def _server(operation: Operation) -> str:
-    return operation.server or operation.node or "a server"
 
 
 def _told(sentence: str, others: Sequence[Operation], accused: Operation) -> Told:

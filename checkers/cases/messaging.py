@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from splitbrain.checkers.cases.customers import server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
@@ -98,7 +99,7 @@ def _lost(found: Findings, inbox: _Inbox) -> None:
                            and message not in {copy // COPIES for copy in one.value})
             sentence = (
                 f"message {message} was confirmed as delivered to inbox {send.key} at {clock(send.ended)} by "
-                f"{send.server or send.node or 'a server'}, and nobody who read the inbox in the end found it."
+                f"{server_of(send)}, and nobody who read the inbox in the end found it."
             )
             found.add("lost-element", Moment(began=send.ended, seen=without.ended, lost=True),
                       partial(_told, sentence, inbox.last[-1], send))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
@@ -41,7 +42,8 @@ class SocialFeedChecker:
         check_functions(history, self.name, FUNCTIONS)
         over = recording.final
         found = Findings(recording)
-        views = returned = away = away_most = asked = 0
+        views = returned = 0
+        users = Requests(over)
         for _, rows in history.by_key():
             operations = [history[row] for row in rows.tolist()]
             shown = [one for one in operations if one.f in ("view", "look") and one.outcome == "ok"]
@@ -53,10 +55,7 @@ class SocialFeedChecker:
             end = [one for one in shown if one.f == "view" and one.invoked >= over]
             gone = {one.value for one in operations if one.f == "delete" and one.outcome == "ok"}
             returned += len(gone.intersection(*(one.value[1:] for one in end))) if end else 0
-            users = [one for one in operations if one.invoked < over]
-            asked += len(users)
-            away += sum(not one.answered and one.outcome != "info" for one in users)
-            away_most += sum(not one.answered for one in users)
+            users.count(operations)
         counts = found.counts
         told = (("deleted posts shown", counts["deleted-seen"]), ("of them shown to everybody in the end", returned),
                 ("views that showed a blocked person", counts["blocked-seen"]),
@@ -65,7 +64,7 @@ class SocialFeedChecker:
         figures = [
             Figure(name="views and looks", least=views, most=views),
             *(Figure(name=name, least=number, most=number, price="consistency") for name, number in told),
-            Figure(name="requests of users turned away", least=away, most=away_most, of=asked, price="availability"),
+            users.figure("requests of users turned away"),
         ]
         models = {BLOCKS: ("blocked-seen",), DELETIONS: ("deleted-seen",), REPLIES: ("effect-before-cause",),
                   PROFILES: ("missed-own-write",)}
@@ -75,11 +74,17 @@ class SocialFeedChecker:
         )
 
 
-def _deleted(found: Findings, operations: Sequence[Operation], shown: Sequence[Operation]) -> None:
-    deleted: dict[int, Operation] = {}
+def _confirmed(operations: Sequence[Operation], f: str) -> dict[int, Operation]:
+    """For each value the call that was confirmed first."""
+    first: dict[int, Operation] = {}
     for one in operations:
-        if one.f == "delete" and one.outcome == "ok" and (one.value not in deleted or one.ended < deleted[one.value].ended):
-            deleted[one.value] = one
+        if one.f == f and one.outcome == "ok" and (one.value not in first or one.ended < first[one.value].ended):
+            first[one.value] = one
+    return first
+
+
+def _deleted(found: Findings, operations: Sequence[Operation], shown: Sequence[Operation]) -> None:
+    deleted = _confirmed(operations, "delete")
     for view in shown:
         for element in view.value[1:] if view.f == "view" else ():
             if element in deleted and deleted[element].ended < view.invoked:
@@ -88,10 +93,7 @@ def _deleted(found: Findings, operations: Sequence[Operation], shown: Sequence[O
 
 
 def _blocked(found: Findings, operations: Sequence[Operation], shown: Sequence[Operation]) -> None:
-    blocks: dict[int, Operation] = {}
-    for one in operations:
-        if one.f == "block" and one.outcome == "ok" and (one.value not in blocks or one.ended < blocks[one.value].ended):
-            blocks[one.value] = one
+    blocks = _confirmed(operations, "block")
     for view in shown:
         if view.f == "view" and view.value[1:] and view.value[0] in blocks and blocks[view.value[0]].ended < view.invoked:
             _tell(found, "blocked-seen", blocks[view.value[0]], view,
@@ -127,6 +129,5 @@ def _profiles(found: Findings, operations: Sequence[Operation]) -> None:
 
 def _tell(found: Findings, identifier: str, cause: Operation, view: Operation, what: str, though: str) -> None:
     seen = view.ended
-    by = view.server or view.node or "a server"
-    sentence = f"{what} by {by} at {clock(seen)}, though {though} ({cause.f} at {clock(cause.ended)})."
+    sentence = f"{what} by {server_of(view)} at {clock(seen)}, though {though} ({cause.f} at {clock(cause.ended)})."
     found.add(identifier, Moment(began=view.invoked, seen=seen), lambda: (sentence, (cause, view)))
