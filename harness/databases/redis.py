@@ -43,93 +43,67 @@ _LABELS = (
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+def _sentinel(name: str, summary: str, text: str, source: str, *tuned: str) -> Variant:
+    """A variant of one primary that sentinels choose: whatever its options are, it promises and admits the same."""
+    return Variant(
+        name=name,
+        summary=summary,
+        reads="primary",
+        writes="primary",
+        claim=Claim(
+            text=text,
+            source=source,
+            promises=("converges",),
+            admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
+        ),
+        labels=_LABELS,
+        offers=_KEYED | {"transactions"},
+        tuned=(*Sentinel.TUNED, *tuned),
+        local="GET or SMEMBERS at each server, replica or not",
+    )
+
+
 class Redis(Database):
     """Redis. The variants of Sentinel are in redis_sentinel.py, the cluster is in redis_cluster.py."""
 
     name = "redis"
     variants = (
-        Variant(
-            name="sentinel",
-            summary="one primary, asynchronous replicas, fail-over by a majority of sentinels",
-            reads="primary",
-            writes="primary",
-            claim=Claim(
-                text='"Sentinel + Redis distributed system does not guarantee that acknowledged writes are retained during '
-                'failures, since Redis uses asynchronous replication."',
-                source=_DOCUMENTATION,
-                promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
-            ),
-            labels=_LABELS,
-            offers=_KEYED | {"transactions"},
-            tuned=Sentinel.TUNED,
-            local="GET or SMEMBERS at each server, replica or not",
+        _sentinel(
+            "sentinel",
+            "one primary, asynchronous replicas, fail-over by a majority of sentinels",
+            '"Sentinel + Redis distributed system does not guarantee that acknowledged writes are retained during '
+            'failures, since Redis uses asynchronous replication."',
+            _DOCUMENTATION,
         ),
-        Variant(
-            name="sentinel-min-replicas",
-            summary="the same; a primary refuses writes without a replica that answered within the last second or so",
-            reads="primary",
-            writes="primary",
-            claim=Claim(
-                text='"Using this configuration, the old Redis master M1 in the above example, will become unavailable after '
-                '10 seconds." (here: 1 second; until then its writes may be lost)',
-                source=_DOCUMENTATION,
-                promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
-            ),
-            labels=_LABELS,
-            offers=_KEYED | {"transactions"},
-            tuned=(*Sentinel.TUNED, "min-replicas-to-write 1 (default 0)", "min-replicas-max-lag 1 (default 10)"),
-            local="GET or SMEMBERS at each server, replica or not",
+        _sentinel(
+            "sentinel-min-replicas",
+            "the same; a primary refuses writes without a replica that answered within the last second or so",
+            '"Using this configuration, the old Redis master M1 in the above example, will become unavailable after '
+            '10 seconds." (here: 1 second; until then its writes may be lost)',
+            _DOCUMENTATION,
+            "min-replicas-to-write 1 (default 0)", "min-replicas-max-lag 1 (default 10)",
         ),
-        Variant(
-            name="sentinel-wait",
-            summary="the same; a write counts only after WAIT says that every replica has it",
-            reads="primary",
-            writes="primary",
-            claim=Claim(
-                text='"WAIT does not make Redis a strongly consistent store"',
-                source="Redis documentation, WAIT: https://redis.io/docs/latest/commands/wait/",
-                promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
-            ),
-            labels=_LABELS,
-            offers=_KEYED | {"transactions"},
-            tuned=(*Sentinel.TUNED, f"every write is followed by WAIT for all replicas, {WAIT_MS} ms; fewer is indeterminate"),
-            local="GET or SMEMBERS at each server, replica or not",
+        _sentinel(
+            "sentinel-wait",
+            "the same; a write counts only after WAIT says that every replica has it",
+            '"WAIT does not make Redis a strongly consistent store"',
+            "Redis documentation, WAIT: https://redis.io/docs/latest/commands/wait/",
+            f"every write is followed by WAIT for all replicas, {WAIT_MS} ms; fewer is indeterminate",
         ),
-        Variant(
-            name="sentinel-fsync-always",
-            summary="the same; every server writes a log of commands, and syncs it before it answers",
-            reads="primary",
-            writes="primary",
-            claim=Claim(
-                text='"appendfsync always: fsync every time new commands are appended to the AOF. Very very slow, very safe." '
-                "(of one server; replicas lag)",
-                source=_PERSISTENCE,
-                promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
-            ),
-            labels=_LABELS,
-            offers=_KEYED | {"transactions"},
-            tuned=(*Sentinel.TUNED, "appendonly yes (default no)", "appendfsync always (default everysec)"),
-            local="GET or SMEMBERS at each server, replica or not",
+        _sentinel(
+            "sentinel-fsync-always",
+            "the same; every server writes a log of commands, and syncs it before it answers",
+            '"appendfsync always: fsync every time new commands are appended to the AOF. Very very slow, very safe." '
+            "(of one server; replicas lag)",
+            _PERSISTENCE,
+            "appendonly yes (default no)", "appendfsync always (default everysec)",
         ),
-        Variant(
-            name="sentinel-fsync-no",
-            summary="the same; every server writes a log of commands, and leaves it to the operating system when it is synced",
-            reads="primary",
-            writes="primary",
-            claim=Claim(
-                text='"appendfsync no: Never fsync, just put your data in the hands of the Operating System."',
-                source=_PERSISTENCE,
-                promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
-            ),
-            labels=_LABELS,
-            offers=_KEYED | {"transactions"},
-            tuned=(*Sentinel.TUNED, "appendonly yes (default no)", "appendfsync no (default everysec)"),
-            local="GET or SMEMBERS at each server, replica or not",
+        _sentinel(
+            "sentinel-fsync-no",
+            "the same; every server writes a log of commands, and leaves it to the operating system when it is synced",
+            '"appendfsync no: Never fsync, just put your data in the hands of the Operating System."',
+            _PERSISTENCE,
+            "appendonly yes (default no)", "appendfsync no (default everysec)",
         ),
         Variant(
             name="cluster",
