@@ -81,7 +81,7 @@ class BankChecker:
         for name, rows, why in (
             ("wrong-total", reads[wrong], tell_wrong), ("negative-balance", reads[overdrawn], tell_overdrawn),
         ):
-            found.add_all(name, history.invoked[rows], history.completed[rows], why)
+            found.add_rows(name, rows, why)
         models = {CONSERVED: ("wrong-total",), COVERED: ("negative-balance",)}
         return found.verdict(
             self.name, models, Coverage(keys=1, operations=len(history)), judged=len(reads), things="accounts", note=note,

@@ -118,7 +118,7 @@ class _Counter:
             said = self._said(row, f"no more than {can[high[at]]} had been added, or may have been.")
             return said, (history[row],)
 
-        self.found.add_all("out-of-bounds", history.invoked[reads], history.completed[reads], tell)
+        self.found.add_rows("out-of-bounds", reads, tell)
 
     def _said(self, row: int, why: str) -> str:
         read = self.history[row]

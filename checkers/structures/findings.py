@@ -56,6 +56,11 @@ class Findings:
             for at in np.flatnonzero(betweens == between)[:free].tolist():
                 self._show(identifier, between, moments[at], tell(at))
 
+    def add_rows(self, identifier: str, rows: Ints, tell: Callable[[int], Told]) -> None:
+        """Add an anomaly for each of these rows, which happened while that call was open; `tell` gets a place among them."""
+        history = self.recording.history
+        self.add_all(identifier, history.invoked[rows], history.completed[rows], tell)
+
     def _show(self, identifier: str, between: int, moment: Moment, told: Told) -> None:
         sentence, operations = told[0], tuple(told[1])
         self._shown[identifier, between].append(Anomaly(

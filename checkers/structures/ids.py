@@ -40,7 +40,7 @@ class IdsChecker:
             )
             return sentence, (before, twice)
 
-        found.add_all("duplicate-id", history.invoked[again], history.completed[again], tell)
+        found.add_rows("duplicate-id", again, tell)
         keys = keys_of(history)
         return found.verdict(
             self.name, {MODEL: ("duplicate-id",)}, Coverage(keys=keys, operations=len(history)), judged=len(rows),

@@ -180,7 +180,7 @@ class LockChecker:
                 f"{operation.value}, after client {other.process} with fence {other.value}."
             ), (other, operation)
 
-        found.add_all("stale-fence", history.invoked[rows[stale]], completed[stale], tell)
+        found.add_rows("stale-fence", rows[stale], tell)
 
     def _writes(self, found: Findings, history: History) -> int:
         """Tell the writes that passed; how many were refused."""
@@ -208,7 +208,7 @@ class LockChecker:
                 "through."
             ), (other, operation)
 
-        found.add_all("fence-passed", history.invoked[rows[late]], completed[late], tell)
+        found.add_rows("fence-passed", rows[late], tell)
 
 
 def _fenced_rows(history: History) -> Flags:

@@ -115,7 +115,7 @@ class QueueChecker:
             )
             return sentence, _rows(history, int(elements.put[codes[at]]), first, row)
 
-        found.add_all("duplicate", history.invoked[rows], history.completed[rows], tell)
+        found.add_rows("duplicate", rows, tell)
 
     def _unput(
         self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints, shown: Ints, shown_by: Ints
@@ -144,7 +144,7 @@ class QueueChecker:
             sentence = f"a {seen.f} of queue {seen.key} at {clock(int(history.completed[row]))} told an element {why}."
             return sentence, _rows(history, int(put[at]), row)
 
-        found.add_all(name, history.invoked[rows], history.completed[rows], tell)
+        found.add_rows(name, rows, tell)
 
     def _back_again(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> None:
         """Reads that show what had been taken out before they began."""
@@ -161,7 +161,7 @@ class QueueChecker:
             )
             return sentence, _rows(history, int(elements.put[codes[at]]), int(took[at]), int(rows[at]))
 
-        found.add_all("stale-read", history.invoked[rows], history.completed[rows], tell)
+        found.add_rows("stale-read", rows, tell)
 
     def _empty(self, found: Findings, history: History, elements: _Elements, nothing: Ints) -> None:
         """Dequeues that found nothing, though an element was there all the time."""
@@ -194,7 +194,7 @@ class QueueChecker:
             )
             return sentence, _rows(history, int(put[at]), int(taken[at]), int(rows[at]))
 
-        found.add_all("stale-element", history.invoked[rows], history.completed[rows], tell)
+        found.add_rows("stale-element", rows, tell)
 
     def _out_of_order(self, found: Findings, history: History, elements: _Elements) -> None:
         """Elements that one which came in later overtook: each once."""

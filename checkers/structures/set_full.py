@@ -231,7 +231,7 @@ class _Sets:
             sentence = f"a read at {read.node or 'a server'} at {when} returned an element twice."
             return sentence, [read] if addition is None else [addition, read]
 
-        self.found.add_all("duplicate", self.invoked[reads], self.completed[reads], tell)
+        self.found.add_rows("duplicate", self.reads[reads], tell)
         self.by = np.delete(self.by, twice)
         self.start = self.start - np.searchsorted(twice, self.start)
 
@@ -258,4 +258,4 @@ class _Sets:
             sentence = f"a read at {read.node or 'a server'} at {when} returned an element {why}."
             return sentence, [read] if addition is None else [addition, read]
 
-        self.found.add_all(name, self.invoked[reads], self.completed[reads], tell)
+        self.found.add_rows(name, self.reads[reads], tell)
