@@ -423,7 +423,7 @@ class _Survey:
         first = min(news, key=lambda view: view.time)
         ops, _ = self.group(nodes, kind)
         variant = self.recording.variant
-        route = "home" if variant is None else variant.reads if kind == "read" else variant.writes
+        route = "home" if variant is None else variant.route(kind)
         if route == "home":
             by_new = ops.answered & (ops.completed >= first.time)
         else:

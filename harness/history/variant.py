@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from splitbrain.harness.history.operation import Kind
+
 Route = Literal["home", "primary"]
 """How a worker finds the server for an operation: always its home node, or the node that its home names as primary."""
 
@@ -66,3 +68,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 1
     keys: int = 0
     local: str = "a read of each node's own copy"
+
+    def route(self, kind: Kind) -> Route:
+        """Where calls of that kind go."""
+        return self.reads if kind == "read" else self.writes

@@ -152,8 +152,7 @@ class Load:
     async def _try_again(self, retries: _Retries, home: str, invocation: Invocation) -> None:
         """Each time on a connection of its own, until it is answered. What it answers is of no interest; what a client raises
         against its contract it raises in recorded calls too, where it is told."""
-        variant = self._database.variant
-        route = variant.reads if invocation.kind == "read" else variant.writes
+        route = self._database.variant.route(invocation.kind)
         for _ in range(retries.tries):
             if retries.over or self.stopped:
                 return
@@ -337,8 +336,7 @@ class _Worker:
 
     async def _call(self, invocation: Invocation, scheduled: int | None) -> Operation:
         load = self._load
-        variant = load._database.variant
-        route = variant.reads if invocation.kind == "read" else variant.writes
+        route = load._database.variant.route(invocation.kind)
         self._server, self._broken_off = None, False
         load.place(invocation.key)
         load.calls += 1
