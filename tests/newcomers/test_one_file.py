@@ -63,7 +63,9 @@ def test_a_workload_that_does_not(splitbrain: Callable[..., Ran], tmp_path: Path
 
 def test_a_nemesis_beside_a_partition(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(SHORT)
-    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{HERE / 'full_folder.py'}", "--plan", "plan.toml")
+    # With this seed the full folder is not that of the node that is cut off: one that is both is counted on no side.
+    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{HERE / 'full_folder.py'}", "--plan", "plan.toml",
+                     "--seed", "1")
     result = shown(ran, "full_folder")
     row = result.scenarios[0]
     assert (ran.code, result.validity, result.classification) == (0, "valid", "CP"), ran.stdout
