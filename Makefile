@@ -12,6 +12,7 @@ demo: setup
 	@echo
 	@echo "The two reports:"
 	@ls -t runs/*/report.html | head -2
+	@echo "Commands as they are printed run once this shell knows them:  . $(BIN)/activate"
 
 # Two files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
 TESTS := $(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -40,8 +41,8 @@ docs: setup
 
 rates: setup servers
 	$(RUN) suite rates.toml --runs runs/rates
-	$(RUN) rates runs/rates --store rates.jsonl --readme README.md
-	$(RUN) rates rates.jsonl --suite nightly.toml --readme README.md
+	$(RUN) rates runs/rates --store rates.jsonl --into docs/rates.md
+	$(RUN) rates rates.jsonl --suite nightly.toml --into docs/rates.md
 
 setup: $(VENV)/.installed
 	@./tools/system-packages iproute2 iptables util-linux

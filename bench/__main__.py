@@ -4,7 +4,7 @@ before, or another: `python -m bench pairs [COMMIT] ...`.
 
 import sys
 
-from bench import grid, large, linearizability, pairs, runs, transactions
+from bench import grid, judging, large, linearizability, pairs, runs, structures, transactions
 
 if sys.argv[1:2] == ["pairs"]:
     pairs.main(sys.argv[2:])
@@ -13,6 +13,11 @@ elif sys.argv[1:2] == ["grid"]:
 else:
     linearizability.main()
     print(transactions.tell(transactions.measured(transactions.SIZES[-1])))
+    structures.main([])
     print(runs.tell())
-    print(large.tell(large.measured(large.OPERATIONS)))
+    wrong = judging.measured(judging.OPERATIONS)
+    print(judging.tell(wrong))
+    found = large.measured(large.OPERATIONS)
+    print(large.tell(found))
     grid.main([])
+    sys.exit(0 if found.kept and wrong.kept else 1)

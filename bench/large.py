@@ -4,7 +4,8 @@
 
 The history is one block of calls of several clients on many keys, again and again with other values, each key's first call in
 a block a write that nothing else is beside. Memory that is mapped from files counts as memory here, though the kernel may take
-it back: `peak` is what the process had at most (`ru_maxrss`), `own` is without what is mapped.
+it back: `peak` is what the process had at most (`ru_maxrss`), `own` is without what is mapped. More than `BOUND` is a failure,
+and so is any verdict but valid: 1 is the exit code then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 import msgspec
 
 OPERATIONS = 50_000_000
+BOUND = 8 << 30
+"""Bytes of memory within which that many are judged."""
 BLOCK, KEYS, CLIENTS = 100_000, 5_000, 16
 """Operations of a block, its keys and clients."""
 
@@ -38,6 +41,11 @@ class Measured(msgspec.Struct):
     reason: str
     peak: int
     own: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was judged, rightly, within the bound."""
+        return self.verdict == "valid" and 0 < self.peak <= BOUND
 
 
 def block() -> bytes:
@@ -135,9 +143,12 @@ def tell(found: Measured) -> str:
         f"**{found.operations:,} register operations** ({found.file / 1e9:.1f} GB of JSON lines, {KEYS:,} keys): "
         f"{found.verdict} in {found.seconds:,.0f} s ({found.busy:,.0f} s of one processor), reading and all; "
         f"at most {found.peak / 2**30:.2f} GiB of memory, "
-        f"{found.own / 2**30:.2f} GiB of that not mapped from files."
+        f"{found.own / 2**30:.2f} GiB of that not mapped from files. "
+        f"Within {BOUND >> 30} GiB: {'yes' if 0 < found.peak <= BOUND else 'no'}."
     )
 
 
 if __name__ == "__main__":
-    print(tell(measured(int(sys.argv[1]) if sys.argv[1:] else OPERATIONS)))
+    found = measured(int(sys.argv[1]) if sys.argv[1:] else OPERATIONS)
+    print(tell(found))
+    sys.exit(0 if found.kept else 1)

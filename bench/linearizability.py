@@ -1,6 +1,6 @@
 """Linearizability side by side with Porcupine: the same files, in one run, on one machine.
 
-    python -m bench.linearizability [--json FILE] [--readme FILE]
+    python -m bench.linearizability [--json FILE] [--into FILE]
 
 Prints Markdown. Reading and checking are timed apart; a ratio is Porcupine's time for checking over ours, so more is better
 for us. Each side checks a small history `REPEAT` times and its best time counts; the sides take turns. Porcupine (latest
@@ -288,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     parser.add_argument("--one", nargs=2, metavar=("FILE", "MODEL"), help=argparse.SUPPRESS)
-    parser.add_argument("--readme", type=Path, help="put the tables into this file, between its bench markers")
+    parser.add_argument("--into", type=Path, help="put the tables into this page, between its bench markers")
     options = parser.parse_args()
     if options.one:
         _one(Path(options.one[0]), options.one[1])
@@ -312,8 +312,8 @@ def main() -> None:
             sys.stderr.write(f"LEFT OUT: the etcd logs and key-value files, because {SHARED} is not here\n")
     tables = tell(found, loading)
     print(tables)
-    if options.readme:
-        replace_table(options.readme, "bench", tables)
+    if options.into:
+        replace_table(options.into, "bench", tables)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
 

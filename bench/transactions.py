@@ -3,8 +3,9 @@
     python -m bench.transactions [--largest 1000000] [--json FILE]
 
 Prints Markdown. The histories are those of a strictly serializable store with 20 clients and four micro-operations a
-transaction: lists of up to 16 elements, and registers in the order of time. Each is written as a journal has it, two lines
-a transaction, and loaded and judged in a process of its own. Seconds are of the processor.
+transaction: lists of up to 16 elements, and registers in the order of time. A transaction takes effect as it is invoked, as
+in a store of one thread beside its clients, or anywhere in its call. Each history is written as a journal has it, two lines a
+transaction, and loaded and judged in a process of its own. Seconds are of the processor.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,12 +33,16 @@ ACTIVE = 10
 
 WRITES = 16
 
+Effect = Literal["as invoked", "anywhere"]
+EFFECTS: tuple[Effect, ...] = ("as invoked", "anywhere")
+
 
 class Row(msgspec.Struct, frozen=True):
     """One history: seconds to load and to check it, bytes a transaction that its columns weigh, and the peak in all
     (megabytes)."""
 
     kind: str
+    effect: str
     transactions: int
     load: float
     check: float
@@ -44,53 +51,74 @@ class Row(msgspec.Struct, frozen=True):
     verdict: str
 
 
-def events(kind: str, count: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """The events of `count` transactions, each of which takes effect while it is open."""
+def events(kind: str, count: int, effect: Effect = "anywhere", seed: int = 1) -> Iterator[dict[str, Any]]:
+    """The events of `count` transactions, each of which takes effect while it is open: anywhere in its call, or as it is
+    invoked. Transactions are answered in any order."""
     rng = random.Random(seed)
-    held: dict[int, list[int]] = {}
-    active = list(range(ACTIVE))
+    calls = _calls(count, rng)
+    effects = [rng.uniform(*call) if effect == "anywhere" else call[0] for call in calls]
     lists = kind == "list-append"
-    open_since: list[tuple[int, list[list[Any]]]] = []
-    now, fresh = 0, ACTIVE
-    for number in range(count):
-        asked: list[list[Any]] = []
-        told: list[list[Any]] = []
+    held: dict[int, list[int]] = {}
+    active, fresh = list(range(ACTIVE)), ACTIVE
+    asked: list[list[list[Any]]] = [[] for _ in calls]
+    told: list[list[list[Any]]] = [[] for _ in calls]
+    for at in sorted(range(count), key=effects.__getitem__):
         for _ in range(MICROS):
-            at = rng.randrange(ACTIVE)
-            key = active[at]
+            slot = rng.randrange(ACTIVE)
+            key = active[slot]
             values = held.setdefault(key, [])
             if rng.random() < 0.5:
                 seen: Any = list(values) if lists else values[-1] if values else None
-                asked.append(["r", key, None])
-                told.append(["r", key, seen])
+                asked[at].append(["r", key, None])
+                told[at].append(["r", key, seen])
             else:
                 values.append(len(values) + 1)
-                asked.append(["append" if lists else "w", key, len(values)])
-                told.append(asked[-1])
+                asked[at].append(["append" if lists else "w", key, len(values)])
+                told[at].append(asked[at][-1])
                 if len(values) >= WRITES:
-                    del held[active[at]]
-                    active[at], fresh = fresh, fresh + 1
-        now += 1000
-        # The transaction took effect now; it was invoked before, and is answered when as many others were.
-        yield {"type": "invoke", "time": now, "process": number % CLIENTS, "f": "txn", "value": asked, "node": "n1"}
-        open_since.append((number % CLIENTS, told))
-        if len(open_since) == CLIENTS - 2:
-            process, answer = open_since.pop(0)
-            yield {"type": "ok", "time": now + 500, "process": process, "f": "txn", "value": answer}
-    for process, answer in open_since:
-        now += 1000
-        yield {"type": "ok", "time": now, "process": process, "f": "txn", "value": answer}
+                    del held[active[slot]]
+                    active[slot], fresh = fresh, fresh + 1
+    idle = list(range(CLIENTS))
+    process: dict[int, int] = {}
+    for now, at in sorted((moment, at) for at, call in enumerate(calls) for moment in call):
+        begins = at not in process
+        if begins:
+            process[at] = idle.pop(rng.randrange(len(idle)))
+        else:
+            idle.append(process[at])
+        yield {
+            "type": "invoke" if begins else "ok", "time": now, "process": process[at], "f": "txn",
+            "value": asked[at] if begins else told[at], **({"node": "n1"} if begins else {}),
+        }
 
 
-def write(path: Path, kind: str, count: int) -> None:
+def _calls(count: int, rng: random.Random) -> list[tuple[int, int]]:
+    """When each transaction is invoked and answered, two clients idle but at the ends."""
+    calls = [(0, 0)] * count
+    under_way: list[int] = []
+    now = 0
+    for at in range(count):
+        now += 1000
+        calls[at] = now, 0
+        under_way.append(at)
+        if len(under_way) == CLIENTS - 2:
+            one = under_way.pop(rng.randrange(len(under_way)))
+            calls[one] = calls[one][0], now + 500
+    for one in under_way:
+        now += 1000
+        calls[one] = calls[one][0], now
+    return calls
+
+
+def write(path: Path, kind: str, count: int, effect: Effect) -> None:
     """The events of a history as lines of JSON."""
     encoder = msgspec.json.Encoder()
     with path.open("wb") as file:
-        for event in events(kind, count):
+        for event in events(kind, count, effect):
             file.write(encoder.encode(event) + b"\n")
 
 
-def measure(path: Path, kind: str) -> Row:
+def measure(path: Path, kind: str, effect: str) -> Row:
     """Load and judge one file in this process."""
     from splitbrain.checkers.transactions import checker
     from splitbrain.harness.history.formats import jsonl
@@ -107,7 +135,8 @@ def measure(path: Path, kind: str) -> Row:
     verdict = checker.check(history, time_limit=300.0)
     checked = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Row(kind, len(history), loaded, checked, sum(c.nbytes for c in columns) / len(history), peak, verdict.validity)
+    weight = sum(column.nbytes for column in columns) / len(history)
+    return Row(kind, effect, len(history), loaded, checked, weight, peak, verdict.validity)
 
 
 def measured(largest: int) -> list[Row]:
@@ -115,24 +144,26 @@ def measured(largest: int) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "history.jsonl"
-        for kind in ("list-append", "rw-register"):
-            for size in SIZES:
-                if size <= largest:
-                    write(path, kind, size)
-                    command = [sys.executable, "-m", "bench.transactions", "--one", str(path), kind]
-                    told = subprocess.run(command, check=True, capture_output=True).stdout
-                    rows.append(msgspec.json.decode(told, type=Row))
+        for kind, effect, size in product(("list-append", "rw-register"), EFFECTS, SIZES):
+            if size <= largest:
+                # In a process of its own, for a child's peak counts from what its parent had.
+                writing = get_context("spawn").Process(target=write, args=(path, kind, size, effect))
+                writing.start()
+                writing.join()
+                command = [sys.executable, "-m", "bench.transactions", "--one", str(path), kind, effect]
+                told = subprocess.run(command, check=True, capture_output=True).stdout
+                rows.append(msgspec.json.decode(told, type=Row))
     return rows
 
 
 def tell(rows: list[Row]) -> str:
     """The table, in Markdown."""
     lines = [
-        "| transactions | kind | verdict | loading, s | checking, s | checked a second | bytes each | peak, MB |",
-        "|---:|---|---|---:|---:|---:|---:|---:|",
+        "| transactions | kind | effect | verdict | loading, s | checking, s | checked a second | bytes each | peak, MB |",
+        "|---:|---|---|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row.transactions:,} | {row.kind} | {row.verdict} | {row.load:.2f} | {row.check:.2f} |"
+        f"| {row.transactions:,} | {row.kind} | {row.effect} | {row.verdict} | {row.load:.2f} | {row.check:.2f} |"
         f" {row.transactions / max(row.check, 1e-9):,.0f} | {row.weight:.0f} | {row.peak:,.0f} |"
         for row in rows
     ]
@@ -143,10 +174,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--json", type=Path, help="write the figures there, too")
-    parser.add_argument("--one", nargs=2, metavar=("FILE", "KIND"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, metavar=("FILE", "KIND", "EFFECT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        sys.stdout.buffer.write(msgspec.json.encode(measure(Path(options.one[0]), options.one[1])))
+        sys.stdout.buffer.write(msgspec.json.encode(measure(Path(options.one[0]), *options.one[1:])))
         return
     rows = measured(options.largest)
     print(tell(rows))

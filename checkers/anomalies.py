@@ -125,8 +125,8 @@ _ROWS = (
                False, ("G-nonadjacent",)),
     Phenomenon("stale-read", _READS, ("register", "set", "queue"), "A read missed a write that had been acknowledged before "
                "the read began.", False, ("non-monotonic-read",)),
-    Phenomenon("stale-element", _READS, ("set", "queue"), "A read missed an element that had been acknowledged before the read "
-               "began and was there again later.", False, ("stale-read",)),
+    Phenomenon("stale-element", _READS, ("set", "queue"), "A read missed an element that had been acknowledged or seen before "
+               "it began and was there again later; or a dequeue found nothing while one was there.", False, ("stale-read",)),
     Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "
                "something older.", False, ("non-linearizable",)),
     Phenomenon("missed-own-write", _READS, ("register",), "A client read something older than what it had itself written (read "
@@ -141,8 +141,8 @@ _ROWS = (
                "followed from.", False, ("no-sequential-order",)),
     Phenomenon("no-sequential-order", _READS, ("register",), "No one order of all operations, in which each client's keep "
                "theirs, explains what was read.", False, ("non-linearizable",)),
-    Phenomenon("reordered", _READS, ("set", "queue"), "Elements were seen in an order that contradicts the order in which they "
-               "were added, or another reader's.", False, ("non-linearizable",)),
+    Phenomenon("reordered", _READS, ("set", "queue"), "Elements were seen, or taken out, in an order that contradicts the one "
+               "in which they were added, or that of another reader.", False, ("non-linearizable",)),
     Phenomenon("aborted-read", _BOTH, ("register", "set"), "What a write had put there was observed although the write was "
                "reported as failed.", False, ("unwritten-read",)),
     Phenomenon("future-read", _BOTH, ("register", "set", "transactions"), "A value was observed before its write was invoked.",

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, losing
-from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Pacelc, Scenario
+from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.verdict import Standing, Validity
+from splitbrain.harness.history.operation import KINDS, Kind
+from splitbrain.harness.history.sides import group
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
 
@@ -27,9 +29,9 @@ def claim(
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     if any(counts.get(name) for name in admitted):
         seen = [name for name in claimed.admits if counts.get(name)]
-        return assess("holds", f"it admits {' and '.join(seen)}, which was seen")
+        return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
     if any(name in losing() for name in admitted):
-        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
+        return assess("not tested", _unseen(admitted))
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")
@@ -44,6 +46,10 @@ def claim(
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings)]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
+        if "available" in asked and all(row.masked_sides for row in bitten):
+            return assess("not tested", "something else was done to every node of a side that was cut off")
+        if "available" in asked and (unclear := _unclear(bitten)):
+            return assess("not tested", unclear)
         open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
             told = " and ".join(_TOLD[promise] for promise in asked)
@@ -52,8 +58,28 @@ def claim(
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
     if claimed.admits:
-        return assess("not tested", f"it admits {' and '.join(admitted)}, which was not seen in this run")
+        return assess("not tested", _unseen(admitted))
     return assess("not tested", "it promises nothing that a run can refute")
+
+
+def _unseen(admitted: list[str]) -> str:
+    """What to say where nothing of what is admitted was seen."""
+    unseen = "which was not" if len(admitted) == 1 else "none of which was"
+    return f"it admits {' and '.join(admitted)}, {unseen} seen in this run"
+
+
+def _unclear(rows: Sequence[Scenario]) -> str:
+    """Of which side it is not known whether it was served, in words: nobody asked there, or too few to tell why some were not
+    answered. Empty where there is none."""
+    for row in rows:
+        for side in row.cut_sides:
+            if side.read.time_share is None and side.write.time_share is None:
+                return f"in '{row.name}' nothing was tried at {group(side.nodes)}"
+            for found in (side.write, side.read):
+                short = found.answered < found.attempted or found.outage > found.outage_limit
+                if found.state == "unknown" and short:
+                    return f"in '{row.name}' too little is known of {found.kind}s at {group(side.nodes)} ({found.reason})"
+    return ""
 
 
 def _unanswered(row: Scenario) -> bool:
@@ -112,17 +138,20 @@ def _broken(
                 for side in row.cut_sides:
                     if row.bit and not row.dead and "blocked" in (side.read.state, side.write.state):
                         kind = "writes" if side.write.state == "blocked" else "reads"
-                        return f"in '{row.name}' {kind} were blocked at {{{' '.join(side.nodes)}}}"
+                        return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
             found = next((one for one in standings if one.model == promise and one.state == "refuted"), None)
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 
 
-def label(given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None) -> Assessment:
+def label(
+    given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None, kinds: Mapping[Kind, Class] | None = None
+) -> Assessment:
     """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
     against an anomaly; the half after the slash against what was seen without a partition (`otherwise`), where a run measured
-    that."""
+    that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part."""
+    kinds = kinds or {}
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
     classes = {meant[name] for name in named}
@@ -135,20 +164,36 @@ def label(given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None
         standing, reason = "not tested", "it names no class, or several"
     elif classes == {seen}:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
+    elif seen == "hybrid" and len(set(kinds.values())) > 1 and classes & set(kinds.values()):
+        standing, reason = "holds in part", f"it says one thing, and what was seen is two: {_apart(kinds)}"
     else:
         standing, reason = "does not hold", f"not what was seen: {_WORDS.get(seen, seen)}"
     claimed = set(re.findall(r"/(EL|EC)\b", given.text.upper()))
     if len(claimed) == 1 and otherwise is not None and otherwise.half != "unknown":
         partitioned, told = standing, reason
+        half = claimed.pop()
         reason = f"without a partition what was seen is {otherwise.sentence}"
-        if claimed != {otherwise.half}:
-            standing, reason = "does not hold", f"{reason}, not {claimed.pop()}"
-        elif partitioned != "does not hold":
+        if half not in (otherwise.half, *otherwise.halves.values()):
+            standing, reason = "does not hold", f"{reason}, not {half}"
+        elif half != otherwise.half:
+            reason += f": it says {half} of both kinds, and that is so of {_of(half, otherwise.halves)}"
+            standing = partitioned if partitioned == "does not hold" else "holds in part"
+        elif partitioned == "not tested":
             standing = "holds"
         reason += f"; in a partition: {told}"
     elif standing == "holds" and named & {"PC", "PA"}:
         reason += "; the half about latency without a partition was not measured"
     return Assessment(text=given.text, source=given.source, standing=standing, reason=reason)
+
+
+def _apart(kinds: Mapping[Kind, Class]) -> str:
+    """`writes CP, reads AP`."""
+    return ", ".join(f"{kind}s {_WORDS.get(kinds[kind], kinds[kind])}" for kind in KINDS[::-1] if kind in kinds)
+
+
+def _of(half: Half, halves: Mapping[Kind, Half]) -> str:
+    """The kinds of which a half of PACELC was seen: `writes alone`."""
+    return " and ".join(f"{kind}s" for kind in KINDS[::-1] if halves.get(kind) == half) + " alone"
 
 
 _WORDS: dict[Class, str] = {
@@ -183,8 +228,10 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
             "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
             "side that holds a majority."
         )
-    if seen == "not-exercised" and rows:
+    if seen == "not-exercised" and any(row.links_cut for row in rows):
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
+    elif seen == "not-exercised" and rows:
+        found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
     if seen == "unknown":
         found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
     return tuple(found)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -21,7 +23,16 @@ def fault_of(faults: Sequence[Fault], moment: Moment) -> Fault | None:
     The first one: what a later fault shows of an earlier one's damage (a write lost in the first and missed in the second)
     belongs to the earlier.
     """
-    begun = sorted((fault for fault in faults if fault.specs and fault.started <= moment.seen), key=lambda fault: fault.started)
+    return _among(_acting(faults), moment)
+
+
+def _acting(faults: Sequence[Fault]) -> list[Fault]:
+    """Those that did anything, in the order in which they began."""
+    return sorted((fault for fault in faults if fault.specs), key=attrgetter("started"))
+
+
+def _among(acting: list[Fault], moment: Moment) -> Fault | None:
+    begun = acting[: bisect_right(acting, moment.seen, key=attrgetter("started"))]
     standing = (fault for fault in begun if fault.healed is None or moment.began <= fault.healed)
     return next(standing, begun[-1] if begun else None)
 
@@ -32,6 +43,7 @@ def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
     Where a checker told no moments, the shown anomalies speak for themselves by the times of their operations, and what it
     counted beyond them is nobody's.
     """
+    acting = _acting(faults)  # There may be very many moments.
     anomalies = tuple(_placed(anomaly, faults) for anomaly in verdict.anomalies)
     by_fault: defaultdict[int, Counter[str]] = defaultdict(Counter)
     outside: Counter[str] = Counter()
@@ -44,7 +56,7 @@ def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
             places = [anomaly.fault for anomaly in shown]
             gone = [anomaly.fault for anomaly in shown if anomaly.moment is not None and anomaly.moment.lost]
         else:
-            found = [(moment, fault_of(faults, moment)) for moment in told]
+            found = [(moment, _among(acting, moment)) for moment in told]
             places = [None if fault is None else fault.id for _, fault in found]
             gone = [None if fault is None else fault.id for moment, fault in found if moment.lost]
         total += len(gone)

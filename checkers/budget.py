@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
-from pathlib import Path
 
 import msgspec
 
@@ -20,29 +20,33 @@ class Exhausted(Exception):
 
 class Budget(msgspec.Struct, frozen=True):
     """What judging may take: until `deadline`, a moment of `time.monotonic`, and so many bytes of `memory` beyond the `held`
-    ones that the process occupied before. `limit` is what people are told when the time is up."""
+    ones that the process occupied before. `limit` is what people are told when the time is up. Where it counts what is
+    `computed`, the deadline is a moment of `time.process_time`: how much is judged then does not depend on what else a machine
+    has to do. That is for checks that compute in this process alone."""
 
     deadline: float = float("inf")
     memory: int = 3 << 30
     limit: str = "time limit"
     held: int = -1
+    computed: bool = False
 
     @classmethod
-    def of(cls, seconds: float, memory: int | None = None) -> Budget:
+    def of(cls, seconds: float, memory: int | None = None, *, computed: bool = False) -> Budget:
         """What a check may take that begins now; `memory` bytes, or `MEMORY` if there is as much to be shared."""
         if memory is None:
             memory = min(MEMORY, int(_available() * SHARE))
-        return cls(time.monotonic() + seconds, memory, f"time limit of {seconds:.3g} s", resident())
+        limit = f"time limit of {seconds:.3g} s" + (" of processor time" if computed else "")
+        return cls(_now(computed) + seconds, memory, limit, resident(), computed)
 
     @property
     def left(self) -> float:
         """Seconds until the deadline, negative behind it."""
-        return self.deadline - time.monotonic()
+        return self.deadline - _now(self.computed)
 
     @property
     def over(self) -> bool:
         """Whether the time is up."""
-        return time.monotonic() > self.deadline
+        return _now(self.computed) > self.deadline
 
     @property
     def grown(self) -> int:
@@ -70,14 +74,18 @@ class Budget(msgspec.Struct, frozen=True):
     def within(self, seconds: float, limit: str = "") -> Budget:
         """A part of this budget that ends after so many `seconds`, if this one does not end before; `limit` is what its end is
         then called."""
-        ends = time.monotonic() + seconds
+        ends = _now(self.computed) + seconds
         if ends >= self.deadline:
             return self
         return msgspec.structs.replace(self, deadline=ends, limit=limit or self.limit)
 
     def at_least(self, seconds: float) -> Budget:
         """This budget with no fewer than so many `seconds` left: what was found late is still to be told."""
-        return msgspec.structs.replace(self, deadline=max(self.deadline, time.monotonic() + seconds))
+        return msgspec.structs.replace(self, deadline=max(self.deadline, _now(self.computed) + seconds))
+
+
+def _now(computed: bool) -> float:
+    return time.process_time() if computed else time.monotonic()
 
 
 FOREVER = Budget()
@@ -86,12 +94,23 @@ FOREVER = Budget()
 
 def resident() -> int:
     """The memory that this process occupies, in bytes; 0 where the system does not tell."""
-    status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
+    told = _told("/proc/self/statm")
+    return int(told.split()[1]) * resource.getpagesize() if told else 0
 
 
 def _available() -> int:
     """The bytes that this machine has left for programs; `MEMORY` over `SHARE` where it does not tell."""
-    told = Path("/proc/meminfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), int(MEMORY / SHARE))
+    _, _, told = _told("/proc/meminfo").partition(b"MemAvailable:")
+    return int(told.split()[0]) * 1024 if told else int(MEMORY / SHARE)
+
+
+def _told(path: str) -> bytes:
+    """What the system tells there, nothing where it does not. Asked often, and `Path.read_text` takes several times as long."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1 << 12)
+    finally:
+        os.close(file)

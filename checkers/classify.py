@@ -14,9 +14,17 @@ refuted        all available                      AP if the replicas were equal 
 anything else                                     unknown
 =============  =================================  =================================================================
 
-A fault or a heal that was not proven, an unhealthy baseline, and a server that died on its own before the heal leave the class
-unknown. One label over all: the class that all faults agree on, those that cost nothing left out; else `hybrid`, or `unknown`
-where only an unknown one is in the way.
+A side is blocked or available by evidence alone (`availability.measure`): of one where a call or two got no answer among a few
+nothing follows, and the sentence says how many calls were needed.
+
+Where something else was done to a node that was cut off (it was killed, paused, its disk filled), also by another fault, its
+clients count for its side as people are told of it, and not for the class: the database did not choose that they wait. A side
+without any other node (`Scenario.masked_sides`) leaves the class unknown wherever it matters how that side was served. Links
+that are slow or lose packets are the network's as a cut is, and leave everybody's clients in.
+
+A fault or a heal that was not proven, an unhealthy baseline (of all clients, or of those at a home that was blocked), and a
+server that died on its own before the heal leave the class unknown. One label over all: the class that all faults agree on,
+those that cost nothing left out; else `hybrid`, or `unknown` where only an unknown one is in the way.
 """
 
 from __future__ import annotations
@@ -27,8 +35,9 @@ import msgspec
 
 from splitbrain.checkers.anomalies import refutes_reads_only
 from splitbrain.checkers.measures.availability import GOOD
-from splitbrain.checkers.result import Class, Consistency, Convergence, Measure, Sacrifice, Scenario
+from splitbrain.checkers.result import Class, Consistency, Convergence, Measure, Sacrifice, Scenario, Side
 from splitbrain.harness.history.operation import KINDS, Kind
+from splitbrain.harness.history.sides import group
 
 SHORT = 2.0
 """Seconds; a shorter fault is named as a reason why it cost nothing."""
@@ -120,35 +129,53 @@ def _class(
     states = [side.of(kind).state for side in row.cut_sides]
     blocked = "blocked" in states
     quorum = next((side.of(kind) for side in row.cut_sides if side.quorum), None)
+    masked = row.masked_sides
     if not row.links_cut:
         went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
         told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
         if states and not blocked and any(state != "available" for state in states):
             went = "too little was asked of the servers that went on"
         if not states:
-            went = "no server went on"
-        return "not-exercised", f"not exercised: {row.label} cuts no link; {told}, and {went}"
-    if not blocked and any(state != "available" for state in states):
-        side = next(side for side in row.cut_sides if side.of(kind).state != "available")
-        return "unknown", f"unknown: too little is known of {kind}s at {_set(side.nodes)} ({side.of(kind).reason})"
+            went = "no server was spared"
+        which = " for good" if row.links_flapping else " between nodes" if row.severed else ""
+        return "not-exercised", f"not exercised: no link was cut{which} ({row.label}); {told}, and {went}"
+    unclear = [side for side in row.cut_sides if side.of(kind).state == "unknown"]
+    waited = {node for side in row.cut_sides for node in side.nodes
+              if side.of(kind).state == "blocked" or (not blocked and side.of(kind).state == "unknown")}
+    if shut := [node for node in row.shut_before.get(kind, ()) if node in waited]:
+        return "unknown", f"unknown: {kind}s at {group(shut)} were not served before the first fault either"
+    if not blocked and unclear:
+        return "unknown", _too_little(kind, unclear)
     if held == "refuted":
         if blocked:
             return "neither", "neither consistent nor available during the partition"
+        if converged.state == "agreed" and masked:
+            return "unknown", f"unknown: {words.refuted}, but {_masked(masked)}"
         if converged.state == "agreed":
-            return "AP", f"AP: every side was served, but {words.refuted}; the replicas agreed afterwards"
+            return "AP", f"AP: every side was served{_aside(row)}, but {words.refuted}; the replicas agreed afterwards"
         if converged.state == "diverged":
-            return "neither", "neither: every side was served, but the replicas never agreed afterwards"
+            told = f"every side was served{_aside(row)}, but" if not masked else f"{words.refuted}, and"
+            return "neither", f"neither: {told} the replicas never agreed afterwards"
         return "unknown", f"unknown: {words.refuted}, and whether the replicas agreed is not known ({converged.reason})"
-    if quorum is not None and blocked and quorum.served is False and quorum.answered == 0:
+    if quorum is not None and quorum.state == "blocked" and quorum.served is False and quorum.answered == 0:
         return "unavailable", f"unavailable: the side with a quorum was answered no {kind}"
     if held == "undecided":
         return "unknown", f"unknown: it was not decided whether {words.question}"
+    if masked and (not blocked or any(side.quorum for side in masked)):
+        return "unknown", f"unknown: {words.held}, but {_masked(masked)}"
     if not blocked:
-        return "not-exercised", f"not exercised: {words.held} and available everywhere, the fault cost nothing: {_why(row)}"
+        everywhere = f"{words.held} and available everywhere{_aside(row)}"
+        return "not-exercised", f"not exercised: {everywhere}, the fault cost nothing: {_why(row)}"
     if quorum is not None and not quorum.served:
         tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
+        if quorum.served is None and quorum.state != "blocked":
+            return "unknown", f"unknown: too little is known of how the side with a quorum was served ({tried})"
         return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
     others = [side.of(kind).state for side in row.cut_sides if not side.quorum]
+    if quorum is not None and masked and "blocked" not in others:
+        return "unknown", f"unknown: {words.held}, and only the side with a quorum was blocked, for a time; {_masked(masked)}"
+    if quorum is not None and "unknown" in others and "blocked" not in others:
+        return "unknown", _too_little(kind, [side for side in unclear if not side.quorum])
     if quorum is not None and others and "blocked" not in others:
         # A pause until there is a new primary gives nothing up, and the other side went on as if there were no quorum to ask.
         return "unknown", (
@@ -159,6 +186,27 @@ def _class(
         return "unknown", f"unknown: {words.held} and blocked on a side, but not every home was served again after the heal"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
     return "CP", f"CP: {words.held}; a side was blocked during the partition, {went}"
+
+
+def _too_little(kind: Kind, sides: Sequence[Side]) -> str:
+    """What of these sides is not known, by the first, and what would tell more."""
+    found = sides[0].of(kind)
+    more = "" if not found.attempted else ": raise --rate or --concurrency, or lengthen --fault"
+    return f"unknown: too little is known of {kind}s at {group(sides[0].nodes)} ({found.reason}{more})"
+
+
+def _masked(sides: Sequence[Side]) -> str:
+    """Why nothing follows from who was served on these sides."""
+    nodes = [node for side in sides for node in side.nodes]
+    were, whom = ("was", "it") if len(nodes) == 1 else ("were", "each of them")
+    return (f"while {' '.join(nodes)} {were} cut off something else was done to {whom}, so who was served there says nothing "
+            "of the partition")
+
+
+def _aside(row: Scenario) -> str:
+    """The homes that a sentence about all sides leaves out."""
+    struck = [node for side in row.cut_sides for node in side.struck]
+    return f" (clients at {' '.join(struck)} aside, to which something else was done)" if struck else ""
 
 
 def _why(row: Scenario) -> str:
@@ -199,7 +247,9 @@ def _spelled(whole: Class, classes: Mapping[Kind, Class], rows: Sequence[Scenari
     sentence = matching[0].sentence
     if len(matching) < len(rows):
         others = [row for row in rows if row not in matching]
-        sentence += f" (in {len(matching)} of {len(rows)} faults; {_apart(others)})"
+        spared = all(row.classification == "not-exercised" and not row.links_cut and not row.links_flapping for row in others)
+        rest = "the rest cut no link between nodes" if spared else f"otherwise: {_apart(others)}"
+        sentence += f" (in {len(matching)} of {len(rows)} faults; {rest})"
     return sentence
 
 
@@ -232,10 +282,6 @@ def _name(cls: Class) -> str:
     return {"neither": "neither consistent nor available", "not-exercised": "unharmed", "unknown": "not known"}.get(cls, cls)
 
 
-def _set(nodes: Iterable[str]) -> str:
-    return "{" + " ".join(nodes) + "}"
-
-
 def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
     """The worst that any fault did to that kind."""
     if any(consistency(row, kind) == "refuted" for row in rows):
@@ -248,5 +294,7 @@ def _sacrifice(rows: Sequence[Scenario], kind: Kind) -> Sacrifice:
         return "blocked on a side"
     states = {side.of(kind).state for row in clear for side in row.cut_sides}
     if "unknown" in states or any(row.dead for row in rows) or any(consistency(row, kind) == "undecided" for row in clear):
+        return "unknown"
+    if any(row.masked_sides for row in clear):
         return "unknown"
     return "delayed" if "blocked" in states else "none"

@@ -7,6 +7,7 @@ import re
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import CLASSES, Expectation, Result
 from splitbrain.harness.errors import UsageError, hint
+from splitbrain.harness.history.sides import group
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")
 """`available`: reads and writes were, in every fault that had such a side, and there was one. `blocked`: reads or writes
@@ -48,7 +49,8 @@ def meets(text: str, result: Result) -> Expectation:
 
 def _shows(what: str, result: Result) -> Expectation:
     if what in ("valid", "invalid"):
-        return Expectation(what, result.validity == what, f"the run is {result.validity}: {result.reason}")
+        reason = f"no anomaly found {result.reason}" if result.validity == "valid" else result.reason
+        return Expectation(what, result.validity == what, f"the run is {result.validity}: {reason}")
     if what in SIDES:
         return _side(what, result)
     if what in ANOMALIES:
@@ -61,6 +63,10 @@ def _shows(what: str, result: Result) -> Expectation:
 def _side(what: str, result: Result) -> Expectation:
     state, _, which = what.partition(":")
     sides = [(row, side) for row in result.scenarios for side in row.cut_sides if side.quorum == (which == "majority")]
+    for row in result.scenarios:
+        if any(side.quorum == (which == "majority") for side in row.masked_sides):
+            told = "something else was done to every node of a side that was cut off"
+            return Expectation(what, False, f"in '{row.name}' {told}")
     if not sides:
         return Expectation(what, False, f"no fault left a {which} side")
     for row, side in sides:
@@ -68,11 +74,10 @@ def _side(what: str, result: Result) -> Expectation:
             return Expectation(what, False, f"in '{row.name}' {row.deaths}")
         states = (side.read.state, side.write.state)
         if not (states == ("available", "available") if state == "available" else "blocked" in states):
-            where = "{" + " ".join(side.nodes) + "}"
             told = f"reads {states[0]}, writes {states[1]}"
             if not row.bit:
                 told += ", and the fault was not proven"
-            return Expectation(what, False, f"in '{row.name}' {where} had {told}")
+            return Expectation(what, False, f"in '{row.name}' {group(side.nodes)} had {told}")
         if not row.bit:
             return Expectation(what, False, f"the fault '{row.name}' was not proven")
-    return Expectation(what, True, f"on all {len(sides)} such sides")
+    return Expectation(what, True, f"on all {len(sides)} such sides" if len(sides) > 1 else "on the one such side")

@@ -21,8 +21,9 @@ from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.measures.discarded import discarded
 from splitbrain.checkers.measures.failures import failures
 from splitbrain.checkers.measures.pacelc import pacelc
-from splitbrain.checkers.measures.slices import sliced
-from splitbrain.checkers.measures.staleness import staleness
+from splitbrain.checkers.measures.reach import reach
+from splitbrain.checkers.measures.slices import FUNCTIONS, sliced
+from splitbrain.checkers.measures.staleness import ages, staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
     Alert,
@@ -40,7 +41,8 @@ from splitbrain.checkers.result import (
     Totals,
 )
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, described, returned_by
+from splitbrain.harness.errors import place as place_of
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import KINDS
@@ -83,7 +85,7 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     held = _held(own)
     standings = tuple(standing for verdict in own for standing in verdict.standings)
     known = classify(
-        consistent, before, equal, nodes=len(recording.nodes), lost=lost.total, model=standings[0].model if standings else "",
+        consistent, before, equal, nodes=len(recording.nodes), lost=lost.total, model=_tested(own, held),
     )
     blast = _blast(recording, known.rows, equal, own, lost.total)
     no_latencies: tuple[Latency, ...] = ()
@@ -131,18 +133,29 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         alerts=fired if recording.plan is not None else (),
         pacelc=otherwise,
         claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
-        labels=tuple(label(given, known.classification, held, otherwise) for given in variant.labels) if variant else (),
+        labels=tuple(
+            label(given, known.classification, held, otherwise, known.classes) for given in (variant.labels if variant else ())
+        ),
         recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
     expect = recording.plan.expect if recording.plan is not None else ()
     met = tuple(meets(text, result) for text in expect)
-    return msgspec.structs.replace(result, expectations=met, exit_code=_exit_code(result, [one.met for one in met]))
+    code, stopped = _stopped(recording)
+    code = code or _exit_code(result, [one.met for one in met])
+    if code == 0 and (problems := quality.cut_short(recording)):  # What was expected was seen, not all done.
+        code, stopped = 2, problems[0]
+    return msgspec.structs.replace(result, expectations=met, exit_code=code, stopped=stopped)
+
+
+def _stopped(recording: Recording) -> tuple[int, str]:
+    """What the run exits with whatever is seen in it, because it did not go as planned, and why; 0 where it did."""
+    if recording.interrupted:
+        return INTERRUPTED, "the run was interrupted"
+    return next(((phase.exit_code, f"{phase.name}: {phase.problem}") for phase in recording.phases if phase.exit_code), (0, ""))
 
 
 def _exit_code(result: Result, met: Sequence[bool]) -> int:
-    if result.interrupted:
-        return 130
     if met:
         return 0 if all(met) else 4
     return {"valid": 0, "invalid": 1, "unknown": 2}[result.validity]
@@ -151,9 +164,7 @@ def _exit_code(result: Result, met: Sequence[bool]) -> int:
 def _run(checker: Checker, recording: Recording) -> Verdict:
     began = time.perf_counter()
     try:
-        found = checker.check(recording)
-        if not isinstance(found, Verdict):
-            raise TypeError(f"check() returned {found!r:.40}, and no Verdict")
+        found = _verdict(checker, recording)
     except UsageError as error:
         if recording.plan is None:
             raise
@@ -167,6 +178,17 @@ def _run(checker: Checker, recording: Recording) -> Verdict:
             standings=tuple(msgspec.structs.replace(one, state="undecided") for one in found.standings),
         )
     return msgspec.structs.replace(found, seconds=time.perf_counter() - began)
+
+
+def _verdict(checker: Checker, recording: Recording) -> Verdict:
+    """What it says, as far as a result can hold it."""
+    found = checker.check(recording)
+    if not isinstance(found, Verdict):
+        raise returned_by(checker.check, found, "no Verdict")
+    try:
+        return msgspec.convert(msgspec.structs.asdict(found), Verdict)
+    except msgspec.ValidationError as error:
+        raise returned_by(checker.check, found, f"no Verdict that can be kept: {error}") from error
 
 
 _SILENT = ("add", "append", "enqueue", "push", "put", "transfer", "txn", "write")
@@ -191,7 +213,8 @@ def _guarded(name: str, work: Callable[[], T], instead: T) -> tuple[T, Verdict |
 
 
 def _thrown(name: str, error: Exception) -> Verdict:
-    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {type(error).__name__}: {error}")
+    said = str(error) if isinstance(error, SplitbrainError) else f"{place_of(error, foreign=True)}{described(error)}"
+    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}")
 
 
 def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
@@ -218,12 +241,15 @@ def _episodes(recording: Recording, calm: Recording) -> tuple[Episode, ...]:
 
 def _recovered(recording: Recording, calm: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
     found = []
-    for fault, timed, row in zip(recording.faults, calm.faults, rows, strict=True):
+    shut = recovery.shut_before(calm)
+    for timed, row, gone, reached in zip(calm.faults, rows, discarded(recording), reach(calm), strict=True):
         seconds, reason = recovery.recovery(calm, timed)
         served = recovery.served_after(calm, timed)
-        gone = discarded(recording, fault)
         found.append(
-            msgspec.structs.replace(row, recovery=seconds, recovery_reason=reason, served_after=served, discarded=gone)
+            msgspec.structs.replace(
+                row, recovery=seconds, recovery_reason=reason, served_after=served, shut_before=shut, discarded=gone,
+                reach=reached,
+            )
         )
     return tuple(found)
 
@@ -240,6 +266,14 @@ def _decides(verdict: Verdict, own: Sequence[Verdict]) -> bool:
     """Whether a verdict is about consistency: one that names no model (a person's own check beside the workload's) is not,
     unless there is no other."""
     return bool(verdict.standings) or not any(other.standings for other in own)
+
+
+def _tested(own: Sequence[Verdict], held: Consistency) -> str:
+    """The model of which that is said: of several, the first that was refuted, or not decided."""
+    told = {"refuted": "invalid", "undecided": "unknown", "held": "valid"}[held]
+    deciding = sorted((verdict for verdict in own if verdict.standings), key=lambda verdict: verdict.validity != told)
+    return deciding[0].standings[0].model if deciding else ""
+
 
 def _consistent(
     recording: Recording, checkers: Sequence[Checker], own: Sequence[Verdict], rows: tuple[Scenario, ...]
@@ -394,7 +428,19 @@ def _blast(
     written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
     given_up = [row.discarded for row in rows if row.discarded is not None]
+    writes = [home.write for row in clear if row.bit for home in row.homes]
+    cut = [row for row in clear if row.bit and row.links_cut and row.in_force is not None and row.heal_began is not None]
     return Blast(
+        touched=tuple(
+            max(here, key=lambda one: one.touched / one.asked) for of in ("keys", "servers") for kind in KINDS
+            if (here := [one for row in clear if row.bit for one in row.reach if (one.of, one.kind) == (of, kind)])
+        ),
+        rejected=_share(sum(one.attempted - one.answered for one in writes), sum(one.attempted for one in writes)),
+        quorum=_share(
+            sum(len(side.nodes) * _length(row) for row in cut for side in row.sides if side.quorum),
+            sum(len(recording.nodes) * _length(row) for row in cut),
+        ),
+        contested=_share(sum(gone.contested for gone in given_up), sum(gone.written for gone in given_up)),
         clients_blocked=tuple(
             Shut(kind=kind, share=worst.clients_blocked[kind], fault=worst.fault, scenario=worst.name)
             for kind in KINDS
@@ -412,14 +458,31 @@ def _blast(
     )
 
 
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _length(row: Scenario) -> float:
+    """How long a fault was in force."""
+    return (row.heal_began or 0.0) - (row.in_force or 0.0)
+
+
 def _worst(values: Any) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
 def _staleness(verdict: Verdict, recording: Recording) -> Staleness | None:
-    """As the checker measured it; of registers measured here, where no write was lost (that would look the same)."""
+    """As the checker measured it; of registers measured here."""
     if verdict.staleness is not None:
         return verdict.staleness
-    names = verdict.counts
-    old = any(generalises("non-monotonic-read", name) for name in names)
-    return staleness(recording.history) if old and not any(generalises("split-brain", name) for name in names) else None
+    history = recording.history
+    if not any(standing.model == "linearizable" for standing in verdict.standings) or not FUNCTIONS.issuperset(history.fs):
+        return None
+    if verdict.validity == "valid":
+        # No read of a linearizable history is stale: what takes a second at a million operations need not be looked for.
+        reads = history.reads() & (history.outcome == OK)
+        return ages((), int(reads.sum())) if reads.any() else None
+    old = all(
+        generalises("non-monotonic-read", name) and not generalises("split-brain", name) for name in verdict.counts
+    )
+    return staleness(history, lossy=verdict.validity == "unknown" or not old)

@@ -36,8 +36,8 @@ CLASSES: tuple[Class, ...] = (
 Sacrifice = Literal["none", "delayed", "blocked on a side", "blocked everywhere", "wrong", "unknown"]
 """How much of one kind of operation a partition cost, in rising order. `delayed`: blocked at first, then served again."""
 
-Answer = Literal["holds", "does not hold", "not tested"]
-"""To a claim or a label."""
+Answer = Literal["holds", "holds in part", "does not hold", "not tested"]
+"""To a claim or a label. In part: it says one thing of a database whose reads and writes differ, and is right of one kind."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,8 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     times the baseline's longest if that is more), `outage_ended` whether one was answered again before the window closed.
     `time_share` is the part of the time that lay outside outages
     of more than a third of that limit: a closed loop that hangs makes few calls, so that the share of operations alone
-    hides how long nobody was served (None: nothing was asked). `reason` says why the state is what it is.
+    hides how long nobody was served (None: nothing was asked). `state` is `available` or `blocked` where there is evidence for
+    that, else `unknown`, and `reason` says why, and how many calls were needed.
 
     `transition` is the time from when the fault was in force to the first answer by the side's new primary: 0 where the
     primary (or a database without one) stayed on the side, None where no new one answered. `after_transition` is the share from
@@ -84,11 +85,12 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     write: Measure
 
     def worked(self, kind: Kind) -> bool | None:
-        """Whether at least half of their operations of that kind were answered (None: they tried none)."""
+        """Whether at least half of their operations of that kind were answered (None: they tried none, or too few to say that
+        they could not work)."""
         found = self.read if kind == "read" else self.write
-        if not found.attempted and found.state != "blocked":
-            return None
-        return bool(found.attempted) and found.answered * 2 >= found.attempted
+        if found.attempted and found.answered * 2 >= found.attempted:
+            return True
+        return False if found.state == "blocked" else None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +104,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of a partition. `quorum`: it holds more than half of all nodes. `primary`: the node that was primary when the
-    fault was aimed is on it. `without_primary` is the longest time, of more than 0.1 s, in which its workers found no primary
-    in reach and nothing was answered (None: they never missed one). `held` is how it served its keys by the replicas that it
-    holds of them, most first; empty where every node holds every key."""
+    """One side of a partition. `quorum`: more than half of all nodes are on it and were neither down nor standing still.
+    `primary`: the node that was primary when the fault was aimed is on it. `struck` are its nodes to which something was done
+    themselves meanwhile, by this fault or by another one, and `spared` the reads and the writes of its other homes, or of
+    those that were spared longest, up to the moment at which they were struck too; empty where no home was spared for a while,
+    and where all were all the time. `without_primary` is the longest time, of more than 0.1 s, in which its workers found no
+    primary in reach and nothing was answered (None: they never missed one). `held` is how it served its keys by the replicas
+    that it holds of them, most first; empty where every node holds every key."""
 
     nodes: tuple[str, ...]
     quorum: bool
@@ -114,6 +119,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     write: Measure
     without_primary: float | None = None
     held: tuple[Held, ...] = ()
+    struck: tuple[str, ...] = ()
+    spared: tuple[Measure, ...] = ()
 
     def of(self, kind: Kind) -> Measure:
         """Its measure of that kind of operation."""
@@ -130,13 +137,25 @@ class GaveWay(msgspec.Struct, frozen=True, kw_only=True):
 
 class Discarded(msgspec.Struct, frozen=True, kw_only=True):
     """What was acknowledged during a partition by a side that gave way after the heal: `writes` on `keys` keys, of which `last`
-    were the side's last on their key. `contested` keys were written by more than one side."""
+    were the side's last on their key. Of the `written` keys `contested` ones were written by more than one side."""
 
+    written: int = 0
     contested: int = 0
     writes: int = 0
     keys: int = 0
     last: int = 0
     rows: tuple[GaveWay, ...] = ()
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True):
+    """Of so many keys or servers that were `asked` while a fault was in force, on how many less than half of the calls of that
+    kind were answered."""
+
+    of: Literal["keys", "servers"]
+    kind: Kind
+    touched: int
+    asked: int
+    fault: int
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,17 +176,22 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `in_force` and `heal_began` bound the window that is measured; None where that was not reached. `proven` is when probes
     had shown it, `bit` that they proved it to be as intended. `label` names the sides (`{n1} | {n2 n3}`), the one with the
     old primary first.
-    Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. `cut_sides` are the
-    sides that the network alone made; what a struck node does not do is no choice of the database's.
+    Where the fault did something to nodes themselves (killed, paused: `struck`), `label` tells that. What a struck node does
+    not do is no choice of the database's, nor that clients were not answered who were cut off from their node (at the homes
+    `severed`, which are told apart): `cut_sides` are the sides as the homes saw them to which nothing was done but the
+    cut, `masked_sides` those that were cut off and have no such home, so that nothing follows from who was served there.
+    `asked_sides` are those of which people are told who was served. Links that were down and up in turn (`links_flapping`)
+    are not among the `links_cut`.
     `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
     fault's doing alone.
     `recovery` is the time from the heal until every home's reads and writes were answered steadily again (None: not
     reached, or not measured; `recovery_reason` says which); `served_after`: later after the heal every home had at least most
-    of its reads and writes answered. `anomalies` counts all that it caused, shown or not, and
-    `lost` the acknowledged writes among them that are lost.
-    `classes` are the classes of reads and of writes apart, `sentence` why.
+    of its reads and writes answered; `shut_before`: the homes that had not, shortly before the first fault. `anomalies`
+    counts all that it caused, shown or not, and `lost` the acknowledged writes among them that are lost.
+    `classes` are the classes of reads and of writes apart, `sentence` why. `reach` is on how many keys, and at how many
+    servers, clients got no answer.
     """
 
     fault: int
@@ -185,6 +209,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None
     links_cut: int
     struck: tuple[str, ...] = ()
+    severed: tuple[str, ...] = ()
+    links_flapping: int = 0
     beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
@@ -196,7 +222,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     recovery: float | None = None
     recovery_reason: str = ""
     served_after: bool = False
+    shut_before: dict[Kind, tuple[str, ...]] = {}
     discarded: Discarded | None = None
+    reach: tuple[Touched, ...] = ()
     classification: Class = "unknown"
     classes: dict[Kind, Class] = {}
     sentence: str = ""
@@ -215,8 +243,26 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cut_sides(self) -> tuple[Side, ...]:
-        """The sides on which servers went on."""
-        return tuple(side for side in self.sides if not set(side.nodes) <= set(self.struck))
+        """The sides on which servers went on, as the homes that nothing else was done to saw them."""
+        return tuple(
+            msgspec.structs.replace(side, read=side.spared[0], write=side.spared[1]) if side.spared else side
+            for side in self.sides if not self._masks(side)
+        )
+
+    @property
+    def masked_sides(self) -> tuple[Side, ...]:
+        """The sides that were cut off while something else was done to all of their nodes; none where no link is cut."""
+        return tuple(side for side in self.sides if self.links_cut and self._masks(side))
+
+    @property
+    def asked_sides(self) -> tuple[Side, ...]:
+        """All sides where links are cut, else those on which servers went on, and the clients that were cut off from them."""
+        lost = (side for side in self.sides if set(side.nodes) <= set(self.severed))
+        return self.sides if self.links_cut else (*self.cut_sides, *lost)
+
+    def _masks(self, side: Side) -> bool:
+        nodes = set(side.nodes)
+        return nodes <= set(self.severed) or (not side.spared and nodes <= {*self.struck, *side.struck})
 
     @property
     def deaths(self) -> str:
@@ -305,11 +351,18 @@ class Shut(msgspec.Struct, frozen=True, kw_only=True):
 
 class Blast(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition cost, as figures over the whole run; the worst of all scenarios where each has its own. None where it
-    was not measured. `lost` are acknowledged writes that were lost, of `acknowledged` ones; `discarded` are those
-    that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last` those of them that were
-    their side's last on a key."""
+    was not measured. `touched` is the widest reach of a fault, of keys and servers, by reads and writes. `rejected` is the
+    share of writes that were not answered while a fault was in force, `quorum` the share of homes that lay on a side with a
+    quorum then (over the time of all faults that cut links), and `contested` the share of keys, of those that were written
+    during a fault, which several sides wrote. `lost` are acknowledged writes that were lost, of `acknowledged` ones;
+    `discarded` are those that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last`
+    those of them that were their side's last on a key."""
 
     clients_blocked: tuple[Shut, ...] = ()
+    touched: tuple[Touched, ...] = ()
+    rejected: float | None = None
+    quorum: float | None = None
+    contested: float | None = None
     without_primary: float | None = None
     recovery: float | None = None
     lost: int = 0
@@ -434,7 +487,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     result is known to be that of the journal beside it; empty where nobody stored it.
 
     `run` is the name of the run's folder and may be empty; `limits` are all the budgets that were hit. `exit_code` is what
-    a command that judged this run alone exits with.
+    a command that judged this run alone exits with, and `stopped` what ended the run before its plan did, or one of its phases
+    before it was over, where it is that for which the exit code is neither the verdict's nor the expectations'.
     """
 
     format: int = FORMAT
@@ -490,6 +544,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     recommendations: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     exit_code: int = 2
+    stopped: str = ""
 
 
 _DIGEST = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n$')

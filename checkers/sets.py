@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from splitbrain.checkers.anomalies import in_order, rank
 from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.linearizability.containers.growing import Growing, members
-from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Staleness, Standing, Verdict
+from splitbrain.checkers.measures.staleness import ages
+from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.moment import clock
@@ -125,13 +126,7 @@ class _Judgement:
 
     def verdict(self) -> Verdict:
         counts = in_order(self.counts)
-        staleness = None
-        if self.stale:
-            late = np.array(self.stale) / 1e6
-            staleness = Staleness(
-                stale=len(late), reads=self.reads, share=len(late) / self.reads, median_ms=float(np.median(late)),
-                p99_ms=float(np.percentile(late, 99)), max_ms=float(late.max()),
-            )
+        staleness = ages(np.array(self.stale) / 1e6, self.reads) if self.reads else None
         verdict = Verdict(
             checker=SetChecker.name, validity="valid", staleness=staleness,
             reason=f"{self.acknowledged} acknowledged elements in {self.sets} sets, {self.reads} reads: each as it must be.",

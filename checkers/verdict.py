@@ -73,7 +73,8 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staleness(msgspec.Struct, frozen=True, kw_only=True):
-    """How many reads missed a newer acknowledged write, and for how long that had been acknowledged (milliseconds)."""
+    """How many reads missed a newer acknowledged write, and for how long that had been acknowledged (milliseconds). `lossy`:
+    writes were lost, and these are the reads that are stale for certain; there may be more, and older ones."""
 
     stale: int
     reads: int
@@ -81,6 +82,7 @@ class Staleness(msgspec.Struct, frozen=True, kw_only=True):
     median_ms: float
     p99_ms: float
     max_ms: float
+    lossy: bool = False
 
 
 class Undecided(msgspec.Struct, frozen=True, kw_only=True):

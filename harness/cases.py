@@ -11,17 +11,18 @@ from splitbrain.harness.errors import UsageError, hint
 
 def summaries() -> dict[str, str]:
     """Every case study's name, and what it is about."""
-    return {name: registry.look_up("workloads", name).summary for name in _names()}
+    return {name: registry.look_up("workloads", name).summary for name in names()}
 
 
 def file(name: str) -> Path:
     """The suite of a case study. Raises `UsageError` naming the nearest one where there is none."""
-    if name not in _names():
-        raise UsageError(f"no case study is called '{name}': {hint(name, _names())}")
+    if name not in names():
+        raise UsageError(f"no case study is called '{name}': {hint(name, names())}")
     return _FOLDER / f"{name}.toml"
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """The names of all case studies, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut
+from splitbrain.harness.history.fault import Cut, Flap, Sever, Spec
 from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.partitions import picture
 
@@ -99,16 +99,28 @@ def support_table(found: dict[str, tuple[Support, ...]]) -> Table:
 def drawn() -> tuple[Drawn, ...]:
     """Every scenario of every nemesis."""
     names = tuple(f"n{number}" for number in range(1, 6))
-    view = Outlook(names=names, primary="n1", last_primary="n2")
+    view = Outlook(names=names, primary="n1", last_primary="n2", holders={0: ("n4",)}, owners=("n5",),
+                   sides=(names[2:], names[:2]))
     found = []
     for name in registry.names("nemeses"):
         nemesis = registry.look_up("nemeses", name)()
         usual = nemesis.scenarios(len(names))
         for scenario in dict.fromkeys((*usual, *nemesis.known(len(names)))):
             specs = nemesis.aim(scenario, view, random.Random(3))
-            told = (picture(names, spec.links) if isinstance(spec, Cut) else spec.doing(names) for spec in specs)
+            told = (_picture(names, spec) for spec in specs)
             found.append(Drawn(name, scenario, " + ".join(told), scenario in usual))
     return tuple(found)
+
+
+def _picture(names: tuple[str, ...], spec: Spec) -> str:
+    match spec:
+        case Cut():
+            return picture(names, spec.links)
+        case Flap():
+            return f"{picture(names, spec.links)} in turn with {picture(names, ())}"
+        case Sever():
+            return " | ".join((picture(names, ()), f"clients at {' '.join(spec.homes)}"))
+    return spec.doing(names)
 
 
 def drawn_list(found: Sequence[Drawn]) -> Group:
@@ -120,9 +132,33 @@ def drawn_list(found: Sequence[Drawn]) -> Group:
         every = list(scenarios)
         lines.append(Text(f"\n{name}", "bold").append(f"  {registry.look_up('nemeses', name).summary}", "not bold"))
         lines += [Text(f"  {one.scenario:<{width}}  {one.picture}") for one in every if one.usual]
+        if runs := _runs(name):
+            lines.append(Text(f"  {runs}", "dim"))
         if named := [one.scenario for one in every if not one.usual]:
             lines.append(Text(f"  by name: {name}:{', '.join(named)}", "dim"))
     return Group(*lines)
+
+
+def _runs(name: str) -> str:
+    """Where a nemesis can be done and where not, and why; empty where it can be done to every database."""
+    nemesis = registry.look_up("nemeses", name)()
+    can: list[str] = []
+    cannot: list[str] = []
+    for called in registry.names("databases"):
+        try:
+            database: type[Database] = registry.look_up("databases", called)
+        except UsageError:
+            continue
+        refused: dict[str, list[str]] = {}
+        for variant in database.variants:
+            refused.setdefault(nemesis.refusal(database, variant), []).append(variant.name)
+        able = refused.pop("", [])
+        if able:
+            can.append(f"{called} ({', '.join(able)})" if refused else called)
+        for reason, variants in refused.items():
+            told = called if len(variants) == len(database.variants) else f"{called} {', '.join(variants)}"
+            cannot.append(f"Not on {told}, which {reason}." if not able else f"The other variants of {called}: it {reason}.")
+    return f"on {', '.join(can) or 'no database'}. {' '.join(cannot)}" if cannot else ""
 
 
 def table(found: Catalogue) -> Group:

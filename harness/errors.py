@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CRASHED, INTERRUPTED = 70, 130
+"""The exit codes of what no class stands for: a bug in splitbrain, and a person who ended it."""
 
 
 class SplitbrainError(Exception):
     """Something a person can mend: one clear sentence naming the place and the mend. Never shown with a traceback."""
 
-    exit_code = 70
+    exit_code = CRASHED
 
 
 class UsageError(SplitbrainError):
@@ -100,6 +108,51 @@ class Elsewhere(Refused):
 class Indeterminate(_NotDone):
     """Raised by a client: the operation may have happened, or may still happen. `reason` is a short stable word, and `detail`
     what the server said of it in its own words."""
+
+
+_HARNESS = Path(__file__).parent
+_NOT_OWN = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    *(str(_HARNESS / room) for room in ("load", "history")), "<",
+)
+
+
+def place(error: BaseException, *, foreign: bool = False) -> str:
+    """`mine.py:97: `, the innermost line that belongs neither to Python, nor to an installed package, nor to those who called
+    it here; empty if there is none. With `foreign`, the innermost that is not splitbrain's own either."""
+    not_own = (*_NOT_OWN, str(_HARNESS.parent)) if foreign else _NOT_OWN
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(not_own):
+            return f"{Path(frame.filename).name}:{frame.lineno}: "
+    return ""
+
+
+def defined(method: Any) -> str:
+    """`mine.py:90: `, where a class or a method is defined; empty where that is not known."""
+    try:
+        file, (_, line) = inspect.getsourcefile(method), inspect.getsourcelines(method)
+    except (OSError, TypeError):
+        return ""
+    return f"{Path(file).name}:{line}: " if file else ""
+
+
+def raised_by(method: Any, error: BaseException) -> SplitbrainError:
+    """What to say where a method raised what its contract does not know, or cannot be called at all: a `UsageError` of a
+    person's own, a bug of ours."""
+    where = place(error, foreign=True)
+    if where or not getattr(method, "__module__", "").startswith("splitbrain."):
+        return UsageError(f"{where or defined(method)}{called(method)} raised {described(error)}.")
+    return SplitbrainError(f"{place(error)}{called(method)} raised {described(error)}: this is a bug in splitbrain.")
+
+
+def returned_by(method: Any, told: object, wanted: str) -> UsageError:
+    """What to say where it returned something else than is wanted (`no Invocation`)."""
+    return UsageError(f"{defined(method)}{called(method)} returned {one_line(repr(told), 60)}, and {wanted}.")
+
+
+def called(method: Any) -> str:
+    """`next()`, as a person reads a method's name."""
+    return f"{getattr(method, '__name__', type(method).__name__)}()"
 
 
 def ours(raised: BaseException) -> SplitbrainError | None:

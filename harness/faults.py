@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import msgspec
 
-from splitbrain.harness.history.fault import Fault, Proof, Spec, places
+from splitbrain.harness.errors import ours, raised_by, returned_by
+from splitbrain.harness.history.fault import Fault, Nodes, Proof, Spec, places
 from splitbrain.harness.history.moment import moment
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.plan import Tables
+from splitbrain.harness.rehearsal import ask, check_specs
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
@@ -42,17 +45,21 @@ class Teller(Protocol):
 class Controller:
     """Does the faults of one run. `primary` names the primary of the moment, and a database without one is `leaderless`;
     `stops_within` waits so many seconds and tells whether the load was stopped meanwhile; `record` is given a fault at each
-    stage of it; `options` are the plan's, and `acknowledged` counts the writes that were."""
+    stage of it; `options` are the plan's, and `acknowledged` counts the writes that were; `holders` and `owners` tell who holds
+    keys and locks, as `Outlook` has them."""
 
     def __init__(
         self, cluster: Cluster, seed: int, *, primary: Callable[[], str | None], leaderless: Callable[[], bool],
         stops_within: Callable[[float], Awaitable[bool]], record: Callable[[Fault], None], teller: Teller,
         options: Tables | None = None, acknowledged: Callable[[], int] = lambda: 0,
+        holders: Callable[[], Mapping[Key, Nodes]] = dict, owners: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.cluster = cluster
         self._seed = seed
         self._options = options or {}
         self._acknowledged = acknowledged
+        self._holders = holders
+        self._owners = owners
         self._primary = primary
         self._leaderless = leaderless
         self._stops_within = stops_within
@@ -125,15 +132,17 @@ class Controller:
             view = Outlook(
                 names=self.cluster.names, primary=primary, leaderless=self._leaderless(), out=self.cluster.out(),
                 last_primary=next((name for name in reversed(self._named) if name != primary), None),
+                holders=self._holders(), owners=tuple(self._owners()), sides=self.cluster.sides(),
             )
             state = rng.getstate()
             try:
-                specs = found.aim(step.scenario, view, rng)
+                specs = ask(found.aim, step.scenario, view, rng)
             except NoTarget:
                 rng.setstate(state)
                 if attempt == round(PATIENCE / LOOK) or await self._stops_within(LOOK):
                     raise
             else:
+                check_specs(found, specs, view.names)
                 if not specs or not all(spec.touched for spec in specs):
                     raise NoTarget(f"{step.scenario} means no link and no node here")
                 return specs
@@ -147,7 +156,7 @@ class Controller:
         proofs: list[Proof] = []
 
         async def undo(at: int) -> None:
-            undone[at] = await injectors[at].undo(fault.specs[at], self.cluster)
+            undone[at] = await _proof(injectors[at].undo, fault.specs[at], self.cluster)
 
         async def undo_to_its_end(at: int) -> None:
             await _to_its_end(undo(at))
@@ -157,7 +166,7 @@ class Controller:
             async with AsyncExitStack() as stack:
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
                     stack.push_async_callback(undo_to_its_end, at)
-                    proofs.append(await injector.start(spec, self.cluster))
+                    proofs.append(await _proof(injector.start, spec, self.cluster))
                 holds = all(proof.holds for proof in proofs)
                 fault = msgspec.structs.replace(
                     fault, proofs=tuple(proofs), sides=self.cluster.sides(),
@@ -167,7 +176,7 @@ class Controller:
                 self._tell(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
                 await self._last(fault.specs, injectors, duration)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
-                    proofs[at] = _both(proofs[at], await injector.still(spec, self.cluster))
+                    proofs[at] = _both(proofs[at], await _proof(injector.still, spec, self.cluster, or_none=True))
                 fault = msgspec.structs.replace(fault, proofs=tuple(proofs), heal_began=clock())
         finally:
             if len(undone) == len(injectors):
@@ -193,7 +202,9 @@ class Controller:
     async def _last(self, specs: Sequence[Spec], injectors: Sequence[Injector[Any]], duration: float) -> None:
         """Wait, while what goes on meanwhile goes on."""
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(one.during(spec, self.cluster)) for spec, one in zip(specs, injectors, strict=True)]
+            beside = [
+                group.create_task(_asked(one.during, spec, self.cluster)) for spec, one in zip(specs, injectors, strict=True)
+            ]
             await self._stops_within(duration)
             for task in beside:
                 task.cancel()
@@ -238,9 +249,28 @@ async def _to_its_end(undo: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
+async def _asked(method: Callable[..., Awaitable[Any]], spec: Spec, cluster: Cluster) -> Any:
+    """What an injector's method answers. Raises `UsageError` with its place for what it raises against its contract."""
+    try:
+        return await method(spec, cluster)
+    except Exception as error:
+        raise ours(error) or raised_by(method, error) from error
+
+
+async def _proof(method: Callable[..., Awaitable[Any]], spec: Spec, cluster: Cluster, *, or_none: bool = False) -> Any:
+    """The proof that an injector's method gives. Raises `UsageError` where it gives none."""
+    proof = await _asked(method, spec, cluster)
+    if not isinstance(proof, Proof) and not (or_none and proof is None):
+        raise returned_by(method, proof, "no Proof")
+    return proof
+
+
 def _both(first: Proof, last: Proof | None) -> Proof:
-    """A proof that held at the beginning, and what was seen just before the end."""
-    if last is None or last.holds:
+    """A proof that held at the beginning, and what was seen just before the end, in the words of then."""
+    if last is None:
         return first
+    detail = last.detail or first.detail
+    if last.holds:
+        return msgspec.structs.replace(first, detail=detail)
     wrong = (*first.wrong, *(place for place in last.wrong if place not in first.wrong))
-    return msgspec.structs.replace(first, holds=False, wrong=wrong)
+    return msgspec.structs.replace(first, holds=False, wrong=wrong, detail=detail)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,7 +19,7 @@ from typing import IO
 import msgspec
 
 import splitbrain
-from splitbrain.harness import registry
+from splitbrain.harness import programs, registry
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.servers import SEARCH, find_program, is_fetched
@@ -224,12 +223,7 @@ def _tools(root: _Root) -> None:
 
 def _output(command: Sequence[str]) -> str:
     """What a command prints, whatever its exit code: `ldd` fails on a static program."""
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LDD_LIMIT, check=False)
-    except FileNotFoundError as error:
-        raise SetupError(f"the program {command[0]} is missing on this machine.") from error
-    except subprocess.TimeoutExpired as error:
-        raise SetupError(f"`{command[0]}` took longer than {_LDD_LIMIT} s.") from error
+    ran = programs.run(command, limit=_LDD_LIMIT)
     return ran.stdout + ran.stderr
 
 

@@ -20,24 +20,30 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import uvloop
 
 import splitbrain
 from splitbrain.harness import registry
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, copies
 from splitbrain.harness.errors import (
+    CRASHED,
     ELSEWHERE,
+    INTERRUPTED,
     Elsewhere,
     Indeterminate,
     Refused,
     SetupError,
     SplitbrainError,
     StorageError,
+    UsageError,
     described,
     ours,
+    place,
+    raised_by,
+    returned_by,
 )
 from splitbrain.harness.faults import NEEDED, Controller
 from splitbrain.harness.heartbeat import heartbeat
@@ -45,16 +51,18 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.journal import Header, Journal, check_storable
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
+from splitbrain.harness.load.client import lacking
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
-from splitbrain.harness.load.problems import MANY, Problems, is_cancelled, place
+from splitbrain.harness.load.problems import MANY, Problems, is_cancelled
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.rehearsal import ask, made
 from splitbrain.harness.schedules import length, needs, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.reports.terminal import Progress
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, Workload, check_calls
 
 LIMITS: dict[PhaseName, float] = {
     "set-up": 90.0,
@@ -86,8 +94,6 @@ MOST_LOG = 64 << 20
 ROOM = 1 << 16
 """Bytes that must be free where a run is kept, for what ended in it to be explained by anything else."""
 
-CRASHED, INTERRUPTED = 70, 130
-
 
 def record(plan: Plan, run: Run, progress: Progress) -> int:
     """Do everything that needs the cluster; what happened is in the run's journal. Whatever happens, no node is left.
@@ -111,8 +117,7 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
             leaf = _leaf(raised)
             if not (where := place(leaf, foreign=True)):
                 raise
-            progress.note(f"{where}{described(leaf)} ended the run; its traceback is in {run.folder / 'crash.txt'}")
-            (run.folder / "crash.txt").write_text("".join(traceback.format_exception(raised)), "utf-8", "backslashreplace")
+            progress.note(f"{where}{described(leaf)} ended the run; its traceback is in {explain(run, raised)}")
             return CRASHED
         finally:
             logging.getLogger().removeHandler(drivers)
@@ -120,6 +125,13 @@ def record(plan: Plan, run: Run, progress: Progress) -> int:
     # What drivers log would shred the terminal; the file comes with its first line.
     drivers = logging.FileHandler(run.folder / "drivers.log", delay=True)
     return testbed.inside(work)
+
+
+def explain(run: Run, raised: BaseException) -> Path:
+    """Keep a traceback in the run's folder; the file."""
+    file = run.folder / "crash.txt"
+    file.write_text("".join(traceback.format_exception(raised)), "utf-8", "backslashreplace")
+    return file
 
 
 def _leaf(raised: BaseException) -> BaseException:
@@ -139,6 +151,8 @@ class _Recorder:
         self.journal = Journal(run.journal)
         self.interrupted = False
         self.gave_up = ""
+        self.mistaken = 0
+        """The exit code of what ended a phase though only its author could have mended it."""
         self.tearing_down = False
         self.load: Load | None = None
         self.deaths: set[Death] = set()
@@ -176,13 +190,13 @@ class _Recorder:
                         started=datetime.fromtimestamp(self.epoch // 10**9, UTC).isoformat(), epoch=self.epoch,
                     )
                 )
-                self.workload: Workload = registry.look_up("workloads", self.plan.workload)(self.plan, variant.offers)
+                self.workload: Workload = made(registry.look_up("workloads", self.plan.workload), self.plan, variant.offers)
                 async with self.phase("set-up"):
                     await self.set_up(database_class)
                 await self.measure()
             finally:
                 await self.tear_down()
-        return INTERRUPTED if self.interrupted else 0
+        return INTERRUPTED if self.interrupted else self.mistaken
 
     async def tear_down(self) -> None:
         """Remove every node, whatever has failed before or fails now: a full disk keeps no server running."""
@@ -230,7 +244,7 @@ class _Recorder:
         if "unplug" in needs(self.plan):
             await self.testbed.unpluggable(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
-        self.database = database_class(self.plan, self.testbed.nodes)
+        self.database = made(database_class, self.plan, self.testbed.nodes)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self.watch())
@@ -241,10 +255,12 @@ class _Recorder:
         versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
+        known = set(self.problems.counts)
         await self.router.look()
-        if wrong := [text for text in self.problems.counts if "which is no node" in text]:
-            raise SetupError(f"{wrong[0]}.")
+        if wrong := [text for text in self.problems.counts if text not in known]:
+            raise UsageError(f"{wrong[0]}.")
         primary = self.router.primary()
+        await self.meet(primary or self.names[0])
         await self.prepare(primary or self.names[0])
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
@@ -257,13 +273,15 @@ class _Recorder:
                 await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
-                while (told := await self.database.ready()) is not True:
-                    if told:  # A word such as "no" is true to Python.
-                        raise SetupError(f"{self.plan.database}: ready() returned {told!r:.40}, and neither True nor False.")
+                while not (told := await self.database.ready()):
+                    if told is not False:  # A forgotten return: it would be waited for to the end.
+                        break
                     await asyncio.sleep(0.02)
                     if began and time.monotonic() - began > PATIENCE:
                         self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
                         began = 0.0
+                if told is not True and told is not False:  # A word such as "no" is true to Python.
+                    raise returned_by(self.database.ready, told, "neither True nor False")
         except SplitbrainError:
             raise
         except Exception as error:
@@ -276,16 +294,31 @@ class _Recorder:
     async def refuse_data(self) -> None:
         """Refuse a cluster that holds already what the workload writes: reads of it would be taken for anomalies."""
         for call in self.calls("local"):
-            for name in self.database.replicas(call.key):
+            for name in copies(self.database, call.key):
                 try:
                     found = await self.read_copy(name, call)
                 except (Refused, Indeterminate) as error:
                     raise SetupError(f"{name} does not tell what it holds ({error}).") from error
+                except Exception as error:
+                    raise ours(error) or raised_by(self.database.local, error) from error
                 if found:
                     raise SetupError(
                         f"the cluster is not empty: at {name}, key {call.key} of the workload {self.workload.name} holds "
                         f"{str(found)[:80]}, as from a run before. Remove its keys first."
                     )
+
+    async def meet(self, server: str) -> None:
+        """Refuse a client that lacks what is to be called. One that refuses the connection is met in the load."""
+        try:
+            async with asyncio.timeout(self.plan.timeout + CLOSING):
+                client = await self.database.connect(self.database.nodes[server])
+                if missing := lacking(client, self.database.variant.offers):
+                    raise returned_by(self.database.connect, client, missing)
+                await client.close()
+        except (Refused, Indeterminate, TimeoutError):
+            return
+        except Exception as error:
+            raise ours(error) or raised_by(self.database.connect, error) from error
 
     async def prepare(self, server: str) -> None:
         """Have the workload make what it needs before the load, if it needs anything."""
@@ -303,17 +336,19 @@ class _Recorder:
         except (Refused, Indeterminate, TimeoutError) as error:
             name = self.workload.name
             raise SetupError(f"workload '{name}' could not be set up through {server}: {described(error)}.") from error
+        except Exception as error:
+            raise ours(error) or raised_by(self.workload.set_up, error) from error
 
     async def agreed(self) -> bool:
         """Whether every copy holds the same, so that what was set up is where it will be read."""
         for call in self.calls("local"):
-            copies = []
-            for name in self.database.replicas(call.key):
+            found = []
+            for name in copies(self.database, call.key):
                 try:
-                    copies.append(await self.read_copy(name, call))
+                    found.append(await self.read_copy(name, call))
                 except (Refused, Indeterminate):
                     return False
-            if any(copy != copies[0] for copy in copies):
+            if any(copy != found[0] for copy in found):
                 return False
         return True
 
@@ -368,11 +403,9 @@ class _Recorder:
             await self.close_database()
 
     def calls(self, method: Literal["final", "local"]) -> Sequence[Invocation]:
-        """What the workload asks for in the end. Raises `SetupError` where its author told something else."""
-        told = self.workload.final() if method == "final" else self.workload.local()
-        if not isinstance(told, Sequence) or not all(isinstance(one, Invocation) for one in told):
-            raise SetupError(f"workload {self.plan.workload}: {method}() returned {told!r:.60}, and no Invocations.")
-        return told
+        """What the workload asks for in the end. Raises `UsageError` where its author told something else."""
+        asked = self.workload.final if method == "final" else self.workload.local
+        return check_calls(asked, ask(asked))
 
     async def close_database(self) -> None:
         try:
@@ -419,10 +452,12 @@ class _Recorder:
         steps = schedule(self.plan)
         self.controller = Controller(
             Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load,
-                    self.router.delay), self.plan.seed,
+                    self.router.delay, self.database), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
+            holders=lambda: {call.key: self.router.holders(call.key) for call in self.calls("local")},
+            owners=self.workload.owners,
         )
         seconds = length(self.plan)
         async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
@@ -436,12 +471,16 @@ class _Recorder:
         """What a node's server says the time is; None where it does not answer."""
         try:
             async with asyncio.timeout(self.plan.timeout):
-                return await self.database.clock(self.database.nodes[name])
+                told: Any = await self.database.clock(self.database.nodes[name])
         except (Refused, Indeterminate, TimeoutError):
             return None
         except Exception as error:
             self.problems.raised("clock()", error)
             return None
+        if told is not None and type(told) not in (int, float):
+            self.problems.add(str(returned_by(self.database.clock, told, "no number of seconds")))
+            return None
+        return cast("float | None", told)
 
     def enforce(self, links: Connectivity) -> None:
         """These are the links that workers may use from now on."""
@@ -501,6 +540,8 @@ class _Recorder:
                 error, silent[name] = "timeout", silent[name] + 1
             except (Refused, Indeterminate) as problem:
                 error, silent[name] = str(problem), 0
+            except SplitbrainError:
+                raise
             except (Exception, asyncio.CancelledError) as problem:
                 if is_cancelled():
                     raise
@@ -514,22 +555,27 @@ class _Recorder:
             found = dict(zip(self.names, await asyncio.gather(*(read(name, call) for name in self.names)), strict=True))
             dead = {death.node for death in self.deaths}
             held = [(name, copy) for name, copy in found.items() if copy != (ELSEWHERE, False)]
-            copies = [copy for name, copy in held if copy[1] or name not in dead]
-            if not copies or not copies[0][1] or any(copy != copies[0] for copy in copies):
+            told = [copy for name, copy in held if copy[1] or name not in dead]
+            if not told or not told[0][1] or any(copy != told[0] for copy in told):
                 disagreed.append(call)
         return disagreed
 
     async def read_copy(self, name: str, call: Invocation) -> Any:
         """What that node's own copy holds, in an order of its own where the order is no part of it. A connection that was lost
         since it was last used, as by whoever was demoted, is opened again once: a read may be made twice."""
-        if name not in self.database.replicas(call.key):
+        if name not in copies(self.database, call.key):
             raise Elsewhere
         node = self.database.nodes[name]
         try:
             value = await self.workload.invoke(await self.database.local(node), call)
         except Indeterminate:
             value = await self.workload.invoke(await self.database.local(node), call)
-        return value if self.workload.ordered or value is None else sorted(value)
+        if self.workload.ordered or not isinstance(value, list | tuple | set | frozenset):
+            return value
+        try:
+            return sorted(value)
+        except TypeError:  # Of several kinds: any order will do that is the same everywhere.
+            return sorted(value, key=repr)
 
     @asynccontextmanager
     async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
@@ -537,7 +583,7 @@ class _Recorder:
         ours ends the phase and not the run."""
         began, computed = self.clock(), time.process_time_ns()
         self.journal.phase(name, began, ended=False)
-        problem = ""
+        problem, exit_code = "", 0
         ticking = asyncio.create_task(self.tick(name, began))
         try:
             async with asyncio.timeout(LIMITS.get(name)):
@@ -553,14 +599,20 @@ class _Recorder:
             known = ours(error)
             cancelled = isinstance(error, asyncio.CancelledError)
             problem = "interrupted" if cancelled else described(error) if known is None else str(known)
+            exit_code = known.exit_code if known is not None else 0 if cancelled else CRASHED
             if not judged or known is None or isinstance(known, StorageError):
                 raise
+            if exit_code in (UsageError.exit_code, CRASHED):  # What was recorded is judged, and this is told all the same.
+                self.mistaken = self.mistaken or exit_code
+                explain(self.run, error)
+            else:
+                exit_code = 0
             self.progress.note(f"{name}: {problem}")
         finally:
             ticking.cancel()
             self.progress.close()
             ended, cpu = self.clock(), time.process_time_ns() - computed
-            self.journal.phase(name, ended, ended=True, problem=problem, cpu=cpu)
+            self.journal.phase(name, ended, ended=True, problem=problem, cpu=cpu, exit_code=exit_code)
             if not problem:
                 share = f"  harness {cpu / max(1, ended - began):.0%} CPU" if name == "load" else ""
                 self.progress.phase(name, self.told(name) + share, (self.clock() - began) / 1e9)

@@ -8,11 +8,13 @@ import sys
 import traceback
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from splitbrain.harness.errors import UsageError, hint
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Group = Literal["databases", "workloads", "nemeses", "testbeds", "checkers"]
 _SINGULAR: dict[Group, str] = {
@@ -63,6 +65,8 @@ def is_path(name: str) -> bool:
 @cache
 def _registered(group: Group) -> dict[str, EntryPoint]:
     """What is installed, asked once a process: the answer reads the metadata of every package."""
+    from importlib.metadata import entry_points
+
     registered: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"splitbrain.{group}"):
         other = registered.setdefault(point.name, point)
@@ -88,6 +92,8 @@ def _from_file(group: Group, path: Path) -> type[Any]:
     """The one class of that group that a file defines. Its other classes may be of other groups: a database and its own
     workload may lie in one file."""
     kind = _SINGULAR[group]
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; a {kind} is a registered name or the path of a Python file.")
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a {kind} is a registered name or the path of a Python file.")
     if path.suffix != ".py":

@@ -18,8 +18,9 @@ from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.journal import load
-from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.history.variant import Capability, Variant
 from splitbrain.harness.plan import FORMAT, Plan, usual_rto_max
+from splitbrain.harness.rehearsal import named, rehearse
 from splitbrain.harness.servers import is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
@@ -106,7 +107,7 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     if given.get("schedule") and "schedule" not in flags and (idle := [name for name in _UNSCRIPTED if name in flags]):
         raise PlanError((idle[0],), f"{idle[0]} would change nothing: the plan's [[schedule]] says which faults come when.")
     if "database" not in given:
-        raise PlanError((), "names no database: splitbrain test DATABASE.")
+        raise PlanError((), "names no database: splitbrain test DATABASE, or in a file: database = \"NAME\".")
     given |= {name: _whole(given[name]) for name in ("database", "workload", "nemesis", "checkers") if name in given}
     given["format"] = FORMAT
     database: type[Database] = _look_up(given, "databases", "database")
@@ -221,15 +222,20 @@ def check(plan: Plan) -> None:
     if plan.nodes < variant.least:
         raise PlanError(("nodes",), f"{plan.database} {plan.variant} needs at least {variant.least} nodes, the plan has "
                                     f"{plan.nodes}.")
+    named(workload, Capability)
     if missing := workload.needs - variant.offers:
         raise PlanError(
             ("workload",), f"workload '{plan.workload}' needs {', '.join(sorted(missing))}, which {plan.database} "
             f"{plan.variant} does not offer (it offers {', '.join(sorted(variant.offers))})."
         )
+    rehearse(plan, variant)
     schedules.check(plan)
     if "skew" in schedules.needs(plan) and database.clock is Database.clock:
         key = "schedule" if plan.schedule else "nemesis"
         raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
+    for name, where in _nemeses(plan):
+        if refusal := schedules.nemesis(name, plan.options).refusal(database, variant):
+            raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
     _check_binary(plan.binary, [program.name for program in database.programs])
     for number, expectation in enumerate(plan.expect):
         try:

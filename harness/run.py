@@ -24,19 +24,20 @@ from splitbrain import __version__
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import NotJudged, Result, decode, encode
 from splitbrain.harness import errors, registry, store
-from splitbrain.harness.errors import HistoryError, SplitbrainError, StorageError, UsageError, described
+from splitbrain.harness.errors import INTERRUPTED, HistoryError, SplitbrainError, StorageError, UsageError, described, place
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.load.problems import place
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.recorder import INTERRUPTED, record
+from splitbrain.harness.recorder import record
+from splitbrain.harness.rehearsal import checker, checkers, made
 from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds import kernel
 from splitbrain.reports import junit
 from splitbrain.reports.page import html
 from splitbrain.reports.terminal import Progress, console
+from splitbrain.reports.wording import sentence
 from splitbrain.workloads.workload import Workload
 
 
@@ -44,8 +45,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one run.
 
     `exit_code` is what `splitbrain test` ends with (0 valid, 1 anomaly, 2 unknown, 3 the cluster could not be set up, 4 an
-    expectation was not met, 70 crash, 130 interrupted). `result` is the judgement, None where the run ended before it could
-    be judged; `reason` then says why. `told` is what the terminal said, where the run had none of its own (`splitbrain.run`).
+    expectation was not met, 64 a mistake in a file of one's own, 70 crash, 130 interrupted), and `reason` a sentence that says
+    why it is that. `result` is the judgement, None where the run ended before it could be judged. `told` is what the terminal
+    said, where the run had none of its own (`splitbrain.run`).
     """
 
     folder: Path
@@ -79,17 +81,19 @@ def perform(plan: Plan, runs: Path, progress: Progress, name: str = "") -> Outco
         _keep(progress, lambda: junit.write(run.junit, [known]))
         progress.note(f"the run's folder: {run.folder}")
         return Outcome(folder=run.folder, exit_code=code, reason=known.reason)
-    judged = judge_and_write(run, progress)
+    judged = judge_and_write(run, progress, ended=code)
     return msgspec.structs.replace(judged, exit_code=code or judged.exit_code)
 
 
-def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outcome:
+def judge_and_write(run: Run, progress: Progress, *, tell: bool = True, ended: int = 0) -> Outcome:
     """Judge a run's journal, tell the verdict, and keep the result and its reports in the run's folder. What cannot be written
-    is told and costs no verdict. A SIGTERM meanwhile waits until the reports are written; Ctrl-C does not."""
+    is told and costs no verdict. A SIGTERM meanwhile waits until the reports are written; Ctrl-C does not. `ended` is the exit
+    code with which recording ended just now, 0 if it did well: the journal of a run whose disk was full does not tell it."""
     with _patience(progress) as received:
         try:
             progress.judging()
             result, recording = judge_run(run)
+            result = msgspec.structs.replace(result, exit_code=ended or result.exit_code)
         except KeyboardInterrupt:
             progress.close()
             progress.note(f"judging was interrupted; this goes on with it: splitbrain check {run.folder}")
@@ -101,7 +105,16 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True) -> Outco
         _keep(progress, lambda: html.write(run.report, result, recording))
         _keep(progress, lambda: junit.write(run.junit, [result]))
     exit_code = INTERRUPTED if received else result.exit_code
-    return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=result.reason)
+    return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=why(result))
+
+
+def why(result: Result) -> str:
+    """What terminal, report and JUnit say of a run, in one sentence: what stopped it, what was expected and not seen, else the
+    heading with its reason."""
+    if result.stopped:
+        return sentence(result.stopped)
+    missed = [f"{one.what} was not seen: {one.reason}" for one in result.expectations if not one.met]
+    return sentence("; ".join(missed) or f"{result.heading}: {result.reason}")
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -158,9 +171,9 @@ def judge_run(run: Run) -> tuple[Result, Recording]:
     header, recording = load(run.journal)
     if header is None:
         raise HistoryError("holds no header: the run died before it began.", path=str(run.journal))
-    workload: Workload = registry.look_up("workloads", header.plan.workload)(header.plan, header.variant.offers)
-    own = [registry.look_up("checkers", name)() for name in header.plan.checkers]
-    result = judge(recording, [*workload.checkers(), *own])
+    workload: Workload = made(registry.look_up("workloads", header.plan.workload), header.plan, header.variant.offers)
+    own = [checker(made(registry.look_up("checkers", name))) for name in header.plan.checkers]
+    result = judge(recording, [*checkers(workload), *own])
     return msgspec.structs.replace(result, run=run.label, judged=_judged(run)), recording
 
 
@@ -174,7 +187,11 @@ def stored_or_judged(run: Run) -> tuple[Result, Recording]:
     plan = result.plan
     if plan is None or any(name.endswith(".py") for name in (plan.workload, *plan.checkers)) or result.judged != _judged(run):
         return judge_run(run)
-    return result, load(run.journal)[1]
+    recording = load(run.journal)[1]
+    # A bit that flipped in the middle of the journal since then is told by the sums of its lines alone.
+    if (recording.torn, len(recording.history)) != (result.torn, result.totals.operations):
+        return judge_run(run)
+    return result, recording
 
 
 _TAIL = 4096

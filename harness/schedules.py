@@ -15,11 +15,14 @@ import msgspec
 
 from splitbrain.harness import registry
 from splitbrain.harness.errors import PlanError
-from splitbrain.harness.history.fault import Kill, Other, Spec
+from splitbrain.harness.history.fault import Flap, Kill, Other, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
+from splitbrain.harness.rehearsal import made, rehearse_nemesis
 from splitbrain.nemeses.combination import Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
+from splitbrain.nemeses.roles import OWNER
+from splitbrain.workloads.workload import Workload
 
 QUIET = 0.25
 """The part of the time in which a random schedule leaves the cluster alone."""
@@ -49,7 +52,7 @@ def nemesis(name: str, options: Tables | None = None) -> Nemesis:
     for several at once. Raises `UsageError`."""
     if name == SCRIPTED:
         return Combination(())
-    parts = [Part(kind(options), scenario, called) for called, kind, scenario in registry.nemeses(name)]
+    parts = [Part(made(kind, options), scenario, called) for called, kind, scenario in registry.nemeses(name)]
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
@@ -165,23 +168,23 @@ def check(plan: Plan) -> None:
     abilities = registry.look_up("testbeds", plan.testbed)(plan, "", Path()).can()
     scripted = [(fault.nemesis, fault.scenario) for fault in plan.schedule if fault.nemesis]
     key = "schedule" if plan.schedule else "nemesis"
+    workload = registry.look_up("workloads", plan.workload)
     for name, scenario in scripted if plan.schedule else [(plan.nemesis, "")]:
         found = nemesis(name, plan.options)
+        rehearse_nemesis(found, plan.nodes)
         if plan.nodes < found.minimum_nodes():
             raise PlanError((key,), f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
         if missing := found.needs - abilities:
             raise PlanError((key,), f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, "
                                     f"not {plan.testbed}.")
         parts = found.parts if isinstance(found, Combination) else (Part(found),)
-        for part in parts:
-            told = part.nemesis.scenarios(plan.nodes)
-            if not isinstance(told, Sequence) or isinstance(told, str) or not all(isinstance(one, str) for one in told):
-                raise PlanError((key,), f"nemesis '{part.nemesis.name}': scenarios() returned {told!r:.60}, and no names of "
-                                        "scenarios.")
         wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
         if scenario and len(parts) == 1:
             wanted.append((parts[0].nemesis, scenario))
         for one, called in wanted:
+            if called.endswith(OWNER) and workload.owners is Workload.owners:
+                raise PlanError((key,), f"'{one.name}:{called}' is aimed at who holds a lock: in the workload "
+                                        f"'{plan.workload}' nobody does.")
             if called not in one.known(plan.nodes):
                 raise PlanError((key,), f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
                                  f"{', '.join(one.known(plan.nodes)) or 'none'}.")
@@ -191,6 +194,8 @@ def check(plan: Plan) -> None:
                 ("time",), f"time is {plan.time:g} s: too short for a fault (baseline {plan.baseline:g} + fault {plan.fault:g} "
                 f"+ between {plan.between:g} = {least:g} s). Give more --time, or a shorter --baseline, --fault or --between."
             )
+    if {"fill", "unplug"} <= needs(plan):
+        raise PlanError((key,), "a data folder's disk can be filled or lose its power, not both in one run.")
     end = 0.0
     for number, fault in enumerate(plan.schedule):
         at, place = ("schedule", number), f"schedule: the fault at {fault.at:g} s"
@@ -203,7 +208,7 @@ def check(plan: Plan) -> None:
                 raise PlanError(at, f"{place} needs a testbed that can {spec.needs}, not {plan.testbed}.")
             if unknown := sorted(spec.touched - names):
                 raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
-            if isinstance(spec, Kill) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
+            if isinstance(spec, Kill | Flap) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
                 raise PlanError(at, f"{place} is down or up for no time, or for ever: give both more than 0 s.")
             if isinstance(spec, Other) and not fault.nemesis:
                 raise PlanError(at, f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")

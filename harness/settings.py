@@ -144,7 +144,8 @@ def parse(text: str, file: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         said = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
         place = f":{said[2]}:{said[3]}" if said and said[2] else ""
-        raise UsageError(f"{file}{place}: not TOML: {said[1] if said else error}.") from error
+        where = " at the end of the file" if said and not said[2] else ""
+        raise UsageError(f"{file}{place}: not TOML: {said[1] if said else error}{where}.") from error
 
 
 def _take(key: Key, value: Any) -> Any:

@@ -8,19 +8,25 @@ Failure-Inducing Input (2002), with one more round at the end, since an answer m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import click
 import msgspec
 
 from splitbrain.checkers.result import Result, decode
-from splitbrain.harness.errors import UsageError, hint
+from splitbrain.harness import store
+from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, hint
 from splitbrain.harness.history.fault import Spec
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.resolve import resolve
+from splitbrain.harness.run import perform
 from splitbrain.harness.schedules import length, replay
 from splitbrain.harness.store import Run
+from splitbrain.reports.terminal import Progress, console
 
 SHORTEST = 0.5
 """Seconds that a fault lasts at least: what is shorter is over before it is proven."""
@@ -41,6 +47,39 @@ class Found(NamedTuple):
     plan: Plan
     seen: int
     runs: int
+
+
+def shrink(path: Path, anomaly: str, runs: Path, *, tries: int, most: int, confirm: int) -> int:
+    """Find the smallest schedule that still shows an anomaly of the run at that path, telling each step, and keep its runs and
+    its plan in a folder of `runs`; the exit code: 0 where fresh runs of the smallest show it."""
+    screen = console()
+    run = store.find(path)
+    plan, sought, blamed = begin(run, anomaly)
+    folder = store.create_folder(runs, f"shrink-{run.label}")
+    screen.print(f"{sought} with ever less, in {folder}", markup=False)
+
+    def shows(plan: Plan, number: int) -> bool:
+        outcome = perform(plan, folder, Progress(console(StringIO())), f"{number:03}")
+        if outcome.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if outcome.result is None:
+            raise SplitbrainError(f"{outcome.folder}: {outcome.reason}")
+        return sought in outcome.result.counts
+
+    def tell(plan: Plan, seen: int, runs: int) -> None:
+        screen.print(f"  {size(plan):<58} {seen} of {runs}", markup=False)
+
+    trials = Trials(shows, tries, most, confirm, tell)
+    found = trials.shrink(plan, blamed)
+    file = folder / "smallest.toml"
+    store.write_plan(file, found.plan)
+    screen.print(f"\n{size(found.plan)}: {sought} in {found.seen} of {found.runs} fresh runs", markup=False)
+    for line in script(found.plan):
+        screen.print(f"  {line}", markup=False)
+    if trials.spent:
+        screen.print(f"stopped after {most} runs: --most allows more", markup=False)
+    click.echo(f"  splitbrain test --plan {file}")
+    return 0 if found.seen else 2
 
 
 def begin(run: Run, anomaly: str = "") -> tuple[Plan, str, tuple[int, ...]]:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+from rich.console import Group
+from rich.text import Text
 
-from splitbrain.harness import registry
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness import programs, registry
+from splitbrain.harness.databases.database import Database, copies, shard
 from splitbrain.harness.errors import (
     Elsewhere,
     Indeterminate,
@@ -33,15 +34,20 @@ from splitbrain.harness.errors import (
     UsageError,
     described,
     ours,
+    place,
 )
 from splitbrain.harness.history.variant import Capability
-from splitbrain.harness.load.problems import place
+from splitbrain.harness.load.client import lacking
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.rehearsal import made
 from splitbrain.harness.resolve import check_machine
 from splitbrain.harness.testbeds.testbed import Node, Testbed
+from splitbrain.reports.wording import printable
 
 READY = 90.0
 """Seconds that the cluster may take to get ready."""
+LONGEST = 3600.0
+"""Seconds that a whole trial may take."""
 QUIET = 0.15
 """Seconds after a call in which a request of nobody's asking would show itself: drivers try again within milliseconds."""
 WIRE = "127.0.0.77"
@@ -94,11 +100,11 @@ def verify(database: str, *, variant: str = "", nodes: int = 0, testbed: str = "
     command = [sys.executable, "-P", "-m", "splitbrain.harness.cli", "verify", database, "--json", f"--testbed={testbed}"]
     command += [f"--{name}={value}" for name, value in (("variant", variant), ("nodes", nodes)) if value]
     path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
-    ran = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": path}, check=False)
-    if ran.returncode in (0, 1) and ran.stdout:
+    ran = programs.run(command, limit=LONGEST, environment={"PYTHONPATH": path})
+    if ran.code in (0, 1) and ran.stdout:
         return msgspec.json.decode(ran.stdout, type=tuple[Check, ...])
-    kind = UsageError if ran.returncode == UsageError.exit_code else SetupError
-    raise kind(ran.stderr.decode(errors="replace").strip().removeprefix("splitbrain: "))
+    kind = UsageError if ran.code == UsageError.exit_code else SetupError
+    raise kind(ran.stderr.strip().removeprefix("splitbrain: "))
 
 
 def try_contract(plan: Plan) -> tuple[Check, ...]:
@@ -127,11 +133,23 @@ def try_contract(plan: Plan) -> tuple[Check, ...]:
     return told
 
 
+def table(checks: Sequence[Check]) -> Group:
+    """The promises, each with what was seen where it was not kept, for people."""
+    lines = []
+    for check in checks:
+        lines.append(Text.assemble(("yes ", "green") if check.kept else ("no  ", "red"), check.what))
+        if not check.kept:
+            lines.append(Text(f"    {printable(check.seen, 1000)}"))
+    kept = sum(check.kept for check in checks)
+    may = ": splitbrain test may begin" if kept == len(checks) else ""
+    return Group(*lines, Text(f"\n{kept} of {len(checks)} promises kept{may}"))
+
+
 async def _on(testbed: Testbed, plan: Plan) -> tuple[Check, ...]:
     try:
         await testbed.up(plan.nodes)
         found: type[Database] = registry.look_up("databases", plan.database)
-        trial = Trial(found(plan, testbed.nodes), plan, testbed)
+        trial = Trial(made(found, plan, testbed.nodes), plan, testbed)
         await trial.run()
         return tuple(trial.checks)
     finally:
@@ -261,7 +279,7 @@ class Trial:
         """A key that nobody used, and that this server takes calls on. Raises `LookupError` if it takes none."""
         for _ in range(1000):
             self._key += 10
-            if not self._primaries or self._primaries[self._database.shard(self._key)] == server:
+            if not self._primaries or self._primaries[shard(self._database, self._key, len(self._primaries))] == server:
                 return self._key
         raise LookupError(f"no key's primary is {server}")
 
@@ -354,10 +372,10 @@ class Trial:
 
     async def _takes(self, server: Node) -> str | None:
         async with self._connected(server) as client:
+            if missing := lacking(client, self._database.variant.offers):
+                return missing
             for capability in sorted(self._database.variant.offers & set(CALLS)):
-                for method, call in CALLS[capability].items():
-                    if not callable(getattr(client, method, None)):
-                        return f"its client has no {method}(), which the capability '{capability}' of Variant.offers needs"
+                for call in CALLS[capability].values():
                     with suppress(Mismatch):
                         await call(client, self._new_key(server.name))
         return None
@@ -503,7 +521,7 @@ class Trial:
         key = self._new_key(writer.name)
         async with self._connected(writer) as client:
             await client.write(key, 5)
-        for name in self._database.replicas(key):
+        for name in copies(self._database, key):
             others = [node for node in nodes.values() if node.name != name]
             await self._settled(nodes[name], key)
             for node in others:

@@ -19,12 +19,18 @@ from typing import Any, Literal, Protocol
 import msgspec
 import networkx as nx
 
+from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.history.fault import Impair, Link, sides
+from splitbrain.harness.history.fault import Impair, Link
+from splitbrain.harness.history.sides import sides
 from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, Unwritten, everything
 
 POLL = 0.1
 """Seconds between two looks whether a node serves again."""
+PROMPT = 0.3
+"""Seconds within which a server tells its clock: what it told of is known to half of them."""
+ASKED = 5
+"""How often one is asked for its clock that takes longer."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -36,12 +42,20 @@ class Changed(msgspec.Struct, frozen=True):
     idle: tuple[str, ...] = ()
 
 
+class Ahead(msgspec.Struct, frozen=True):
+    """Seconds by which a clock was ahead of the machine's, and was meant to be, and that the answer took: it was told of some
+    moment of them, and `ahead` is right to half of them."""
+
+    seconds: float
+    meant: float
+    took: float
+
+
 class Crowd(Protocol):
     """The load, as far as a fault can change it."""
 
-    @property
-    def calls(self) -> int:
-        """Calls that were begun."""
+    def calls(self, homes: Sequence[str]) -> int:
+        """Calls that were begun at these homes, also those that were tried again."""
         ...
 
     async def join(self, who: object, homes: Sequence[str], times: int) -> tuple[int, int]:
@@ -54,6 +68,23 @@ class Crowd(Protocol):
 
     async def hush(self, who: object, homes: Sequence[str]) -> None:
         """No new calls at these homes, until `who` lets them; returns when none is open."""
+        ...
+
+    def sever(self, who: object, homes: Sequence[str]) -> None:
+        """Clients at these homes reach no server, until `who` lets them; calls that are open there are broken off."""
+        ...
+
+    def severed(self, home: str) -> bool:
+        """Whether clients there reach no server."""
+        ...
+
+    def answered(self, homes: Sequence[str]) -> int:
+        """Calls that were answered at these homes."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no new calls are made."""
         ...
 
     def persist(self, who: object, homes: Sequence[str], tries: int) -> None:
@@ -72,20 +103,26 @@ class Crowd(Protocol):
 class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
     the load which links its workers may use, `late` by how many seconds packets over some of them are, and `load` is what a
-    surge makes more of; `told` asks a node's server for its wall clock, in seconds (None: no answer).
+    surge makes more of; `told` asks a node's server for its wall clock, in seconds (None: no answer). `database` is who knows
+    the servers' members.
 
-    `network` is to be held by who changes links until the change has been proven, so that probes see one state.
+    `network` is to be held by who changes links until the change has been proven, so that probes see one state; `reconfiguring`
+    by who changes the members or what they may do without a quorum, so that one change is over before the next.
     """
 
     def __init__(
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
         told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
-        late: Callable[[Mapping[Link, float]], None] = lambda links: None,
+        late: Callable[[Mapping[Link, float]], None] = lambda links: None, database: Database | None = None,
     ) -> None:
         self.testbed = testbed
+        self.database = database
         self.names = tuple(names)
         self.clock = clock
         self.network = asyncio.Lock()
+        self.reconfiguring = asyncio.Lock()
+        self.switched: defaultdict[str, set[object]] = defaultdict(set)
+        """Node → who lets it serve without a quorum."""
         self._applying = asyncio.Lock()
         self._enforce = enforce
         self._told = told
@@ -112,6 +149,10 @@ class Cluster:
     def out(self) -> tuple[str, ...]:
         """The nodes whose servers are meant to be down or to stand still."""
         return tuple(name for name in self.names if self._down[name] or self._still[name])
+
+    def troubled(self, name: str) -> bool:
+        """Whether something else may keep a node from answering: a link of it is cut, or a server of any node is out."""
+        return bool(self.out()) or any(name in link for links in self._cuts.values() for link in links)
 
     def sides(self) -> tuple[tuple[str, ...], ...]:
         """The groups of nodes that can work together (see `fault.sides`)."""
@@ -224,6 +265,37 @@ class Cluster:
 
         return await self._each(nodes, one)
 
+    async def replace(self, name: str, service: Service) -> bool:
+        """When the servers of a node that is down are started again, start this instead; False where nobody keeps it down."""
+        async with self._locks[name]:
+            if self._down[name]:
+                self._ended[name] = (service,)
+            return bool(self._down[name])
+
+    async def exchange(self, who: object, name: str, program: str, other: str) -> None:
+        """End the servers of a node (SIGTERM) and start them again at once, those of this program with the other one. Where
+        somebody keeps them down, they are started so later."""
+        await self.end(who, [name], "TERM")
+        async with self._locks[name]:
+            self._ended[name] = tuple(
+                msgspec.structs.replace(service, argv=(other, *service.argv[1:])) if service.argv[0] == program else service
+                for service in self._ended.get(name, ())
+            )
+        await self.start(who, [name])
+
+    def watch(self, name: str) -> None:
+        """Remember which servers run on a node: one whose member was removed may end by itself."""
+        self._watched[name] = tuple(self._node(name).services) or self._watched.get(name, ())
+
+    async def wipe(self, name: str) -> bool:
+        """Remove what is in a node's data folder, all but the files that the servers were given which ran there when it was
+        watched; False, and nothing is removed, where one runs. Raises `SetupError`."""
+        async with self._locks[name]:
+            if self._node(name).services:
+                return False
+            await self.testbed.wipe(name, {file for service in self._watched.get(name, ()) for file in service.files})
+            return True
+
     async def pause(self, who: object, nodes: Iterable[str]) -> Changed:
         """Have every server of these nodes stand still until `who` lets go."""
 
@@ -267,14 +339,24 @@ class Cluster:
         """Nanoseconds by which the clock of a node is meant to be ahead."""
         return sum(self._skewed[name].values())
 
-    async def ahead(self, nodes: Iterable[str]) -> dict[str, float]:
-        """Seconds by which the clocks of these nodes' servers are ahead of the machine's, as they tell them; without those that
-        do not answer."""
+    async def ahead(self, nodes: Iterable[str]) -> dict[str, Ahead]:
+        """By how much the clocks of these nodes' servers are ahead of the machine's, as they tell them; without those that do
+        not answer. No clock is changed while it is asked, and one that was slow to answer is asked again."""
 
-        async def one(name: str) -> float | None:
-            before = time.time()
-            told = await self._told(name) if self._told else None
-            return None if told is None else told - (before + time.time()) / 2
+        async def asked(name: str) -> Ahead | None:
+            async with self._locks[name]:
+                before = time.time()
+                told = await self._told(name) if self._told else None
+                after = time.time()
+                return None if told is None else Ahead(told - (before + after) / 2, self.skewed(name) / 1e9, after - before)
+
+        async def one(name: str) -> Ahead | None:
+            found: list[Ahead] = []
+            while len(found) < ASKED and not any(ahead.took <= PROMPT for ahead in found):
+                if (ahead := await asked(name)) is None:
+                    break
+                found.append(ahead)
+            return min(found, key=lambda ahead: ahead.took, default=None)
 
         names = list(nodes)
         answers = await asyncio.gather(*map(one, names))
@@ -287,7 +369,7 @@ class Cluster:
 
         async def one(name: str) -> bool:
             self._full[name].add(who)
-            self._watched[name] = tuple(self._node(name).services) or self._watched.get(name, ())
+            self.watch(name)
             await self.testbed.fill(name, full=True)
             return True
 

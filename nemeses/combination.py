@@ -6,7 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from splitbrain.harness.databases.database import Database
 from splitbrain.harness.history.fault import Other, Spec
+from splitbrain.harness.history.variant import Variant
 from splitbrain.nemeses.injectors import Injector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
@@ -53,6 +55,10 @@ class Combination(Nemesis):
         if isinstance(spec, Other):
             return next(part.nemesis for part in self.parts if part.nemesis.name == spec.name).injector(spec)
         return super().injector(spec)
+
+    def refusal(self, database: type[Database], variant: Variant) -> str:
+        """That of the first part that has one."""
+        return next(filter(None, (part.nemesis.refusal(database, variant) for part in self.parts)), "")
 
     def minimum_nodes(self) -> int:
         """What the most demanding part needs."""

@@ -25,7 +25,7 @@ from splitbrain.nemeses.cluster import Changed, Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
 from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.processes import Processes
-from splitbrain.nemeses.roles import nodes_of
+from splitbrain.nemeses.roles import each, nodes_of, played
 
 AGAIN = 0.1
 """Seconds between two looks whether a full disk has got room, as by a file that was removed."""
@@ -95,7 +95,12 @@ class Damage(Processes):
 
     def known(self, nodes: int) -> Sequence[str]:
         """The roles that are a minority at most."""
-        return (*self.scenarios(nodes), "any", "last-primary")
+        few = {*self.usual, "any", "last-primary", *each(nodes)}
+        return tuple(role for role in played(nodes) if role in few)
+
+    def minimum_nodes(self) -> int:
+        """Another that has what is damaged."""
+        return 2
 
     @abstractmethod
     def does(self) -> tuple[str, dict[str, int]]:

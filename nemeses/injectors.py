@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Generic, TypeVar
@@ -14,13 +15,16 @@ import msgspec
 from splitbrain.harness.history.fault import (
     Cut,
     Figure,
+    Flap,
     Hush,
     Impair,
     Kill,
     Link,
     Pause,
+    Place,
     Proof,
     Retry,
+    Sever,
     Skew,
     Spec,
     Surge,
@@ -87,6 +91,66 @@ class CutInjector(Injector[Cut]):
         measured = tuple(link for link in reach.cut() if link in spec.links)
         return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                      measured=measured)
+
+
+class FlapInjector(Injector[Flap]):
+    """Cuts links and mends them in turn. Each time every link is probed; a link counts as down, or up, as often as packets said
+    so. What else is in force counts as meant."""
+
+    def __init__(self) -> None:
+        self._downs: Counter[Link] = Counter()
+        self._ups: Counter[Link] = Counter()
+        self._wrong: dict[Link, None] = {}
+
+    async def start(self, spec: Flap, cluster: Cluster) -> Proof:
+        """Cut for the first time. Raises `SetupError` where a node's firewall refuses."""
+        changed = await self._turn(spec, cluster, down=True)
+        return self._proof(spec, cluster, changed, tuple(link for link in spec.links if not self._downs[link]), "")
+
+    async def during(self, spec: Flap, cluster: Cluster) -> None:
+        """Mend, cut, and so on. A turn takes as long as its proof does, where that is longer."""
+        acted, down = cluster.clock(), True
+        while True:
+            length = spec.down if down else spec.up
+            await asyncio.sleep(max(0.0, length - (cluster.clock() - acted) / 1e9))
+            down = not down
+            acted = (await self._turn(spec, cluster, down=down)).at
+
+    async def still(self, spec: Flap, cluster: Cluster) -> Proof:
+        """Whether each link was down twice at least, and up in between: else it was a cut."""
+        wrong = tuple(link for link in spec.links if self._downs[link] < 2 or not self._ups[link])
+        return self._proof(spec, cluster, Changed(cluster.clock(), 0), wrong, self._told(spec))
+
+    async def undo(self, spec: Flap, cluster: Cluster) -> Proof:
+        """Put the links back that nobody else cuts, and probe every link."""
+        async with cluster.network:
+            changed = await cluster.mend(self)
+            _, wrong = await cluster.probe(timeout=HEAL_TIMEOUT)
+        self._wrong.clear()
+        return self._proof(spec, cluster, changed, wrong, self._told(spec))
+
+    async def _turn(self, spec: Flap, cluster: Cluster, *, down: bool) -> Changed:
+        async with cluster.network:
+            changed = await (cluster.cut(self, spec.links) if down else cluster.mend(self))
+            reach, wrong = await cluster.probe(timeout=HEAL_TIMEOUT)
+        cut = set(reach.cut())
+        for link in spec.links:
+            self._downs[link] += down and link in cut
+            self._ups[link] += not down and link not in cut and link not in wrong
+        self._wrong |= dict.fromkeys(wrong)
+        return changed
+
+    def _proof(self, spec: Flap, cluster: Cluster, changed: Changed, wrong: Sequence[Link], detail: str) -> Proof:
+        wrong = tuple(dict.fromkeys([*wrong, *self._wrong]))
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                     measured=tuple(link for link in spec.links if self._downs[link]), detail=detail)
+
+    def _told(self, spec: Flap) -> str:
+        def times(counts: Counter[Link]) -> str:
+            each = [counts[link] for link in spec.links] or [0]
+            return f"{min(each)}{'' if min(each) == max(each) else f' to {max(each)}'} times"
+
+        return f"{times(self._downs)} down and {times(self._ups)} up"
 
 
 class ImpairInjector(Injector[Impair]):
@@ -268,7 +332,7 @@ class SkewInjector(Injector[Skew]):
     async def start(self, spec: Skew, cluster: Cluster) -> Proof:
         """Ask, put the clocks wrong, and ask again. A clock that nobody tells is wrong."""
         asked = await cluster.ahead(spec.nodes)
-        self._before = {name: ahead - cluster.skewed(name) / 1e9 for name, ahead in asked.items()}
+        self._before = {name: ahead.seconds - ahead.meant for name, ahead in asked.items()}
         self._began = cluster.clock()
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, round((spec.offset or spec.drift * STEP) * 1e9)))
         return await self._proof(spec, cluster, changed)
@@ -295,10 +359,10 @@ class SkewInjector(Injector[Skew]):
     async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
         """One that is down or stands still cannot be asked."""
         ahead = await cluster.ahead([name for name in spec.nodes if name not in cluster.out()])
-        off = {name: ahead[name] - self._before.get(name, 0.0) for name in ahead}
-        meant = {name: cluster.skewed(name) / 1e9 for name in ahead}
+        off = {name: ahead[name].seconds - self._before.get(name, 0.0) for name in ahead}
+        meant = {name: ahead[name].meant for name in ahead}
         wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())
-                      or (name in off and abs(off[name] - meant[name]) > INEXACT + abs(spec.drift)))
+                      or (name in off and abs(off[name] - meant[name]) > INEXACT))
         figures = (_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()
         return Proof(holds=not wrong and bool(off), acted=changed.at, at=cluster.clock(), spread=changed.spread,
                      wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
@@ -328,13 +392,25 @@ class SurgeInjector(Injector[Surge]):
 
 
 class HushInjector(Injector[Hush]):
-    """Has clients be silent. Proven by the load, which counts no call, and later some."""
+    """Has clients be silent. Proven by the load, which counts no call at these homes, from the moment at which none was open
+    any more to the end."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
 
     async def start(self, spec: Hush, cluster: Cluster) -> Proof:
         """Wait for what is open, and count."""
-        if cluster.load is not None:
-            await cluster.load.hush(self, spec.homes)
-        return await _called(spec, cluster, cluster.clock())
+        if cluster.load is None:
+            return Proof(holds=False, acted=cluster.clock(), at=cluster.clock(), wrong=spec.homes)
+        await cluster.load.hush(self, spec.homes)
+        acted = cluster.clock()
+        self._calls = {home: cluster.load.calls([home]) for home in spec.homes}
+        await asyncio.sleep(COUNTED)
+        return self._counted(spec, cluster, acted)
+
+    async def still(self, spec: Hush, cluster: Cluster) -> Proof:
+        """Count again."""
+        return self._counted(spec, cluster, cluster.clock())
 
     async def undo(self, spec: Hush, cluster: Cluster) -> Proof:
         """Let them call."""
@@ -342,14 +418,69 @@ class HushInjector(Injector[Hush]):
             await cluster.load.relent(self)
         return Proof(holds=True, acted=cluster.clock(), at=cluster.clock(), measured=spec.homes, detail="calls again")
 
+    def _counted(self, spec: Hush, cluster: Cluster, acted: int) -> Proof:
+        made = {} if cluster.load is None else {home: cluster.load.calls([home]) - self._calls[home] for home in spec.homes}
+        wrong = tuple(home for home in spec.homes if made.get(home) != 0)
+        return Proof(holds=not wrong, acted=acted, at=cluster.clock(), wrong=wrong, measured=spec.homes,
+                     detail=f"{sum(made.values()):,} calls")
 
-async def _called(spec: Hush, cluster: Cluster, acted: int) -> Proof:
-    """Whether nobody calls where nobody should: fewer calls than before, where that is not everywhere."""
-    calls = await _calls(cluster)
-    everywhere = set(spec.homes) == set(cluster.names)
-    holds = cluster.load is not None and (calls == 0 or not everywhere)
-    return Proof(holds=holds, acted=acted, at=cluster.clock(), wrong=() if holds else spec.homes, measured=spec.homes,
-                 detail=f"{calls:.0f} calls a second")
+
+class SeverInjector(Injector[Sever]):
+    """Cuts clients off from their nodes. Proven from the clients' side by the load: they call, and nothing is answered, from
+    first to last; and that it is no partition of servers by probes of every link and by connections that the nodes take."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
+
+    async def start(self, spec: Sever, cluster: Cluster) -> Proof:
+        """Cut off, and count calls and answers."""
+        if cluster.load is None:
+            return Proof(holds=False, acted=cluster.clock(), at=cluster.clock(), wrong=spec.homes)
+        cluster.load.sever(self, spec.homes)
+        await asyncio.sleep(BROKEN_OFF)
+        acted = cluster.clock()
+        self._answered = {home: cluster.load.answered([home]) for home in spec.homes}
+        self._begun = {home: cluster.load.calls([home]) for home in spec.homes}
+        await asyncio.sleep(COUNTED)
+        return await self._counted(spec, cluster, acted)
+
+    async def still(self, spec: Sever, cluster: Cluster) -> Proof:
+        """Count again."""
+        return await self._counted(spec, cluster, cluster.clock())
+
+    async def undo(self, spec: Sever, cluster: Cluster) -> Proof:
+        """Link them again, and wait until something is answered at each home whose node serves and that nobody else cuts off;
+        where no calls are made any more, that its node takes a connection."""
+        if cluster.load is None:
+            return Proof(holds=True, acted=cluster.clock(), at=cluster.clock())
+        before = {home: cluster.load.answered([home]) for home in spec.homes}
+        await cluster.load.relent(self)
+        acted = cluster.clock()
+        silent, held = spec.homes, frozenset[str]()
+        while silent and cluster.clock() - acted < RETURN * 1e9 and not cluster.load.stopped:
+            await asyncio.sleep(COUNTED / 10)
+            held |= {home for home in silent if cluster.load.severed(home) or cluster.troubled(home)}
+            silent = tuple(home for home in silent if home not in held and cluster.load.answered([home]) == before[home])
+        if cluster.load.stopped:
+            silent = await cluster.silent(silent, timeout=PROVE_TIMEOUT)
+        again = tuple(home for home in spec.homes if home not in silent and home not in held)
+        told = ((again, "answered again"), (silent, "not answered again"), (sorted(held), "still in another fault"))
+        return Proof(holds=not silent, acted=acted, at=cluster.clock(), wrong=silent, measured=again,
+                     detail=", ".join(f"{' '.join(homes)} {what}" for homes, what in told if homes))
+
+    async def _counted(self, spec: Sever, cluster: Cluster, acted: int) -> Proof:
+        load = cluster.load
+        assert load is not None
+        begun = {home: load.calls([home]) - self._begun[home] for home in spec.homes}
+        answered = {home: load.answered([home]) - self._answered[home] for home in spec.homes}
+        silent = await cluster.silent([name for name in spec.homes if name not in cluster.out()], timeout=PROVE_TIMEOUT)
+        async with cluster.network:
+            _, links = await cluster.probe(timeout=PROVE_TIMEOUT)
+        wrong: tuple[Place, ...] = tuple(home for home in spec.homes if answered[home] or not begun[home] or home in silent)
+        wrong += links
+        return Proof(holds=not wrong, acted=acted, at=cluster.clock(), wrong=wrong, measured=spec.homes,
+                     detail=f"{sum(answered.values()):,} of {sum(begun.values()):,} calls there were answered")
 
 
 class RetryInjector(Injector[Retry]):
@@ -382,17 +513,20 @@ async def _calls(cluster: Cluster) -> float:
     """Calls a second that the load makes, counted for `COUNTED` seconds."""
     if cluster.load is None:
         return 0.0
-    calls, began = cluster.load.calls, cluster.clock()
+    calls, began = cluster.load.calls(cluster.names), cluster.clock()
     await asyncio.sleep(COUNTED)
-    return (cluster.load.calls - calls) / max(1, cluster.clock() - began) * 1e9
+    return (cluster.load.calls(cluster.names) - calls) / max(1, cluster.clock() - began) * 1e9
 
 
+BROKEN_OFF = 0.05
+"""Seconds in which calls that are broken off have ended: an answer that had come already is still taken."""
 COUNTED = 0.5
 """Seconds for which calls are counted."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
 INEXACT = 1.5
-"""Seconds that a clock may be off what it is meant to be: some servers tell whole seconds, and are asked twice."""
+"""Seconds that a clock may be off what it is meant to be: some servers tell whole seconds, and are asked twice. What drifts is
+not changed while it is asked."""
 
 
 async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Proof:
@@ -416,6 +550,8 @@ def injector(spec: Spec) -> Injector[Any]:
     match spec:
         case Cut():
             return CutInjector()
+        case Flap():
+            return FlapInjector()
         case Impair():
             return ImpairInjector()
         case Skew():
@@ -424,6 +560,8 @@ def injector(spec: Spec) -> Injector[Any]:
             return SurgeInjector()
         case Hush():
             return HushInjector()
+        case Sever():
+            return SeverInjector()
         case Retry():
             return RetryInjector()
         case Kill():

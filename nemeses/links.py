@@ -11,12 +11,13 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Impair, Link, Spec, in_order
+from splitbrain.harness.history.fault import Impair, Link, Spec
+from splitbrain.harness.history.sides import in_order
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability, everything
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
-from splitbrain.nemeses.roles import nodes_of
+from splitbrain.nemeses.roles import OWNER, nodes_of
 
 MILLISECONDS = "milliseconds"
 SHARE = "as a share of all packets"
@@ -35,7 +36,8 @@ class Links(Nemesis):
         return ("all", "primary")
 
     def known(self, nodes: int) -> Sequence[str]:
-        return ("all", *(way + role for role in ("primary", "follower", "minority") for way in ("", "to-", "from-")))
+        roles = ("primary", "follower", "minority", "key-holder", OWNER)
+        return ("all", *(way + role for role in roles for way in ("", "to-", "from-")))
 
     options: OptionTable
     """What is done to the links: each option is the field of `Impair` that has its name."""
@@ -49,9 +51,9 @@ class Links(Nemesis):
         links = everything(view.names).edges
         if scenario == "all":
             return (self.spec(in_order(links)),)
-        way, dash, role = scenario.rpartition("-")
-        some = set(nodes_of(role, view, rng))
-        chosen = [(a, b) for a, b in links if (a in some) != (b in some) and (not dash or (b if way == "to" else a) in some)]
+        way = next((way for way in ("to-", "from-") if scenario.startswith(way)), "")
+        some = set(nodes_of(scenario.removeprefix(way), view, rng))
+        chosen = [(a, b) for a, b in links if (a in some) != (b in some) and (not way or (b if way == "to-" else a) in some)]
         return (self.spec(in_order(chosen)),)
 
 

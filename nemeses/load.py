@@ -8,25 +8,31 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from splitbrain.harness.history.fault import Hush, Nodes, Retry, Spec, Surge
+from splitbrain.harness.history.fault import Hush, Nodes, Retry, Sever, Spec, Surge
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.roles import nodes_of, played
 
 
 class OnClients(Nemesis):
-    """Something done to the clients of every home."""
+    """Something done to the clients of every home, or of those that play a role."""
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """At every home."""
         return ("all",)
+
+    def known(self, nodes: int) -> Sequence[str]:
+        """At the homes that play a role: `quiet:lock-owner` has clients stand still, one that holds a lock among them."""
+        return played(nodes)
 
     @abstractmethod
     def spec(self, homes: Nodes) -> Spec:
         """What is done to the clients at these homes."""
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
-        return (self.spec(view.names),)
+        """Raises `NoTarget`."""
+        return (self.spec(nodes_of(scenario, view, rng)),)
 
     def minimum_nodes(self) -> int:
         """It needs no other node."""
@@ -58,6 +64,20 @@ class Quiet(OnClients):
 
     def spec(self, homes: Nodes) -> Spec:
         return Hush(homes)
+
+
+class ClientCut(OnClients):
+    """Clients lose the node that they are beside, and it goes on: the servers see each other and everybody else, so that nobody
+    fails over. What the cut clients had open may have happened; a lock that they hold ends with its lease."""
+
+    name: ClassVar[str] = "client-cut"
+    summary: ClassVar[str] = "clients cut off from their node by role, servers not from each other"
+
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        return ("primary", "follower")
+
+    def spec(self, homes: Nodes) -> Spec:
+        return Sever(homes)
 
 
 class RetryStorm(OnClients):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Spec
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.history.fault import Nodes, Spec
+from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import OptionTable, Tables, options_of
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.injectors import Injector, injector
@@ -28,7 +31,10 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     `primary` is the node that most nodes name as primary at this moment, `last_primary` the one before that. Both are None
     where the database has none, which is then `leaderless`, or where nobody names one. `out` are the nodes that another
-    fault keeps down or has stand still.
+    fault keeps down or has stand still. `holders` are the nodes that hold each key: the primary of its shard, all its copies
+    where the database is leaderless, nobody where no node was named. `owners` are the homes of the clients that hold a lock,
+    first the one that means to hold its own longest. `sides` are the groups of nodes that the network lets work together at
+    this moment, all nodes in one where nothing is cut.
     """
 
     names: tuple[str, ...]
@@ -36,6 +42,9 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     last_primary: str | None = None
     leaderless: bool = False
     out: tuple[str, ...] = ()
+    holders: Mapping[Key, Nodes] = {}
+    owners: tuple[str, ...] = ()
+    sides: tuple[Nodes, ...] = ()
 
     def first(self, rng: random.Random) -> str:
         """The primary; where the database has none, any node stands for it. Raises `NoTarget` where it should have one and
@@ -78,6 +87,11 @@ class Nemesis(ABC):
     def injector(self, spec: Spec) -> Injector[Any]:
         """Who does a spec of this nemesis, proves it and undoes it; a new one for each fault."""
         return injector(spec)
+
+    def refusal(self, database: type[Database], variant: Variant) -> str:
+        """Why it cannot be done to that database, as the end of a sentence that begins with its name and its variant; empty
+        where it can."""
+        return ""
 
     def minimum_nodes(self) -> int:
         """The smallest cluster that this makes sense on."""

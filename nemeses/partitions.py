@@ -11,14 +11,17 @@ import random
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import networkx as nx
 
-from splitbrain.harness.history.fault import Cut, Link, Spec, in_order
+from splitbrain.harness.history.fault import Cut, Flap, Link, Spec
+from splitbrain.harness.history.sides import in_order
+from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability, Connectivity, everything
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
-from splitbrain.nemeses.roles import majority, nodes_of
+from splitbrain.nemeses.roles import each, majority, nodes_of, played
 
 
 class Partition(Nemesis):
@@ -258,7 +261,7 @@ class Isolate(Partition):
         return ("primary", "follower") if nodes < 4 else ("primary", "follower", "minority")
 
     def known(self, nodes: int) -> Sequence[str]:
-        return ("any", "primary", "follower", "last-primary", "minority", "quorum", "majority")
+        return tuple(role for role in played(nodes) if role != "all")
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         return (cut(self._without(view.names, nodes_of(scenario, view, rng))),)
@@ -271,6 +274,27 @@ class Isolate(Partition):
         return apart(names, some, [name for name in names if name not in some])
 
 
+class Flapping(Isolate):
+    """The links between the nodes of a role and the rest go down and come up again, over and over: whoever was suspected is
+    back before the others have agreed on it."""
+
+    name: ClassVar[str] = "flapping"
+    summary: ClassVar[str] = "links between nodes by role and the rest, a second down and a second up in turn"
+
+    class Options(OptionTable, frozen=True):
+        """How long links are down, and up."""
+
+        down: Annotated[float, Setting("How long links are down each time.", unit=SECOND, low=0.1, high=600)] = 1.0
+        up: Annotated[float, Setting("How long they are up in between.", unit=SECOND, low=0.1, high=600)] = 1.0
+
+    options: Options
+
+    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Raises `NoTarget`."""
+        lost = cut(self._without(view.names, nodes_of(scenario, view, rng)))
+        return (Flap(lost.links, down=self.options.down, up=self.options.up),)
+
+
 class Rolling(Partition):
     """Every node alone in turn, each a fault of its own: what a rolling change of the network does."""
 
@@ -279,7 +303,7 @@ class Rolling(Partition):
     of_primary: ClassVar[bool] = False
 
     def scenarios(self, nodes: int) -> Sequence[str]:
-        return tuple(f"n{number}" for number in range(1, nodes + 1))
+        return each(nodes)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         return apart(names, [name for name in names if name != scenario])

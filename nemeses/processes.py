@@ -15,7 +15,7 @@ from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
-from splitbrain.nemeses.roles import ROLES, nodes_of
+from splitbrain.nemeses.roles import nodes_of, played
 
 
 class Processes(Nemesis):
@@ -26,12 +26,17 @@ class Processes(Nemesis):
     """The roles that a schedule takes in turn; any other can be named."""
 
     def scenarios(self, nodes: int) -> Sequence[str]:
-        """The roles that some node can play."""
-        return tuple(role for role in self.usual if nodes > 2 or role != "minority")
+        """The roles that some node can play; where there is one node, all of them are the same."""
+        roles = tuple(role for role in self.usual if role in self.known(nodes))
+        return roles if nodes > 1 else roles[:1]
 
     def known(self, nodes: int) -> Sequence[str]:
         """Every role that some node can play."""
-        return tuple(role for role in ROLES if nodes > 2 or role != "minority")
+        return played(nodes)
+
+    def minimum_nodes(self) -> int:
+        """One, to which it happens."""
+        return 1
 
     @abstractmethod
     def spec(self, nodes: Nodes) -> Spec:

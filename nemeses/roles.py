@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import random
 
-from splitbrain.harness.history.fault import Nodes, natural
+from splitbrain.harness.history.sides import Nodes, natural
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
 
-ROLES = ("any", "primary", "follower", "last-primary", "minority", "quorum", "majority", "all")
+ROLES = (
+    "any", "primary", "follower", "last-primary", "key-holder", "lock-owner", "minority", "quorum", "majority", "all",
+)
+OWNER = "lock-owner"
+"""The role that nobody plays but where clients hold something."""
+
+
+def each(nodes: int) -> tuple[str, ...]:
+    """The names of so many nodes: each is a role that this node alone plays."""
+    return tuple(f"n{number}" for number in range(1, nodes + 1))
+
+
+def played(nodes: int) -> tuple[str, ...]:
+    """The roles that some of so many nodes can play."""
+    least = {"follower": 2, "minority": 3}
+    return (*(role for role in ROLES if nodes >= least.get(role, 1)), *each(nodes))
 
 
 def majority(nodes: int) -> int:
@@ -19,8 +34,11 @@ def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
     """The nodes that play a role at this moment. Raises `NoTarget` where none does.
 
     `any` is one random node, `follower` a random one that is not the primary, `last-primary` the one that was primary before
-    the present one; `minority` and `majority` are as many random nodes as can do nothing, and as few as can do something;
-    `quorum` are as few more random ones as leave no majority of those that are up, the last of a quorum where others are down.
+    the present one; `key-holder` is the node that holds a random key (its shard's primary, or one of its copies), and
+    `lock-owner` the home of the client that holds a lock, of several the one that means to longest; `minority` and
+    `majority` are as many random nodes as can do nothing, and as few as can do something; `quorum` are as few more
+    random ones as leave no majority of those that are up, the last of a quorum where others are down. The name of a node
+    is that node.
     """
     names = view.names
     match role:
@@ -35,6 +53,15 @@ def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
             if view.last_primary is None:
                 raise NoTarget("the primary has not changed yet")
             chosen = [view.last_primary]
+        case "key-holder":
+            held = [nodes for _, nodes in sorted(view.holders.items(), key=repr) if nodes]
+            if not held:
+                raise NoTarget("no node was named as the holder of any key")
+            chosen = [rng.choice(rng.choice(held))]
+        case "lock-owner":
+            if not view.owners:
+                raise NoTarget("no client holds a lock")
+            chosen = [view.owners[0]]
         case "minority":
             chosen = rng.sample(names, (len(names) - 1) // 2)
         case "quorum":
@@ -46,6 +73,8 @@ def nodes_of(role: str, view: Outlook, rng: random.Random) -> Nodes:
             chosen = rng.sample(names, majority(len(names)))
         case "all":
             chosen = list(names)
+        case _ if role in names:
+            chosen = [role]
         case _:
             raise ValueError(f"there is no role '{role}'")
     return tuple(sorted(chosen, key=natural))

@@ -15,7 +15,7 @@ from rich.text import Text
 from splitbrain.checkers.result import Result
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.reports.nights import Told, differ
-from splitbrain.reports.wording import count, printable, seconds, share, side
+from splitbrain.reports.wording import count, plan_value, printable, seconds, share, side
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -51,9 +51,8 @@ def runs(first: Result, second: Result) -> list[Line]:
             ))
     if first.plan is not None and second.plan is not None:
         for field in first.plan.__struct_fields__:
-            one, other = getattr(first.plan, field), getattr(second.plan, field)
-            if one != other:
-                lines.append(Line(f"plan: {field}", str(one), str(other), False))
+            if getattr(first.plan, field) != getattr(second.plan, field):
+                lines.append(Line(f"plan: {field}", plan_value(first.plan, field), plan_value(second.plan, field), False))
     versions = [", ".join(sorted(set(one.versions.values()))) for one in (first, second)]
     if versions[0] != versions[1]:
         lines.append(Line("version", versions[0], versions[1], False))
@@ -85,7 +84,7 @@ def _places(runs: Sequence[Told]) -> dict[tuple[str, ...], list[Told]]:
     found: dict[tuple[str, ...], list[Told]] = {}
     for run in runs:
         place = run.place
-        key = (place.database, place.variant, place.nodes, place.workload, place.nemesis)
+        key = (place.database, place.variant, place.nodes, place.workload, place.under)
         found.setdefault(key, []).append(run)
     return found
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.result import Measure, Result, Scenario
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.plan import short
 from splitbrain.reports import wording
-from splitbrain.reports.wording import count, plural, printable, seconds, share, side
+from splitbrain.reports.wording import count, in_markdown, plural, seconds, share, side
 
 SUMMED = 24
 """Lines about partitions in a contract, which is one page."""
@@ -72,9 +73,11 @@ def _data(results: Sequence[Result]) -> list[str]:
         last = f"{count(sum(result.blast.discarded_last or 0 for result in results))} of them the last on their key"
         lines.append(f"{count(gone)} acknowledged writes gave way to another side's, {last}.")
     stale = [result.blast.staleness for result in results if result.blast.staleness is not None]
-    if stale:
+    if any(one.stale for one in stale):
         told = share(sum(one.stale for one in stale), sum(one.reads for one in stale))
-        lines.append(f"{told} of reads were stale, by up to {wording.span(max(one.max_ms for one in stale) * 1e6)}.")
+        least, most = ("At least ", "at least ") if any(one.lossy for one in stale) else ("", "")
+        worst = wording.span(max(one.max_ms for one in stale) * 1e6)
+        lines.append(f"{least}{told} of reads were stale, the stalest by {most}{worst}.")
     if lines:
         return lines
     unknown = [result for result in results if result.validity == "unknown"]
@@ -107,35 +110,55 @@ def recovery(rows: Sequence[Scenario]) -> float | None:
     return max(known) if known and len(known) == len(times) else None
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """The contracts of all databases and variants among these results, a page each; results without a plan are left out."""
+class Contract(NamedTuple):
+    """What runs of one database and variant have shown: its name, version, the loads that it was under, what it was observed to
+    be, the variant in a sentence (empty where nobody knows), the parts of `contract`, and the names of the runs."""
+
+    name: str
+    version: str
+    loads: tuple[str, ...]
+    observed: str
+    summary: str
+    parts: tuple[tuple[str, list[str]], ...]
+    runs: tuple[str, ...]
+
+
+def contracts(results: Sequence[Result]) -> tuple[Contract, ...]:
+    """The contracts of all databases and variants among these results; results without a plan are left out."""
     owners: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.plan is not None:
             owners.setdefault((short(result.plan.database), result.plan.variant), []).append(result)
-    return "\n".join(_page(database, variant, found) for (database, variant), found in owners.items())
+    return tuple(_contract(f"{database} {variant}", found) for (database, variant), found in owners.items())
 
 
-def _page(database: str, variant: str, results: Sequence[Result]) -> str:
-    versions = sorted({version for result in results for version in result.versions.values()})
+def _contract(name: str, results: Sequence[Result]) -> Contract:
     loads = sorted({f"{short(one.workload)} under {'scripted faults' if one.schedule else short(one.nemesis)}"
                     for result in results if (one := result.plan) is not None})
-    lines = [f"# Consistency contract: {_plain(database)} {_plain(variant)}", ""]
-    lines += [f"What an owner of a service on {_plain(database)} {_plain(variant)} "
-              f"({_plain(', '.join(versions)) or 'version not known'}) may count on, as far as {plural(len(results), 'run')} "
-              f"have shown it: {_plain(', '.join(loads))}."]
     seen = Counter(result.classification for result in results)
-    classes = (f"{name.replace('-', ' ')} in {number}" for name, number in seen.most_common())
-    lines += ["", f"Observed: {', '.join(classes)}."]
-    first = next((result.variant for result in results if result.variant is not None), None)
-    if first is not None and first.summary:
-        lines += ["", f"{_plain(wording.sentence(first.summary))}"]
-    for title, told in contract(results):
-        lines += ["", f"## {title}", "", *(f"* {_plain(line)}" for line in told)]
-    lines += ["", "Made of: " + ", ".join(f"`{result.run}`" for result in results) + ".", ""]
+    variant = next((result.variant for result in results if result.variant is not None), None)
+    return Contract(
+        name, ", ".join(sorted({version for result in results for version in result.versions.values()})) or "version not known",
+        tuple(loads), ", ".join(f"{word.replace('-', ' ')} in {number}" for word, number in seen.most_common()),
+        wording.sentence(variant.summary) if variant is not None else "", tuple(contract(results)),
+        tuple(result.run for result in results),
+    )
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The contracts of all databases and variants among these results, a page each."""
+    return "\n".join(map(_page, contracts(results)))
+
+
+def _page(of: Contract) -> str:
+    lines = [f"# Consistency contract: {in_markdown(of.name)}", ""]
+    shown = f"{plural(len(of.runs), 'run')} {'has' if len(of.runs) == 1 else 'have'} shown it"
+    lines += [f"What an owner of a service on {in_markdown(of.name)} ({in_markdown(of.version)}) may count on, as far as "
+              f"{shown}: {in_markdown(', '.join(of.loads))}."]
+    lines += ["", f"Observed: {of.observed}."]
+    if of.summary:
+        lines += ["", in_markdown(of.summary)]
+    for title, told in of.parts:
+        lines += ["", f"## {title}", "", *(f"* {in_markdown(line)}" for line in told)]
+    lines += ["", "Made of: " + ", ".join(f"`{run}`" for run in of.runs) + ".", ""]
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in printable(text, 1000))

@@ -21,7 +21,7 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import word_and_rate
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.nights import CHANCE
-from splitbrain.reports.rates import Rate, markdown_row
+from splitbrain.reports.rates import Rate, fault_of, markdown_row
 from splitbrain.reports.wording import share
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def _middle(drawn: NDArray[np.float64]) -> Green:
 
 
 def _place(plan: Plan) -> tuple[str, ...]:
-    nemesis = "scripted" if plan.schedule else short(plan.nemesis)
-    return short(plan.database), plan.variant, f"{plan.nodes} {plan.testbed}", short(plan.workload), nemesis
+    return short(plan.database), plan.variant, f"{plan.nodes} {plan.testbed}", short(plan.workload), fault_of(plan)
 
 
 def _told(word: str) -> Callable[[Rate], bool] | None:

@@ -9,7 +9,8 @@ One suite a run, named by its folder. Its cases have a class that is the same ev
 * each expectation: a `failure` of type `expectation` where it was not met.
 
 A run whose cluster could not be set up is a suite with one `error` of type `set-up`; one that was refused, of type `usage`;
-one that crashed or cannot be read, of type `crash`.
+one that was interrupted, of type `interrupted`; one that crashed or cannot be read, of type `crash`. A run that was judged
+though it was stopped has that error of its `verdict` beside what was found: it is never green, whatever was expected of it.
 
 An attempt that proved nothing and was made again is a `flakyError` of the `verdict`, or a `rerunError` where the last attempt
 proves nothing either.
@@ -25,6 +26,7 @@ from xml.etree import ElementTree as ET
 
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Verdict
+from splitbrain.harness.errors import CRASHED, INTERRUPTED, SetupError, UsageError
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import client, clock, phrase, plural, printable, sentence
@@ -32,7 +34,8 @@ from splitbrain.reports.wording import client, clock, phrase, plural, printable,
 LONGEST = 4000
 """Characters of one text."""
 
-SETUP_FAILED, REFUSED = 3, 64
+STOPPED = {SetupError.exit_code: "set-up", UsageError.exit_code: "usage", CRASHED: "crash", INTERRUPTED: "interrupted"}
+"""Exit codes of runs that did not go as planned, whatever their verdict is, with the type of their error."""
 
 
 def write(path: Path, results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]] = ()) -> None:
@@ -59,8 +62,7 @@ def _suite(result: Result | NotJudged, retried: Sequence[str]) -> ET.Element:
         shown = ("database", "variant", "workload", "nemesis", "nodes", "testbed", "seed")
         properties = {field: getattr(plan, field) for field in shown}
     if isinstance(result, NotJudged):
-        kind = {SETUP_FAILED: "set-up", REFUSED: "usage"}.get(result.exit_code, "crash")
-        _outcome(_case(suite, stable, "verdict"), "error", kind, result.reason)
+        _outcome(_case(suite, stable, "verdict"), "error", STOPPED.get(result.exit_code, "crash"), result.reason)
     else:
         if result.started:
             suite.set("timestamp", _text(result.started[:19]))
@@ -102,7 +104,9 @@ def _history(result: Result | NotJudged) -> str:
 
 def _judged(suite: ET.Element, name: str, result: Result) -> None:
     case = _case(suite, name, "verdict", 0.0 if result.plan is None else result.plan.time)
-    if result.validity == "unknown" and not result.expectations:
+    if result.stopped or result.exit_code in STOPPED:
+        _outcome(case, "error", STOPPED.get(result.exit_code, "unknown"), result.stopped or result.reason)
+    elif result.validity == "unknown" and not result.expectations:
         _outcome(case, "error", "unknown", result.reason)
     told = sentence(f"{result.heading}: {result.reason}"), sentence(f"observed: {result.sentence or result.classification}")
     ET.SubElement(case, "system-out").text = _text(" ".join(told))

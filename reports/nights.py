@@ -5,7 +5,7 @@ A suite keeps `runs.json` beside its runs, so that a trend over thirty nights re
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ import msgspec
 from splitbrain.checkers.result import Assessment, Class, Expectation, Half, NotJudged, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.plan import short
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import count, plural
 
 FILE = "runs.json"
@@ -36,6 +36,8 @@ class Place(msgspec.Struct, frozen=True, order=True):
     nodes: str
     workload: str
     nemesis: str
+    fault: float = 0.0
+    """How long its faults last (seconds), in a suite that has runs with others; else 0."""
 
     @property
     def row(self) -> tuple[str, str, str, str]:
@@ -43,7 +45,41 @@ class Place(msgspec.Struct, frozen=True, order=True):
 
     @property
     def column(self) -> tuple[str, str]:
-        return self.workload, self.nemesis
+        return self.workload, self.under
+
+    @property
+    def under(self) -> str:
+        """The nemesis, with the length of its faults where that tells two places apart."""
+        return self.nemesis + (f", {self.fault:g} s" if self.fault else "")
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What faults of one length cost in one run. `lengths` are those measured (seconds, from when a fault was in force until
+    its heal began) of the faults that were proven, `unproven` how many were not. `lost` are the acknowledged writes that are
+    proven to be lost in these faults, `discarded` those that gave way to another side's, `stale_ms` is the age of the stalest
+    read of the run (`at_least`: beside lost writes there may be older ones), `recovery` the slowest (seconds). None where it is
+    not known: `unknown` says of each why.
+    """
+
+    fault: float
+    lengths: tuple[float, ...]
+    unproven: int
+    lost: int | None = None
+    discarded: int | None = None
+    stale_ms: float | None = None
+    at_least: bool = False
+    recovery: float | None = None
+    unknown: dict[str, str] = {}
+
+    @property
+    def proven(self) -> bool:
+        """Whether every fault of the run was."""
+        return bool(self.lengths) and not self.unproven
+
+    @property
+    def length(self) -> float:
+        """How long a fault lasted, as measured; as planned where none was proven."""
+        return sum(self.lengths) / len(self.lengths) if self.lengths else self.fault
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +101,15 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """The vendor's claim and the labels of literature, as they stood to this run."""
     otherwise: Half | None = None
     """The half of PACELC that was seen without a partition, where the run measured that."""
+    cost: Cost | None = None
+    """None where it could not be judged, or had no fault."""
     retried: tuple[str, ...] = ()
     """Why the attempts before this one proved nothing."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it went to its end and was decided: only such a one counts for or against a rate."""
+        return self.verdict in ("valid", "invalid") and self.exit_code in (0, 1, 4)
 
 
 def headline(runs: Sequence[Told]) -> str:
@@ -107,24 +150,62 @@ def told(result: Result | NotJudged) -> Told | None:
             exit_code=result.exit_code, expect=plan.expect,
         )
     return Told(
-        run=result.run, place=place, seed=plan.seed, verdict=result.validity, heading=result.heading, reason=result.reason,
-        classification=result.classification, exit_code=result.exit_code, anomalies=result.counts, lost=result.blast.lost,
-        expect=plan.expect, expectations=result.expectations,
+        run=result.run, place=place, seed=plan.seed, verdict=result.validity, heading=result.heading,
+        reason=result.stopped or result.reason, classification=result.classification,
+        exit_code=result.exit_code, anomalies=result.counts,
+        lost=result.blast.lost, expect=plan.expect, expectations=result.expectations,
         claims=(*(() if result.claim is None else (result.claim,)), *result.labels),
-        otherwise=None if result.pacelc is None else result.pacelc.half,
+        otherwise=None if result.pacelc is None else result.pacelc.half, cost=_cost(result, plan),
+    )
+
+
+def _cost(result: Result, plan: Plan) -> Cost | None:
+    """What the faults of a run cost; of one whose faults are scripted each has its own length, which tells nothing here."""
+    if not result.scenarios or plan.schedule:
+        return None
+    blast, unknown = result.blast, {}
+    # What a database loses without a fault is not what a fault cost.
+    decided = result.consistency != "undecided" or any(row.lost for row in result.scenarios)
+    if not decided:
+        unknown["lost"] = "consistency is undecided"
+    if blast.discarded is None:
+        unknown["discarded"] = "no fault parted sides, or this workload does not tell"
+    if blast.staleness is None:
+        unknown["stale_ms"] = "this workload does not tell how old a read is"
+    if blast.recovery is None:
+        unknown["recovery"] = next((row.recovery_reason for row in result.scenarios if row.recovery is None), "")
+    return Cost(
+        fault=plan.fault, unproven=sum(not row.bit for row in result.scenarios),
+        lengths=tuple(
+            row.heal_began - row.in_force for row in result.scenarios
+            if row.bit and row.in_force is not None and row.heal_began is not None
+        ),
+        lost=sum(row.lost for row in result.scenarios) if decided else None, discarded=blast.discarded, recovery=blast.recovery,
+        stale_ms=None if blast.staleness is None else blast.staleness.max_ms,
+        at_least=blast.staleness is not None and blast.staleness.lossy, unknown=unknown,
     )
 
 
 def all_told(results: Sequence[Result | NotJudged], retried: Sequence[tuple[str, ...]] = ()) -> tuple[Told, ...]:
     """The lines of all that have one, with why the attempts before each were unknown. A run that never got so far as to ask its
-    version stands beside its sisters."""
-    pairs = zip(map(told, results), retried or [()] * len(results), strict=True)
-    lines = [msgspec.structs.replace(line, retried=again) for line, again in pairs if line is not None]
-    known = {(line.place.database, line.place.variant): line.place.version for line in lines if line.place.version}
+    version stands beside its sisters; runs that differ in how long their faults last stand apart."""
+    pairs = [
+        (line, result.plan.fault, again)
+        for result, again in zip(results, retried or [()] * len(results), strict=True)
+        if (line := told(result)) is not None and result.plan is not None
+    ]
+    known = {(line.place.database, line.place.variant): line.place.version for line, *_ in pairs if line.place.version}
+    lines = []
+    lengths: defaultdict[Place, set[float]] = defaultdict(set)
+    for line, fault, again in pairs:
+        version = line.place.version or known.get((line.place.database, line.place.variant), "")
+        place = msgspec.structs.replace(line.place, version=version)
+        lengths[place].add(fault)
+        lines.append((msgspec.structs.replace(line, place=place, retried=again), fault))
     return tuple(
-        line if line.place.version else msgspec.structs.replace(line, place=msgspec.structs.replace(
-            line.place, version=known.get((line.place.database, line.place.variant), "")))
-        for line in lines
+        line if len(lengths[line.place]) < 2
+        else msgspec.structs.replace(line, place=msgspec.structs.replace(line.place, fault=fault))
+        for line, fault in lines
     )
 
 
@@ -173,7 +254,7 @@ def rates_seen(tonight: Sequence[Told], before: Sequence[Night]) -> tuple[RateSe
     for place, what in wanted:
         every = [
             one for run in (*(run for night in before for run in night.runs), *tonight) if run.place == place
-            and run.verdict in ("valid", "invalid") for one in run.expectations if one.what == what and one.rate is not None
+            and run.whole for one in run.expectations if one.what == what and one.rate is not None
         ]
         seen, rate = sum(one.seen for one in every), next((one.rate for one in every), None)
         if rate is not None:

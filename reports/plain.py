@@ -5,9 +5,11 @@ It claims nothing that the result does not count: every clause rests on a figure
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from splitbrain.checkers.anomalies import generalises, losing
 from splitbrain.checkers.result import Result, Scenario, Side
-from splitbrain.reports.wording import plural, printable, seconds, sentence, side
+from splitbrain.reports.wording import plural, printable, seconds, sentence
 
 _WORST = ("neither", "unavailable", "AP", "hybrid", "CP", "not-exercised", "not-distributed", "unknown")
 
@@ -22,12 +24,12 @@ def plain(result: Result) -> str:
         costs = [f"the database gave {plural(sum(result.counts.values()), 'answer')} that no correct one can give"]
     refused = _refused(worst) if worst is not None else ""
     if costs:
-        told = _joined([*costs, *([refused] if refused else [])])
+        told = "; ".join(filter(None, (_joined(costs), refused)))
     elif result.consistency == "held":
-        told = _joined([refused or "every client went on working", "no confirmed write was lost and no read was wrong"])
+        told = f"{refused or 'every client went on working'}; no confirmed write was lost and no read was wrong"
     else:
-        told = _joined([refused or "every client went on working", "whether data stayed correct is not known"])
-    told = f"{_cause(worst)}, {told}" if worst is not None else told
+        told = f"{refused or 'every client went on working'}; whether data stayed correct is not known"
+    told = f"{_cause(worst, result.scenarios)}, {told}" if worst is not None else told
     after = "; once the network was whole again, copies of the data stayed different" if result.counts.get("diverged") else ""
     return sentence(told + after)
 
@@ -40,19 +42,30 @@ def _worst(result: Result) -> Scenario | None:
     )
 
 
-def _cause(row: Scenario) -> str:
-    """`while n1 was cut off from the 4 other nodes`."""
-    if row.struck:
-        return f"while the test did this: {printable(row.label)}"
+def _beside(row: Scenario, rows: Sequence[Scenario]) -> str:
+    """What else was in force at the time."""
+    others = [
+        f"{'the partition ' if other.links_cut and not other.struck else ''}{printable(other.label)}"
+        for other in rows if other.fault in row.beside and other.bit
+    ]
+    if len(others) > 1:
+        return f", and beside it {plural(len(others), 'more fault')}"
+    return f", and beside it {others[0]}" if others else ""
+
+
+def _cause(row: Scenario, rows: Sequence[Scenario]) -> str:
+    """`while n1 was cut off from the 4 other nodes`, of `rows` that tell what else was done meanwhile."""
+    if row.struck or not row.links_cut:
+        return f"while the test did this ({printable(row.label)}{_beside(row, rows)})"
     if len(row.sides) < 2:
         return f"while some connections were cut ({printable(row.name)})"
     smallest, *others = sorted(row.sides, key=lambda part: (len(part.nodes), not part.primary))
     if len(others) > 1:
         return f"while the network was split into {len(row.sides)} parts"
     rest = len(others[0].nodes)
-    nodes = " and ".join([", ".join(smallest.nodes[:-1]), smallest.nodes[-1]] if len(smallest.nodes) > 1 else smallest.nodes)
     were = "was" if len(smallest.nodes) == 1 else "were"
-    return f"while {printable(nodes)} {were} cut off from {'the other node' if rest == 1 else f'the other {rest} nodes'}"
+    whom = "the other node" if rest == 1 else f"the other {rest} nodes"
+    return f"while {_joined(list(map(printable, smallest.nodes)))} {were} cut off from {whom}"
 
 
 def _written(result: Result, worst: Scenario | None) -> list[str]:
@@ -85,7 +98,7 @@ def _read(result: Result) -> list[str]:
 
 def _refused(row: Scenario) -> str:
     """Who could not work."""
-    shut = [part for part in row.cut_sides if "blocked" in (part.read.state, part.write.state)]
+    shut = [part for part in row.asked_sides if "blocked" in (part.read.state, part.write.state)]
     if not shut:
         return ""
     told = [_shut(part, row) for part in shut[:2]]
@@ -95,7 +108,7 @@ def _refused(row: Scenario) -> str:
 def _shut(part: Side, row: Scenario) -> str:
     kinds = [measure for measure in (part.write, part.read) if measure.state == "blocked"]
     what = " or ".join({"write": "write", "read": "read"}[measure.kind] for measure in kinds)
-    who = "clients" if len(row.cut_sides) == 1 else f"clients beside {side(part.nodes)}"
+    who = "clients" if len(row.asked_sides) == 1 else f"clients beside {_joined(list(map(printable, part.nodes)))}"
     if any(measure.outage_ended and measure.outage and measure.answered for measure in kinds):
         return f"{who} could not {what} for {seconds(max(measure.outage for measure in kinds))}"
     if all(measure.answered == 0 for measure in kinds):

@@ -1,4 +1,4 @@
-"""Tables of rates for a README, made from stored results and never typed."""
+"""Tables of rates for a page, made from stored results and never typed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from splitbrain.checkers.result import Class, Result
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.plan import short
+from splitbrain.harness.plan import Plan, short
 from splitbrain.reports.wording import count, printable
 
 COLUMNS = (
@@ -77,8 +77,8 @@ def rate(result: Result) -> Rate | None:
     return Rate(
         run=result.run, started=result.started, database=short(plan.database),
         version="/".join(sorted(set(result.versions.values()))),
-        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=short(plan.workload),
-        nemesis="scripted" if plan.schedule else short(plan.nemesis), seed=plan.seed, validity=result.validity,
+        variant=plan.variant, testbed=plan.testbed, nodes=plan.nodes, workload=short(plan.workload), nemesis=fault_of(plan),
+        seed=plan.seed, validity=result.validity,
         classification=result.classification, anomalies={name: n for name, n in result.counts.items() if n},
         replicas=result.convergence.state, minority=_middle(minority), majority=_middle(majority), lost=lost,
         discarded=result.blast.discarded,
@@ -87,9 +87,27 @@ def rate(result: Result) -> Rate | None:
     )
 
 
-def store_rates(path: Path, rates: Sequence[Rate]) -> None:
-    """Write them into a file, a line each. Raises `StorageError`."""
-    write_whole(path, b"".join(msgspec.json.encode(one) + b"\n" for one in rates))
+def fault_of(plan: Plan) -> str:
+    """What goes wrong in a run, as a row tells it: `pause:primary`, `scripted`. Where a call may take longer than any fault
+    lasts, that is told too: what a server that stood still does with the calls that waited for it is found by such clients
+    alone."""
+    nemesis = "scripted" if plan.schedule else short(plan.nemesis)
+    longest = max((fault.duration for fault in plan.schedule), default=plan.fault)
+    return f"{nemesis}, calls wait {plan.timeout:g} s" if plan.timeout > longest else nemesis
+
+
+def each_once(rates: Iterable[Rate]) -> tuple[Rate, ...]:
+    """Every run once, where it came first, as it was judged last. A run is one by its name and its seed: on two machines runs
+    may begin in the same second."""
+    return tuple({(one.run, one.seed): one for one in rates}.values())
+
+
+def store_rates(path: Path, rates: Sequence[Rate]) -> tuple[Rate, ...]:
+    """Add them to those that a file holds, a line each; all that it holds then. Raises `UsageError`, and leaves the file as it
+    is, where it holds something else; `StorageError`."""
+    held = each_once((*(stored_rates(path) if path.exists() else ()), *rates))
+    write_whole(path, b"".join(msgspec.json.encode(one) + b"\n" for one in held))
+    return held
 
 
 def stored_rates(path: Path) -> tuple[Rate, ...]:

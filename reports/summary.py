@@ -11,6 +11,8 @@ from rich.text import Text
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import short
+from splitbrain.reports import sweep
+from splitbrain.reports.nights import all_told, headline
 from splitbrain.reports.rates import markdown_row
 from splitbrain.reports.wording import count, plural, printable
 
@@ -31,11 +33,14 @@ def table(results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]
     return shown
 
 
-def write(path: Path, results: Sequence[Result | NotJudged], retried: Sequence[Sequence[str]] = ()) -> None:
-    """Write the table as Markdown. Raises `StorageError`."""
-    good = sum(result.exit_code == 0 for result in results)
-    lines = [f"{count(good)} of {count(len(results))} runs as they should be.", "", markdown_row(COLUMNS)]
+def write(path: Path, results: Sequence[Result | NotJudged], retried: Sequence[tuple[str, ...]] = ()) -> None:
+    """Write the table as Markdown, and below it what faults cost against their length, where that differs. Raises
+    `StorageError`."""
+    told = all_told(results, retried)
+    lines = [f"{headline(told)}.", "", markdown_row(COLUMNS)]
     lines += [markdown_row(("---",) * len(COLUMNS)), *(markdown_row(_cells(*one)) for one in _sorted(results, retried))]
+    for swept in sweep.sweeps(told):
+        lines += ["", *sweep.markdown(swept)]
     write_whole(path, "\n".join(lines) + "\n")
 
 
@@ -58,7 +63,8 @@ def _cells(result: Result | NotJudged, again: Sequence[str]) -> tuple[str, ...]:
     else:
         found = ", ".join(f"{name} {count(number)}" for name, number in result.counts.items())
         verdict = f"{result.heading} ({found})" if found else result.heading
-        verdict += f", after {plural(len(again), 'unknown attempt')}" if again else ""
+        verdict += f", after {plural(len(again), 'attempt')} that proved nothing" if again else ""
+        verdict += f", {result.stopped}" if result.stopped else ""
         missing = ", ".join(expected.what for expected in result.expectations if not expected.met)
         expected = f"NOT MET: {missing}" if missing else ("met" if result.expectations else "")
         judged = (verdict, result.classification, expected)

@@ -6,12 +6,10 @@ Nothing that a database or a person wrote reaches the terminal unescaped.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,8 +19,9 @@ from rich.text import Text
 from splitbrain.checkers.result import Measure, Result, Scenario, Side, Source
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.plan import Plan, short
+from splitbrain.reports.output import Output
 from splitbrain.reports.wording import (
     again,
     bounds,
@@ -42,6 +41,8 @@ from splitbrain.reports.wording import (
     share,
     side,
     source,
+    spared,
+    untried,
     value,
 )
 
@@ -63,41 +64,6 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
     """The console of a command: it prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
     out = cast("TextIO", Output(file or sys.stdout))
     return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-
-
-class Output:
-    """A stream for what people read, which may go away: a closed terminal, the end of `| head`, a full disk. Then nothing is
-    written any more, and nothing else is lost: neither a run nor its exit code."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        """Write what can be written, as the stream can."""
-        try:
-            return self._file.write(text)
-        except UnicodeEncodeError:
-            known = self._file.encoding or "ascii"
-            return self.write(text.encode(known, "backslashreplace").decode(known))
-        except (OSError, ValueError):
-            return self._give_up(text)
-
-    def flush(self) -> None:
-        """Hand on what waits."""
-        try:
-            self._file.flush()
-        except (OSError, ValueError):
-            self._give_up("")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def _give_up(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, self._file.fileno())  # What waits in a buffer goes there too, with the interpreter's last flush.
-            os.close(nothing)
-        return len(text)
 
 
 class Progress:
@@ -268,6 +234,8 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         text = f"{printable(expected.what)}: {'met' if expected.met else 'NOT MET'}"
         text += f" - {printable(expected.reason)}" if expected.reason else ""
         _wrap(console, "EXPECT" if number == 0 else "", Text(text, "" if expected.met else "bold red"))
+    if result.stopped:
+        _wrap(console, "EXIT", Text(f"{result.exit_code}: {printable(result.stopped)}", "bold red"))
     if folder is not None:
         console.print()
         shown = _shown(folder)
@@ -326,7 +294,7 @@ def _cut_off(result: Result, op: Operation) -> str:
         if scenario.heal_began is not None and op.invoked / 1e9 > scenario.heal_began:
             continue
         since = moment(round(scenario.in_force * 1e9))
-        if op.node in scenario.struck:
+        if op.node in scenario.struck or op.node in scenario.severed:
             return f"({printable(scenario.label)} since {since})"
         homes = [part for part in scenario.sides if op.node in part.nodes]
         if homes and not any(part.quorum for part in homes):
@@ -361,6 +329,8 @@ def _observed(console: Console, result: Result) -> None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:
         _line(console, "", Text(f"{count(len(result.scenarios) - SHOWN)} more in the report", "dim"))
+    if given := [f"{kind}s {result.sacrifices[kind]}" for kind in KINDS[::-1] if kind in result.sacrifices]:
+        _wrap(console, "", Text(f"given up: {', '.join(given)}", "dim"), hang=GUTTER + 2)
     _episodes(console, result)
     if len(result.scenarios) > 1:
         _wrap(console, "", Text(f"faults proven: {printable(_covered(result), 1000)}"), hang=GUTTER + 2)
@@ -411,10 +381,11 @@ def _sides(console: Console, sides: tuple[Side, ...], indent: int) -> None:
         measures = "  ".join(
             f"{kind} {_share(measures):>6}" for kind, measures in (("writes", writes), ("reads", reads)) if _attempted(measures)
         )
-        line = Text(f"{' ' * indent}{_padded(name, width)}  {measures or 'no operations'}")
+        line = Text(f"{' ' * indent}{_padded(name, width)}  {measures or note or 'no operations'}")
+        note = note if measures else ""
         if note and GUTTER + line.cell_len + len(note) + 4 > console.width:
             _line(console, "", line)
-            _line(console, "", Text(f"{' ' * (indent + 2)}({note})", "dim"))
+            _wrap(console, "", Text(f"{' ' * (indent + 2)}({note})", "dim"), hang=GUTTER + indent + 3)
         else:
             _line(console, "", line.append(f"  ({note})" if note else "", "dim"))
 
@@ -436,8 +407,12 @@ def _merged(sides: tuple[Side, ...]) -> Iterator[tuple[str, list[Measure], list[
 
 
 def _side_note(part: Side) -> str:
-    if not part.write.answered and not part.read.answered:
-        return ""
+    if not part.write.attempted and not part.read.attempted:
+        return untried(max((part.write, part.read), key=lambda measure: measure.outage))
+    few = [f"{found.kind}s: {printable(found.reason)}" for found in (part.write, part.read)
+           if found.state == "unknown" and found.answered < found.attempted]
+    if few or not (part.write.answered or part.read.answered):
+        return "; ".join(few)
     worst = max((part.write, part.read), key=lambda measure: measure.outage)
     served = min((part.write, part.read), key=lambda measure: 1.0 if measure.time_share is None else measure.time_share)
     told = []
@@ -447,6 +422,8 @@ def _side_note(part: Side) -> str:
         told.append(f"no {worst.kind} answered for {seconds(worst.outage)}")
     if served.time_share is not None and served.time_share < 0.99:
         told.append(f"{served.kind}s served {share(round(served.time_share * 1000), 1000)} of the time")
+    if others := spared(part):
+        told.append(others)
     return ", ".join(told)
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.checkers.result import Discarded, Failure, Held, Scenario
+from splitbrain.checkers.result import Blast, Discarded, Failure, Held, Measure, Scenario, Side
 from splitbrain.checkers.verdict import Anomaly, Figure
 from splitbrain.harness.history.moment import clock as clock
 from splitbrain.harness.history.moment import moment as moment
 from splitbrain.harness.history.operation import MISMATCH, Operation
+from splitbrain.harness.history.sides import group, told
 from splitbrain.harness.options import changed as changed_options
 from splitbrain.harness.plan import Plan, usual_rto_max
 from splitbrain.harness.settings import keys
@@ -37,6 +38,11 @@ def printable(text: object, limit: int = 300) -> str:
 
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def in_markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in printable(text, 1000))
 
 
 def value(of: Any, limit: int = 60) -> str:
@@ -107,6 +113,26 @@ def within(anomaly: Anomaly, scenario: Scenario) -> bool:
     return any(op.invoked <= over and (op.completed is None or op.completed >= began) for op in anomaly.operations)
 
 
+def during(anomaly: Anomaly, scenario: Scenario) -> str:
+    """Where an anomaly belongs: `in that partition, {n1} | {n2 n3}: CP: ...`. Of a fault that cut no link between nodes there
+    is no class to tell, only what was done, where the anomaly's own sentence does not tell it."""
+    there = within(anomaly, scenario)
+    label = printable(scenario.label)
+    if scenario.links_cut and not scenario.struck:
+        return f"{'in that partition' if there else 'that goes back to the partition before'}, {label}: {scenario.sentence}"
+    told = f"{'this was done meanwhile' if there else 'that goes back to what was done before'}: {label}"
+    if scenario.links_cut:
+        return f"{told}: {scenario.sentence}"
+    return "" if there and label in anomaly.sentence else told
+
+
+def untried(measure: Measure) -> str:
+    """Why no call of that kind is counted in a window: nobody made one, or all who would have waited for earlier ones."""
+    if measure.time_share is None:
+        return "nothing was tried"
+    return f"clients waited for {seconds(measure.outage)}: none was answered, so that none could ask again"
+
+
 def place(operation: Operation) -> str:
     """Where an operation was made: `n1`, `n1 via n3` where another server than its home's was asked; the client's number of
     a history that names no nodes."""
@@ -159,6 +185,27 @@ def gave_way(of: Discarded) -> str:
     return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by})"
 
 
+def cost(of: Blast) -> list[tuple[str, str]]:
+    """What a partition cost, figure by figure: its name, and its number or that it is not known."""
+    def told(number: float | None, what: str, missing: str) -> str:
+        return f"not known: {missing}" if number is None else f"{share(round(number * 1_000_000), 1_000_000)} {what}"
+
+    rows = [("Writes rejected", told(of.rejected, "of those tried while a fault was in force were refused or not answered",
+                                    "none was tried, or no fault was proven"))]
+    rows += [(f"{one.of.capitalize()} without {one.kind}s", f"{count(one.touched)} of {count(one.asked)} that were asked "
+              f"answered less than half of the {one.kind}s, in fault {one.fault}") for one in of.touched]
+    rows += [("Quorum in reach", told(of.quorum, "of homes, over the time of all partitions", "no link was proven to be cut")),
+             ("Keys in conflict", told(of.contested, "of those written during a partition were written on several sides",
+                                       "sides were not parted, or the workload does not tell"))]
+    stale = of.staleness
+    late = "not known: the workload does not tell" if stale is None else (
+        f"{'at least ' if stale.lossy else ''}{share(stale.stale, stale.reads)}"
+        + (f", the stalest by {span(stale.max_ms * 1e6)}" if stale.stale else ""))
+    rows.append(("Stale reads", late))
+    lag = "not known" if of.convergence is None else f"all caught up within {seconds(of.convergence)} of the last heal"
+    return [*rows, ("Replication lag", lag)]
+
+
 def replicas(held: Held) -> str:
     """Which keys these are: `2 of 3 replicas here`."""
     return f"{held.here} of {plural(held.of, 'replica')} here"
@@ -186,12 +233,21 @@ def share(part: int, whole: int) -> str:
 
 def side(nodes: Iterable[str]) -> str:
     """A side of a partition: `{n1 n2}`."""
-    return "{" + " ".join(printable(node) for node in nodes) + "}"
+    return group(map(printable, nodes))
 
 
 def sides(of: Iterable[tuple[str, ...]]) -> str:
     """All sides of a partition, the smallest first: `{n1} | {n2 n3}`."""
-    return " | ".join(map(side, sorted(of, key=lambda nodes: (len(nodes), nodes))))
+    return told(tuple(map(printable, nodes)) for nodes in of)
+
+
+def spared(of: Side) -> str:
+    """`without n2: writes 100.0%, reads 99.8%`: what was answered at the homes of a side that nothing else was done to; empty
+    where that is not a part of them."""
+    if not of.spared or set(of.nodes) <= set(of.struck):
+        return ""
+    told = (f"{measure.kind}s {share(measure.answered, measure.attempted)}" for measure in reversed(of.spared))
+    return f"without {' '.join(map(printable, of.struck))}: {', '.join(told)}"
 
 
 def cited(text: str) -> str:
@@ -255,7 +311,10 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     default = Plan(database="", variant="")
     told = msgspec.structs.replace(plan, options=changed_options(plan))
     return [
-        (field, printable(json.dumps(msgspec.to_builtins(getattr(told, field)), ensure_ascii=False)))
-        for field in plan.__struct_fields__
-        if getattr(told, field) != getattr(default, field)
+        (field, plan_value(told, field)) for field in plan.__struct_fields__ if getattr(told, field) != getattr(default, field)
     ]
+
+
+def plan_value(plan: Plan, field: str) -> str:
+    """What a plan has in that field, as it stands in its TOML file."""
+    return printable(json.dumps(msgspec.to_builtins(getattr(plan, field)), ensure_ascii=False))

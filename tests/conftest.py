@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import msgspec
@@ -21,6 +23,12 @@ ROOT = Path(__file__).parent.parent
 HISTORIES = ROOT.parent / "shared" / "histories"
 SERVERS = ("end_to_end", "harness/databases", "harness/testbeds", "installed", "newcomers", "walks")
 """Folders of tests in which all start servers or namespaces."""
+NOT_COPIED = shutil.ignore_patterns(
+    ".venv", "runs", ".git", ".*cache", "*.egg-info", ".hypothesis", "*.pyc.*", "*.tmp.*"
+)
+"""What a copy of the checkout does without: what it does not need, and what tests beside it write and take away meanwhile."""
+STARTERS = {"with_cluster", "with_power", "beside", "inside"}
+"""What elsewhere a test that starts some calls."""
 
 # How fast examples are made says how busy the machine is.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,8 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make check` leaves out."""
     slow = [ROOT / "tests" / folder for folder in SERVERS]
     for item in items:
-        if any(folder in item.path.parents for folder in slow):
+        if any(folder in item.path.parents for folder in slow) or starts(item):
             item.add_marker(pytest.mark.servers)
+
+
+def starts(item: pytest.Item) -> bool:
+    """Whether a test calls what starts servers, or the command or the function that does."""
+    if not isinstance(item, pytest.Function):
+        return False
+    names, constants = set(), set()
+    codes = [item.function.__code__]
+    while codes:
+        code = codes.pop()
+        names |= {*code.co_names}
+        constants |= {one for one in code.co_consts if isinstance(one, str)}
+        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
+    commanded = "splitbrain" in item.fixturenames and {"test", "suite"} & constants
+    return bool(STARTERS & names or commanded or {"splitbrain", "test"} <= names)
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -42,6 +65,11 @@ class Ran(msgspec.Struct, frozen=True):
     stdout: str
     stderr: str
     runs: Path
+
+    @property
+    def said(self) -> str:
+        """What it printed, as if no line were broken: where one is, depends on what stands before it."""
+        return " ".join(self.stdout.split())
 
     @property
     def folder(self) -> Path:
@@ -56,7 +84,7 @@ class Ran(msgspec.Struct, frozen=True):
 def splitbrain(tmp_path: Path) -> Callable[..., Ran]:
     """Calls `splitbrain` as a person does; runs are kept in the test's own folder."""
 
-    def call(*words: object, seconds: float = 150, **environment: str) -> Ran:
+    def call(*words: object, seconds: float = 280, **environment: str) -> Ran:
         command = [sys.executable, "-m", "splitbrain.harness.cli", *map(str, words)]
         if words[:1] in (("test",), ("suite",)):
             command += ["--runs", str(tmp_path / "runs")]

@@ -34,17 +34,22 @@ def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tm
         '[[runs]]\ndatabase = "reference"\nvariant = "no such"\n'
     )
     job = environment(tmp_path, SUITE="nightly.toml", GITHUB_OUTPUT=str(tmp_path / "out"))
-    refused = subprocess.run([CI, "run"], cwd=foreign, env=job, capture_output=True, text=True, timeout=120, check=False)
+    refused = subprocess.run([CI, "run"], cwd=foreign, env=job, capture_output=True, text=True, timeout=240, check=False)
     assert refused.returncode == 64 and "exit-code=64" in (tmp_path / "out").read_text(), refused.stdout + refused.stderr
     (foreign / "nightly.toml").write_text('time = 3\nnodes = 3\nnemesis = "none"\n[[runs]]\ndatabase = "reference"\n')
     summary = tmp_path / "summary.md"
+    earlier = foreign / "splitbrain-report" / "an-earlier-run" / "report.html"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of another day")
+    (foreign / "splitbrain-report" / "notes.txt").write_text("the job's own")
     ran = subprocess.run(
-        [CI, "run"], cwd=foreign, env={**job, "GITHUB_STEP_SUMMARY": str(summary)}, capture_output=True, text=True, timeout=120,
+        [CI, "run"], cwd=foreign, env={**job, "GITHUB_STEP_SUMMARY": str(summary)}, capture_output=True, text=True, timeout=240,
         check=False,
     )
     kept = {path.name for path in (foreign / "splitbrain-report").rglob("*") if path.is_file()}
     wanted = {"index.html", "junit.xml", "summary.md", "report.html", "journal.jsonl", "plan.toml"}
     assert wanted <= kept, ran.stdout + ran.stderr
+    assert not earlier.parent.exists() and "notes.txt" in kept, "an earlier run's report is not this one's"
     assert f"exit-code={ran.returncode}" in (tmp_path / "out").read_text()
     assert "reference" in summary.read_text()
 
@@ -52,7 +57,7 @@ def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tm
 def test_a_job_that_names_nothing_or_no_database_is_refused(tmp_path: Path) -> None:
     job = environment(tmp_path, DATABASES="oracle")
     for word, told in (("run", "neither a suite nor a command"), ("install", "'oracle' is none of")):
-        ran = subprocess.run([CI, word], cwd=tmp_path, env=job, capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run([CI, word], cwd=tmp_path, env=job, capture_output=True, text=True, timeout=240, check=False)
         assert ran.returncode == 64 and told in ran.stderr
 
 

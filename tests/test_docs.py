@@ -34,12 +34,13 @@ def generator() -> Any:
     return module
 
 
+@pytest.mark.servers  # as long as one
 def test_it_builds_strictly(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     ran = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")], cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=280, check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     anomalies = (tmp_path / "site" / "anomalies" / "index.html").read_text()

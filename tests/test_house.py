@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 FLOORS = (
     ("harness.history", "harness.errors", "harness.files", "harness.heartbeat", "harness.registry", "harness.settings",
-     "harness.plan", "harness.options"),
+     "harness.plan", "harness.options", "harness.programs"),
     ("checkers",),
     ("harness.testbeds", "harness.servers"),
     ("harness.load", "harness.databases", "nemeses", "workloads"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -15,30 +16,35 @@ from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.workloads.workload import Invocation, KeyedWorkload
 
-LOCKS = 6
-"""The most locks: few, so that one that was lost is soon taken by another."""
+LOCKS, SPREAD = 6, 20
+"""The most locks, few, so that one that was lost is soon taken by another; a plan of more than `LOCKS * SPREAD` keys, as a
+database needs whose calls hinder each other where they meet, has one for every `SPREAD` of its keys."""
 
 SHORT = 0.05
 """Seconds that most holds last at most."""
 
 WRITES, WRITES_ALONE = 0.1, 0.5
-"""The share of a holder's calls that write what its lock guards: while it is answered, and once it is not. A process whose
-write ends unknown is gone with its lock; the writes that a fence must refuse are those of a holder that was cut off."""
+"""The share of a holder's calls that write what its lock guards: while it is answered, and once it is not, or stood still for
+longer than its lease. A process whose write ends unknown is gone with its lock; the writes that a fence must refuse are those
+of a holder that was cut off or paused."""
 
 
 @dataclass
 class _Hold:
-    """A lock that a process believes to hold; `alone` once its last call got no answer."""
+    """A lock that a process believes to hold, from its `home`; `heard` is when it was last answered, `alone` that its last
+    call was not. Times are those of the monotonic clock."""
 
     key: Key
     fence: int | None
     until: float
+    home: str
+    heard: float
     alone: bool = False
 
 
 class Lock(KeyedWorkload):
-    """Takes locks (`plan.keys`, and `LOCKS` at most) on lease, each process one at a time, holds it for a while in which the
-    lease is renewed, and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
+    """Takes locks (few, see `LOCKS`) on lease, each process one at a time, holds it for a while in which the lease is renewed,
+    and gives it back. A process trusts its lock until it is told that it lost it, as a client does that does
     not watch its own clock: cut off or paused for longer than the lease, it goes on while another takes the lock. One worker
     of each home only asks who holds which.
 
@@ -89,11 +95,19 @@ class Lock(KeyedWorkload):
         if operation.f == "acquire" and operation.outcome == "ok":
             rng = random.Random(f"{self.plan.seed}/{process}/{operation.invoked}")
             lasts = self.options.longest if self.patient(process) else SHORT * rng.random()
-            self._holds[process] = _Hold(operation.key, operation.value, time.monotonic() + lasts)
+            now = time.monotonic()
+            self._holds[process] = _Hold(operation.key, operation.value, now + lasts, operation.node or "", now)
         elif operation.f == "release" or operation.outcome == "info" or (operation.answered and operation.outcome == "fail"):
             self._holds.pop(process, None)
         elif process in self._holds:
-            self._holds[process].alone = not operation.answered
+            hold = self._holds[process]
+            hold.alone = not operation.answered
+            hold.heard = time.monotonic() if operation.answered else hold.heard
+
+    def owners(self) -> Sequence[str]:
+        """Those that were answered last: who is cut off already is no target."""
+        holds = sorted(self._holds.values(), key=lambda hold: -hold.until)
+        return tuple(dict.fromkeys(hold.home for hold in holds if not hold.alone))
 
     async def invoke(self, client: Any, invocation: Invocation) -> Any:
         match invocation.f:
@@ -109,7 +123,7 @@ class Lock(KeyedWorkload):
 
     @property
     def keys(self) -> int:
-        return min(LOCKS, self.plan.keys)
+        return min(max(LOCKS, self.plan.keys // SPREAD), self.plan.keys)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (LockChecker(),)
@@ -124,7 +138,8 @@ class FencedLock(Lock):
     needs: ClassVar[frozenset[Capability]] = frozenset({"fences"})
 
     def held(self, rng: random.Random, process: int, hold: _Hold) -> Invocation:
-        if rng.random() >= (WRITES_ALONE if hold.alone else WRITES):
+        alone = hold.alone or time.monotonic() - hold.heard > self.options.lease
+        if rng.random() >= (WRITES_ALONE if alone else WRITES):
             return super().held(rng, process, hold)
         self._written += 1
         return Invocation("write", hold.key, (self._written, hold.fence), "write")

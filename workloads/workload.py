@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Key, Kind, Operation
+from splitbrain.harness.errors import returned_by
+from splitbrain.harness.history.operation import KINDS, Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan, options_of
 
@@ -23,6 +24,27 @@ class Invocation(msgspec.Struct, frozen=True):
     key: Key
     value: Any
     kind: Kind
+
+
+def check_calls(method: Callable[..., Any], told: Any) -> Sequence[Invocation]:
+    """The calls that a workload's method told. Raises `UsageError` naming it for what are none."""
+    if isinstance(told, str) or not isinstance(told, Sequence):
+        raise returned_by(method, told, "no Invocations")
+    for one in told:
+        check_call(method, one)
+    return told
+
+
+def check_call(method: Callable[..., Any], told: Any) -> None:
+    """Refuse what is no call that can be made and journaled. Raises `UsageError` naming the method that told it."""
+    if not isinstance(told, Invocation):
+        raise returned_by(method, told, "no Invocation")
+    if told.kind not in KINDS:
+        raise returned_by(method, told, f"its kind is {told.kind!r}, neither 'read' nor 'write'")
+    if not isinstance(told.f, str):
+        raise returned_by(method, told, f"its f is {told.f!r}, and no text")
+    if not isinstance(told.key, Key):
+        raise returned_by(method, told, f"its key is {told.key!r}, neither a text nor a whole number nor None")
 
 
 class Workload(ABC):
@@ -63,6 +85,11 @@ class Workload(ABC):
 
     def observe(self, operation: Operation) -> None:
         """Learn from a completed operation (the value last read, for a CAS)."""
+
+    def owners(self) -> Sequence[str]:
+        """The homes of the clients that hold something (a lock) at this moment, first the one that means to longest: a fault
+        can be aimed at who does. A workload in which nobody holds anything keeps this method as it is."""
+        return ()
 
     @abstractmethod
     async def invoke(self, client: Any, invocation: Invocation) -> Any:

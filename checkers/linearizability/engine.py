@@ -30,7 +30,7 @@ from splitbrain.checkers.linearizability.evidence.explain import explain
 from splitbrain.checkers.linearizability.evidence.explanation import Finding
 from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
-from splitbrain.checkers.linearizability.registers import zones
+from splitbrain.checkers.linearizability.registers import precedence, projections, zones
 from splitbrain.checkers.linearizability.registers.impossible import decide_impossible
 from splitbrain.checkers.linearizability.search.pool import judge_apart
 from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
@@ -41,6 +41,7 @@ from splitbrain.checkers.models.specifications import (
     IdGenerator,
     KeyValue,
     Model,
+    MultiRegister,
     PriorityQueue,
     Queue,
     Register,
@@ -60,11 +61,17 @@ PATIENCE = 1.0
 """Seconds of searching in this process after which more processes are worth their start."""
 _AT_ONCE = 1000
 """Steps that the search of a single key is given before anybody looks at the clock."""
-AT_LEAST = 0.5
-"""Seconds for the explanation even where deciding took all the time there was."""
+AT_LEAST = 0.1
+"""Of the time limit, so much, and so many seconds, are for the explanation even where deciding took all the time there was."""
+_FOR_REGISTERS = 0.2
+"""Of the time that is left, so much is for looking at each of several registers alone, before they are searched together."""
+_FOR_PRECEDENCE = 0.85
+"""Of the time that is left then, so much is for finding out which of their transactions must come first."""
 _READING = ("read", "get")
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
+_TO_CHOOSE_FROM = 10 * SHOWN
+"""Of so many of each name, over all keys, the evidence is looked for: of many keys, a few of each."""
 
 _SPECIAL: dict[type[Model], Callable[[History, Any, Budget], Decision | None]] = {
     IdGenerator: decide_ids,
@@ -93,7 +100,8 @@ class _Parts:
             rows = rows[np.argsort(self.history.key[rows], kind="stable")]
             ends = np.searchsorted(self.history.key[rows], self.codes, side="right")
             self._rows = dict(zip(self.codes, np.split(rows, ends[:-1]), strict=True))
-        return self.history.select(self._rows[code])
+        rows = self._rows[code]
+        return self.history if len(rows) == len(self.history) else self.history.select(rows)
 
 
 class _Case:
@@ -153,13 +161,14 @@ def check(
     unknown = [case for case in cases if case.decision is not None and case.decision.valid is None]
     found = _Findings(bad_keys=len(invalid))
     if explanation:
-        budget = budget.at_least(AT_LEAST)
+        budget = budget.at_least(AT_LEAST * (1 + time_limit))
+        shown = max(1, min(SHOWN, _TO_CHOOSE_FROM // max(1, len(invalid))))
         for number, case in enumerate(invalid):
             if budget.over:
                 limits.append(f"{budget.limit}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
                 break
             try:
-                limit = _explain(case, model, found, budget, course)
+                limit = _explain(case, model, found, budget, course, shown)
             except UsageError:
                 raise
             except Exception as error:
@@ -210,15 +219,15 @@ def _decide(
                     cases.append(case)
 
     limits: list[str] = []
-    if isinstance(model, Register):
+    if isinstance(model, Register | MultiRegister):
         open_cases = _impossible(open_cases, model, methods, cases, budget)
     if open_cases and (explanation or not cases):
         # What is refuted is also to be explained.
-        searching = budget.within(budget.left - (min(given / 5, evidence.PATIENCE) if explanation else 0.0))
+        reserve = min(given / 5, evidence.PATIENCE) if explanation else 0.0
         limit = budget.limit
-        if not searching.over:
+        if not budget.over:
             try:
-                _search(open_cases, model, searching, processes, explanation)
+                _search(open_cases, model, budget, reserve, processes, explanation)
             except Exhausted as error:
                 limit = str(error)
         for case in open_cases:
@@ -243,21 +252,53 @@ def _registers(
 
 
 def _impossible(
-    open_cases: list[_Case], model: Register, methods: Counter[str], cases: list[_Case], budget: Budget
+    open_cases: list[_Case], model: Register | MultiRegister, methods: Counter[str], cases: list[_Case], budget: Budget
 ) -> list[_Case]:
-    """Refute what a single read refutes; what is left."""
+    """Refute what a single read refutes, and decide several registers where that takes no search; what is left."""
     left = []
     for case in open_cases:
+        if budget.over:
+            left.append(case)
+            continue
         try:
-            case.decision = decide_impossible(case.history, model, budget) if len(case.history) > SMALL else None
+            if isinstance(model, MultiRegister):
+                case.decision = _of_several(case.history, model, budget)
+            elif len(case.history) > SMALL:
+                case.decision = decide_impossible(case.history, model, budget)
         except Exhausted:
             case.decision = None
         if case.decision is None:
             left.append(case)
         else:
             methods[case.decision.method] += 1
-            cases.append(case)
+            if case.decision.valid is not True:
+                cases.append(case)
     return left
+
+
+def _of_several(history: History, model: MultiRegister, budget: Budget) -> Decision | None:
+    """The decision on several registers: on few transactions by some steps of the search, else by one register alone, and
+    then by what must come before what. Raises `Exhausted`."""
+    if len(history) > SMALL:
+        decision = _by_register(history, model, budget)
+        if decision is not None:
+            return decision
+    else:
+        tried = search(history, model, max_steps=_AT_ONCE, budget=budget)
+        if tried.valid is not None:
+            return tried
+    return precedence.decide_precedence(history, model, budget.within(budget.left * _FOR_PRECEDENCE))
+
+
+def _by_register(history: History, model: MultiRegister, budget: Budget) -> Decision | None:
+    """Refute several registers by one of them alone, in a part of the time. Raises `Exhausted`."""
+    alone = projections.projected(history, model, budget)
+    if alone is None:
+        return None
+    registers, names = alone
+    one = CasRegister(initial=model.before, nil=model.nil)
+    verdict = check(registers, one, time_limit=budget.left * _FOR_REGISTERS, memory_limit=budget.room, processes=1)
+    return projections.decision(verdict, names)
 
 
 def _sort_out(
@@ -285,9 +326,10 @@ def _sort_out(
 
 
 def _search(
-    cases: list[_Case], model: Model, budget: Budget, processes: int | None, trace: bool
+    cases: list[_Case], model: Model, budget: Budget, reserve: float, processes: int | None, trace: bool
 ) -> None:
-    """Search every case, in this process first, in several if that is not soon enough. Raises `Exhausted`."""
+    """Search every case, in this process first, in several if that is not soon enough. As long as none is refuted, the
+    `reserve` of so many seconds for explaining is not needed. Raises `Exhausted`."""
     if isinstance(model, Register) and compiled.loaded():
         for case in cases:
             if not budget.over:
@@ -296,26 +338,28 @@ def _search(
         if not cases:
             return
     searches = [start(case.history, model, budget) for case in cases]
+    sooner = budget.within(budget.left - reserve)
     if len(cases) == 1 and searches[0].run(_AT_ONCE) is not None:
         cases[0].decision = searches[0].decision(trace=trace and searches[0].valid is not True)
         return
     workers = 1 if len(cases) == 1 else min(processes or len(os.sched_getaffinity(0)), len(cases))
     if workers > 1:
-        rotate(searches, budget.within(PATIENCE))
+        rotate(searches, sooner.within(PATIENCE))
         rest = [at for at, hunt in enumerate(searches) if hunt.valid is None and not hunt.spent]
-        if len(rest) > 1 and not budget.over:
+        if len(rest) > 1 and not sooner.over:
             parts = [cases[at].history for at in rest]
-            decisions = judge_apart(parts, model, budget, workers)
-            if decisions is not None:
-                for at, decision in zip(rest, decisions, strict=True):
-                    slow = decision.limit == TIME_IS_UP
-                    cases[at].decision = msgspec.structs.replace(decision, limit=budget.limit) if slow else decision
-    if any(case.decision is None for case in cases):
-        left = [hunt for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
-        rotate(left, budget)
-    for case, hunt in zip(cases, searches, strict=True):
-        if case.decision is None:
-            case.decision = hunt.decision(hunt.spent or budget.limit, trace and hunt.valid is not True)
+            decisions = judge_apart(parts, model, sooner, workers)
+            for at, decision in zip(rest, decisions or (), strict=False):
+                if decision.limit != TIME_IS_UP:
+                    cases[at].decision = decision
+    left = [(case, hunt) for case, hunt in zip(cases, searches, strict=True) if case.decision is None]
+    hunts = [hunt for _, hunt in left]
+    rotate(hunts, sooner)
+    refuted = [case for case in cases if case.decision is not None and case.decision.valid is False]
+    if not refuted and all(hunt.valid is not False for hunt in hunts):
+        rotate(hunts, budget)
+    for case, hunt in left:
+        case.decision = hunt.decision(hunt.spent or budget.limit, trace and hunt.valid is not True)
 
 
 def _by_machine_code(history: History, model: Register, trace: bool) -> Decision | None:
@@ -331,8 +375,9 @@ def _by_machine_code(history: History, model: Register, trace: bool) -> Decision
     return Decision(method="search", valid=status == zones.VALID)
 
 
-def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course: Course | None) -> str:
-    """Name what is wrong with the history of one key that was refuted; the limit that was hit, if one was."""
+def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course: Course | None, shown: int) -> str:
+    """Name what is wrong with the history of one key that was refuted, at most `shown` of each name with its evidence; the
+    limit that was hit, if one was."""
     decision = case.decision
     assert decision is not None
     moments: dict[str, list[Moment]] = {}
@@ -343,6 +388,14 @@ def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course
             decision = append.decide_append(case.history, model, budget) or decision
         except Exhausted as error:
             return f"{error}: the explanation is not complete"
+    elif decision.method == "precedence" and decision.stuck is not None and isinstance(model, MultiRegister):
+        try:
+            proof = precedence.show(case.history, model, decision.stuck, budget.within(evidence.PATIENCE, evidence.LATE))
+        except Exhausted as error:
+            return f"{error}: what is wrong was not found"
+        if proof is None:
+            return f"{evidence.LATE}: what is wrong was not found"
+        decision = proof
     if decision.rows:
         accused = decision.rows[-1] if decision.accused is None else decision.accused
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, accused)]
@@ -353,7 +406,7 @@ def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course
         if decision.method == "search" and int(zones.decide(case.history, model, budget).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
         if decision.method != "search":
-            moments, findings, whole = explain(case.history, model, SHOWN, budget, course)
+            moments, findings, whole = explain(case.history, model, shown, budget, course)
             limit = "" if whole else f"{budget.limit}: not every anomaly was looked for"
     if not findings and not limit:
         finding, limit = shrink.refute(case.history, model, decision, budget, _faster(model, budget))
@@ -413,7 +466,7 @@ def conclude(
     validity: Validity
     if refuted:
         validity = "invalid"
-        what = ", ".join(f"{n} × {name}" for name, n in counts.items())
+        what = ", ".join(f"{n:,} × {name}" for name, n in counts.items())
         verb = "are" if keys > 1 and refuted > 1 else "is"
         reason = f"{of_keys} {verb} not linearizable" + (f": {what}" if what else "")
     elif undecided:
@@ -445,8 +498,8 @@ def _hardness(case: _Case, model: Model) -> str:
     operation = history[decision.stuck]
     where = "" if case.key is None else f" on key {case.key}"
     told = (
-        f". The search came furthest at {operation.f} of client {operation.process}{where}, the"
-        f" {len(decision.linearized) + 1}th of {len(history)} operations: {beside} were under way beside it"
+        f". The search came furthest at {operation.f} of client {operation.process}{where}, after"
+        f" {len(decision.linearized):,} of {len(history):,} operations: {beside} were under way beside it"
     )
     if unsure:
         told += f", and any of {unsure} unanswered changes may take effect there or later"

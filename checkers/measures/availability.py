@@ -1,8 +1,11 @@
-"""Availability: who was answered, by operation kind, fault, side and home. A measurement, never a failure."""
+"""Availability: who was answered, by operation kind, fault, side and home. A measurement, never a failure.
+
+It is one file because a side, a home and a group of keys are all measured by the same few columns, windows and limits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from math import sqrt
 from typing import NamedTuple
@@ -14,16 +17,24 @@ from numpy.typing import NDArray
 from splitbrain.checkers.result import Availability as State
 from splitbrain.checkers.result import Episode, Held, Home, Measure, Scenario, Side
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import Fault, Kill, Pause, group, sides
+from splitbrain.harness.history.fault import Fault, OnServers
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.sides import apart, group, sides
 
 SECOND = 1_000_000_000
 ENOUGH = 100
 """Operations that a share needs before a side is called available."""
 GOOD = 0.99
 """The share from which on a side is available."""
+TRIED = 18
+"""Operations that a share needs before a side is called blocked for it: of fewer, a single one without an answer would leave
+the whole interval below `GOOD`, and one blip of a network is no side that is not served."""
+LONG = 3
+"""A call that alone waits for so many times what an outage may last is no blip."""
+DUE = 10
+"""Nor is a time in which so many answers would have come at the pace of the rest of the window."""
 PATIENCE = SECOND
 """A shorter outage is none that counts; an operation that waits longer than this for the end of a window was not answered in
 it."""
@@ -70,19 +81,28 @@ def outages(
     which a call was open there. However few calls hung or were refused in it, it lasts until the next answer: who is refused
     and pauses, or turns to something else, is still not served. A time in which nobody asked is none.
     """
+    return _longer(_gaps(invoked, completed, answered, window), longer_than)
+
+
+def _gaps(invoked: Ints, completed: Ints, answered: Mask, window: tuple[int, int]) -> tuple[Ints, Ints, Mask]:
+    """From when to when each outage lasted, and whether an answer ended it; those of no length too."""
     w0, w1 = window
     touching = (invoked < w1) & (completed > w0)
     start = np.sort(np.maximum(invoked[touching], w0))
     end = np.sort(np.minimum(completed[touching], w1))
-    answers = np.unique(completed[touching & answered & (completed <= w1)])
+    # Between two answers of the same moment there is an outage of no length.
+    answers = np.sort(completed[touching & answered & (completed <= w1)])
     begins, until = np.append(w0, answers), np.append(answers, w1)
     started = np.searchsorted(start, begins, "right")
     idle = started <= np.searchsorted(end, begins, "right")
     first = np.where(idle, np.append(start, NEVER)[started], begins)
-    long = until - longer_than > first
-    ended = np.arange(len(begins)) < len(answers)
-    rows = zip(first[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)
-    return [Outage(*row) for row in rows]
+    return first, until, np.arange(len(begins)) < len(answers)
+
+
+def _longer(gaps: tuple[Ints, Ints, Mask], than: int) -> list[Outage]:
+    first, until, ended = gaps
+    long = until - than > first
+    return [Outage(*row) for row in zip(first[long].tolist(), until[long].tolist(), ended[long].tolist(), strict=True)]
 
 
 class Operations(NamedTuple):
@@ -114,7 +134,7 @@ def operations(
     return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows, lived)
 
 
-def _tried(ops: Operations, window: tuple[int, int]) -> tuple[Mask, Mask]:
+def attempts(ops: Operations, window: tuple[int, int]) -> tuple[Mask, Mask]:
     """Which operations count as attempted in the window, and which of those as answered."""
     w0, w1 = window
     open_at_end = ops.completed > w1
@@ -122,25 +142,18 @@ def _tried(ops: Operations, window: tuple[int, int]) -> tuple[Mask, Mask]:
     return attempted, attempted & ops.answered & ~open_at_end
 
 
-def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = PATIENCE) -> Measure:
-    """How these operations were served in the window; `limit` is what an outage may last (nanoseconds)."""
-    attempted, answered = _tried(ops, window)
+def measure(
+    ops: Operations, kind: Kind, window: tuple[int, int], limit: int = PATIENCE, beside: Operations | None = None
+) -> Measure:
+    """How these operations were served in the window; `limit` is what an outage may last (nanoseconds), `beside` are those of
+    the other kind at the same homes."""
+    attempted, answered = attempts(ops, window)
     tried, got = int(attempted.sum()), int(answered.sum())
     low, high = wilson(got, tried)
     longest, unserved = _outages(ops, window, limit)
     long = [gap for gap in unserved if gap.length > limit]
     asked = _lived(ops, window)
-    state: State
-    if longest.length > limit:
-        state, reason = "blocked", f"nothing answered for {longest.length / SECOND:.1f} s"
-    elif tried and high < GOOD:
-        state, reason = "blocked", f"{got:,} of {tried:,} answered"
-    elif tried >= ENOUGH and got >= GOOD * tried:
-        state, reason = "available", f"{got:,} of {tried:,} answered"
-    elif tried < ENOUGH:
-        state, reason = "unknown", f"only {tried:,} {'operation' if tried == 1 else 'operations'}"
-    else:
-        state, reason = "unknown", f"{got:,} of {tried:,} answered: too close to {GOOD:.0%}"
+    state, reason = _state(ops, beside, tried, got, high, long, limit, asked)
     last_answer = int(ops.completed[answered].max(initial=0))
     served: bool | None = None
     if long and not long[-1].ended and last_answer < long[-1].end:
@@ -158,6 +171,69 @@ def measure(ops: Operations, kind: Kind, window: tuple[int, int], limit: int = P
     )
 
 
+def _state(
+    ops: Operations, beside: Operations | None, tried: int, got: int, high: float, long: Sequence[Outage], limit: int,
+    asked: tuple[int, int],
+) -> tuple[State, str]:
+    """Which state that is, and why; either one needs its evidence.
+
+    Blocked by an outage that is longer than it may be and cannot have been one blip (`_seen`), or by the share, where at least
+    `TRIED` were made and the interval lies below 99%. Available by at least 99% of at least 100, and no outage. All else is not
+    known. `asked` is the time that is judged.
+    """
+    length = asked[1] - asked[0]
+    told = f"{got:,} of {tried:,} answered" if tried else "nothing was tried"
+    due = [got > 0 and got * gap.length >= DUE * (length - gap.length) for gap in long]
+    if seen := [gap for gap, answers in zip(long, due, strict=True) if answers or _seen(ops, beside, gap, limit, asked[0])]:
+        return "blocked", f"nothing answered for {max(gap.length for gap in seen) / SECOND:.1f} s"
+    if tried >= TRIED and high < GOOD:
+        return "blocked", told
+    if not tried and not long:
+        return "unknown", told
+    told += f", none for {max(gap.length for gap in long) / SECOND:.1f} s" if long else ""
+    if tried < ENOUGH:
+        needed = TRIED if got < tried < TRIED else ENOUGH
+        return "unknown", f"{told}: too few to tell, {needed} are needed"
+    if long:
+        return "unknown", f"{told}: too few were made then to tell an outage from a blip"
+    if got >= GOOD * tried:
+        return "available", told
+    return "unknown", f"{told}: too close to {GOOD:.0%}"
+
+
+def _seen(ops: Operations, beside: Operations | None, gap: Outage, limit: int, since: int) -> bool:
+    """Whether calls saw that nothing was answered for longer than `limit` in this outage, and more than one blip: two of them
+    did, or one that waited far longer. Where nothing of the other kind was answered either, calls of that kind saw it too, also
+    before it: who waits for the answer to a write does not read. `since` is when the time that is judged began.
+
+    A call saw it that ended there without an answer, or waited for so long that it was no usual wait. When nobody was asking,
+    nobody saw anything: who was refused once, and calls again after two seconds, may have missed all but a moment.
+    """
+    begin, end = _saw(ops, gap, limit)
+    if not len(begin):
+        return False
+    together = int(end.max() - begin.min())
+    if together > limit and (len(begin) > 1 or together > LONG * limit):
+        return True
+    if beside is None:
+        return False
+    answers = beside.completed[beside.answered & (beside.completed > since) & (beside.completed <= gap.end)]
+    if (last := int(answers.max(initial=since))) > gap.start:
+        return False
+    answers = ops.completed[ops.answered & (ops.completed <= gap.start)]
+    others, until = _saw(beside, gap._replace(start=int(answers.max(initial=last))), limit)
+    return len(others) > 0 and max(int(until.max()), int(end.max())) - min(int(others.min()), int(begin.min())) > limit
+
+
+def _saw(ops: Operations, gap: Outage, limit: int) -> tuple[Ints, Ints]:
+    """From when to when each of these calls saw that nothing was answered in this outage."""
+    touching = np.flatnonzero((ops.invoked <= gap.end) & (ops.completed > gap.start))
+    begin = np.maximum(ops.invoked[touching], gap.start)
+    end = np.minimum(ops.completed[touching], gap.end)
+    saw = (~ops.answered[touching] & (ops.completed[touching] <= gap.end)) | (end - begin > limit // 3)
+    return begin[saw], end[saw]
+
+
 def _lived(ops: Operations, window: tuple[int, int]) -> tuple[int, int]:
     """The part of the window in which somebody lived there to ask."""
     return max(window[0], ops.lived[0]), min(window[1], ops.lived[1])
@@ -169,11 +245,12 @@ def _outages(ops: Operations, window: tuple[int, int], limit: int) -> tuple[Outa
     begin, end = _lived(ops, window)
     if begin >= end:
         return Outage(0, 0, True), []
-    unserved = outages(ops.invoked, ops.completed, ops.answered, (begin, end), longer_than=limit // 3)
+    gaps = _gaps(ops.invoked, ops.completed, ops.answered, (begin, end))
+    unserved = _longer(gaps, limit // 3)
     found, least = unserved, limit // 3
     while not found and least:
         least //= 10
-        found = outages(ops.invoked, ops.completed, ops.answered, (begin, end), longer_than=least)
+        found = _longer(gaps, least)
     return max(found, key=lambda gap: gap.length, default=Outage(0, 0, True)), unserved
 
 
@@ -208,18 +285,21 @@ def window(recording: Recording, fault: Fault) -> tuple[int, int] | None:
     return (fault.in_force, end) if end > fault.in_force else None
 
 
+def settled(recording: Recording, fault: Fault) -> int | None:
+    """When a fault was proven undone, and every other that was in force together with it; None where that was not reached."""
+    begin = fault.healed
+    for other in sorted(recording.faults, key=lambda other: other.started):
+        if begin is not None and other.specs and other.started <= begin:
+            begin = None if other.healed is None else max(begin, other.healed)
+    return begin
+
+
 def after(recording: Recording, fault: Fault) -> tuple[int, int] | None:
     """The healthy time after a fault: from its proven heal, or that of the last fault which was in force together with it, to
     the next fault or the end of the load; None where there is none."""
-    period = load_period(recording)
-    begin = fault.healed
+    period, begin = load_period(recording), settled(recording, fault)
     if begin is None or period is None:
         return None
-    for other in sorted(recording.faults, key=lambda other: other.started):
-        if other.specs and other.started <= begin:
-            if other.healed is None:
-                return None
-            begin = max(begin, other.healed)
     end = min([period[1], *(other.started for other in recording.faults if other.started > begin)])
     return (begin, end) if end > begin else None
 
@@ -236,7 +316,10 @@ def baseline(recording: Recording) -> tuple[Measure, ...]:
 def scenarios(recording: Recording) -> tuple[Scenario, ...]:
     """One row for each fault, with its sides and homes measured; consistency, recovery and classes are not filled in."""
     survey = _Survey(recording)
-    return tuple(_scenario(recording, fault, survey) for fault in recording.faults)
+    return tuple(
+        _scenario(recording, fault, survey, [other for other in recording.faults if other.id != fault.id])
+        for fault in recording.faults
+    )
 
 
 def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
@@ -244,8 +327,16 @@ def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
     return len(set(side) & set(nodes)) * 2 > len(nodes)
 
 
-def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
-    parts = sorted(fault.sides or (recording.nodes,), key=lambda side: (fault.primary not in side, -len(side), side))
+def _scenario(recording: Recording, fault: Fault, survey: _Survey, others: Sequence[Fault]) -> Scenario:
+    beside = [other for other in others if _together(fault, other)]
+    composed = _composed(recording.nodes, fault, beside) or (recording.nodes,)
+    severed = tuple(node for node in recording.nodes if any(node in one.severed for one in (fault, *beside)))
+    parts = sorted(apart(composed, severed), key=lambda side: (fault.primary not in side, -len(side), side))
+    # A server goes on without the clients that it lost, whose group has none.
+    servers = {part: next((side for side in composed if set(part) <= set(side)), part) for part in parts}
+    servers |= {severed: ()} if severed else {}
+    out = {node for one in (fault, *beside) for spec in one.specs if isinstance(spec, OnServers) for node in spec.nodes}
+    spared = _spared(recording, fault, others)
     homes = tuple(survey.home(fault, node) for node in recording.nodes)
     return Scenario(
         fault=fault.id,
@@ -263,9 +354,14 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey) -> Scenario:
         primary=fault.primary,
         links_cut=len(fault.cut),
         struck=fault.struck,
-        beside=tuple(other.id for other in recording.faults if other.id != fault.id and _together(fault, other)),
+        severed=severed,
+        links_flapping=len(fault.flapping),
+        beside=tuple(other.id for other in beside),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
-        sides=tuple(survey.side(fault, side, [home for home in homes if home.node in side]) for side in parts),
+        sides=tuple(
+            survey.side(fault, side, [home for home in homes if home.node in side], servers[side], out, spared)
+            for side in parts
+        ),
         homes=homes,
         clients_blocked={
             kind: worked.count(False) / len(worked)
@@ -281,10 +377,52 @@ def _label(recording: Recording, fault: Fault, parts: Sequence[Sequence[str]]) -
 
 
 def _together(one: Fault, other: Fault) -> bool:
-    """Whether two faults were in force at the same time."""
+    """Whether two faults were in force at the same time, until they were proven undone."""
+    return _overlap(one, one.healed, other, other.healed)
+
+
+def _overlap(one: Fault, end: int | None, other: Fault, other_end: int | None) -> bool:
     if one.in_force is None or other.in_force is None:
         return False
-    return one.in_force < (other.healed or NEVER) and other.in_force < (one.healed or NEVER)
+    return one.in_force < (other_end or NEVER) and other.in_force < (end or NEVER)
+
+
+def _composed(nodes: Sequence[str], fault: Fault, beside: Sequence[Fault]) -> tuple[tuple[str, ...], ...]:
+    """The sides of a fault: of those nodes that were cut off from each other by nothing all the while, also not by a fault
+    beside it."""
+    acting = [other for other in beside if _overlap(fault, fault.heal_began, other, other.heal_began)]
+    if not any(other.cut or other.out for other in acting) and not (fault.cut and fault.out):
+        return fault.sides
+    return _left(nodes, [*acting, fault])
+
+
+def composed(recording: Recording, acting: Sequence[Fault]) -> tuple[tuple[str, ...], ...]:
+    """The sides of a moment in which these faults were in force, and no other. What a fault says itself tells what others cut
+    when it began, so that is taken only where it was alone all the while."""
+    alone = len(acting) == 1 and not any(
+        other.id != acting[0].id and other.specs and other.started < (acting[0].healed or NEVER)
+        and acting[0].started < (other.healed or NEVER) for other in recording.faults
+    )
+    if alone:
+        return acting[0].sides
+    return _left(recording.nodes, acting)
+
+
+def _left(nodes: Sequence[str], acting: Sequence[Fault]) -> tuple[tuple[str, ...], ...]:
+    """The sides that all of these faults together leave."""
+    return sides(nodes, {link for fault in acting for link in fault.cut}, {node for fault in acting for node in fault.out})
+
+
+def _spared(recording: Recording, fault: Fault, others: Sequence[Fault]) -> dict[str, int]:
+    """Until when, in the window of a fault, nothing was done to each node itself. Something is until it was proven undone."""
+    span = window(recording, fault)
+    if span is None:
+        return {}
+    found = {node: span[0] if node in fault.struck else span[1] for node in recording.nodes}
+    for other in others:
+        if other.started < span[1] and (other.healed or NEVER) > span[0]:
+            found |= {node: min(found[node], max(other.started, span[0])) for node in other.struck if node in found}
+    return found
 
 
 def episodes(recording: Recording) -> tuple[Episode, ...]:
@@ -293,7 +431,8 @@ def episodes(recording: Recording) -> tuple[Episode, ...]:
     survey = _Survey(recording)
     found = []
     for stretch in stretches(recording):
-        row = _scenario(recording, stretch.whole, survey)
+        others = [fault for fault in recording.faults if fault.id not in stretch.faults]
+        row = _scenario(recording, stretch.whole, survey, others)
         found.append(Episode(
             faults=stretch.faults, label=stretch.whole.doing(recording.nodes), began=stretch.whole.started / SECOND,
             ended=(stretch.whole.heal_began or 0) / SECOND, sides=row.sides, struck=row.struck,
@@ -320,12 +459,9 @@ def stretches(recording: Recording) -> Iterator[Stretch]:
         if not acting:
             continue
         specs = tuple(spec for fault in acting for spec in fault.specs)
-        cut = {link for fault in acting for link in fault.cut}
-        out = {node for spec in specs if isinstance(spec, Pause) or (isinstance(spec, Kill) and spec.down is None)
-               for node in spec.nodes}
         yield Stretch(tuple(fault.id for fault in acting), Fault(
             id=acting[0].id, nemesis="", scenario="", started=begin, specs=specs, in_force=begin, heal_began=end, healed=end,
-            proofs=tuple(proof for fault in acting for proof in fault.proofs), sides=sides(recording.nodes, cut, out),
+            proofs=tuple(proof for fault in acting for proof in fault.proofs), sides=composed(recording, acting),
             primary=acting[0].primary,
         ))
 
@@ -357,17 +493,37 @@ class _Survey:
         read, write = (self.served(fault, (node,), kind) for kind in KINDS)
         return Home(node=node, read=read, write=write)
 
-    def side(self, fault: Fault, nodes: tuple[str, ...], homes: Sequence[Home]) -> Side:
+    def side(
+        self, fault: Fault, nodes: tuple[str, ...], homes: Sequence[Home], servers: tuple[str, ...], out: Set[str],
+        spared: Mapping[str, int],
+    ) -> Side:
         read, write = (self.whole(fault, nodes, kind, homes) for kind in KINDS)
+        struck = self.struck(fault, nodes, spared)
         return Side(
             nodes=nodes,
-            quorum=quorum(nodes, self.recording.nodes),
-            primary=fault.primary in nodes,
+            quorum=quorum(set(servers) - out, self.recording.nodes),
+            struck=struck,
+            spared=self.spared(fault, nodes, spared) if struck else (),
+            primary=fault.primary in servers,
             read=read,
             write=write,
             without_primary=self.without_primary(fault, nodes),
             held=tuple(self.held(fault, nodes)),
         )
+
+    def struck(self, fault: Fault, nodes: tuple[str, ...], until: Mapping[str, int]) -> tuple[str, ...]:
+        """Those of these nodes to which something was done themselves in the window."""
+        span = window(self.recording, fault)
+        return tuple(node for node in nodes if (node in fault.struck if span is None else until.get(node, span[1]) < span[1]))
+
+    def spared(self, fault: Fault, nodes: tuple[str, ...], until: Mapping[str, int]) -> tuple[Measure, ...]:
+        """Reads and writes by the homes among these nodes that were spared longest, for as long as they were."""
+        span = window(self.recording, fault)
+        if span is None or (end := max(until.get(node, span[1]) for node in nodes)) <= span[0]:
+            return ()
+        left = tuple(node for node in nodes if until.get(node, span[1]) == end)
+        part = msgspec.structs.replace(fault, heal_began=end)
+        return tuple(self.whole(part, left, kind, [self.home(part, node) for node in left]) for kind in KINDS)
 
     def held(self, fault: Fault, nodes: tuple[str, ...]) -> Iterator[Held]:
         """How these homes were served, apart for the keys with as many replicas among these nodes."""
@@ -381,9 +537,11 @@ class _Survey:
     def served(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, keys: tuple[int, ...] = ()) -> Measure:
         span = window(self.recording, fault)
         if span is None:
-            return Measure(kind=kind, reason="the fault was never proven")
+            proven = fault.in_force is not None and fault.proven is not None
+            return Measure(kind=kind, reason="it lasted no time" if proven else "the fault was never proven")
         ops, limit = self.group(nodes, kind, keys)
-        return measure(ops, kind, span, limit)
+        beside, _ = self.group(nodes, "read" if kind == "write" else "write", keys)
+        return measure(ops, kind, span, limit, beside)
 
     def whole(self, fault: Fault, nodes: tuple[str, ...], kind: Kind, homes: Sequence[Home]) -> Measure:
         """A side's measure. Who is answered asks more often than who waits, so a side with a blocked home is blocked, however
@@ -399,7 +557,7 @@ class _Survey:
         if span is None or start is None:
             return found
         ops, _ = self.group(nodes, kind)
-        attempted, answered = _tried(ops, span)
+        attempted, answered = attempts(ops, span)
         later = ops.invoked >= start
         tried = int((attempted & later).sum())
         return msgspec.structs.replace(
@@ -462,6 +620,6 @@ def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
                 checker="availability", validity="unknown",
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
-    blocked = sum(any(side.of(kind).state == "blocked" for side in row.cut_sides for kind in KINDS) for row in rows)
+    blocked = sum(any(side.of(kind).state == "blocked" for side in row.asked_sides for kind in KINDS) for row in rows)
     reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
     return Verdict(checker="availability", validity="valid", reason=reason)

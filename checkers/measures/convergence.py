@@ -12,7 +12,7 @@ from splitbrain.checkers.result import Convergence
 from splitbrain.checkers.verdict import Anomaly, Verdict
 from splitbrain.harness.errors import ELSEWHERE
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.recording import LocalRead, Recording
+from splitbrain.harness.history.recording import LocalRead, Phase, Recording
 from splitbrain.harness.history.values import canonical
 
 SHOWN = 5
@@ -24,8 +24,8 @@ def convergence(recording: Recording) -> Convergence:
     The settle phase reads every key once and goes on with those that differ. Time counts from the last heal: the replicas
     were compared beside the load from then on (`_agreed`), and what had not agreed there agrees in the settle phase at the
     latest; without a fault it counts from the end of the load. A key that some node did not answer for is
-    unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own. Sets are
-    compared without regard to order.
+    unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own. What was
+    cut short, before every key was compared, agreed on nothing. Sets are compared without regard to order.
     """
     how = recording.variant.local if recording.variant is not None else ""
     reads = [read for read in recording.local_reads if read.fault is None]
@@ -33,6 +33,12 @@ def convergence(recording: Recording) -> Convergence:
         return Convergence(reason="no node-local reads were made", how=how)
     if any(fault.healed is None or fault.heal_wrong for fault in recording.faults):
         return Convergence(reason="a heal was not proven", how=how, rounds=len({read.round for read in reads}))
+    latest = max(recording.faults, key=lambda fault: fault.healed or 0, default=None)
+    if latest is not None and latest.healed is not None:
+        healed = latest.healed
+        reads = [read for read in reads if read.time >= healed]
+        if not reads:
+            return Convergence(reason="no node-local reads were made after the last heal", how=how)
     last: dict[Key, int] = {}
     for read in reads:
         last[read.key] = max(last.get(read.key, 0), read.round)
@@ -48,8 +54,6 @@ def convergence(recording: Recording) -> Convergence:
         elif not held or any(_missing(found, node) for node in recording.nodes):
             unread.append(key)
     period = load_period(recording)
-    heals = [fault for fault in recording.faults if fault.healed is not None]
-    latest = max(heals, key=lambda fault: fault.healed or 0, default=None)
     beside = [read for read in recording.local_reads if latest is not None and read.fault == latest.id]
     over = period[1] if period else 0
     # Where nobody looked beside the load, it is not known how long before its end they agreed.
@@ -61,7 +65,7 @@ def convergence(recording: Recording) -> Convergence:
         reason = f"{len(differing)} of {len(copies)} keys still differed between nodes {spent:.1f} s after {after}"
         shown = tuple(_told(key, copies[key]) for key in differing[:SHOWN])
         settle = recording.phase("settle")
-        if settle is None or settle.ended is None or settle.problem:
+        if not _whole(settle):
             reason += ", when the recording ended"
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         if dead := recording.dead(max(read.time for read in reads)):
@@ -73,10 +77,18 @@ def convergence(recording: Recording) -> Convergence:
         why = next((read.error for key in unread for read in copies[key].values() if read.error), "not read")
         reason = f"{len(unread)} of {len(copies)} keys could not be compared: {', '.join(missing)} did not answer ({why})"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
+    if not any(_whole(recording.phase(name)) for name in ("settle", "final-reads")):
+        reason = f"all of the {len(copies)} keys that were compared were equal, but the recording ended before that was done"
+        return msgspec.structs.replace(known, state="unknown", reason=reason)
     seen = (_agreed(beside) if beside else None) or _agreed(reads)
     spent = spent if seen is None else max(0, seen - since) / SECOND
     reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
     return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent if beside or latest is None else None)
+
+
+def _whole(phase: Phase | None) -> bool:
+    """Whether it went to its end: every key was compared in it."""
+    return phase is not None and phase.ended is not None and not phase.problem
 
 
 def _agreed(reads: Sequence[LocalRead]) -> int | None:

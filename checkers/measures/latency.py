@@ -116,8 +116,9 @@ def alerts(
     worst = float(share.max(initial=0.0))
     found.append(_held("more than 5% of writes rejected", share > REJECTED, 1, f"{100 * worst:.1f}% in the worst second"))
     if stale is not None:
-        age = stale.max_ms / 1000
-        found.append(Alert(name="a copy more than 60 s behind", fired=age > LAG, told=f"reads were up to {age:.1f} s old"))
+        age, least = stale.max_ms / 1000, "at least" if stale.lossy else "up to"
+        behind = f"{age:.1f} s" if age >= 1 else f"{stale.max_ms:.0f} ms"
+        found.append(Alert(name="a copy more than 60 s behind", fired=age > LAG, told=f"reads were {least} {behind} old"))
     gone = [row.discarded.writes for row in rows if row.discarded is not None]
     if gone:
         told = f"{sum(gone):,} acknowledged writes gave way"

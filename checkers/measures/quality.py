@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.sides import group
 
 FEW = 10
 """Operations that a side must have tried of each kind, unless it is proven to be blocked."""
@@ -94,6 +95,11 @@ def _share(recording: Recording) -> Iterator[Check]:
         yield Check("cpu", load.share <= BUSY, told, grave=False)
 
 
+def cut_short(recording: Recording) -> list[str]:
+    """The phases that did not go to their end, and why: `settle: took too long`."""
+    return [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]
+
+
 def _complete(recording: Recording) -> Iterator[Check]:
     if recording.interrupted:
         yield Check("complete", False, "the run was interrupted; judged is what it did until then")
@@ -103,7 +109,7 @@ def _complete(recording: Recording) -> Iterator[Check]:
         yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
     else:
         yield Check("complete", True, "the run went to its end")
-    if problems := [f"{phase.name}: {phase.problem}" for phase in recording.phases if phase.problem]:
+    if problems := cut_short(recording):
         yield Check("phases", False, "; ".join(problems))
     for note in recording.notes:
         yield Check("contract", False, note, grave=False)
@@ -126,8 +132,8 @@ def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
         f"{share:.0%} of the operations began while another was open, {flying:.1f} were open on average",
     )
     keys, homes = history.key[inside], history.node[inside]
-    pairs = np.unique(np.stack([keys, homes]), axis=1)
-    touched, by = np.unique(pairs[0], return_counts=True)
+    many = len(history.nodes) + 1
+    touched, by = np.unique(np.unique((keys + 1).astype(np.int64) * many + homes + 1) // many, return_counts=True)
     shared = int((by > 1).sum())
     if len(recording.nodes) > 1:
         yield Check(
@@ -179,20 +185,32 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
             again = (spec.again(proof) for spec, proof in zip(fault.specs, fault.undone, strict=False))
             yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}")
         for side in row.sides:
-            nodes = "{" + " ".join(side.nodes) + "}"
+            nodes = group(side.nodes)
             for kind in KINDS:
                 found = side.of(kind)
                 if set(side.nodes) <= fault.hushed:
                     yield Check(f"{name} {kind}s at {nodes}", True, f"{row.name}: nobody was to call at {nodes}")
                     continue
                 passed = found.attempted >= FEW or found.state == "blocked"
-                text = f"{row.name}: {found.attempted:,} {kind}s tried at {nodes}"
-                yield Check(f"{name} {kind}s at {nodes}", passed, text + _at_least(found.attempted, FEW))
+                yield Check(f"{name} {kind}s at {nodes}", passed, f"{row.name}: {_asked(found, nodes)}")
         yield Check(
             f"{name} recovery", row.recovery is not None, grave=False,
             text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
             else f"{row.name}: {row.recovery_reason}",
         )
+
+
+def _asked(found: Measure, nodes: str) -> str:
+    """How much was tried there, and why it was no more: who waits for an answer does not ask again."""
+    told = f"{found.attempted:,} {found.kind}s tried at {nodes}"
+    if found.attempted >= FEW:
+        return told
+    if found.outage <= found.outage_limit:
+        return told + _at_least(found.attempted, FEW)
+    few = "" if found.state == "blocked" else f", too few to tell why ({FEW} are needed)"
+    if not found.attempted:
+        return f"{told}: clients waited for calls from before, nothing was answered for {found.outage:.1f} s{few}"
+    return f"{told}: nothing was answered for {found.outage:.1f} s{few}"
 
 
 def _final(recording: Recording) -> Iterator[Check]:
@@ -220,11 +238,11 @@ def _counts(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
     for row in rows:
         for side in row.sides:
             for kind in KINDS:
-                measured[f"fault {row.fault}", _set(side.nodes), kind] = side.of(kind)
-    periods = _periods(recording)
+                measured[f"fault {row.fault}", group(side.nodes), kind] = side.of(kind)
+    periods = _periods(recording, {row.fault: tuple(side.nodes for side in row.sides) for row in rows})
     for (period, began, nodes), (_, ended, _) in zip(periods, [*periods[1:], ("", NEVER, ())], strict=True):
         for homes in nodes or ((),):
-            where = _set(homes) if homes else ""
+            where = group(homes) if homes else ""
             for kind in KINDS:
                 ops = operations(history, kind, homes or None, answered)
                 inside = (ops.invoked >= began) & (ops.invoked < ended)
@@ -239,12 +257,15 @@ def _counts(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
                     )
 
 
-def _periods(recording: Recording) -> list[tuple[str, int, tuple[tuple[str, ...], ...]]]:
-    """The stretches of the run, each up to the next: name, beginning, and the sides that are told apart in it."""
+def _periods(
+    recording: Recording, told: Mapping[int, tuple[tuple[str, ...], ...]]
+) -> list[tuple[str, int, tuple[tuple[str, ...], ...]]]:
+    """The stretches of the run, each up to the next: name, beginning, and the sides that are told apart in it (`told`: those of
+    each fault)."""
     load = load_period(recording)
     found: list[tuple[str, int, tuple[tuple[str, ...], ...]]] = [("baseline", load[0] if load else 0, ())]
     for fault in sorted(recording.faults, key=lambda fault: fault.started):
-        sides = fault.sides or (recording.nodes,)
+        sides = told.get(fault.id) or fault.sides or (recording.nodes,)
         stages = (
             (f"fault {fault.id} begins", fault.started, ()), (f"fault {fault.id}", fault.in_force, sides),
             (f"fault {fault.id} heals", fault.heal_began, ()), (f"after fault {fault.id}", fault.healed, ()),
@@ -256,10 +277,6 @@ def _periods(recording: Recording) -> list[tuple[str, int, tuple[tuple[str, ...]
     if final is not None:
         found.append(("final reads", final.began, ()))
     return found
-
-
-def _set(nodes: Sequence[str]) -> str:
-    return "{" + " ".join(nodes) + "}"
 
 
 def verdict(found: Quality) -> Verdict:

@@ -10,6 +10,7 @@ from splitbrain.checkers.measures.availability import (
     SECOND,
     Operations,
     after,
+    baseline_window,
     measure,
     operations,
     outages,
@@ -18,7 +19,7 @@ from splitbrain.checkers.measures.availability import (
 from splitbrain.checkers.result import Scenario
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.operation import KINDS
+from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
 
 
@@ -71,7 +72,8 @@ def _served_since(ops: Operations, span: tuple[int, int]) -> int | None:
 
 def served_after(recording: Recording, fault: Fault) -> bool:
     """Whether in the second half of the time after the heal every home had more than half of its reads and of its writes
-    answered: less than recovery asks, and enough to say that the cluster served again."""
+    answered: less than recovery asks, and enough to say that the cluster served again. Of a home that tried none then, for few
+    calls are made, all the time after the heal counts."""
     span = after(recording, fault)
     if span is None or fault.heal_wrong:
         return False
@@ -79,10 +81,30 @@ def served_after(recording: Recording, fault: Fault) -> bool:
     half = (span[0] + (span[1] - span[0]) // 2, span[1])
     for node in recording.nodes:
         for kind in KINDS:
-            found = measure(operations(recording.history, kind, (node,), answered), kind, half)
+            ops = operations(recording.history, kind, (node,), answered)
+            found = measure(ops, kind, half)
+            if not found.attempted and found.outage <= found.outage_limit:
+                found = measure(ops, kind, span)
             if found.answered * 2 <= found.attempted:
                 return False
     return True
+
+
+def shut_before(recording: Recording) -> dict[Kind, tuple[str, ...]]:
+    """The homes that had less than half of their reads, or writes, answered in the second half of the time before the first
+    fault: a home that was not served then was not cut off from service by a fault."""
+    span = baseline_window(recording)
+    if span is None:
+        return {}
+    answered = recording.history.answered()
+    half = (span[0] + (span[1] - span[0]) // 2, span[1])
+    found: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    for node in recording.nodes:
+        for kind in KINDS:
+            ops = measure(operations(recording.history, kind, (node,), answered), kind, half)
+            if ops.answered * 2 < ops.attempted or (not ops.attempted and ops.outage > ops.outage_limit):
+                found[kind].append(node)
+    return {kind: tuple(nodes) for kind, nodes in found.items() if nodes}
 
 
 def verdict(rows: tuple[Scenario, ...]) -> Verdict:
@@ -93,5 +115,5 @@ def verdict(rows: tuple[Scenario, ...]) -> Verdict:
                 checker="recovery", validity="unknown", reason=f"fault {row.fault}: {row.recovery_reason}."
             )
     slowest = max((row.recovery or 0.0 for row in rows), default=0.0)
-    reason = f"every home was served again within {slowest:.1f} s of each heal." if rows else "no fault happened."
+    reason = f"every home was served again within {slowest:.3f} s of each heal." if rows else "no fault happened."
     return Verdict(checker="recovery", validity="valid", reason=reason)

@@ -1,8 +1,8 @@
-"""How stale the stale reads of registers were."""
+"""How stale the reads of registers were."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,46 +12,92 @@ from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.values import canonical
 
 
-def staleness(history: History) -> Staleness | None:
+def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
     """Every read of a version that was there before a write which had been acknowledged when the read began, and for how
-    long it had been (the earliest such write). None where there is none, or the history is not one of registers with
+    long it had been (the earliest such write). None where nothing was read, or the history is not one of registers with
     distinct values.
 
-    Where writes were lost, reads that miss them look the same: ask only of histories without.
+    Where writes were lost (`lossy`), a read that misses one looks the same. There only those reads count that missed a write
+    which somebody found again, no sooner than the read began: they are certainly stale, and there may be more.
     """
     late: list[NDArray[np.int64]] = []
     reads = 0
     for _, rows in history.by_key():
         done = rows[history.outcome[rows] == OK]
         there: dict[Hashable, int] = {None: -1}
-        read_rows, starts, ends = [], [], []
-        for row in done.tolist():
-            f, value = history.fs[history.f[row]], history.values[row]
+        found: dict[Hashable, int] = {}
+        read_rows, written, starts, ends = [], [], [], []
+        columns = (done, history.f[done], history.invoked[done], history.completed[done])
+        for row, code, invoked_at, completed_at, value in zip(
+            *(column.tolist() for column in columns), history.values.take(done), strict=True
+        ):
+            f = history.fs[code]
             if f not in ("read", "write", "cas"):
                 return None
             if f == "read":
-                read_rows.append((row, canonical(value)))
+                name = canonical(value)
+                read_rows.append((row, name))
+                found[name] = max(found.get(name, -1), invoked_at)
             else:
-                value = value[1] if f == "cas" else value
-                starts.append(int(history.invoked[row]))
-                ends.append(int(history.completed[row]))
-            name = canonical(value)
-            there[name] = min(there.get(name, NEVER), int(history.completed[row]))
+                name = canonical(value[1] if f == "cas" else value)
+                written.append(name)
+                starts.append(invoked_at)
+                ends.append(completed_at)
+            there[name] = min(there.get(name, NEVER), completed_at)
         reads += len(read_rows)
         if not starts or not read_rows:
             continue
         order = np.argsort(starts, kind="stable")
-        began = np.array(starts)[order]
+        began, acknowledged = np.array(starts)[order], np.array(ends)[order]
         # The earliest acknowledgement among the writes that began no earlier than each.
-        acknowledged = np.append(np.minimum.accumulate(np.array(ends)[order][::-1])[::-1], NEVER)
-        known = np.array([there[name] for _, name in read_rows])
-        overwritten = acknowledged[np.searchsorted(began, known, "right")]
+        earliest = np.append(np.minimum.accumulate(acknowledged[::-1])[::-1], NEVER)
+        place = np.searchsorted(began, np.array([there[name] for _, name in read_rows]), "right")
         invoked = history.invoked[[row for row, _ in read_rows]]
+        overwritten = earliest[place]
+        if lossy:
+            again = np.array([found.get(name, -1) for name in written])[order]
+            missed = np.flatnonzero(overwritten < invoked)
+            overwritten[missed] = _earliest_found_again(acknowledged, again, place[missed], invoked[missed])
         late.append((invoked - overwritten)[overwritten < invoked])
-    found = np.concatenate(late) / 1e6 if late else np.empty(0)
+    return ages(np.concatenate(late) / 1e6 if late else (), reads, lossy=lossy) if reads else None
+
+
+def _earliest_found_again(
+    acknowledged: NDArray[np.int64], again: NDArray[np.int64], since: NDArray[np.int64], read: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """For each read, which began at `read` and missed all writes from the place `since` on: when the first of those was
+    acknowledged that somebody found `again` no sooner, `NEVER` where nobody did."""
+    many = len(acknowledged)
+    # By Fenwick's tree of least values, over the places from behind: the latest reads first, beside what was found as late.
+    tree = [NEVER] * (many + 1)
+    latest = np.argsort(-again, kind="stable")
+    latest = latest[again[latest] >= 0]
+    writes = zip(again[latest].tolist(), (many - latest).tolist(), acknowledged[latest].tolist(), strict=True)
+    write = next(writes, None)
+    least = np.full(len(since), NEVER)
+    order = np.argsort(-read, kind="stable")
+    for at, since_place, moment in zip(order.tolist(), (many - since[order]).tolist(), read[order].tolist(), strict=True):
+        while write is not None and write[0] >= moment:
+            _, node, earliest = write
+            # Whatever is above is of no greater value.
+            while node <= many and tree[node] > earliest:
+                tree[node] = earliest
+                node += node & -node
+            write = next(writes, None)
+        node, told = since_place, NEVER
+        while node:
+            told = min(told, tree[node])
+            node &= node - 1
+        least[at] = told
+    return least
+
+
+def ages(late: Sequence[float] | NDArray[np.float64], reads: int, *, lossy: bool = False) -> Staleness:
+    """How stale these reads of so many were, by their ages in milliseconds."""
+    found = np.asarray(late, np.float64)
     if not len(found):
-        return None
+        return Staleness(stale=0, reads=reads, share=0.0, median_ms=0.0, p99_ms=0.0, max_ms=0.0, lossy=lossy)
     return Staleness(
         stale=len(found), reads=reads, share=len(found) / reads, median_ms=float(np.median(found)),
-        p99_ms=float(np.percentile(found, 99)), max_ms=float(found.max()),
+        p99_ms=float(np.percentile(found, 99)), max_ms=float(found.max()), lossy=lossy,
     )

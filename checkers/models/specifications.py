@@ -149,6 +149,20 @@ class MultiRegister(Model):
                 return ()
         return (frozenset(held.items()),)
 
+    def effect(
+        self, parts: Iterable[tuple[str, Any, Any]], *, known: bool
+    ) -> tuple[list[tuple[Any, Any]], dict[Any, Any]]:
+        """What a transaction of these parts needs to find, as pairs of a register and its value, where what it read is `known`
+        at all; and what it leaves in the registers that it writes."""
+        found: list[tuple[Any, Any]] = []
+        left: dict[Any, Any] = {}
+        for f, register, value in parts:
+            if f in ("w", "write"):
+                left[register] = value
+            elif known and register not in left and not (value is None and self.nil == "wildcard"):
+                found.append((register, value))
+        return found, left
+
     def pure(self, call: Call) -> bool:
         return all(f in ("r", "read") for f, _, _ in call.value)
 

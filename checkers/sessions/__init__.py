@@ -14,7 +14,7 @@ from splitbrain.harness.history.recording import Recording
 __all__ = ["GUARANTEES", "MODELS", "Model", "Sessions", "models_of"]
 
 TIME_LIMIT = 20.0
-"""Seconds that a check may take, unless told otherwise."""
+"""Seconds of processor time that a check may take, unless told otherwise: on a busy machine it decides as much, and later."""
 
 
 class Sessions:

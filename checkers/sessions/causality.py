@@ -16,31 +16,35 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.sessions.guarantees import Break, way_within
 from splitbrain.checkers.transactions.decide.facts import Facts
-from splitbrain.checkers.transactions.decide.kernels import kernel
+from splitbrain.checkers.transactions.decide.weak import causal_order
 
 Ints = NDArray[np.int64]
 
+_A_PAIR = 64
+"""Bytes for a read beside a session that wrote its key."""
 
-def causal_breaks(facts: Facts) -> tuple[list[Break], Callable[[Break], list[int]]]:
-    """The reads that broke causality, each once, and for each on demand the nodes that prove it. There is at least one."""
-    past = _Past(facts)
+
+def causal_breaks(facts: Facts, budget: Budget) -> tuple[list[Break], Callable[[Break], list[int]]]:
+    """The reads that broke causality, each once, and for each on demand the nodes that prove it. There is at least one.
+    Raises `Exhausted`."""
+    past = _Past(facts, budget)
     return past.breaks(), past.proof
 
 
 class _Past:
     """The causal past of every node, and the pairs of writes that reads put in order."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, budget: Budget) -> None:
         self.facts = facts
         size = facts.size
-        self.clock = np.zeros((size, facts.sessions), np.int32)
-        kernel("happens_before", size)(
-            facts.session_start, facts.session, facts.read_start, facts.read_writer, self.clock,
-            np.zeros(facts.sessions, np.int64),
-        )
-        newer, older, reader = self._pairs()
+        budget.check()
+        self.clock, _ = causal_order(facts, budget)
+        budget.check()
+        newer, older, reader = self._pairs(budget)
+        budget.check()
         self.first = {int(node): int(write) for write, by, node in zip(newer, older, reader, strict=True) if by == size}
         between = older < size
         self.newer, self.older, self.reader = newer[between], older[between], reader[between]
@@ -51,8 +55,8 @@ class _Past:
         self.graph = csr_array((np.ones(len(self.source), np.int8), (self.source, self.target)), shape=(size, size))
         _, self.component = connected_components(self.graph, directed=True, connection="strong")
 
-    def _pairs(self) -> tuple[Ints, Ints, Ints]:
-        """(t2, t1, reader): of each session the last visible writer."""
+    def _pairs(self, budget: Budget) -> tuple[Ints, Ints, Ints]:
+        """(t2, t1, reader): of each session the last visible writer. Raises `Exhausted`."""
         facts = self.facts
         writers = facts.writers()
         order = np.lexsort((writers, facts.session[writers], facts.write_key))
@@ -65,6 +69,8 @@ class _Past:
         readers, read_key = facts.readers(), facts.read_key.astype(np.int64)
         low = np.searchsorted(groups, read_key * facts.sessions)
         counts = np.searchsorted(groups, (read_key + 1) * facts.sessions) - low
+        if int(counts.sum()) * _A_PAIR > budget.room:
+            raise Exhausted(budget.full)
         at = np.repeat(np.arange(len(readers)), counts)
         ends = np.cumsum(counts)
         which = np.arange(len(at)) + np.repeat(low - (ends - counts), counts)

@@ -12,21 +12,27 @@ import msgspec
 import numpy as np
 
 from splitbrain.checkers.budget import Budget, Exhausted
+from splitbrain.checkers.measures.availability import composed
 from splitbrain.checkers.models.specifications import Nil
 from splitbrain.checkers.sessions.causality import causal_breaks
 from splitbrain.checkers.sessions.guarantees import Break, find
 from splitbrain.checkers.sessions.models import GUARANTEES, MODELS, Guarantee, Model
-from splitbrain.checkers.sessions.observations import observed
+from splitbrain.checkers.sessions.observations import observed, unanswered_apart
+from splitbrain.checkers.sessions.refusals import refused_in, untold_refusals
+from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.transactions import completion, decide, rw_register
 from splitbrain.checkers.transactions.decide import Facts
+from splitbrain.checkers.transactions.decide.facts import Flaw
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import FAIL, NEVER, History
 from splitbrain.harness.history.micros import READ, UNKNOWN
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import NIL, canonical
 
 SEARCHED = 4_000
 """Operations up to which a sequential order is searched for where none was found at once."""
@@ -65,48 +71,87 @@ def check(
     recording: Recording, promised: Sequence[Model], *, initial: Any, nil: Nil, alone: bool, time_limit: float
 ) -> Verdict:
     """See `Sessions`. Raises `UsageError` for a history of anything but registers."""
-    budget = Budget.of(time_limit)
+    budget = Budget.of(time_limit, computed=True)
     history = recording.history
-    told, left_out = observed(history, initial, nil)
+    whole, left_out = observed(history, initial, nil)
+    told = unanswered_apart(whole, history.outcome)
     facts = decide.facts(told) if told.micros is not None else None
     promised = promised or _claimed(recording) or ("causal",)
     counted = [model for model in MODELS if any(model in IMPLIED[one] for one in promised)]
     found = Findings(recording)
     if facts is None or facts.unclear or not facts.size:
-        models = {model: _Judgement("undecided", limit=facts.unclear if facts else "") for model in MODELS}
+        nothing = "nothing is proven: no operation that reads or writes was answered"
+        models = {model: _Judgement("undecided", limit=(facts and facts.unclear) or nothing) for model in MODELS}
         return _verdict(found, promised, models, 0, ())
     if (np.diff(facts.write_start) > 1).any():
         raise UsageError("sessions are judged of registers that are written one at a time: of transactions name a level")
     if facts.flaws:
         return _flawed(found, promised, told, facts, alone)
-    view = _View(recording, told, facts)
-    models = {}
-    for guarantee in GUARANTEES:
-        models[guarantee] = view.guarantee(found if guarantee in counted else None, guarantee, budget)
-    models["causal"] = view.causal(found if "causal" in counted else None, models, budget)
-    models["sequential"] = view.sequential(found if "sequential" in counted else None, models["causal"], budget)
+    view = _View(recording, told, facts, initial)
+    models = view.models(found, counted, budget)
+    if told is not whole and any(judged.state == "holds" for judged in models.values()):
+        kept = _View(recording, whole, decide.facts(whole), initial).models(found, (), budget)
+        for model, judged in models.items():
+            if judged.state == "holds" and kept[model].state != "holds":
+                left_open = kept[model].limit if kept[model].state == "undecided" else ""
+                judged.state, judged.limit = "undecided", left_open or "clients went on after calls that were not answered"
     if left_out:
         limit = f"{left_out:,} reads of values that were written more than once tell nothing"
         for judged in models.values():
             if judged.state == "holds":
                 judged.state, judged.limit = "undecided", limit
+    if budget.over:
+        view.limits.append(budget.limit)  # Also where it is what nobody promised that was left open.
     return _verdict(found, promised, models, view.reads, view.limits)
 
 
 def _flawed(found: Findings, promised: Sequence[Model], told: History, facts: Facts, alone: bool) -> Verdict:
-    names = list(dict.fromkeys(_FLAWS[what] for what, _, _ in facts.flaws))
+    flaws = _with_refused(told, found.recording.history, facts.flaws)
+    names = list(dict.fromkeys(_FLAWS[what] for what, _, _ in flaws))
     assert told.micros is not None
     if alone:
-        for what, row, key in facts.flaws:
+        for what, row, key in flaws:
             read = found.recording.history[row]
             moment = Moment(began=read.invoked, seen=read.ended)
-            found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what))
-    models = {model: _Judgement("refuted", names, sentence="what nobody wrote was read") for model in MODELS}
+            others = _beginning(found, told, row, key)
+            found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what, others))
+    sentence = "; ".join(dict.fromkeys(_WAS_READ[what] for what, _, _ in flaws))
+    models = {model: _Judgement("refuted", names, sentence=sentence) for model in MODELS}
     return _verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
 
 
-def _flaw(read: Operation, key: Key, what: str) -> Told:
-    return f"{_who(read)} read {_shown(read, key)}, {_WHY[what]}", (read,)
+def _with_refused(told: History, history: History, flaws: Sequence[tuple[Flaw, int, int]]) -> list[tuple[Flaw, int, int]]:
+    """The flaws, with what a compare-and-set that failed was to write told as that: it is no write among the observations."""
+    micros = told.micros
+    if micros is None or not any(what == "garbage" for what, _, _ in flaws):
+        return list(flaws)
+    failed = rows_of(history, "cas") & (history.outcome == FAIL)
+    refused = {
+        (one.key, canonical(one.value[1]))
+        for one in map(history.__getitem__, np.flatnonzero(failed).tolist())
+    }
+
+    def name(what: Flaw, row: int, key: int) -> Flaw:
+        read = (micro[2] for micro in micros[row] if micro[0] == "r" and micro[1] == micros.keys[key])
+        return "aborted-read" if any((micros.keys[key], canonical(value)) in refused for value in read) else what
+
+    return [(name(*flaw) if flaw[0] == "garbage" else flaw[0], *flaw[1:]) for flaw in flaws]
+
+
+def _beginning(found: Findings, told: History, row: int, key: int) -> list[Operation]:
+    """Who saw what the register began with, where this row read nil of one that did not begin with that."""
+    micros = told.micros
+    assert micros is not None
+    mine, reads = slice(micros.start[row], micros.start[row + 1]), (micros.key == key) & (micros.f == READ)
+    wrong = micros.value[mine][reads[mine]].tolist()
+    if not any(value not in (NIL, UNKNOWN) and micros.name(value) is None for value in wrong):
+        return []
+    saw = micros.owners()[reads & (micros.value == NIL)]
+    return [found.recording.history[int(saw[0])]] if len(saw) else []
+
+
+def _flaw(read: Operation, key: Key, what: str, others: Sequence[Operation]) -> Told:
+    return f"{_who(read)} read {_shown(read, key)}, {_WHY[what]}", (*others, read)
 
 
 def _verdict(
@@ -145,6 +190,14 @@ _WHY = {
 }
 
 
+_WAS_READ: dict[Flaw, str] = {
+    "garbage": "what nobody wrote was read", "aborted-read": "what was reported as failed was read",
+    "future-read": "what was only going to be written was read",
+    "intermediate-read": "what its writer replaced itself was read",
+    "internal": "what a transaction had written itself was not what it read",
+}
+
+
 def _reason(promised: Sequence[Model], models: dict[Model, _Judgement]) -> str:
     broken = [model for model in MODELS if models[model].state == "refuted"]
     holds = next((model for model in MODELS if models[model].state == "holds"), None)
@@ -174,7 +227,7 @@ def _words(model: str) -> str:
 class _View:
     """One history taken apart, and what is said of it."""
 
-    def __init__(self, recording: Recording, told: History, facts: Facts) -> None:
+    def __init__(self, recording: Recording, told: History, facts: Facts, initial: Any) -> None:
         self.recording = recording
         self.history = recording.history
         self.told = told
@@ -183,6 +236,16 @@ class _View:
         self.micros = told.micros
         self.reads = int(((self.micros.f == READ) & (self.micros.value != UNKNOWN)).sum())
         self.limits: list[str] = []
+        self.initial = initial
+
+    def models(self, found: Findings, counted: Sequence[Model], budget: Budget) -> dict[Model, _Judgement]:
+        """Where the history stands to each model; what breaks those that are `counted` is found."""
+        models: dict[Model, _Judgement] = {}
+        for guarantee in GUARANTEES:
+            models[guarantee] = self.guarantee(found if guarantee in counted else None, guarantee, budget)
+        models["causal"] = self.causal(found if "causal" in counted else None, models, budget)
+        models["sequential"] = self.sequential(found if "sequential" in counted else None, models["causal"], budget)
+        return models
 
     def operation(self, node: int) -> Operation:
         return self.history[int(self.facts.row[node])]
@@ -262,27 +325,27 @@ class _View:
 
     def _sides(self, reads: Sequence[Operation]) -> str:
         """Where they were, if that was one side, or not everywhere."""
-        inside = [fault for read in reads for fault in self._standing(read)[:1]]
-        minority = all(
-            self._standing(read) and any(
-                read.node in side and 2 * len(side) < len(self.recording.nodes) for side in self._standing(read)[0].sides
-            ) for read in reads
-        )
-        if inside and minority:
+        standing = [self._standing(read) for read in reads]
+        known = {tuple(fault.id for fault in faults): faults for faults in standing}
+        small = {ids: {node for side in composed(self.recording, faults) if 2 * len(side) < len(self.recording.nodes)
+                       for node in side} for ids, faults in known.items() if faults}
+        if all(faults and read.node in small[tuple(fault.id for fault in faults)]
+               for read, faults in zip(reads, standing, strict=True)):
             return "all on the minority side"
         nodes = sorted({read.node for read in reads if read.node is not None})
         if not nodes or len(nodes) == len(self.recording.nodes):
             return ""
         return f"all at {' and '.join(nodes)}" if len(nodes) < 3 else f"at {len(nodes)} of {len(self.recording.nodes)} nodes"
 
-    def _standing(self, read: Operation) -> list[Any]:
+    def _standing(self, read: Operation) -> list[Fault]:
         return [fault for fault in self.recording.faults
                 if fault.started <= read.ended and (fault.healed is None or read.invoked <= fault.healed)]
 
     def _period(self, read: Operation) -> str:
         if self._standing(read):
             return "during a fault"
-        return "before the first" if all(fault.started > read.ended for fault in self.recording.faults) else "after it"
+        early = all(fault.started > read.ended for fault in self.recording.faults)
+        return "before the first fault" if early else "after a fault"
 
     def causal(self, found: Findings | None, models: dict[Model, _Judgement], budget: Budget) -> _Judgement:
         broken = [model for model in GUARANTEES if models[model].state == "refuted"]
@@ -292,9 +355,14 @@ class _View:
         decision = decide.decide(self.facts, "causal", keys, budget)
         if decision.state != "refuted":
             return _Judgement(decision.state, limit=decision.limit)
-        breaks, nodes = causal_breaks(self.facts)
-        worst = self._tell(found, BROKEN["causal"], breaks, nodes, "causal")
         name = [BROKEN["causal"]] if found is not None else []
+        try:
+            breaks, nodes = causal_breaks(self.facts, budget)
+        except Exhausted as limit:
+            # Refuted it is all the same; where, is not told.
+            self.limits.append(f"{limit}: which reads broke causal consistency was not found")
+            return _Judgement("refuted", name, sentence="causal consistency does not hold")
+        worst = self._tell(found, BROKEN["causal"], breaks, nodes, "causal")
         return _Judgement("refuted", name, sentence=self._summary("causal", breaks, worst))
 
     def sequential(self, found: Findings | None, causal: _Judgement, budget: Budget) -> _Judgement:
@@ -304,11 +372,28 @@ class _View:
             inference = rw_register.infer(self.told, budget)
         except Exhausted as limit:
             return _Judgement("undecided", limit=str(limit))
-        if completion.holding(inference, frozenset({"strong-session-serializable"}), budget.within(5)):
+        refusals = untold_refusals(self.history)
+        soon = budget.within(5, "no order was found within 5 s of processor time")
+        if inference.ambiguous:
+            pass  # Values that repeat, and that nobody read, are for the search alone.
+        elif len(refusals):
+            order = completion.serial(inference, "strong-session-serializable", soon)
+            try:
+                if order is not None and refused_in(
+                    self.history, self.told.process, inference.committed, order, refusals, self.initial, soon
+                ):
+                    return _Judgement("holds")
+            except Exhausted as limit:
+                return _Judgement("undecided", limit=str(limit))
+        elif completion.holding(inference, frozenset({"strong-session-serializable"}), soon):
             return _Judgement("holds")
+        if budget.over or (soon.over and self.facts.size > SEARCHED):
+            return _Judgement("undecided", limit=soon.limit)
         if self.facts.size > SEARCHED:
             return _Judgement("undecided", limit=f"no order of {self.facts.size:,} operations was found at once")
         decision = decide.decide(self.facts, "strong-session-serializable", self.micros.keys, budget)
+        if decision.state == "holds" and len(refusals):
+            return _Judgement("undecided", limit="no order was found at once in which what was refused had to be")
         if decision.state != "refuted":
             return _Judgement(decision.state, limit=decision.limit)
         rows = sorted({row for edge in decision.cycle for row in (edge.source, edge.target) if row >= 0})
@@ -323,7 +408,7 @@ class _View:
         return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
 
 
-_PERIODS = ("before the first", "during a fault", "after it")
+_PERIODS = ("before the first fault", "during a fault", "after a fault")
 
 
 def _who(operation: Operation) -> str:

@@ -33,6 +33,7 @@ from scipy.sparse.csgraph import connected_components
 from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.sessions.models import Guarantee
 from splitbrain.checkers.transactions.decide.facts import Facts
+from splitbrain.checkers.transactions.inference import ranges
 
 Ints = NDArray[np.int64]
 
@@ -148,7 +149,7 @@ def _read_your_writes(facts: Facts, pairs: _Pairs, first: list[Break]) -> int:
     counts = earlier[stale_last] - 1 - mine[stale_last]
     if counts.sum() > MOST_PAIRS:
         raise Exhausted(f"read-your-writes of {int(counts.sum()):,} pairs takes longer than it may")
-    source = _ranges(begin[stale_last] + mine[stale_last] + 1, counts)
+    source = ranges(begin[stale_last] + mine[stale_last] + 1, counts)
     pairs.add(own[source], np.repeat(by[stale_last], counts), np.repeat(readers[stale_last], counts), own[source])
     rest = np.setdiff1d(stale, stale_last)
     newest = own[begin[rest] + earlier[rest] - 1]
@@ -303,13 +304,6 @@ _WAYS: dict[Guarantee, Callable[[Facts, _Pairs, list[Break]], int]] = {
     "monotonic-writes": _monotonic_writes,
     "writes-follow-reads": _writes_follow_reads,
 }
-
-
-def _ranges(begin: Ints, counts: Ints) -> Ints:
-    """The numbers in these ranges, one range after another."""
-    ends = np.cumsum(counts)
-    whole: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(begin - (ends - counts), counts)
-    return whole
 
 
 def _judged(facts: Facts, pairs: _Pairs, helpers: int, first: list[Break]) -> Finding:

@@ -1,7 +1,8 @@
 """Observations: a history of registers as one of small transactions, so that both are judged by the same code.
 
-A read is a transaction that reads, a write one that writes, a compare-and-set that succeeded one that read what it expected and
-wrote; one that was refused and told what it saw is a read of that.
+A read is a transaction that reads, a write one that writes, a compare-and-set that succeeded one that read what it expected
+and wrote, and so did one that was not answered where somebody read what it wrote; one that was refused and told what it saw is
+a read of that, and without a word of it nothing at all.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.models.specifications import Nil
+from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import OK, History
-from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, UNKNOWN, WRITE, Micros, OperationsPacker
-from splitbrain.harness.history.values import NIL, PAIR, SCALAR, Values
+from splitbrain.harness.history.history import FAIL, INFO, OK, History
+from splitbrain.harness.history.micros import APPEND, FIRST_OBJECT, READ, READ_LIST, UNKNOWN, WRITE, Micros, OperationsPacker
+from splitbrain.harness.history.values import MICROS, NIL, PAIR, SCALAR, Values, canonical
 
 FUNCTIONS = ("read", "write", "cas", "txn")
 
@@ -24,44 +26,90 @@ FUNCTIONS = ("read", "write", "cas", "txn")
 def observed(history: History, initial: Any = None, nil: Nil = "absent") -> tuple[History, int]:
     """The history as transactions over registers that began with `initial`, and how many reads had to be left out because the
     value that they returned was written more than once, or was there in the beginning and is written too (without them the
-    history asks for less: what is refuted still is). A read of nil found the beginning, or tells nothing (`wildcard`).
+    history asks for less: what is refuted still is). A read of nil found the beginning, or tells nothing (`wildcard`); of a key
+    that was seen to begin with `initial` it found what nobody wrote.
 
-    Raises `UsageError` for any other function, and for lists.
+    Raises `UsageError` for any other function, for lists, and for a transaction of other steps, which may have written what the
+    others read.
     """
     unknown = sorted({history.fs[code] for code in np.unique(history.f).tolist()} - set(FUNCTIONS))
     if unknown:
         raise UsageError(
             f"sessions are judged of registers, by read, write, cas and txn, not by {unknown[0]!r}: choose another checker"
         )
+    strange = np.flatnonzero(rows_of(history, "txn") & (history.outcome != FAIL) & (history.values.kind != MICROS))
+    if len(strange):
+        wrong = history[int(strange[0])]
+        raise UsageError(f"operation {wrong.index}, txn {wrong.value}: a txn needs a list of (r or w, register, value)")
     changed = _as_transactions(history)
     micros = changed.micros
     if micros is None:
         return changed, 0
     if (micros.f == APPEND).any() or (micros.f == READ_LIST).any():
         raise UsageError("sessions are judged of registers, not of lists: choose another checker")
-    value = micros.value.copy()
-    reads = (micros.f == READ) & (value != UNKNOWN) & (changed.outcome[micros.owners()] == OK)
+    value, owner = micros.value.copy(), micros.owners()
     writes = micros.f == WRITE
+    repeated = _repeated(micros.key, value, writes)
+    first = NIL if initial is None else _id(micros, initial)
+    told = (micros.f == READ) & (value != UNKNOWN)
+    _take_as_done(changed, micros, told, told & ~repeated & (value != first))
+    reads = told & (changed.outcome[owner] == OK)
+    value[told & ~reads] = UNKNOWN
     if nil == "wildcard":
         value[reads & (value == NIL)] = UNKNOWN
         reads &= value != UNKNOWN
-    repeated = _repeated(micros.key, value, writes)
+    objects = micros.objects
     if initial is not None:
-        begun = reads & (value == _id(micros, initial))
+        begun = reads & (value == first)
         # Where that is also written, nobody knows which of the two was read.
-        also = np.isin(micros.key, micros.key[writes & (value == _id(micros, initial))])
+        also = np.isin(micros.key, micros.key[writes & (value == first)])
+        nothing = reads & (value == NIL) & ~repeated & np.isin(micros.key, micros.key[begun & ~also])
         value[begun & ~also] = NIL
         repeated |= begun & also
+        if nothing.any():
+            value[nothing] = FIRST_OBJECT + len(objects)
+            objects = (*objects, None)
     left_out = reads & repeated
     value[left_out] = UNKNOWN
-    told = Micros(
-        micros.start, micros.f, micros.key, value, micros.list_start, micros.list_values, micros.keys, micros.objects
-    )
+    left = Micros(micros.start, micros.f, micros.key, value, micros.list_start, micros.list_values, micros.keys, objects)
     found = changed.select(np.arange(len(changed)))
     found.values = Values(
-        changed.values.kind, changed.values.first, changed.values.second, changed.values.objects, told
+        changed.values.kind, changed.values.first, changed.values.second, changed.values.objects, left
     )
     return found, int(left_out.sum())
+
+
+def unanswered_apart(told: History, outcome: NDArray[np.int8]) -> History:
+    """What was observed, in which a call that was not answered (its `outcome`) is a session of its own where its client went
+    on: when it took effect says nothing of what that client must see after it."""
+    _, process = np.unique(told.process, return_inverse=True)
+    last = np.zeros(int(process.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(last, process, np.arange(len(process)))
+    alone = np.flatnonzero((outcome == INFO) & (last[process] != np.arange(len(process))))
+    if not len(alone):
+        return told
+    apart = told.select(np.arange(len(told)))
+    process[alone] = len(last) + np.arange(len(alone))
+    apart.process = process.astype(told.process.dtype)
+    return apart
+
+
+def _take_as_done(changed: History, micros: Micros, told: NDArray[np.bool_], telling: NDArray[np.bool_]) -> None:
+    """Take as done every compare-and-set that was not answered and whose new value somebody read; so it had found what it
+    expected, too. `told` are reads with a value, `telling` those that tell of one write alone."""
+    owner = micros.owners()
+    swaps = np.flatnonzero((changed.outcome == INFO) & (np.bincount(owner[told], minlength=len(changed)) > 0))
+    if not len(swaps):
+        return
+    changed.outcome = changed.outcome.copy()
+    new = {(int(micros.key[at]), int(micros.value[at])): int(owner[at])
+           for at in np.flatnonzero((micros.f == WRITE) & np.isin(owner, swaps)).tolist()}
+    look = np.flatnonzero(telling & (changed.outcome[owner] == OK)).tolist()
+    while look:
+        read = {(int(micros.key[at]), int(micros.value[at])) for at in look}
+        done = np.array([new.pop(one) for one in read & new.keys()], np.int64)
+        changed.outcome[done] = OK
+        look = np.flatnonzero(telling & np.isin(owner, done)).tolist() if len(done) else []
 
 
 def _repeated(key: NDArray[np.int32], value: NDArray[np.int64], writes: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -86,7 +134,8 @@ def _repeated(key: NDArray[np.int32], value: NDArray[np.int64], writes: NDArray[
 def _id(micros: Micros, value: Any) -> int:
     if type(value) is int and abs(value) < 1 << 62:
         return value
-    return next((number for number in range(NIL + 2, NIL + 2 + len(micros.objects)) if micros.name(number) == value), UNKNOWN)
+    same = canonical(value)
+    return next((FIRST_OBJECT + at for at, held in enumerate(micros.objects) if canonical(held) == same), UNKNOWN)
 
 
 def _as_transactions(history: History) -> History:
@@ -95,36 +144,43 @@ def _as_transactions(history: History) -> History:
     return _quickly(history) or _one_by_one(history)
 
 
-def _codes(history: History, *fs: str) -> NDArray[np.bool_]:
-    return np.isin(history.f, [history.fs.index(f) for f in fs if f in history.fs])
-
-
 def _quickly(history: History) -> History | None:
-    """In columns, where every value is an integer, and no compare-and-set told what it saw."""
-    reads, writes, cas = _codes(history, "read"), _codes(history, "write"), _codes(history, "cas")
+    """In columns, where every value is an integer; None where one is not."""
+    reads, writes, cas = rows_of(history, "read"), rows_of(history, "write"), rows_of(history, "cas")
     values = history.values
     plain = (values.kind == SCALAR) | (cas & (values.kind == PAIR))
     wide = (np.abs(values.first) >= 1 << 62) & (values.first != NIL)
     wide |= cas & (np.abs(values.second) >= 1 << 62) & (values.second != NIL)
-    if history.seen or not (reads | writes | cas).all() or not plain.all() or wide.any():
+    refused = cas & (history.outcome == FAIL)
+    telling = np.array([row for row in sorted(history.seen) if refused[row] and history.seen[row]], np.int64)
+    seen = [history.seen[row][0] for row in telling.tolist()]
+    if not (reads | writes | cas).all() or not plain.all() or wide.any() or not all(map(_is_plain, seen)):
         return None
     known = history.outcome == OK
-    counts = np.where(cas, 2, 1)
+    swaps = cas & ~refused
+    counts = np.where(swaps, 2, np.where(refused, 0, 1))
+    counts[telling] = 1
     start = np.zeros(len(history) + 1, np.int64)
     np.cumsum(counts, out=start[1:])
     f = np.full(start[-1], WRITE, np.int8)
     value = np.repeat(values.first, counts)
     first, second = start[:-1], start[:-1] + 1
-    f[first[reads | cas]] = READ
+    f[first[reads | swaps]] = READ
+    f[first[telling]] = READ
     value[first[reads & ~known]] = UNKNOWN
-    value[first[cas & ~known]] = UNKNOWN
-    value[second[cas]] = values.second[cas]
+    value[second[swaps]] = values.second[swaps]
+    value[first[telling]] = [NIL if one is None else one for one in seen]
     key = np.repeat(history.key + 1, counts).astype(np.int32)
     nothing = np.zeros(0, np.int64)
     micros = Micros(start, f, key, value, np.zeros(1, np.int64), nothing, (None, *history.keys), ())
     changed = history.select(np.arange(len(history)))
+    changed.outcome[telling] = OK
     changed.values = Values(values.kind, values.first, values.second, values.objects, micros)
     return changed
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or (type(value) is int and abs(value) < 1 << 62)
 
 
 def _one_by_one(history: History) -> History:
@@ -144,7 +200,7 @@ def _one_by_one(history: History) -> History:
                 told.append(())
             case "cas":
                 expected, new = _couple(value)
-                told.append((("r", key, expected) if known else ("r", key), ("w", key, new)))
+                told.append((("r", key, expected), ("w", key, new)))
             case _:
                 told.append(value)
     packer = OperationsPacker()
@@ -155,7 +211,8 @@ def _one_by_one(history: History) -> History:
     changed.f = np.zeros(len(told), np.int32)
     changed.fs = ("txn",)
     changed.values = packer.values(
-        packed.kind, packed.first, packed.second, ok=outcome == OK, answered=everywhere, transactions=everywhere
+        packed.kind, packed.first, packed.second, ok=(outcome == OK) | rows_of(history, "cas"), answered=everywhere,
+        transactions=everywhere,
     )
     return changed
 

@@ -8,7 +8,10 @@ Both bounds are necessary; that no read breaks them does not prove the history l
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, keys_of, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
@@ -40,12 +43,10 @@ class CounterChecker:
         found = Findings(recording)
         added = rows_of(history, "add")
         read = rows_of(history, "read") & (history.outcome == OK)
-        integers = history.values.kind == SCALAR
-        _refuse(history, added & ~(integers & (history.values.first > 0)), "positive amounts")
-        _refuse(history, read & ~integers, "reads of numbers")
+        numbers = _numbers(history, added, read)
         unsettled = 0
         for key, rows in history.by_key():
-            counter = _Counter(found, history, key, rows[added[rows]], rows[read[rows]])
+            counter = _Counter(found, history, numbers, key, rows[added[rows]], rows[read[rows]])
             unsettled += counter.judge(recording.final)
         return found.verdict(
             self.name, {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)},
@@ -54,16 +55,37 @@ class CounterChecker:
         )
 
 
-def _refuse(history: History, wrong: Flags, needed: str) -> None:
-    for row in np.flatnonzero(wrong)[:1].tolist():
-        raise UsageError(f"the counter checker needs {needed}, not {history.values[row]!r}: choose another checker")
+def _numbers(history: History, added: Flags, read: Flags) -> NDArray[Any]:
+    """What each row added or read, nil as 0: as integers of 64 bits where these hold all sums, else of any size. Raises
+    `UsageError` where an amount is no positive integer, or where something else than an integer was read."""
+    values = history.values
+    scalar = values.kind == SCALAR
+    first = np.where(scalar & (values.first != NIL), values.first, 0)
+    large = np.flatnonzero((added | read) & ~scalar)
+    for row in large.tolist():
+        if type(values[row]) is not int:
+            _refuse(values[row], "positive amounts" if added[row] else "reads of whole numbers")
+    if len(large) or first[added].sum(dtype=np.float64) >= 1 << 62:
+        told: NDArray[Any] = first.astype(object)
+        for row in large.tolist():
+            told[row] = values[row]
+        first = told
+    for row in np.flatnonzero(added & ~(first > 0))[:1].tolist():
+        _refuse(values[row], "positive amounts")
+    return first
+
+
+def _refuse(value: object, needed: str) -> NoReturn:
+    raise UsageError(f"the counter checker needs {needed}, not {value!r}: choose another checker")
 
 
 class _Counter:
     """One counter."""
 
-    def __init__(self, found: Findings, history: History, key: Key, additions: Ints, reads: Ints) -> None:
-        self.found, self.history, self.key = found, history, key
+    def __init__(
+        self, found: Findings, history: History, numbers: NDArray[Any], key: Key, additions: Ints, reads: Ints
+    ) -> None:
+        self.found, self.history, self.numbers, self.key = found, history, numbers, key
         outcome = history.outcome[additions]
         done = additions[outcome == OK]
         self.done = done[np.argsort(history.completed[done], kind="stable")]
@@ -75,9 +97,7 @@ class _Counter:
         """Judge it; how many reads were too low while nobody read enough later, and nobody looked in the end."""
         history, reads = self.history, self.reads
         invoked, completed = history.invoked[reads], history.completed[reads]
-        value = history.values.first[reads]
-        value = np.where(value == NIL, 0, value)
-        amounts = history.values.first
+        value, amounts = self.numbers[reads], self.numbers
         least = np.append(0, np.cumsum(amounts[self.done]))
         most = np.append(0, np.cumsum(amounts[self.begun]))
         counted = np.searchsorted(history.completed[self.done], invoked, side="left")
@@ -102,15 +122,18 @@ class _Counter:
 
         def tell(at: int) -> Told:
             done = self.done[: known[at]]
-            by_then = int(history.values.first[done].sum())
+            by_then = sum(self.numbers[done].tolist())
             return self._said(int(reads[at]), f"{by_then} had been acknowledged by then{end}"), self._evidence(
                 done, int(reads[at])
             )
 
-        began = acknowledged[known - 1] if name == "wrong-total" else history.invoked[reads]
+        began = history.invoked[reads]
+        if name == "wrong-total" and len(acknowledged):
+            # Less than nothing is too little even where nothing had been acknowledged.
+            began = np.where(known > 0, acknowledged[known - 1], began)
         self.found.add_all(name, began, history.completed[reads], tell)
 
-    def _high(self, high: Ints, can: Ints) -> None:
+    def _high(self, high: Ints, can: NDArray[Any]) -> None:
         history, reads = self.history, self.reads[high]
 
         def tell(at: int) -> Told:
@@ -127,7 +150,7 @@ class _Counter:
 
     def _evidence(self, acknowledged: Ints, read: int) -> list[Operation]:
         """The read, behind as few acknowledged additions as come to more than it told."""
-        amounts = self.history.values.first
+        amounts = self.numbers
         largest = acknowledged[np.argsort(-amounts[acknowledged], kind="stable")]
-        enough = int(np.searchsorted(np.cumsum(amounts[largest]), self.history.values[read] or 0, side="right")) + 1
+        enough = int(np.searchsorted(np.cumsum(amounts[largest]), amounts[read], side="right")) + 1
         return [self.history[row] for row in [*sorted(largest[:enough].tolist()), read]]

@@ -173,11 +173,13 @@ class LockChecker:
         def tell(place: int) -> Told:
             at = int(stale[place])
             operation = history[int(rows[at])]
-            earlier = np.flatnonzero((fence >= fence[at]) & (completed <= completed[at]) & (rows != rows[at]))
-            other = history[int(rows[earlier[np.argmax(fence[earlier])]])]
+            before = (fence >= fence[at]) & (completed < operation.invoked)
+            earlier = np.flatnonzero(before | ((fence == fence[at]) & (rows != rows[at])))
+            chosen = earlier[np.argmax(fence[earlier])]
+            other = history[int(rows[chosen])]
             return (
                 f"client {operation.process} was granted lock {operation.key} at {clock(int(completed[at]))} with fence "
-                f"{operation.value}, after client {other.process} with fence {other.value}."
+                f"{operation.value}, {'after' if before[chosen] else 'as was'} client {other.process} with fence {other.value}."
             ), (other, operation)
 
         found.add_rows("stale-fence", rows[stale], tell)

@@ -7,8 +7,10 @@ geo-replicated systems", SOSP 2011). So the reads of a group, by how much they s
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -26,7 +28,8 @@ MODEL = "reads prefixed"
 
 class LongForkChecker:
     """Judges transactions that write one register, each register once, and transactions that read several. Two reads of which
-    each saw a write that the other missed are `long-fork`, one for each two sets of writes that were seen so."""
+    each saw a write that the other missed are `long-fork`, one for each two sets of writes that were seen so, and one for
+    each two registers where what was read together differs."""
 
     name = "long-fork"
 
@@ -34,6 +37,9 @@ class LongForkChecker:
         """Raises `UsageError` where a register is written twice, or anything but transactions is there."""
         history, micros = recording.history, recording.history.micros
         found = Findings(recording)
+        models = {MODEL: ("long-fork",)}
+        if not len(history):
+            return found.verdict(self.name, models, Coverage(keys=0, operations=0), judged=0, things="groups")
         if micros is None or set(np.unique(history.f).tolist()) - {history.fs.index("txn")}:
             raise UsageError("the long-fork checker needs transactions of reads and writes: choose another checker")
         written = micros.key[micros.f == WRITE]
@@ -61,10 +67,28 @@ class LongForkChecker:
                 for other in chain[:at]:
                     if not other <= view:
                         self._tell(found, recording, views[other], views[view], min(other - view), min(view - other))
+        self._across(groups, found, recording)
         return found.verdict(
-            self.name, {MODEL: ("long-fork",)}, Coverage(keys=len(micros.keys), operations=len(history)), judged=reads,
+            self.name, models, Coverage(keys=len(micros.keys), operations=len(history)), judged=reads,
             things="groups",
         )
+
+    def _across(
+        self, groups: Mapping[tuple[int, ...], Mapping[frozenset[int], int]], found: Findings, recording: Recording
+    ) -> None:
+        """Tell of reads of different groups that have registers in common."""
+        times = Counter(key for group in groups for key in group)
+        first: dict[tuple[int, int], tuple[tuple[int, ...], int]] = {}
+        told: set[tuple[int, int]] = set()
+        for group, views in groups.items():
+            shared = [key for key in group if times[key] > 1]
+            for view, row in views.items() if len(shared) > 1 else ():
+                for seen, missed in product([key for key in shared if key in view], [key for key in shared if key not in view]):
+                    first.setdefault((seen, missed), (group, row))
+                    other, before = first.get((missed, seen), (group, -1))
+                    if other != group and (missed, seen) not in told:
+                        told |= {(seen, missed), (missed, seen)}
+                        self._tell(found, recording, before, row, missed, seen)
 
     def _tell(self, found: Findings, recording: Recording, one: int, other: int, first: int, second: int) -> None:
         history = recording.history

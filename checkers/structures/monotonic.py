@@ -33,7 +33,7 @@ class MonotonicChecker:
         values = history.values
         cas = rows_of(history, "cas")
         pairs = cas & (values.kind == PAIR)
-        if not ((values.kind == SCALAR) | pairs).all() or (values.second[pairs] <= values.first[pairs]).any():
+        if not np.where(cas, pairs, values.kind == SCALAR).all() or (values.second[pairs] <= values.first[pairs]).any():
             raise UsageError("the monotonic checker needs integers, and compare-and-sets to greater ones: choose another "
                              "checker")
         found = Findings(recording)

@@ -33,6 +33,9 @@ from splitbrain.harness.history.recording import Recording
 COMPLETE = "sets complete"
 FRESH = "sets fresh"
 _FIRST = int(np.iinfo(np.int64).min)
+_STEPS = 32
+"""Reads of an element that are looked at one after the other, for all elements at once; few have more that are beside each
+other. The rest is looked at whole."""
 
 
 class SetFullChecker:
@@ -115,7 +118,7 @@ class _Sets:
         ok[ok] = history.outcome[self.added[ok]] == OK
         acknowledged[ok] = history.completed[self.added[ok]]
         self.sure = ok
-        self.seen = self._of_shown(np.minimum, self.completed, NEVER)
+        self.seen = self._first_seen()
         # What was never added, or certainly failed, is wrong where it is seen, and not where it is missed.
         self.known = np.where(self.begun < NEVER, np.minimum(acknowledged, self.seen), NEVER)
         self.late = np.zeros(0, np.int64)
@@ -139,18 +142,43 @@ class _Sets:
         self.never_read, self.looked_for = int((~looked & (self.known < NEVER)).sum()), int(looked.sum())
         final = self.found.recording.final
         elements = np.flatnonzero(last >= 0)
-        last_seen = self._of_shown(np.maximum, self.completed, _FIRST)[elements]
+        last_seen = self._last_seen(elements)
         gone = (self.invoked[last[elements]] > last_seen) & (last_seen < final)
         self._missing(elements[gone], last[elements[gone]], lost=True)
         self._missing(elements[~gone], last[elements[~gone]], lost=False)
 
-    def _of_shown(self, fold: np.ufunc, what: Ints, none: int) -> Ints:
-        """That of what the reads which show an element have in `what`, of each element; `none` where none shows it."""
-        found = np.full(self.many, none)
-        shows = self.start[1:] > self.start[:-1]
-        if shows.any():
-            found[shows] = fold.reduceat(what[self.by], self.start[:-1][shows])
+    def _first_seen(self) -> Ints:
+        """When the first of the reads that show an element was over, of each; `NEVER` where none shows it."""
+        found = np.full(self.many, NEVER)
+        begin, end = self.start[:-1], self.start[1:]
+        open_ones = np.flatnonzero(end > begin)
+        for step in range(_STEPS):
+            # A read that began when another one was over is over later.
+            by = self.by[begin[open_ones] + step]
+            earlier = self.invoked[by] < found[open_ones]
+            open_ones, by = open_ones[earlier], by[earlier]
+            found[open_ones] = np.minimum(found[open_ones], self.completed[by])
+            open_ones = open_ones[begin[open_ones] + step + 1 < end[open_ones]]
+            if not len(open_ones):
+                return found
+        entries, starts = self._entries(open_ones)
+        found[open_ones] = np.minimum.reduceat(self.completed[self.by[entries]], starts)
         return found
+
+    def _last_seen(self, elements: Ints) -> Ints:
+        """When the last of the reads that show each of these elements was over; `_FIRST` where none shows it."""
+        found = np.full(len(elements), _FIRST)
+        shown = self.start[elements + 1] > self.start[elements]
+        if shown.any():
+            entries, starts = self._entries(elements[shown])
+            found[shown] = np.maximum.reduceat(self.completed[self.by[entries]], starts)
+        return found
+
+    def _entries(self, elements: Ints) -> tuple[Ints, Ints]:
+        """Where in `by` the reads that show these elements stand, element by element, and where each begins among these."""
+        sizes = self.start[elements + 1] - self.start[elements]
+        starts = np.cumsum(sizes) - sizes
+        return np.arange(int(sizes.sum())) + np.repeat(self.start[elements] - starts, sizes), starts
 
     def _showing(self, element: int) -> Ints:
         """The places of the reads that show it."""
@@ -159,12 +187,13 @@ class _Sets:
     def _last_missed(self) -> Ints:
         """Of each element the last read to begin, of those that began after it was known, which misses it; -1: none does."""
         # Those that show it without a gap from the end on: the read before them is the last one that misses it.
-        entry = np.arange(len(self.by), dtype=np.int64)
-        streak = np.zeros(self.many, np.int64)
-        shows = self.start[1:] > self.start[:-1]
-        if shows.any():
-            gapless = self.by - entry == np.repeat(self.ends - self.start[1:], np.diff(self.start))
-            streak[shows] = np.add.reduceat(gapless, self.start[:-1][shows], dtype=np.int64)
+        streak = np.diff(self.start)
+        shows = np.flatnonzero(streak)
+        broken = shows[self.by[self.start[shows]] != self.ends[shows] - streak[shows]]
+        if len(broken):
+            entries, starts = self._entries(broken)
+            gapless = self.by[entries] - entries == np.repeat(self.ends[broken] - self.start[broken + 1], streak[broken])
+            streak[broken] = np.add.reduceat(gapless, starts, dtype=np.int64)
         latest = self.ends - 1 - streak
         there = latest >= self.begins
         there[there] = self.invoked[latest[there]] > self.known[there]
@@ -172,8 +201,7 @@ class _Sets:
 
     def missed(self) -> int:
         """How many reads missed any: those that show fewer elements than were known when they began."""
-        known = np.repeat(self.known, np.diff(self.start)) < self.invoked[self.by]
-        there = np.bincount(self.by[known], minlength=len(self.reads))
+        there = np.bincount(self.by, minlength=len(self.reads)) - self._early()
         wanted = np.zeros(len(self.reads), np.int64)
         looked = np.flatnonzero(self.ends > self.begins)
         for _, places in grouped(self.begins[looked]):
@@ -181,6 +209,26 @@ class _Sets:
             mine = slice(int(self.begins[elements[0]]), int(self.ends[elements[0]]))
             wanted[mine] = np.searchsorted(np.sort(self.known[elements]), self.invoked[mine], side="left")
         return int((there < wanted).sum())
+
+    def _early(self) -> Ints:
+        """How many elements each read shows that were not known yet when it began."""
+        early = np.zeros(len(self.reads), np.int64)
+        begin, end = self.start[:-1], self.start[1:]
+        open_ones = np.flatnonzero(end > begin)
+        for step in range(_STEPS):
+            by = self.by[begin[open_ones] + step]
+            unknown = self.invoked[by] <= self.known[open_ones]
+            early += np.bincount(by[unknown], minlength=len(early))
+            open_ones = open_ones[unknown]
+            open_ones = open_ones[begin[open_ones] + step + 1 < end[open_ones]]
+            if not len(open_ones):
+                return early
+        entries, starts = self._entries(open_ones)
+        sizes = self.start[open_ones + 1] - self.start[open_ones]
+        later = np.arange(len(entries)) - np.repeat(starts, sizes) >= _STEPS
+        by = self.by[entries[later]]
+        unknown = self.invoked[by] <= np.repeat(self.known[open_ones], sizes)[later]
+        return early + np.bincount(by[unknown], minlength=len(early))
 
     def _missing(self, elements: Ints, reads: Ints, *, lost: bool) -> None:
         """Tell what these reads missed: elements that are lost, or came late."""
@@ -207,10 +255,10 @@ class _Sets:
         return self.history[row] if row >= 0 else None
 
     def _known_by(self, element: int) -> list[Operation]:
-        """The addition, and the first read that shows the element where only that made it known."""
+        """The addition, and the first read that shows the element where that made it known first."""
         addition = self._addition(element)
         known_by = [] if addition is None else [addition]
-        if not self.sure[element]:
+        if not self.sure[element] or addition is None or self.known[element] < addition.ended:
             showing = self._showing(element)
             known_by.append(self.history[int(self.reads[showing[np.argmin(self.completed[showing])]])])
         return known_by

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from splitbrain.checkers.structures.columns import (
+    NOTHING,
     Flags,
     Ints,
     Numbers,
@@ -24,6 +25,7 @@ from splitbrain.checkers.structures.columns import (
     grouped,
     keys_of,
     latest_before,
+    records,
     rows_of,
     sizes_of,
     values_of,
@@ -31,14 +33,12 @@ from splitbrain.checkers.structures.columns import (
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.history import FAIL, OK, History
+from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import NIL
 
 MODEL = "watches complete"
-_NOTHING = NIL // 2
-"""The number of nil, where it is written or told."""
 
 NAMES = ("missed-event", "event-reordered", "event-from-the-past", "duplicate", "unexpected", "aborted-read", "future-read")
 
@@ -68,17 +68,16 @@ class _Streams:
         self.found, self.history = found, history
         self.watches = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
         self.writes = np.flatnonzero(rows_of(history, "write"))
-        since, told = _told(history, self.watches)
-        self.since = np.array(since, np.int64)
-        self.sizes = sizes_of(told)
-        flat = list(chain.from_iterable(chain.from_iterable(told)))
-        self.revisions, self.values = np.fromiter(flat[0::2], np.int64, len(flat) // 2), flat[1::2]
+        numbers = Numbers()
+        pairs = values_of(history, self.watches)
+        told = _of_integers(pairs) or _of_objects(pairs)
+        self.since, self.sizes, self.revisions, self.values = told
         self.by = np.repeat(np.arange(len(self.watches)), self.sizes)
         """The watch that was told, as a place in `watches`."""
-        keys = history.key[self.watches][self.by]
-        numbers = Numbers()
-        values, wrote = numbers.of(self.values), numbers.of_rows(history, self.writes)
-        values[values == NIL] = wrote[wrote == NIL] = _NOTHING
+        keys = np.repeat(history.key[self.watches], self.sizes)
+        values = self.values.copy() if isinstance(self.values, np.ndarray) else numbers.of(self.values)
+        wrote = numbers.of_rows(history, self.writes)
+        values[values == NIL] = wrote[wrote == NIL] = NOTHING
         (self.revision,), many = coded((keys, self.revisions))
         (self.value, self.written), values_many = coded(
             (keys, values), (history.key[self.writes], wrote)
@@ -92,6 +91,11 @@ class _Streams:
         """The entry that told each revision first."""
         self.first_of_value = _first(self.value, values_many)
         """The entry that told each value first, -1 where none did."""
+        self.starts = np.cumsum(self.sizes) - self.sizes
+        """Where the entries of each watch begin."""
+        self.odd = np.zeros(len(self.watches), np.bool_)
+        """Which watches were told one revision not after another: all the others need not be put in order."""
+        self.odd[self.by[1:][(self.revision[1:] <= self.revision[:-1]) & (self.by[1:] == self.by[:-1])]] = True
 
     def judge(self) -> None:
         """Tell what is wrong with them."""
@@ -122,13 +126,16 @@ class _Streams:
 
     def _contradictions(self) -> None:
         """Revisions that had another value before, and values that had another revision."""
-        entries = np.flatnonzero(self.value != self.value[self.first_of_revision[self.revision]])
+        entries = np.flatnonzero(self.value != self.value[self.first_of_revision][self.revision])
         before = self.first_of_revision[self.revision[entries]]
         self._tell(
             "unexpected", self.by[entries], lambda at: f"was told {self.values[entries[at]]} at revision "
             f"{self.revisions[entries[at]]}, and another client {self.values[before[at]]}", self.watches[self.by[before]],
         )
-        again = np.flatnonzero(self.revision != self.revision[self.first_of_value[self.value]])
+        told = self.first_of_value >= 0
+        revision = np.full(len(told), -1)
+        revision[told] = self.revision[self.first_of_value[told]]
+        again = np.flatnonzero(self.revision != revision[self.value])
         first = self.first_of_value[self.value[again]]
         self._tell(
             "duplicate", self.by[again], lambda at: f"was told {self.values[again[at]]} at revision "
@@ -137,20 +144,23 @@ class _Streams:
 
     def _within(self) -> None:
         """What one watch was told out of order, twice, or of the past."""
-        starts = np.cumsum(self.sizes) - self.sizes
-        same = self.by[1:] == self.by[:-1]
+        starts, odd = self.starts, self.odd
 
         def listed(watch: int) -> str:
             return _listed(self.revisions[starts[watch] : starts[watch] + self.sizes[watch]].tolist())
 
-        disordered = distinct(self.by[1:][same & (self.revision[1:] < self.revision[:-1])])
+        disordered = distinct(self.by[1:][(self.revision[1:] < self.revision[:-1]) & (self.by[1:] == self.by[:-1])])
         self._tell("event-reordered", disordered, lambda at: f"was told revisions {listed(int(disordered[at]))} in that order")
-        order = np.lexsort((self.revision, self.by))
+        # Of the others each was told its lowest first, and none twice.
+        entries = np.flatnonzero(np.repeat(odd, self.sizes))
+        order = entries[np.lexsort((self.revision[entries], self.by[entries]))]
         revision, by = self.revision[order], self.by[order]
         twice = distinct(by[1:][(revision[1:] == revision[:-1]) & (by[1:] == by[:-1])])
         self._tell("duplicate", twice, lambda at: f"was told a revision of {listed(int(twice[at]))} twice")
-        lowest = self.revisions[order[starts[self.sizes > 0]]]
         some = np.flatnonzero(self.sizes)
+        first = starts.copy()
+        first[odd] = order[np.searchsorted(by, np.flatnonzero(odd))]
+        lowest = self.revisions[first[some]]
         past = lowest <= self.since[some]
         old, lowest = some[past], lowest[past]
         self._tell(
@@ -169,12 +179,16 @@ class _Streams:
         combined = keys * (len(levels) + 1) + np.searchsorted(levels, known)
         asked = self.history.key[self.watches[some]].astype(np.int64) * (len(levels) + 1)
         low = np.searchsorted(combined, asked + np.searchsorted(levels, self.since[some], side="right"))
-        starts = np.cumsum(self.sizes) - self.sizes
+        starts = self.starts
         high = np.maximum.reduceat(self.revision, starts[some]) + 1
         # Each revision counts once a watch.
-        new = self.revisions > self.since[self.by]
-        told = distinct(self.by[new] * np.int64(len(known)) + self.revision[new]) // len(known)
-        wrong = np.flatnonzero(high - low > np.bincount(told, minlength=len(self.watches))[some])
+        new = self.revisions > np.repeat(self.since, self.sizes)
+        told = np.add.reduceat(new, starts[some], dtype=np.int64)
+        again = np.flatnonzero(new & np.repeat(self.odd, self.sizes))
+        pairs = np.sort(self.by[again] * np.int64(len(known)) + self.revision[again])
+        twice = pairs[1:][pairs[1:] == pairs[:-1]] // len(known)
+        told -= np.bincount(twice, minlength=len(self.watches))[some]
+        wrong = np.flatnonzero(high - low > told)
         watches, low, high = some[wrong], low[wrong], high[wrong]
         missing = np.array([
             self._first_missing(watch, one) for watch, one in zip(watches.tolist(), low.tolist(), strict=True)
@@ -195,13 +209,18 @@ class _Streams:
     def _unwritten(self) -> None:
         """Values that nobody wrote, whose write failed, or had yet to begin, each once, where it was told the earliest."""
         history = self.history
-        value = np.flatnonzero(self.first_of_value >= 0)
-        told = history.completed[self.watches][self.by]
-        order = np.lexsort((told, self.value))
+        told = np.repeat(history.completed[self.watches], self.sizes)
+        never = (self.write < 0) | (history.outcome[self.write] == FAIL)
+        since = np.where(never, NEVER, history.invoked[self.write])
+        wrong = np.zeros(len(self.write), np.bool_)
+        wrong[self.value[told < since[self.value]]] = True
+        value = np.flatnonzero(wrong)
+        entries = np.flatnonzero(wrong[self.value])
+        order = entries[np.lexsort((told[entries], self.value[entries]))]
         earliest = order[np.searchsorted(self.value[order], value)]
         write = self.write[value]
         failed = (write >= 0) & (history.outcome[write] == FAIL)
-        future = (write >= 0) & ~failed & (told[earliest] < history.invoked[write])
+        future = (write >= 0) & ~failed
         for name, kind, why in (
             ("unexpected", write < 0, ", which nobody wrote"), ("aborted-read", failed, ", whose write was reported as failed"),
             ("future-read", future, " before it was written"),
@@ -252,7 +271,8 @@ class _Streams:
         end = np.searchsorted(keys, history.key[rows], side="right")
         since = np.full(len(self.write), len(whole))
         since[values] = begin
-        told = np.flatnonzero(place[self.by] >= since[self.value])
+        told = np.flatnonzero(np.repeat(place >= 0, self.sizes))
+        told = told[place[self.by[told]] >= since[self.value[told]]]
         pairs = distinct(self.value[told] * np.int64(len(whole) + 1) + place[self.by[told]])
         value, at = pairs // (len(whole) + 1), pairs % (len(whole) + 1)
         # Those that were told it without a gap, from the first on.
@@ -277,15 +297,50 @@ def _first(codes: Ints, many: int) -> Ints:
     return found
 
 
-def _told(history: History, watches: Ints) -> tuple[list[int], list[Sequence[tuple[int, Any]]]]:
-    """What each of these watches asked for, and the changes that it was told. Raises `UsageError` where one was told anything
-    else."""
-    pairs = values_of(history, watches)
+_Told = tuple[Ints, Ints, Ints, Any]
+"""Of each watch what it asked for and how many changes it was told; of each change its revision, and its value (integers, or a
+list of anything)."""
+
+
+def _of_integers(pairs: list[Any]) -> _Told | None:
+    """What watches were told, where that is nothing but integers; None where it is not."""
+    try:
+        sizes = sizes_of([changes for _, changes in pairs])
+    except (TypeError, ValueError):
+        return None
+    found = records(pairs)
+    if found is None or len(found.number) != 3 * (len(pairs) + int(sizes.sum())):
+        return None
+    # A watch is a pair of what it asked for and as many changes, each change a pair: three records for either.
+    numbers, number = found.numbers.reshape(-1, 3), found.number.reshape(-1, 3)
+    head = np.zeros(len(number), np.bool_)
+    head[np.cumsum(sizes + 1) - sizes - 1] = True
+    pair = ~numbers[:, 0] & (number[:, 0] == 2) & numbers[:, 1] & (numbers[:, 2] != head)
+    if not pair.all() or (number[head, 2] != sizes).any():
+        return None
+    since, revisions, values = (column.astype(np.int64) for column in (number[head, 1], number[~head, 1], number[~head, 2]))
+    return since, sizes, revisions, values
+
+
+def _of_objects(pairs: list[Any]) -> _Told:
+    """What watches were told, whatever that is. Raises `UsageError` where one was told anything else."""
     if _tuples(pairs) and _sized(pairs):
         since, told = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         changes: list[Any] = list(chain.from_iterable(told)) if _tuples(told) else [None]
-        if _tuples(changes) and _sized(changes) and {int}.issuperset(map(type, chain(since, map(itemgetter(0), changes)))):
-            return since, told
+        if not (_tuples(changes) and _sized(changes)
+                and {int}.issuperset(map(type, chain(since, map(itemgetter(0), changes))))):
+            since, told = _each(pairs)
+    else:
+        since, told = _each(pairs)
+    flat = list(chain.from_iterable(chain.from_iterable(told)))
+    try:
+        revisions = np.fromiter(flat[0::2], np.int64, len(flat) // 2)
+        return np.array(since, np.int64), sizes_of(told), revisions, flat[1::2]
+    except OverflowError as error:
+        raise UsageError("the watch checker needs revisions of 64 bits: choose another checker") from error
+
+
+def _each(pairs: list[Any]) -> tuple[list[int], list[Any]]:
     read = [_changes(value) for value in pairs]
     return [since for since, _ in read], [changes for _, changes in read]
 
@@ -301,9 +356,17 @@ def _sized(pairs: Sequence[Any]) -> bool:
 def _changes(value: Any) -> tuple[int, list[tuple[int, Any]]]:
     try:
         since, changes = value
-        return int(since), [(int(revision), told) for revision, told in changes]
-    except (TypeError, ValueError) as error:
+        return _whole(since), [(_whole(revision), told) for revision, told in changes]
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"the watch checker needs reads of (since, changes), not {value!r}: choose another checker") from error
+
+
+def _whole(number: Any) -> int:
+    """Some databases tell revisions as text. Raises `ValueError` where it is not a whole one."""
+    whole = int(number)
+    if type(number) is float and number != whole:
+        raise ValueError(f"{number} is no whole number")
+    return whole
 
 
 def _listed(revisions: list[int]) -> str:

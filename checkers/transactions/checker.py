@@ -19,7 +19,8 @@ from splitbrain.checkers.transactions.lattice import LEVELS, Level, stronger, st
 from splitbrain.checkers.transactions.spread import Spread
 from splitbrain.checkers.verdict import Anomaly, Coverage, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.history import NEVER, OK, History
-from splitbrain.harness.history.micros import APPEND, WRITE
+from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.values import NIL
 
 STRICT: frozenset[Level] = frozenset(("strict-serializable", "strong-snapshot-isolation"))
 """The levels that speak of real time."""
@@ -28,6 +29,9 @@ SHOWN = 5
 """How many anomalies of each identifier are explained."""
 
 _NONE = cycles.Rule((), (), "plain")
+
+_FEW = 20_000
+"""Transactions over registers up to which all levels are decided before an order is looked for that shows them."""
 
 _EASY: tuple[Level, ...] = ("read-committed-session", "read-atomic", "read-atomic-session", "causal")
 """The levels that are decided in near-linear time, and are asked first."""
@@ -56,10 +60,14 @@ def check(
     began = time.monotonic()
     micros = history.micros
     if micros is None or not len(micros.f):
-        return Verdict(checker="transactions", validity="unknown", reason="no transactions: nothing is proven.")
+        reason = f"{'no transactions' if micros is None else 'every transaction is empty'}: nothing is proven."
+        return Verdict(checker="transactions", validity="unknown", reason=reason)
     if not (history.outcome == OK).any():
         return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
     asked = tuple(levels) or (("strict-serializable",) if _timed(history) else ("strong-session-serializable",))
+    if mixed := _mixed(micros):
+        undecided = tuple(Standing(model=level, state="undecided") for level in _ordered(asked))
+        return Verdict(checker="transactions", validity="unknown", reason=mixed, standings=undecided)
     try:
         found = find(history, Budget.of(time_limit), final, spread)
     except Exhausted as limit:
@@ -87,9 +95,30 @@ def check(
     )
 
 
+def _mixed(micros: Micros) -> str:
+    """Why these transactions are neither all of lists nor all of registers; empty where they are."""
+    appends = np.flatnonzero(micros.f == APPEND)
+    if not len(appends):
+        return ""
+    name = repr(micros.keys[micros.key[appends[0]]])
+    writes = np.flatnonzero(micros.f == WRITE)
+    if len(writes):
+        other = repr(micros.keys[micros.key[writes[0]]])
+        return f"{name} is a list that is appended to and {other} a register that is written: they are not judged together."
+    plain = np.flatnonzero((micros.f == READ) & (micros.value != NIL) & (micros.value != UNKNOWN))
+    if len(plain):
+        row = int(plain[0])
+        return (
+            f"a read of {micros.keys[micros.key[row]]!r} returned {micros.returned(row)!r}, and lists are appended to, as to "
+            f"{name}: what a list held is told as a list of its elements."
+        )
+    return ""
+
+
 def find(history: History, budget: Budget, final: int = NEVER, spread: Spread | None = None) -> Findings:
     """Judge a history of transactions against all levels; the others as in `check`. Raises `Exhausted` where the budget does
     not suffice to infer how the transactions depend on each other; levels for which it does not are undecided."""
+    history = history.open_ended()
     micros = history.micros
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
@@ -117,16 +146,34 @@ def find(history: History, budget: Budget, final: int = NEVER, spread: Spread | 
         by[level] |= set() if by[level] else {cycles.USUAL.get(level, "G1c" if level == "read-committed" else "G0")}
     refuted = {level for level in LEVELS if any(level in stronger(one) for one in found.refuted) or by[level]}
     limits = [*inference.limits, *found.limits]
-    holds = _holding(inference, lists, frozenset(LEVELS) - refuted, found.undecided, budget)
+    whole = frozenset(LEVELS) - refuted - {above for level in found.undecided for above in stronger(level)}
+    shaken = {one.identifier for one in inference.problems} & {"incompatible-order", "internal", "future-read"}
+    if lists and shaken and not cycles.writes_ordered(inference):
+        # What was written in which order is known from reads that nobody can trust: it has no cycle, or nothing is known.
+        whole -= {"read-uncommitted"}
+    holds = _holding(inference, lists, whole)
     proofs_found = list(found.cycles)
+    # Where there are many transactions, an order that luck finds comes cheaper than a proof, and only there.
+    many = lists or len(history) > _FEW
+    lucky = frozenset() if inference.limits else whole if timed else whole - STRICT
+    if many:
+        holds |= completion.holding(inference, lucky - holds, budget)
+    more: list[Cycle] = []
     if not lists:
-        holds, more, refused = _decided(history, timed, frozenset(refuted), holds, budget, spread)
-        for cycle in more:
-            proofs_found.append(cycle)
-            for above in stronger(cycle.level):
-                refuted.add(above)
-                by[above].add(cycle.identifier)
+        holds, more, refused = _decided(inference, timed, frozenset(refuted), holds, budget, spread)
         limits += refused
+    elif not inference.limits:
+        told = completion.by_every_order(inference, lucky - holds - {"read-uncommitted", "consistent-view"}, budget)
+        if told is not None:
+            holds |= {below for level in told[0] for below in weaker(level)}
+            more = told[1]
+    for cycle in more:
+        proofs_found.append(cycle)
+        for above in stronger(cycle.level):
+            refuted.add(above)
+            by[above].add(cycle.identifier)
+    if not many:
+        holds |= completion.holding(inference, lucky - refuted - holds, budget)
     if not timed:
         holds -= STRICT
     states: dict[Level, State] = {
@@ -141,48 +188,37 @@ def _timed(history: History) -> bool:
     return not ((history.outcome == OK) & (history.completed == NEVER)).any()
 
 
-def _holding(
-    inference: Inference, lists: bool, open_levels: frozenset[Level], late: frozenset[Level], budget: Budget
-) -> frozenset[Level]:
+def _holding(inference: Inference, lists: bool, open_levels: frozenset[Level]) -> frozenset[Level]:
     """The levels that certainly hold, of those that are not refuted, as far as the dependencies tell."""
-    whole = set(open_levels)
-    for level in late:
-        whole -= stronger(level)
     if inference.limits:
         return frozenset()
-    shaken = {one.identifier for one in inference.problems} & {"incompatible-order", "internal", "future-read"}
-    if lists and shaken and not cycles.writes_ordered(inference):
-        # What was written in which order is known from reads that nobody can trust: it has no cycle, or nothing is known.
-        whole.discard("read-uncommitted")
     if inference.total:
-        return frozenset(whole)
+        return open_levels
     certain: set[Level] = {"read-uncommitted", "read-committed"}
     if lists:
         # In any order that agrees with the dependencies, what nobody read may have been appended in that order.
-        certain |= weaker("causal") | {level for level in whole if cycles.RULES.get(level, _NONE).shape == "any"}
-        for level in tuple(certain & whole):
+        certain |= weaker("causal") | {level for level in open_levels if cycles.RULES.get(level, _NONE).shape == "any"}
+        for level in tuple(certain & open_levels):
             certain |= weaker(level)
-    found = certain & whole
-    found |= completion.holding(inference, frozenset(whole - found), budget)
-    return frozenset(found)
+    return frozenset(certain & open_levels)
 
 
 def _decided(
-    history: History, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], budget: Budget,
+    inference: Inference, timed: bool, refuted: frozenset[Level], holding: frozenset[Level], budget: Budget,
     spread: Spread | None = None,
 ) -> tuple[frozenset[Level], list[Cycle], list[str]]:
     """What the complete procedures decide of the levels that are open: those that hold now, the proofs against others, and
-    the limits that were hit. Each may take an equal part of the time that is left; those that are decided elsewhere, side by
-    side, all of it."""
+    the limits that were hit. Each may take an equal part of the time that is left, or a quarter; those that are decided
+    elsewhere, side by side, all of it."""
     holds, against = set(holding), set(refuted)
     proofs: list[Cycle] = []
     limits: list[str] = []
     rest = [level for level in reversed(LEVELS) if level not in _EASY and (timed or level not in STRICT)]
     ways = [level for level in (*_EASY, *rest) if level not in holds | against]
-    facts = decide.facts(history) if ways else None
+    facts = decide.facts(inference.history) if ways else None
     if facts is None:
         return frozenset(holds), proofs, limits
-    keys = history.micros.keys if history.micros is not None else ()
+    keys = inference.micros.keys
     elsewhere = None
     if spread is not None and len(ways) > 1:
         elsewhere = spread.each(_decide, ((facts, level, keys) for level in ways), budget.left)
@@ -196,12 +232,12 @@ def _decided(
         if there is None and budget.over:
             limits.append(f"{budget.limit}: {level} was not looked at")
             continue
-        decision = there or decide.decide(facts, level, keys, budget.within(budget.left / left))
+        decision = there or decide.decide(facts, level, keys, budget.within(budget.left / min(left, 4)))
         if decision.state == "holds":
             holds |= weaker(level)
         elif decision.state == "refuted":
             against |= stronger(level)
-            proofs.append(_cycle(history, level, decision))
+            proofs.append(_cycle(inference, level, decision))
         else:
             limits.append(decision.limit)
     return frozenset(holds), proofs, limits
@@ -214,23 +250,44 @@ def _decide(facts: decide.Facts, level: Level, keys: Sequence[object], seconds: 
 _KINDS = {"wr": WR, "session": PROCESS, "realtime": REALTIME, "ww": WW, "rw": RW, "seen": WW}
 
 
-def _cycle(history: History, level: Level, decision: decide.Decision) -> Cycle:
+def _cycle(inference: Inference, level: Level, decision: decide.Decision) -> Cycle:
     """A decision's proof as a cycle of dependencies."""
-    assert history.micros is not None
-    codes = {key: code for code, key in enumerate(history.micros.keys)}
+    codes = {key: code for code, key in enumerate(inference.micros.keys)}
     seen = ATOMIC if level in ("read-committed-session", "read-atomic") else CAUSAL
-    return Cycle(
-        level,
-        tuple(
-            Edge(
-                edge.source, edge.target, _KINDS[edge.relation],
-                seen if edge.relation == "seen" else READS if edge.relation == "ww" else ALWAYS,
-                -1 if edge.key is None else codes[edge.key], -1,
-            )
-            for edge in decision.cycle
-        ),
-        decision.alone,
-    )
+    alone, edges = decision.alone, []
+    for edge in decision.cycle:
+        key, row, scope = -1 if edge.key is None else codes[edge.key], _read(inference, edge, codes), ALWAYS
+        if edge.relation == "seen":
+            scope = seen
+        elif edge.source >= 0 and (edge.relation == "ww" or (edge.relation == "rw" and inference.read_from[row] >= 0)):
+            # The order of two versions is known by itself, or because the other one was found to be impossible.
+            known = _scopes(inference, level, edge.source, edge.target, _KINDS[edge.relation], key)
+            scope = min(known, default=READS)
+            alone &= bool(known)
+        edges.append(Edge(edge.source, edge.target, _KINDS[edge.relation], scope, key, row))
+    return Cycle(level, tuple(edges), alone)
+
+
+def _scopes(inference: Inference, level: Level, source: int, target: int, kind: int, key: int) -> set[int]:
+    """What a dependency was inferred from that counts at a level; empty where it was not."""
+    edges = inference.edges
+    same = (edges.source == source) & (edges.target == target) & (edges.kind == kind) & (edges.key == key)
+    return set(edges.scope[same].tolist()) & set(cycles.RULES[level].scopes)
+
+
+def _read(inference: Inference, edge: decide.Edge, codes: dict[object, int]) -> int:
+    """The read that an edge of a decision rests on, as the row of its micro-operation; -1 for none."""
+    by = {"wr": edge.target, "rw": edge.source, "seen": edge.reader}.get(edge.relation)
+    if by is None or edge.key is None:
+        return -1
+    micros, key = inference.micros, codes[edge.key]
+    for row in range(int(micros.start[by]), int(micros.start[by + 1])):
+        if micros.key[row] == key and inference.external[row]:
+            source = int(inference.read_from[row])
+            writer = -1 if source < 0 else int(np.searchsorted(micros.start, source, side="right")) - 1
+            if writer == {"wr": edge.source, "seen": edge.target}.get(edge.relation, writer):
+                return row
+    return -1
 
 
 # What is told.

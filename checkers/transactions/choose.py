@@ -7,9 +7,9 @@ import numpy as np
 from splitbrain.checkers.transactions.inference import paired
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.harness.errors import UsageError, hint
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import FAIL, History
 from splitbrain.harness.history.micros import APPEND, READ, UNKNOWN, WRITE
-from splitbrain.harness.history.values import NIL
+from splitbrain.harness.history.values import MICROS, NIL
 
 MODELS = ("list-append", "rw-register", "transactions")
 """Models that name the data and leave the level open: the strongest that the history speaks of."""
@@ -44,14 +44,17 @@ def levels_of(model: str) -> tuple[Level, ...] | None:
 
 
 def values_repeat(history: History) -> bool:
-    """Whether some value is written to a key more than once, so that nobody knows from whom a read of it is."""
+    """Whether some value is written to a key by several transactions, or is an element of a list twice, so that nobody knows
+    from whom a read of it is."""
     micros = history.micros
     if micros is None:
         return False
     rows = np.flatnonzero((micros.f == WRITE) | (micros.f == APPEND))
     order = np.lexsort((micros.value[rows], micros.key[rows]))
     keys, values = micros.key[rows][order], micros.value[rows][order]
-    return bool(((keys[1:] == keys[:-1]) & (values[1:] == values[:-1])).any())
+    owner = micros.owners()[rows][order]
+    apart = (owner[1:] != owner[:-1]) | (micros.f[rows][order][1:] == APPEND)
+    return bool(((keys[1:] == keys[:-1]) & (values[1:] == values[:-1]) & apart).any())
 
 
 def unwritten_is_read(history: History) -> bool:
@@ -68,9 +71,9 @@ def unwritten_is_read(history: History) -> bool:
 
 
 def are_transactions(history: History) -> bool:
-    """Whether every operation is a transaction of reads, writes and appends."""
-    micros = history.micros
-    if micros is None or not len(micros.f):
+    """Whether every operation that may have happened is a transaction of reads, writes and appends, or an empty one. One of
+    other steps may have written what the others read."""
+    if history.micros is None or (history.values.kind[history.outcome != FAIL] != MICROS).any():
         return False
     fs = {history.fs[code] for code in np.unique(history.f).tolist()}
     return fs == {"txn"}

@@ -9,17 +9,16 @@ automaton that remembers the last edge. It is one file because deciding and show
 from __future__ import annotations
 
 import heapq
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -245,9 +244,20 @@ def allows(inference: Inference, level: Level, budget: Budget) -> bool:
     search = _Search(budget)
     search.restrict(inference, {})
     try:
-        return not len(search.edges) or not search.judge(level)
+        return not len(search.edges) or not search.refutes(level)
     except Exhausted:
         return False
+
+
+def cheapest(inference: Inference, level: Level, budget: Budget) -> Cycle | None:
+    """The cheapest cycle against a level, as one that does not prove it alone; None where there is none. Raises
+    `Exhausted`."""
+    search = _Search(budget)
+    search.restrict(inference, {})
+    if not len(search.edges) or not search.judge(level):
+        return None
+    found = min(search.cycles, key=lambda cycle: len(cycle.edges))
+    return replace(found, alone=False)
 
 
 def writes_ordered(inference: Inference) -> bool:
@@ -278,9 +288,10 @@ class _Search:
         refuted: dict[Level, tuple[Cycle, ...]] = {}
         undecided: set[Level] = set()
         if len(self.edges):
-            for level in LEVELS:
-                if level not in RULES:
-                    continue
+            whole = self.budget
+            for at, level in enumerate(levels := [level for level in LEVELS if level in RULES]):
+                # One level with many long ways is not to leave the others unjudged.
+                self.budget = whole.within(whole.left / (len(levels) - at))
                 before = len(self.cycles)
                 any_component = decided = False
                 try:
@@ -298,13 +309,16 @@ class _Search:
     def restrict(self, inference: Inference, suspects: dict[int, Level]) -> None:
         """Keep what lies inside of strongly connected components of all dependencies together."""
         history, committed = inference.history, inference.committed
-        edges = Edges.joined([inference.edges, process_edges(history, committed)])
+        edges, own = inference.edges, process_edges(history, committed)
         source, target, many = realtime_edges(history, committed)
         # What time orders as well adds no cycle: most edges, so that the usual answer (there is none) comes in half the time.
-        concurrent = history.completed[edges.source] >= history.invoked[edges.target]
-        if not is_cyclic(
-            np.concatenate([edges.source[concurrent], source]), np.concatenate([edges.target[concurrent], target]), many
+        concurrent = [np.flatnonzero(history.completed[one.source] >= history.invoked[one.target]) for one in (edges, own)]
+        if is_cyclic(
+            np.concatenate([edges.source[concurrent[0]], own.source[concurrent[1]], source]),
+            np.concatenate([edges.target[concurrent[0]], own.target[concurrent[1]], target]), many,
         )[0].any():
+            edges = Edges.joined([edges, own])
+        else:
             edges = edges.where(np.empty(0, np.int64))
             source = target = np.empty(0, np.int64)
         cyclic, label = is_cyclic(
@@ -361,6 +375,7 @@ class _Search:
 
     def judge(self, level: Level) -> bool:
         """Search the cycles against one level; whether there is one, explained before or not."""
+        self.budget.check()
         rule = RULES[level]
         product = _Product(self, rule, rule.shape)
         refuted = False
@@ -374,6 +389,16 @@ class _Search:
         if rule.path:
             refuted |= self._judge_single(level, rule)
         return refuted
+
+    def refutes(self, level: Level) -> bool:
+        """Whether there is a cycle against one level, whichever. Raises `Exhausted`."""
+        rule = RULES[level]
+        if next(_Product(self, rule, rule.shape).components(), None) is not None:
+            return True
+        if not rule.path:
+            return False
+        product = _Product(self, rule, "alternating")
+        return any(product.cheapest_single(one, rule.path, self.budget) for one in product.components())
 
     def _judge_single(self, level: Level, rule: Rule) -> bool:
         """Cycles with one `rw` and a way back as the rule's path says."""
@@ -488,23 +513,35 @@ class _Product:
                 yield members
 
     def cheapest(self, component: Ints, budget: Budget) -> tuple[Edge, ...]:
-        """The cycle with the fewest edges inside a component; where time is up before all were compared, the best so far."""
-        best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = budget.deadline
+        """The cycle with the fewest edges inside a component; where time is up before all were compared, the best so far.
+        Raises `Exhausted` where there is none by then."""
         members = set(component.tolist())
         timed = REALTIME in self.rule.kinds
         best = self.pair(component, timed)
         if timed:
             # Before a late one many others had completed: from there the way is short.
             component = component[np.argsort(-self.search.invoked[component], kind="stable")]
-        for vertex in component.tolist():
-            if best is not None and (best[0] < 2 * _COST + _COST // 2 or time.monotonic() > enough):
-                break
-            for state in range(self.states):
-                most = best[0] if best else 1 << 60
-                found = self._from(vertex, state, members, timed, most, budget if best is None else FOREVER)
+        # There is none of two edges: three are the fewest; of a ring it is all.
+        fewest = 2 if best is not None else 3
+        inside = np.zeros(self.many, np.bool_)
+        inside[component] = True
+        if not timed and np.count_nonzero(inside[self.edges.source] & inside[self.edges.target]) == len(component):
+            fewest = len(component)
+        try:
+            for vertex, state in ((vertex, state) for vertex in component.tolist() for state in range(self.states)):
+                if best is not None and len(best[1]) <= fewest:
+                    break
+                budget.check()
+                found = self._from(vertex, state, members, timed, best[0] if best else 1 << 60, budget)
                 if found and (best is None or found[0] < best[0]):
-                    best, enough = found, min(enough, time.monotonic() + _PATIENCE)
+                    if best is None:
+                        budget = budget.within(max(_PATIENCE, _PATIENT_SHARE * budget.left))
+                    best = found
+        except Exhausted:
+            if best is None:
+                raise
+            told = f"{len(component):,} transactions depend on each other in circles: that of {len(best[1])} that is told may"
+            self.search.limits.append(f"{told} not be the shortest")
         if best is None:
             raise Exhausted(budget.limit)
         return best[1]
@@ -554,11 +591,13 @@ class _Product:
         cost: dict[tuple[int, int], int] = {(start, first): 0}
         back: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
         queue: list[tuple[int, int, int]] = [(0, start, first)]
+        looked = 0
         while queue:
             spent, vertex, state = heapq.heappop(queue)
             if spent > cost[vertex, state] or spent >= most:
                 continue
-            if len(cost) % 1024 == 0:
+            looked += 1
+            if looked % 1024 == 0:
                 budget.check()
             over = timed and first == 0 and vertex != start and search.completed[vertex] < begun
             if over and spent + _COST + REALTIME < most:
@@ -586,27 +625,31 @@ class _Product:
         return best if (start, -1) in cost else None
 
     def cheapest_single(self, component: Ints, path: Path, budget: Budget) -> tuple[Edge, ...] | None:
-        """A cycle with one `rw` and the way back that `path` asks for, a short one; None where there is none."""
+        """A cycle with one `rw` and the way back that `path` asks for, a short one; None where there is none. Raises
+        `Exhausted`."""
         best: tuple[int, tuple[Edge, ...]] | None = None
-        enough = budget.deadline
         members = set(component.tolist())
         edges = self.edges
         inside = np.zeros(self.many, np.bool_)
         inside[component] = True
         chosen = np.flatnonzero((edges.kind == RW) & inside[edges.source] & inside[edges.target])
-        for at in chosen.tolist():
-            if time.monotonic() > enough:
-                if best is None:
-                    raise Exhausted(budget.limit)
-                break
-            found = self._way_back(at, path, members, best[0] if best else 1 << 60)
-            if found and (best is None or found[0] < best[0]):
-                best, enough = found, min(enough, time.monotonic() + _PATIENCE)
-                if best[0] < 2 * _COST + _COST // 2:
-                    break
+        try:
+            for at in chosen.tolist():
+                found = self._way_back(at, path, members, best[0] if best else 1 << 60, budget)
+                if found and (best is None or found[0] < best[0]):
+                    if best is None:
+                        budget = budget.within(_PATIENCE)
+                    best = found
+                    if best[0] < 2 * _COST + _COST // 2:
+                        break
+        except Exhausted:
+            if best is None:
+                raise
         return best[1] if best else None
 
-    def _way_back(self, anti: int, path: Path, members: set[int], most: int) -> tuple[int, tuple[Edge, ...]] | None:
+    def _way_back(
+        self, anti: int, path: Path, members: set[int], most: int, budget: Budget
+    ) -> tuple[int, tuple[Edge, ...]] | None:
         """The cheapest cycle that begins with that `rw`. State 0: still on later versions of its key, 1: on the way back,
         2: on a way inside the process."""
         edges = self.edges
@@ -616,7 +659,12 @@ class _Product:
         cost: dict[tuple[int, int], int] = {start: spent0}
         back: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
         queue: list[tuple[int, int, int]] = [(spent0, *start)]
+        budget.check()
+        looked = 0
         while queue:
+            looked += 1
+            if looked % 1024 == 0:
+                budget.check()
             spent, vertex, state = heapq.heappop(queue)
             if spent > cost[vertex, state] or spent >= most:
                 continue
@@ -656,7 +704,10 @@ _PAIRS = 10_000
 """How many edges that have one in the other direction are looked at."""
 
 _PATIENCE = 0.25
-"""Seconds in which a cheaper cycle than the first one is searched."""
+"""Seconds in which a cheaper cycle than the first one is searched, at least."""
+
+_PATIENT_SHARE = 0.05
+"""The share of the time that is left in which it is, where that is longer."""
 
 _PREFERENCE = {WR: 0, WW: 1, PROCESS: 2, RW: 3, REALTIME: 4}
 """Of two cycles with as many edges the one that needs less belief is told."""

@@ -3,7 +3,8 @@ what."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,7 @@ from splitbrain.checkers.transactions.graph import (
     TIMES,
     WR,
     WW,
+    Ints,
 )
 from splitbrain.checkers.transactions.inference import Inference, Problems
 from splitbrain.checkers.verdict import Anomaly, Dependency, Moment
@@ -32,26 +34,33 @@ from splitbrain.harness.history.operation import Key, Operation
 _LONGEST = 8
 """How many elements of a list are shown: its last ones."""
 
-_WHY = {
-    ALWAYS: "",
-    READS: ", for it had read that before it wrote",
-    ATOMIC: ", for another transaction saw both writers and read the later version",
-    SESSION: ", for one client wrote both, in this order",
-    CAUSAL: ", for one client saw both, in this order",
-    TIMES: ", for the one was known before the other was begun or still read",
-}
+_STEPS = 50
+"""How many dependencies of a cycle its sentence tells; each has its own beside it."""
+
+_WHOLE = 10_000
+"""How many dependencies a cycle has at most that is told whole."""
+
+_ASSUMED = ", as one order of versions has it"
+
+_FAR = 10_000
+"""How many transactions are gone through for how one came to see another."""
 
 
 def of_cycle(inference: Inference, cycle: Cycle) -> Anomaly:
     """The anomaly that a cycle is, told edge by edge. Its operations are the transactions of the cycle, in its order, and
-    those whose reads show in which order versions came."""
+    those whose reads show in which order versions came; of a cycle that is longer than anybody reads, those of its first
+    dependencies, and none of these."""
     told = _Told(inference)
-    edges = cycle.edges
+    edges = cycle.edges if len(cycle.edges) <= _WHOLE else cycle.edges[:_STEPS]
+    whole = len(edges) == len(cycle.edges)
     for edge in edges:
         told.label(edge.source)
     sentences = [told.edge(edge) for edge in edges]
     names = [told.label(edge.source) for edge in edges]
-    if len(names) == 2:
+    if len(cycle.edges) > _STEPS:
+        far = f"and so on, through {len(cycle.edges):,} transactions"
+        order = f"{names[0]} must come before {names[1]}, {names[1]} before {names[2]}, {far} and back to {names[0]}"
+    elif len(names) == 2:
         order = f"{names[0]} must come before {names[1]}, and {names[1]} before {names[0]}"
     else:
         steps = [f"{a} before {b}" for a, b in pairwise(names)]
@@ -63,7 +72,7 @@ def of_cycle(inference: Inference, cycle: Cycle) -> Anomaly:
     accused = next((edge.source for edge in edges if edge.kind == RW), edges[0].source)
     return Anomaly(
         identifier=cycle.identifier,
-        sentence=_capital("; ".join(sentences)) + ". " + ending,
+        sentence=_capital("; ".join(sentences[:_STEPS])) + (" ..." if len(cycle.edges) > _STEPS else ".") + " " + ending,
         key=key if isinstance(key, int | str) and len({edge.key for edge in edges if edge.key >= 0}) == 1 else None,
         operations=told.operations(),
         accused=told.place(accused) if accused >= 0 else None,
@@ -71,7 +80,7 @@ def of_cycle(inference: Inference, cycle: Cycle) -> Anomaly:
         cycle=tuple(
             Dependency(source=told.place(edge.source), target=told.place(edge.target), kind=KINDS[edge.kind], sentence=sentence)
             for edge, sentence in zip(edges, sentences, strict=True)
-            if edge.source >= 0 and edge.target >= 0
+            if whole and edge.source >= 0 and edge.target >= 0
         ),
     )
 
@@ -121,20 +130,18 @@ class _Told:
         self.micros = inference.micros
         self.history = inference.history
         self.lists = bool((self.micros.f == APPEND).any())
-        self.rows: list[int] = []
+        self.rows: dict[int, int] = {}
+        """The place of each among the operations."""
 
     def label(self, row: int) -> str:
         """The name of a transaction; that of the initial state for -1."""
         if row < 0:
             return "the initial state"
-        if row not in self.rows:
-            self.rows.append(row)
-        return f"T{self.rows.index(row) + 1}"
+        return f"T{self.place(row) + 1}"
 
     def place(self, row: int) -> int:
         """The place of a transaction among the operations."""
-        self.label(row)
-        return self.rows.index(row)
+        return self.rows.setdefault(row, len(self.rows))
 
     def operations(self) -> tuple[Operation, ...]:
         return tuple(self.history[row] for row in self.rows)
@@ -149,8 +156,17 @@ class _Told:
         value = self.micros.returned(row)
         if self.micros.f[row] != READ_LIST:
             return str(value) if value is not None else "[]" if self.lists else "nil"
-        shown = " ".join(str(element) for element in value[-_LONGEST:])
-        return f"[... {shown}]" if len(value) > _LONGEST else f"[{shown}]"
+        return self.shown(value)
+
+    def seen(self, row: int) -> str:
+        """The version that an external read saw; of a list without what the transaction had appended itself by then."""
+        value, depth = self.micros.returned(row), int(self.inference.seen[row])
+        return self.value(row) if depth < 0 or self.micros.f[row] != READ_LIST else self.shown(value[:depth])
+
+    def shown(self, elements: Sequence[object]) -> str:
+        """A list, of a long one its last elements."""
+        shown = " ".join(map(str, elements[-_LONGEST:]))
+        return f"[... {shown}]" if len(elements) > _LONGEST else f"[{shown}]"
 
     def owner(self, row: int) -> int:
         """The transaction of a micro-operation."""
@@ -195,7 +211,10 @@ class _Told:
         ]
         near = min(pairs, key=lambda pair: (version[pair[1]] < 0, version[pair[1]] - version[pair[0]]), default=None)
         a, b = near or (before[-1], after[-1])
-        witness = self._witness(edge.key, int(version[b]) if version[b] >= 0 else int(version[a]))
+        if version[a] < 0 and version[b] < 0:
+            # Nobody read either.
+            return f"{first} appended {self.value(a)} to {key} before {second} appended {self.value(b)}{_ASSUMED}"
+        witness = self.witness(edge.key, *(row for row in (a, b) if version[row] >= 0))
         sentence = f"{first} appended {self.value(a)} to {key} before {second} appended {self.value(b)}"
         if witness is None:
             return sentence
@@ -204,13 +223,24 @@ class _Told:
             return f"{sentence}, for {name} read {self.value(witness)} and nobody found {self.value(b)} before that"
         return f"{sentence}, because {name} read {self.value(witness)}"
 
-    def _witness(self, key: int, place: int) -> int | None:
-        """The shortest list read of a key that shows its version of that place."""
-        rows = np.flatnonzero((self.micros.key == key) & (self.micros.f == READ_LIST))
-        lists = self.micros.value[rows]
-        lengths = self.micros.list_start[lists + 1] - self.micros.list_start[lists]
-        long = np.flatnonzero(lengths > place)
-        return int(rows[long[np.argmin(lengths[long])]]) if len(long) else None
+    @cached_property
+    def _lists_by_key(self) -> Ints:
+        rows = np.flatnonzero(self.micros.f == READ_LIST)
+        return rows[np.argsort(self.micros.key[rows], kind="stable")]
+
+    def witness(self, key: int, *appends: int) -> int | None:
+        """The shortest list read of a key that shows these appends where its order has them."""
+        by_key = self._lists_by_key
+        rows = by_key[slice(*np.searchsorted(self.micros.key[by_key], (key, key + 1)))]
+        begin, end = (self.micros.list_start[self.micros.value[rows] + more] for more in (0, 1))
+        shown = np.ones(len(rows), np.bool_)
+        for append in appends:
+            place = begin + self.inference.version[append]
+            there = np.flatnonzero(shown & (place < end))
+            shown[:] = False
+            shown[there[self.micros.list_values[place[there]] == self.micros.value[append]]] = True
+        found = np.flatnonzero(shown)
+        return int(rows[found[np.argmin((end - begin)[found])]]) if len(found) else None
 
     def _register_edge(self, edge: Edge, first: str, second: str, before: list[int], after: list[int]) -> str:
         key = self.micros.keys[edge.key]
@@ -218,18 +248,128 @@ class _Told:
         if edge.kind == WR:
             shown = self.value(edge.row) if edge.row >= 0 else self.value(before[-1])
             return f"{second} read {key} = {shown}, which {first} wrote"
-        why = _WHY[edge.scope]
-        if edge.scope == ATOMIC and edge.kind == WW and edge.row >= 0:
-            why = f", for {self.label(self.owner(edge.row))} saw {first} and read {second}'s {self.value(edge.row)}"
-        if edge.kind == RW:
-            shown = "it" if edge.row < 0 else f"{key} = {self.value(edge.row)}"
-            return f"{first} read {shown}, which {second} replaced by {new}{why}"
         if edge.source < 0:
             return f"{second} wrote {key} = {new} after the initial state"
-        old = self.value(before[-1]) if before else "its version"
         if edge.target < 0:
-            return f"{first} wrote {key} = {old}, and a transaction that saw that read the initial state of {key}"
-        return f"{first} wrote {key} = {old} before {second} wrote {new}{why}"
+            reader = self.owner(edge.row)
+            how = self._saw(self.label(reader), edge.source, reader)
+            return f"{first} wrote {key} = {self.value(before[-1])}, and {how} and read the initial state of {key}"
+        if edge.kind == RW:
+            old = int(self.inference.read_from[edge.row]) if edge.row >= 0 else -1
+            shown = "it" if edge.row < 0 else f"{key} = {self.value(edge.row)}"
+            why = self._why(edge, old, after[-1]) if old >= 0 and after else ""
+            return f"{first} read {shown}, which {second} replaced by {new}{why}"
+        why = self._why(edge, before[-1], after[-1]) if before and after else ""
+        shown = self.value(before[-1]) if before else "its version"
+        return f"{first} wrote {key} = {shown} before {second} wrote {new}{why}"
+
+    # Why one version of a register came before another one.
+
+    def _why(self, edge: Edge, old: int, new: int) -> str:
+        """What proves that a version (the row of its write) came before another one, as far as an edge's scope goes; empty
+        where it needs no proof, or where there is none but all dependencies together."""
+        writer, author = self.owner(old), self.owner(new)
+        if edge.scope == READS:
+            mine = [row for row in self._readers(old) if self.owner(row) == author]
+            if not mine:
+                return _ASSUMED
+            return f", for {self.label(author)} had read {self.value(old)} before it wrote"
+        if edge.scope == ATOMIC:
+            return self._why_atomic(old, new, edge.row if edge.kind == WW else -1)
+        if edge.scope == SESSION:
+            return f", for process {self.history.process[writer]} {self._touched(old)} and then {self._touched(new)}"
+        if edge.scope == CAUSAL:
+            return self._why_causal(old, new, edge.row if edge.kind == WW else -1)
+        if edge.scope == TIMES:
+            return self._why_times(old, new)
+        return ""
+
+    def _readers(self, version: int) -> list[int]:
+        """The reads that found a version, as rows."""
+        reads, versions = self.inference.reads_by_version
+        found: list[int] = reads[slice(*np.searchsorted(versions, (version, version + 1)))].tolist()
+        return found
+
+    def _why_atomic(self, old: int, new: int, proof: int) -> str:
+        writer = self.owner(old)
+        for row in [proof] if proof >= 0 else self._readers(new):
+            reader = self.owner(row)
+            if self._read_from(reader, writer) is not None:
+                return f", for {self.label(reader)} saw {self.label(writer)} and read {self.label(self.owner(new))}'s " \
+                    f"{self.value(new)}"
+        return ""
+
+    def _why_causal(self, old: int, new: int, proof: int) -> str:
+        process = self.history.process
+        # Of each process what it touched first, a transaction's read before its write.
+        earlier: dict[int, int] = {}
+        for row in sorted([*self._readers(old), old], key=self.owner, reverse=True):
+            earlier[int(process[self.owner(row)])] = row
+        for row in [new, *self._readers(new)]:
+            at = self.owner(row)
+            seen = earlier.get(int(process[at]))
+            if seen is not None and self.owner(seen) < at:
+                return f", for process {process[at]} {self._touched(seen)} and then {self._touched(row)}"
+        for row in [proof] if proof >= 0 else self._readers(new):
+            reader = self.owner(row)
+            if how := self._saw(self.label(reader), self.owner(old), reader):
+                return f", for {how} and read {self.label(self.owner(new))}'s {self.value(new)}"
+        return ""
+
+    def _touched(self, row: int) -> str:
+        f = "read" if _NAMES[self.micros.f[row]] == "read" else "wrote"
+        return f"{f} {self.value(row)} ({self.label(self.owner(row))})"
+
+    def _why_times(self, old: int, new: int) -> str:
+        history = self.history
+        known = min([old, *self._readers(old)], key=lambda row: int(history.completed[self.owner(row)]))
+        late = max([new, *self._readers(new)], key=lambda row: int(history.invoked[self.owner(row)]))
+        done, begun = self.owner(known), self.owner(late)
+        if history.completed[done] >= history.invoked[begun]:
+            return ""
+        read = f"{self.label(done)}, which read {self.value(old)}," if known != old else self.label(done)
+        then = f"{self.label(begun)}, which read {self.value(new)}," if late != new else self.label(begun)
+        return f", for {read} had completed before {then} was invoked{self._times(done, begun)}"
+
+    def _read_from(self, reader: int, writer: int) -> int | None:
+        """A read by which one transaction saw another one, as its row."""
+        rows = range(int(self.micros.start[reader]), int(self.micros.start[reader + 1]))
+        read_from, external = self.inference.read_from, self.inference.external
+        return next((
+            row for row in rows if external[row] and read_from[row] >= 0 and self.owner(int(read_from[row])) == writer
+        ), None)
+
+    def _saw(self, name: str, writer: int, reader: int) -> str:
+        """How one transaction came to see another one: it read from it, or whoever it follows did; empty where it did not."""
+        if self._read_from(reader, writer) is not None:
+            return f"{name} saw {self.label(writer)}"
+        came: dict[int, Edge] = {}
+        queue = [reader]
+        for at in queue:
+            if at == writer or len(queue) > _FAR:
+                break
+            rows = range(int(self.micros.start[at]), int(self.micros.start[at + 1]))
+            for row in rows:
+                source = int(self.inference.read_from[row])
+                if self.inference.external[row] and source >= 0 and self.owner(source) not in came:
+                    came[self.owner(source)] = Edge(self.owner(source), at, WR, ALWAYS, int(self.micros.key[row]), row)
+                    queue.append(self.owner(source))
+            mine = self.inference.committed[:at] & (self.history.process[:at] == self.history.process[at])
+            if writer < at and mine[writer]:
+                came.setdefault(writer, Edge(writer, at, PROCESS, ALWAYS, -1, -1))
+            elif mine.any():
+                last = int(np.flatnonzero(mine)[-1])
+                if last not in came:
+                    came[last] = Edge(last, at, PROCESS, ALWAYS, -1, -1)
+                    queue.append(last)
+            if writer in came:
+                break
+        if writer not in came:
+            return ""
+        way = [came[writer]]
+        while way[-1].target != reader:
+            way.append(came[way[-1].target])
+        return f"{name} came after {self.label(writer)} ({'; '.join(map(self.edge, way))})"
 
 
 _NAMES = ("read", "write", "append", "read")
@@ -254,7 +394,11 @@ def _internal(told: _Told, reader: int, row: int, _other: int) -> str:
 
 
 def _future(told: _Told, reader: int, row: int, _other: int) -> str:
-    return f"{_read(told, reader, row)} before it wrote that itself"
+    later = [one for one in told.written(reader, int(told.micros.key[row])) if one > row]
+    if told.micros.f[row] != READ_LIST:
+        return f"{_read(told, reader, row)} before it wrote that itself"
+    held = [told.value(one) for one in later if told.micros.returned(one) in told.micros.returned(row)]
+    return f"{_read(told, reader, row)} before it appended {' and '.join(held)} itself"
 
 
 def _unwritten(told: _Told, reader: int, row: int, _other: int) -> str:
@@ -278,21 +422,35 @@ def _incompatible(told: _Told, reader: int, row: int, other: int) -> str:
 
 
 def _dirty(told: _Told, reader: int, row: int, other: int) -> str:
-    base = told.written(other, int(told.micros.key[row]))
-    what = told.value(base[-1]) if base else "a version"
+    key = int(told.micros.key[row])
     mine = f"{told.label(reader)} appended {told.value(row)} to {told.key(row)}"
-    return f"{mine} on top of {what}, which {told.label(other)} wrote, and that aborted"
+    witness = told.witness(key, row)
+    base = told.written(other, key)
+    if witness is not None:
+        list_start = told.micros.list_start[told.micros.value[witness]]
+        below = told.micros.list_values[list_start + told.inference.version[row] - 1]
+        base = [one for one in base if told.micros.value[one] == below]
+    what = told.value(base[-1]) if base else "a version"
+    sentence = f"{mine} on top of {what}, which {told.label(other)} wrote, and that aborted"
+    return sentence if witness is None else f"{sentence}: {_read(told, told.owner(witness), witness)}"
 
 
 def _lost(told: _Told, reader: int, row: int, other: int) -> str:
     mine, theirs = told.value(row), told.written(other, int(told.micros.key[row]))
     key = told.key(row)
     rows = range(int(told.micros.start[reader]), int(told.micros.start[reader + 1]))
-    same = [told.value(one) for one in rows if told.micros.key[one] == told.micros.key[row] and one != row]
-    seen = same[0] if same else "the same version"
+    same = [one for one in rows if told.micros.key[one] == told.micros.key[row] and told.inference.external[one]]
+    seen = told.seen(same[0]) if same else ""
+    base = f"{key} = {seen}" if seen else f"the same version of {key}"
+    label, by = told.label(reader), told.label(other)
+    if told.lists:
+        return (
+            f"{label} and {by} both read {base} and appended to that, {mine} and {told.value(theirs[-1])}: whichever of them"
+            " came first, the other one had not seen it"
+        )
     return (
-        f"{told.label(reader)} and {told.label(other)} both read {key} = {seen} and replaced it, by {mine} and by"
-        f" {told.value(theirs[-1])}: one of them overwrote the other's without having seen it"
+        f"{label} and {by} both read {base} and replaced it, by {mine} and by {told.value(theirs[-1])}: one of them overwrote"
+        " the other's without having seen it"
     )
 
 

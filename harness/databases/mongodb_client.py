@@ -81,7 +81,7 @@ class MongoClient(Stream):
         part of the modification, so that a document which differs is told and left as it is."""
         value: dict[str, Any]
         if expected is None:
-            value = {"update": {"$setOnInsert": {"value": new}}, "upsert": True}
+            value = {"update": [{"$set": {"value": {"$ifNull": ["$value", new]}}}], "upsert": True}
         else:
             value = {"update": [{"$set": {"value": {"$cond": [{"$eq": ["$value", expected]}, new, "$value"]}}}]}
         command = {"findAndModify": "registers", "query": {"_id": key}, **value}
@@ -131,8 +131,11 @@ class MongoClient(Stream):
             raise await self._error(answer)
         return answer
 
-    async def _document(self, collection: str, key: Key) -> Mapping[str, Any] | None:
-        answer = await self.call({"find": collection, "filter": {"_id": key}, "limit": 1, "singleBatch": True, **self._find})
+    async def _document(
+        self, collection: str, key: Key, projection: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any] | None:
+        find = {"find": collection, "filter": {"_id": key}, "limit": 1, "singleBatch": True, **self._find}
+        answer = await self.call({**find, "projection": projection} if projection else find)
         match answer:
             case {"cursor": {"firstBatch": []}}:
                 return None
@@ -173,6 +176,8 @@ class MongoClient(Stream):
         if document is None:
             return None
         value = document.get("value")
+        if value is None and isinstance(document.get("fence"), int):  # the lock was taken before its register was written
+            return None
         if not isinstance(value, int):
             raise await self._lost("garbled-answer")
         return value

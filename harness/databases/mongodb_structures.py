@@ -1,21 +1,29 @@
-"""What MongoDB has within one document, which it changes at one moment: transactions, counters, queues and ids."""
+"""What MongoDB has within one document, which it changes at one moment: transactions, counters, queues, locks and ids."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from secrets import randbits
 from typing import Any
 
 from splitbrain.harness.databases.mongodb_client import MongoClient
+from splitbrain.harness.errors import Mismatch
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
 
 _WHOLE = "whole"
 """The name of the one document that holds the lists and registers of all transactions."""
 
+_HELD = {"$gt": ["$until", "$$NOW"]}
+"""That a lock's lease is not over, by the clock of the primary. Of a document that was never locked it is not true: what is
+missing is less than any time."""
+
 
 class MongoStructures(MongoClient):
     """A counter is `{_id: KEY, value}` of `counters`, so is a sequence of `ids`; a queue is `{_id: KEY, elements: [...]}` of
-    `queues`. The lists and registers of transactions are the fields of one document of `txns`."""
+    `queues`. The lists and registers of transactions are the fields of one document of `txns`. A lock is
+    `owner`, `until`, `fence` and `token` of the document of the register that it guards, so that both are compared and changed
+    at one moment; the fence is how often the lock was taken, and the token names the call that took it last."""
 
     async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
         """Find the document, or find it and modify it in one command, which answers with the document as it was before: what
@@ -88,6 +96,61 @@ class MongoStructures(MongoClient):
         if number is None:
             raise await self._lost("garbled-answer")
         return number
+
+    async def acquire(self, key: Key, owner: int, lease: float) -> int:
+        """Modify the document where the lock is free, in one command that answers with it; the token tells who did."""
+        token = randbits(62)
+        fence = {"$add": [{"$ifNull": ["$fence", 0]}, 1]}
+        taken = {"owner": owner, "until": _end(lease), "fence": fence, "token": token}
+        change = {"$set": {name: {"$cond": [_HELD, f"${name}", value]} for name, value in taken.items()}}
+        command = {"findAndModify": "registers", "query": {"_id": key}, "update": [change], "upsert": True, "new": True}
+        document = await self._modified(command)
+        match document:
+            case {"token": int() as last, "owner": int() as holder, "fence": int() as number}:
+                if last != token:
+                    raise Mismatch(holder)
+                return number
+        raise await self._lost("garbled-answer")
+
+    async def renew(self, key: Key, owner: int, lease: float) -> None:
+        """Find the lock with that owner and its lease not over, and modify the lease, in one command."""
+        query = {"_id": key, "owner": owner, "$expr": _HELD}
+        command = {"findAndModify": "registers", "query": query, "update": [{"$set": {"until": _end(lease)}}]}
+        await self._matched(command, "owner", owner)
+
+    async def release(self, key: Key, owner: int) -> None:
+        """Find the lock with that owner and its lease not over, and end the lease, in one command. The fence stays."""
+        query = {"_id": key, "owner": owner, "$expr": _HELD}
+        command = {"findAndModify": "registers", "query": query, "update": [{"$set": {"until": "$$NOW"}}]}
+        await self._matched(command, "owner", owner)
+
+    async def holder(self, key: Key) -> int | None:
+        """Find the document: its owner, if the lease is not over at the member that answers."""
+        document = await self._document("registers", key, {"held": _HELD, "owner": 1})
+        match document:
+            case None | {"held": False}:
+                return None
+            case {"held": True, "owner": int() as owner}:
+                return owner
+        raise await self._lost("garbled-answer")
+
+    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
+        """Find the register with that fence and modify it, in one command."""
+        command = {"findAndModify": "registers", "query": {"_id": key, "fence": fence}, "update": {"$set": {"value": value}}}
+        await self._matched(command, "fence", fence)
+
+    async def _matched(self, command: Mapping[str, Any], name: str, value: int) -> None:
+        """Modify the document that a query finds, in which `name` has that value. Raises `Mismatch` where there is none."""
+        document = await self._modified(command)
+        if document is None:
+            raise Mismatch
+        if document.get(name) != value:
+            raise await self._lost("garbled-answer")
+
+
+def _end(lease: float) -> Mapping[str, Any]:
+    """When a lease that begins now is over."""
+    return {"$add": ["$$NOW", int(lease * 1000)]}
 
 
 def _field(key: Key) -> str:

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Sequence
 from itertools import count
 
-from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
@@ -16,7 +17,7 @@ from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds.testbed import Node
+from splitbrain.harness.testbeds.testbed import Node, Service
 
 IMAGE = "redis:7.2.6"
 
@@ -63,7 +64,7 @@ def _sentinel(name: str, summary: str, text: str, source: str, *tuned: str) -> V
     )
 
 
-class Redis(Database):
+class Redis(Membership):
     """Redis. The variants of Sentinel are in redis_sentinel.py, the cluster is in redis_cluster.py."""
 
     name = "redis"
@@ -211,6 +212,36 @@ class Redis(Database):
         """What TIME says."""
         seconds, micros = await (await self._own.to(node, self.port)).call("TIME")
         return int(seconds) + int(micros) / 1e6
+
+    @classmethod
+    def fixed(cls, variant: Variant) -> str:
+        """What forgetting a node would take of sentinels."""
+        if variant.name == "cluster":
+            return ""
+        return "a sentinel forgets one replica only with all of them (SENTINEL RESET), and nobody commits that"
+
+    async def members(self, asked: Node) -> frozenset[str]:
+        """Those of CLUSTER NODES."""
+        return await self._cluster.members(asked)
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """By CLUSTER FORGET at every other node."""
+        await self._cluster.remove_member(name, asked)
+
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """Nothing but to forget what it was: a node is let in once it runs."""
+        return await self._cluster.add_member(name)
+
+    async def join_member(self, name: str, asked: Node) -> None:
+        """By CLUSTER MEET, and CLUSTER REPLICATE of its shard's primary."""
+        await self._cluster.join_member(name, asked)
+
+    @property
+    def _cluster(self) -> Cluster:
+        """Raises `TypeError`."""
+        if not isinstance(self._deployment, Cluster):
+            raise TypeError("what is done to members is refused under Sentinel")
+        return self._deployment
 
     @staticmethod
     def stamp(line: str) -> float | None:

@@ -3,18 +3,23 @@
 Of N nodes the first M = max(3, (N + 1) // 2) are the first primaries and share the slots in order; the others replicate
 them in turn (6 nodes: 3+3, 5 nodes: 3+2, 3 nodes: 3+0). The slots of one primary are a **shard**; a fail-over moves a shard
 as a whole, so that the server of a key is the owner of its shard, as the server on a worker's home knows it.
+
+No majority decides who is a member: a node is removed once each of the others has forgotten it. One that is a primary hands
+its shard to its replica first (CLUSTER FAILOVER, which loses nothing); where it has none it stays, for its slots would have no
+owner. Whoever joins again is a replica in the shard that it was in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from splitbrain.harness.databases.database import Connections
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
-from splitbrain.harness.errors import Refused, SetupError, UsageError
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError, UsageError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -22,6 +27,9 @@ SLOTS = 16384
 _NODE_TIMEOUT_MS = 2000
 _LISTENING = 5.0
 """Seconds that a server may take to listen, and to hear of its primary."""
+
+_LOOK = 0.02
+"""Seconds between two looks at what a server knows by now."""
 
 
 class Cluster:
@@ -140,6 +148,89 @@ class Cluster:
             owners.append(self._by_address.get(addresses[0]) if addresses else None)
         return tuple(owners)
 
+    async def members(self, asked: Node) -> frozenset[str]:
+        """The nodes that it has met and not forgotten. Raises `Refused` where it has no slots and is no replica in sync."""
+        known = await self._known(asked)
+        own = next(one for one in known if one.myself)
+        link = _lines(await _text(await self.local(asked), "INFO", "replication")).get("master_link_status")
+        if link != "up" if own.primary else not own.slots:
+            raise Refused("no-member")
+        return frozenset(name for one in known if one.met and (name := self._names(one)))
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """Have its replica take its slots where it has some, then every other node forget it, and itself all of them. A node
+        hears of one that it forgot from the others again, but not within 60 s: all of them forget it within these. Raises
+        `Refused` or `Indeterminate`."""
+        await self._hand_over(name, asked)
+        await self._forget(name)
+        with contextlib.suppress(Refused, Indeterminate):  # it may be down: its data is wiped in any case
+            await (await self.local(self._node(name))).call("CLUSTER", "RESET", "HARD")
+
+    async def add_member(self, name: str) -> Service:
+        """Have every other node forget what was at that address."""
+        await self._forget(name)
+        return self._server(self._node(name))
+
+    async def join_member(self, name: str, asked: Node) -> None:
+        """Introduce it to `asked`, and make it a replica of its shard's primary once it has heard of that."""
+        node = self._node(name)
+        known = await self._known(node)
+        own = next(one for one in known if one.myself)
+        if all(one.identity != own.identity for one in await self._known(asked)):
+            await (await self.local(asked)).call("CLUSTER", "MEET", node.address, self._port)
+            raise Refused("meeting")
+        shard = [one.name for one in self._nodes].index(name) % self.shards
+        owner = (await self.primaries(asked))[shard]
+        primary = next((one for one in known if one.met and self._names(one) == owner), None)
+        if primary is None:
+            raise Refused("meeting")
+        if own.primary != primary.identity:
+            await (await self.local(node)).call("CLUSTER", "REPLICATE", primary.identity)
+
+    async def _hand_over(self, name: str, asked: Node) -> None:
+        """Have a replica of that node take its slots where it has some. A refusal means that nobody could."""
+        known = await self._known(asked)
+        old = next((one for one in known if self._names(one) == name and one.slots), None)
+        if old is None:
+            return
+        heir = next((one for one in known if one.primary == old.identity and self._names(one)), None)
+        if heir is None:
+            raise Refused("no-replica")
+        await (await self.local(self._node(self._by_address[heir.address]))).call("CLUSTER", "FAILOVER")
+        while any(self._names(one) == name and one.slots for one in await self._known(asked)):
+            await asyncio.sleep(_LOOK)
+
+    async def _forget(self, name: str) -> None:
+        """Have every node but that forget whoever is at its address, and who is at none: what a node was that joined anew."""
+        others = [node for node in self._nodes if node.name != name]
+        for done in await asyncio.gather(*(self._forgotten(name, node) for node in others), return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done  # but all others were asked
+
+    async def _forgotten(self, name: str, node: Node) -> None:
+        while any(self._names(one) == name and one.slots for one in await self._known(node)):
+            await asyncio.sleep(_LOOK)
+        for one in await self._known(node):
+            if not one.address or self._names(one) == name:
+                await (await self.local(node)).call("CLUSTER", "FORGET", one.identity)
+
+    async def _known(self, node: Node) -> list[_Known]:
+        """Whom the server on that node knows, also those whom it is about to meet, or whose address it has no more."""
+        known = []
+        for line in (await _text(await self.local(node), "CLUSTER", "NODES")).splitlines():
+            identity, place, told, primary, _, _, _, _, *slots = line.split()
+            flags = set(told.split(","))
+            address = place.partition("@")[0].rpartition(":")[0]
+            met = not flags & {"handshake", "noaddr"}
+            known.append(_Known(identity, address, "myself" in flags, met, primary.strip("-"), bool(slots)))
+        return known
+
+    def _names(self, one: _Known) -> str | None:
+        return self._by_address.get(one.address)
+
+    def _node(self, name: str) -> Node:
+        return next(node for node in self._nodes if node.name == name)
+
     async def connect(self, server: Node) -> RedisClient:
         """A connection to that node's server. Keys of others' shards are refused: `moved`."""
         return await open_client(server, self._port)
@@ -147,6 +238,18 @@ class Cluster:
     async def local(self, node: Node) -> RedisClient:
         """A connection that reads that node's own copy, replica or not; a key of another shard is refused: `moved`."""
         return await self._own.to(node, self._port, "READONLY")
+
+
+class _Known(NamedTuple):
+    """Whom a server knows, a line of CLUSTER NODES. `primary` is the identity of whose replica it is, empty where of none;
+    `met` that it is more than an introduction, `slots` whether it has some."""
+
+    identity: str
+    address: str
+    myself: bool
+    met: bool
+    primary: str
+    slots: bool
 
 
 async def _text(client: RedisClient, *command: str) -> str:

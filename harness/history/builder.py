@@ -271,8 +271,9 @@ class Builder:
                     self._details[began_at] = detail
 
     def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
-        if type(events[0]) is TextEvent:
-            told = self._values.pack_texts(values, transactions)
+        texts = [isinstance(event, TextEvent) for event in events]
+        if any(texts):
+            told = self._values.pack_texts(values, transactions) if all(texts) else None
             if told is not None:
                 return told
             for at, event in enumerate(events):

@@ -6,6 +6,8 @@ import signal
 
 import msgspec
 
+from splitbrain.harness.history.moment import Time
+
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
     """One server that crashed, gave up, or was killed by somebody else, as the kernel for want of memory.
@@ -16,7 +18,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     service: str
-    time: int
+    time: Time
     code: int | None
     detail: str = ""
     log: tuple[str, ...] = ()

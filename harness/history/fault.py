@@ -2,7 +2,7 @@
 
 What was done is a tuple of *specs*: effects whose targets are resolved (these links, these nodes), so that a journal tells
 exactly what happened and a plan can ask for exactly that again. Each kind of spec brings its own words, for the terminal and
-for reports: a paused process says nothing of links.
+for reports: a paused process says nothing of links. It is one file because journals tell every spec by its tag, in one union.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-Link = tuple[str, str]
-"""An ordered pair of nodes: packets from the first to the second."""
+from splitbrain.harness.history.moment import Time
+from splitbrain.harness.history.sides import Link as Link
+from splitbrain.harness.history.sides import Nodes as Nodes
+from splitbrain.harness.history.sides import in_order, natural, sides, told
 
 Place = str | Link
 """Where a probe looked: a node, or a link."""
-
-Nodes = tuple[str, ...]
-
 
 class Figure(msgspec.Struct, frozen=True):
     """Something that was intended and measured, at several places: the middle one, the least and the most."""
@@ -49,8 +48,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     MOMENTS: ClassVar[tuple[str, ...]] = ("acted", "at")
 
     holds: bool
-    acted: int
-    at: int
+    acted: Time
+    at: Time
     spread: int = 0
     wrong: tuple[Place, ...] = ()
     measured: tuple[Place, ...] = ()
@@ -116,11 +115,7 @@ class Cut(OnLinks, frozen=True, tag="cut"):
 
     def doing(self, names: Sequence[str]) -> str:
         """`partition {n1} | {n2 n3}`, or the links that are cut where the sides alone do not tell it."""
-        parts = sides(names, self.links)
-        between = {(a, b) for side in parts for other in parts if side != other for a in side for b in other}
-        if between != set(self.links):
-            return f"partition {', '.join(_place(link) for link in self.links)}"
-        return "partition " + " | ".join(map(group, sorted(parts, key=lambda side: (len(side), side))))
+        return f"partition {parted(names, self.links)}"
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
         """How many links the probes found as intended."""
@@ -142,6 +137,36 @@ class Cut(OnLinks, frozen=True, tag="cut"):
         if not proof.holds:
             return f"{places(proof.wrong)} not up again"
         return f"all other links carry packets again ({proof.detail})" if proof.detail else "all links carry packets again"
+
+
+class Flap(OnLinks, frozen=True, omit_defaults=True, tag="flap"):
+    """These links, all of them together, lose packets for `down` seconds, carry them for `up` seconds, and so on."""
+
+    down: float = 1.0
+    up: float = 1.0
+
+    needs: ClassVar[str] = "cut"
+    undoing: ClassVar[str] = "heal"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`flap {n1} | {n2 n3} (1 s down, 1 s up)`."""
+        return f"flap {parted(names, self.links)} ({self.down:g} s down, {self.up:g} s up)"
+
+    def proven(self, proof: Proof, names: Sequence[str]) -> str:
+        """How often the links were down and up."""
+        return proof.detail or f"{len(self.links) - len(proof.wrong)}/{len(self.links)} links as intended"
+
+    def undone(self, proof: Proof, names: Sequence[str]) -> str:
+        """The same of the whole fault."""
+        return proof.detail
+
+    def seen(self, proof: Proof) -> str:
+        """What the proof rests on, for the list of what makes a run a good test."""
+        return f"each of {len(proof.measured)} links {proof.detail}, by packets"
+
+    def again(self, proof: Proof) -> str:
+        """The same of its undoing."""
+        return "all its links carry packets again" if proof.holds else f"{places(proof.wrong)} not up again"
 
 
 class Impair(OnLinks, frozen=True, omit_defaults=True, tag="impair"):
@@ -331,6 +356,16 @@ class Hush(OnLoad, frozen=True, omit_defaults=True, tag="hush"):
         return f"no calls {self.where(names)}"
 
 
+class Sever(OnLoad, frozen=True, omit_defaults=True, tag="sever"):
+    """No packet passes between the clients at these homes and their nodes. The nodes see each other, and serve all others."""
+
+    undoing: ClassVar[str] = "clients linked again"
+
+    def doing(self, names: Sequence[str]) -> str:
+        """`clients cut off from their node at n1`."""
+        return f"clients cut off from their node {self.where(names)}"
+
+
 class Retry(OnLoad, frozen=True, omit_defaults=True, tag="retry"):
     """A call that the database did not answer is tried again at once, up to `tries` times, beside the recorded operations."""
 
@@ -374,7 +409,7 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
         return self.undone(proof, ()) if proof.holds else f"{places(proof.wrong)} not as before"
 
 
-Spec = Cut | Impair | Kill | Pause | Skew | Surge | Hush | Retry | Other
+Spec = Cut | Flap | Impair | Kill | Pause | Skew | Surge | Hush | Sever | Retry | Other
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,10 +417,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     `proofs` and `undone` have one entry for each of its `specs`, in their order, as far as they were reached. The window in
     which the database is measured runs from `in_force`, when the last change had been made, to `heal_began`. `sides` are the
-    groups of nodes that could work together while it was in force, largest first, together with whatever other fault was:
-    the strongly connected parts of the network, where a node that is down or stands still is alone. `primary` is the node
-    that was primary when the targets were resolved, None for a leaderless database. `detail` says why nothing was done,
-    where nothing was.
+    groups of nodes that the network let work together while it was in force, largest first, together with whatever other
+    fault was (see `sides`). `primary` is the node that was primary when the targets were resolved, None for a leaderless
+    database. `detail` says why nothing was done, where nothing was.
     """
 
     MOMENTS: ClassVar[tuple[str, ...]] = ("started", "in_force", "heal_began", "healed")
@@ -393,11 +427,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     nemesis: str
     scenario: str
-    started: int
+    started: Time
     specs: tuple[Spec, ...] = ()
-    in_force: int | None = None
-    heal_began: int | None = None
-    healed: int | None = None
+    in_force: Time | None = None
+    heal_began: Time | None = None
+    healed: Time | None = None
     proofs: tuple[Proof, ...] = ()
     undone: tuple[Proof, ...] = ()
     sides: tuple[Nodes, ...] = ()
@@ -444,7 +478,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def observed_cut(self) -> tuple[Link, ...]:
         """The links over which the probes found nothing to pass."""
-        return tuple(sorted({place for proof in self.proofs for place in proof.measured if not isinstance(place, str)}))
+        proofs = (proof for spec, proof in zip(self.specs, self.proofs, strict=False) if isinstance(spec, Cut))
+        return tuple(sorted({place for proof in proofs for place in proof.measured if not isinstance(place, str)}))
 
     @property
     def struck(self) -> Nodes:
@@ -452,9 +487,22 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({node for spec in self.specs if isinstance(spec, OnNodes) for node in spec.nodes}, key=natural))
 
     @property
+    def out(self) -> Nodes:
+        """The nodes whose servers it had down or standing still, in order; those that it has come and go are none of them."""
+        return tuple(sorted({
+            node for spec in self.specs if isinstance(spec, Pause) or (isinstance(spec, Kill) and spec.down is None)
+            for node in spec.nodes
+        }, key=natural))
+
+    @property
     def impaired(self) -> tuple[Link, ...]:
-        """The links that it did something to other than cutting them, in order."""
-        return in_order({link for spec in self.specs if isinstance(spec, Impair) for link in spec.links})
+        """The links that it did something to other than cutting them for as long as it lasted, in order."""
+        return in_order({link for spec in self.specs if isinstance(spec, Impair | Flap) for link in spec.links})
+
+    @property
+    def flapping(self) -> tuple[Link, ...]:
+        """The links that it cut and mended in turn, in order."""
+        return in_order({link for spec in self.specs if isinstance(spec, Flap) for link in spec.links})
 
     @property
     def loaded(self) -> bool:
@@ -465,6 +513,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def hushed(self) -> frozenset[str]:
         """The homes at which it had nobody call."""
         return frozenset(home for spec in self.specs if isinstance(spec, Hush) for home in spec.homes)
+
+    @property
+    def severed(self) -> Nodes:
+        """The homes whose clients it cut off from their node, in order."""
+        return tuple(sorted({home for spec in self.specs if isinstance(spec, Sever) for home in spec.homes}, key=natural))
 
     def ended(self, node: str, time: int) -> bool:
         """Whether a server of that node which ended by itself at that time (nanoseconds) did so of an effect of this fault that
@@ -494,35 +547,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(spec.undone(proof, names) for spec, proof in zip(self.specs, self.undone, strict=False))
 
 
-def sides(names: Sequence[str], cut: Iterable[Link], out: Iterable[str] = ()) -> tuple[Nodes, ...]:
-    """The groups of nodes that can work together where these links are cut and these nodes are `out` (down, or standing
-    still), largest first, nodes in the usual order: the strongly connected parts.
-
-    A node that only sends, or only receives, is a side of its own, as one that is out: it can take part in nothing.
-    """
-    lost, gone = set(cut), set(out)
-    reach = {a: {b for b in names if b == a or ((a, b) not in lost and a not in gone and b not in gone)} for a in names}
-    for middle in names:
-        for near in names:
-            if middle in reach[near]:
-                reach[near] |= reach[middle]
-    parts = {tuple(sorted((b for b in reach[a] if a in reach[b]), key=natural)) for a in names}
-    return tuple(sorted(parts, key=lambda part: (-len(part), natural(part[0]))))
-
-
-def natural(name: str) -> tuple[int, str]:
-    """The key by which nodes are put in order: n2 before n10."""
-    return len(name), name
-
-
-def in_order(links: Iterable[Link]) -> tuple[Link, ...]:
-    """Links in the order of their nodes."""
-    return tuple(sorted(links, key=lambda link: (natural(link[0]), natural(link[1]))))
-
-
-def group(nodes: Iterable[str]) -> str:
-    """`{n1 n2}`."""
-    return "{" + " ".join(nodes) + "}"
+def parted(names: Sequence[str], links: Sequence[Link]) -> str:
+    """What is left where these links are cut: `{n1} | {n2 n3}`, or the links where the sides alone do not tell it."""
+    parts = sides(names, links)
+    between = {(a, b) for side in parts for other in parts if side != other for a in side for b in other}
+    return told(parts) if between == set(links) else ", ".join(map(_place, links))
 
 
 def places(wrong: Sequence[Place]) -> str:
@@ -551,11 +580,11 @@ class PlainFault(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     nemesis: str
     scenario: str
-    started: int
-    in_force: int | None = None
-    proven: int | None = None
-    heal_began: int | None = None
-    healed: int | None = None
+    started: Time
+    in_force: Time | None = None
+    proven: Time | None = None
+    heal_began: Time | None = None
+    healed: Time | None = None
     cut: tuple[Link, ...] = ()
     observed_cut: tuple[Link, ...] = ()
     wrong: tuple[Link, ...] = ()

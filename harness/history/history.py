@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -71,19 +72,19 @@ class History:
         return table.history()
 
     @classmethod
-    def of_transactions(cls, process: NDArray[np.int64], committed: NDArray[np.bool_], micros: Micros) -> History:
+    def of_transactions(cls, process: NDArray[np.int64], outcome: NDArray[np.int8], micros: Micros) -> History:
         """The history of transactions of which nobody knows when they ran, in the order in which each process ran its own."""
         many = len(process)
         history = cls()
         history.process, history.timed = process, False
         history.invoked = history.index = np.arange(many)
         history.completed = history.scheduled = np.full(many, NEVER)
-        history.outcome = np.where(committed, OK, FAIL).astype(np.int8)
+        history.outcome = outcome
         history.f, history.kind = np.zeros(many, np.int32), np.full(many, -1, np.int8)
         history.key = history.error = history.node = history.server = np.full(many, -1, np.int32)
         history.fs, history.keys, history.errors, history.nodes = ("txn",) if many else (), (), (), ()
         history.seen, history.details = {}, {}
-        told = micros.take(np.arange(many), ~committed) if many else None
+        told = micros.take(np.arange(many), outcome != OK) if many else None
         history.values = Values(np.full(many, MICROS, np.int8), np.full(many, NIL), np.zeros(many, np.int64), (), told)
         return history
 
@@ -170,6 +171,13 @@ class History:
         """The same operations at the moments that another clock tells for theirs. It keeps their order, and `NEVER`."""
         other = self.select(np.ones(len(self), np.bool_))
         other.invoked, other.completed, other.scheduled = clock(self.invoked), clock(self.completed), clock(self.scheduled)
+        return other
+
+    def open_ended(self) -> History:
+        """The same operations, of which those that may have happened (`info`) never completed: when a client gave up says
+        nothing of when its call took effect."""
+        other = copy.copy(self)
+        other.completed = np.where(self.outcome == INFO, NEVER, self.completed)
         return other
 
     def by_key(self) -> Iterator[tuple[Key, NDArray[np.int64]]]:

@@ -17,7 +17,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
@@ -26,6 +26,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.formats.text import unreadable
+from splitbrain.harness.history.moment import Time
 from splitbrain.harness.history.operation import Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
 from splitbrain.harness.history.variant import Variant
@@ -37,6 +38,7 @@ Up to format 4 a fault was a partition. Up to format 5 an invocation did not tel
 then told by the function."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
+_SUMS = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -56,10 +58,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
 
 class _Phase(msgspec.Struct, frozen=True, tag="phase", tag_field="type"):
     name: PhaseName
-    time: int
+    time: Time
     ended: bool
     problem: str = ""
     cpu: int | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
 
 
 class _Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="type"):
@@ -101,7 +104,7 @@ class _Versions(msgspec.Struct, frozen=True, tag="versions", tag_field="type"):
 
 
 class _End(msgspec.Struct, frozen=True, tag="end", tag_field="type"):
-    time: int
+    time: Time
     interrupted: bool = False
 
 
@@ -172,8 +175,10 @@ class Journal:
             )
         )
 
-    def phase(self, name: PhaseName, time: int, *, ended: bool, problem: str = "", cpu: int | None = None) -> None:
-        self._line(_Phase(name, time, ended, problem, cpu))
+    def phase(
+        self, name: PhaseName, time: int, *, ended: bool, problem: str = "", cpu: int | None = None, exit_code: int = 0
+    ) -> None:
+        self._line(_Phase(name, time, ended, problem, cpu, exit_code))
 
     def fault(self, fault: Fault) -> None:
         self._line(_Fault(fault))
@@ -270,48 +275,54 @@ class _Summed:
 
     def __init__(self, file: BinaryIO) -> None:
         self.damaged = 0
-        self._lines = self._sound(file)
+        self._file = file
+        self._first = file.readline()
+        self._has_sums = self._first.startswith(b"{") and (
+            _SUM.search(self._first) is not None or _promises_sums(self._first)
+        )
+        self._sum, self._number, self._ended = 0, 1, False
 
     def read(self, size: int) -> bytes:
-        """Whole lines, of `size` bytes together or a few more."""
-        lines, got = [], 0
-        while got < size and (line := self.readline()):
-            lines.append(line)
-            got += len(line)
-        return b"".join(lines)
+        """Lines of `size` bytes together or a few more, whole ones where they have sums; first of all the first line."""
+        if self._first:
+            first, self._first = self._first, b""
+            return self._sound(first)
+        chunk = self._file.read(size)
+        return self._sound(chunk + self._file.readline() if self._has_sums else chunk)
 
     def readline(self) -> bytes:
-        """The next line, empty at the end."""
-        return next(self._lines, b"")
+        """What is left of a line, or the next one; empty at the end."""
+        return self._sound(self._file.readline())
 
-    def _sound(self, file: BinaryIO) -> Iterator[bytes]:
-        first = file.readline()
-        if not first.startswith(b"{") or (_SUM.search(first) is None and not _promises_sums(first)):
-            yield first
-            yield from file
-            return
-        sum, line, number = 0, first, 1
-        crc32 = zlib.crc32
-        while line:
-            # The usual line, told by its places alone: most of a large journal's reading was the search.
-            if line[-19:-11] == b',"sum":"' and line.endswith(b'"}\n'):
-                sum = crc32(line[:-19], sum)
-                if line[-11:-3] == b"%08x" % sum:
-                    yield line
-                    line, number = file.readline(), number + 1
-                    continue
-                self.damaged = number
-                return
+    def _sound(self, lines: bytes) -> bytes:
+        """As many of these lines as have the right sum."""
+        if not self._has_sums:
+            return lines
+        if self._ended:
+            return b""
+        # All at once, for most of the reading of a large journal was spent on looking at one after the other.
+        *parts, rest = _SUMS.split(lines)
+        sum = self._sum
+        sums = [sum := zlib.crc32(body, sum) for body in parts[::2]]
+        if rest or len(sums) != lines.count(b"\n") or b"".join(parts[1::2]) != b"%08x" * len(sums) % tuple(sums):
+            return b"".join(self._one_by_one(lines))
+        self._sum, self._number = sum, self._number + len(sums)
+        return lines
+
+    def _one_by_one(self, lines: bytes) -> Iterator[bytes]:
+        """The same, among which there is the last line, or a damaged one."""
+        for line in re.findall(rb"[^\n]*\n|[^\n]+", lines):
             told = _SUM.search(line)
             if told is None and not line.endswith(b"\n"):
-                return  # It was being written when the harness ended.
+                self._ended = True  # It was being written when the harness ended.
+                return
             if told is not None:
-                sum = zlib.crc32(memoryview(line)[: told.start()], sum)
-            if told is None or int(told[1], 16) != sum:
-                self.damaged = number
+                self._sum = zlib.crc32(memoryview(line)[: told.start()], self._sum)
+            if told is None or int(told[1], 16) != self._sum:
+                self.damaged, self._ended = self._number, True
                 return
             yield line
-            line, number = file.readline(), number + 1
+            self._number += 1
 
 
 def _promises_sums(header: bytes) -> bool:
@@ -352,9 +363,9 @@ def load(path: Path) -> tuple[Header | None, Recording]:
         match event:
             case Header():
                 header = event
-            case _Phase(name, time, ended, problem, cpu):
+            case _Phase(name, time, ended, problem, cpu, exit_code):
                 began = phases[name].began if ended and name in phases else time
-                phases[name] = Phase(name, began, time if ended else None, problem, cpu)
+                phases[name] = Phase(name, began, time if ended else None, problem, cpu, exit_code)
             case _Fault(fault):
                 faults[fault.id] = fault
             case _PlainFault(plain):

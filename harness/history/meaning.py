@@ -19,7 +19,7 @@ from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.shapes import MICROS, Shape, Shapes, is_micro
-from splitbrain.harness.history.values import NIL, PAIR, SCALAR, Values
+from splitbrain.harness.history.values import NIL, PAIR, SCALAR, Values, canonical
 
 REGISTER = frozenset(("read", "write", "cas"))
 FENCES = ("fence", "fencing-token", "fencing_token", "token")
@@ -220,14 +220,14 @@ def begun_with(history: History, nil: str) -> list[Any]:
     early = reads & (completed < first[keys]) & (completed < np.iinfo(np.int64).max)
     rows = _each_once(history, early)
     seen: dict[Any, Any] = {}
-    among = {_identity(value): value for value in map(values, rows)}
-    written = {_identity(values(row)) for row in _with_one_of(history, writes, among.values())} if rows else set()
+    among = {canonical(value): value for value in map(values, rows)}
+    written = {canonical(values(row)) for row in _with_one_of(history, writes, among.values())} if rows else set()
     for row in rows:
         value = values(row)
         if value is None and nil == "wildcard":
             continue
-        if value is None or _plain_zero(value) or _identity(value) not in written:
-            seen.setdefault(_identity(value), value)
+        if value is None or _plain_zero(value) or canonical(value) not in written:
+            seen.setdefault(canonical(value), value)
     return list(seen.values())
 
 
@@ -240,14 +240,14 @@ def may_have_begun_with(history: History, among: Collection[Any] | None = None) 
     keys, invoked, completed, reads, values = _accesses(history)
     written: dict[Any, list[int]] = {}
     for row in _with_one_of(history, ~reads, among):
-        written.setdefault(_identity(values(row)), []).append(row)
+        written.setdefault(canonical(values(row)), []).append(row)
     found: dict[Any, Any] = {}
     dirty = set()
     outcome = _outcomes(history)
-    names = None if among is None else set(map(_identity, among))
+    names = None if among is None else set(map(canonical, among))
     for row in _with_one_of(history, reads, among):
         value = values(row)
-        name = _identity(value)
+        name = canonical(value)
         if value is None or name in dirty or (names is not None and name not in names):
             continue
         if name in written and not _plain_zero(value):
@@ -286,10 +286,6 @@ def _with_one_of(history: History, rows: NDArray[np.bool_], values: Collection[A
 
 def _plain_zero(value: Any) -> bool:
     return value is False or (type(value) is int and value == 0)
-
-
-def _identity(value: Any) -> Any:
-    return (type(value), value if type(value) in (int, str, bool, float, type(None)) else repr(value))
 
 
 def _outcomes(history: History) -> Callable[[int], int]:

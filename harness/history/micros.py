@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import chain, compress, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -95,9 +95,7 @@ class Micros:
 
     def name(self, value: int) -> Any:
         """The plain value of an id."""
-        if value == NIL:
-            return None
-        return int(value) if value >= -_WIDE else self.objects[value - FIRST_OBJECT]
+        return _plain(value, self.objects)
 
     def owners(self) -> NDArray[np.int64]:
         """Of every row the operation that it belongs to."""
@@ -207,7 +205,17 @@ class MicrosPacker:
         # Each batch numbered its lists from 0.
         value[f == READ_LIST] = np.arange(len(lengths))
         self._parts, self._count = [], 0
+        if len(lengths) and (f == WRITE).any() and not (f == APPEND).any():
+            # What is written whole is read whole: nobody appended these elements.
+            value[f == READ_LIST] = self._whole(elements, lengths)
+            f[f == READ_LIST], lengths, elements = READ, lengths[:0], elements[:0]
         return Micros(_ends(counts), f, key, value, _ends(lengths), elements, tuple(self._names), tuple(self._objects))
+
+    def _whole(self, elements: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of every list that was read the id of the one value that it is where registers hold it."""
+        start = _ends(lengths).tolist()
+        lists = [elements[begin:end].tolist() for begin, end in pairwise(start)]
+        return self._codes([[_plain(one, self._objects) for one in ids] for ids in lists])
 
     def _key_codes(self, keys: list[Any]) -> NDArray[np.int32]:
         # 1, 1.0 and true are equal to Python, and are three keys.
@@ -284,11 +292,22 @@ def _fits(value: Any) -> bool:
     return True
 
 
+def _plain(value: int, objects: Sequence[Any]) -> Any:
+    """The plain value of an id, `objects` being those that are no integers."""
+    if value == NIL:
+        return None
+    return int(value) if value >= -_WIDE else objects[value - FIRST_OBJECT]
+
+
 def _hashable(value: Any) -> Any:
     """What stands for a value in a table of names: equal ones of equal types, at every depth, are one."""
     if type(value) is list or type(value) is tuple:
         return tuple([(type(part), _hashable(part)) for part in value])
-    return value if type(value) in (int, str, float, bool, type(None), frozenset) else repr(value)
+    if type(value) is dict or type(value) is set:
+        return frozenset(_hashable(part) for part in (value.items() if type(value) is dict else [(one,) for one in value]))
+    if type(value) is float:
+        return repr(value + 0.0)  # NaN is what was written, and -0.0 is 0.0.
+    return value if type(value) in (int, str, bool, bytes, type(None), frozenset) else repr(value)
 
 
 class OperationsPacker:

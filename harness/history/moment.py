@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
+Time = Annotated[int, msgspec.Meta(ge=-(1 << 61), le=1 << 61)]
+"""Nanoseconds from the start of the run, as a journal tells them: what is computed of two of them is one of 64 bits."""
+
 
 def clock(ns: int) -> str:
     """A moment of the run to the millisecond: `0:14.201`."""

@@ -9,6 +9,7 @@ import msgspec
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.moment import Time
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
@@ -18,13 +19,15 @@ PhaseName = Literal["set-up", "load", "heal", "settle", "final-reads", "logs", "
 
 class Phase(msgspec.Struct, frozen=True):
     """One phase of a run; times in nanoseconds from the start of the run, `ended` None where the run stopped inside it. `cpu`
-    is how many of them the harness itself computed, the servers not counted; None where nobody measured it."""
+    is how many of them the harness itself computed, the servers not counted; None where nobody measured it. `exit_code` is what
+    the `problem` ends the run with, whatever the verdict is: 0 where the verdict alone decides."""
 
     name: PhaseName
     began: int
     ended: int | None = None
     problem: str = ""
     cpu: int | None = None
+    exit_code: int = 0
 
     @property
     def share(self) -> float | None:
@@ -43,7 +46,7 @@ class LocalRead(msgspec.Struct, frozen=True, kw_only=True):
     key: Key
     value: Any = None
     error: str | None = None
-    time: int
+    time: Time
     round: int = 0
     fault: int | None = None
 
@@ -53,7 +56,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     primary: str | None
-    time: int
+    time: Time
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +64,8 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
     run: between its last sign of life and the next. What it asked was not heard then, and what it should have done was not
     done: nothing of that is the database's doing."""
 
-    began: int
-    ended: int
+    began: Time
+    ended: Time
 
     @property
     def length(self) -> int:

@@ -6,18 +6,16 @@ Where numba is installed (the extra `fast`) this is machine code; without it, th
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.values import NIL
 
-COMPILED_FROM = 4 << 20
-"""Bytes of transactions from which on machine code repays the second that loading it takes."""
+COMPILED_FROM = 16 << 20
+"""Bytes of transactions from which on machine code repays loading it, which takes as long as reading so many without it."""
 
 _READ, _WRITE, _APPEND, _READ_LIST = range(4)
 _OPEN, _CLOSE, _COMMA, _QUOTE, _MINUS, _ZERO = b'[],"-0'
@@ -38,7 +36,7 @@ class Parsed(NamedTuple):
 
 def worth_it(size: int) -> bool:
     """Whether transactions of so many bytes together are read here."""
-    return size >= COMPILED_FROM and importlib.util.find_spec("numba") is not None
+    return size >= COMPILED_FROM and machine_code.available()
 
 
 def parsed(text: bytes, many: int, *, compiled: bool = True) -> Parsed | None:
@@ -48,23 +46,16 @@ def parsed(text: bytes, many: int, *, compiled: bool = True) -> Parsed | None:
     at_most = text.count(b",")  # There are no more of anything.
     counts, f = np.zeros(many, np.int64), np.empty(at_most, np.int8)
     key, value, lengths, elements = (np.empty(at_most, np.int64) for _ in range(4))
+    columns = counts, f, key, value, lengths, elements
     if compiled:
-        micros, lists, told = _compiled()(np.frombuffer(text, np.uint8), counts, f, key, value, lengths, elements)
+        micros, lists, told = machine_code.compiled(_read)(np.frombuffer(text, np.uint8), *columns)
     else:
-        micros, lists, told = _read(text, counts, f, key, value, lengths, elements)
+        micros, lists, told = _read(text, *columns)
     if micros < 0:
         return None
     return Parsed(
         counts, f[:micros].copy(), key[:micros].copy(), value[:micros].copy(), lengths[:lists].copy(), elements[:told].copy()
     )
-
-
-@cache
-def _compiled() -> Callable[..., Any]:
-    from numba import njit
-
-    function: Callable[..., Any] = njit(cache=True)(_read)
-    return function
 
 
 def _read(text: Any, counts: Any, f: Any, key: Any, value: Any, lengths: Any, elements: Any) -> tuple[int, int, int]:

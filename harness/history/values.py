@@ -252,7 +252,7 @@ def _canonical(value: Any) -> Hashable:
     if kind is bool:
         return Tagged("bool", value)
     if kind is float:
-        return Tagged("float", repr(value))
+        return Tagged("float", repr(value + 0.0))  # -0.0 is 0.0.
     if kind is dict:
         return Tagged("map", frozenset((_canonical(name), _canonical(part)) for name, part in value.items()))
     if kind is set or kind is frozenset:

@@ -12,11 +12,13 @@ call in time and cancels it: cancellation closes the connection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import isfunction
+from typing import Any, Protocol
 
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Capability
 
 
 class Client(Protocol):
@@ -175,3 +177,19 @@ class Watches(Client, Protocol):
         """The changes of a key after that revision (0: all there were), as (revision, value) in the order in which they are
         told. It waits up to `QUIET` for the first one where there is none yet, and tells none then."""
         ...
+
+
+PROTOCOLS: Mapping[Capability, type] = {
+    "registers": Registers, "compare-and-set": CompareAndSet, "sets": Sets, "queues": Queues, "counters": Counters,
+    "accounts": Accounts, "locks": Locks, "fences": Fences, "ids": Ids, "transactions": Transactions, "watches": Watches,
+}
+
+
+def lacking(client: Any, offers: Iterable[Capability]) -> str:
+    """What a client that is to have these capabilities has not; empty where it has all of it."""
+    for capability in sorted(offers):
+        for protocol in PROTOCOLS[capability].__mro__:
+            for name, method in vars(protocol).items():
+                if isfunction(method) and not name.startswith("_") and not callable(getattr(client, name, None)):
+                    return f"its client has no {name}(), which the capability '{capability}' of Variant.offers needs"
+    return ""

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from typing import Any, NamedTuple
 
-from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError, described
+from splitbrain.harness.databases.database import Database, copies
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, described, raised_by
 from splitbrain.harness.history.journal import Invoke, Journal, check_storable
 from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import Placement
+from splitbrain.harness.history.variant import Route
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.load.problems import Problems, is_cancelled
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
-from splitbrain.workloads.workload import Invocation, Workload
+from splitbrain.workloads.workload import Invocation, Workload, check_call
 
 SILENT = 3
 """Final reads in a row that a server may leave without an answer, until it is asked no more."""
@@ -57,9 +58,12 @@ class Load:
         self._group: asyncio.TaskGroup | None = None
         self._crowds: dict[object, list[tuple[_Worker, asyncio.Task[None]]]] = {}
         self._hushed: dict[object, frozenset[str]] = {}
+        self._severed: dict[object, frozenset[str]] = {}
         self._retries: dict[object, _Retries] = {}
-        self.calls = 0
-        """Calls that were begun."""
+        self._begun: Counter[str] = Counter()
+        """Calls, and tries of them, that were begun, by home."""
+        self._answered: Counter[str] = Counter()
+        """Calls that were answered, by home."""
         homes = [name for name in database.nodes for _ in range(plan.concurrency)]
         self._workers = [_Worker(self, number, home) for number, home in enumerate(homes)]
 
@@ -68,11 +72,7 @@ class Load:
         if key in self._placed:
             return
         self._placed.add(key)
-        try:
-            replicas = tuple(self._database.replicas(key))
-        except Exception as error:
-            self.problems.raised("replicas()", error)
-            return
+        replicas = copies(self._database, key)
         if set(replicas) != set(self._database.nodes):
             self._journal.placement(Placement(key, replicas))
 
@@ -120,6 +120,19 @@ class Load:
             if await self.stops_within(AGAIN):
                 return
 
+    def sever(self, who: object, homes: Sequence[str]) -> None:
+        """Clients at these homes reach no server, until `who` relents; calls that are open there are broken off."""
+        self._severed[who] = frozenset(homes)
+        self.enforce()
+
+    def severed(self, home: str) -> bool:
+        """Whether clients there reach no server."""
+        return any(home in homes for homes in self._severed.values())
+
+    def answered(self, homes: Sequence[str]) -> int:
+        """Calls that were answered at these homes."""
+        return sum(self._answered[home] for home in homes)
+
     def persist(self, who: object, homes: Sequence[str], tries: int) -> None:
         """What the database does not answer at these homes is tried again at once, so many times, until `who` relents."""
         self._retries[who] = _Retries(frozenset(homes), tries)
@@ -132,9 +145,14 @@ class Load:
     async def relent(self, who: object) -> None:
         """As before, as far as `who` had it otherwise; returns when no try is open."""
         self._hushed.pop(who, None)
+        self._severed.pop(who, None)
         if (retries := self._retries.pop(who, None)) is not None:
             retries.over = True
             await asyncio.gather(*(asyncio.shield(task) for task in retries.tasks))
+
+    def calls(self, homes: Sequence[str]) -> int:
+        """Calls that were begun at these homes, also those that were tried again."""
+        return sum(self._begun[home] for home in homes)
 
     def silent(self, home: str) -> bool:
         """Whether nobody is to call there."""
@@ -154,12 +172,13 @@ class Load:
         against its contract it raises in recorded calls too, where it is told."""
         route = self._database.variant.route(invocation.kind)
         for _ in range(retries.tries):
-            if retries.over or self.stopped:
+            if retries.over or self.stopped or self.silent(home):
                 return
             client: Client | None = None
             try:
-                server = self._router.server(home, route, invocation.key)
+                server = self.server(home, route, invocation.key)
                 retries.made += 1
+                self._begun[home] += 1
                 async with asyncio.timeout(self._plan.timeout):
                     client = await self._database.connect(self._database.nodes[server])
                     await self._repeat(client, invocation)
@@ -214,6 +233,16 @@ class Load:
         except TimeoutError:
             return self.stopped
         return True
+
+    def server(self, home: str, route: Route, key: Key) -> str:
+        """The node that an operation on this key from this home goes to. Raises `Refused` where none is in reach."""
+        if self.severed(home):
+            raise Refused("cut-off")
+        return self._router.server(home, route, key)
+
+    def linked(self, home: str, server: str) -> bool:
+        """Whether what a client there asks comes to that server, and the answer back."""
+        return not self.severed(home) and self._router.linked(home, server)
 
     def enforce(self) -> None:
         """Break off every open call whose home is no longer linked with its server: its answer could not have come."""
@@ -302,10 +331,12 @@ class _Worker:
                 await asyncio.sleep(AGAIN)
                 if self._load.stopped or self.leaves:
                     return
-            invocation = self._load._workload.next(self._rng, self._process, kind)
-            if not isinstance(invocation, Invocation):
-                name = self._load._plan.workload
-                raise SetupError(f"workload {name}: next() returned {invocation!r:.60}, and no Invocation.")
+            workload = self._load._workload
+            try:
+                invocation = workload.next(self._rng, self._process, kind)
+            except Exception as error:
+                raise raised_by(workload.next, error) from error
+            check_call(workload.next, invocation)
             self.calling = True
             operation = await self._call(invocation, scheduled)
             self.calling = False
@@ -326,7 +357,7 @@ class _Worker:
                 return  # The others would wait for as long, one after another.
 
     def enforce(self) -> None:
-        if self._limit is not None and self._server is not None and not self._load._router.linked(self.home, self._server):
+        if self._limit is not None and self._server is not None and not self._load.linked(self.home, self._server):
             self._broken_off = True
             self._limit.reschedule(0)
 
@@ -339,12 +370,12 @@ class _Worker:
         route = load._database.variant.route(invocation.kind)
         self._server, self._broken_off = None, False
         load.place(invocation.key)
-        load.calls += 1
+        load._begun[self.home] += 1
         self.begun = True
         invoked = load._clock()
         answer = _Answer("fail")
         try:
-            self._server = load._router.server(self.home, route, invocation.key)
+            self._server = load.server(self.home, route, invocation.key)
         except Refused as refused:
             answer = _Answer("fail", refused.reason, detail=refused.detail)
         load._journal.invoke(
@@ -368,8 +399,12 @@ class _Worker:
         )
         load._journal.complete(operation)
         load.totals[outcome] += 1
+        load._answered[self.home] += operation.answered
         load.acknowledged += outcome == "ok" and invocation.kind == "write"
-        load._workload.observe(operation)
+        try:
+            load._workload.observe(operation)
+        except Exception as error:
+            raise raised_by(load._workload.observe, error) from error
         if outcome == "info":
             self._process = next(load._processes)
         return operation

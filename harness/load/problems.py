@@ -8,21 +8,13 @@ bad luck any more, and ends the load (`Problems.many`).
 from __future__ import annotations
 
 import asyncio
-import sysconfig
-import traceback
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
-from splitbrain.harness.errors import described
+from splitbrain.harness.errors import described, place
 
 MANY = 100
 """Times after which the same problem ends the load."""
-
-_HERE = Path(__file__).parent
-_NOT_OWN = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(_HERE), str(_HERE.parent / "history"),
-)
 
 
 class Problems:
@@ -35,7 +27,7 @@ class Problems:
 
     def raised(self, what: str, error: BaseException) -> str:
         """`what` (a method) raised an error that its contract does not know; a short word for the history."""
-        self.add(f"{place(error)}{what} raised {described(error)}")
+        self.add(f"{place(error, foreign=True) or place(error)}{what} raised {described(error)}")
         return type(error).__name__
 
     def add(self, text: str) -> None:
@@ -45,16 +37,6 @@ class Problems:
             self._tell(text)
         if self.counts[text] == MANY:
             self.many(text)
-
-
-def place(error: BaseException, *, foreign: bool = False) -> str:
-    """`mine.py:97: `, the innermost line that belongs neither to Python, nor to an installed package, nor to those who called
-    it here; empty if there is none. With `foreign`, empty also for a line of splitbrain's own."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*_NOT_OWN, "<")):
-            ours = foreign and frame.filename.startswith(str(_HERE.parent.parent))
-            return "" if ours else f"{Path(frame.filename).name}:{frame.lineno}: "
-    return ""
 
 
 def is_cancelled() -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import Indeterminate, Refused
-from splitbrain.harness.history.fault import Link
+from splitbrain.harness.databases.database import Database, copies, shard
+from splitbrain.harness.errors import Indeterminate, Refused, defined, returned_by
+from splitbrain.harness.history.fault import Link, Nodes
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import View
 from splitbrain.harness.history.variant import Route
@@ -42,7 +43,7 @@ class Router:
         if route == "home":
             return home
         known = self._shards.get(home)
-        primary = known[self._database.shard(key)] if known else None
+        primary = known[shard(self._database, key, len(known))] if known else None
         if primary is None or not self.linked(home, primary):
             raise Refused("no-primary-in-reach")
         return primary
@@ -72,6 +73,17 @@ class Router:
         if not named:
             return None
         return max(set(named), key=lambda node: (named.count(node), self._views.get(node) == node, node))
+
+    def holders(self, key: Key) -> Nodes:
+        """The nodes that hold a key at this moment: the primary of its shard, as most nodes name it; where the database has no
+        primary, all that hold it by design; nobody where it should have one and no node names it."""
+        if self.leaderless:
+            return copies(self._database, key)
+        named = [
+            primary for known in self._shards.values()
+            if known and (primary := known[shard(self._database, key, len(known))]) is not None
+        ]
+        return (max(set(named), key=lambda node: (named.count(node), node)),) if named else ()
 
     @property
     def leaderless(self) -> bool:
@@ -108,7 +120,7 @@ class Router:
         """Whom a node names, for each shard; nobody where it does not answer, or answers what is no node."""
         try:
             async with asyncio.timeout(self._database.plan.timeout):
-                primaries = tuple(await self._database.primaries(self._database.nodes[name]))
+                told: Any = await self._database.primaries(self._database.nodes[name])
         except (TimeoutError, Refused, Indeterminate):
             return (None,)
         except asyncio.CancelledError as error:
@@ -119,8 +131,12 @@ class Router:
         except Exception as error:
             self._problems.raised("primary()", error)
             return (None,)
-        nodes = self._database.nodes
+        if isinstance(told, str) or not isinstance(told, Sequence):
+            self._problems.add(str(returned_by(self._database.primaries, told, "no tuple of names of nodes")))
+            return (None,)
+        primaries, nodes = tuple(told), self._database.nodes
         for primary in primaries:
             if primary is not None and not (isinstance(primary, str) and primary in nodes):
-                self._problems.add(f"primary() of {name} names {primary!r:.100}, which is no node ({', '.join(nodes)})")
+                self._problems.add(f"{defined(self._database.primary)}primary() of {name} names {primary!r:.100}, which is no "
+                                   f"node ({', '.join(nodes)})")
         return tuple(primary if isinstance(primary, str) and primary in nodes else None for primary in primaries) or (None,)

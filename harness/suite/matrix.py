@@ -1,7 +1,8 @@
 """The matrix of a suite: plans in TOML.
 
 Top-level keys of a plan are defaults; each `[[runs]]` table overrides them, and where it names a list for `database`,
-`variant`, `workload`, `nemesis`, `nodes` or `testbed`, every combination is run, `repeats` times each with seeds of their own:
+`variant`, `workload`, `nemesis`, `nodes`, `testbed` or `fault`, every combination is run, `repeats` times each with seeds of
+their own:
 
     time = 20
     repeats = 10
@@ -12,6 +13,9 @@ Top-level keys of a plan are defaults; each `[[runs]]` table overrides them, and
     variant = ["sentinel", "sentinel-min-replicas"]
     nemesis = "partition-primary"
     expect = ["lost-write"]
+
+A list of lengths (`fault = [1, 2, 4, 8]`) is a sweep: what it costs is told against how long the fault lasted. `time = "auto"`
+(the default) gives each run the time that its faults need.
 
 A run that proves nothing (`unknown`) is run again with another seed, `retries` times at most; what came of the attempts before
 is told beside it.
@@ -35,7 +39,7 @@ from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import read_text, resolve
 from splitbrain.harness.settings import line, parse, take
 
-MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed")
+MATRIX = ("database", "variant", "workload", "nemesis", "nodes", "testbed", "fault")
 
 SEEDS = 100_000
 """Seeds are whole numbers below this."""

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from splitbrain.checkers.result import NotJudged
 from splitbrain.harness.doctor import abreast
-from splitbrain.harness.errors import SplitbrainError, UsageError
+from splitbrain.harness.errors import CRASHED, SplitbrainError, UsageError
 from splitbrain.harness.machines import Watch, connect, own_files, perform_on
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.run import Outcome, perform, perform_apart
@@ -27,9 +27,7 @@ from splitbrain.harness.suite.suite import Ended, Suite
 from splitbrain.reports import summary
 from splitbrain.reports.fleet import Fleet
 from splitbrain.reports.terminal import Progress
-from splitbrain.reports.wording import time_left
-
-CRASH = 70
+from splitbrain.reports.wording import plural, time_left
 
 OWN_NODES = ("namespaces", "docker")
 """Testbeds that make nodes of a run's own. Any other has the machines of its inventory, which bear one run at a time."""
@@ -47,7 +45,7 @@ def run_night(
     if why:
         screen.print(why, markup=False)
     with suites.open_suite(file, runs) as opened:
-        screen.print(f"{len(opened.entries)} runs in {opened.folder}", markup=False)
+        screen.print(f"{plural(len(opened.entries), 'run')} in {opened.folder}", markup=False)
         pace = _Pace(opened)
 
         def told(suite: Suite, number: int) -> None:
@@ -147,5 +145,5 @@ def _ended(run: Callable[[], Outcome], screen: Console | None) -> Ended:
         return Ended("", error.exit_code, str(error))
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
-        return Ended("", CRASH, f"{type(error).__name__}: {error}")
+        return Ended("", CRASHED, f"{type(error).__name__}: {error}")
     return Ended(outcome.folder.name, outcome.exit_code, "" if outcome.result else outcome.reason)

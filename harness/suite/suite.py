@@ -1,8 +1,8 @@
 """A suite as it stands: which of its runs are done, what came of them, and what people and jobs read of it.
 
 Its folder holds `results.json` (rewritten after every run, so that a killed suite goes on where it was), `index.html`,
-`runs.json`, `junit.xml` and `summary.md`, beside the folders of its runs, and for each case study among its workloads a page
-that puts its runs side by side, `flash-sale.html`.
+`contract.html`, `compare.html` (with the night before), `runs.json`, `junit.xml` and `summary.md`, beside the folders of its
+runs, and for each case study among its workloads a page that puts its runs side by side, `flash-sale.html`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
 from splitbrain.checkers.result import NotJudged, Result, decode
 from splitbrain.harness import registry, store
-from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.errors import INTERRUPTED, HistoryError, UsageError
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.store import Run
 from splitbrain.harness.suite.matrix import SEEDS, read
+from splitbrain.reports import compare as comparison
 from splitbrain.reports import junit, nights, summary
-from splitbrain.reports.page import case, index
+from splitbrain.reports.page import case, compare, contract, index
 
 WORST = (70, 64, 3, 4, 1, 2, 0)
 """Exit codes, the worst first: a suite exits with the worst of its runs. Any other is a crash."""
@@ -123,15 +126,31 @@ def publish(suite: Suite, left: str = "") -> None:
     """Write what people and jobs read of a suite as it stands: index, summary, JUnit, and the lines that later nights compare
     with. `left` says how long the rest takes. Raises `StorageError`."""
     found, again = outcomes(suite), retried(suite)
-    told = nights.all_told(found, again)
+    told, before = nights.all_told(found, again), earlier(suite)
     nights.write(suite.folder, told)
     done = len(suite.entries) - suite.left
-    index.write(suite.folder / "index.html", suite.name, told, earlier(suite), index.Status(done, len(suite.entries), left))
+    beside = tuple(_beside(suite.folder, found, told, before))
+    status = index.Status(done, len(suite.entries), left)
+    index.write(suite.folder / "index.html", suite.name, told, before, status, beside)
     junit.write(suite.folder / "junit.xml", found, again)
     summary.write(suite.folder / "summary.md", found, again)
     for page, name, here in _cases(suite, found):
         of = sum(entry.plan.workload == name for entry in suite.entries)
         case.write(page, short(name), registry.look_up("workloads", name).summary, here, of)
+
+
+def _beside(
+    folder: Path, found: Sequence[Result | NotJudged], told: Sequence[nights.Told], before: Sequence[nights.Night]
+) -> Iterator[tuple[str, str]]:
+    """Write the pages that lie beside an index, and give the name and the file of each."""
+    if judged := [one for one in found if isinstance(one, Result) and one.plan is not None]:
+        contract.write(folder / "contract.html", judged, {one.run: f"{quote(one.run)}/report.html" for one in judged})
+        yield "the consistency contract of each database and variant", "contract.html"
+    if before and told:
+        last = before[-1]
+        links = [(f"index of {name}", f"../{quote(name)}/index.html") for name in (last.name, folder.name)]
+        compare.write(folder / "compare.html", comparison.suites(last.runs, told), last.name, folder.name, links)
+        yield f"compared with the last night before, {last.name}", "compare.html"
 
 
 def case_pages(suite: Suite) -> tuple[Path, ...]:
@@ -178,7 +197,7 @@ def complete(
     while suite.left:
         before = suite
         for number, ended in perform(suite):
-            if ended.exit_code == 130:
+            if ended.exit_code == INTERRUPTED:
                 return suite
             entries = list(suite.entries)
             entries[number] = _after(suite.folder, entries[number], ended)
@@ -196,11 +215,11 @@ def _after(folder: Path, entry: Entry, ended: Ended) -> Entry:
     if len(entry.retried) >= entry.retries:
         return done
     found = came(folder, done)
-    if isinstance(found, NotJudged) or found.validity != "unknown" or found.interrupted:
+    if isinstance(found, NotJudged) or found.interrupted or (found.validity != "unknown" and found.exit_code != 2):
         return done
     return msgspec.structs.replace(
         entry, plan=msgspec.structs.replace(entry.plan, seed=(entry.plan.seed + 1) % SEEDS),
-        retried=(*entry.retried, Attempt(ended.run, entry.plan.seed, found.reason)),
+        retried=(*entry.retried, Attempt(ended.run, entry.plan.seed, found.stopped or found.reason)),
     )
 
 
@@ -219,7 +238,7 @@ def came(folder: Path, entry: Entry) -> Result | NotJudged:
     code = entry.exit_code or 0
     if not entry.run:
         return NotJudged(run="", plan=entry.plan, reason=entry.reason or "it came to no run", exit_code=code)
-    found = _outcome(Run(folder / entry.run), code)
+    found = _outcome(Run(folder / entry.run), code, _kept)
     if isinstance(found, NotJudged):
         return msgspec.structs.replace(found, plan=entry.plan, reason=entry.reason or found.reason)
     return found
@@ -229,7 +248,7 @@ def worst(suite: Suite) -> int:
     """The exit code of a suite: the worst of its runs, and of what can be read of them, and 4 where an expected rate is
     refuted; 130 where some were not run."""
     if not suite.finished:
-        return 130
+        return INTERRUPTED
     found = outcomes(suite)
     codes = {entry.exit_code for entry in suite.entries} | {one.exit_code for one in found}
     if any(rate.refuted for rate in nights.rates_seen(nights.all_told(found), earlier(suite))):
@@ -250,14 +269,30 @@ def judged(folder: Path) -> Result:
     """The stored result of a run. Raises `HistoryError` where it is none, `UsageError` where it cannot be read."""
     found = Run(folder).result
     try:
-        return decode(found.read_bytes(), found)
+        return _read(found)
     except OSError as error:
         raise UsageError(f"{found}: cannot be read: {error.strerror}.") from error
 
 
-def _outcome(run: Run, exit_code: int = 3) -> Result | NotJudged:
+def _read(file: Path) -> Result:
+    """The result that is stored there. Raises `HistoryError` where it is none, `OSError` where it cannot be read."""
+    return decode(file.read_bytes(), file)
+
+
+def _kept(file: Path) -> Result:
+    """The same, read once for as long as the file is the same: a suite is published anew whenever one of its runs ends."""
+    found = file.stat()
+    return _as_it_was(file, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _as_it_was(file: Path, inode: int, changed_ns: int, size: int) -> Result:
+    return _read(file)
+
+
+def _outcome(run: Run, exit_code: int = 3, reading: Callable[[Path], Result] = _read) -> Result | NotJudged:
     try:
-        return decode(run.result.read_bytes(), run.result)
+        return reading(run.result)
     except FileNotFoundError:
         return not_judged(run, exit_code or UNREADABLE)
     except HistoryError as error:

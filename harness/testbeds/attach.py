@@ -28,6 +28,7 @@ class Attached(Ssh):
     name: ClassVar[str] = "attached"
     summary: ClassVar[str] = "a cluster of your own that runs already, on machines over SSH: --hosts FILE --attach"
     attached: ClassVar[bool] = True
+    abilities: ClassVar[frozenset[Ability]] = Ssh.abilities - {"wipe"}  # whose data is not ours
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         super().__init__(plan, run, folder)
@@ -68,13 +69,18 @@ class AttachedNode(SshNode):
         self._services[name] = Service(name=name, argv=tuple(found["command"].split())), found["pid"]
         self.log(name).touch()
         self._down = False
+        self._bury(name)
 
     async def start(self, service: Service) -> None:
         """Start the server again that a fault ended, by its owner's command."""
         if not self._down:
             raise SetupError(f"{self.link.place}: its servers are not started by splitbrain.")
-        await self.link.ask("revive", name=service.name)
-        self._services[service.name] = service, 0
+        self._services[service.name] = service, 0  # known before it may be told as returned
+        try:
+            await self.link.ask("revive", name=service.name)
+        except SetupError:
+            del self._services[service.name]
+            raise
         self._down = False
 
     async def stop(self, name: str, *, kill: bool = False) -> None:

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TextIO
 
@@ -49,6 +49,20 @@ _ROOM = "1g"
 _ATTEMPTS = 50
 
 
+def empty(folder: Path, keep: Collection[str]) -> None:
+    """Remove what is in a folder, all but these files in it. Raises `SetupError`."""
+    kept = {folder / file for file in keep}
+    try:
+        for file in sorted(folder.rglob("*"), reverse=True):  # what a folder holds before the folder
+            if file.is_dir() and not file.is_symlink():
+                if not any(file in one.parents for one in kept):
+                    file.rmdir()
+            elif file not in kept:
+                file.unlink()
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be emptied: {error.strerror}.") from error
+
+
 class Namespaces(Probed):
     """N nodes, each with its own network, host name, processes and mounts, on one bridge.
 
@@ -59,7 +73,7 @@ class Namespaces(Probed):
     name: ClassVar[str] = "namespaces"
     summary: ClassVar[str] = "Linux namespaces on this machine, rootless: no Docker, nothing to clean up"
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "unplug"}
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug", "exchange"}
     )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
@@ -289,6 +303,10 @@ class Namespaces(Probed):
                 raise RuntimeError("this belongs inside inside()")
             self._init = Channel("the sandbox", self._init_end)
         return self._init
+
+    async def wipe(self, name: str, keep: Collection[str]) -> None:
+        """Remove it from here. Raises `SetupError`."""
+        empty(self.data(name), keep)
 
     def data(self, name: str) -> Path:
         """The node's data folder."""

@@ -24,10 +24,10 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -156,6 +156,10 @@ class Probed:
     async def slow(self, name: str, seconds: float) -> None:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot make a disk slow.")
+
+    async def wipe(self, name: str, keep: Collection[str]) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot wipe the data of its nodes.")
 
     def data(self, name: str) -> Path:
         """Nothing, unless a testbed has the ability."""
@@ -411,12 +415,14 @@ class Prober:
     # --- connections that the kernel has made and no server has taken
 
     async def _serves(self, name: str, one: socket.socket, timeout: float) -> bool:
+        async def taken() -> None:
+            await self._loop.sock_connect(one, (self._nodes[name].address, self._port))
+            while one.getsockname() in await self._waiting(name, *_MADE, _HALF_OPEN):
+                await asyncio.sleep(_TICK)
+
         with one:
             try:
-                async with asyncio.timeout(timeout):
-                    await self._loop.sock_connect(one, (self._nodes[name].address, self._port))
-                    while one.getsockname() in await self._waiting(name, *_MADE, _HALF_OPEN):
-                        await asyncio.sleep(_TICK)
+                await _within(timeout, taken())
             except OSError:  # refused, or (TimeoutError) waiting for ever
                 return False
             return True
@@ -480,20 +486,22 @@ class Prober:
         async def connect(link: Link, one: socket.socket) -> None:
             await self._loop.sock_connect(one, (self._nodes[link[1]].address, PORT))
 
+        async def stand() -> None:
+            for name, site in self._nodes.items():
+                mine = [link for link in opening if link[0] == name]
+                wanted = [SocketAt(socket.AF_INET, socket.SOCK_STREAM, site.address)] * len(mine)
+                for link, one in zip(mine, await site.sockets(wanted), strict=True):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    near[one.getsockname()] = (link, one)
+                    attempts.append(asyncio.create_task(connect(link, one)))
+            await done.wait()
+            await asyncio.gather(*attempts)
+
         for name, listener in self._listeners.items():
             self._loop.add_reader(listener, accept, name)
         attempts: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(timeout):
-                for name, site in self._nodes.items():
-                    mine = [link for link in opening if link[0] == name]
-                    wanted = [SocketAt(socket.AF_INET, socket.SOCK_STREAM, site.address)] * len(mine)
-                    for link, one in zip(mine, await site.sockets(wanted), strict=True):
-                        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                        near[one.getsockname()] = (link, one)
-                        attempts.append(asyncio.create_task(connect(link, one)))
-                await done.wait()
-                await asyncio.gather(*attempts)
+            await _within(timeout, stand())
         except (TimeoutError, OSError):
             return False
         finally:
@@ -519,6 +527,21 @@ class Prober:
         for end in (connection.near, connection.far):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             end.close()
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Do this, in so many seconds of ticks that really came: what this process was held up counts nothing. Raises what it
+    raises, and `TimeoutError`."""
+    task = asyncio.ensure_future(work)
+    try:
+        for _ in range(max(1, round(seconds / _TICK))):
+            done, _ = await asyncio.wait([task], timeout=_TICK)
+            if done:
+                return task.result()
+        raise TimeoutError
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _families(site: Site) -> list[tuple[int, str]]:

@@ -25,15 +25,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from splitbrain.harness.errors import SetupError, SplitbrainError
+from splitbrain.harness.errors import CRASHED, INTERRUPTED, SetupError, SplitbrainError
 from splitbrain.harness.testbeds import kernel
 from splitbrain.harness.testbeds.spawner import serve
 
 Work = Callable[[socket.socket], int]
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], Any] | int]
 
-CRASHED = 70
-INTERRUPTED = 130
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,7 +42,7 @@ class Ssh(Probed):
 
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -115,6 +115,15 @@ class Ssh(Probed):
 
         return hear
 
+    async def wipe(self, name: str, keep: Collection[str]) -> None:
+        """Remove it there, with find. Raises `SetupError`."""
+        node = next(node for node in self.nodes if node.name == name)
+        spared = [word for file in sorted(keep) for word in ("!", "-path", f"./{file}")]
+        for what in (("!", "-type", "d", *spared), ("-type", "d", "-empty")):
+            done = await node.run(["find", ".", "-mindepth", "1", *what, "-delete"])
+            if done.code:
+                raise SetupError(f"{name}: {node.folder}: cannot be emptied: {done.stderr.strip()}")
+
     async def facts(self) -> dict[str, str]:
         """The machines, and how well their clocks are known."""
         worst = max(node.link.error for node in self.nodes) / 1e6
@@ -146,7 +155,7 @@ class Ssh(Probed):
             taken = [node for node in nodes if node.folder]
             await commands.together(node.leave(keep=self._plan.keep) for node in taken)
             if nodes:
-                ssh_notes.forget(self._run)
+                ssh_notes.forget(self._run, owner())
         finally:
             for machine in machines:
                 machine.link.close()
@@ -278,5 +287,5 @@ async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
     if kept:
         ssh_notes.write(ssh_notes.Note(note.run, note.testbed, note.owner, tuple(kept)))
     else:
-        ssh_notes.forget(note.run)
+        ssh_notes.forget(note.run, note.owner)
     return done

@@ -352,9 +352,9 @@ class Helper:
         lock = os.open(str(base), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # held until helper and guard have ended
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
             names = " ".join(entry.parent.name for entry in base.glob("*/owner"))
-            raise OSError(0, f"another run of splitbrain is at work here ({names or 'no name'})") from None
+            raise OSError(0, f"another run of splitbrain is at work here ({names or 'no name'})") from error
         if left := chains("iptables") + chains("ip6tables"):
             raise OSError(0, f"rules of a run that was killed are still here; `splitbrain clean` lifts them: {left[0]}")
         (base / run / node).mkdir(parents=True)
@@ -550,8 +550,8 @@ class Helper:
                 [program, *argv[1:]], input=stdin, capture_output=True, text=True, errors="replace", timeout=limit,
                 cwd=cwd or "/", env=environment, check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise OSError(0, f"`{' '.join(argv)}` took longer than {limit:g} s") from None
+        except subprocess.TimeoutExpired as error:
+            raise OSError(0, f"`{' '.join(argv)}` took longer than {limit:g} s") from error
         return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
     def do_connections(self) -> Any:

@@ -32,6 +32,7 @@ class SshNode:
         self._services: dict[str, tuple[Service, int]] = {}
         self._given: dict[str, Service] = {}
         self._over: set[str] = set()
+        self._endings: dict[str, dict[str, Any]] = {}
         self._dead: list[Death] = []
         self._down = False
 
@@ -54,7 +55,16 @@ class SshNode:
         if message["event"] == "returned" and name in self._services:  # one that was here before us, under another number
             self._services[name] = self._services[name][0], message["pid"]
             self._over.discard(name)
-        elif message["event"] == "ended" and name in self._services and self._services[name][1] == message["pid"]:
+        elif message["event"] == "ended":
+            self._endings[name] = message
+            self._bury(name)
+
+    def _bury(self, name: str) -> None:
+        """Remember that a service ended, once both are known: its process, and that this one ended. A service that lives for a
+        moment may be told as ended before whoever started it has read that it was started."""
+        message = self._endings.get(name)
+        if message is not None and name in self._services and self._services[name][1] == message["pid"]:
+            del self._endings[name]
             self._over.add(name)
             at = self.link.here(message["at"])
             self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"]))
@@ -78,6 +88,7 @@ class SshNode:
         )
         self._services[service.name] = service, reply["pid"]
         self._given[service.name] = service
+        self._bury(service.name)
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End a service and everything that came of it; nothing happens where it was not started."""

@@ -35,12 +35,12 @@ def write(note: Note) -> None:
         _folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{_folder()}: cannot be written: {error.strerror}. Name another with XDG_STATE_HOME.") from error
-    write_whole(_folder() / f"{note.run}.json", msgspec.json.encode(note))
+    write_whole(_file(note.run, note.owner), msgspec.json.encode(note))
 
 
-def forget(run: str) -> None:
-    """The run has nothing on any machine any more."""
-    (_folder() / f"{run}.json").unlink(missing_ok=True)
+def forget(run: str, owner: str) -> None:
+    """The run of that owner has nothing on any machine any more."""
+    _file(run, owner).unlink(missing_ok=True)
 
 
 def left_behind(testbed: str) -> Iterator[Note]:
@@ -52,6 +52,11 @@ def left_behind(testbed: str) -> Iterator[Note]:
             continue
         if note.testbed == testbed and is_gone(note.owner):
             yield note
+
+
+def _file(run: str, owner: str) -> Path:
+    """Two runs that began in the same second in different folders bear one name: the owner's pid tells them apart."""
+    return _folder() / f"{run}.{owner.split(':')[0]}.json"
 
 
 def _folder() -> Path:

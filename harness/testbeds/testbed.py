@@ -6,25 +6,28 @@ namespaces, containers and machines over SSH.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
-import networkx as nx
 
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 Connectivity: TypeAlias = "nx.DiGraph[str]"
 """The links that are up: an edge (a, b) lets packets pass from a to b. Nodes are names."""
 
 
-Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage", "unplug"]
+Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug", "exchange"]
 """What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
 come late, seldom, twice or damaged, put the clocks of servers wrong, fill the disk of a data folder, change the files of
-servers that are down, and take the power from the disk of a data folder, or make its syncs slow."""
+servers that are down, take the power from the disk of a data folder, or make its syncs slow, and start servers with another
+program."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,6 +293,11 @@ class Testbed(Protocol):
         """Let every sync of that disk take so much longer (0: no longer)."""
         ...
 
+    async def wipe(self, name: str, keep: Collection[str]) -> None:
+        """Remove what is in the data folder of a node on which nothing runs, all but these files in it. Asked only of a testbed
+        with the ability `wipe`. Raises `SetupError`."""
+        ...
+
     def data(self, name: str) -> Path:
         """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
         `fill`, `damage` or `unplug`."""
@@ -313,6 +321,8 @@ class Testbed(Protocol):
 
 def everything(names: Iterable[str]) -> Connectivity:
     """The connectivity of a healthy cluster."""
+    import networkx as nx  # Here, since whoever only looks a database up need not wait for it.
+
     nodes = list(names)
     graph: Connectivity = nx.DiGraph()
     graph.add_nodes_from(nodes)

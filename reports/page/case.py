@@ -137,7 +137,7 @@ def _served(run: Result | NotJudged, quorum: bool) -> tuple[str, str]:
     """How many calls of both kinds were answered on such sides, and in which part of the time at the least."""
     if isinstance(run, NotJudged):
         return "-", ""
-    found = [side.of(kind) for row in run.scenarios if row.bit for side in row.cut_sides for kind in KINDS
+    found = [side.of(kind) for row in run.scenarios if row.bit for side in row.asked_sides for kind in KINDS
              if side.quorum == quorum]
     tried = sum(one.attempted for one in found)
     if not tried:

@@ -21,6 +21,7 @@ from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
+from splitbrain.reports.sweep import MEASURES, Sweep, certain
 from splitbrain.reports.wording import printable, side
 
 Spec: TypeAlias = dict[str, Any]
@@ -355,6 +356,48 @@ def _of_empty(
     if not open_then.any():
         return "var(--rule)"
     return "" if bool((open_then & answered).any()) else "var(--bad)"
+
+
+def against_length(sweep: Sweep) -> Spec:
+    """What every run of a sweep cost, a panel for each thing that some run knows: a point a run, hollow where it proves nothing
+    of its length, an arrow up where it may be more."""
+    known = [measured for measured in MEASURES if any(measured.number(point.cost) is not None for point in sweep.points)]
+    longest = max((point.cost.length for point in sweep.points), default=1.0)
+    panels = []
+    for measured in known:
+        rows = [
+            {
+                "x": round(point.cost.length, 3), "y": number, "sure": certain(point),
+                "least": measured.key == "stale_ms" and point.cost.at_least and number > 0,
+            }
+            for point in sweep.points if (number := measured.number(point.cost)) is not None
+        ]
+        top = max(row["y"] for row in rows)
+        panels.append({
+            "data": {"values": rows},
+            "width": WIDTH // 4 - 35,
+            "height": 130,
+            "title": {"text": measured.name, "fontSize": 11},
+            "mark": {"type": "point", "size": 50, "strokeWidth": 1.5, "opacity": 1},
+            "encoding": {
+                "x": {
+                    "field": "x", "type": "quantitative", "title": "fault, seconds",
+                    "scale": {"domain": [0, longest * 1.06], "nice": False},
+                    "axis": {"labelExpr": "datum.label", "tickCount": 5, "titleAnchor": "end"},
+                },
+                "y": {
+                    "field": "y", "type": "quantitative", "title": measured.unit,
+                    "scale": {"domain": [0, top * 1.1 or 1], "nice": False}, "axis": {"format": ",.3~r"},
+                },
+                "shape": {
+                    "field": "least", "type": "nominal", "legend": None,
+                    "scale": {"domain": [False, True], "range": ["circle", "triangle-up"]},
+                },
+                "stroke": {"value": "var(--ok)"},
+                "fill": {"condition": {"test": "datum.sure", "value": "var(--ok)"}, "value": "var(--page)"},
+            },
+        })
+    return {"hconcat": panels, "spacing": 24}
 
 
 def _number(fault: Fault, nodes: Sequence[str]) -> int:

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import ParamSpec
 
 import msgspec
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from splitbrain.checkers.anomalies import ANOMALIES, in_order
+from splitbrain.checkers.measures.availability import window
 from splitbrain.checkers.result import Measure, Result, Scenario
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
@@ -104,9 +106,10 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         sentence=wording.sentence,
         gave_way=wording.gave_way,
         replicas=wording.replicas,
-        within=wording.within,
+        spared=wording.spared,
+        during=wording.during,
+        untried=wording.untried,
         cited=wording.cited,
-        source=_source,
         interval=_interval,
     )
     template = environment.get_template("report.html.j2")
@@ -126,7 +129,8 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
         pictures=[
-            (fault, _drawn(cluster.draw, recording.nodes, fault)) for fault in recording.faults if fault.id in pictured
+            (fault, beside := _beside(recording, fault), _drawn(cluster.draw, recording.nodes, fault, beside))
+            for fault in recording.faults if fault.id in pictured
         ],
         unpictured=max(0, len(recording.faults) - PICTURED),
         shown=shown,
@@ -144,6 +148,8 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         over_time=_drawn(
             _chart, "time", "operations a second by outcome, and latency, over the run", charts.over_time, recording
         ) if len(recording.history) else None,
+        cost=wording.cost(result.blast),
+        declined=_declined(recording.history),
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
         contract=contract([result]),
@@ -163,17 +169,24 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
     )
 
 
+def _beside(recording: Recording, fault: Fault) -> tuple[Fault, ...]:
+    """The other faults that were in force for a part of the time in which this one was."""
+    span = window(recording, fault)
+    return () if span is None else tuple(
+        other for other in recording.faults
+        if other.id != fault.id and (there := window(recording, other)) is not None
+        and span[0] < there[1] and there[0] < span[1]
+    )
+
+
+def _declined(history: History) -> int:
+    """How many calls the database decided against for a reason of their own: answers, though nothing was done."""
+    return int((history.answered() & (history.outcome != OK)).sum())
+
+
 def _interval(measure: Measure) -> str:
     """Rounded outwards, so that it never claims more than was measured."""
     return f"{floor(1000 * measure.low) / 10:.1f}–{ceil(1000 * measure.high) / 10:.1f}%"
-
-
-def _source(of: str) -> Markup:
-    """A source, its name linked to its address on the web if it has one."""
-    name, address = wording.source(of)
-    if not address:
-        return escape(printable(name))
-    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(name))
 
 
 def _json(of: object) -> Markup:
@@ -306,7 +319,7 @@ def _group(name: str, rows: list[Scenario]) -> Group:
     classes = Counter(row.classification for row in rows)
     found: Counter[str] = sum((Counter(row.anomalies) for row in rows), Counter())
     least = {
-        kind: min((part.of(kind) for row in rows for part in row.cut_sides if part.of(kind).attempted), default=None,
+        kind: min((part.of(kind) for row in rows for part in row.asked_sides if part.of(kind).attempted), default=None,
                   key=lambda measure: measure.share or 0.0)
         for kind in KINDS
     }

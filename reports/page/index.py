@@ -14,15 +14,13 @@ import msgspec
 
 from splitbrain.checkers.measures.availability import wilson
 from splitbrain.harness.files import write_whole
+from splitbrain.reports import sweep
 from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, headline, rates_seen
-from splitbrain.reports.page import templates
-from splitbrain.reports.wording import plural, share
+from splitbrain.reports.page import charts, templates
+from splitbrain.reports.wording import plural, sentence, share
 
 TREND = 30
 """Nights that a trend shows, the newest at the right."""
-
-BAD = (70, 64, 3)
-"""Exit codes of runs that did not happen."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -83,13 +81,17 @@ class Status(msgspec.Struct, frozen=True):
         return f"run {self.done + 1} of {self.of}" + (f", {self.left}" if self.left else "")
 
 
-def write(path: Path, name: str, runs: Sequence[Told], before: Sequence[Night], status: Status) -> None:
+def write(
+    path: Path, name: str, runs: Sequence[Told], before: Sequence[Night], status: Status, beside: Sequence[tuple[str, str]] = ()
+) -> None:
     """Write the index of a suite's night. Raises `StorageError`."""
-    write_whole(path, page(name, runs, before, status))
+    write_whole(path, page(name, runs, before, status, beside))
 
 
-def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Status) -> str:
-    """The index as text; links lead to the runs' folders beside it."""
+def page(
+    name: str, runs: Sequence[Told], before: Sequence[Night], status: Status, beside: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The index as text; links lead to the runs' folders beside it, and to the pages `beside` it (what each is, its file)."""
     environment = templates.environment()
     seen = rates_seen(runs, before)
     cells = matrix(runs, before, seen)
@@ -97,13 +99,21 @@ def page(name: str, runs: Sequence[Told], before: Sequence[Night], status: Statu
     rows: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
+    environment.filters.update(lasted=sweep.lasted, cost=sweep.cell, sentence=sentence)
     return environment.get_template("index.html.j2").render(
+        sweeps=[(one, _drawn(one, number)) for number, one in enumerate(sweep.sweeps(runs))], measures=sweep.MEASURES,
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
         headline=headline(runs), expected=any(run.expect for run in runs), total=len(runs), nights=len(before),
-        green=_green(before),
+        green=_green(before), beside=beside,
         surprises=[cell for cell in cells if cell.surprise < 3],
         style=templates.style(),
     )
+
+
+def _drawn(one: sweep.Sweep, number: int) -> str:
+    """The chart of a sweep; empty where there is no point in it."""
+    told = f"what faults cost against their length, {one.name}"
+    return charts.draw(charts.against_length(one), f"sweep{number}", told) if one.points else ""
 
 
 def matrix(runs: Sequence[Told], before: Sequence[Night], seen: Sequence[RateSeen]) -> list[Cell]:
@@ -123,7 +133,7 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
                place.row[2:] and run.place.column == place.column]
     missed = [run for run in runs if run.exit_code == 4]
     refuted = [one for one in seen if one.refuted]
-    unjudged = [run for run in runs if run.exit_code in BAD or run.verdict == "unknown"]
+    unjudged = [run for run in runs if not run.whole]
     surprise, why = 3, ""
     if missed or refuted:
         told = [f"not met: {one.what} ({one.reason})" for run in missed for one in run.expectations if not one.met]
@@ -225,6 +235,6 @@ def _mark(night: Night, place: Place) -> Mark:
     if not here:
         return Mark("none", f"{night.name}: not run")
     worst = "missed" if any(run.exit_code == 4 for run in here) else (
-        "unknown" if any(run.verdict in ("unknown", "not judged") for run in here) else "good")
+        "good" if all(run.whole for run in here) else "unknown")
     told = ", ".join(f"{word} {number}" for word, number in Counter(map(_word, here)).most_common())
     return Mark(worst, f"{night.name}: {told}")

@@ -147,9 +147,11 @@ def _band(root: ET.Element, fault: Fault, axis: _Axis, bottom: float) -> None:
     left, right = axis[began], axis[over] if fault.heal_began is not None else axis.stop
     proof = "" if fault.bit else ", not proven"
     put(root, "rect", "band", hint=f"{fault.scenario}{proof}", x=left, y=TOP - 18, width=right - left, height=bottom - TOP + 18)
-    what = f"{moment(began)} {sides(fault.sides) if fault.sides else printable(fault.scenario)}{proof}"
+    cut = fault.sides and fault.cut and not fault.struck
+    what = f"{moment(began)} {sides(fault.sides) if cut else printable(fault.doing(()))}{proof}"
     room = axis.stop - left
     shown = what if len(what) * 6.6 < room else f"{moment(began)} {printable(fault.scenario, 30)}"
     put(root, "text", "band-label", shown, x=min(left, WIDTH - len(shown) * 6.6), y=TOP - 24)
-    if fault.heal_began is not None and right - left > len(shown) * 6.6 + 70:
-        put(root, "text", "band-label", f"heal {moment(over)}", x=right, y=TOP - 24, text_anchor="end")
+    end = f"{printable(fault.undoing(), 30)} {moment(over)}"
+    if fault.heal_began is not None and right - left > (len(shown) + len(end)) * 6.6 + 12:
+        put(root, "text", "band-label", end, x=right, y=TOP - 24, text_anchor="end")

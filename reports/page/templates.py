@@ -6,9 +6,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from splitbrain.reports.wording import count, phrase, plural, printable
+from splitbrain.reports.wording import source as parted
 
 STYLE = Path(__file__).parent / "style.css"
 
@@ -21,8 +22,17 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         count=count, plural=plural, link=quote, call=lambda op: phrase(op)[0], answer=lambda op: phrase(op)[1],
+        source=source,
     )
     return made
+
+
+def source(of: str) -> Markup:
+    """A source, its name linked to its address on the web if it has one."""
+    name, address = parted(of)
+    if not address:
+        return escape(printable(name))
+    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(name))
 
 
 def style() -> Markup:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from splitbrain.checkers.verdict import Anomaly, Checker, Moment, Standing, Verdict
     from splitbrain.harness.check import CheckedFile, check, check_file
     from splitbrain.harness.databases.database import Connections, Database, Program
+    from splitbrain.harness.databases.membership import Membership
+    from splitbrain.harness.databases.switchable import Switchable
     from splitbrain.harness.errors import (
         Elsewhere,
         HistoryError,
@@ -65,10 +67,10 @@ __version__ = "0.2.0"
 __all__ = [
     "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database",
     "Elsewhere", "Fault", "Figure", "History", "HistoryError", "Impair", "Indeterminate", "Injector", "Invocation", "Kill",
-    "Label", "Linearizability", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation", "OptionTable",
-    "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused", "Result",
-    "Service", "Setting", "SetupError", "Skew", "Spec", "SplitbrainError", "Standing", "Testbed", "UsageError", "Variant",
-    "Verdict", "Workload", "check", "check_file", "load_machine_code", "read", "run", "verify",
+    "Label", "Linearizability", "Membership", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation",
+    "OptionTable", "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
+    "Result", "Service", "Setting", "SetupError", "Skew", "Spec", "SplitbrainError", "Standing", "Switchable", "Testbed",
+    "UsageError", "Variant", "Verdict", "Workload", "check", "check_file", "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
@@ -79,6 +81,8 @@ _HOMES = {
     "splitbrain.checkers.result": ("Result",),
     "splitbrain.harness.check": ("CheckedFile", "check", "check_file"),
     "splitbrain.harness.databases.database": ("Connections", "Database", "Program"),
+    "splitbrain.harness.databases.membership": ("Membership",),
+    "splitbrain.harness.databases.switchable": ("Switchable",),
     "splitbrain.harness.errors": (
         "Elsewhere", "HistoryError", "Indeterminate", "Mismatch", "Refused", "SetupError", "SplitbrainError", "UsageError",
     ),

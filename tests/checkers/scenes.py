@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from splitbrain.checkers.verdict import Anomaly, Moment, Standing, State, Validity, Verdict
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault, PlainFault
+from splitbrain.harness.history.fault import Cut, Fault, Kill, Link, Pause, PlainFault, Proof, Spec
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording, View
+from splitbrain.harness.history.sides import sides as parts
 from splitbrain.harness.history.variant import Claim, Label, Variant
 from splitbrain.harness.plan import Plan
 
@@ -80,6 +81,23 @@ def fault(
         sides=tuple(sides), primary=primary, cut=(("n1", "n2"),), observed_cut=(("n1", "n2"),), spread=3 * MS,
     )
     return PlainFault(**fields | changes).fault()
+
+
+def apart(*groups: tuple[str, ...]) -> Cut:
+    """Every link between these groups."""
+    return Cut(tuple((a, b) for one in groups for other in groups if one != other for a in one for b in other))
+
+
+def overlapping(number: int, began: float, ended: float, *specs: Spec, beside: tuple[Spec, ...] = ()) -> Fault:
+    """One that was proven at once and healed at once; `beside` is what others did when it began."""
+    at, end = int(began * SECOND), int(ended * SECOND)
+    cut: set[Link] = {link for spec in (*specs, *beside) if isinstance(spec, Cut) for link in spec.links}
+    out = {node for spec in (*specs, *beside) if isinstance(spec, Kill | Pause) for node in spec.nodes}
+    return Fault(
+        id=number, nemesis="planted", scenario=f"scenario {number}", started=at, in_force=at, heal_began=end, healed=end + MS,
+        specs=specs, proofs=tuple(Proof(holds=True, acted=at, at=at + MS) for _ in specs), sides=parts(NODES, cut, out),
+        undone=tuple(Proof(holds=True, acted=end, at=end + MS) for _ in specs), primary="n1",
+    )
 
 
 def recording(

@@ -1,5 +1,7 @@
 """Budgets: what is looked at while judging is long."""
 
+import time
+
 import pytest
 
 from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
@@ -23,3 +25,14 @@ def test_a_part_of_a_budget_never_ends_later_and_what_is_still_to_be_told_may() 
     assert part.deadline < whole.deadline and part.limit == "time limit for one thing"
     assert whole.within(100) == whole
     assert Budget.of(-1).over and not Budget.of(-1).at_least(5).over
+
+
+def test_time_that_others_have_computed_is_none_of_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, computing = Budget.of(60), Budget.of(60, computed=True)
+    later = time.monotonic() + 100
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert waiting.over and not computing.over and 0 < computing.within(5, "x").left <= 5
+    used = time.process_time() + 100
+    monkeypatch.setattr(time, "process_time", lambda: used)
+    with pytest.raises(Exhausted, match="time limit of 60 s of processor time"):
+        computing.check()

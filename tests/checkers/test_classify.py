@@ -10,6 +10,8 @@ import pytest
 from splitbrain.checkers.classify import classify
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Discarded, Result
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, View
 from tests.checkers.scenes import (
     MS,
@@ -178,6 +180,66 @@ def test_an_unhealthy_baseline_is_unknown() -> None:
     assert "before the first fault" in result.sentence
 
 
+@pytest.mark.parametrize("how", ["silent", "refused"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_home_that_was_blocked_before_the_fault_already_is_unknown(how: Any, lost: bool) -> None:
+    says = REFUTED if lost else None
+    long_before = judged(says, during(0, 13, ("n1",), how), [fault()])
+    assert long_before.classification == "unknown"
+    if how == "silent":  # So few calls of one home alone do not spoil what is said of all.
+        assert "at {n1} were not served before the first fault either" in long_before.sentence
+    assert judged(says, during(5, 13, ("n1",), how), [fault()]).classification == ("neither" if lost else "CP")
+    # Another home that was blocked then does not matter.
+    other = both(during(0, 4.9, ("n5",), "silent"), during(5, 13, ("n1",), how))
+    assert judged(says, other, [fault()]).classification == ("neither" if lost else "CP")
+    once = both(during(1, 2, ("n1",), "silent"), during(5, 13, ("n1",), how))
+    assert judged(says, once, [fault()]).classification == ("neither" if lost else "CP")
+
+
+@pytest.mark.parametrize("says", [None, REFUTED])
+def test_one_blip_makes_no_class(says: Says | None) -> None:
+    """Two calls a second at each node, and one of them at n1 unanswered: that is not CP, and not neither."""
+    slow = dict(workers=1, every=500 * MS, length=40.0)
+    blip = judged(says, during(7.4, 7.6, ("n1",), "silent", ("write",)), [fault(1, 5, 13)], **slow)
+    one = blip.scenarios[0].sides[0]
+    assert one.write.answered == one.write.attempted - 1 and one.write.state == "unknown"
+    assert blip.classes["write"] == "unknown" and "too few to tell, 100 are needed: raise --rate" in blip.sentence
+    assert not blip.blast.clients_blocked and blip.sacrifices["write"] != "blocked on a side"
+    shut = judged(says, during(5, 13, ("n1",), "silent"), [fault(1, 5, 13)], **slow)
+    assert shut.scenarios[0].sides[0].write.state == "blocked", "at that rate a side that is shut is seen to be"
+    assert shut.classes["write"] == ("CP" if says is None else "neither")
+
+
+def test_cp_where_the_only_client_of_a_side_waits_five_seconds_for_each_answer() -> None:
+    made = recording(served, [fault(1, 5, 13)], workers=1)
+    waits = [
+        Operation(process=2001, f="write", value=-1, outcome="info", invoked=5 * SECOND, completed=10 * SECOND, node="n1"),
+        Operation(process=2002, f="read", outcome="ok", invoked=10 * SECOND + MS, completed=13 * SECOND + MS, node="n1"),
+    ]
+    others = [op for op in made.history if op.node != "n1" or not 4.99 * SECOND < op.invoked < 13.01 * SECOND]
+    result = judge(msgspec.structs.replace(made, history=History.of([*others, *waits])), (Says(),))
+    assert result.classes == {"read": "CP", "write": "CP"}
+
+
+def test_few_calls_after_the_heal_are_enough_where_all_are_answered() -> None:
+    slow = dict(workers=1, every=900 * MS, length=15.0)
+    shut = during(5, 13, ("n1",), "silent")
+    assert judged(None, shut, [fault(1, 5, 13)], **slow).classification == "CP"
+    after = both(shut, during(13, 99, ("n1",), "refused", ("write",)))
+    assert "not every home was served again" in judged(None, after, [fault(1, 5, 13)], **slow).sentence
+
+
+def test_a_few_answers_are_no_failure_to_serve() -> None:
+    slow = dict(workers=1, every=2000 * MS, length=40.0)
+    result = judged(None, during(5, 13, ("n1",), "silent"), [fault(1, 5, 13)], **slow)
+    assert result.sentence.startswith("unknown: too little is known of how the side with a quorum was served (")
+
+
+def test_a_fault_that_lasted_no_time_is_not_said_to_be_unproven() -> None:
+    found = judged(None, during(5, 13, ("n1",), "silent"), [fault(heal_began=5 * SECOND, healed=5 * SECOND)])
+    assert found.classification == "unknown" and "it lasted no time" in found.sentence
+
+
 def test_an_undecided_history_is_never_counted_as_held() -> None:
     result = judged(Says("unknown"), during(5, 13, ("n1",), "silent"), [fault()])
     assert (result.classification, result.validity, result.consistency) == ("unknown", "unknown", "undecided")
@@ -234,3 +296,15 @@ def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_th
         rows = [msgspec.structs.replace(row, discarded=Discarded(contested=contested)) for row in result.scenarios]
         found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0, model="linearizable")
         assert (found.classes["write"], found.sacrifices["write"] == "wrong") == (write, contested > 0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_several_models_the_one_is_named_of_which_it_is_true(first: int) -> None:
+    kept = Says()
+    open_ = Says("unknown", model="serializable", name="other")
+    broken = Says("invalid", (anomaly("lost-write", 7),), model="serializable", name="other")
+    run = recording(during(5, 13, ("n1",), "silent"), [fault()])
+    undecided = judge(run, (kept, open_)[:: 1 - 2 * first])
+    assert undecided.sentence == "unknown: it was not decided whether the history is serializable"
+    refuted = judge(recording(served, [fault()]), (kept, broken)[:: 1 - 2 * first])
+    assert refuted.sentence.startswith("AP: every side was served, but not serializable")

@@ -47,7 +47,8 @@ def test_valid_says_what_was_exercised_and_never_safe() -> None:
 def test_a_checker_that_throws_is_unknown_and_says_why(error: Exception) -> None:
     result = judged(Throws(error))
     assert (result.validity, result.exit_code, result.heading) == ("unknown", 2, "UNKNOWN")
-    assert type(error).__name__ in result.reason
+    told = "no such function" if isinstance(error, UsageError) else "test_judge.py:"
+    assert told in result.reason and ("test_" not in told or type(error).__name__ in result.reason)
     assert judged(Throws(error), LOST).exit_code == 1, "what another checker found stands"
 
 
@@ -185,7 +186,7 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
     stale = judged(Says("invalid", (anomaly("stale-read", 7),)), claim=claim).claim
     lost = judged(LOST, claim=claim).claim
     assert stale is not None and lost is not None and (stale.standing, lost.standing) == ("not tested", "holds")
-    assert "lost-write and lost-element, which was not seen" in stale.reason
+    assert "lost-write and lost-element, none of which was seen" in stale.reason
 
 
 def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:
@@ -271,7 +272,7 @@ def test_a_foreign_or_newer_file_is_refused_by_its_name() -> None:
         decode(otherwise)
     with pytest.raises(HistoryError, match="damaged"):
         decode(encode(judged()).replace(b'"torn": false', b'"torn": true '))
-    with pytest.raises(HistoryError, match=r"result\.json: not a result of splitbrain: .*utf-8.*\.\Z"):
+    with pytest.raises(HistoryError, match=r"result\.json: not a result of splitbrain: .*(utf|UTF)-8.*\.\Z"):
         decode(b'{"format": "\xff"}')
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import NOT_COPIED, ROOT
 
 USER = 65534
 
@@ -38,7 +38,7 @@ class Ordinary:
 
     def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=self.home, timeout=150, env=self._environment,
+            command, check=False, capture_output=True, text=True, cwd=self.home, timeout=280, env=self._environment,
             user=USER, group=USER, extra_groups=self._groups,
         )
 
@@ -55,9 +55,8 @@ def ordinary_user(*groups: int) -> Iterator[Ordinary]:
     if os.geteuid() != 0:
         pytest.skip("this test steps down from root; the others already run as an ordinary user")
     home = Path("/tmp") / f"splitbrain-ordinary-{os.getpid()}"
-    ignored = shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info")
     try:
-        shutil.copytree(ROOT, home / "splitbrain", symlinks=True, ignore=ignored)
+        shutil.copytree(ROOT, home / "splitbrain", symlinks=True, ignore=NOT_COPIED)
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(home)], check=True)
         yield Ordinary(home, groups)
     finally:

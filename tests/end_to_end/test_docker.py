@@ -62,11 +62,14 @@ def test_redis_under_sentinel_loses_acknowledged_writes_as_in_namespaces(splitbr
 
 
 @pytest.mark.parametrize(
-    ("database", "programs"), [("reference", ()), ("mongodb", ("mongod",)), ("cassandra", ("java", "cassandra"))]
+    ("database", "programs", "seconds"),
+    [("reference", (), 2), ("mongodb", ("mongod",), 2), ("cassandra", ("java", "cassandra"), 6)],
 )
-def test_other_databases_run_unchanged(splitbrain: Splitbrain, database: str, programs: tuple[str, ...]) -> None:
+def test_other_databases_run_unchanged(
+    splitbrain: Splitbrain, database: str, programs: tuple[str, ...], seconds: int
+) -> None:
     need(*programs)
-    quick = ("--nodes", 3, "--nemesis", "none", "--time", "2s")
+    quick = ("--nodes", 3, "--nemesis", "none", "--time", f"{seconds}s")
     ran = splitbrain("test", database, "--testbed", "docker", "--image", built(database), *quick)
     assert ran.code != 3 and ran.result.totals.ok > 10 and not ran.result.torn, ran.stdout
     assert set(ran.result.versions) == {"n1", "n2", "n3"}
@@ -117,7 +120,7 @@ def test_an_image_is_pulled_pinned_and_shown_with_its_digest(lab: Any, splitbrai
     with registry(tmp_path) as address:
         name = f"{address}/redis:7.2.6"
         lab.images.get(built("redis")).tag(f"{address}/redis", tag="7.2.6")
-        for _ in range(50):
+        for _ in range(600):
             pushed = list(lab.api.push(f"{address}/redis", tag="7.2.6", stream=True, decode=True))
             if not any("error" in line for line in pushed):
                 break
@@ -132,7 +135,7 @@ def test_an_image_is_pulled_pinned_and_shown_with_its_digest(lab: Any, splitbrai
         finally:
             lab.images.remove(name)
         ran = splitbrain(*quick, f"{address}/redis:7.2.7")
-        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (manifest" in flat(ran.stderr), ran.stderr
+        assert ran.code == 3 and "7.2.7 is not here and cannot be pulled (" in flat(ran.stderr), ran.stderr
     assert f"use the one that was built on this machine: --image {built('redis')}" in flat(ran.stderr)
 
 
@@ -157,17 +160,23 @@ def test_a_container_that_dies_at_start(lab: Any, splitbrain: Splitbrain) -> Non
         ran = splitbrain("test", "redis", "--variant", "cluster", "--nodes", 3, "--testbed", "docker",
                          "--image", "splitbrain-test/dying:1")
     assert ran.code == 3 and "Traceback" not in ran.stdout + ran.stderr
-    assert "redis ended with exit code 9" in ran.stdout and "no room for any data" in ran.stdout
+    assert "redis ended with exit code 9" in ran.said and "no room for any data" in ran.said
 
 
 def test_clean_removes_what_a_killed_run_left_behind_and_nothing_else(lab: Any, splitbrain: Splitbrain, tmp_path: Path) -> None:
     """Beside it: a run that is alive, and a stranger's container, network, volume and rule, some of them much like ours."""
     image = built("reference")
 
-    def run(folder: str) -> subprocess.Popen[str]:
+    @contextmanager
+    def run(folder: str) -> Iterator[subprocess.Popen[str]]:
+        """A run that goes on until it is ended, here at the latest."""
         command = [sys.executable, "-m", "splitbrain.harness.cli", "test", "reference", "--testbed", "docker", "--image", image,
-                   "--nodes", "3", "--nemesis", "none", "--time", "60s", "--runs", str(tmp_path / folder)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+                   "--nodes", "3", "--nemesis", "none", "--time", "600s", "--runs", str(tmp_path / folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            try:
+                yield process
+            finally:
+                process.send_signal(signal.SIGINT)
 
     def there() -> dict[str, set[str]]:
         return {
@@ -190,35 +199,39 @@ def test_clean_removes_what_a_killed_run_left_behind_and_nothing_else(lab: Any, 
             removed(lambda: lab.volumes.create("splitbrain-stranger", labels=label)),
             removed(lambda: stranger("splitbrain-stranger", labels=label), force=True),
             removed(lambda: stranger("stranger", network="splitbrain-stranger"), force=True),
-            run("killed") as killed,
-            run("alive") as alive,
         ):
             strangers = there()
-            for process in (killed, alive):
-                assert process.stdout is not None
-                while "nodes ready" not in process.stdout.readline():
-                    assert process.poll() is None
-            both = there()
-            killed.send_signal(signal.SIGKILL)
-            killed.wait()
-            assert there() == both
-            ran = splitbrain("clean")
-            lines = ran.stdout.splitlines()
-            left = there()
-            removed_here = {kind: both[kind] - left[kind] for kind in both}
-            assert lines[-1] == f"removed {len(lines) - 1}" == "removed 10"
-            assert {kind: len(names) for kind, names in removed_here.items()} == {"containers": 6, "networks": 1, "volumes": 3}
-            for line in lines[:-1]:
-                assert line.split()[1] in set.union(*removed_here.values())
-            alive.send_signal(signal.SIGINT)
-            assert alive.wait(timeout=60) == 130
-            assert {kind: names for kind, names in there().items()} == {
-                kind: names & strangers[kind] for kind, names in left.items()
-            }
-            assert "-A DOCKER-USER -s 198.19.77.1/32 -j DROP" in rules()
-            for name in ("stranger", "splitbrain-stranger"):
-                assert lab.containers.get(name).status == "running"
-            assert "nothing was left behind" in splitbrain("clean").stdout
+            with run("killed") as killed, run("alive") as alive:
+                for process in (killed, alive):
+                    assert process.stdout is not None
+                    while "nodes ready" not in process.stdout.readline():
+                        assert process.poll() is None
+                both = there()
+                killed.send_signal(signal.SIGKILL)
+                killed.wait()
+                assert there() == both
+                ran = splitbrain("clean")
+                lines = ran.stdout.splitlines()
+                left = there()
+                removed_here = {kind: both[kind] - left[kind] for kind in both}
+                # A run that a test beside this one has killed in that moment is told too.
+                ours = [line for line in lines[:-1] if not line.startswith("process ")]
+                assert lines[-1] == f"removed {len(lines) - 1}" and len(ours) == 10, ran.stdout
+                count = {kind: len(names) for kind, names in removed_here.items()}
+                assert count == {"containers": 6, "networks": 1, "volumes": 3}
+                for line in ours:
+                    assert line.split()[1] in set.union(*removed_here.values())
+                alive.send_signal(signal.SIGINT)
+                assert alive.wait(timeout=240) == 130
+                assert {kind: names for kind, names in there().items()} == {
+                    kind: names & strangers[kind] for kind, names in left.items()
+                }
+                assert "-A DOCKER-USER -s 198.19.77.1/32 -j DROP" in rules()
+                for name in ("stranger", "splitbrain-stranger"):
+                    assert lab.containers.get(name).status == "running"
+                again = splitbrain("clean")
+                assert again.code == 0 and all(line.startswith(("process ", "removed ", "nothing was left behind"))
+                                               for line in again.stdout.splitlines()), again.stdout
     finally:
         subprocess.run(["iptables", "-D", "DOCKER-USER", "-s", "198.19.77.1", "-j", "DROP"], check=True)
 
@@ -231,7 +244,7 @@ def test_doctor_and_what_an_image_needs(lab: Any, splitbrain: Splitbrain) -> Non
     ran = splitbrain("images", "build", "etcd", DOCKER_HOST="unix:///nowhere")
     assert ran.code == 3 and "there is no Docker engine at unix:///nowhere" in ran.stderr
     ran = splitbrain("images", "build", "etcd")
-    assert ran.code == 0 and "splitbrain test etcd --testbed docker --image splitbrain/etcd:" in ran.stdout
+    assert ran.code == 0 and "splitbrain test etcd --testbed docker --image splitbrain/etcd:" in ran.said
     assert shutil.which("etcd") is None or "sha256:" in ran.stdout
 
 
@@ -245,12 +258,12 @@ def test_a_container_that_is_started_again_is_still_cut(splitbrain: Splitbrain, 
     need("etcd")
     file = tmp_path / "both.toml"
     file.write_text("""
-time = 16.0
+time = 18.0
 concurrency = 1
 nodes = 3
 [[schedule]]
 at = 3.0
-duration = 7.0
+duration = 9.0
 [[schedule.specs]]
 type = "cut"
 links = [["n1", "n2"], ["n2", "n1"], ["n1", "n3"], ["n3", "n1"]]
@@ -272,5 +285,5 @@ nodes = ["n2"]
     assert ran.result.validity != "invalid" and not ran.result.quality.checks[0].text.startswith("a server died"), ran.stdout
     assert cut_off.bit and killed.bit and paused.bit, ran.stdout
     assert cut_off.healed and killed.healed and paused.healed and paused.healed < (cut_off.heal_began or 0)
-    assert "links as intended" in ran.stdout and "6/6 links up" in ran.stdout
-    assert "1/1 down" in ran.stdout and "1/1 standing still" in ran.stdout
+    assert "links as intended" in ran.said and "6/6 links up" in ran.said
+    assert "1/1 down" in ran.said and "1/1 standing still" in ran.said

@@ -54,3 +54,15 @@ def test_snapshots_of_mongodb_hold_and_show_write_skew(splitbrain: Splitbrain, s
     standings = {one.model: one for verdict in ran.result.verdicts for one in verdict.standings}
     assert standings["serializable"].state == "refuted" and "G2-item" in standings["serializable"].by, ran.stdout
     assert standings["snapshot-isolation"].state == "holds", ran.stdout
+
+
+def test_two_hold_a_lock_of_mongodb_when_its_holder_is_cut_off_and_a_fence_keeps_them_apart(
+    splitbrain: Splitbrain, short: Callable[..., Path]
+) -> None:
+    need("mongod")
+    plan = short("isolate:lock-owner", 8.0)
+    ran = splitbrain("test", "mongodb", "--variant", "majority", "--workload", "lock", "--plan", plan)
+    assert ran.code == 1 and ran.result.counts.keys() == {"double-hold"}, ran.stdout
+    ran = splitbrain("test", "mongodb", "--variant", "majority", "--workload", "fenced-lock", "--plan", plan)
+    assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    assert "Two held a lock together" in ran.result.verdicts[0].reason, ran.stdout

@@ -52,20 +52,27 @@ def test_a_harness_that_is_stopped_in_a_cut(start: Callable[..., Started], tmp_p
     time.sleep(1)
     recorders = writers(run.journal)
     assert recorders
-    for number in (signal.SIGSTOP, signal.SIGCONT):
-        for process in recorders:
-            os.kill(process, number)
-        if number == signal.SIGSTOP:
-            time.sleep(4)
+    stopping = time.monotonic()
+    for process in recorders:
+        os.kill(process, signal.SIGSTOP)
+    stopped = time.monotonic()
+    time.sleep(4)
+    going = time.monotonic()
+    for process in recorders:
+        os.kill(process, signal.SIGCONT)
+    least, most = going - stopped, time.monotonic() - stopping
     told = run.end()
     _, recording = load(run.journal)
-    assert recording.stalls and 3.9 < max(stall.length for stall in recording.stalls) / 1e9 < 4.6
-    assert "the harness stood still for 4." in told
+    assert recording.stalls
+    longest = max(stall.length for stall in recording.stalls) / 1e9
+    # It notices that it stood still when it is its turn again.
+    assert least - 0.1 < longest < most + 3
+    assert f"the harness stood still for {longest:.1f} s" in " ".join(told.split())
     result = decode((run.journal.parent / "result.json").read_bytes())
     (row,) = result.scenarios
     majority = next(side for side in row.sides if side.quorum)
-    assert row.stood_still >= 3.9 and row.links_cut == 8
-    assert max(majority.write.outage, majority.read.outage) < 3.5, "the stall is no outage"
+    assert row.stood_still > least - 0.1 and row.links_cut == 8
+    assert max(majority.write.outage, majority.read.outage) < least - 0.5, "the stall is no outage"
     minority = next(side for side in row.sides if not side.quorum)
     assert minority.write.state == "blocked", "the control: what the cut did is still seen"
     assert any(check.name == "harness" and not check.passed for check in result.quality.checks)

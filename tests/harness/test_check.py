@@ -84,6 +84,17 @@ def test_transactions_are_judged(one: dict[str, Any]) -> None:
         assert check_file(HISTORIES / one["file"], model="snapshot-isolation").verdict.validity == "valid"
 
 
+def test_what_a_program_hands_over_is_taken_by_name_and_refused_by_place(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text("")
+    assert check_file(str(file)).result.validity == "unknown"
+    with pytest.raises(UsageError, match="no such file"):
+        check_file(str(tmp_path / "none.jsonl"))
+    write: Any = {"f": "write", "value": 1}
+    with pytest.raises(UsageError, match=r"operation 1 is a dict: it must be a splitbrain\.Operation\."):
+        check([Operation(process=0, f="write", value=1, invoked=1, completed=2), write])
+
+
 def test_transactions_are_found_out_and_several_levels_asked_for_at_once() -> None:
     history = History.of(operations(("txn", (("w", 1, 1),)), ("txn", (("r", 1, 1),))))
     assert check(history).standings[0].model == "strict-serializable"
@@ -206,6 +217,25 @@ def test_no_operations_prove_nothing(tmp_path: Path) -> None:
     checked = check_file(path)
     assert (checked.verdict.validity, checked.exit_code) == ("unknown", 2)
     assert checked.result.reason.startswith("no operations")
+
+
+@pytest.mark.parametrize("model", [None, "serializable", "list-append", "causal", "multi-register", "sequential"])
+def test_transactions_that_are_all_empty_prove_nothing(tmp_path: Path, model: str | None) -> None:
+    path = tmp_path / "history.edn"
+    path.write_text("".join(f"{{:type {word}, :f :txn, :value [], :process 0}}\n" for word in (":invoke", ":ok")))
+    checked = check_file(path, model)
+    assert checked.exit_code == 2 and "nothing is proven" in checked.verdict.reason
+
+
+@pytest.mark.parametrize("model", ["serializable", "causal", "read-atomic", None])
+def test_transactions_of_other_steps_are_refused_and_not_left_out(model: str | None) -> None:
+    def txn(at: int, *micros: Any, outcome: Any = "ok") -> Operation:
+        return Operation(process=at, f="txn", value=micros, invoked=2 * at, completed=2 * at + 1, outcome=outcome)
+
+    written = [txn(0, ("w", "x", 1)), txn(1, ("inc", "x", 1)), txn(2, ("r", "x", 2))]
+    with pytest.raises(UsageError):
+        check(written, model)
+    assert check([written[0], txn(1, ("r", "x", 1))], model).validity == "valid"
 
 
 def test_a_checker_that_fails_says_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,3 +126,20 @@ def test_names_of_structures_that_are_wrong(model: str, message: str) -> None:
 def test_a_structure_has_no_initial_value(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'watch' has no initial value"):
         check_file(written(tmp_path / "a.jsonl", FILES["watch"][0]), model="watch", initial="0")
+
+
+def test_reads_and_writes_of_micro_operations_are_transactions_and_may_be_a_long_fork(tmp_path: Path) -> None:
+    """As the test of long forks of Jepsen writes them: no register that anybody read a list from."""
+    told = [
+        (process, f"{{:type :ok, :f {f}, :value {value}, :process {process}, :time {at}}}")
+        for process, (at, f, value) in enumerate((
+            (10, ":write", "[[:w 0 1]]"), (15, ":write", "[[:w 1 1]]"), (30, ":read", "[[:r 0 1] [:r 1 nil]]"),
+            (31, ":read", "[[:r 0 nil] [:r 1 1]]"),
+        ))
+    ]
+    path = tmp_path / "history.edn"
+    begun = [line.replace(":ok", ":invoke").replace(f":time {line.split(':time ')[1]}", ":time 1}") for _, line in told]
+    path.write_text("\n".join([*begun, *(line for _, line in told)]))
+    assert "long-fork" in check_file(path).verdict.counts
+    path.write_text(path.read_text().replace("[[:r 0 nil] [:r 1 1]]", "[[:r 0 1] [:r 1 1]]"))
+    assert check_file(path).verdict.validity == "valid"

@@ -12,7 +12,7 @@ from splitbrain.harness import registry, store
 from splitbrain.harness.cli import commands
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
-from tests.conftest import Ran
+from tests.conftest import ROOT, Ran
 
 
 def test_bare_it_greets_with_three_commands_that_are_there(splitbrain: Callable[..., Ran]) -> None:
@@ -61,3 +61,14 @@ def test_rates_of_no_run_are_no_empty_table(splitbrain: Callable[..., Ran], tmp_
     ran = splitbrain("rates", str(tmp_path))
     assert ran.code == 64 and not ran.stdout
     assert "left out: damaged: " in ran.stderr and "no run is left to make a table of" in ran.stderr
+
+
+def test_the_store_of_rates_is_added_to_and_its_table_is_of_all(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
+    lines = (ROOT / "rates.jsonl").read_text().splitlines(keepends=True)
+    store, more = tmp_path / "store.jsonl", tmp_path / "more.jsonl"
+    store.write_text("".join(lines[:3]))
+    more.write_text("".join(lines[2:5]))
+    for _ in range(2):
+        ran = splitbrain("rates", str(more), "--store", str(store))
+        assert ran.code == 0 and store.read_text() == "".join(lines[:5])
+    assert splitbrain("rates", str(store)).stdout == ran.stdout

@@ -75,6 +75,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ({"database": "etcd", "binary": "/bin/true"}, "none of this database's programs"),
         ({"database": "etcd", "image": "etcd:3"}, "--image is for the testbed docker"),
         ({"database": "/no/such/database.py"}, "no such file"),
+        ({"database": "/tmp/"}, "a folder; a database is a registered name"),
         ({}, "names no database"),
     ],
 )
@@ -88,6 +89,8 @@ def test_what_cannot_be_run_is_refused_with_the_reason(given: dict[str, Any], to
     [
         ('database = "redis"\nnode = 3\n', r"mine\.toml:2: unknown key 'node': did you mean 'nodes'"),
         ('database = "redis"\nnodes = \n', r"mine\.toml:2:9: not TOML"),
+        ("expect = [1,\n", r"mine\.toml: not TOML: .* at the end of the file"),
+        ("nodes = 3\n", 'names no database: .* database = "NAME"'),
         (f'database = "redis"\nformat = {FORMAT + 1}\n', "newer than this splitbrain"),
         ('database = "redis"\n[[schedule]]\nat = 1.0\nduration = 5.0\nnemesis = "halves"\nwhen = 2\n',
          r"mine\.toml:6: schedule number 1: when is 2: there are: due, primary-changes"),

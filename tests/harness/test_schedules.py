@@ -129,6 +129,8 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "halves+pause:leader"}, "'pause' has no scenario 'leader'"),
     ({"nemesis": "majorities-ring+kill", "nodes": 3}, "needs 4 nodes"),
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
+    ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
+    ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
     ({"nemesis": "delay", "testbed": "docker"}, "needs a testbed that can impair, not docker"),
     ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Impair((("n1", "n2"),), loss=0.1),)),)},
      "needs a testbed that can impair, not docker"),

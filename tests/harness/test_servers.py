@@ -39,7 +39,7 @@ def test_a_program_is_found_in_the_named_folder_then_on_path_then_where_servers_
 def test_a_server_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(UsageError, match="there is no server 'oracle' to get: cassandra, mongodb"):
+    with pytest.raises(UsageError, match="there is no server 'oracle' to get: cassandra, etcd, mongodb"):
         get("oracle")
     with pytest.raises(SetupError, match="the program mvn is missing"):
         get("cassandra")

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from splitbrain.checkers.result import Expectation, NotJudged, encode
+from splitbrain.checkers.result import Expectation, NotJudged, Result, decode, encode
 from splitbrain.harness import store
 from splitbrain.harness.doctor import abreast
 from splitbrain.harness.errors import UsageError
@@ -78,6 +78,14 @@ def test_the_matrix_is_every_combination_with_seeds_of_their_own(nightly: Path) 
     assert plans[-1].expect == ("CP",) and plans[-1].time == 20.0
     assert len({plan.seed for plan in plans}) == len(plans)
     assert read(nightly) == plans
+
+
+def test_a_list_of_lengths_is_a_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[runs]]\ndatabase = "reference"\nvariant = ["majority", "lww"]\nfault = [1, "2s", 4]\n')
+    plans = read(file)
+    assert [(plan.variant, plan.fault) for plan in plans] == [(one, at) for one in ("majority", "lww") for at in (1, 2, 4)]
+    assert len({plan.seed for plan in plans}) == 6 and {plan.time for plan in plans} == {0.0}
 
 
 def test_options_go_to_the_runs_that_they_are_for(tmp_path: Path) -> None:
@@ -243,13 +251,18 @@ def test_a_refuted_rate_makes_a_suite_red(nightly: Path, tmp_path: Path) -> None
             short = msgspec.structs.replace(suite, entries=tuple(entries))
             publish(short)
             (suite.folder / "results.json").write_text("[]")
-            assert (suite.folder / "index.html").is_file()
+            page = (suite.folder / "index.html").read_text()
+            assert [name for name in ("contract.html", "compare.html") if f'<a href="{name}">' in page] == [
+                path.name for path in sorted(suite.folder.glob("co*.html"), reverse=True)]
+            assert "compare.html" not in page or suite.folder.name in (suite.folder / "compare.html").read_text()
             return worst(short)
 
     assert night(False, True, True) == 0
+    assert not list((tmp_path / "runs").rglob("compare.html")), "there is no night before"
     assert night(False, False) == 0, "two runs of five: it happens"
     time.sleep(1.1)  # A suite's folder is named by the second.
     assert night(False, False, False, False) == 4
+    assert list((tmp_path / "runs").rglob("compare.html"))
 
 
 def kept(folder: Path, name: str, **changes: Any) -> Ended:
@@ -258,6 +271,31 @@ def kept(folder: Path, name: str, **changes: Any) -> Ended:
     (folder / name).mkdir()
     (folder / name / "result.json").write_bytes(encode(result))
     return Ended(name, result.exit_code)
+
+
+def test_a_suite_that_is_published_after_each_run_reads_each_result_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text('[[runs]]\ndatabase = "redis"\nvariant = "sentinel"\nrepeats = 5\n')
+    reads: list[str] = []
+
+    def decoding(data: bytes, path: Path) -> Result:
+        reads.append(path.parent.name)
+        return decode(data, path)
+
+    monkeypatch.setattr("splitbrain.harness.suite.suite.decode", decoding)
+    with open_suite(file, tmp_path / "runs") as suite:
+        for number, (at, plan) in enumerate(pending(suite)):
+            entries = list(suite.entries)
+            entries[at] = Entry(plan, *kept(suite.folder, f"run{number}", plan=plan, run=f"run{number}"))
+            suite = msgspec.structs.replace(suite, entries=tuple(entries))
+            publish(suite)
+            assert [one.run for one in outcomes(suite)] == [f"run{done}" for done in range(number + 1)]
+    assert reads == [f"run{number}" for number in range(5)]
+    changed = msgspec.structs.replace(story.result(story.recording()), run="judged anew")
+    (suite.folder / "run3" / "result.json").write_bytes(encode(changed))
+    assert outcomes(suite)[3].run == "judged anew"
 
 
 def test_what_proves_nothing_is_run_again_and_that_is_told_everywhere(tmp_path: Path) -> None:
@@ -283,10 +321,34 @@ def test_what_proves_nothing_is_run_again_and_that_is_told_everywhere(tmp_path: 
     publish(suite)
     for name, told in (
         ("index.html", "2 attempts before were unknown: too little 3; too little 4"),
-        ("summary.md", "UNKNOWN, after 2 unknown attempts"),
+        ("summary.md", "UNKNOWN, after 2 attempts that proved nothing"),
         ("junit.xml", 'rerunError type="unknown" message="too little 4"'),
     ):
         assert told in (suite.folder / name).read_text()
+
+
+def test_a_run_that_was_cut_short_is_run_again_and_never_green(tmp_path: Path) -> None:
+    """Though all that was expected of it was seen."""
+    file = tmp_path / "n.toml"
+    file.write_text('retries = 1\n[[runs]]\ndatabase = "redis"\nvariant = "sentinel"\n')
+    names = iter(("first", "second"))
+
+    def perform(plan: Plan, folder: Path) -> Ended:
+        return kept(folder, next(names), plan=plan, expectations=(Expectation("lost-write", True, "seen"),), exit_code=2,
+                    stopped="settle: took too long")
+
+    with open_suite(file, tmp_path / "runs") as suite:
+        suite = run_suite(suite, perform)
+    assert [(one.run, one.reason) for one in suite.entries[0].retried] == [("first", "settle: took too long")]
+    assert worst(suite) == 2
+    publish(suite)
+    for name, told in (
+        ("index.html", "not judged</b>: redis sentinel"), ("index.html", "settle: took too long"),
+        ("summary.md", "NOT LINEARIZABLE (lost-write 143, stale-read 1,014), after 1 attempt that proved "
+         "nothing, settle: took too long"),
+        ("junit.xml", '<error type="unknown" message="settle: took too long"'),
+    ):
+        assert told in (suite.folder / name).read_text(), name
 
 
 def test_a_suite_that_was_killed_before_a_retry_goes_on_with_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import splitbrain
-from tests.conftest import ROOT
+from tests.conftest import NOT_COPIED, ROOT
 
 ROOMS = ("harness", "checkers", "nemeses", "workloads", "reports")
 A_PERSON_S_TEST = '''
@@ -54,8 +54,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         what = ["--editable", str(ROOT)]
     else:
         copy = place / "source"
-        ignored = shutil.ignore_patterns(".venv", "runs", ".git", ".*cache", "*.egg-info")
-        shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+        shutil.copytree(ROOT, copy, symlinks=True, ignore=NOT_COPIED)
         what = [str(copy)]
     call([sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", *what], place)
     return python
@@ -77,7 +76,7 @@ def call(command: Sequence[str], folder: Path, environment: Mapping[str, str] | 
     """What a command prints that has to succeed; nothing of this repository is on its path."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ran = subprocess.run(
-        command, cwd=folder, env={**clean, **(environment or {})}, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, env={**clean, **(environment or {})}, capture_output=True, text=True, timeout=500, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout

@@ -28,13 +28,13 @@ class Driver:
         self.cluster = Cluster(testbed, names, time.monotonic_ns, enforce=lambda links: None, told=self.clock)
         self.controller = Controller(
             self.cluster, seed, primary=lambda: primary, leaderless=lambda: primary is None, stops_within=self._wait,
-            record=self.stages.append, teller=self,
+            record=self.stages.append, teller=self, holders=lambda: {0: names[-1:]}, owners=lambda: names[:1],
         )
 
     async def clock(self, name: str) -> float | None:
         """What the server of a node says the time is."""
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection(self.addresses[name], PORT)
                 told = await reader.read()
         except OSError:

@@ -6,7 +6,8 @@ import asyncio
 import random
 from pathlib import Path
 
-from splitbrain.harness.history.fault import Cut, sides
+from splitbrain.harness.history.fault import Cut
+from splitbrain.harness.history.sides import sides
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Applied, Connectivity
 from splitbrain.nemeses.nemesis import Outlook
@@ -68,9 +69,11 @@ class Sabotaged(Namespaces):
     """Real nodes; somebody empties n1's chain, or fills it, right after a connectivity was put in force."""
 
     commands: tuple[tuple[str, ...], ...] = ()
+    applied = 0
 
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
         applied = await super().apply(before, after)
+        self.applied += 1
         for command in self.commands:
             assert (await self.nodes[0].run(command)).code == 0
         return applied

@@ -32,7 +32,7 @@ def with_power(folder: Path, count: int, work: Callable[[Namespaces], Awaitable[
             await self.unpluggable(count)
             await super().up(count)
 
-    with_cluster(folder, count, work, Unpluggable(plan(), "test", folder))
+    with_cluster(folder, count, work, Unpluggable(plan(), folder.name, folder))
 
 
 WRITER = msgspec.structs.replace(SERVER, files={"server.py": """
@@ -61,7 +61,7 @@ def test_a_power_loss(tmp_path: Path, writes: bool) -> None:
             await node.stop("server", kill=True)
             await node.start(WRITER if writes else SERVER)
         driver = Driver(testbed, "n1")
-        assert await driver.cluster.serving(("n1", "n2"), timeout=5) == ()
+        assert await driver.cluster.serving(("n1", "n2"), timeout=60) == ()
         while writes and length(testbed, 0, "kept") <= 2:
             await asyncio.sleep(0.01)
         before = length(testbed, 0, "kept") if writes else 0
@@ -136,11 +136,12 @@ with_power(Path({str(tmp_path)!r}), 1, work)
         assert running.stdout is not None and running.stdout.readline() == b"up\n"
         assert _servers(tmp_path)
         os.kill(running.pid, signal.SIGKILL)
-    for _ in range(200):
+    for _ in range(1200):
         if not _servers(tmp_path):
             break
         time.sleep(0.05)
-    assert not _servers(tmp_path) and Namespaces.clean() == []
+    assert not _servers(tmp_path)
+    assert not [line for line in Namespaces.clean() if f"of run {tmp_path.name}:" in line]
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     assert not any((tmp_path / "nodes" / "n1" / "data").iterdir())
 

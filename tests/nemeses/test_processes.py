@@ -24,7 +24,8 @@ def drawn(role: str, view: Outlook) -> set[Nodes]:
 
 
 def test_roles() -> None:
-    view = Outlook(names=FIVE, primary="n2", last_primary="n5")
+    view = Outlook(names=FIVE, primary="n2", last_primary="n5", holders={0: ("n3",), "a": ("n4", "n1"), 1: ()},
+                   owners=("n5", "n1"))
     assert drawn("any", view) == {(name,) for name in FIVE}
     assert drawn("primary", view) == {("n2",)}
     assert drawn("follower", view) == {(name,) for name in FIVE if name != "n2"}
@@ -33,18 +34,31 @@ def test_roles() -> None:
     assert {len(nodes) for nodes in drawn("quorum", view)} == {3}
     assert {len(nodes) for nodes in drawn("quorum", Outlook(names=FIVE, out=("n1", "n4")))} == {1}
     assert {len(nodes) for nodes in drawn("majority", view)} == {3} and len(drawn("majority", view)) > 5
+    assert drawn("key-holder", view) == {("n1",), ("n3",), ("n4",)} and drawn("lock-owner", view) == {("n5",)}
     assert drawn("all", view) == {FIVE}
 
 
 def test_a_role_that_nobody_plays_is_no_target() -> None:
-    view = Outlook(names=FIVE)
-    for role in ("primary", "follower", "last-primary"):
+    view = Outlook(names=FIVE, holders={0: ()})
+    for role in ("primary", "follower", "last-primary", "key-holder", "lock-owner"):
         with pytest.raises(NoTarget):
             nodes_of(role, view, random.Random(1))
     with pytest.raises(NoTarget, match="no quorum"):
         nodes_of("quorum", Outlook(names=FIVE, out=FIVE[:3]), random.Random(1))
     leaderless = Outlook(names=FIVE, leaderless=True)
     assert drawn("primary", leaderless) == {(name,) for name in FIVE}
+
+
+def test_a_node_is_named_and_may_be_the_only_one() -> None:
+    for name in ("kill", "pause", "power-loss", "clock-jump"):
+        found = nemesis(name)
+        assert found.minimum_nodes() == 1 and len(found.scenarios(1)) == 1 and "follower" not in found.known(1)
+        for count, role in ((1, found.scenarios(1)[0]), *((1, role) for role in found.known(1)), (5, "n4")):
+            view = Outlook(names=FIVE[:count], primary="n1", last_primary="n1", holders={0: ("n1",)}, owners=("n1",))
+            (spec,) = found.aim(role, view, random.Random(1))
+            assert spec.touched == {"n4" if count == 5 else "n1"}, role
+        assert "n4" in found.known(5) and "n6" not in found.known(5)
+    assert nemesis("bit-flips").minimum_nodes() == 2 and "n2" in nemesis("bit-flips").known(2)
 
 
 def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path) -> None:
@@ -57,7 +71,11 @@ def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path)
                 seen: dict[str, bool] = {}
 
                 async def meanwhile(seen: dict[str, bool] = seen) -> None:
-                    seen |= await testbed.serving(timeout=0.3)
+                    for _ in range(20):  # A busy machine may have a server wait that is meant to serve.
+                        for node, serves in (await testbed.serving(timeout=0.3)).items():
+                            seen[node] = seen.get(node, False) or serves
+                        if {node for node, serves in seen.items() if not serves} == set(driver.cluster.out()):
+                            break
 
                 fault = await driver.do(step(name, role), meanwhile)
                 assert fault.bit and fault.healed and fault.proven, (name, role)
@@ -65,7 +83,7 @@ def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path)
                 assert set(fault.sides) == {(node,) for node in fault.struck} | (
                     {rest} if (rest := tuple(node for node in FIVE if node not in fault.struck)) else set()
                 )
-                assert all((await testbed.serving(timeout=1.0)).values())
+                assert all((await testbed.serving(timeout=10)).values())
                 text, proof = driver.told[-2]
                 assert text.startswith("pause" if name == "pause" else "kill") and "link" not in text + proof
         assert not any(node.ended() for node in testbed.nodes), "what a nemesis ends did not die on its own"
@@ -78,7 +96,7 @@ def test_a_restart_and_a_crash_loop(tmp_path: Path) -> None:
         driver = Driver(testbed, "n1")
 
         async def meanwhile() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not (await testbed.serving(timeout=0.5))["n1"]:
                     await asyncio.sleep(0.05)
 
@@ -88,7 +106,7 @@ def test_a_restart_and_a_crash_loop(tmp_path: Path) -> None:
         starts = testbed.nodes[1].log("server").read_bytes().count(b"listening")
 
         async def wait() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while testbed.nodes[1].log("server").read_bytes().count(b"listening") < starts + 3:
                     await asyncio.sleep(0.05)
 
@@ -144,7 +162,7 @@ def test_a_kill_inside_a_partition_inside_a_pause(tmp_path: Path) -> None:
         await cluster.start("again", ["n1"])
         assert testbed.nodes[0].running("server") and await cluster.silent(["n1"], timeout=0.3) == ("n1",)
         await cluster.resume("pause", ["n1"])
-        assert await cluster.serving(["n1"], timeout=5.0) == ()
+        assert await cluster.serving(["n1"], timeout=30.0) == ()
         reach, wrong = await cluster.probe(timeout=1.0)
         assert wrong == () and reach.cut() == (("n1", "n2"), ("n2", "n1"))
         await cluster.mend("cut")
@@ -161,8 +179,7 @@ def test_a_combination_is_one_fault_with_the_specs_of_each(tmp_path: Path) -> No
         fault = await driver.do(step("partition-primary+pause:follower", scenario))
         assert fault.bit and fault.healed and isinstance(fault.specs[1], Pause)
         (paused,) = fault.struck
-        other = ({"n2", "n3"} - {paused}).pop()
-        assert set(fault.sides) == {("n1",), (paused,), (other,)}
+        assert paused in ("n2", "n3") and fault.sides == (("n2", "n3"), ("n1",)), "it stays on the side that it is on"
         text, proof = driver.told[-2]
         assert text == f"partition {{n1}} | {{n2 n3}} + pause {paused}"
         assert proof.startswith("6/6 links as intended, 1/1 standing still, spread ")

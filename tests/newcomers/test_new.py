@@ -21,7 +21,7 @@ def passes(test: Path, *options: str) -> None:
     """A person's own tests pass, in the person's folder."""
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name, *options], cwd=test.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=280, check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -67,7 +67,7 @@ BROKEN = {
     "connect() raises Refused": ((REFUSED, "raise error"), (READY, READY.replace("(", "(OSError, "))),
     "ready() was true: a connection to n2": (
         ("for node in self.nodes.values():\n                client =", "for node in [self._owner]:\n                client ="),
-        ('print("listens at"', 'import time\nif own != owner:\n    time.sleep(3)\nprint("listens at"'),  # another node is late
+        ('print("listens at"', 'import time\nif own != owner:\n    time.sleep(30)\nprint("listens at"'),  # another node is late
     ),
     "primary() names a node": (("        return None\n\n    def replicas", '        return "leader"\n\n    def replicas'),),
     "local() reads a node's own copy": (("        return (self._owner.name,)", "        return tuple(self.nodes)"),),
@@ -97,4 +97,4 @@ def test_ours_keep_theirs(splitbrain: Callable[..., Ran], database: str) -> None
 
     need(*{"etcd": ("etcd",), "redis": ("redis-server",)}.get(database, ()))
     ran = splitbrain("verify", database)
-    assert ran.code == 0 and "splitbrain test may begin" in ran.stdout, ran.stdout
+    assert ran.code == 0 and "splitbrain test may begin" in ran.said, ran.stdout

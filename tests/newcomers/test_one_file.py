@@ -21,7 +21,7 @@ QUIET = ("--variant", "majority", "--nodes", "3", "--nemesis", "none", "--time",
 
 def shown(ran: Ran, text: str) -> Result:
     """The result of a run whose terminal, report and JUnit all show that text."""
-    assert text in " ".join(ran.stdout.split())
+    assert text in ran.said
     for file in ("report.html", "junit.xml"):
         assert text in " ".join((ran.folder / file).read_text().split()), file
     return ran.result
@@ -34,7 +34,7 @@ def test_a_checker(splitbrain: Callable[..., Ran]) -> None:
     assert {verdict.checker: verdict.validity for verdict in result.verdicts}["linearizability"] == "valid"
     assert result.claim is not None and result.claim.standing != "does not hold"
     again = splitbrain("check", ran.folder)
-    assert again.code == 1 and "reads returned more than 100" in " ".join(again.stdout.split())
+    assert again.code == 1 and "reads returned more than 100" in again.said
 
 
 def test_a_workload_that_holds(splitbrain: Callable[..., Ran]) -> None:
@@ -58,20 +58,21 @@ def test_a_workload_that_does_not(splitbrain: Callable[..., Ran], tmp_path: Path
         written = (ran.folder / file).read_text()
         assert "out-of-bounds" in written and "counts were out of bounds" in written, file
     again = splitbrain("check", ran.folder)
-    assert again.code == 1 and "counts were out of bounds" in " ".join(again.stdout.split())
+    assert again.code == 1 and "counts were out of bounds" in again.said
 
 
 def test_a_nemesis_beside_a_partition(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(SHORT)
-    # With this seed the full folder is not that of the node that is cut off: one that is both is counted on no side.
-    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{HERE / 'full_folder.py'}", "--plan", "plan.toml",
-                     "--seed", "1")
+    ran = splitbrain("test", "reference", "--nemesis", f"partition-primary+{HERE / 'full_folder.py'}", "--plan", "plan.toml")
     result = shown(ran, "full_folder")
     row = result.scenarios[0]
-    assert (ran.code, result.validity, result.classification) == (0, "valid", "CP"), ran.stdout
+    assert (ran.code, result.validity) == (0, "valid"), ran.stdout
+    # Of a node that was cut off while its folder was full nobody knows which of the two its clients waited for.
+    assert result.classification == ("unknown" if row.masked_sides else "CP"), ran.stdout
+    assert min(side.write.share or 0.0 for side in row.sides) < 0.05, "and it is told that they waited"
     assert row.bit and row.links_cut == 8 and len(row.struck) == 1
-    assert " full (8192 KiB)" in ran.stdout and "not full (8192 KiB)" in ran.stdout
-    assert "heal + empty" in ran.stdout and "partition-primary+full_folder" in ran.stdout
+    assert " full (8192 KiB)" in ran.said and "not full (8192 KiB)" in ran.said
+    assert "heal + empty" in ran.said and "partition-primary+full_folder" in ran.said
     report = (ran.folder / "report.html").read_text()
     assert "fill the folder of n" in report and "not full (8192 KiB)" in report
     again = splitbrain("check", ran.folder)
@@ -110,26 +111,3 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path, field: 
     file.unlink()
     with pytest.raises(UsageError, match="no such file"):
         resolve({"database": "reference", field: [str(file)] if field == "checkers" else str(file)})
-
-
-@pytest.mark.parametrize(("word", "told"), [
-    ('return Invocation("increment"', "next() returned None, and no Invocation"),
-    ('return [Invocation("read", key, None, "read") for key', "final() returned None, and no Invocations"),
-])
-def test_what_a_workload_forgets_to_return_is_told(
-    splitbrain: Callable[..., Ran], tmp_path: Path, word: str, told: str
-) -> None:
-    mine = (HERE / "counting.py").read_text()
-    assert word in mine
-    (tmp_path / "mine.py").write_text(mine.replace(word, word.removeprefix("return ")))
-    ran = splitbrain("test", "reference", *QUIET, "--workload", tmp_path / "mine.py")
-    words = " ".join((ran.stdout + ran.stderr).split())
-    assert told in words and "Traceback" not in words and ran.code in (2, 3), ran.stdout + ran.stderr
-
-
-def test_a_nemesis_that_forgets_its_scenarios_is_refused(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
-    mine = (HERE / "full_folder.py").read_text()
-    assert "        return (" in mine
-    (tmp_path / "mine.py").write_text(mine.replace("        return (", "        (", 1))
-    ran = splitbrain("test", "reference", "--variant", "majority", "--nemesis", tmp_path / "mine.py", "--time", "20s")
-    assert ran.code == 64 and "scenarios() returned None, and no names of scenarios" in " ".join(ran.stderr.split()), ran.stderr

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from splitbrain.checkers.result import (
     Assessment,
@@ -191,11 +191,17 @@ def recording(hostile: bool = False, seed: int = 1, rate: float = 280.0) -> Reco
     )
 
 
+@lru_cache(maxsize=4)
+def operations(of: History) -> Sequence[Operation]:
+    """Its operations, made once: they are gone through for each figure."""
+    return list(of)
+
+
 def measure(of: Recording, nodes: Sequence[str], kind: Kind, since: float, until: float, outage: float = 0.0) -> Measure:
     """Counted plainly. An `outage` is one until the side had a new primary."""
     ops = [
         op
-        for op in of.history
+        for op in operations(of.history)
         if op.node in nodes and (op.f == "read") == (kind == "read") and second(since) <= op.invoked < second(until)
     ]
     answered = sum(op.answered for op in ops)
@@ -218,14 +224,15 @@ def measure(of: Recording, nodes: Sequence[str], kind: Kind, since: float, until
 def result(of: Recording, hostile: bool = False) -> Result:
     """What a judge would say of it, written by hand."""
     text = HOSTILE if hostile else ""
+    ops = operations(of.history)
     written = next(
-        op for op in of.history if op.f == "write" and op.node == "n1" and op.outcome == "ok" and op.invoked > second(14)
+        op for op in ops if op.f == "write" and op.node == "n1" and op.outcome == "ok" and op.invoked > second(14)
     )
     seen = next(
-        op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(29)
+        op for op in ops if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(29)
     )
     before = next(
-        op for op in of.history if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(17)
+        op for op in ops if op.f == "read" and op.node == "n3" and op.key == written.key and op.invoked > second(17)
     )
     lost = Anomaly(
         identifier="lost-write",
@@ -290,7 +297,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
         classes={"read": "neither", "write": "neither"},
         sentence="an anomaly, and the side {n2 n3 n4 n5} was blocked for 3.2 s",
     )
-    outcomes = [op.outcome for op in of.history]
+    outcomes = [op.outcome for op in operations(of.history)]
     return Result(
         run="20261105T021012-redis-sentinel-register",
         started=of.started,

@@ -6,7 +6,11 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from splitbrain.checkers.result import NotJudged, Result
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Expectation, NotJudged, Result, decode, encode
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.recording import Phase, Recording
 from splitbrain.reports import junit
 from tests.reports import story
 
@@ -124,6 +128,60 @@ def test_a_run_that_was_not_judged_is_an_error(tmp_path: Path, code: int, kind: 
     root = written(tmp_path, broken, judged(expectations=()))
     assert [suite.get("tests") for suite in root] == ["1", "5"]
     assert outcomes(ET.fromstring(ET.tostring(root[0]))) == {"verdict": ("error", kind)}
+
+
+MET = (Expectation("lost-write", True, "seen"),)
+MISSED = (Expectation("CP", False, "writes were lost"),)
+WELL: dict[str, Any] = {"validity": "valid", "verdicts": (), "expectations": ()}
+OUTCOMES: list[tuple[int, dict[str, Any], dict[str, int], str]] = [
+    (0, WELL, {}, ""),
+    (0, {"expectations": MET}, {}, ""),
+    (1, {"expectations": ()}, {"failures": 2}, "lost-write"),
+    (2, WELL | {"validity": "unknown"}, {"errors": 1}, "unknown"),
+    (3, {"expectations": MET}, {"errors": 1}, "set-up"),
+    (4, {"expectations": MISSED}, {"failures": 1}, "expectation"),
+    (64, WELL, {"errors": 1}, "usage"),
+    (64, {"expectations": MET}, {"errors": 1}, "usage"),
+    (64, {"expectations": ()}, {"errors": 1, "failures": 2}, "usage"),
+    (64, {"expectations": MISSED}, {"errors": 1, "failures": 1}, "usage"),
+    (70, WELL, {"errors": 1}, "crash"),
+    (70, {"expectations": MET}, {"errors": 1}, "crash"),
+    (130, WELL, {"errors": 1}, "interrupted"),
+    (130, {"expectations": MET}, {"errors": 1}, "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("code", "changes", "counts", "kind"), OUTCOMES)
+def test_it_is_green_where_the_exit_code_is_0_and_nowhere_else(
+    tmp_path: Path, code: int, changes: dict[str, Any], counts: dict[str, int], kind: str
+) -> None:
+    root = written(tmp_path, judged(exit_code=code, stopped="it stopped" if code >= 64 else "", **changes))
+    assert {name: int(root.get(name, "")) for name in ("failures", "errors")} == {"failures": 0, "errors": 0} | counts
+    bad = [one for one in root.iter() if one.tag in ("failure", "error")]
+    assert [one.get("type") for one in bad][:1] == ([kind] if kind else []) and bool(bad) == bool(code)
+    assert code < 64 or bad[0].get("message") == "it stopped"
+    if code not in (0, 1, 4):
+        never = written(tmp_path, NotJudged(run="r", plan=story.PLAN, reason="why", exit_code=code))
+        assert never.get("errors") == "1"
+
+
+@pytest.mark.parametrize(("change", "code", "told"), [
+    ({"phases": (Phase("load", 0, 1, "mine.py:9: next() raised", None, 64),)}, 64, "load: mine.py:9: next() raised"),
+    ({"phases": (Phase("load", 0, 1, "KeyError", None, 70), Phase("heal", 1, 2, "x", None, 64))}, 70, "load: KeyError"),
+    ({"interrupted": True, "phases": (Phase("load", 0, 1, "x", None, 64),)}, 130, "the run was interrupted"),
+    ({"phases": (Phase("load", 0, 1), Phase("settle", 1, 2, "took too long"))}, 2, "settle: took too long"),
+    ({"phases": (Phase("load", 0, 1, "read() raised KeyError, 100 times"),)}, 2, "load: read() raised KeyError, 100 times"),
+    ({"phases": (Phase("load", 0, 1), Phase("settle", 1, 2))}, 0, ""),
+])
+def test_what_stopped_a_run_counts_though_everything_expected_was_seen(
+    tmp_path: Path, change: dict[str, Any], code: int, told: str
+) -> None:
+    plan = msgspec.structs.replace(story.PLAN, expect=("unknown",))
+    one = Operation(process=0, f="read", value=1, invoked=0, completed=1)
+    result = judge(Recording(history=History.of([one]), nodes=("n1",), plan=plan, **change), [])
+    assert [one.met for one in result.expectations] == [True]
+    assert (result.exit_code, result.stopped) == (code, told)
+    assert written(tmp_path, decode(encode(result))).get("errors") == ("1" if code else "0")
 
 
 def test_versions_and_seed_are_properties(tmp_path: Path) -> None:

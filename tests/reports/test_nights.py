@@ -51,6 +51,9 @@ def test_nights_before_count_and_what_proves_nothing_does_not() -> None:
     before = tuple(Night(f"2026110{at}T021000-suite-n", (line(seen=False),)) for at in range(1, 5))
     (found,) = nights.rates_seen([line(seen=False), unknown], before)
     assert (found.seen, found.runs, found.refuted) == (0, 5, True)
+    short = msgspec.structs.replace(line(9), exit_code=2)
+    (found,) = nights.rates_seen([line(seen=False), short], before)
+    assert (found.seen, found.runs) == (0, 5), "a run that was cut short tells no rate"
     other = msgspec.structs.replace(line(), place=msgspec.structs.replace(line().place, version="8.0"))
     (found,) = nights.rates_seen([other], before)
     assert (found.seen, found.runs) == (1, 1)
@@ -139,6 +142,10 @@ def test_runs_differ_in_whether_and_not_in_how_often() -> None:
     bad, good = results()
     fewer = msgspec.structs.replace(bad, counts={"lost-write": 1, "stale-read": 1})
     assert not any(one.apart for one in compare.runs(bad, fewer))
+    assert bad.plan is not None
+    expecting = msgspec.structs.replace(good, plan=msgspec.structs.replace(bad.plan, expect=("CP", "valid"), variant="other"))
+    told = {line.what: (line.first, line.second) for line in compare.runs(good, expecting)}
+    assert told["plan: expect"] == ("[]", '["CP", "valid"]') and told["plan: variant"][1] == '"other"', "as in a plan's file"
     lines = compare.runs(bad, good)
     assert lines[0].apart and {one.what for one in lines if one.apart} == {"lost-write", "stale-read", "writes lost, proven"}
 

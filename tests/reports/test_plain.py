@@ -38,8 +38,8 @@ def test_lost_writes_of_two_sides_come_first() -> None:
     both = row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=5)
     text = told(both, counts={"lost-write": 5, "stale-read": 2}, lost=Lost(total=5))
     assert text.startswith(
-        "While n1 was cut off from the other 4 nodes, both sides accepted writes, 5 writes that had been confirmed were lost, "
-        "2 reads returned old data and "
+        "While n1 was cut off from the other 4 nodes, both sides accepted writes, 5 writes that had been confirmed were lost "
+        "and 2 reads returned old data; "
     )
     one = told(both, counts={"lost-write": 1}, lost=Lost(total=1))
     assert "1 write that had been confirmed was lost" in one
@@ -53,17 +53,28 @@ def test_writes_that_nobody_proved_lost_gave_way() -> None:
     assert "lost" not in text
 
 
+def test_what_else_was_in_force_is_told() -> None:
+    result = story.result(story.recording())
+    (cut,) = result.scenarios
+    switch = row(fault=2, label="switch n1", links_cut=0, beside=(1,), lost=9)
+    rows = (cut, switch)
+    text = plain(msgspec.structs.replace(result, scenarios=rows, counts={"stale-read": 3}, lost=Lost()))
+    assert text.startswith(f"While the test did this (switch n1, and beside it the partition {cut.label}), ")
+    alone = plain(msgspec.structs.replace(result, scenarios=rows[1:], counts={"stale-read": 3}, lost=Lost()))
+    assert alone.startswith("While the test did this (switch n1), ")
+
+
 def test_who_was_refused_is_named_and_nothing_else_is_blamed() -> None:
     shut = served(row(anomalies={}), write=Measure(kind="write", attempted=9, state="blocked", outage=15.0))
     assert told(shut, consistency="held", validity="valid") == (
-        "While n1 was cut off from the other 4 nodes, clients beside {n1} could not write at all and no confirmed write was "
+        "While n1 was cut off from the other 4 nodes, clients beside n1 could not write at all; no confirmed write was "
         "lost and no read was wrong."
     )
 
 
 def test_what_was_not_decided_is_not_claimed() -> None:
     text = told(served(row(anomalies={})), consistency="undecided", validity="valid")
-    assert "every client went on working and whether data stayed correct is not known" in text
+    assert "every client went on working; whether data stayed correct is not known" in text
     assert told(row(), validity="unknown", reason="too few operations") == (
         "This run proves nothing either way: Too few operations."
     )

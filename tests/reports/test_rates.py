@@ -5,8 +5,8 @@ import pytest
 
 from splitbrain.checkers.result import Discarded, Result
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.plan import Plan
-from splitbrain.reports.rates import Rate, rate, rates_table, replace_table, store_rates, stored_rates
+from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.reports.rates import Rate, each_once, fault_of, rate, rates_table, replace_table, store_rates, stored_rates
 from tests.reports import story
 
 BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
@@ -56,6 +56,34 @@ def test_stored_rates_are_read_back(tmp_path: Path) -> None:
     assert list(stored_rates(tmp_path / "rates.jsonl")) == kept and kept
 
 
+def test_a_store_is_added_to_and_holds_each_run_once(tmp_path: Path) -> None:
+    store = tmp_path / "rates.jsonl"
+    (first,) = rates(story.result(story.recording()))
+    second = msgspec.structs.replace(first, run="second")
+    elsewhere = msgspec.structs.replace(first, seed=first.seed + 1)
+    again = msgspec.structs.replace(first, validity="unknown")
+    assert store_rates(store, [first]) == (first,)
+    assert store_rates(store, [second, elsewhere]) == (first, second, elsewhere)
+    assert store_rates(store, [again, second]) == (again, second, elsewhere) == stored_rates(store)
+    assert each_once([first, second, again]) == (again, second)
+
+
+def test_a_store_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine\n")
+    with pytest.raises(UsageError, match=r"notes\.txt:1: is no stored result"):
+        store_rates(tmp_path / "notes.txt", rates(story.result(story.recording())))
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
+def test_clients_that_wait_a_fault_out_have_a_row_of_their_own() -> None:
+    plan = Plan(database="redis", variant="sentinel", nemesis="pause:primary", fault=9, timeout=9)
+    assert fault_of(plan) == "pause:primary"
+    assert fault_of(msgspec.structs.replace(plan, timeout=9.5)) == "pause:primary, calls wait 9.5 s"
+    script = (ScriptedFault(at=1, duration=12, nemesis="pause:primary"), ScriptedFault(at=20, duration=3, nemesis="kill"))
+    assert fault_of(msgspec.structs.replace(plan, schedule=script, timeout=12)) == "scripted"
+    assert fault_of(msgspec.structs.replace(plan, schedule=script, timeout=13)) == "scripted, calls wait 13 s"
+
+
 @pytest.mark.parametrize("content", [b"{}\n", b"no\n", b'{"run": 3}\n', b"\xff\n"])
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rates.jsonl").write_bytes(content)
@@ -66,17 +94,17 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: by
 
 
 def test_the_table_is_put_between_its_markers_and_again(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page = tmp_path / "rates.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
-        replace_table(readme, "rates", "| new |\n")
-        assert readme.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
+        replace_table(page, "rates", "| new |\n")
+        assert page.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
 def test_a_file_without_its_place_is_refused(tmp_path: Path, text: str) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
+    page = tmp_path / "rates.md"
+    page.write_text(text)
     with pytest.raises(UsageError, match="holds no place for the table"):
-        replace_table(readme, "rates", "")
-    assert readme.read_text() == text
+        replace_table(page, "rates", "")
+    assert page.read_text() == text

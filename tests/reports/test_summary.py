@@ -16,7 +16,11 @@ def test_what_needs_looking_at_comes_first(tmp_path: Path) -> None:
     summary.write(tmp_path / "summary.md", [good, missed, broken])
     text = (tmp_path / "summary.md").read_text()
     rows = text.splitlines()
-    assert rows[0] == "1 of 3 runs as they should be."
+    # Nobody expected anything of them: nothing is as it should be, or not.
+    assert rows[0] == "3 runs: 2 invalid, 1 not judged."
+    expecting = msgspec.structs.replace(good, plan=msgspec.structs.replace(story.PLAN, expect=("lost-write",)))
+    summary.write(tmp_path / "expecting.md", [expecting, missed, broken])
+    assert (tmp_path / "expecting.md").read_text().splitlines()[0] == "1 of 3 runs as they should be."
     assert [row.split(" | ")[0] for row in rows[4:]] == ["| broken", "| missed", "| good"]
     assert "n2 \\| never got ready\\\\x1b[31m" in rows[4]
     assert rows[5].endswith("| neither | NOT MET: CP |")

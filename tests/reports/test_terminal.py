@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from splitbrain.checkers.result import Failure, Held, Result
+from splitbrain.checkers.result import Convergence, Failure, Held, Home, Measure, Result, Source
 from splitbrain.checkers.verdict import Anomaly, Verdict
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.recording import Recording
@@ -85,6 +85,9 @@ def test_availability_stands_beside_each_side() -> None:
     text = printed(120)
     assert "{n1}           writes 100.0%  reads 100.0%" in text
     assert "(no primary in reach for 3.2 s)" in text
+    narrow = printed(60)
+    note = narrow[narrow.index("(no primary in reach") :]
+    assert max(map(len, note[: note.index(")")].splitlines())) <= 60
     assert "after heal: recovered in 1.2 s, replicas equal within 1.9 s" in text
 
 
@@ -104,6 +107,59 @@ def test_where_a_side_holds_more_of_some_keys_than_of_others_each_has_its_row() 
     assert lines[first + 1].split() == ["2", "of", "3", "replicas", "here", "writes", "100.0%", "reads", "100.0%"]
     assert lines[first + 2].split() == ["0", "of", "3", "replicas", "here", "writes", "0.0%", "reads", "0.0%"]
     assert len({line.index("writes") for line in lines[first : first + 3]}) == 1
+
+
+def test_the_evidence_names_the_server_beside_the_home_wherever_it_is_shown(tmp_path: Path) -> None:
+    recording = story.recording()
+    result = story.result(recording)
+    write, *others = result.anomalies[0].operations
+    apart = msgspec.structs.replace(write, node="n1", server="n3")
+    found = msgspec.structs.replace(result.anomalies[0], operations=(apart, *others))
+    result = msgspec.structs.replace(result, anomalies=(found, *result.anomalies[1:]))
+    first = next(line for line in terminal_text(tmp_path / "t", result, recording).splitlines() if "→" in line)
+    assert "n1 via n3" in first
+    assert f"n1 client {write.process} via n3" in page_text(tmp_path / "p", result, recording)
+    assert f"n1 client {write.process} via n3" in junit_text(
+        tmp_path / "j", msgspec.structs.replace(result, expectations=()), recording
+    )
+
+
+def test_a_history_without_times_shows_none_and_no_heal(tmp_path: Path) -> None:
+    recording = story.recording()
+    source = Source(path="h.jsonl", format="jsonl", model="register", why="", nil="")
+    bare = msgspec.structs.replace(
+        story.result(recording), plan=None, variant=None, source=source, scenarios=(), baseline=(), convergence=Convergence(),
+    )
+    untimed = terminal_text(tmp_path / "t", bare, recording)
+    timed = terminal_text(tmp_path / "u", msgspec.structs.replace(bare, source=msgspec.structs.replace(source, timed=True)),
+                          recording)
+    tells = [[bool(re.search(r"\d:\d\d|\d s\b", line)) for line in text.splitlines() if "→" in line]
+             for text in (untimed, timed)]
+    assert len(tells[0]) == len(tells[1]) > 0 and not any(tells[0]) and all(tells[1])
+    assert "heal" not in untimed
+
+
+def test_after_heal_is_said_only_where_something_was_healed() -> None:
+    calm = printed(100, scenarios=(), sentence="no fault", convergence=Convergence(state="agreed", seconds=0.5))
+    assert "at the end: replicas equal within 500 ms" in calm and "after heal" not in calm
+    assert "after heal: " in printed(100)
+
+
+def test_a_bridge_is_told_by_home() -> None:
+    """Links are cut, and yet all nodes are connected: there is one side, and it is not what anybody saw."""
+    scenario = story.result(story.recording()).scenarios[0]
+    read, write = scenario.sides[0].read, scenario.sides[0].write
+    homes = tuple(
+        Home(node=node, read=read, write=msgspec.structs.replace(write, answered=0) if node == "n2" else write)
+        for node in story.NODES
+    )
+    whole = msgspec.structs.replace(scenario.sides[0], nodes=story.NODES, quorum=True)
+    lines = printed(120, scenarios=(msgspec.structs.replace(scenario, sides=(whole,), homes=homes),)).splitlines()
+    told = [re.search(r"\{(n\d)\}\s+writes\s+(\S+)", line) for line in lines]
+    assert [one.groups() for one in told if one] == [
+        (node, "0.0%" if node == "n2" else "100.0%") for node in story.NODES
+    ]
+    assert not any("{n1 n2 n3 n4 n5}" in line for line in lines)
 
 
 @pytest.mark.parametrize("width", [60, 80, 132])
@@ -263,3 +319,13 @@ def test_an_anomaly_without_operations_is_normal(tmp_path: Path, write: Callable
     alone = Anomaly(identifier="diverged", sentence="n1 and n2 hold different values of x", operations=(), key="x")
     result = msgspec.structs.replace(story.result(recording), anomalies=(alone,), counts={"diverged": 1})
     assert "hold different values" in write(tmp_path / "report", result, recording)
+
+
+def test_a_side_of_which_too_little_is_known_says_how_much_was_needed() -> None:
+    few = Measure(kind="write", attempted=4, answered=3, share=0.75, time_share=1.0,
+                  reason="3 of 4 answered: too few to tell, 18 are needed")
+    read = Measure(kind="read", attempted=200, answered=200, share=1.0, time_share=1.0, state="available")
+    row = story.result(story.recording()).scenarios[0]
+    side = msgspec.structs.replace(row.sides[0], write=few, read=read)
+    text = printed(scenarios=(msgspec.structs.replace(row, sides=(side, *row.sides[1:])),))
+    assert "(writes: 3 of 4 answered: too few to tell, 18 are needed)" in " ".join(text.split())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,40 @@ def test_a_side_tells_the_same_in_every_table_and_the_same_as_a_plain_count(judg
                 row = rows[f"fault {cut.id}", "{" + " ".join(side.nodes) + "}", kind]
                 assert (found.attempted, found.answered) == (len(tried), len(answered))
                 assert (row.invoked, row.attempted, row.answered) == (len(called), len(tried), len(answered))
+
+
+def test_what_was_given_up_is_a_plain_count(judged: tuple[Recording, Result], tmp_path: Path) -> None:
+    made, result = judged
+    blast = result.blast
+    tried = refused = 0
+    for cut, scenario in zip(FAULTS, result.scenarios, strict=True):
+        begin, end = cut.in_force or 0, cut.heal_began or 0
+        asked: defaultdict[tuple[str, str, Any], list[bool]] = defaultdict(list)
+        for op in made.history:
+            if begin <= op.invoked < end and ((op.completed or 0) <= end or end - op.invoked > SECOND):
+                kind = "read" if op.f == "read" else "write"
+                good = op.outcome == "ok" and (op.completed or 0) <= end
+                asked["keys", kind, op.key].append(good)
+                if op.server is not None:
+                    asked["servers", kind, op.server].append(good)
+                if kind == "write":
+                    tried, refused = tried + 1, refused + (not good)
+        for one in scenario.reach:
+            calls = [good for (of, kind, _), good in asked.items() if (of, kind) == (one.of, one.kind)]
+            assert (one.touched, one.asked) == (sum(sum(good) * 2 < len(good) for good in calls), len(calls))
+        assert {(one.of, one.kind) for one in scenario.reach} == {(of, kind) for of, kind, _ in asked}
+    assert tried and blast.rejected is not None and blast.rejected == pytest.approx(refused / tried)
+    assert blast.quorum == pytest.approx(4 / 5), "of five homes one is cut off, both times"
+    for one in blast.touched:
+        same = [row for part in result.scenarios for row in part.reach if (row.of, row.kind) == (one.of, one.kind)]
+        assert one.touched / one.asked == max(row.touched / row.asked for row in same)
+    page = html.page(result, made, tmp_path)
+    section = page.partition('<section id="sacrifice">')[2].partition("</section>")[0]
+    assert all(f"<dt>{kind.capitalize()}s</dt><dd><b>{given}</b>" in section for kind, given in result.sacrifices.items())
+    assert f"{share(round(blast.rejected * 1_000_000), 1_000_000)} of those tried" in section
+    written = io.StringIO()
+    verdict(console(written, width=160), result, tmp_path)
+    assert f"given up: writes {result.sacrifices['write']}, reads {result.sacrifices['read']}" in written.getvalue()
 
 
 def test_anomalies_of_all_faults_and_of_none_add_up(judged: tuple[Recording, Result]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitbrain.checkers.result import Measure
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
@@ -174,3 +175,9 @@ def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> 
 def test_quotation_marks_are_never_doubled() -> None:
     assert wording.cited('"as it is"') == wording.cited("as it is") == '"as it is"'
     assert wording.cited('"all" (but watches)') == '"all" (but watches)'
+
+
+def test_clients_that_waited_are_not_told_as_if_nobody_had_come() -> None:
+    assert wording.untried(Measure(kind="read")) == "nothing was tried"
+    waited = Measure(kind="read", time_share=0.0, outage=3.9)
+    assert wording.untried(waited) == "clients waited for 3.9 s: none was answered, so that none could ask again"

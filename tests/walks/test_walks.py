@@ -130,7 +130,7 @@ def test_a_team_with_a_pipeline(tmp_path: Path) -> None:
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P {what}"$@"\n')
         program.chmod(0o755)
     ran = subprocess.run(
-        ["bash", "-c", PIPELINE], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+        ["bash", "-c", PIPELINE], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
         env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -39,7 +39,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
+from splitbrain.checkers.linearizability.containers.repeated import decide_repeated
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
@@ -71,6 +72,7 @@ class _Elements:
     empty_s: Ints
     empty_f: Ints
     wild: Ints
+    budget: Budget
 
     def __len__(self) -> int:
         return len(self.insert)
@@ -151,9 +153,9 @@ def _decide(
 ) -> Decision | None:
     """Decide by the free points and by `order`, which judges the history without empty and wild removals. Raises
     `Exhausted`."""
-    found = _elements(history, method, insert, remove)
+    found = _elements(history, method, insert, remove, budget)
     if not isinstance(found, _Elements):
-        return found
+        return found or decide_repeated(history, method, insert, remove, budget)
 
     def judge(elements: _Elements) -> _Refutation | None:
         budget.check()
@@ -169,10 +171,14 @@ def _decide(
             return None
     if refutation is None:
         return Decision(method=method, valid=True)
-    return _explain(history, method, found, refutation())
+    try:
+        violation = refutation()
+    except Exhausted as error:
+        return Decision(method=method, valid=False, limit=str(error))
+    return _explain(history, method, found, violation)
 
 
-def _elements(history: History, method: str, insert: str, remove: str) -> _Elements | Decision | None:
+def _elements(history: History, method: str, insert: str, remove: str, budget: Budget) -> _Elements | Decision | None:
     """The elements, or the decision that an operation about one element alone is impossible, or None: not distinct, or
     beyond this method."""
     outcome, fs = history.outcome, history.fs
@@ -188,6 +194,7 @@ def _elements(history: History, method: str, insert: str, remove: str) -> _Eleme
     if (history.values.kind[removals] == MISSING).any():
         return None
     values = list(map(canonical, history.values))
+    budget.check()
     row_of = {values[row]: row for row in rows.tolist()}
     if len(row_of) < len(rows) or None in row_of:
         return None
@@ -195,7 +202,9 @@ def _elements(history: History, method: str, insert: str, remove: str) -> _Eleme
         return None
     removed: dict[Hashable, int] = {}
     empty = []
-    for row in removals.tolist():
+    for number, row in enumerate(removals.tolist()):
+        if not number & 0xFFFF:
+            budget.check()
         element = values[row]
         if element is None:
             empty.append(row)
@@ -230,7 +239,7 @@ def _elements(history: History, method: str, insert: str, remove: str) -> _Eleme
     rank = np.fromiter(row_of, np.int64, len(rows)) if method == "priority-queue" else np.arange(len(rows))
     return _Elements(
         insert=rows, remove=remove_row, s=s, x=np.minimum(x, f), y=np.maximum(y, s), f=f, rank=rank,
-        empty=at, empty_s=history.invoked[at], empty_f=finish[at], wild=np.sort(history.invoked[wild]),
+        empty=at, empty_s=history.invoked[at], empty_f=finish[at], wild=np.sort(history.invoked[wild]), budget=budget,
     )
 
 
@@ -417,6 +426,8 @@ def _priority_order(elements: _Elements) -> _Refutation | None:
     # next_free[p] leads to the first unpainted point from p on, with the path halved as it is walked.
     next_free = list(range(len(points) + 1))
     for i, (p, end, start) in enumerate(zip(first, beyond, paint_from, strict=True)):
+        if not i & 0x7FFF:
+            elements.budget.check()
         at = p
         while next_free[at] != at:
             next_free[at] = next_free[next_free[at]]
@@ -484,7 +495,11 @@ def _bottomless(elements: _Elements, members: Ints) -> Ints:
     pushed = bytearray(n)
     out = bytearray(n)
     queue = list(range(n - 1, -1, -1))
+    looks = 0
     while queue:
+        if not looks & 0x3FFF:
+            elements.budget.check()
+        looks += 1
         # Look at element v: wait for its push, then for its pop.
         v = queue.pop()
         if out[v]:

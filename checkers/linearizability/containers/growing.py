@@ -30,8 +30,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +52,8 @@ DENSE = 1 << 22
 """Up to so many integers between the least and the greatest element are looked up in a table."""
 FEW = 128
 """Up to so many elements of a read are looked through one by one."""
+_AT_ONCE = 1 << 18
+"""Elements that reads list which are numbered at once."""
 
 
 class Report(Protocol):
@@ -146,53 +149,63 @@ class Growing:
         numbers: dict[tuple[Any, ...], int] = {}
         self.version = np.empty(len(rows), np.int64)
         self.listed: list[tuple[Any, ...]] = []
-        parts: list[Codes] = []
         self.double: list[int] = []
+        parts: list[Codes] = []
         stamp = np.empty(len(self.begun), np.int32)
-        work = 0
+        numbered = waiting = work = 0
         for at, row in enumerate(rows):
             listed = members(values[row])
             work += 64 + len(listed)
-            if work > 1 << 18:
+            if work > _AT_ONCE:
                 self.budget.check()
                 work = 0
             number = numbers.setdefault(listed, len(numbers))
             self.version[at] = number
-            if number < len(self.listed):
-                continue
-            self.listed.append(listed)
-            codes = self._numbered(listed)
-            parts.append(codes)
+            if number == len(self.listed):
+                self.listed.append(listed)
+                waiting += len(listed)
+            if waiting > _AT_ONCE:
+                parts.append(self._take(numbered, stamp))
+                numbered, waiting = len(self.listed), 0
+        parts.append(self._take(numbered, stamp))
+        self.ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, self.listed), np.int64, len(self.listed)))])
+        self.codes = np.concatenate(parts)
+
+    def _take(self, since: int, stamp: Codes) -> Codes:
+        """Number what the versions from that one on list, one after the other, and tell which of them list an element twice."""
+        versions = self.listed[since:]
+        codes = self._numbered(versions)
+        end = 0
+        for number, listed in enumerate(versions, since):
+            begin, end = end, end + len(listed)
             if len(listed) <= FEW:
                 if len(set(listed)) < len(listed):
                     self.double.append(number)
-            else:
-                known = codes[codes >= 0]
-                stamp[known] = np.arange(len(known), dtype=np.int32)
-                twice = bool((stamp[known] != np.arange(len(known), dtype=np.int32)).any())
-                if twice or (len(known) < len(codes) and len(set(listed)) < len(listed)):
-                    self.double.append(number)
-        sizes = np.array([len(part) for part in parts], np.int64)
-        self.ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.codes = np.concatenate(parts) if parts else np.empty(0, np.int32)
+                continue
+            known = codes[begin:end]
+            known = known[known >= 0]
+            places = np.arange(len(known), dtype=np.int32)
+            stamp[known] = places
+            twice = bool((stamp[known] != places).any())
+            if twice or (len(known) < len(listed) and len(set(listed)) < len(listed)):
+                self.double.append(number)
+        return codes
 
-    def _numbered(self, listed: tuple[Any, ...]) -> Codes:
-        if self.ints is not None:
-            if set(map(type, listed)) <= {int} and (not listed or -NEVER < min(listed) <= max(listed) < NEVER):
-                told = np.array(listed, np.int64)
-            else:
-                told = np.array([item if type(item) is int and abs(item) < NEVER else NIL for item in listed], np.int64)
-            if self.table is not None:
-                place = told - self.low
-                inside = (place >= 0) & (place < len(self.table))
-                found: Codes = np.where(inside, self.table[np.where(inside, place, 0)], -1).astype(np.int32)
-                return found
-            if not len(self.ints):
-                return np.full(len(listed), -1, np.int32)
-            at = np.minimum(np.searchsorted(self.ints, told), len(self.ints) - 1)
-            return np.where(self.ints[at] == told, at, -1).astype(np.int32)
-        find = self.numbers.get
-        return np.fromiter((find(item, -1) for item in listed), np.int32, len(listed))
+    def _numbered(self, versions: list[tuple[Any, ...]]) -> Codes:
+        many = sum(map(len, versions))
+        if self.ints is None:
+            find = self.numbers.get
+            return np.fromiter((find(item, -1) for item in chain.from_iterable(versions)), np.int32, many)
+        if not len(self.ints):
+            return np.full(many, -1, np.int32)
+        told = _integers(versions, many)
+        if self.table is not None:
+            place = told - self.low
+            inside = (place >= 0) & (place < len(self.table))
+            found: Codes = np.where(inside, self.table[np.where(inside, place, 0)], -1)
+            return found
+        at = np.minimum(np.searchsorted(self.ints, told), len(self.ints) - 1)
+        return np.where(self.ints[at] == told, at, -1).astype(np.int32)
 
     def _seen(self) -> None:
         """When each element was first returned and by which read, and by which read that ended last; and the front of every
@@ -500,6 +513,15 @@ class _Account:
                     f"another{at(rows[1])} the other way round"
                 ), rows[1],
             )
+
+
+def _integers(versions: list[tuple[Any, ...]], many: int) -> Ints:
+    """What these versions list, one after the other, of which there are so many; `NIL` for what no column of integers has."""
+    if set(map(type, chain.from_iterable(versions))) <= {int}:
+        with suppress(OverflowError):
+            return np.fromiter(chain.from_iterable(versions), np.int64, many)
+    items = (item if type(item) is int and NIL < item <= NEVER else NIL for item in chain.from_iterable(versions))
+    return np.fromiter(items, np.int64, many)
 
 
 def members(value: Any) -> tuple[Any, ...]:

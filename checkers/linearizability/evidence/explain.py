@@ -48,7 +48,7 @@ def explain(
             rows = concerned(history, chains)
             if len(rows) < len(history):
                 told, findings, whole = _explain(history.select(rows), model, shown, budget, None, _homes(history))
-                if findings:
+                if findings or budget.over:
                     return told, [_lifted(finding, rows) for finding in findings], whole
     return _explain(history, model, shown, budget, course, _homes(history))
 

@@ -94,7 +94,7 @@ class Explanation(Lineages):
         proof = {accused, *rows} - {-1}
         # An info cas is known to have happened only by those who observed its value.
         for row in tuple(proof):
-            while self.f[row] == "cas" and self.outcome[row] == INFO:
+            while self.f[row] == "cas" and self.outcome[row] == INFO and row not in self.unseen:
                 observers = self.versions[self.values[row][1]].observers
                 if proof.intersection(observers):
                     break
@@ -353,11 +353,10 @@ class Explanation(Lineages):
             expected = text(version.value)
             told = f"client {int(self.history.process[row])} was refused {self._name(row)}{self._at(self.inv[row])}"
             again = [other for other in version.observers if self.inv[other] > self.ret[row]]
-            newer = self._newer(version, self.ret[row]) if again else []
-            if newer:
+            if again and (newer := self._instead_of(version, self.ret[row])):
                 # It may have seen the newer value; then the older one must not be there again.
                 if self._counts("non-monotonic-read", self._when(row)):
-                    rows |= {newer[0].writer}
+                    rows |= {newer[0]}
                     self._show("non-monotonic-read", row, rows, f"{told}, although later {self._did(again[0])}")
             elif version is initial and version.writer < 0:
                 aborted = [other for other in self.failed.values() if other not in self.refused]
@@ -369,6 +368,11 @@ class Explanation(Lineages):
                         ))
                 elif open := [one for one in self.begun(self.ret[row]) if not one.odd]:
                     self._replaced(row, open, told)
+                elif newer := self._instead_of(version, self.ret[row]):
+                    if self._counts("non-linearizable", self._when(row)):
+                        self._show("non-linearizable", row, {newer[0], *rows}, (
+                            f"{told}, although nothing that was under way then can have replaced {expected}"
+                        ))
                 elif self._counts("unwritten-read", self._when(row)):
                     self._show("unwritten-read", row, rows, f"{told}, although nobody had written anything but {expected}")
             elif version.acked and self.ret[version.writer] < self.inv[row]:
@@ -458,7 +462,9 @@ class Explanation(Lineages):
 
     def proves(self, row: int, finding: Finding) -> bool:
         """Whether the proof needs `row` for what is not in the proof: one of the nodes that told the old version, and what
-        shows that nothing replaced the value that was refused."""
+        shows that nothing replaced the value that was refused; or because its sentence names it."""
+        if self.f[row] != "read" and f"{self._name(row)} " in finding.sentence:
+            return True
         if finding.identifier == "lost-write" and self.f[row] == "read" and self.server[row] >= 0:
             return True
         return finding.accused in self.refused and finding.accused not in self.history.seen

@@ -90,7 +90,11 @@ class Lineages:
         self.outcome = outcome
         completed = history.completed.tolist()
         self.ret = [NEVER if how == INFO else at for how, at in zip(outcome, completed, strict=True)]
-        self.values: list[Any] = [canonical(value) for value in history.values]
+        self.values: list[Any] = []
+        for row, value in enumerate(history.values):
+            if not row % _OFTEN:
+                budget.check()
+            self.values.append(canonical(value))
         servers, homes = history.server.tolist(), history.node.tolist()
         self.server: list[int] = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
         self.home: list[int] = [h if h >= 0 else s for s, h in zip(servers, homes, strict=True)]
@@ -99,12 +103,18 @@ class Lineages:
         self.failed: dict[Hashable, int] = {}
         self.observed: list[tuple[int, Hashable]] = []
         self.refused: set[int] = set()
+        # The indeterminate compare-and-sets whose value nobody ever saw.
+        self.unseen: set[int] = set()
         self.budget.check()
         self._read()
         self.budget.check()
         self._link()
         self.seen_by = dict(self.observed)
         self.sightings = sorted((self.inv[row], row) for row in self.seen_by)
+        # Of each of them its server, its home and what it saw.
+        self.sighted = [
+            (row, self.server[row], self.home[row], self.versions[self.seen_by[row]]) for _, row in self.sightings
+        ]
         self._close()
 
     def _read(self) -> None:
@@ -154,6 +164,7 @@ class Lineages:
             if row >= 0:
                 swaps.append(row)
                 self.observed.append((row, values[row][0]))
+        self.unseen = set(maybe.values())
         for row in swaps:
             expected, new = values[row]
             self._written(row, new)
@@ -300,28 +311,26 @@ class Lineages:
 
     def _taken_up(self, survivor: Version, places: set[tuple[str, int]], after: int) -> int:
         """The first observation of the versions of `survivor` at one of these places, asked for after a moment; -1 if none."""
-        run = self._run(survivor)
+        run, low, high = self._run(survivor), survivor.enter, survivor.leave
+        servers, homes = ({code for kind, code in places if kind == wanted} for wanted in ("server", "home"))
         at = bisect_left(self.sightings, (after + 1, -1))
-        for _, row in self.sightings[at:at + FAR]:
-            if ("server", self.server[row]) in places or ("home", self.home[row]) in places:
-                version = self.versions[self.seen_by[row]]
-                if version.value in run or self._holds(survivor, version):
-                    return row
+        for row, server, home, version in self.sighted[at:at + FAR]:
+            if (server in servers or home in homes) and (low <= version.enter < high or version.value in run):
+                return row
         return -1
 
     def _old_everywhere(self, version: Version, known: int) -> list[int]:
         """Observations of versions older than this one, asked for after it was acknowledged and last seen, until there is one
         from every home."""
         rows: list[int] = []
-        missing = set(self.homes)
+        missing, began = set(self.homes), version.written[0]
         at = bisect_left(self.sightings, (known + 1, -1))
-        for _, row in self.sightings[at:at + _NEAR]:
-            seen = self.versions[self.seen_by[row]]
-            if seen.there < version.written[0] and not seen.odd and self.home[row] in missing:
+        for row, _, home, seen in self.sighted[at:at + _NEAR]:
+            if home in missing and seen.there < began and not seen.odd:
                 rows.append(row)
-                missing.discard(self.home[row])
-            if not missing:
-                return rows
+                missing.discard(home)
+                if not missing:
+                    return rows
         return []
 
     def _found_again(self) -> str:
@@ -344,6 +353,14 @@ class Lineages:
             other for other in self.begun(moment)
             if (other.parent is version or (other.root != version.root and min(other.written[1], other.early) >= low))
         ]
+
+    def _instead_of(self, version: Version, moment: int) -> list[int]:
+        """The writers of what may have taken the place of `version` before `moment`; where there are none that were seen, the
+        unanswered compare-and-sets that may have replaced it, or what came after it, unseen."""
+        if newer := [one.writer for one in self._newer(version, moment)]:
+            return newer
+        on = {version.value, *(other.value for other in self.begun(moment))} if self.unseen else set()
+        return [row for row in sorted(self.unseen) if self.inv[row] <= moment and self.values[row][0] in on]
 
     def begun(self, moment: int) -> list[Version]:
         """The versions that may have been written by `moment`: that, and all that they descend from, was begun by then."""

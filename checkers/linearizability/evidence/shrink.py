@@ -13,13 +13,14 @@ It is one file because each way of shrinking leans on the same few trials and li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice, product
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.evidence import LATE, PATIENCE
 from splitbrain.checkers.linearizability.evidence.explain import explain
@@ -58,6 +59,8 @@ CHOICES = 200
 """Choices of who read from whom that are tried for a name."""
 ROUNDS = 3
 """Times that evidence is judged alone."""
+SHOWN = 100
+"""Operations of evidence that are shown where there was no time to make it smaller."""
 _PROBE = "ends elsewhere"
 _CONTAINERS = (Queue, UnorderedQueue, Stack, PriorityQueue)
 _LOST = ("lost-write", "lost-element")
@@ -75,7 +78,33 @@ def refute(
     """
     budget = budget.within(PATIENCE, LATE)
     # Some of the time is for looking at what was found.
-    finding, part = _found(history, model, decision, budget.within(0.8 * budget.left, LATE), faster)
+    try:
+        finding, part = _found(history, model, decision, budget.within(0.8 * budget.left, LATE), faster)
+    except Exhausted as error:
+        rows = _until(history, decision.stuck)
+        return _in_short(history, _unnamed(history, model, rows, decision.stuck, str(error), False)), str(error)
+    spent = part.spent
+    try:
+        finding, spent = _looked_at(history, model, finding, part, budget, faster), part.spent
+    except Exhausted as error:
+        spent = part.spent or str(error)
+    return (_in_short(history, finding) if spent else finding), spent
+
+
+def _in_short(history: History, finding: Finding) -> Finding:
+    """The finding with its last operations alone, where there was no time to find out which of very many it takes."""
+    if len(finding.rows) <= SHOWN:
+        return finding
+    by_begin = sorted(finding.rows, key=lambda row: (row == finding.accused, int(history.invoked[row])))
+    left = f"{len(finding.rows) - SHOWN:,} operations before these, which it may take too, are not shown"
+    return Finding(finding.identifier, tuple(sorted(by_begin[-SHOWN:])), f"{finding.sentence}; {left}", finding.accused)
+
+
+def _looked_at(
+    history: History, model: Model, finding: Finding, part: _Part, budget: Budget, faster: Faster | None
+) -> Finding:
+    """The finding as what its rows alone are said to show. Raises `Exhausted`."""
+    part.trials.budget = budget
     for _ in range(ROUNDS):
         if budget.over:
             break
@@ -92,7 +121,7 @@ def refute(
         if len(names) > 1:
             finding = _told_apart(history, model, finding, part, budget, faster)
         break
-    return finding, part.spent
+    return finding
 
 
 def _told_apart(
@@ -111,25 +140,37 @@ def _told_apart(
 def _found(
     history: History, model: Model, decision: Decision, budget: Budget, faster: Faster | None
 ) -> tuple[Finding, _Part]:
-    rows = [row for row in range(len(history)) if history.outcome[row] != FAIL or _refused(history, row)]
+    rows = _until(history, None)
     # What is wrong without those that were refused, nobody knows by what, is told without them: they only say what was not.
     sighted = [row for row in rows if not _refused(history, row) or row in history.seen]
     if len(sighted) < len(rows):
-        without = search(history.select(np.array(sighted, np.int64)), model, max_steps=10 * STEPS)
+        without = search(history.select(np.array(sighted, np.int64)), model, max_steps=10 * STEPS, budget=budget)
         if without.valid is False:
             at = without.stuck
             rows, decision = sighted, msgspec.structs.replace(without, stuck=None if at is None else sighted[at])
-    stuck = decision.stuck if decision.stuck is not None else search(history, model, max_steps=10 * STEPS).stuck
-    ended = NEVER if stuck is None else int(history.completed[stuck])
-    part = _Part(history, model, [row for row in rows if history.invoked[row] <= ended], stuck, budget)
+    stuck = decision.stuck if decision.stuck is not None else search(
+        history, model, max_steps=10 * STEPS, budget=budget).stuck
+    begun = history.invoked <= (NEVER if stuck is None else int(history.completed[stuck]))
+    part = _Part(history, model, [row for row in rows if begun[row]], stuck, budget)
     if stuck is not None and not part.refuted_by(part.place.values()):
         part = _Part(history, model, rows, None, budget)
     kept, accused = part.minimal()
     if budget.over:
         return _unnamed(history, model, kept, accused, part.spent or LATE, False), part
     names = _Names(history, model, faster, part)
-    rows = names.standing(kept)
-    return names.of(rows) or _unnamed(history, model, rows, accused, part.spent, rows == kept), part
+    rows = kept
+    try:
+        rows = names.standing(kept)
+        return names.of(rows) or _unnamed(history, model, rows, accused, part.spent, rows == kept), part
+    except Exhausted as error:
+        part.spent = part.spent or str(error)
+        return _unnamed(history, model, rows, accused, part.spent, False), part
+
+
+def _until(history: History, stuck: int | None) -> list[int]:
+    """The rows of what may have happened, or was refused, and had begun when `stuck` returned."""
+    rows = np.flatnonzero(history.invoked <= (NEVER if stuck is None else int(history.completed[stuck])))
+    return [row for row in rows.tolist() if history.outcome[row] != FAIL or _refused(history, row)]
 
 
 def _judged(history: History, model: Model, budget: Budget, faster: Faster | None) -> tuple[set[str], Finding | None]:
@@ -138,10 +179,10 @@ def _judged(history: History, model: Model, budget: Budget, faster: Faster | Non
     if decision is not None and decision.rows:
         return {decision.identifier}, _finding(decision, range(len(history)))
     if isinstance(model, Register) and int(zones.decide(history, model).max()) == zones.INVALID:
-        counts, findings, _ = explain(history, model, 1)
+        counts, findings, _ = explain(history, model, 1, budget)
         if findings:
             return set(counts), findings[0]
-    decision = search(history, model, max_steps=10 * STEPS)
+    decision = search(history, model, max_steps=10 * STEPS, budget=budget)
     if decision.valid is not False:
         return set(), None
     finding, _ = _found(history, model, decision, budget, faster)
@@ -164,11 +205,17 @@ class _Part:
 
     def _set(self, rows: list[int]) -> None:
         self.rows = rows
-        self.trials = Trials(encode(self.history.select(np.array(rows)), self.model))
+        self.trials = Trials(encode(self.history.select(np.array(rows)), self.model, self.budget), self.budget)
         self.place = {rows[at]: i for i, at in enumerate(self.trials.problem.rows)}
         if self.stuck not in self.place:
-            stuck = search(self.history.select(np.array(rows)), self.model, max_steps=10 * STEPS).stuck
+            part = self.history.select(np.array(rows))
+            stuck = search(part, self.model, max_steps=10 * STEPS, budget=self.budget).stuck
             self.stuck = None if stuck is None else rows[stuck]
+            self.window = self.trials.whole() if self.stuck is None else self.trials.until(self.place[self.stuck])
+            if self.stuck is None or self.trials.refuted(frozenset(self.place.values()), self.window, STEPS) is not False:
+                return
+            # A search may turn back sooner, for what comes later needs something that is gone by then.
+            self.stuck = None
         self.window = self.trials.whole() if self.stuck is None else self.trials.until(self.place[self.stuck])
 
     def minimal(self) -> tuple[list[int], int | None]:
@@ -182,7 +229,9 @@ class _Part:
         else:
             self._forget()
         kept = self._without(sorted(self.place.values()))
-        self.refuted_by(kept)
+        with suppress(Exhausted):
+            # What it is that cannot be placed.
+            self.refuted_by(kept)
         row = {i: row for row, i in self.place.items()}
         stuck = self.trials.stuck
         return sorted(row[i] for i in kept), None if stuck is None else row[stuck]
@@ -225,7 +274,12 @@ class _Part:
                     self.spent = LATE
                     return operations
                 fewer = operations[:at] + operations[at + size:]
-                if self.refuted_by(fewer):
+                try:
+                    refuted = self.refuted_by(fewer)
+                except Exhausted as error:
+                    self.spent = str(error)
+                    return operations
+                if refuted:
                     operations = fewer
                 else:
                     at += size
@@ -249,11 +303,11 @@ class _Names:
         if isinstance(self.model, (KeyValue, Set)):
             return self._with_parts(rows)
         closed = self.closed(rows)
-        if not isinstance(self.model, _CONTAINERS) or _refuted(closed, self.history, self.model):
+        if not isinstance(self.model, _CONTAINERS) or _refuted(closed, self.history, self.model, self.part.budget):
             return closed
         # What was put in had been taken out before: all that was done with these elements belongs together.
         closed = self._all_of(closed)
-        return closed if _refuted(closed, self.history, self.model) else rows
+        return closed if _refuted(closed, self.history, self.model, self.part.budget) else rows
 
     def _with_parts(self, rows: list[int]) -> list[int]:
         """As `standing`, of texts and sets: with who wrote the parts of what was read, if it would else look as if nobody had;
@@ -278,7 +332,7 @@ class _Names:
                 if part != "" and part in text and (late or self.history.invoked[row] <= ended)
             }
             wider = sorted({*rows, *more})
-        return wider if _refuted(wider, self.history, self.model) else rows
+        return wider if _refuted(wider, self.history, self.model, self.part.budget) else rows
 
     def of(self, rows: list[int]) -> Finding | None:
         """The finding that `rows`, which stand alone, are."""
@@ -338,7 +392,11 @@ class _Names:
 
     def _all_of(self, rows: Iterable[int]) -> list[int]:
         """Everything that was done with the elements of a container that `rows` deal with."""
-        calls = {row: _call(self.history, row) for row in range(len(self.history)) if self.history.outcome[row] != FAIL}
+        calls: dict[int, Call] = {}
+        for row in np.flatnonzero(self.history.outcome != FAIL).tolist():
+            if not row & 1023:
+                self.part.budget.check()
+            calls[row] = _call(self.history, row)
         values = {calls[row].value for row in rows if row in calls}
         return [row for row, call in calls.items() if call.value in values]
 
@@ -362,6 +420,8 @@ class _Names:
         """The operations that wrote `value`, or else those that failed to, in the order of their invocation."""
         if not self._by_value:
             for row, f in enumerate(self.f):
+                if not row & 1023:
+                    self.part.budget.check()
                 if f in ("write", "cas", "enqueue", "push"):
                     call = _call(self.history, row)
                     if f == "cas" and call.value[0] == call.value[1]:
@@ -381,9 +441,10 @@ class _Names:
         """What these rows show: by the names for distinct values, or by what is the same whoever read from whom."""
         history, model = self.history, self.model
         assert isinstance(model, Register)
+        rows = self._with_open(rows)
         part = history.select(np.array(rows))
         if int(zones.decide(part, model).max()) == zones.INVALID:
-            counts, findings, _ = explain(part, model, 1)
+            counts, findings, _ = explain(part, model, 1, self.part.budget)
             for found in findings:
                 proof = tuple(rows[at] for at in found.rows)
                 if self.part.proven(proof):
@@ -400,6 +461,19 @@ class _Names:
         if blind and not self.part.proven(sighted):
             return self._refusal(rows, max(blind, key=lambda row: int(history.completed[row])))
         return self._whichever(sighted)
+
+    def _with_open(self, rows: list[int]) -> list[int]:
+        """`rows`, and for each that was refused the initial value without a word the last one never answered that may have
+        replaced it: the part is refuted whatever that did, but nobody may say that nothing was under way."""
+        history, initial = self.history, canonical(self.model.initial)
+        more = set(rows)
+        for row in rows:
+            if not _refused(history, row) or row in history.seen or _call(history, row).value[0] != initial:
+                continue
+            open = self._open(int(history.completed[row]))
+            if more.isdisjoint(open):
+                more.update(open[-1:])
+        return sorted(more)
 
     def _refusal(self, rows: list[int], row: int) -> Finding | None:
         """A compare-and-set that was refused although what it expected was there."""
@@ -438,15 +512,20 @@ class _Names:
             if failed:
                 sentence = f"{name}, although {text(expected)} was still there: only a write that failed can have changed it"
                 return Finding("aborted-read", tuple(sorted({*rows, failed[0]})), sentence, row)
-            open = [
+            begun = {
                 other for other in others
                 if self.f[other] in ("write", "cas") and history.outcome[other] != FAIL and self._begun(other, ended)
-            ]
-            if open:
+            }
+            if open := sorted(begun.union(self._open(ended))):
                 return self._replaced(rows, open, ended, name)
             sentence = f"{name}, although nobody had written anything but {text(expected)}"
             return Finding("unwritten-read", tuple(rows), sentence, row)
         return None
+
+    def _open(self, moment: int) -> list[int]:
+        """The writes that were never answered and can have taken effect by `moment`."""
+        unanswered = np.flatnonzero((self.history.outcome == INFO) & (self.history.invoked <= moment)).tolist()
+        return [row for row in unanswered if self.f[row] in ("write", "cas") and self._begun(row, moment)]
 
     def _begun(self, row: int, moment: int) -> bool:
         """Whether a write can have taken effect by `moment`: it was invoked by then, and so was one of what it was made on."""
@@ -567,7 +646,7 @@ class _Names:
         part = History.of(operations)
         part.timed = self.history.timed
         if int(zones.decide(part, model).max()) == zones.INVALID:
-            _, findings, _ = explain(part, model, 1)
+            _, findings, _ = explain(part, model, 1, self.part.budget)
             if not findings:
                 return None
             at = findings[0].accused
@@ -619,8 +698,9 @@ def _call(history: History, row: int) -> Call:
     return Call(operation.f, canonical(operation.value), outcome, seen, operation.process, operation.key)
 
 
-def _refuted(rows: Sequence[int], history: History, model: Model) -> bool:
-    return search(history.select(np.array(list(rows))), model, max_steps=10 * STEPS).valid is False
+def _refuted(rows: Sequence[int], history: History, model: Model, budget: Budget) -> bool:
+    """Whether a search refutes these rows. Raises `Exhausted`."""
+    return search(history.select(np.array(list(rows))), model, max_steps=10 * STEPS, budget=budget).valid is False
 
 
 def _without_values(rows: list[int], history: History, model: Model, budget: Budget) -> list[int]:
@@ -640,7 +720,7 @@ def _without_values(rows: list[int], history: History, model: Model, budget: Bud
         while at < len(values) and not budget.over:
             dropped = {row for value in values[at:at + size] for row in by_value[value]}
             fewer = [row for row in rows if row not in dropped]
-            if fewer and _refuted(fewer, history, model):
+            if fewer and _refuted(fewer, history, model, budget):
                 rows, values = fewer, values[:at] + values[at + size:]
             else:
                 at += size
@@ -682,9 +762,9 @@ def _without_past(rows: list[int], history: History, model: Model, budget: Budge
         if budget.over:
             break
         rest = [row for row in rows[:at] if outcome[row] == INFO] + rows[at:]
-        if not _refuted(rest, history, model):
+        if not _refuted(rest, history, model, budget):
             continue
-        past = encode(history.select(np.array(rows[:at])), model)
+        past = encode(history.select(np.array(rows[:at])), model, budget)
         probe = len(past.calls)
         ended = Problem(
             _Elsewhere(model), [*past.calls, Call(_PROBE, None)], [*past.rows, -1], [*past.events, probe, ~probe], past.open_ok

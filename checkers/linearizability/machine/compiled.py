@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.linearizability.registers.zones import ABSENT, UNDECIDED
+from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.linearizability.registers.zones import ABSENT, INVALID, UNDECIDED
 from splitbrain.checkers.models.specifications import CasRegister, Register
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.history import History
@@ -25,6 +26,12 @@ from splitbrain.harness.history.values import NIL
 
 MOST_STEPS = 100_000
 """Steps of a search before it is left to the plain one, which is watched by the clock."""
+MOST_LOOKS = 20_000_000
+"""Looks at one operation before it is, and most operations that may be pending, over all returns: tens of milliseconds."""
+MOST_OPERATIONS = 400_000
+"""Operations of a register that are looked at in one call."""
+AT_ONCE = 100_000
+"""Operations of texts, of whole keys, that are looked at between two looks at the clock."""
 MOST_LETTERS = 1 << 24
 """Letters of all texts together, for each takes 16 bytes of digests."""
 
@@ -59,7 +66,7 @@ def register(history: History, model: Register) -> int:
         initial = NIL
     elif type(initial) is not int or not NIL < initial < -NIL:
         return UNDECIDED
-    if values.objects or history.seen:
+    if values.objects or history.seen or len(history) > MOST_OPERATIONS:
         return UNDECIDED
     if not all(f in model.functions for f in history.fs):
         return UNDECIDED
@@ -69,12 +76,12 @@ def register(history: History, model: Register) -> int:
             history.error,
         ),
         _code(history.fs, "read"), _code(history.fs, "write"), _code(history.fs, "cas"), _code(history.errors, MISMATCH),
-        initial, model.nil == "wildcard", MOST_STEPS,
+        initial, model.nil == "wildcard", MOST_STEPS, MOST_LOOKS,
     )
     return status
 
 
-def append(history: History, *, every_key: bool) -> NDArray[np.int8] | None:
+def append(history: History, *, every_key: bool, budget: Budget = FOREVER) -> NDArray[np.int8] | None:
     """As `append.decide`, for strings that are empty at first; None where nothing can be decided."""
     if _kernels is None:
         return None
@@ -88,11 +95,26 @@ def append(history: History, *, every_key: bool) -> NDArray[np.int8] | None:
         # Not all of them are texts.
         return None
     status = np.full(len(history.keys) + 1, ABSENT, np.int8)
-    _kernels.append(
-        *_columns(history.invoked, history.completed, history.outcome, history.f, history.key, values.kind, values.first),
-        np.frombuffer(letters, np.uint8), len(values.objects),
-        _code(fs, "get"), _code(fs, "put"), _code(fs, "append"), every_key, status,
+    status[history.key + 1] = UNDECIDED
+    codes = np.frombuffer(letters, np.uint8)
+    begins, sums, powers = _kernels.digests(codes, len(values.objects))
+    if not len(begins):
+        return status
+    columns = _columns(
+        history.invoked, history.completed, history.outcome, history.f, history.key, values.kind, values.first
     )
+    functions = [_code(fs, name) for name in ("get", "put", "append")]
+    order = np.argsort(history.key, kind="stable")
+    begin, ends = 0, np.array([len(order)])
+    if len(order) > AT_ONCE:
+        ends = np.append(np.flatnonzero(np.diff(history.key[order])) + 1, len(order))
+    while begin < len(order) and not budget.over:
+        # Whole keys, at least one.
+        end = int(ends[max(np.searchsorted(ends, begin + AT_ONCE, "right") - 1, np.searchsorted(ends, begin, "right"))])
+        _kernels.append(*columns, codes, begins, sums, powers, *functions, every_key, order[begin:end], status)
+        if not every_key and (status == INVALID).any():
+            break
+        begin = end
     return status
 
 

@@ -30,13 +30,15 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 @njit(
     "int8(int64[::1], int64[::1], int8[::1], int32[::1], int8[::1], int64[::1], int64[::1], int32[::1], int64, int64, int64,"
-    " int64, int64, boolean, int64)",
+    " int64, int64, boolean, int64, int64)",
     cache=True,
 )
 def register(
     starts, ends, outcomes, functions, kinds, firsts, seconds, errors, read, write, cas, mismatch, initial, wild, most,
+    most_looks,
 ):
-    """Whether the history of one register is linearizable, by the just-in-time search; `UNDECIDED` after `most` steps.
+    """Whether the history of one register is linearizable, by the just-in-time search; `UNDECIDED` after `most` steps, or after
+    `most_looks` at one operation, of which a step may take very many.
 
     Columns of the history; the codes of its functions and of the error `mismatch`, -2 where it has none; whether a read of
     nil tells nothing.
@@ -107,6 +109,8 @@ def register(
                 held += 1
             following += 1
         used = bounds[e]
+        if used + held > most_looks:
+            return UNDECIDED
         if used + held > len(pending):
             larger = np.zeros(2 * len(pending), np.int64)
             larger[:used] = pending[:used]
@@ -123,7 +127,7 @@ def register(
     seen = {(np.int64(-1), np.int64(0), np.uint64(0))}
     frames = [(np.int64(0), np.int64(0), np.uint64(0), np.int64(0))]
     frames.pop()
-    steps = 0
+    steps = looks = 0
     e, state, mask = np.int64(0), np.int64(initial), np.uint64(0)
     while True:
         while e < count:
@@ -133,8 +137,10 @@ def register(
             elif ways[i] == _EFFECT or (wants[i] == state) == (ways[i] == _OTHER):
                 break
             e += 1
+            looks += 1
         if e == count:
             return VALID
+        looks += bounds[e + 1] - bounds[e]
         for at in range(bounds[e], bounds[e + 1]):
             i = pending[at]
             if ways[i] != _EFFECT and (wants[i] == state) == (ways[i] == _SAME):
@@ -147,6 +153,8 @@ def register(
         while not moved:
             if not frames:
                 return INVALID
+            if looks > most_looks:
+                return UNDECIDED
             e, state, mask, at = frames.pop()
             while at < bounds[e + 1]:
                 i = pending[at]
@@ -156,6 +164,7 @@ def register(
                 if free[i] and gives[i] == state:
                     continue
                 twin = False
+                looks += at - bounds[e]
                 for before in range(bounds[e], at - 1):
                     j = pending[before]
                     twin |= (
@@ -464,20 +473,11 @@ def _key(rows, columns, codes, letters, table, known, writes, places, room):
     return VALID if _apart(lows[:chains], highs[:chains], room[4], room[5]) else INVALID
 
 
-@njit(
-    "void(int64[::1], int64[::1], int8[::1], int32[::1], int32[::1], int8[::1], int64[::1], uint8[::1], int64, int64, int64,"
-    " int64, boolean, int8[::1])",
-    cache=True,
-)
-def append(starts, ends, outcomes, functions, keys, kinds, firsts, letters, objects, get, put, add, every_key, status):
-    """Set `status` for the keys of a history of `get`, `put` and `append` (`add`): see `append.decide`.
-
-    Columns of the history; `letters` are the texts of its `objects` in order, each followed by a zero. Besides what the plain
-    way leaves `UNDECIDED`, this leaves keys where texts were written several times and it is not certain which was read.
-    """
-    n = len(starts)
-    # Where each text begins, and the digest of all letters up to each place.
-    text_begin = np.zeros(objects + 1, np.int64)
+@njit("Tuple((int64[::1], uint64[::1], uint64[::1]))(uint8[::1], int64)", cache=True)
+def digests(letters, objects):
+    """Where each text begins, the digest of all letters up to each place, and what digests of parts are made from. `letters`
+    are the texts of so many `objects`, each followed by a zero; where there are zeros in the texts themselves, none begins."""
+    begins = np.zeros(objects + 1, np.int64)
     sums = np.zeros(len(letters) + 1, np.uint64)
     powers = np.ones(len(letters) + 1, np.uint64)
     at = 0
@@ -487,18 +487,30 @@ def append(starts, ends, outcomes, functions, keys, kinds, firsts, letters, obje
         if letters[place] == 0:
             at += 1
             if at <= objects:
-                text_begin[at] = place + 1
-    if at != objects:
-        # Zeros in the texts themselves.
-        for i in range(n):
-            status[keys[i] + 1] = UNDECIDED
-        return
+                begins[at] = place + 1
+    return (begins if at == objects else begins[:0]), sums, powers
 
+
+@njit(
+    "void(int64[::1], int64[::1], int8[::1], int32[::1], int32[::1], int8[::1], int64[::1], uint8[::1], int64[::1],"
+    " uint64[::1], uint64[::1], int64, int64, int64, boolean, int64[::1], int8[::1])",
+    cache=True,
+)
+def append(
+    starts, ends, outcomes, functions, keys, kinds, firsts, letters, begins, sums, powers, get, put, add, every_key, order,
+    status,
+):
+    """Set `status` for some keys of a history of `get`, `put` and `append` (`add`): see `append.decide`.
+
+    Columns of the history; what `digests` tells of `letters`; the `order` of the rows of these keys by key. Besides what the
+    plain way leaves `UNDECIDED`, this leaves keys where texts were written several times and it is not certain which was read,
+    and without `every_key` those behind one that is `INVALID`.
+    """
+    n = len(order)
     columns = starts, ends, outcomes, functions, kinds, firsts
-    told = _Letters(letters, text_begin, sums, powers)
+    told = _Letters(letters, begins, sums, powers)
     table, room = np.empty(2 * n + 1, np.int64), np.empty((6, n + 2), np.int64)
     known, writes, places = np.empty(n, _TEXT), np.empty(n, _WRITE), np.empty(n + 2, _PLACE)
-    order = np.argsort(keys, kind="mergesort")
     begin = 0
     while begin < n:
         end = begin + 1
@@ -507,7 +519,5 @@ def append(starts, ends, outcomes, functions, keys, kinds, firsts, letters, obje
         code = keys[order[begin]] + 1
         status[code] = _key(order[begin:end], columns, (get, put, add), told, table, known, writes, places, room)
         if status[code] == INVALID and not every_key:
-            for at in range(end, n):
-                status[keys[order[at]] + 1] = UNDECIDED
             return
         begin = end

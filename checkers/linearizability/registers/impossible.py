@@ -41,6 +41,7 @@ def decide_impossible(history: History, model: Register, budget: Budget = FOREVE
     # Of the changes that were over before each read, the one that began last, and the one of another value than that.
     over = changes[outcome[changes] == OK]
     over = over[np.argsort(finish[over], kind="stable")]
+    budget.check()
     latest, second = _latest(history.invoked[over], new[over])
     upto = np.searchsorted(finish[over], history.invoked[reads], "left") - 1
     order = np.lexsort((history.invoked[changes], new[changes]))
@@ -49,7 +50,10 @@ def decide_impossible(history: History, model: Register, budget: Budget = FOREVE
     # The latest end among the changes to one value up to each.
     reach = finish[changes]
     bounds = [0, *(np.flatnonzero(np.diff(new[changes])) + 1).tolist(), len(changes)]
-    for low, high in pairwise(bounds):
+    budget.check()
+    for number, (low, high) in enumerate(pairwise(bounds)):
+        if not number & 4095:
+            budget.check()
         np.maximum.accumulate(reach[low:high], out=reach[low:high])
     begin = np.searchsorted(new[changes], values.first[reads], "left")
     end = np.searchsorted(new[changes], values.first[reads], "right")

@@ -12,7 +12,8 @@ What bounds the search, and why it may:
 * of pending operations with the same call, only the one that returns first is tried (an `info` returns last of all): in
   any linearization the two may change places;
 * pure operations take effect as soon as they are legal: they never need to be branched on. Only operations that no state
-  can be changed by are pure; one that happens to leave this state alone is not.
+  can be changed by are pure; one that happens to leave this state alone is not;
+* of several registers and of texts, a configuration in which somebody can never find what he read is left (`needs`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from bisect import insort
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from splitbrain.checkers.budget import FOREVER as FOR_EVER
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
+from splitbrain.checkers.linearizability.search.needs import Needs, needs_of
 from splitbrain.checkers.linearizability.search.problem import Problem
 from splitbrain.checkers.models.specifications import Model
 
@@ -66,11 +70,16 @@ class Search:
     returns (`~i`) in the order of time, `pure[c]` whether call c is pure.
     """
 
+    entries = 0
+    """How many pending operations are remembered, over all returns."""
+
     def __init__(
         self, rows: list[Row], compute: Callable[[int, int], int], several: dict[tuple[int, int], tuple[int, ...]],
         pure: list[bool], call_of: list[int], rows_of: list[int], events: list[int], open_ok: list[int],
+        states: list[Any] | None = None, needs: Needs | None = None,
     ) -> None:
         self.rows, self.compute, self.several, self.pure = rows, compute, several, pure
+        self.states, self.needs = [] if states is None else states, needs
         self.call_of, self.rows_of = call_of, rows_of
         self.events = [*events, *(~i for i in open_ok)] if open_ok else events
         self.initial = 0
@@ -129,7 +138,11 @@ class Search:
                 before = twins.get(c, 0)
                 effects.append((b, c, before, free, op))
                 twins[c] = before | b
+            if self.needs is not None:
+                self.needs.enter(at - 1, [*self._active_pure, *self._active])
+                effects = self.needs.ordered(i, effects)
             self._effects.append(effects)
+            self.entries += len(effects) + len(self._active_pure)
             (self._active_pure if self.pure[call] else self._active).remove(entry)
             slots.append(bit)
             self._cursor = at
@@ -144,16 +157,24 @@ class Search:
         rows, compute, several = self.rows, self.compute, self.several
         returning, all_pures, all_effects = self._returning, self._pures, self._effects
         stack, seen = self._stack, self._seen
+        states, needs = self.states, self.needs
         e, state, mask, trail, k = self._now
         last = self.steps + budget
         steps = self.steps
+        # Returns that are passed are no steps, but take time as well where nobody has been there.
+        unlooked = len(returning) + budget
         while True:
             # Pass the returns of operations that have taken effect, and of pure ones that are legal now.
             if k == 0:
                 while True:
-                    if e == len(returning) and not self._build():
-                        self._finish(True, steps, e, trail)
-                        return True
+                    if e == len(returning):
+                        if e >= unlooked:
+                            self._now = (e, state, mask, trail, 0)
+                            self.steps = steps
+                            return None
+                        if not self._build():
+                            self._finish(True, steps, e, trail)
+                            return True
                     bit, call, _ = returning[e]
                     if mask & bit:
                         mask ^= bit
@@ -202,6 +223,8 @@ class Search:
                         if (u if u != _UNKNOWN else compute(t, pc)) == t:
                             after |= pb
                 steps += 1
+                if needs is not None and needs.doomed(e, states[state], states[t], c, after):
+                    continue
                 mark = (e, t, after)
                 if mark in seen:
                     continue
@@ -314,13 +337,20 @@ class Search:
         return order, None
 
 
-def from_problem(problem: Problem) -> Search:
-    """The search for an encoded problem of any model. Pure `info` operations are left out: nothing can tell them."""
+def from_problem(problem: Problem, budget: Budget = FOR_EVER) -> Search:
+    """The search for an encoded problem of any model. Pure `info` operations are left out: nothing can tell them. Raises
+    `Exhausted`."""
     numbers: dict[Any, int] = {}
     call_of = [numbers.setdefault(call, len(numbers)) for call in problem.calls]
+    budget.check()
     calls = list(numbers)
     pure = [problem.pure(call) for call in calls]
     dropped = [pure[c] and calls[c].outcome == "info" for c in call_of]
     events = [event for event in problem.events if event < 0 or not dropped[event]]
     machine = Machine(problem.model, calls)
-    return Search(machine.rows, machine.compute, machine.several, pure, call_of, problem.rows, events, problem.open_ok)
+    whole = [*events, *(~i for i in problem.open_ok)]
+    needs = needs_of(problem.model, calls, call_of, whole, budget)
+    return Search(
+        machine.rows, machine.compute, machine.several, pure, call_of, problem.rows, events, problem.open_ok,
+        machine.states, needs,
+    )

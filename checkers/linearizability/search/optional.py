@@ -14,6 +14,7 @@ from bisect import insort
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from splitbrain.checkers.budget import FOREVER, Budget
 from splitbrain.checkers.linearizability.search.problem import Problem
 from splitbrain.checkers.models.specifications import Call, Model, State
 
@@ -40,8 +41,9 @@ class Window:
 class Trials:
     """The searches of one problem; states and calls are numbered once."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, budget: Budget = FOREVER) -> None:
         self.problem = problem
+        self.budget = budget
         self.model: Model = problem.model
         numbers: dict[Call, int] = {}
         self.call_of = [numbers.setdefault(call, len(numbers)) for call in problem.calls]
@@ -94,7 +96,7 @@ class Trials:
 
     def refuted(self, required: Collection[int], window: Window, steps: int) -> bool | None:
         """Whether no choice of the operations that are not `required` makes those that are linearizable; None where `steps`
-        steps do not tell."""
+        steps do not tell. Raises `Exhausted`."""
         events, starts, free = window.events, window.starts, window.free
         pure, call_of = self.pure, self.call_of
         needed = set(required) - free
@@ -106,7 +108,9 @@ class Trials:
         bits: dict[int, int] = {}
         slots: list[int] = []
         used = 0
-        for event in events:
+        for at, event in enumerate(events):
+            if at & 4095 == 4095:
+                self.budget.check()
             if event >= 0:
                 call = call_of[event]
                 must = event in needed and event in due
@@ -176,6 +180,8 @@ class Trials:
             steps += 1
             if steps > budget:
                 return None
+            if steps & 1023 == 0:
+                self.budget.check()
             if e > deepest and must:
                 deepest, self.stuck = e, i
             for b, c, twins, forced in reversed(effects):

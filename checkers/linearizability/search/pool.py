@@ -35,30 +35,31 @@ def judge_apart(
     decisions: list[Decision | None] = [None] * len(histories)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "splitbrain.checkers.linearizability.search.worker"]
+    # A process that is slow to begin is slow to take its task, too.
+    clock = Timer(budget.left + GRACE, _kill, [running])
+    clock.start()
     try:
         memory = max(0, budget.memory - budget.grown) // len(shares)
         for share in shares:
+            if budget.over:
+                return None
             task = pickle.dumps(([histories[at] for at in share], model, max(0.0, budget.left - _ANSWER), memory))
             worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             running.append(worker)
             assert worker.stdin is not None
             worker.stdin.write(len(task).to_bytes(8, "big") + task)
             worker.stdin.flush()
-        clock = Timer(budget.left + GRACE, _kill, [running])
-        clock.start()
-        try:
-            for share, worker in zip(shares, running, strict=True):
-                assert worker.stdout is not None
-                answer = worker.stdout.read()
-                if worker.wait() != 0:
-                    return None
-                for at, decision in zip(share, pickle.loads(answer), strict=True):
-                    decisions[at] = decision
-        finally:
-            clock.cancel()
+        for share, worker in zip(shares, running, strict=True):
+            assert worker.stdout is not None
+            answer = worker.stdout.read()
+            if worker.wait() != 0:
+                return None
+            for at, decision in zip(share, pickle.loads(answer), strict=True):
+                decisions[at] = decision
     except (OSError, pickle.PicklingError, AttributeError):
         return None
     finally:
+        clock.cancel()
         for worker in running:
             if worker.poll() is None:
                 worker.kill()

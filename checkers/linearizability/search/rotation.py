@@ -16,6 +16,12 @@ AFTER_REFUTATION = 5.0
 TIME_IS_UP = "time"
 """The limit of a search that was stopped by the clock, where nobody can say how long all had."""
 
+_RELEASE = 8e-7
+"""Seconds that it takes to forget a configuration, with its share of the stack: some for all of them, within the time limit."""
+_RELEASE_ENTRY = 1.2e-7
+"""Seconds that it takes to forget what was pending at a return, for each of it."""
+_BYTES_TO_GROW = 32
+"""For each configuration, bytes that a table of them takes all at once when it is full."""
 _FIRST_SLICE = 100
 _LARGEST_SLICE = 50_000
 _TURN = 0.05
@@ -33,26 +39,30 @@ def rotate(searches: Sequence[Search], budget: Budget) -> None:
     stops = budget.deadline
     slice_ = _FIRST_SLICE
     left = [search for search in searches if search.valid is None and not search.spent]
+    held, entries = sum(search.size for search in left), sum(search.entries for search in left)
     while left:
         longest = 0.0
         for search in left:
             began = time.monotonic()
+            held, entries = held - search.size, entries - search.entries
             if search.run(slice_) is False:
                 stops = min(stops, time.monotonic() + AFTER_REFUTATION)
+            held, entries = held + search.size, entries + search.entries
             now = time.monotonic()
             longest = max(longest, now - began)
-            if now >= stops:
+            if now + held * _RELEASE + entries * _RELEASE_ENTRY >= stops:
                 if stops < budget.deadline:
                     for other in left:
                         if other.valid is None:
                             other.give_up(f"other keys were searched for {AFTER_REFUTATION:.3g} s after one was refuted")
                 return
         left = [search for search in left if search.valid is None]
-        while left and sum(search.size for search in left) > configurations:
+        while left and held > configurations:
             largest = max(left, key=lambda search: search.size)
+            held -= largest.size
             largest.give_up(budget.full)
             left.remove(largest)
-        if left and budget.grown > budget.memory:
+        if left and budget.grown + held * _BYTES_TO_GROW > budget.memory:
             for search in left:
                 search.give_up(budget.full)
             return

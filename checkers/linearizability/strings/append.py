@@ -58,7 +58,7 @@ def decide(history: History, model: Model, *, every_key: bool = True, budget: Bu
     With `every_key` false it ends at the first that is invalid, and those behind it are left undecided, as are those that
     were not looked at within the budget.
     """
-    status = compiled.append(history, every_key=every_key) if model.initial == "" else None
+    status = compiled.append(history, every_key=every_key, budget=budget) if model.initial == "" else None
     part = history
     if status is None:
         status = np.full(len(history.keys) + 1, ABSENT, np.int8)

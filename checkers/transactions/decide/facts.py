@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.checkers.transactions.inference import written_once
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, UNKNOWN, WRITE, Micros
 from splitbrain.harness.history.values import NIL
@@ -91,6 +92,9 @@ def facts(history: History) -> Facts:
     reads = reads[own[reads] < 0]
 
     source, unclear = _sources(micros, writes, reads)
+    if unclear:
+        once, _ = written_once(owner, micros.key.astype(np.int64), micros.value, writes)
+        source, unclear = _sources(micros, once, reads)
     missing = reads[source == _MISSING]
     flaws += [("garbage", int(owner[at]), int(micros.key[at])) for at in missing[:10]]
     known = source >= 0

@@ -1,46 +1,56 @@
 """The loops behind the weak levels, written once: plain Python for small histories, machine code for large ones.
 
-`kernel(name, size)` gives a function of this module, compiled by numba where it is installed (the extra `fast`) and the history
-is large enough to repay loading it. Both are the same lines, so they give the same answers.
+`complete(name, size, budget, ...)` runs a function of this module, compiled by numba where it is installed (the extra `fast`)
+and the history is large enough to repay loading it, unless it were to be compiled first and the time left is too short for
+that. Both are the same lines, so they give the same answers. Each does its work
+in slices: it takes a `state` (how far it got, zeros at first) and a number of `steps`, and returns whether there is more to do,
+so that the clock is looked at between them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from splitbrain.checkers import compiling
+from splitbrain.checkers.budget import Budget, Exhausted
+from splitbrain.harness.history import machine_code
 
 COMPILED_FROM = 5_000
 """Nodes from which on machine code repays a second of loading."""
 
+SLICE, PLAIN_SLICE = 5_000_000, 20_000
+"""Steps of machine code, and of plain Python, between two looks at the clock."""
 
-def kernel(name: str, size: int) -> Callable[..., Any]:
-    """The function of that name, as machine code where it is worth it."""
+
+def complete(name: str, size: int, budget: Budget, *columns: Any) -> NDArray[np.int64]:
+    """Run the function of that name on these columns to its end; the state that it ended with. Raises `Exhausted`."""
     plain: Callable[..., Any] = globals()[name]
-    if size < COMPILED_FROM or importlib.util.find_spec("numba") is None:
-        return plain
-    return _compiled(name)
-
-
-@cache
-def _compiled(name: str) -> Callable[..., Any]:
-    from numba import njit
-
-    _compile_parts()
-    function: Callable[..., Any] = njit(cache=True)(globals()[name])
-    return function
+    run, steps, told = plain, PLAIN_SLICE, ""
+    if size >= COMPILED_FROM and machine_code.available():
+        if compiling.in_time(compiled := machine_code.compiled(plain), budget):
+            _compile_parts()
+            run, steps = compiled, SLICE
+        else:
+            told = f"; {compiling.NOT_COMPILED}"
+    state = np.zeros(4, np.int64)
+    while run(state, steps, *columns):
+        try:
+            budget.check()
+        except Exhausted as error:
+            raise Exhausted(f"{error}{told}") from error
+    return state
 
 
 @cache
 def _compile_parts() -> None:
     """What the others call must be machine code before they are."""
-    from numba import njit
-
     for name in ("_writes", "_visible"):
-        globals()[name] = njit(cache=True)(globals()[name])
+        globals()[name] = machine_code.compiled(globals()[name])
 
 
 def _writes(write_start: Any, write_key: Any, node: int, key: int) -> bool:
@@ -56,14 +66,21 @@ def _writes(write_start: Any, write_key: Any, node: int, key: int) -> bool:
 
 
 def committed_edges(
-    size: int, read_start: Any, read_key: Any, read_writer: Any, write_start: Any, write_key: Any, edges: Any
-) -> int:
+    state: Any, steps: int, size: int, read_start: Any, read_key: Any, read_writer: Any, write_start: Any, write_key: Any,
+    edges: Any,
+) -> bool:
     """Read committed: who has read from t2 and then reads x from t1, where t2 wrote x too, saw t2 first: t2 before t1.
-    Fills `edges` (t2, t1, the row of the read) as far as it has room; returns how many there are."""
-    count = 0
+    Fills `edges` (t2, t1, the row of the read) as far as it has room; `state[2]` becomes how many there are."""
+    node, at, count = state[0], state[1], state[2]
     room = edges.shape[0]
-    for node in range(size):
-        for at in range(read_start[node], read_start[node + 1]):
+    step = 0
+    while node < size:
+        at = max(at, read_start[node])
+        while at < read_start[node + 1]:
+            if step >= steps:
+                state[0], state[1], state[2] = node, at, count
+                return True
+            step += at - read_start[node] + 1
             for earlier in range(read_start[node], at):
                 seen, by = read_writer[earlier], read_writer[at]
                 if seen != by and seen != size and _writes(write_start, write_key, seen, read_key[at]):
@@ -72,94 +89,116 @@ def committed_edges(
                         edges[count, 1] = by
                         edges[count, 2] = at
                     count += 1
-    return count
+            at += 1
+        node += 1
+    state[2] = count
+    return False
 
 
 def atomic_edges(
-    size: int, sessions: bool, session_start: Any, read_start: Any, read_key: Any, read_writer: Any, write_start: Any,
-    write_key: Any, latest: Any, edges: Any,
-) -> int:
+    state: Any, steps: int, size: int, sessions: bool, session: Any, session_start: Any, read_start: Any, read_key: Any,
+    read_writer: Any, write_start: Any, write_key: Any, latest: Any, edges: Any,
+) -> bool:
     """Read atomic: who sees t2 (by a read, or in its own session) and reads x from t1, where t2 wrote x too, has t2 before t1.
     In a session its last writer of x is enough, for the earlier ones come before that. `latest` is a scratch column of -1,
     one entry a key. As `committed_edges` for the rest."""
-    count = 0
+    node, at, count = state[0], state[1], state[2]
     room = edges.shape[0]
-    for session in range(session_start.shape[0] - 1):
-        begin = session_start[session]
-        for node in range(begin, session_start[session + 1]):
-            for at in range(read_start[node], read_start[node + 1]):
-                key, by = read_key[at], read_writer[at]
-                if sessions and latest[key] >= begin and latest[key] != by:
+    step = 0
+    while node < size:
+        begin = session_start[session[node]]
+        at = max(at, read_start[node])
+        while at < read_start[node + 1]:
+            if step >= steps:
+                state[0], state[1], state[2] = node, at, count
+                return True
+            step += read_start[node + 1] - read_start[node]
+            key, by = read_key[at], read_writer[at]
+            if sessions and latest[key] >= begin and latest[key] != by:
+                if count < room:
+                    edges[count, 0] = latest[key]
+                    edges[count, 1] = by
+                    edges[count, 2] = at
+                count += 1
+            for other in range(read_start[node], read_start[node + 1]):
+                seen = read_writer[other]
+                if seen != by and seen != size and _writes(write_start, write_key, seen, key):
                     if count < room:
-                        edges[count, 0] = latest[key]
+                        edges[count, 0] = seen
                         edges[count, 1] = by
                         edges[count, 2] = at
                     count += 1
-                for other in range(read_start[node], read_start[node + 1]):
-                    seen = read_writer[other]
-                    if seen != by and seen != size and _writes(write_start, write_key, seen, key):
-                        if count < room:
-                            edges[count, 0] = seen
-                            edges[count, 1] = by
-                            edges[count, 2] = at
-                        count += 1
-            for at in range(write_start[node], write_start[node + 1]):
-                latest[write_key[at]] = node
-    return count
+            at += 1
+        for write in range(write_start[node], write_start[node + 1]):
+            latest[write_key[write]] = node
+        node += 1
+    state[2] = count
+    return False
 
 
-def happens_before(session_start: Any, session: Any, read_start: Any, read_writer: Any, clock: Any, done: Any) -> int:
+def happens_before(
+    state: Any, steps: int, session_start: Any, session: Any, read_start: Any, read_writer: Any, waiting: Any, following: Any,
+    stack: Any, clock: Any, done: Any,
+) -> bool:
     """Causal order as vector clocks: `clock[i, s]` becomes the number of transactions of session s that come before node i.
-    `done` counts how far each session got; returns the number of nodes that were reached, less than all where session order
-    and reads form a cycle."""
-    size, sessions = session.shape[0], session_start.shape[0] - 1
-    waiting = np.full(size, -1, np.int64)  # of a node: who waits for it, linked through `following`
-    following = np.full(sessions, -1, np.int64)
-    stack = np.empty(sessions, np.int64)
-    top = 0
-    for one in range(sessions):
-        stack[top] = one
-        top += 1
-    reached = 0
+    `done` counts how far each session got, and `state[1]` the nodes that were reached, less than all where session order and
+    reads form a cycle. `waiting` (-1 for each node: who waits for it, linked through `following`, -1 for each session) and
+    `stack` (as many) are scratch."""
+    sessions = session_start.shape[0] - 1
+    top, reached = state[0], state[1]
+    if state[2] == 0:
+        for one in range(sessions):
+            stack[one] = one
+        top, state[2] = sessions, 1
+    step = 0
     while top > 0:
-        top -= 1
-        here = stack[top]
+        here = stack[top - 1]
+        blocked = -1
         while session_start[here] + done[here] < session_start[here + 1]:
+            if step >= steps:
+                state[0], state[1] = top, reached
+                return True
             node = session_start[here] + done[here]
-            blocked = -1
+            step += 1
             for at in range(read_start[node], read_start[node + 1]):
                 writer = read_writer[at]
-                if writer != size and writer - session_start[session[writer]] >= done[session[writer]]:
+                if writer != session.shape[0] and writer - session_start[session[writer]] >= done[session[writer]]:
                     blocked = writer
                     break
             if blocked >= 0:
-                following[here] = waiting[blocked]
-                waiting[blocked] = here
                 break
+            step += sessions
             if done[here] > 0:
                 for one in range(sessions):
                     clock[node, one] = clock[node - 1, one]
                 clock[node, here] = done[here]
             for at in range(read_start[node], read_start[node + 1]):
                 writer = read_writer[at]
-                if writer == size:
+                if writer == session.shape[0]:
                     continue
                 theirs = session[writer]
                 position = writer - session_start[theirs] + 1
                 if clock[node, theirs] >= position:
                     continue  # Its clock came with what is known already.
+                step += sessions
                 for one in range(sessions):
                     if clock[writer, one] > clock[node, one]:
                         clock[node, one] = clock[writer, one]
                 clock[node, theirs] = position
             done[here] += 1
             reached += 1
+            # Whoever waited for it goes on below the session itself, which stays on top until it is through.
             waker = waiting[node]
             while waker >= 0:
-                stack[top] = waker
+                stack[top - 1], stack[top] = waker, here
                 top += 1
                 waker = following[waker]
-    return reached
+        top -= 1
+        if blocked >= 0:
+            following[here] = waiting[blocked]
+            waiting[blocked] = here
+    state[1] = reached
+    return False
 
 
 def _visible(group_nodes: Any, low: int, high: int, bound: int) -> int:
@@ -175,15 +214,22 @@ def _visible(group_nodes: Any, low: int, high: int, bound: int) -> int:
 
 
 def causal_needs(
-    size: int, session_start: Any, read_start: Any, read_key: Any, read_writer: Any, key_groups: Any, group_session: Any,
-    group_start: Any, group_nodes: Any, clock: Any, need: Any,
-) -> int:
+    state: Any, steps: int, size: int, session_start: Any, read_start: Any, read_key: Any, read_writer: Any, key_groups: Any,
+    group_session: Any, group_start: Any, group_nodes: Any, clock: Any, need: Any,
+) -> bool:
     """Causal: who has t2 before it and reads x from t1, where t2 wrote x too, has t2 before t1. `need[t1, s]` becomes the
     number of transactions of session s that must come before t1 for that; of each session its last visible writer is enough.
-    Returns a read of the initial state by one that sees a writer, -1 where there is none."""
-    for node in range(size):
-        for at in range(read_start[node], read_start[node + 1]):
+    `state[2]` becomes the row of a read of the initial state by one that sees a writer, plus one; 0 where there is none."""
+    node, at = state[0], state[1]
+    step = 0
+    while node < size:
+        at = max(at, read_start[node])
+        while at < read_start[node + 1]:
+            if step >= steps:
+                state[0], state[1] = node, at
+                return True
             key, by = read_key[at], read_writer[at]
+            step += key_groups[key + 1] - key_groups[key] + 1
             for group in range(key_groups[key], key_groups[key + 1]):
                 session = group_session[group]
                 begin = session_start[session]
@@ -191,33 +237,39 @@ def causal_needs(
                 if seen < 0 or seen == by:
                     continue
                 if by == size:
-                    return at
+                    state[2] = at + 1
+                    return False
                 position = seen - begin + 1
                 if clock[by, session] < position and need[by, session] < position:
                     need[by, session] = position
-    return -1
+            at += 1
+        node += 1
+    return False
 
 
-def schedule(session_start: Any, clock: Any, need: Any, done: Any) -> int:
+def schedule(
+    state: Any, steps: int, session_start: Any, waiting: Any, following: Any, stack: Any, checked: Any, clock: Any, need: Any,
+    done: Any,
+) -> bool:
     """Put all nodes in one order in which each comes after those that `clock` and `need` name. `done` counts how far each
-    session got; returns the number of nodes that were placed, less than all where there is no such order."""
+    session got, and `state[1]` the nodes that were placed, less than all where there is no such order. `checked` (0 for each
+    session: how many sessions its next node need not wait for any more) is scratch, and the others as in `happens_before`."""
     sessions = session_start.shape[0] - 1
-    size = clock.shape[0]
-    waiting = np.full(size, -1, np.int64)
-    following = np.full(sessions, -1, np.int64)
-    checked = np.zeros(sessions, np.int64)  # of the node at a session's head: sessions that are satisfied already
-    stack = np.empty(sessions, np.int64)
-    top = 0
-    for one in range(sessions):
-        stack[top] = one
-        top += 1
-    placed = 0
+    top, placed = state[0], state[1]
+    if state[2] == 0:
+        for one in range(sessions):
+            stack[one] = one
+        top, state[2] = sessions, 1
+    step = 0
     while top > 0:
-        top -= 1
-        here = stack[top]
+        here = stack[top - 1]
+        blocked = -1
         while session_start[here] + done[here] < session_start[here + 1]:
+            if step >= steps:
+                state[0], state[1] = top, placed
+                return True
             node = session_start[here] + done[here]
-            blocked = -1
+            step += 1
             while checked[here] < sessions:
                 other = checked[here]
                 wanted = max(clock[node, other], need[node, other])
@@ -226,52 +278,104 @@ def schedule(session_start: Any, clock: Any, need: Any, done: Any) -> int:
                     blocked = session_start[other] + wanted - 1
                     break
                 checked[here] += 1
+                step += 1
             if blocked >= 0:
-                following[here] = waiting[blocked]
-                waiting[blocked] = here
                 break
             checked[here] = 0
             done[here] += 1
             placed += 1
             waker = waiting[node]
             while waker >= 0:
-                stack[top] = waker
+                stack[top - 1], stack[top] = waker, here
                 top += 1
                 waker = following[waker]
-    return placed
-
-
-def unordered(size: int, start: Any, target: Any, degree: Any) -> int:
-    """How many nodes cannot be put in an order along the edges from i to `target[start[i]:start[i + 1]]`; `degree` is the
-    number of edges into each, and afterwards positive for exactly those nodes."""
-    stack = np.empty(size, np.int64)
-    top = 0
-    for node in range(size):
-        if degree[node] == 0:
-            stack[top] = node
-            top += 1
-    left = size
-    while top > 0:
         top -= 1
-        node = stack[top]
-        left -= 1
+        if blocked >= 0:
+            following[here] = waiting[blocked]
+            waiting[blocked] = here
+    state[1] = placed
+    return False
+
+
+def unordered(state: Any, steps: int, size: int, start: Any, target: Any, degree: Any, order: Any) -> bool:
+    """How many nodes cannot be put in an order along the edges from i to `target[start[i]:start[i + 1]]`, in `state[1]`; the
+    others are the first of `order` (as long as there are nodes), in such an order. `degree` is the number of edges into each,
+    and afterwards positive for exactly those that cannot."""
+    done, known = state[0], state[2]
+    if state[3] == 0:
+        for node in range(size):
+            if degree[node] == 0:
+                order[known] = node
+                known += 1
+        state[3] = 1
+    step = 0
+    while done < known:
+        if step >= steps:
+            state[0], state[2] = done, known
+            return True
+        node = order[done]
+        done += 1
+        step += start[node + 1] - start[node] + 1
         for at in range(start[node], start[node + 1]):
             other = target[at]
             degree[other] -= 1
             if degree[other] == 0:
-                stack[top] = other
-                top += 1
-    return left
+                order[known] = other
+                known += 1
+    state[1] = size - done
+    return False
 
 
-def descendants(order: Any, start: Any, target: Any, reach: Any) -> None:
-    """Of every vertex the set of those that it reaches, a bit each in the words of its row of `reach` (zeros before);
-    `order` is a topological order."""
-    words = reach.shape[1]
-    for place in range(order.shape[0] - 1, -1, -1):
-        vertex = order[place]
-        for at in range(start[vertex], start[vertex + 1]):
-            other = target[at]
-            for word in range(words):
-                reach[vertex, word] |= reach[other, word]
-            reach[vertex, other >> 6] |= np.uint64(1) << np.uint64(other & 63)
+def cheapest_ways(
+    state: Any, steps: int, begin: Any, end: Any, group: Any, start: Any, source: Any, target: Any, cost: Any, came: Any,
+    seen: Any, near: Any, far: Any, way_start: Any, ways: Any,
+) -> bool:
+    """Of every pair of nodes, `begin[n]` and `end[n]`, a way that takes the fewest edges marked in `cost`, through nodes of one
+    `group`: its edges, the last one first, are `ways[way_start[n]:way_start[n + 1]]`, none where there is no such way or no
+    more room. Edges are in the order of their `source`, those of node i from `start[i]` up to `start[i + 1]`. `came`, `near`,
+    `far` (one entry a node) and `seen` (zeros) are scratch."""
+    one = state[0]
+    step = 0
+    while one < begin.shape[0]:
+        if step >= steps:
+            state[0] = one
+            return True
+        queued, settled = 2 * one + 1, 2 * one + 2
+        goal, arrived = end[one], False
+        near[0], seen[begin[one]] = begin[one], settled
+        many, apart = 1, 0
+        while many > 0 and not arrived:
+            head = 0
+            while head < many:
+                node = near[head]
+                head += 1
+                if node == goal:
+                    arrived = True
+                    break
+                step += start[node + 1] - start[node] + 1
+                for at in range(start[node], start[node + 1]):
+                    other = target[at]
+                    if group[other] != group[node]:
+                        continue
+                    if not cost[at]:
+                        if seen[other] < settled:
+                            near[many], seen[other], came[other] = other, settled, at
+                            many += 1
+                    elif seen[other] < queued:
+                        far[apart], seen[other], came[other] = other, queued, at
+                        apart += 1
+            many = 0
+            for at in range(apart):
+                if seen[far[at]] < settled:
+                    near[many], seen[far[at]] = far[at], settled
+                    many += 1
+            apart = 0
+        filled = way_start[one]
+        node = goal
+        while arrived and node != begin[one] and filled < ways.shape[0]:
+            ways[filled] = came[node]
+            node = source[came[node]]
+            filled += 1
+        way_start[one + 1] = filled if arrived and node == begin[one] else way_start[one]
+        one += 1
+    return False

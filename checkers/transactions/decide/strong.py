@@ -18,118 +18,41 @@ rest is left to a SAT solver that learns each cycle it runs into (SAT modulo acy
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Timer
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.transactions.decide.decision import Decision, Edge, Relation
 from splitbrain.checkers.transactions.decide.facts import Facts
-from splitbrain.checkers.transactions.decide.kernels import kernel
+from splitbrain.checkers.transactions.decide.precedence import (
+    INSIDE,
+    REALTIME,
+    RW,
+    SESSION,
+    WR,
+    WW,
+    Column,
+    Edges,
+    Graph,
+    Step,
+    cheap_cycles,
+    components,
+    some_cycle,
+    step_of,
+    way,
+)
+from splitbrain.harness.history.history import NEVER
 
 Kind = Literal["serializable", "prefix", "snapshot", "parallel"]
-Column = NDArray[np.int64]
-
-_WR, _SESSION, _REALTIME, _WW, _RW, _INSIDE = range(6)
 _RELATIONS: tuple[Relation, ...] = ("wr", "session", "realtime", "ww", "rw")
 _MOST_PAIRS = 20_000_000
-_CYCLES_AT_ONCE = 200
-
-
-@dataclass(slots=True)
-class _Edges:
-    """Edges between vertices in columns: why, on which key, and the literal of the choice that they rest on (0: none)."""
-
-    source: Column
-    target: Column
-    why: Column
-    key: Column
-    literal: Column
-
-    @classmethod
-    def of(cls, source: Any, target: Any, why: int, key: Any = -1, literal: Any = 0) -> _Edges:
-        source, target = np.asarray(source, np.int64), np.asarray(target, np.int64)
-        return cls(
-            source, target, np.full(len(source), why), np.broadcast_to(np.asarray(key, np.int64), len(source)),
-            np.broadcast_to(np.asarray(literal, np.int64), len(source)),
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[_Edges]) -> _Edges:
-        names = ("source", "target", "why", "key", "literal")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def take(self, rows: Any) -> _Edges:
-        return _Edges(self.source[rows], self.target[rows], self.why[rows], self.key[rows], self.literal[rows])
-
-
-@dataclass(slots=True)
-class _Graph:
-    """Edges that hold, with what reaches what."""
-
-    vertices: int
-    edges: _Edges
-    start: Column = field(init=False)
-    target: Column = field(init=False)
-    cyclic: bool = field(init=False)
-    reach: NDArray[np.uint64] | None = None
-
-    def __post_init__(self) -> None:
-        edges = self.edges
-        graph = csr_array((np.ones(len(edges), np.int8), (edges.source, edges.target)), shape=(self.vertices, self.vertices))
-        self.start, self.target = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
-        degree = np.bincount(self.target, minlength=self.vertices).astype(np.int64)
-        self.cyclic = kernel("unordered", self.vertices)(self.vertices, self.start, self.target, degree) > 0
-
-    def close(self, budget: Budget) -> None:
-        """Find what reaches what. Raises `Exhausted`."""
-        words = (self.vertices + 63) // 64
-        if 8 * words * self.vertices > budget.room // 2:
-            raise Exhausted(f"{self.vertices:,} transactions' order takes more memory than it may")
-        budget.check()
-        self.reach = np.zeros((self.vertices, words), np.uint64)
-        order = self._order()
-        if self.vertices >= 1000:
-            kernel("descendants", 1 << 20)(order, self.start, self.target, self.reach)
-            return
-        bit = np.uint64(1) << (np.arange(64, dtype=np.uint64))
-        for vertex in order[::-1].tolist():
-            next_ones = self.target[self.start[vertex] : self.start[vertex + 1]]
-            if len(next_ones):
-                row = np.bitwise_or.reduce(self.reach[next_ones], axis=0)
-                np.bitwise_or.at(row, next_ones >> 6, bit[next_ones & 63])
-                self.reach[vertex] = row
-
-    def reaches(self, source: Column, target: Column) -> NDArray[np.bool_]:
-        """Whether each source reaches its target."""
-        assert self.reach is not None
-        found: NDArray[np.bool_] = (self.reach[source, target >> 6] >> (target & 63).astype(np.uint64)) & np.uint64(1) != 0
-        return found
-
-    def _order(self) -> Column:
-        """A topological order."""
-        degree = np.bincount(self.target, minlength=self.vertices)
-        ready = deque(np.flatnonzero(degree == 0).tolist())
-        start, target, left = self.start.tolist(), self.target.tolist(), degree.tolist()
-        order = []
-        while ready:
-            vertex = ready.popleft()
-            order.append(vertex)
-            for other in target[start[vertex] : start[vertex + 1]]:
-                left[other] -= 1
-                if left[other] == 0:
-                    ready.append(other)
-        return np.array(order, np.int64)
+_CHUNK = 1 << 18
+"""Pairs that are compared, or told to the solver, between two looks at the clock."""
 
 
 class Polygraph:
@@ -146,14 +69,14 @@ class Polygraph:
         parts = [self._reads(), self._first_versions()]
         if self.split:
             nodes = np.arange(size)
-            parts.append(_Edges.of(2 * nodes, 2 * nodes + 1, _INSIDE))
+            parts.append(Edges.of(2 * nodes, 2 * nodes + 1, INSIDE))
         if sessions or realtime:
             follows = np.flatnonzero(facts.session[1:] == facts.session[:-1])
-            parts.append(_Edges.of(self.end(follows), self.begin(follows + 1), _SESSION))
+            parts.append(Edges.of(self.end(follows), self.begin(follows + 1), SESSION))
         if realtime:
             parts.append(self._realtime())
-        self.known = _Edges.joined(parts)
-        self.replaced: list[_Edges] = [self._replaced_first()] if kind == "parallel" else []
+        self.known = Edges.joined(parts)
+        self.replaced = self._replaced_first() if kind == "parallel" else Edges.of([], [], RW)
         """For parallel snapshot isolation: edges from readers to who replaced what they read, which must not close a cycle
         with the known ones, each alone."""
 
@@ -177,11 +100,11 @@ class Polygraph:
         version, reader = pairs // max(facts.size, 1), pairs % max(facts.size, 1)
         return np.searchsorted(version, np.arange(len(have) + 1)), reader
 
-    def _reads(self) -> _Edges:
+    def _reads(self) -> Edges:
         facts = self.facts
         read = facts.read_writer < facts.size
-        return _Edges.of(
-            self.end(facts.read_writer[read]), self.begin(facts.readers()[read]), _WR, facts.read_key[read].astype(np.int64)
+        return Edges.of(
+            self.end(facts.read_writer[read]), self.begin(facts.readers()[read]), WR, facts.read_key[read].astype(np.int64)
         )
 
     def _initial(self) -> tuple[Column, Column, Column]:
@@ -200,17 +123,17 @@ class Polygraph:
         other = writers != readers
         return readers[other], writers[other], keys[other].astype(np.int64)
 
-    def _first_versions(self) -> _Edges:
+    def _first_versions(self) -> Edges:
         if self.kind == "parallel":
-            return _Edges.of([], [], _RW)
+            return Edges.of([], [], RW)
         readers, writers, keys = self._initial()
-        return _Edges.of(self.begin(readers), self.end(writers), _RW, keys)
+        return Edges.of(self.begin(readers), self.end(writers), RW, keys)
 
-    def _replaced_first(self) -> _Edges:
+    def _replaced_first(self) -> Edges:
         readers, writers, keys = self._initial()
-        return _Edges.of(readers, writers, _RW, keys)
+        return Edges.of(readers, writers, RW, keys)
 
-    def _realtime(self) -> _Edges:
+    def _realtime(self) -> Edges:
         """One vertex for each completion, chained in time: an edge each instead of one for every pair."""
         facts = self.facts
         order = np.argsort(facts.completed, kind="stable")
@@ -218,23 +141,26 @@ class Polygraph:
         self.vertices += facts.size
         before = np.searchsorted(facts.completed[order], facts.invoked, side="left") - 1
         later = np.flatnonzero(before >= 0)
-        return _Edges.joined([
-            _Edges.of(self.end(order), moments, _REALTIME),
-            _Edges.of(moments[:-1], moments[1:], _REALTIME),
-            _Edges.of(moments[before[later]], self.begin(later), _REALTIME),
+        return Edges.joined([
+            Edges.of(self.end(order), moments, REALTIME),
+            Edges.of(moments[:-1], moments[1:], REALTIME),
+            Edges.of(moments[before[later]], self.begin(later), REALTIME),
         ])
 
     def decide(self, level: str, keys: Sequence[object], budget: Budget) -> Decision:
         """Raises `Exhausted` where the budget ended first."""
         told = _Teller(self, level, keys)
         first, second = self._pairs()
+        asked = self._ends(first, second)
         while True:
-            graph = _Graph(self.vertices, self.known)
+            graph = Graph(self.vertices, self.known, budget)
             if graph.cyclic:
-                return told.refuted(_cycle(graph, self.known))
-            graph.close(budget)
+                return told.refuted(some_cycle(graph, self.known))
+            self.known = self.known.take(graph.close(asked))
             if (broken := self._replaced_seen(graph)) is not None:
                 return told.refuted(broken)
+            if self.kind == "parallel":
+                self.replaced = self.replaced.take(graph.close_over(self.replaced))
             if not len(first):
                 return Decision(level=level, state="holds")
             forward = self._impossible(graph, first, second)
@@ -248,6 +174,7 @@ class Polygraph:
             earlier = np.where(forward[forced], second[forced], first[forced])
             later = np.where(forward[forced], first[forced], second[forced])
             self._take(self._order_edges(earlier, later, np.zeros(len(earlier), np.int64)))
+            asked = self._ends(first, second)  # Of those that were taken, too: what they say twice is to be left out.
             first, second = first[~forced], second[~forced]
         return self._search(told, graph, first, second, budget)
 
@@ -264,6 +191,14 @@ class Polygraph:
         offsets = np.arange(following.sum()) - np.repeat(np.cumsum(following) - following, following)
         return order[first], order[first + 1 + offsets]
 
+    def _ends(self, first: Column, second: Column) -> Column:
+        """The vertices between which these choices, and those that are forbidden anyway, draw edges."""
+        if self.kind == "parallel":
+            return np.arange(self.vertices)
+        versions = np.unique(np.concatenate([first, second]))
+        writers, (_, readers) = self.node[versions], self._expanded(versions)
+        return np.concatenate([self.begin(writers), self.end(writers), self.begin(readers)])
+
     def _expanded(self, earlier: Column) -> tuple[Column, Column]:
         """Of every choice its place, once for each reader of the earlier version, and the reader."""
         counts = self.reader_start[earlier + 1] - self.reader_start[earlier]
@@ -271,47 +206,48 @@ class Polygraph:
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return place, self.readers[self.reader_start[earlier][place] + offsets]
 
-    def _order_edges(self, earlier: Column, later: Column, literal: Column) -> tuple[_Edges, _Edges]:
+    def _order_edges(self, earlier: Column, later: Column, literal: Column) -> tuple[Edges, Edges]:
         """The edges of "version `earlier` was replaced before `later` came": between the writers, and from the readers."""
         a, b, key = self.node[earlier], self.node[later], self.key[earlier]
         meets = self.end(b) if self.kind == "prefix" else self.begin(b)
-        between = _Edges.of(self.end(a), meets, _WW, key, literal)
+        between = Edges.of(self.end(a), meets, WW, key, literal)
         place, reader = self._expanded(earlier)
         other = reader != b[place]
         place, reader = place[other], reader[other]
-        return between, _Edges.of(self.begin(reader), self.end(b[place]), _RW, key[place], literal[place])
+        return between, Edges.of(self.begin(reader), self.end(b[place]), RW, key[place], literal[place])
 
-    def _take(self, edges: tuple[_Edges, _Edges]) -> None:
+    def _take(self, edges: tuple[Edges, Edges]) -> None:
         between, replaced = edges
         if self.kind == "parallel":
-            self.known = _Edges.joined([self.known, between])
-            self.replaced.append(replaced)
+            self.known = Edges.joined([self.known, between])
+            self.replaced = Edges.joined([self.replaced, replaced])
         else:
-            self.known = _Edges.joined([self.known, between, replaced])
+            self.known = Edges.joined([self.known, between, replaced])
 
-    def _impossible(self, graph: _Graph, earlier: Column, later: Column) -> NDArray[np.bool_]:
-        """Which of these orders would close a cycle with what is known."""
-        places = np.arange(len(earlier))
-        between, replaced = self._order_edges(earlier, later, places)
+    def _impossible(self, graph: Graph, earlier: Column, later: Column) -> NDArray[np.bool_]:
+        """Which of these orders would close a cycle with what is known. Raises `Exhausted`."""
         closed = np.zeros(len(earlier), np.bool_)
-        for edges in (between, replaced):
-            closed[edges.literal[graph.reaches(edges.target, edges.source)]] = True
+        for begin in range(0, len(earlier), _CHUNK):
+            graph.budget.check()
+            part = slice(begin, begin + _CHUNK)
+            places = np.arange(begin, min(begin + _CHUNK, len(earlier)))
+            between, replaced = self._order_edges(earlier[part], later[part], places)
+            for edges in (between, replaced):
+                closed[edges.literal[graph.reaches(edges.target, edges.source)]] = True
+            closed[between.literal[graph.reaches_over(between.target, between.source)]] = True
         return closed
 
-    def _replaced_seen(self, graph: _Graph) -> list[_Step] | None:
+    def _replaced_seen(self, graph: Graph) -> list[Step] | None:
         """Parallel snapshot isolation: a reader that comes after who replaced what it read."""
-        for edges in self.replaced:
-            broken = np.flatnonzero(graph.reaches(edges.target, edges.source) | (edges.target == edges.source))
-            if len(broken):
-                return self._closing(graph, edges, int(broken[0]))
-        return None
+        broken = np.flatnonzero(graph.reaches(self.replaced.target, self.replaced.source))
+        return self._closing(graph, self.replaced, int(broken[0])) if len(broken) else None
 
-    def _closing(self, graph: _Graph, edges: _Edges, at: int) -> list[_Step]:
+    def _closing(self, graph: Graph, edges: Edges, at: int) -> list[Step]:
         """The cycle that this edge closes with the known ones."""
-        back = _way(graph, self.known, int(edges.target[at]), int(edges.source[at]))
-        return [_step(edges, at), *back]
+        back = way(graph, self.known, int(edges.target[at]), int(edges.source[at]))
+        return [step_of(edges, at), *back]
 
-    def _either_way(self, graph: _Graph, first: int, second: int) -> list[_Step]:
+    def _either_way(self, graph: Graph, first: int, second: int) -> list[Step]:
         """The shorter of the cycles that the two orders of a pair close."""
         found = []
         for earlier, later in ((first, second), (second, first)):
@@ -319,9 +255,18 @@ class Polygraph:
             for edges in self._order_edges(one + earlier, one + later, one):
                 closing = np.flatnonzero(graph.reaches(edges.target, edges.source))
                 found += [self._closing(graph, edges, int(at)) for at in closing[:1]]
+            a, b, over = self.node[one + earlier], self.node[one + later], self.replaced
+            before = (over.source == b) | graph.reaches(np.broadcast_to(b, len(over)), over.source)
+            behind = (over.target == a) | graph.reaches(over.target, np.broadcast_to(a, len(over)))
+            for at in np.flatnonzero(before & behind)[:1].tolist():
+                between = self._order_edges(one + earlier, one + later, one)[0]
+                found.append([
+                    step_of(between, 0), *way(graph, self.known, int(b[0]), int(over.source[at])), step_of(over, at),
+                    *way(graph, self.known, int(over.target[at]), int(a[0])),
+                ])
         return min(found, key=len)
 
-    def _search(self, told: _Teller, graph: _Graph, first: Column, second: Column, budget: Budget) -> Decision:
+    def _search(self, told: _Teller, graph: Graph, first: Column, second: Column, budget: Budget) -> Decision:
         """The choices that nothing forces: literal i + 1 says that `first[i]` came before `second[i]`."""
         try:
             from pysat.solvers import Glucose4
@@ -331,14 +276,16 @@ class Polygraph:
             raise Exhausted("it takes a search, and so python-sat: pip install 'splitbrain[sat]'") from error
         literal = np.arange(1, len(first) + 1)
         forward, backward = self._order_edges(first, second, literal), self._order_edges(second, first, -literal)
-        between = _Edges.joined([forward[0], backward[0]])
-        replaced = _Edges.joined([forward[1], backward[1]])
+        between = Edges.joined([forward[0], backward[0]])
+        replaced = Edges.joined([forward[1], backward[1]])
         likely = self._likely(graph, first, second)
         with Glucose4(use_timer=False) as solver:
             solver.set_phases((literal * likely).tolist())
             for at in literal.tolist():
+                if at % _CHUNK == 0:
+                    budget.check()
                 solver.add_clause([at, -at])  # Every choice is made.
-            shortest: list[_Step] = []
+            shortest: list[Step] = []
             while _solved(solver, budget):
                 model = np.zeros(len(first) + 1, np.bool_)
                 chosen = np.array(solver.get_model() or [], np.int64)
@@ -352,45 +299,38 @@ class Polygraph:
                     solver.add_clause(sorted({-step.literal for step in cycle if step.literal}))
         return told.refuted(shortest, alone=False)
 
-    def _likely(self, graph: _Graph, first: Column, second: Column) -> Column:
-        """+1 where the first writer of a pair probably came first: it was invoked earlier."""
-        when = self.facts.invoked
+    def _likely(self, graph: Graph, first: Column, second: Column) -> Column:
+        """+1 where the first writer of a pair probably came first: the middle of its call was earlier or, where there are no
+        times, it has fewer before it and more behind it."""
+        facts = self.facts
+        if facts.completed.max() < NEVER:
+            when = facts.invoked + facts.completed
+        else:
+            before, behind = graph.counts()
+            when = (before - behind)[self.end(np.arange(facts.size))]
         return np.where(when[self.node[first]] <= when[self.node[second]], 1, -1)
 
-    def _cycles(self, between: _Edges, replaced: _Edges, model: NDArray[np.bool_], budget: Budget) -> list[list[_Step]]:
+    def _cycles(self, between: Edges, replaced: Edges, model: NDArray[np.bool_], budget: Budget) -> list[list[Step]]:
         """Cycles that these choices close, of few choices each; none where the level holds."""
         budget.check()
 
-        def chosen(edges: _Edges) -> _Edges:
+        def chosen(edges: Edges) -> Edges:
             return edges.take(np.where(edges.literal > 0, model[np.abs(edges.literal)], ~model[np.abs(edges.literal)]))
 
         own, theirs = chosen(between), chosen(replaced)
         parallel = self.kind == "parallel"
-        all_edges = _Edges.joined([self.known, own] if parallel else [self.known, own, theirs])
-        graph = _Graph(self.vertices, all_edges)
+        all_edges = Edges.joined([self.known, own] if parallel else [self.known, own, theirs])
+        graph = Graph(self.vertices, all_edges, budget)
         if graph.cyclic:
-            return _cheap_cycles(self.vertices, all_edges)
+            component, _ = components(self.vertices, all_edges)
+            inner = (component[all_edges.source] == component[all_edges.target]) & (all_edges.literal != 0)
+            return cheap_cycles(self.vertices, all_edges, all_edges.take(inner), component.astype(np.int64), budget)
         if not parallel:
             return []
-        graph.close(budget)
-        found = []
-        for edges in (*self.replaced, theirs):
-            for at in np.flatnonzero(graph.reaches(edges.target, edges.source))[:_CYCLES_AT_ONCE].tolist():
-                found.append([_step(edges, at), *_way(graph, all_edges, int(edges.target[at]), int(edges.source[at]))])
-        return found
-
-
-@dataclass(slots=True, frozen=True)
-class _Step:
-    source: int
-    target: int
-    why: int
-    key: int
-    literal: int
-
-
-def _step(edges: _Edges, at: int) -> _Step:
-    return _Step(*(int(column[at]) for column in (edges.source, edges.target, edges.why, edges.key, edges.literal)))
+        closing = Edges.joined([self.replaced, theirs])
+        graph.close(np.concatenate([closing.source, closing.target]))
+        closing = closing.take(graph.reaches(closing.target, closing.source))
+        return cheap_cycles(self.vertices, all_edges, closing, np.zeros(self.vertices, np.int64), budget)
 
 
 def _solved(solver: Any, budget: Budget) -> bool:
@@ -408,124 +348,6 @@ def _solved(solver: Any, budget: Budget) -> bool:
     return bool(answer)
 
 
-class _Adjacent:
-    """Edges by their source."""
-
-    def __init__(self, vertices: int, edges: _Edges) -> None:
-        self.edges = edges
-        self.order = np.argsort(edges.source, kind="stable")
-        self.start = np.searchsorted(edges.source[self.order], np.arange(vertices + 1))
-
-    def leaving(self, vertex: int) -> list[int]:
-        """The edges that leave a vertex, by their place."""
-        places: list[int] = self.order[self.start[vertex] : self.start[vertex + 1]].tolist()
-        return places
-
-
-def _cheapest(adjacent: _Adjacent, begin: int, end: int, inside: NDArray[np.bool_] | None, most: float) -> list[_Step]:
-    """A way from `begin` to `end` that rests on the fewest choices, and of these a short one; empty where there is none of at
-    most `most` choices."""
-    edges = adjacent.edges
-    came: dict[int, int] = {}
-    cost = {begin: 0}
-    queue = deque([begin])
-    done: set[int] = set()
-    while queue:
-        vertex = queue.popleft()
-        if vertex in done:
-            continue
-        done.add(vertex)
-        if vertex == end and came:
-            break
-        for at in adjacent.leaving(vertex):
-            other = int(edges.target[at])
-            weight = 1 if edges.literal[at] else 0
-            if inside is not None and not inside[other]:
-                continue
-            total = cost[vertex] + weight
-            if total <= most and (other not in cost or total < cost[other]):
-                cost[other] = total
-                came[other] = at
-                (queue.append if weight else queue.appendleft)(other)
-    if end not in came:
-        return []
-    steps = []
-    at = end
-    while True:
-        steps.append(_step(edges, came[at]))
-        at = steps[-1].source
-        if at == begin:
-            return steps[::-1]
-
-
-def _shortest(adjacent: _Adjacent, begin: int, end: int, inside: NDArray[np.bool_] | None = None) -> list[_Step]:
-    """A shortest way from `begin` to `end` of at least one edge, empty where there is none."""
-    came: dict[int, int] = {}
-    queue = deque([begin])
-    while queue:
-        vertex = queue.popleft()
-        for at in adjacent.leaving(vertex):
-            other = int(adjacent.edges.target[at])
-            if other in came or (inside is not None and not inside[other]):
-                continue
-            came[other] = at
-            if other == end:
-                steps = [_step(adjacent.edges, at)]
-                while steps[-1].source != begin:
-                    steps.append(_step(adjacent.edges, came[steps[-1].source]))
-                return steps[::-1]
-            queue.append(other)
-    return []
-
-
-def _way(graph: _Graph, edges: _Edges, begin: int, end: int) -> list[_Step]:
-    if begin == end:
-        return []
-    return _shortest(_Adjacent(graph.vertices, edges), begin, end)
-
-
-def _components(vertices: int, edges: _Edges) -> tuple[NDArray[np.int32], Column]:
-    """The strongly connected component of every vertex, and the vertices that lie in one with others."""
-    graph = csr_array((np.ones(len(edges), np.int8), (edges.source, edges.target)), shape=(vertices, vertices))
-    _, component = connected_components(graph, directed=True, connection="strong")
-    return component, np.flatnonzero(np.bincount(component)[component] > 1)
-
-
-def _cycle(graph: _Graph, edges: _Edges) -> list[_Step]:
-    """A short cycle of edges that all hold."""
-    loops = np.flatnonzero(edges.source == edges.target)
-    if len(loops):
-        return [_step(edges, int(loops[0]))]
-    component, members = _components(graph.vertices, edges)
-    adjacent = _Adjacent(graph.vertices, edges)
-    sizes = np.bincount(component)
-    smallest = component[members[np.argmin(sizes[component[members]])]]
-    inside = component == smallest
-    best: list[_Step] = []
-    for begin in np.flatnonzero(inside)[:64].tolist():
-        found = _shortest(adjacent, begin, begin, inside)
-        if found and (not best or len(found) < len(best)):
-            best = found
-    return best
-
-
-def _cheap_cycles(vertices: int, edges: _Edges) -> list[list[_Step]]:
-    """Cycles through choices that were made, each with few choices."""
-    component, _ = _components(vertices, edges)
-    on_cycle = np.flatnonzero((component[edges.source] == component[edges.target]) & (edges.literal != 0))
-    adjacent = _Adjacent(vertices, edges)
-    step = max(1, len(on_cycle) // _CYCLES_AT_ONCE)
-    found = {}
-    for at in on_cycle[::step][:_CYCLES_AT_ONCE].tolist():
-        inside = component == component[edges.source[at]]
-        back = _cheapest(adjacent, int(edges.target[at]), int(edges.source[at]), inside, float("inf"))
-        if edges.target[at] == edges.source[at]:
-            back = []
-        cycle = [_step(edges, at), *back]
-        found[tuple(sorted({one.literal for one in cycle if one.literal}))] = cycle
-    return sorted(found.values(), key=len)
-
-
 @dataclass(slots=True, frozen=True)
 class _Teller:
     """Says a cycle of vertices as one of transactions."""
@@ -534,13 +356,13 @@ class _Teller:
     level: str
     keys: Sequence[object]
 
-    def refuted(self, steps: Sequence[_Step], *, alone: bool = True) -> Decision:
+    def refuted(self, steps: Sequence[Step], *, alone: bool = True) -> Decision:
         """The cycle, with the moments of time between transactions and what lies inside one left out."""
         size, split = self.graph.facts.size, self.graph.split
         limit = 2 * size if split else size
         rows = self.graph.facts.row
         edges: list[Edge] = []
-        steps = [step for step in steps if step.why != _INSIDE]
+        steps = [step for step in steps if step.why != INSIDE]
         begin = next((at for at, step in enumerate(steps) if step.source < limit), 0)
         pending: int | None = None
         for step in [*steps[begin:], *steps[:begin]]:

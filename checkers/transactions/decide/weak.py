@@ -13,7 +13,7 @@ comes first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +23,23 @@ from scipy.sparse.csgraph import connected_components
 from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.transactions.decide.decision import Decision, Edge
 from splitbrain.checkers.transactions.decide.facts import Facts
-from splitbrain.checkers.transactions.decide.kernels import kernel
+from splitbrain.checkers.transactions.decide.kernels import complete
 
 Keys = Sequence[object]
+Pairs = NDArray[np.int64]
 
 
 def decide_committed(facts: Facts, level: str, keys: Keys, budget: Budget, *, sessions: bool) -> Decision:
     """Read committed. Without sessions it is Adya's PL-2 (no cycle of reads, for a version order may follow any order of
     them); with them the definition of Biswas & Enea, under which the reads of a transaction do not go back either."""
     if not sessions:
-        return _acyclic(facts, level, keys, np.empty((0, 3), np.int64), sessions=False)
-    return _acyclic(facts, level, keys, _collected(facts, "committed_edges"), sessions=True)
+        return _acyclic(facts, level, keys, np.empty((0, 3), np.int64), budget, sessions=False)
+    return _acyclic(facts, level, keys, _committed_edges(facts, budget), budget, sessions=True)
 
 
 def decide_atomic(facts: Facts, level: str, keys: Keys, budget: Budget, *, sessions: bool) -> Decision:
     """Read atomic: all of a transaction is seen or nothing; with sessions, and all earlier ones of one's own session."""
-    return _acyclic(facts, level, keys, _collected(facts, "atomic_edges", sessions), sessions=sessions)
+    return _acyclic(facts, level, keys, _atomic_edges(facts, sessions, budget), budget, sessions=sessions)
 
 
 def decide_causal(facts: Facts, level: str, keys: Keys, budget: Budget) -> Decision:
@@ -49,43 +50,70 @@ def decide_causal(facts: Facts, level: str, keys: Keys, budget: Budget) -> Decis
     size, sessions = facts.size, facts.sessions
     if 8 * size * sessions > budget.room:
         raise Exhausted(f"causal order of {size:,} transactions in {sessions:,} sessions takes more memory than it may")
-    clock = np.zeros((size, sessions), np.int32)
-    done = np.zeros(sessions, np.int64)
-    reached = kernel("happens_before", size)(
-        facts.session_start, facts.session, facts.read_start, facts.read_writer, clock, done
-    )
+    clock, reached = causal_order(facts, budget)
     if reached < size:
-        return _acyclic(facts, level, keys, np.empty((0, 3), np.int64), sessions=True)
+        return _acyclic(facts, level, keys, np.empty((0, 3), np.int64), budget, sessions=True)
     need = np.zeros((size, sessions), np.int32)
     groups = _writers_by_key(facts)
-    early = kernel("causal_needs", size)(
-        size, facts.session_start, facts.read_start, facts.read_key, facts.read_writer, *groups, clock, need
-    )
+    early = complete(
+        "causal_needs", size, budget, size, facts.session_start, facts.read_start, facts.read_key, facts.read_writer, *groups,
+        clock, need,
+    )[2] - 1
     if early >= 0:
-        return _before_the_first(facts, level, keys, clock, early)
-    done[:] = 0
-    if kernel("schedule", size)(facts.session_start, clock, need, done) == size:
+        return _before_the_first(facts, level, keys, clock, int(early))
+    done, (waiting, following, stack) = np.zeros(sessions, np.int64), _queues(facts)
+    checked = np.zeros(sessions, np.int64)
+    placed = complete(
+        "schedule", size, budget, facts.session_start, waiting, following, stack, checked, clock, need, done
+    )[1]
+    if placed == size:
         return Decision(level=level, state="holds")
     return Decision(level=level, state="refuted", cycle=_causal_cycle(facts, keys, clock, need, done))
 
 
-def _collected(facts: Facts, name: str, *flags: bool) -> NDArray[np.int64]:
-    """The pairs that one of the kernels finds, each with the read that says so."""
-    run = kernel(name, facts.size)
+def causal_order(facts: Facts, budget: Budget) -> tuple[NDArray[np.int32], int]:
+    """The causal order as vector clocks (of every node how many of each session come before it), and how many nodes have one:
+    less than all where session order and reads form a cycle. Raises `Exhausted`."""
+    clock = np.zeros((facts.size, facts.sessions), np.int32)
+    state = complete(
+        "happens_before", facts.size, budget, facts.session_start, facts.session, facts.read_start, facts.read_writer,
+        *_queues(facts), clock, np.zeros(facts.sessions, np.int64),
+    )
+    return clock, int(state[1])
+
+
+def _queues(facts: Facts) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of each node who waits for it, of each session who waits beside it, and the sessions that can go on: none yet."""
+    return np.full(facts.size, -1), np.full(facts.sessions, -1), np.full(facts.sessions, -1)
+
+
+def _committed_edges(facts: Facts, budget: Budget) -> Pairs:
     columns = (facts.read_start, facts.read_key, facts.read_writer, facts.write_start, facts.write_key)
+    return _collected(
+        facts, lambda edges: complete("committed_edges", facts.size, budget, facts.size, *columns, edges)
+    )
+
+
+def _atomic_edges(facts: Facts, sessions: bool, budget: Budget) -> Pairs:
+    columns = (facts.read_start, facts.read_key, facts.read_writer, facts.write_start, facts.write_key)
+    return _collected(facts, lambda edges: complete(
+        "atomic_edges", facts.size, budget, facts.size, sessions, facts.session, facts.session_start, *columns,
+        np.full(facts.keys, -1), edges,
+    ))
+
+
+def _collected(facts: Facts, fill: Callable[[Pairs], NDArray[np.int64]]) -> Pairs:
+    """The pairs that one of the kernels finds, each with the read that says so."""
     room = 2 * len(facts.read_key) + 64
     while True:
         edges = np.empty((room, 3), np.int64)
-        if name == "atomic_edges":
-            count = run(facts.size, *flags, facts.session_start, *columns, np.full(facts.keys, -1), edges)
-        else:
-            count = run(facts.size, *columns, edges)
+        count = int(fill(edges)[2])
         if count <= room:
             return edges[:count]
         room = count
 
 
-def _acyclic(facts: Facts, level: str, keys: Keys, pairs: NDArray[np.int64], *, sessions: bool) -> Decision:
+def _acyclic(facts: Facts, level: str, keys: Keys, pairs: Pairs, budget: Budget, *, sessions: bool) -> Decision:
     """Whether reads, these pairs and session order have no cycle; the initial state is before everything."""
     size = facts.size
     before_first = pairs[pairs[:, 1] == size]
@@ -102,15 +130,18 @@ def _acyclic(facts: Facts, level: str, keys: Keys, pairs: NDArray[np.int64], *, 
     source, target = np.concatenate(sources), np.concatenate(targets)
     graph = csr_array((np.ones(len(source), np.int8), (source, target)), shape=(size, size))
     degree = np.bincount(graph.indices, minlength=size).astype(np.int64)
-    if kernel("unordered", size)(size, graph.indptr, graph.indices, degree) == 0:
+    if complete("unordered", size, budget, size, graph.indptr, graph.indices, degree, np.empty(size, np.int64))[1] == 0:
         return Decision(level=level, state="holds")
-    edges = _some_cycle(size, source, target)
+    edges = _some_cycle(size, source, target, budget)
     told = [_told(facts, keys, pairs, a, b, sessions=sessions) for a, b in edges]
     return Decision(level=level, state="refuted", cycle=tuple(told))
 
 
-def _some_cycle(size: int, source: NDArray[np.int64], target: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """A shortest cycle through some node of the smallest component that has one."""
+def _some_cycle(
+    size: int, source: NDArray[np.int64], target: NDArray[np.int64], budget: Budget
+) -> list[tuple[int, int]]:
+    """A short cycle through some node of the smallest component that has one: the shortest through the few that there is time
+    for."""
     graph = csr_array((np.ones(len(source), np.int8), (source, target)), shape=(size, size))
     _, component = connected_components(graph, directed=True, connection="strong")
     loops = source[source == target]
@@ -124,6 +155,8 @@ def _some_cycle(size: int, source: NDArray[np.int64], target: NDArray[np.int64])
         found = _way_back(graph, begin, component, smallest, len(best) - 1 if best else len(members))
         if found and (not best or len(found) < len(best)):
             best = found
+        if budget.over:
+            break
     return list(zip(best, [*best[1:], best[0]], strict=True))
 
 

@@ -1,13 +1,11 @@
 """The reference database: our own small server (the folder `server`), whose designs have answers known in advance.
 
-The folder is shipped to every node and run by Python there. The client speaks its JSON lines over a plain
-stream: one request, one line back, with the same id.
+The folder is shipped to every node and run by Python there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,224 +13,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from splitbrain.harness.databases.connection import Connection
-from splitbrain.harness.databases.database import Connections, Database, Program
+from splitbrain.harness.databases.database import Connections, Program
+from splitbrain.harness.databases.membership import Membership
+from splitbrain.harness.databases.reference.client import MAX_LINE, ReferenceClient
 from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
-from splitbrain.harness.history.micros import Micro
+from splitbrain.harness.databases.switchable import Switchable
+from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
-MAX_LINE = 8 << 20
 _SERVER = Path(__file__).with_name("server")
-
-
-class ReferenceClient(Connection):
-    """One connection to one server; its reads ask the server's own copy where it is `local`."""
-
-    ERRORS: ClassVar[dict[str, bool]] = {
-        "no-quorum": True,
-        "not-primary": True,
-        "no-lease": True,
-        "unsupported": True,
-        "in-doubt": True,
-        "compacted": True,
-        "bad-request": True,
-        "timeout": False,
-        "peer-lost": False,
-        "demoted": False,
-    }
-    """The server's word, which is the reason → whether the operation certainly did not happen. A refusal counts only where
-    the table and the answer agree that it is definite; any other word, a lost connection and nonsense are indefinite."""
-
-    DECIDED: ClassVar[frozenset[str]] = frozenset({"conflict", "locked", "taken"})
-    """Words of a decision against the operation, for the sake of another."""
-
-    REFUSABLE: ClassVar[frozenset[str]] = frozenset({"cas", "transfer", "acquire", "renew", "release", "guarded-write"})
-    """The requests that the database may decide against, with what it saw."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool = False) -> None:
-        self._local = "local-" if local else ""
-        self._reader = reader
-        self._writer = writer
-        self._calls = 0
-        self._turn = asyncio.Lock()
-
-    async def read(self, key: Key) -> int | None:
-        """The value of a register, None where there is none."""
-        return await self._number(await self.call(self._local + "read", key=key), "value")
-
-    async def write(self, key: Key, value: int) -> None:
-        """Set a register."""
-        await self.call("write", key=key, value=value)
-
-    async def cas(self, key: Key, expected: int | None, new: int) -> None:
-        """Set a register if it holds `expected`."""
-        answer = await self.call("cas", key=key, expected=expected, new=new)
-        if not answer["ok"]:
-            raise Mismatch(await self._number(answer, "seen"))
-
-    async def add(self, key: Key, element: int) -> None:
-        """Add an element to a set."""
-        await self.call("add", key=key, element=element)
-
-    async def elements(self, key: Key) -> list[int]:
-        """The elements of a set."""
-        return await self._numbers(await self.call(self._local + "elements", key=key))
-
-    async def increment(self, key: Key, amount: int) -> None:
-        """Add to a counter."""
-        await self.call("increment", key=key, amount=amount)
-
-    async def count(self, key: Key) -> int:
-        """What a counter has come to."""
-        return (await self._integers((await self.call(self._local + "count", key=key)).get("value")))[0]
-
-    async def deposit(self, key: Key, amount: int) -> None:
-        """Put money into an account."""
-        await self.call("deposit", key=key, amount=amount)
-
-    async def transfer(self, source: Key, target: Key, amount: int) -> None:
-        """Move money between accounts."""
-        answer = await self.call("transfer", source=source, target=target, amount=amount)
-        if not answer["ok"]:
-            raise Mismatch(await self._number(answer, "seen"))
-
-    async def balances(self, keys: Sequence[Key]) -> dict[Key, int]:
-        """What accounts hold."""
-        told = (await self.call(self._local + "balances", keys=list(keys))).get("balances")
-        balances = await self._integers(*told) if isinstance(told, list) else []
-        if len(balances) != len(keys):
-            raise await self._lost("garbled-answer")
-        return dict(zip(keys, balances, strict=True))
-
-    async def enqueue(self, key: Key, element: int) -> None:
-        """Put an element at the end of a queue."""
-        await self.call("enqueue", key=key, element=element)
-
-    async def dequeue(self, key: Key) -> int | None:
-        """Take the first element of a queue out."""
-        return await self._number(await self.call("dequeue", key=key), "value")
-
-    async def waiting(self, key: Key) -> list[int]:
-        """The elements of a queue."""
-        return await self._numbers(await self.call(self._local + "waiting", key=key))
-
-    async def acquire(self, key: Key, owner: int, lease: float) -> int:
-        """Take a lock; its fence."""
-        answer = await self._decided("acquire", key=key, owner=owner, lease=round(lease * 1000))
-        return (await self._integers(answer.get("fence")))[0]
-
-    async def renew(self, key: Key, owner: int, lease: float) -> None:
-        """Begin a lock's lease anew."""
-        await self._decided("renew", key=key, owner=owner, lease=round(lease * 1000))
-
-    async def release(self, key: Key, owner: int) -> None:
-        """Give a lock back."""
-        await self._decided("release", key=key, owner=owner)
-
-    async def holder(self, key: Key) -> int | None:
-        """Who holds a lock."""
-        return await self._number(await self.call(self._local + "holder", key=key), "value")
-
-    async def guarded_write(self, key: Key, value: int, fence: int) -> None:
-        """Set a register that a lock guards."""
-        await self._decided("guarded-write", key=key, value=value, fence=fence)
-
-    async def next_id(self, key: Key) -> int:
-        """An identifier."""
-        return (await self._integers((await self.call("id", key=key)).get("value")))[0]
-
-    async def watch(self, key: Key, since: int) -> list[tuple[int, int]]:
-        """The changes of a register after a revision."""
-        told = (await self.call(self._local + "watch", key=key, since=since)).get("changes")
-        try:
-            changes = [(revision, value) for revision, value in told]  # type: ignore[union-attr]
-        except (TypeError, ValueError) as error:
-            raise await self._lost("garbled-answer") from error
-        for change in changes:
-            await self._integers(*change)
-        return changes
-
-    async def _decided(self, op: str, **fields: Any) -> dict[str, Any]:
-        answer = await self.call(op, **fields)
-        if not answer["ok"]:
-            raise Mismatch(await self._number(answer, "seen"))
-        return answer
-
-    async def txn(self, micros: Sequence[Micro]) -> tuple[Micro, ...]:
-        """Do a transaction."""
-        told = (await self.call(self._local + "txn", micros=list(micros))).get("micros")
-        try:
-            done = tuple((f, key, value) for f, key, value in told)  # type: ignore[union-attr]
-        except (TypeError, ValueError) as error:
-            raise await self._lost("garbled-answer") from error
-        if [micro[:2] for micro in done] != [micro[:2] for micro in micros]:
-            raise await self._lost("garbled-answer")
-        return done
-
-    async def call(self, op: str, **fields: Any) -> dict[str, Any]:
-        """One request and its answer, which has a boolean `ok`, false only for what the table `REFUSABLE` names."""
-        async with self._turn:
-            if self.closed:
-                raise Refused("no-connection")
-            self._calls += 1
-            number = self._calls
-            request = {"id": number, "op": op, **fields}
-            try:
-                self._writer.write(json.dumps(request, separators=(",", ":")).encode() + b"\n")
-                line = await self._reader.readuntil(b"\n")
-            except (OSError, EOFError) as error:
-                raise await self._lost("connection-lost") from error
-            except asyncio.LimitOverrunError as error:
-                raise await self._lost("garbled-answer") from error
-            except BaseException:
-                await self.close()
-                raise
-        try:
-            answer = json.loads(line)
-            if answer["id"] != number:
-                raise ValueError("an answer to something else")
-            reason = answer.get("error")
-            if reason is None and (answer["ok"] is True or (answer["ok"] is False and op in self.REFUSABLE)):
-                return dict(answer)
-            if answer["definite"] is True and reason in self.DECIDED:
-                raise Mismatch
-            definite = answer["definite"] is True and self.ERRORS.get(reason, False)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise await self._lost("garbled-answer") from error
-        if definite:
-            raise Refused(reason)
-        raise await self._lost(*((reason,) if reason in self.ERRORS else ("unknown-error", line.decode(errors="replace"))))
-
-    async def close(self) -> None:
-        """End the connection at once."""
-        self._writer.transport.abort()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed, by `close` or because a call's outcome is not known."""
-        return self._writer.transport.is_closing()
-
-    async def _number(self, answer: dict[str, Any], field: str) -> int | None:
-        number = answer.get(field, "missing")
-        if number is not None and type(number) is not int:
-            raise await self._lost("garbled-answer")
-        return number
-
-    async def _numbers(self, answer: dict[str, Any]) -> list[int]:
-        elements = answer.get("elements")
-        if not isinstance(elements, list) or any(type(element) is not int for element in elements):
-            raise await self._lost("garbled-answer")
-        return elements
-
-    async def _integers(self, *numbers: Any) -> list[int]:
-        if any(type(number) is not int for number in numbers):
-            raise await self._lost("garbled-answer")
-        return list(numbers)
-
 
 _ALL: frozenset[Capability] = frozenset({"registers", "compare-and-set", "sets"})
 
@@ -262,6 +54,7 @@ def _variant(
     promises: tuple[Promise, ...] = (),
     admits: tuple[str, ...] = (),
     offers: frozenset[Capability] = _ALL,
+    keys: int = 0,
 ) -> Variant:
     source = f"reference/server, mode {mode(name)}"
     return Variant(
@@ -272,6 +65,7 @@ def _variant(
         claim=Claim(text=f'"Known answer: {known}"', source=source, promises=promises, admits=admits),
         labels=(Label(label, source),),
         offers=offers,
+        keys=keys,
         local="what each server's own copy holds",
     )
 
@@ -302,7 +96,12 @@ _TRANSACTIONAL: tuple[tuple[str, str, str, tuple[Promise, ...], tuple[str, ...]]
 """Name, what it is, known answer, promises, what it admits."""
 
 
-class Reference(Database):
+def _files() -> dict[str, str]:
+    """The server's program, as it is shipped to a node."""
+    return {f"server/{file.relative_to(_SERVER)}": file.read_text() for file in sorted(_SERVER.rglob("*.py"))}
+
+
+class Reference(Membership, Switchable):
     """The reference database; each variant is one of its server's modes."""
 
     name = "reference"
@@ -314,6 +113,25 @@ class Reference(Database):
             "CP",
             "linearizable; a side without a majority is blocked.",
             promises=("linearizable", "no-lost-write", "converges"),
+        ),
+        _variant(
+            "majority-amnesia",
+            "majority, where a member that was wiped votes as if it had its data still",
+            "home",
+            "loses acknowledged writes where members are replaced",
+            "where members are replaced one after the other, acknowledged writes are lost.",
+            admits=(*_LOST, "non-monotonic-read"),
+            keys=400,
+        ),
+        _variant(
+            "majority-switch",
+            "majority, until an operator lets a side without a quorum serve by itself",
+            "home",
+            "CP, and AP at the price of what is discarded once an operator says so",
+            "linearizable; a side without a majority is blocked, unless an operator lets it serve: what it acknowledges then "
+            "is discarded, and its reads are stale.",
+            promises=("converges",),
+            admits=(*_LOST, "non-monotonic-read"),
         ),
         _variant(
             "majority-no-writeback",
@@ -479,10 +297,10 @@ class Reference(Database):
 
     async def start(self) -> None:
         """Start the server on every node."""
-        files = {f"server/{file.relative_to(_SERVER)}": file.read_text() for file in sorted(_SERVER.rglob("*.py"))}
+        files = _files()
         await asyncio.gather(*(node.start(self._service(node, files)) for node in self.nodes.values()))
 
-    def _service(self, node: Node, files: dict[str, str]) -> Service:
+    def _service(self, node: Node, files: dict[str, str], *more: str) -> Service:
         peers = [f"--peer={peer.name}={peer.address}:{self.port}" for peer in self.nodes.values() if peer is not node]
         return Service(
             name="reference",
@@ -496,6 +314,7 @@ class Reference(Database):
                 f"--mode={mode(self.variant.name)}",
                 f"--skew={SKEW * list(self.nodes).index(node.name) if self.variant.name.endswith(APART) else 0}",
                 "--data={folder}",
+                *more,
             ),
             files=files,
             image="python:3.11.10-slim",
@@ -571,6 +390,44 @@ class Reference(Database):
         if self.variant.name.startswith("dynamo-"):
             return tuple(preference(list(self.nodes), key)[:N])
         return super().replicas(key)
+
+    @classmethod
+    def fixed(cls, variant: Variant) -> str:
+        """All but `majority` have their members from their command line."""
+        return "" if variant.name in ("majority", "majority-amnesia") else "its servers are started with a list of them"
+
+    async def members(self, asked: Node) -> frozenset[str]:
+        """What its status says, while it votes."""
+        status = await self._status(asked)
+        if not status["ready"]:
+            raise Refused("no-member")
+        return frozenset(status["members"])
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """A new epoch without it."""
+        await (await self._own.to(asked)).call("remove-member", member=name)
+
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """A new epoch with it; it votes once the others have given it what they hold."""
+        await (await self._own.to(asked)).call("add-member", member=name)
+        return self._service(self.nodes[name], _files(), "--join")
+
+    @classmethod
+    def unswitchable(cls, variant: Variant) -> str:
+        """All but `majority-switch` have no such command."""
+        return "" if variant.name == "majority-switch" else "only the servers of 'majority-switch' can"
+
+    async def allow_minority(self, node: Node) -> None:
+        """It answers from its own copy, and the last write by wall clock wins."""
+        await (await self._own.to(node)).call("allow-minority")
+
+    async def forbid_minority(self, node: Node) -> None:
+        """What it acknowledged without a quorum is discarded."""
+        await (await self._own.to(node)).call("forbid-minority")
+
+    async def minority_allowed(self, node: Node) -> bool:
+        """What its status says."""
+        return bool((await self._status(node))["alone"])
 
     async def clock(self, node: Node) -> float:
         """What its status says."""

@@ -1,7 +1,7 @@
 """Cobra's logs: a folder with one `T<n>.log` per client, records of big-endian words.
 
 A version is a transaction and the number of a write in it, never a value. Aborted transactions are in no log: what was read
-from one that none has was not committed.
+from one that none has was not committed. One that a log has without its commit may have committed or not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import load
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import FAIL, INFO, History
 from splitbrain.harness.history.micros import Micro
 
 _LOG = re.compile(r"T(\d+)\.log\Z")
@@ -44,25 +44,29 @@ def read(folder: Path, *, torn: bool = False) -> tuple[History, list[str]]:
     sessions = Sessions()
     written: set[_Version] = set()
     reads: dict[_Version, int] = {}
+    whole = True
     for session, path in enumerate(found):
-        _log(path, session, sessions, names, written, reads, torn, notes)
+        whole &= _log(path, session, sessions, names, written, reads, torn, notes)
     strangers: dict[int, list[Micro]] = {}
     for version, key in reads.items():
         if version not in written:
             strangers.setdefault(version[0], []).append(("w", key, names[version]))
     for micros in strangers.values():
-        sessions.whole(-1, micros, committed=False)
+        # What is cut off a log may be just these.
+        sessions.whole(-1, micros, FAIL if whole else INFO)
     if strangers:
-        notes.append(f"{len(strangers)} transactions that no log has were read from: they did not commit")
+        told = "they did not commit" if whole else "they may have committed or not"
+        notes.append(f"{len(strangers)} transactions that no log has were read from: {told}")
     return sessions.history(notes), notes
 
 
 def _log(
     path: Path, session: int, sessions: Sessions, names: dict[_Version, int], written: set[_Version],
     reads: dict[_Version, int], torn: bool, notes: list[str],
-) -> None:
-    data, at = load(path), 0
-    open_number, micros = None, list[Micro]()
+) -> bool:
+    """Take one log; whether it is whole."""
+    data, at, whole = load(path), 0, True
+    open_number, micros, unfinished = None, list[Micro](), 0
 
     def fail(message: str) -> HistoryError:
         return HistoryError(f"{message}.", path=str(path), line=1, column=at + 1)
@@ -75,9 +79,13 @@ def _log(
             if not torn:
                 raise fail("the log is cut short: --torn judges what came before")
             notes.append(f"{path.name} is cut short: what its end tells in part is left out")
+            whole = False
             break
         kind, words = data[at : at + 1], record.unpack_from(data, at + 1)
         if kind == b"S":
+            if open_number is not None:
+                sessions.whole(session, micros, INFO)
+                unfinished += 1
             open_number, micros = words[0], []
         elif open_number is None:
             raise fail("expected the begin of a transaction (S)")
@@ -98,3 +106,9 @@ def _log(
             sessions.whole(session, micros)
             open_number = None
         at += 1 + record.size
+    if open_number is not None:
+        sessions.whole(session, micros, INFO)
+        unfinished += 1
+    if unfinished:
+        notes.append(f"{unfinished} transactions of {path.name} without a commit: they may have committed or not")
+    return whole

@@ -12,7 +12,7 @@ from pathlib import Path
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import Bytes
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import Micro
 
 _WORD = struct.Struct("<Q")
@@ -47,7 +47,7 @@ def read(file: Bytes, path: Path, *, torn: bool = False) -> tuple[History, list[
         for session in range(reader.word()):
             for _ in range(reader.word()):
                 micros, committed = reader.transaction()
-                sessions.whole(session, micros, committed=committed)
+                sessions.whole(session, micros, OK if committed else FAIL)
         if file.read(1):
             raise reader.error("expected the end of the file, found more")
     except EOFError as error:

@@ -18,6 +18,7 @@ from typing import Any
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import jepsen
+from splitbrain.harness.history.formats.plain import Plain
 from splitbrain.harness.history.formats.text import Text
 from splitbrain.harness.history.values import MAX_DEPTH
 
@@ -72,20 +73,22 @@ def read_from(text: Text, start: int, builder: Builder, *, torn: bool = False, u
     hold them all."""
     notes: list[str] = []
     intake = jepsen.Intake(builder)
-    for form, at in forms(text, notes, start, torn=torn, unwrap=unwrap, layouts=Layouts(text)):
+    layouts, plain = Layouts(text), Plain(text, intake)
+    for form, at in forms(text, notes, start, torn=torn, unwrap=unwrap, layouts=layouts, plain=plain):
         intake.take(form, text.place(at), partial(text.error, at))
     return notes + intake.notes()
 
 
 def forms(
     text: Text, notes: list[str], start: int = 0, end: int | None = None, *, torn: bool = False, unwrap: bool = True,
-    layouts: Layouts | None = None,
+    layouts: Layouts | None = None, plain: Plain | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """Every form from `start` to `end` with its first character: the top-level ones or, with `unwrap`, those of the one vector
     or list that holds them all. Without `end`, the text is read on as far as it goes, a piece at a time; the character is to
     be used before the next form is asked for.
 
-    With `torn`, what a file cut short holds in part is left out, and said in `notes`. `layouts` reads plain maps at once.
+    With `torn`, what a file cut short holds in part is left out, and said in `notes`. `layouts` reads plain maps at once;
+    what `plain` takes is not handed on.
     """
     words: dict[str, Any] = {"nil": None, "true": True, "false": False}
     around = ""  # the opener of the vector or list around all forms, " " once it is closed
@@ -121,6 +124,11 @@ def forms(
                 parts.append(form)
                 continue
         at = token.start(group)
+        if plain is not None and (group == 2 or group == 5) and not stack and not waiting and around != " ":
+            behind = plain.take(at)
+            if behind > at:
+                first, tokens = False, _TOKEN.finditer(text.text, behind, last)
+                continue
         if group == 2:
             if first and not waiting and token[2] in "[(":
                 around, first = token[2], False
@@ -128,9 +136,11 @@ def forms(
             first = False
             if layouts is not None and token[2] == "{" and not stack and not waiting and around != " ":
                 behind = at
-                while (plain := layouts.read(behind)) is not None:
-                    yield plain[0], behind
-                    behind = plain[1]
+                while (read := layouts.read(behind)) is not None:
+                    yield read[0], behind
+                    behind = read[1]
+                    if plain is not None and plain.ready:
+                        break
                 if behind > at:
                     tokens = _TOKEN.finditer(text.text, behind, last)
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -43,6 +43,14 @@ class Intake:
             self.named = process is not None
         self._open = kind == "invoke"
         self.builder.add(_event(form, kind, process, fail), position)
+
+    def take_clients(self, events: Sequence[Event], positions: Sequence[int]) -> None:
+        """Take events of clients that all tell their process, each found at its position."""
+        if self.named is None:
+            self.named = True
+        self._open = events[-1].type == "invoke"
+        for event, position in zip(events, positions, strict=True):
+            self.builder.add(event, position)
 
     def process(self, told: Any, fail: Callable[[str], HistoryError]) -> int | None:
         """The number of a process; `NEMESIS` of what is no client."""

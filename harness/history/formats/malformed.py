@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _FIELD = re.compile(r" - at `\$(?:\[[^]]*\])?\.?([A-Za-z_-]*)")
 _TYPES = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {"int": "a number", "str": "a word", "null": "null", "array": "a list", "object": "an object", "float": "a number"}
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|([,\[\]{}"])', re.DOTALL)
 
@@ -23,12 +25,12 @@ def explain(data: bytes, error: Exception) -> tuple[int, str]:
     """The byte at which `data` is wrong (its length, if and only if it is cut short) and what was expected there, from what
     decoding it raised."""
     told = str(error)
-    if isinstance(error, UnicodeDecodeError):
+    if isinstance(error, UnicodeDecodeError) or "UTF-8" in told:
         try:
             data.decode("utf-8")
         except UnicodeDecodeError as whole:
             return whole.start, f"expected UTF-8, found the byte 0x{data[whole.start]:02x}"
-        return 0, "expected UTF-8, found a half of a surrogate pair"
+        return _half(data), "expected UTF-8, found a half of a surrogate pair"
     if isinstance(error, RecursionError):
         return _too_deep(data), f"expected at most {MAX_DEPTH} levels of nesting"
     if isinstance(error, msgspec.ValidationError):
@@ -46,6 +48,9 @@ def explain(data: bytes, error: Exception) -> tuple[int, str]:
         return at, f"expected {wanted}{as_name}, found {_NAMES.get(types[2], types[2])}"
     byte = _BYTE.search(told)
     if byte is None or (int(byte[1]) == len(data) and "invalid" in told):
+        # A half of a pair at the end of a text is told as an end, too.
+        if _is_whole(data):
+            return _half(data), "expected UTF-8, found a half of a surrogate pair"
         return len(data), "expected the rest of this JSON, found the end"
     at = min(int(byte[1]), len(data) - 1)
     if "trailing" in told:
@@ -72,6 +77,21 @@ def elements(data: bytes) -> Iterator[tuple[int, int]]:
             start = token.end()
         elif depth == 0:
             return
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether this is JSON to the library of Python, which takes a half of a surrogate pair."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _half(data: bytes) -> int:
+    """Where a surrogate pair is escaped for the first time; 0 if nowhere."""
+    place = _SURROGATE.search(data)
+    return place.start() if place else 0
 
 
 def _skip_blanks(data: bytes, at: int) -> int:

@@ -9,7 +9,7 @@ import re
 
 from splitbrain.harness.history.formats.sessions import Sessions
 from splitbrain.harness.history.formats.text import Text
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import FAIL, OK, History
 
 LINE = re.compile(r"\s*([rw])\(\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*,\s*(-?\d{1,4000})\s*\)\s*\Z")
 
@@ -31,11 +31,14 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
                 break
             raise text.error(at, f"expected r(key,value,session,transaction) or w(...), found {line.strip()[:40]!r}")
         key, value, session, number = map(int, match.groups()[1:])
+        if abs(session) >= 1 << 63 or number < -1:
+            what = "a session of at most 64 bits and a transaction from -1 on"
+            raise text.error(at, f"expected {what}, found {line.strip()[:40]!r}")
         # All that aborted in a session is one transaction.
         name = -1 - session if number == -1 else number
         one = numbers.get(name)
         if one is None:
-            one = numbers[name] = sessions.begin(session, committed=number != -1)
+            one = numbers[name] = sessions.begin(session, FAIL if number == -1 else OK)
         if sessions.sessions[one] != session:
             told = sessions.sessions[one]
             raise text.error(at, f"transaction {number} belongs to session {told}, and here to session {session}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.micros import READ, WRITE, Micro, Micros, MicrosPacker
 from splitbrain.harness.history.values import NIL
 
@@ -22,16 +22,16 @@ class Sessions:
     def __init__(self) -> None:
         self.sessions = array("q")
         """The session of each transaction."""
-        self._committed = bytearray()
+        self._outcomes = bytearray()
         self._owners = array("q")
         self._packer = MicrosPacker()
         self._batch: list[tuple[Micro]] = []
 
-    def begin(self, session: int, *, committed: bool = True) -> int:
-        """A transaction of that session: its number, from 0."""
+    def begin(self, session: int, outcome: int = OK) -> int:
+        """A transaction of that session, with the code of its outcome: its number, from 0."""
         self.sessions.append(session)
-        self._committed.append(committed)
-        return len(self._committed) - 1
+        self._outcomes.append(outcome)
+        return len(self._outcomes) - 1
 
     def add(self, transaction: int, f: str, key: Any, value: Any) -> None:
         """Take what a transaction did next: `r` or `w`."""
@@ -40,9 +40,9 @@ class Sessions:
         if len(self._batch) >= _BATCH:
             self._pack()
 
-    def whole(self, session: int, micros: Iterable[Micro], *, committed: bool = True) -> None:
+    def whole(self, session: int, micros: Iterable[Micro], outcome: int = OK) -> None:
         """Take a transaction with all that it did."""
-        number = self.begin(session, committed=committed)
+        number = self.begin(session, outcome)
         for f, key, value in micros:
             self.add(number, f, key, value)
 
@@ -57,11 +57,11 @@ class Sessions:
         """
         self._pack()
         micros, owner = self._packer.micros(), np.array(self._owners, np.int64)
-        session, committed = np.array(self.sessions, np.int64), np.frombuffer(bytes(self._committed), np.bool_)
+        session, outcome = np.array(self.sessions, np.int64), np.frombuffer(bytes(self._outcomes), np.int8)
         order = np.concatenate(([first], np.delete(np.arange(len(session)), first))) if len(session) else session
-        if initial is not None and len(session) and _begun(micros, owner, first, bool(committed[first]), initial, notes):
+        if initial is not None and len(session) and _begun(micros, owner, first, bool(outcome[first] == OK), initial, notes):
             order = order[1:]
-        return History.of_transactions(session[order], committed[order], _grouped(micros, owner, len(session), order))
+        return History.of_transactions(session[order], outcome[order], _grouped(micros, owner, len(session), order))
 
     def _pack(self) -> None:
         self._packer.pack(self._batch)

@@ -15,7 +15,7 @@ BOM = b"\xef\xbb\xbf"
 PIECE = 1 << 20
 """Bytes that are read at once, unless something in the file is longer."""
 
-_COLUMNS = 32
+COLUMNS = 32
 """Bits of a place that are its column."""
 
 
@@ -98,7 +98,7 @@ class Text:
     def place(self, at: int) -> int:
         """Line and column of a character in one number, which `line_and_column` takes apart."""
         line, column = self.where(at)
-        return line << _COLUMNS | min(column, (1 << _COLUMNS) - 1)
+        return line << COLUMNS | min(column, (1 << COLUMNS) - 1)
 
     def error(self, at: int, message: str) -> HistoryError:
         """An error at the character `at`."""
@@ -122,4 +122,4 @@ class Text:
 
 def line_and_column(place: int) -> tuple[int, int]:
     """The line and column that a place is."""
-    return place >> _COLUMNS, place & (1 << _COLUMNS) - 1
+    return place >> COLUMNS, place & (1 << COLUMNS) - 1

@@ -82,10 +82,11 @@ def test_an_empty_history_is_valid() -> None:
         assert check(History.of([]), model).validity == "valid"
 
 
-def test_a_time_limit_that_is_hit_is_said_and_nothing_is_guessed() -> None:
-    began = time.perf_counter()
+def test_a_time_limit_that_is_hit_is_said_and_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", time.process_time)  # What others compute meanwhile is none of its time.
+    began = time.process_time()
     verdict = check(_hard(2), Register2(), time_limit=0.2, processes=1)
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
     assert verdict.validity == "unknown"
     assert verdict.limits == ("time limit of 0.2 s",)
     assert len(verdict.coverage.undecided) == 2

@@ -10,6 +10,7 @@ from splitbrain.harness.history.history import History
 from tests.checkers.linearizability.fuzz import KINDS, Kind, Outcomes, complaint, fuzz, fuzz_wild, histories
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_fast_way_agrees_with_the_plain_search(name: str) -> None:
     seen = fuzz(name, seed=20_000, count=1_500)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from splitbrain.checkers.linearizability import check
-from splitbrain.checkers.models.specifications import CasRegister, Counter, KeyValue, PriorityQueue, Queue, UnorderedQueue
+from splitbrain.checkers.models.specifications import (
+    CasRegister,
+    Counter,
+    KeyValue,
+    PriorityQueue,
+    Queue,
+    Stack,
+    UnorderedQueue,
+)
 from splitbrain.checkers.sets import SetChecker
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import MISMATCH, Operation
@@ -101,6 +109,41 @@ def test_what_happened_without_an_answer_is_held_against_a_container() -> None:
         taken = Operation(process=2, f=take, value=6, invoked=4)
         assert check(History.of([first, second, taken]), model).validity == "invalid"
         assert check(History.of([first, second, other, taken]), model).validity == "valid"
+
+
+def test_what_was_taken_without_a_time_was_taken_all_the_same() -> None:
+    """From a stack, 6 below 4, which was put on it before anybody began to take; from a bag, what was never in it twice."""
+    for model, put, take, values in ((Stack(), "push", "pop", (6, 4)), (UnorderedQueue(), "enqueue", "dequeue", (6, 6))):
+        first = Operation(process=0, f=put, value=6, invoked=0, completed=1)
+        second = Operation(process=1, f=put if values[1] == 4 else take, value=values[1], invoked=2, completed=3)
+        taken = Operation(process=2, f=take, value=6, invoked=4)
+        assert check(History.of([first, second, taken]), model).validity == "invalid"
+        assert check(History.of([first, taken]), model).validity == "valid"
+
+
+def test_what_was_overwritten_was_not_lost() -> None:
+    """By a register's checker as by that of texts: the put that a read missed was replaced properly later."""
+    for put, get, model in (("put", "get", KeyValue()), ("write", "read", CasRegister())):
+        calls = ((0, put, "a"), (0, put, "b"), (1, get, "a"), (0, put, "c"), (1, get, "c"))
+        verdict = check(History.of([
+            Operation(process=process, f=f, value=value, invoked=20 * at, completed=20 * at + 10)
+            for at, (process, f, value) in enumerate(calls)
+        ]), model)
+        assert verdict.counts == {"stale-read": 1}
+
+
+def test_followers_that_lag_have_lost_nothing() -> None:
+    """Nobody read again in the end, so nobody knows that 2 is gone; wherever the read of 1 was answered."""
+    for readers in (("n2", "n3"), ("n1",), (None,)):
+        writes = [
+            Operation(process=0, f="write", value=1, invoked=0, completed=10, node="n1", server="n1"),
+            Operation(process=1, f="write", value=2, invoked=20, completed=30, node="n1", server="n1"),
+        ]
+        reads = [
+            Operation(process=2 + at, f="read", value=1, invoked=40 + at, completed=50 + at, node=node, server=node)
+            for at, node in enumerate(readers)
+        ]
+        assert check(History.of([*writes, *reads]), CasRegister()).counts == {"stale-read": len(reads)}
 
 
 def test_none_may_be_an_element() -> None:

@@ -16,6 +16,7 @@ EACH = 80
 """Stories of every flaw; `make fuzz` tells many more."""
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.parametrize("flaw", NAMES)
 def test_what_is_said_of_a_store_is_true(flaw: Flaw, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "SMALL", 0)

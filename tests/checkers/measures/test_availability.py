@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from splitbrain.checkers.measures.availability import (
+    GOOD,
     PATIENCE,
+    TRIED,
     Operations,
     Outage,
     after,
@@ -96,10 +98,69 @@ def many(number: int, answered: int) -> list[tuple[float, float | None, bool]]:
 
 @pytest.mark.parametrize(("number", "answered", "state"), [
     (100, 100, "available"), (99, 99, "unknown"), (1000, 990, "available"), (1000, 989, "unknown"), (1000, 980, "blocked"),
-    (20, 0, "blocked"), (0, 0, "unknown"),
+    (20, 0, "blocked"), (0, 0, "unknown"), (18, 17, "unknown"), (18, 16, "blocked"),
 ])
 def test_states_follow_share_interval_and_number(number: int, answered: int, state: str) -> None:
     assert measure(operations(*many(number, answered)), "read", WINDOW, limit=9 * SECOND).state == state
+
+
+def test_of_enough_operations_one_alone_never_blocks_a_side() -> None:
+    assert wilson(TRIED - 1, TRIED)[1] >= GOOD > wilson(TRIED - 2, TRIED - 1)[1]
+
+
+def later(made: list[tuple[float, float | None, bool]]) -> list[tuple[float, float | None, bool]]:
+    """The same a second later."""
+    return [(a + 1, None if b is None else b + 1, ok) for a, b, ok in made]
+
+
+hung = (10.5, 11.5, False)
+"""A call that was given up after its second."""
+
+
+@pytest.mark.parametrize(("made", "state", "reason"), [
+    ([], "unknown", "nothing was tried"),
+    ([(10.0, 12.0, False)], "unknown", "0 of 1 answered, none for 10.0 s: too few to tell, 18 are needed"),
+    ([hung], "unknown", "0 of 1 answered, none for 9.5 s: too few to tell, 18 are needed"),
+    ([(10.5, 10.501, False)], "unknown", "0 of 1 answered, none for 9.5 s: too few to tell, 18 are needed"),
+    ([*many(3, 3), (11.0, 12.002, False)], "unknown", "3 of 4 answered, none for 2.0 s: too few to tell, 18 are needed"),
+    ([*many(99, 99)[::10], (11.0, 11.001, False)], "unknown", "10 of 11 answered: too few to tell, 18 are needed"),
+    (many(40, 40), "unknown", "40 of 40 answered: too few to tell, 100 are needed"),
+    # Refused twice within a moment, and nobody asks for seconds: no more than one blip was seen.
+    ([(11.0, 11.001, False), (11.2, 11.201, False), (13.0, 13.001, True)], "unknown",
+     "1 of 3 answered, none for 2.0 s: too few to tell, 18 are needed"),
+    # Two saw nothing answered for longer than a second, or one waited far longer: that is none.
+    ([hung, (12.0, 13.0, False)], "blocked", "nothing answered for 9.5 s"),
+    ([(10.5, 10.501, False), (12.0, 12.001, False)], "blocked", "nothing answered for 9.5 s"),
+    ([(9.0, None, False)], "blocked", "nothing answered for 10.0 s"),
+    ([(11.0, 14.5, True)], "blocked", "nothing answered for 3.5 s"),
+    # One call waits, where answers came so often that ten were due meanwhile; and where they did not.
+    ([*many(60, 60)[:30], (14.42, 15.42, False), *later(many(60, 60)[30:])], "unknown",
+     "60 of 61 answered, none for 1.1 s: too few to tell, 100 are needed"),
+    ([*many(120, 120)[:60], (14.45, 15.45, False), *later(many(120, 120)[60:])], "blocked",
+     "nothing answered for 1.1 s"),
+])
+def test_either_state_needs_its_evidence(made: list[tuple[float, float | None, bool]], state: str, reason: str) -> None:
+    found = measure(operations(*made), "write", WINDOW)
+    assert (found.state, found.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(("made", "beside", "state"), [
+    # One client waits for a write, and then for a read: nothing was answered, and each kind has one call.
+    ([(15.0, 18.0, False)], [(10.0, 15.0, False)], "blocked"),
+    ([(15.0, 18.0, False)], [(10.0, 15.0, True)], "unknown"),
+    ([(15.0, 18.0, False)], [(10.0, 15.0, False), (16.0, 16.1, True)], "unknown"),
+    ([(15.0, 18.0, False)], [], "unknown"),
+    # Two wait at the same time, and a third does not.
+    ([(10.5, 12.0, False)], [(10.5, 12.0, False)], "blocked"),
+    ([(10.5, 12.0, False)], [(10.5, 12.0, False), (11.0, 11.1, True)], "unknown"),
+    # Both were refused in one moment, and nobody asked again; or it was before the time that is judged.
+    ([(10.5, 10.501, False)], [(10.5, 10.501, False)], "unknown"),
+    ([(10.5, 11.0, False)], [(8.0, 10.0, False)], "unknown"),
+])
+def test_calls_of_the_other_kind_see_that_nothing_is_answered(
+    made: list[tuple[float, float | None, bool]], beside: list[tuple[float, float | None, bool]], state: str
+) -> None:
+    assert measure(operations(*made), "read", WINDOW, beside=operations(*beside)).state == state
 
 
 def test_an_outage_blocks_whatever_the_share() -> None:
@@ -138,7 +199,7 @@ def test_a_pause_after_an_outage_does_not_hide_that_someone_was_answered_later()
 
 def test_an_outage_lasts_as_long_as_nothing_was_answered_however_few_calls_hung_in_it() -> None:
     found = measure(operations((9.0, 9.1, True), (11.8, 12.8, False)), "write", WINDOW)
-    assert (found.outage, found.outage_ended, found.served, found.state) == (8.2, False, False, "blocked")
+    assert (found.outage, found.outage_ended, found.served, found.state) == (8.2, False, False, "unknown")
     assert found.time_share == pytest.approx(0.18)
 
 
@@ -260,10 +321,10 @@ def test_where_faults_overlap_episodes_are_measured() -> None:
         (5.0, 9.0, (1,)), (9.0, 13.0, (1, 2)), (13.0, 15.0, (2,)),
     ]
     assert [tuple(side.nodes for side in row.sides) for row in (first, second, third)] == [
-        (("n1",), ("n2", "n3", "n4", "n5")), (("n1",), ("n2", "n3", "n4"), ("n5",)), (("n1", "n2", "n3", "n4"), ("n5",)),
+        (("n1",), ("n2", "n3", "n4", "n5")), (("n1",), ("n2", "n3", "n4", "n5")), (("n1", "n2", "n3", "n4"), ("n5",)),
     ]
     assert [[side.write.answered > 0 for side in row.sides] for row in (first, second, third)] == [
-        [False, True], [False, True, False], [True, False],
+        [False, True], [False, True], [True, False],
     ]
     assert second.label == "partition {n1} | {n2 n3 n4 n5} + kill n5" and second.struck == ("n5",)
     assert [row.beside for row in scenarios(scene)] == [(2,), (1,)]

@@ -51,6 +51,24 @@ def test_diverged_after_the_settle_phase() -> None:
     assert (judged.validity, judged.counts) == ("invalid", {"diverged": 1})
 
 
+def test_equal_keys_of_a_comparison_that_was_cut_short_are_not_all_keys() -> None:
+    load = Phase("load", 0, 10 * SECOND)
+    cut_short = (load, Phase("settle", 10 * SECOND))
+    found = compared(local(0, 11, 7, 7, 7), phases=cut_short)
+    assert found.state == "unknown" and "ended before that was done" in found.reason
+    late = (load, Phase("settle", 10 * SECOND, 12 * SECOND, "took too long"))
+    assert compared(local(0, 11, 7, 7, 7), phases=late).state == "unknown"
+    again = (*late, Phase("final-reads", 12 * SECOND, 13 * SECOND))
+    assert compared(local(0, 11, 7, 7, 7), local(1000, 12.5, 7, 7, 7), phases=again).state == "agreed"
+
+
+def test_copies_that_were_equal_before_the_heal_say_nothing() -> None:
+    healed = [fault(sides=(("n2", "n3"), ("n1",)), began=5, ended=8)]
+    found = compared(local(0, 4, 7, 7, 7), faults=healed)
+    assert found.state == "unknown" and "after the last heal" in found.reason
+    assert compared(local(0, 4, 7, 7, 7), local(1, 9, 7, 7, 7), faults=healed).state == "agreed"
+
+
 def test_a_difference_in_a_recording_that_ends_early_is_unknown() -> None:
     cut_short = (Phase("load", 0, 10 * SECOND), Phase("settle", 10 * SECOND))
     assert compared(local(0, 11, 7, 7, 8), phases=cut_short).state == "unknown"

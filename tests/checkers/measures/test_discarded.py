@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from splitbrain.checkers.measures.discarded import discarded
+from splitbrain.checkers.measures.discarded import discarded as measured
 from splitbrain.checkers.result import Discarded, GaveWay
+from splitbrain.harness.history.fault import Proof, Skew
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
-from tests.checkers.scenes import SECOND, fault, recording
+from tests.checkers.scenes import SECOND, apart, fault, overlapping, recording
 
 SIDES = (("n2", "n3"), ("n1",))
 CUT = fault(1, 5, 10, sides=SIDES)
+ALONE = apart(("n1",), ("n2", "n3"))
 UNPROVEN = fault(1, 5, 10, sides=SIDES, proven=None)
 WRONG = fault(1, 5, 10, sides=SIDES, wrong=(("n1", "n2"),))
 NEXT = fault(2, 15, 17, sides=SIDES)
@@ -37,6 +40,17 @@ def recorded(operations: list[Operation]) -> Recording:
 BOTH = [op("n1", "write", 1, 6), op("n2", "write", 2, 7)]
 
 
+def every(recording: Recording, cut: Any) -> tuple[Discarded | None, ...]:
+    """What is told of each fault, where the first was this one."""
+    return measured(msgspec.structs.replace(recording, faults=(cut, *recording.faults[1:])))
+
+
+def discarded(recording: Recording, cut: Any) -> Discarded | None:
+    """Without the number of keys that were written, which has a test of its own."""
+    found = every(recording, cut)[0]
+    return None if found is None else msgspec.structs.replace(found, written=0)
+
+
 def gone(*rows: tuple[int, str, int], contested: int = 1) -> Discarded:
     """(key, node of the side, writes) of each that gave way."""
     sides = {node: nodes for nodes in SIDES for node in nodes}
@@ -46,12 +60,24 @@ def gone(*rows: tuple[int, str, int], contested: int = 1) -> Discarded:
     )
 
 
+def test_keys_are_written_by_whoever_was_acknowledged() -> None:
+    refused = op("n3", "write", 5, 8, key=3, outcome="fail")
+    found = every(recorded([*BOTH, op("n1", "write", 4, 8, key=2), refused]), CUT)[0]
+    assert found is not None and (found.written, found.contested) == (2, 1)
+
+
 def test_a_side_whose_clients_then_read_the_others_write_gave_way() -> None:
     assert discarded(recorded([*BOTH, op("n1", "read", 2, 11)]), CUT) == gone((0, "n1", 1))
     cas = [op("n1", "write", 1, 6), op("n2", "cas", (0, 2), 7), op("n1", "read", 2, 11)]
     assert discarded(recorded(cas), CUT) == gone((0, "n1", 1))
     more = [op("n1", "write", 7, 6.5), op("n1", "write", 8, 9.9995), *BOTH, op("n1", "read", 2, 11)]
     assert discarded(recorded(more), CUT) == gone((0, "n1", 3)), "what was overwritten there is gone as well, up to the heal"
+
+
+def test_a_fault_beside_it_hides_nothing_of_what_is_read_after_the_heal() -> None:
+    scene, cut = recorded([*BOTH, op("n1", "read", 1, 10.5), op("n1", "read", 2, 12)]), overlapping(1, 5, 10, ALONE)
+    for beside in (overlapping(3, 8, 11, ALONE), overlapping(3, 8, 14, Skew(("n2",), offset=60.0))):
+        assert discarded(msgspec.structs.replace(scene, faults=(cut, beside, NEXT)), cut) == gone((0, "n1", 1))
 
 
 def test_a_side_gives_way_where_nobody_read_if_it_did_wherever_somebody_read() -> None:
@@ -117,6 +143,7 @@ def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...
 STEP = st.tuples(st.sampled_from(["n1", "n2", "n3"]), st.booleans(), st.integers(0, 1), st.integers(0, 30))
 
 
+@pytest.mark.servers  # as long as one
 @settings(max_examples=400, deadline=None)
 @given(st.lists(STEP, max_size=30), st.sampled_from([SIDES, (("n1",), ("n2",), ("n3",))]))
 @example([("n1", True, 0, 0), ("n2", True, 0, 0), ("n1", False, 0, 1)], SIDES)
@@ -130,3 +157,63 @@ def test_it_is_what_it_says_to_be(steps: list[tuple[str, bool, int, int]], sides
             made.append(op(home, "read", pick % (written + 1) or None, 10.5 + turn / 10, key))
     found = discarded(recorded(made), msgspec.structs.replace(CUT, sides=sides))
     assert found is not None and (found.contested, found.writes, found.last) == by_definition(made, sides)
+
+
+SECOND_ALONE = apart(("n2",), ("n1", "n3"))
+FIRST, LATER = overlapping(1, 5, 13, ALONE), overlapping(2, 11, 15, SECOND_ALONE, beside=(ALONE,))
+
+
+def overlapped(operations: list[Operation]) -> list[tuple[int, list[tuple[tuple[str, ...], int]]]]:
+    """Of a history with n1 cut off from 5 to 13 s and n2 from 11 to 15 s: for each of the two, the contested keys, and what was
+    discarded on which side."""
+    scene = recording(faults=(FIRST, LATER), nodes=("n1", "n2", "n3"))
+    told = measured(msgspec.structs.replace(scene, history=History.of([op("n1", "read", None, 1), *operations])))
+    return [(one.contested, [(row.nodes, row.writes) for row in one.rows]) for one in told if one is not None]
+
+
+def test_what_is_cut_off_later_is_a_side_from_then_on() -> None:
+    read = op("n2", "read", 2, 16)
+    assert overlapped([op("n2", "write", 1, 12), op("n3", "write", 2, 12.5), read]) == [(1, [(("n2",), 1)]), (1, [])]
+    for earlier, later in ((6, 7), (6, 12), (12, 6)):
+        together = [op("n2", "write", 1, earlier), op("n3", "write", 2, later), read]
+        assert overlapped(together) == [(0, []), (0, [])], "one of the two could know of the other"
+    both = [op("n2", "write", 3, 6), op("n2", "write", 1, 12), op("n3", "write", 2, 12.5), read]
+    assert overlapped(both) == [(1, [(("n2",), 1)]), (1, [])], "what n2 wrote with the others was overwritten there"
+
+
+def test_a_side_that_is_joined_by_the_other_cut_gives_way_once() -> None:
+    read = op("n1", "read", 2, 16)
+    assert overlapped([op("n1", "write", 1, 6), op("n3", "write", 2, 12), read]) == [(1, [(("n1",), 1)]), (0, [])]
+    assert overlapped([op("n1", "write", 1, 12), op("n3", "write", 2, 12.5), read]) == [(1, [(("n1",), 1)]), (1, [])]
+    late = [op("n2", "write", 1, 14), op("n3", "write", 2, 12), op("n2", "read", 2, 16)]
+    assert overlapped(late) == [(0, []), (1, [(("n2",), 1)])], "after the first heal"
+
+
+def test_while_another_cut_stands_no_read_tells_who_gave_way() -> None:
+    assert overlapped([op("n1", "write", 1, 6), op("n3", "write", 2, 7), op("n1", "read", 2, 14)]) == [(1, []), (0, [])]
+
+
+def test_what_another_cut_was_not_proven_to_do_parts_nobody() -> None:
+    doubtful = msgspec.structs.replace(LATER, proofs=(Proof(holds=False, acted=LATER.started, at=LATER.started),))
+    scene = recording(faults=(FIRST, doubtful), nodes=("n1", "n2", "n3"))
+    made = [op("n2", "write", 1, 12), op("n3", "write", 2, 12.5), op("n2", "read", 2, 16)]
+    told, other = measured(msgspec.structs.replace(scene, history=History.of(made)))
+    assert told is not None and told.contested == 0 and other is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["n1", "n2", "n3"]), st.integers(50, 149)), max_size=4))
+def test_two_writes_are_contested_where_news_of_one_cannot_come_to_the_other(steps: list[tuple[str, int]]) -> None:
+    """Against news that spreads, moment by moment, over every link that is up."""
+    made = [op(node, "write", number, at / 10 + 0.05) for number, (node, at) in enumerate(steps)]
+
+    def hears(one: Operation, other: Operation) -> bool:
+        heard, edges = {one.node}, (one.invoked, 11 * SECOND, 13 * SECOND, other.completed or 0)
+        for moment in sorted(edge for edge in edges if one.invoked <= edge < (other.completed or 0)):
+            lost = {link for one in (FIRST, LATER) if (one.in_force or 0) <= moment < (one.heal_began or 0) for link in one.cut}
+            for _ in range(2):
+                heard |= {b for a in heard for b in ("n1", "n2", "n3") if (a, b) not in lost}
+        return other.node in heard
+
+    for cut, found in zip((FIRST, LATER), overlapped(made), strict=True):
+        within = [one for one in made if cut.started <= one.invoked and (one.completed or 0) <= (cut.healed or 0)]
+        assert found[0] == any(not hears(a, b) and not hears(b, a) for a in within for b in within)

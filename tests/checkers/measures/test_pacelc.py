@@ -178,6 +178,25 @@ def test_labels_are_held_against_it(text: str, trips: float, seen: Any, standing
     assert found.standing == standing, found
 
 
+@pytest.mark.parametrize(("text", "classes", "seen", "standing", "said"), [
+    ("PA/EC", {"read": "AP", "write": "AP"}, "AP", "holds in part", "it says EC of both kinds, and that is so of writes alone"),
+    ("PC/EC", {"read": "AP", "write": "AP"}, "AP", "does not hold", "so of writes alone"),
+    ("PA/EL", {"read": "AP", "write": "AP"}, "AP", "holds in part", "so of reads alone"),
+    ("CP", {"read": "AP", "write": "CP"}, "hybrid", "holds in part", "what was seen is two: writes CP, reads AP"),
+    ("CP", {"read": "hybrid", "write": "hybrid"}, "hybrid", "does not hold", "a hybrid"),
+    ("CP", {"read": "AP", "write": "neither"}, "hybrid", "does not hold", "a hybrid"),
+])
+def test_a_label_that_says_one_thing_of_two_holds_in_part(
+    text: str, classes: Any, seen: Any, standing: str, said: str
+) -> None:
+    """Writes wait for a round trip and reads for none."""
+    mixed = told(made(lambda home, kind: 1.0 if kind == "write" else 0.0))
+    assert mixed.half == "mixed"
+    found = label(Label(text, "a book"), seen, "refuted", mixed, classes)
+    assert found.standing == standing and said in found.reason, found
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize(("variant", "half"), [("majority", "EC"), ("lww", "EL")])
 def test_the_reference_tells_it_of_itself(tmp_path: Path, variant: str, half: str) -> None:
     outcome = splitbrain.run(

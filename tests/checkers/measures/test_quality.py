@@ -78,6 +78,22 @@ def test_a_side_that_tried_nothing_fails_and_a_blocked_one_does_not() -> None:
     assert not any(name.endswith("at {n1}") for name in failed(questioned()))
 
 
+def test_a_side_that_tried_little_because_it_waited_says_so() -> None:
+    told = {check.name: check for check in questioned().checks}["fault 1 writes at {n1}"]
+    assert told.passed and told.text.endswith("8 writes tried at {n1}: nothing was answered for 8.0 s")
+    made = recording(CUT, [fault()])
+    others = [op for op in made.history if op.node != "n1" or not 4 <= op.invoked / SECOND < 13]
+    waiting = [
+        msgspec.structs.replace(next(op for op in others if op.f == "write"), process=900 + n, outcome="info",
+                                invoked=int(4.5 * SECOND) + n, completed=14 * SECOND, node="n1")
+        for n in range(3)
+    ]
+    hung = msgspec.structs.replace(made, history=History.of([*others, *waiting]))
+    told = {check.name: check for check in judge(hung, (Says(),)).quality.checks}["fault 1 writes at {n1}"]
+    assert told.passed
+    assert told.text.endswith("0 writes tried at {n1}: clients waited for calls from before, nothing was answered for 8.0 s")
+
+
 def test_too_little_load_fails() -> None:
     few = failed(questioned(served, [fault(1, 1, 2)], length=4.0, every=1000 * MS))
     assert {"reads", "writes", "baseline reads", "baseline writes"} <= few

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
+import msgspec
 import pytest
 
+import splitbrain
 from splitbrain import Operation
-from splitbrain.checkers.sessions import GUARANTEES, MODELS, Sessions
+from splitbrain.checkers.sessions import GUARANTEES, MODELS, Sessions, observations
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Cut, Fault
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Recording
+from tests.checkers.scenes import NODES, apart, overlapping
 from tests.checkers.sessions import fuzz
 from tests.checkers.transactions.histories import SHARED, of_line
 
@@ -38,9 +42,39 @@ def states(verdict: Verdict) -> dict[str, str]:
     return {one.model: one.state for one in verdict.standings}
 
 
+@pytest.mark.servers  # as long as one
 def test_random_small_histories_are_judged_as_the_definitions_say() -> None:
     found = fuzz.run(range(250))
     assert found["valid"] > 50 and found["invalid"] > 50
+
+
+def test_compare_and_sets_that_tell_what_they_saw_are_the_same_transactions_in_columns_as_one_by_one() -> None:
+    def told(history: History) -> list[tuple[int, list[tuple[int, Any, int]]]]:
+        micros = history.micros
+        assert micros is not None
+        columns = zip(micros.f.tolist(), micros.key.tolist(), micros.value.tolist(), strict=True)
+        whole = [(f, micros.keys[key], value) for f, key, value in columns]
+        return [(int(how), whole[micros.start[row]:micros.start[row + 1]]) for row, how in enumerate(history.outcome)]
+
+    rng = random.Random(1)
+    values = (None, 0, 1, 2, -5, 1 << 61)
+    compared = 0
+    for _ in range(300):
+        operations = []
+        for row in range(rng.randrange(1, 14)):
+            f = rng.choice(("read", "write", "cas"))
+            operations.append(Operation(
+                process=row, f=f, value=rng.choices(values, k=2) if f == "cas" else rng.choice(values), key=rng.choice("ab"),
+                outcome=rng.choice(("ok", "fail", "info")), invoked=row, completed=row + rng.randrange(1, 30),
+                seen=(rng.choice(values),) if f == "cas" and rng.random() < 0.6 else (),
+            ))
+        history = History.of(operations)
+        quickly = observations._quickly(history)
+        assert quickly is not None
+        if history.seen:
+            compared += 1
+            assert told(quickly) == told(observations._one_by_one(history))
+    assert compared > 100
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the recorded histories are not here")
@@ -123,6 +157,36 @@ def test_a_value_that_nobody_wrote_is_told_once() -> None:
     assert judged(operations, initial=7).validity == "valid"
 
 
+@pytest.mark.parametrize("seen", [(), (1,)])
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_what_a_compare_and_set_that_failed_was_to_write_has_one_name(seen: tuple[int, ...], text: bool, other: bool) -> None:
+    def value(number: int) -> Any:
+        return f"v{number}" if text else number
+
+    operations = sequence((0, "write", value(1)), (1, "cas", (value(7), value(2))), (2, "read", value(2)))
+    told = tuple(map(value, seen))
+    operations[1] = msgspec.structs.replace(operations[1], outcome="fail", error="mismatch", seen=told)
+    if other:  # One that tells what it saw, on another key.
+        more = sequence((3, "write", value(1), "y"), (4, "cas", (value(7), value(9)), "y"))
+        operations += [more[0], msgspec.structs.replace(more[1], outcome="fail", error="mismatch", seen=(value(1),))]
+    verdict = judged(operations)
+    assert verdict.counts == splitbrain.check(operations, "cas-register").counts == {"aborted-read": 1}
+    assert verdict.reason == "what was reported as failed was read."
+    # It was written by another too: then that is what was read, and nothing is left out.
+    operations[2:2] = sequence((1, "write", value(2)))
+    operations[2] = msgspec.structs.replace(operations[2], invoked=1_500_000_000, completed=1_600_000_000)
+    assert judged(operations).validity == "valid"
+
+
+def test_a_transaction_of_other_steps_is_refused_and_not_left_out() -> None:
+    operations = sequence((0, "txn", (("w", "x", 1),)), (1, "txn", (("inc", "x", 1),)), (2, "txn", (("r", "x", 2),)))
+    with pytest.raises(UsageError, match=r"operation 1, txn .*'inc'"):
+        judged(operations)
+    operations[1] = msgspec.structs.replace(operations[1], outcome="fail")
+    assert judged(operations).counts == {"unwritten-read": 1}
+
+
 def test_only_what_was_promised_is_counted() -> None:
     back = sequence((0, "write", 1), (0, "read", None), (1, "read", 1))
     assert judged(back, "monotonic-reads").validity == "valid"
@@ -139,6 +203,16 @@ def test_side_and_fault_are_told() -> None:
     assert verdict.reason.startswith(
         "1 of 2 reads broke read your writes, all on the minority side (1 during a fault), worst 2.0 s"
     )
+
+
+@pytest.mark.parametrize(("began", "where"), [(1, "all on the minority side"), (10, "all at n3")])
+def test_a_side_is_that_of_all_cuts_together(began: int, where: str) -> None:
+    """n3 is on the larger side of the first cut, and alone once the second is in force: before the read, or after it."""
+    pair = apart(("n1", "n2"), ("n3", "n4", "n5"))
+    cuts = overlapping(1, 0.5, 20, pair), overlapping(2, began, 20, apart(("n3",), ("n1", "n2", "n4", "n5")), beside=(pair,))
+    operations = sequence((0, "write", 1), (1, "read", 1), (0, "read", None), nodes=("n3", "n4"))
+    verdict = Sessions().check(Recording(history=History.of(operations), nodes=NODES, faults=cuts))
+    assert verdict.reason.startswith(f"1 of 2 reads broke read your writes, {where} (1 during a fault)"), verdict.reason
 
 
 def test_other_functions_are_refused() -> None:
@@ -176,3 +250,24 @@ def test_calls_that_failed_or_were_not_answered_oblige_nobody() -> None:
             for at, value in ((100_000, 2), (200_000, None))]
     assert judged([write, maybe, seen[0]]).validity == "valid"
     assert judged([write, maybe, *seen]).counts == {"read-went-back": 1}
+
+
+STALE = sequence((1, "write", 1), (1, "write", 2), (2, "read", 2), (2, "read", 1), (3, "read", 2))
+
+
+def test_a_check_that_ended_by_its_time_is_unknown_and_says_so() -> None:
+    fine = STALE[:3]
+    assert judged(fine, *GUARANTEES).validity == "valid"
+    ended = judged(fine, *GUARANTEES, time_limit=0.0)
+    assert ended.validity == "unknown" and "time limit of 0 s of processor time" in ended.reason
+    assert ended.limits == ("time limit of 0 s of processor time",)
+    assert {states(ended)[one] for one in GUARANTEES} == {"undecided"}
+
+
+def test_a_busy_machine_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if ten minutes passed between any two looks at the clock."""
+    told = judged(STALE, "sequential")
+    clock = iter(range(0, 10**9, 600))
+    for name in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(f"splitbrain.checkers.budget.time.{name}", lambda: float(next(clock)))
+    assert msgspec.structs.replace(judged(STALE, "sequential"), seconds=told.seconds) == told

@@ -62,6 +62,17 @@ def test_a_last_read_that_lags_says_nothing_of_the_sum() -> None:
     assert judge(*history, read(None, 60, 70)).counts == {"stale-read": 2}
 
 
+@pytest.mark.parametrize("unit", [1, 1 << 61, (1 << 63) - 1, 1 << 63, 1 << 70])
+def test_counters_have_no_largest_number(unit: int) -> None:
+    """Whatever the amounts are counted in, the same reads are wrong."""
+    for told, counts in ((1, {"stale-read": 1}), (2, {}), (3, {}), (4, {"out-of-bounds": 1})):
+        verdict = judge(
+            add(unit, 0, 10), add(unit, 11, 20), add(unit, 21, None, "info"), read(told * unit, 30, 40), read(2 * unit, 50, 60),
+        )
+        assert verdict.counts == counts, told
+        assert all(judge(*anomaly.operations).counts for anomaly in verdict.anomalies)
+
+
 TIMES = st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
@@ -87,3 +98,7 @@ def test_nothing_read_proves_nothing_and_other_functions_are_refused() -> None:
         judge(add(-1, 0, 1))
     with pytest.raises(UsageError, match="no operation 'write'"):
         judge(Operation(process=0, f="write", key=1, value=1, invoked=0, completed=1))
+
+
+def test_less_than_nothing_is_too_little_though_nothing_was_acknowledged() -> None:
+    assert judge(add(5, 70, 80), read(-1, 40, 50), read(-1, 55, 60), final=30).counts == {"stale-read": 1, "wrong-total": 1}

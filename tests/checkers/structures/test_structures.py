@@ -40,7 +40,7 @@ def spoil(rng: random.Random, operations: list[Operation], f: str, values: Any) 
 # Queues.
 
 
-def queue_history(rng: random.Random) -> list[Operation]:
+def queue_history(rng: random.Random, length: int = 40, clients: int = 4) -> list[Operation]:
     waiting: list[int] = []
     count = iter(range(1000))
 
@@ -54,7 +54,7 @@ def queue_history(rng: random.Random) -> list[Operation]:
             return value
         return tuple(waiting) if f == "read" else waiting.pop(0) if waiting else None
 
-    return simulated(rng, calls, step)
+    return simulated(rng, calls, step, length, clients)
 
 
 def obvious_queue(operations: list[Operation]) -> dict[str, int]:
@@ -103,11 +103,103 @@ def test_spoiled_queues_are_counted_the_obvious_way() -> None:
         taken = [op.value for op in operations if op.f == "dequeue" and op.outcome == "ok" and op.value is not None]
         put = [op.value for op in operations if op.f == "enqueue"]
         operations = spoil(rng, operations, "dequeue", lambda _: rng.choice([None, 5000, *taken, *put]))  # noqa: B023
+        operations = [op for op in operations if op.f != "read"]
         counts = judged(QueueChecker(), operations).counts
         for name in ("duplicate", "reordered", "stale-element"):
             assert counts.get(name, 0) == obvious_queue(operations).get(name, 0), (seed, name)
         named |= set(counts)
     assert named >= {"duplicate", "reordered", "stale-element", "unexpected"}
+
+
+def explained(operations: list[Operation]) -> bool:
+    """Whether some order of the calls, each at a moment of its own inside it, makes them those of a first-in-first-out
+    queue."""
+    calls = [op for op in operations if op.outcome == "ok" or (op.outcome == "info" and op.f != "read")]
+    ends = [op.completed if op.outcome == "ok" and op.completed is not None else 10**9 for op in calls]
+    seen: set[tuple[frozenset[int], tuple[Any, ...]]] = set()
+
+    def grown(done: frozenset[int], waiting: tuple[Any, ...]) -> bool:
+        left = [at for at in range(len(calls)) if at not in done]
+        if not any(calls[at].outcome == "ok" for at in left):
+            return True
+        if (done, waiting) in seen:
+            return False
+        seen.add((done, waiting))
+        for at in left:
+            op = calls[at]
+            if op.invoked > min(ends[other] for other in left):
+                continue
+            first = waiting[0] if waiting else None
+            if op.f == "enqueue":
+                after: Any = (*waiting, op.value)
+            elif op.f == "dequeue":
+                after = waiting[1:] if op.outcome == "info" or op.value == first else None
+            else:
+                after = waiting if tuple(op.value) == waiting else None
+            if after is not None and grown(done | {at}, after):
+                return True
+        return False
+
+    return grown(frozenset(), ())
+
+
+def test_queues_are_accused_of_nothing_that_an_order_of_the_calls_explains() -> None:
+    found = wrong = 0
+    named: set[str] = set()
+    for seed in range(250):
+        rng = random.Random(seed)
+        operations = queue_history(rng, length=9, clients=3)
+        put = [op.value for op in operations if op.f == "enqueue"]
+
+        def shown(told: tuple[int, ...], rng: random.Random = rng, put: list[int] = put) -> tuple[int, ...]:
+            parts = [one for one in dict.fromkeys((*told, *put)) if one in told or rng.random() < 0.2]
+            if rng.random() < 0.5:
+                rng.shuffle(parts)
+            return tuple(one for one in parts if rng.random() < 0.8)
+
+        operations = spoil(rng, operations, "read", shown)
+        counts = judged(QueueChecker(), operations).counts
+        fine = explained(operations)
+        assert not (fine and counts), (seed, counts)
+        wrong += not fine
+        found += bool(counts)
+        named |= set(counts)
+    assert named >= {"stale-element", "reordered", "stale-read", "future-read"}
+    assert found > 0.6 * wrong > 30
+
+
+def test_reads_tell_the_order_of_a_queue() -> None:
+    put = [one("enqueue", 1, 1), one("enqueue", 2, 2)]
+    beside = [one("enqueue", 1, 1), replace(one("enqueue", 2, 1, process=1), invoked=11)]
+    turned = judged(QueueChecker(), [*put, one("read", (2, 1), 3)])
+    assert turned.counts == {"reordered": 1}
+    assert "showed 2 before 1, which had been put in by" in turned.anomalies[0].sentence
+    assert judged(QueueChecker(), [*beside, one("read", (2, 1), 3)]).validity == "valid"
+    both = judged(QueueChecker(), [*beside, one("read", (2, 1), 3), one("read", (1, 2), 4)])
+    assert both.counts == {"reordered": 1} and "contradict each other" in both.anomalies[0].sentence
+    out = [*beside, one("read", (2, 1), 3), one("dequeue", 1, 4), one("dequeue", 2, 5)]
+    assert judged(QueueChecker(), out).counts == {"reordered": 1}
+    assert judged(QueueChecker(), [*out[:3], one("dequeue", 2, 4), one("dequeue", 1, 5)]).validity == "valid"
+    # Three of them in a circle, no two of which contradict each other.
+    three = [*beside, replace(one("enqueue", 3, 1, process=2), invoked=12)]
+    circle = [one("read", pair, at) for at, pair in enumerate([(1, 2), (2, 3), (3, 1)], 3)]
+    assert judged(QueueChecker(), [*three, *circle]).counts == {"reordered": 1, "stale-element": 2, "lost-element": 1}
+
+
+def test_a_read_shows_all_that_is_there() -> None:
+    history = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("read", (2,), 3), one("dequeue", 1, 4), one("dequeue", 2, 5)]
+    verdict = judged(QueueChecker(), history)
+    assert verdict.counts == {"stale-element": 1}
+    assert "did not show 1, which had been there since" in verdict.anomalies[0].sentence
+    late = replace(history[2], completed=47)  # It may have been taken out before the read looked.
+    assert judged(QueueChecker(), [*history[:2], late, *history[3:]]).validity == "valid"
+
+
+def test_an_element_that_waits_twice_is_doubled() -> None:
+    put = one("enqueue", 5, 1)
+    assert judged(QueueChecker(), [put, one("read", (5, 5), 2)]).counts == {"duplicate": 1}
+    assert judged(QueueChecker(), [put, one("read", (5, 5), 2), one("read", (5, 5), 3)]).counts == {"duplicate": 1}
+    assert judged(QueueChecker(), [put, one("read", (5,), 2), one("read", (5,), 3)]).validity == "valid"
 
 
 def test_a_lost_element_is_one_that_nobody_can_have_taken() -> None:
@@ -120,7 +212,15 @@ def test_a_lost_element_is_one_that_nobody_can_have_taken() -> None:
     # It began when the element was gone already.
     assert judged(QueueChecker(), [*lost, replace(unanswered, invoked=100)]).counts == {"lost-element": 1}
     assert judged(QueueChecker(), [*lost, one("enqueue", 3, 3, 7), unanswered]).counts == {"lost-element": 1}
-    assert judged(QueueChecker(), [*lost, one("read", (2,), 9)]).validity == "valid"
+    # It is there again: the read before had to show it.
+    assert judged(QueueChecker(), [*lost, one("read", (2,), 9)]).counts == {"stale-element": 1}
+    # A dequeue that found nothing looked, too; and what was seen is lost as what was acknowledged is.
+    assert judged(QueueChecker(), [*lost[:3], one("dequeue", None, 4)]).counts == {"lost-element": 1}
+    seen = [one("enqueue", 1, 1, process=7, outcome="info"), one("read", (1,), 2), one("read", (), 3)]
+    assert judged(QueueChecker(), seen).counts == {"lost-element": 1}
+    # What was told before anybody put it in, and never was acknowledged, need not have been there at all.
+    early = [one("read", (1,), 1), one("enqueue", 1, 2, process=7, outcome="info"), one("read", (), 3)]
+    assert judged(QueueChecker(), early).counts == {"future-read": 1}
 
 
 def test_what_became_of_elements_is_not_known_where_nobody_looked() -> None:
@@ -494,3 +594,12 @@ def test_long_forks() -> None:
     assert judged(LongForkChecker(), [*writes, *chain]).validity == "valid"
     with pytest.raises(UsageError, match="written once"):
         judged(LongForkChecker(), [*writes, txn(5, ("w", 0, 3))])
+
+
+def test_long_forks_of_reads_that_have_only_some_registers_in_common() -> None:
+    writes = [txn(1, ("w", 0, 1)), txn(1, ("w", 1, 2), process=1)]
+    first = txn(2, ("r", 0, 1), ("r", 1, None), ("r", 2, None), process=2)
+    second = txn(2, ("r", 0, None), ("r", 1, 2), process=3)
+    assert judged(LongForkChecker(), [*writes, first, second]).counts == {"long-fork": 1}
+    assert judged(LongForkChecker(), [*writes, first, txn(2, ("r", 0, 1), ("r", 1, 2), process=3)]).validity == "valid"
+    assert judged(LongForkChecker(), [*writes, first, txn(2, ("r", 3, None), ("r", 1, 2), process=3)]).validity == "valid"

@@ -36,6 +36,7 @@ NAMES = {
 }
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
 def test_every_level_is_as_published_or_undecided(entry: dict[str, Any]) -> None:
     history = formats.read(SHARED / entry["file"]).history
@@ -52,6 +53,7 @@ def test_every_level_is_as_published_or_undecided(entry: dict[str, Any]) -> None
         assert named == NAMES[entry["file"]]
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.parametrize("name", ["small-lists", "small-registers"])
 def test_every_level_of_small_histories_is_as_brute_force_says(name: str) -> None:
     undecided = count = 0

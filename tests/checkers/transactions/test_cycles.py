@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,7 @@ def against(edges: list[Edge], rule: Rule) -> bool:
     return False
 
 
+@pytest.mark.servers  # as long as one
 @settings(max_examples=400, deadline=None)
 @given(edges_of, spans)
 def test_every_level_is_refuted_where_its_relation_has_a_cycle(edges: list[Edge], times: list[tuple[int, int, int]]) -> None:
@@ -131,6 +133,7 @@ def test_every_level_is_refuted_where_its_relation_has_a_cycle(edges: list[Edge]
         assert against(list(cycle.edges), RULES[cycle.level])
 
 
+@pytest.mark.servers  # as long as one
 @settings(max_examples=200, deadline=None)
 @given(edges_of, spans)
 def test_the_cycle_that_is_told_is_a_shortest_one(edges: list[Edge], times: list[tuple[int, int, int]]) -> None:

@@ -38,7 +38,7 @@ def side_by_side(rng: random.Random, many: int, *, lists: bool) -> History:
     """Many small random histories, one after another, each with keys and clients of its own."""
     done: list[Operation] = []
     for at in range(many):
-        for one in fuzz.random_lists(rng)[0] if lists else fuzz.random_registers(rng):
+        for one in fuzz.random_lists(rng) if lists else fuzz.random_registers(rng):
             value = tuple([(f, f"{at} {key}", told) for f, key, told in one.value])
             completed = None if one.completed is None else one.completed + 1000 * at
             done.append(msgspec.structs.replace(

@@ -27,12 +27,17 @@ class LoopbackNode:
 
     def __init__(self, number: int, root: Path) -> None:
         self.name = f"n{number}"
-        process = os.getpid()  # so that tests may run beside each other
-        self.address = f"127.{process // 250 % 250 + 1}.{process % 250 + 1}.{number}"
+        self.address = self.at(number)
         self.address6 = "::1"
         self._folder = root / self.name
         self._folder.mkdir(parents=True)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    @staticmethod
+    def at(number: int) -> str:
+        """The address of a node of that number, so that tests may run beside each other."""
+        process = os.getpid()
+        return f"127.{process // 250 % 250 + 1}.{process % 250 + 1}.{number}"
 
     @property
     def folder(self) -> str:

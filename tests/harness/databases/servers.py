@@ -1,21 +1,23 @@
-"""The reference server as real processes on 127.0.0.1 and up, with links that can be cut, and clients that speak to it."""
+"""The reference server as real processes, with links that can be cut, and clients that speak to it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.databases.reference import server as reference_server
+from tests.harness.databases.loopback import LoopbackNode
 
 SERVER = str(Path(reference_server.__file__).parent)
+PORT = 7001
+"""Not one of those that the kernel gives to whoever connects or asks for any: it might be taken before the server takes it."""
 
 
 class Client:
@@ -39,7 +41,7 @@ class Client:
 
     async def call(self, op: str, **fields: Any) -> dict[str, Any]:
         number = self.send(op, **fields)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await self.receive()
         assert answer.pop("id") == number
         return answer
@@ -107,6 +109,11 @@ class Links:
             listener.close()
 
 
+def address(name: str) -> str:
+    """Where a server listens: no other test process has it."""
+    return LoopbackNode.at(int(name[1:]))
+
+
 class Cluster:
     """Servers as processes."""
 
@@ -115,25 +122,22 @@ class Cluster:
         self.links = Links()
         self.ports: dict[tuple[str, str], int] = {}
         self.skews = skews or {}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         self.names = [f"n{i}" for i in range(1, size + 1)]
         self.processes: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self, *names: str) -> None:
+    async def start(self, *names: str, more: Sequence[str] = ()) -> None:
         for name in names:
             (self.folder / name).mkdir(exist_ok=True)
             others = [peer for peer in self.names if peer != name]
             for peer in others:
                 if (name, peer) not in self.ports:
-                    self.ports[name, peer] = await self.links.open(name, peer, f"127.0.0.{peer[1:]}", self.port)
+                    self.ports[name, peer] = await self.links.open(name, peer, address(peer), PORT)
             peers = [f"--peer={peer}=127.0.0.1:{self.ports[name, peer]}" for peer in others]
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = await asyncio.create_subprocess_exec(
                     sys.executable, "-I", SERVER, "--name", name, "--mode", self.mode, *peers,
-                    "--listen", f"127.0.0.{name[1:]}:{self.port}", "--data", str(self.folder / name),
-                    "--skew", str(self.skews.get(name, 0.0)), stdout=log, stderr=log,
+                    "--listen", f"{address(name)}:{PORT}", "--data", str(self.folder / name),
+                    "--skew", str(self.skews.get(name, 0.0)), *more, stdout=log, stderr=log,
                 )
 
     def signal(self, number: signal.Signals, *names: str) -> None:
@@ -146,10 +150,10 @@ class Cluster:
             await self.processes[name].wait()
 
     async def client(self, name: str) -> Client:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
-                    return Client(*await asyncio.open_connection(f"127.0.0.{name[1:]}", self.port, limit=1 << 24))
+                    return Client(*await asyncio.open_connection(address(name), PORT, limit=1 << 24))
                 except OSError:
                     await asyncio.sleep(0.02)
 
@@ -162,7 +166,7 @@ class Cluster:
 
     async def until(self, names: list[str], holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
         """Wait until the statuses of these nodes fulfil a condition."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 statuses = [await self.status(name) for name in names]
                 if holds(statuses):

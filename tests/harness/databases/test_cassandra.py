@@ -20,7 +20,10 @@ from tests.harness.databases.loopback import LoopbackNode, running
 from tests.harness.databases.structures import (
     accounts_are_right,
     counters_are_right,
+    fences_are_right,
     ids_are_right,
+    locks_are_right,
+    queues_are_right,
     transactions_are_right,
     transactions_that_meet_lose_nothing,
 )
@@ -56,10 +59,13 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
         await transactions_that_meet_lose_nothing(third, *writers)
         await counters_are_right(second, third)
         await ids_are_right(third, first)
+        await queues_are_right(second, third)
+        await locks_are_right(third, first, lease=1)
+        await fences_are_right(first, second)
 
         assert list((await database.versions()).values()) == ["5.0.2"] * 3
         assert await database.primary(nodes[0]) is None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:
                 await asyncio.sleep(0.05)
         assert sorted(await (await database.local(nodes[2])).elements("a")) == [2, 3, 11]
@@ -133,7 +139,7 @@ async def _updates_are_lost_and_batches_are_seen_in_part(one: Plain, two: Plain)
             seen.add(sum((await two.balances(accounts)).values()))
 
     looking = asyncio.create_task(look())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not looking.done():
             for account in accounts:
                 await one.transfer(account, 10 + (account - 9) % 8, 5)

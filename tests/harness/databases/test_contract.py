@@ -21,7 +21,8 @@ from splitbrain.harness.databases.mongodb import MongoDB
 from splitbrain.harness.databases.mongodb_client import MongoClient
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient
-from splitbrain.harness.databases.reference.database import Reference, ReferenceClient
+from splitbrain.harness.databases.reference.client import ReferenceClient
+from splitbrain.harness.databases.reference.database import Reference
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
@@ -362,9 +363,16 @@ async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_pat
 @METHODS_OF_KINDS
 async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: Kind, method: str, tmp_path: Path) -> None:
     async with _connected(kind, tmp_path, SILENCE) as (client, script):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await CALLS[method](client)
+        call = asyncio.ensure_future(CALLS[method](client))
+        async with asyncio.timeout(60):
+            while not script.requests:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            while not script.ended:
+                await asyncio.sleep(0.01)
         await _quiet()
         assert script.ended == 1
         with pytest.raises(Refused):
@@ -503,4 +511,41 @@ async def test_cassandra_tells_what_a_transaction_saw_unless_it_may_have_been_it
             await client.cas(1, 4, 5)
     async with _connected(CASSANDRA, tmp_path / "applied", cql_rows({"[applied]": 4}, [b"\1"])) as (client, script):
         await client.cas(1, 4, 5)
+        assert len(script.requests) == 1
+
+
+async def test_cassandra_nonsense_is_no_answer_about_a_queue_or_a_lock_either(tmp_path: Path) -> None:
+    for capability in ("queues", "locks", "fences"):
+        for method, call in MORE[capability].items():
+            for number, garbage in enumerate(CASSANDRA.garbage):
+                place = tmp_path / f"{method}{number}"
+                async with _connected(CASSANDRA, place, garbage + HANG_UP, variant="serial") as (client, script):
+                    with pytest.raises(Indeterminate):
+                        print(garbage, await call(client))
+                    assert len(script.requests) == 1, garbage
+
+
+async def test_cassandra_a_lock_or_a_place_that_another_took_is_refused_unless_it_may_have_been_by_this_call(
+    tmp_path: Path
+) -> None:
+    def against(column: str, value: int) -> bytes:
+        return cql_rows({"[applied]": 4, column: 2}, [b"\0", value.to_bytes(8, "big")])
+
+    free = cql_rows({"owner": 2, "fence": 2}, [None, (3).to_bytes(8, "big")])
+    for holder, raised in ((8, Mismatch), (7, Indeterminate)):
+        answers = free, against("owner", holder)
+        async with _connected(CASSANDRA, tmp_path / f"{holder}", *answers, variant="serial") as (client, script):
+            with pytest.raises(raised):
+                await client.acquire(1, 7, 2)
+            assert len(script.requests) == 2
+    async with _connected(CASSANDRA, tmp_path / "place", cql_rows({"last": 2}), against("last", 9), variant="serial") as (
+        client, script
+    ):
+        with pytest.raises(Mismatch):
+            await client.enqueue(1, 5)
+        assert len(script.requests) == 2
+    async with _connected(CASSANDRA, tmp_path / "held", cql_rows({"owner": 2, "fence": 2}, [bytes(8), bytes(8)]),
+                          variant="serial") as (client, script):
+        with pytest.raises(Mismatch):
+            await client.acquire(1, 7, 2)
         assert len(script.requests) == 1

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.databases.etcd import Etcd
+from splitbrain.harness.databases.etcd_client import encode
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.schedules import schedule
+from tests.conftest import ROOT
 from tests.harness.databases.loopback import running
 from tests.harness.databases.structures import (
     accounts_are_right,
@@ -100,7 +104,7 @@ async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:
         await client.write(1, 5)
         await client.add("s", 7)
         await client.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [5, 5, 5]:
                 await asyncio.sleep(0.02)
             while [await (await database.local(node)).elements("s") for node in nodes] != [[7], [7], [7]]:
@@ -116,7 +120,7 @@ async def test_a_member_without_a_majority_answers_only_serializable_reads(tmp_p
         await writer.write(1, 5)
         for name in ("n1", "n2"):
             await database.nodes[name].stop("etcd", kill=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await database.primary(last) is not None:
                 await asyncio.sleep(0.1)
         assert await database.primary(database.nodes["n1"]) is None
@@ -149,6 +153,26 @@ async def test_the_member_says_what_the_table_of_indeterminate_answers_expects(t
             await database.nodes[name].stop("etcd", kill=True)
         client = await database.connect(database.nodes["n3"])
         with pytest.raises(Indeterminate) as lost:
-            await asyncio.wait_for(client.write(1, 5), 15)
+            await asyncio.wait_for(client.write(1, 5), 60)
         assert lost.value.reason == "request-timed-out"
         await client.close()
+
+
+async def test_a_guarded_set_is_added_to_while_it_is_as_it_was_added(tmp_path: Path) -> None:
+    async with _etcd(tmp_path, "guarded-sets", count=1) as database:
+        client = await database.connect(next(iter(database.nodes.values())))
+        for element in (3, 11, 2):
+            await client.add(1, element)
+        await client.add(10, 3)  # another set, whose name begins like the first's
+        await client.call("/v3/kv/put", {"key": encode("set/1/11"), "value": ""})
+        with pytest.raises(Mismatch):
+            await client.add(1, 4)
+        await client.add(10, 4)
+        assert (sorted(await client.elements(1)), sorted(await client.elements(10))) == ([2, 3, 11], [3, 4])
+        await client.close()
+
+
+def test_the_plan_that_is_shipped_kills_the_one_member_over_and_over() -> None:
+    plan = resolve({}, ROOT / "lost-on-kill.toml")
+    (fault,) = schedule(plan)
+    assert (fault.nemesis, plan.nodes, plan.variant) == ("crash-loop:any", 1, "guarded-sets")

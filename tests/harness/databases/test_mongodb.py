@@ -18,7 +18,9 @@ from tests.harness.databases.loopback import running
 from tests.harness.databases.structures import (
     accounts_are_right,
     counters_are_right,
+    fences_are_right,
     ids_are_right,
+    locks_are_right,
     queues_are_right,
     transactions_are_right,
     transactions_that_meet_lose_nothing,
@@ -63,7 +65,7 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
 
         versions = await database.versions()
         assert list(versions) == ["n1", "n2", "n3"] and len(set(versions.values())) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:
                 await asyncio.sleep(0.02)
         assert await (await database.local(nodes[2])).elements("a") == [3, 11, 2, 3]
@@ -79,7 +81,7 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
         await other.close()
 
 
-async def test_transactions_counters_queues_and_ids_within_a_document(tmp_path: Path) -> None:
+async def test_transactions_counters_queues_ids_and_locks_within_a_document(tmp_path: Path) -> None:
     async with _mongodb(tmp_path, "linearizable", 1) as database:
         (node,) = database.nodes.values()
         one, other = await database.connect(node), await database.connect(node)
@@ -88,6 +90,8 @@ async def test_transactions_counters_queues_and_ids_within_a_document(tmp_path: 
         await counters_are_right(one, other)
         await queues_are_right(one, other)
         await ids_are_right(one, other)
+        await locks_are_right(one, other, lease=0.5)
+        await fences_are_right(one, other)
         local: Any = await database.local(node)
         assert await local.txn([("r", 1, None)]) == (("r", 1, [7, 9, 10]),)
         await one.close()
@@ -123,7 +127,7 @@ async def test_transactions_over_several_documents(tmp_path: Path) -> None:
         abandoned = asyncio.create_task(abandon())
         await begun.wait()
         abandoned.cancel()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:  # what nobody commits is rolled back, and in nobody's way for long
                 try:
                     await other.txn([("w", 30, 8)])
@@ -158,14 +162,14 @@ async def test_reads_of_a_secondary_and_a_primary_without_a_majority(tmp_path: P
         await writer.write(1, 5)
         others = [node for node in database.nodes.values() if node.name != name]
         reader = await database.connect(others[0])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await reader.read(1) != 5:
                 await asyncio.sleep(0.02)
         for node in others:
             await node.stop("mongod", kill=True)
-        with pytest.raises((Indeterminate, TimeoutError)):
-            await asyncio.wait_for(writer.write(1, 6), 1)
-        async with asyncio.timeout(10):
+        with pytest.raises((Indeterminate, Refused, TimeoutError)) as lost:
+            await asyncio.wait_for(writer.write(1, 6), 10)
+        async with asyncio.timeout(60):
             while await database.primary(database.nodes[name]) is not None:
                 await asyncio.sleep(0.05)
         assert await database.primary(others[0]) is None
@@ -173,6 +177,7 @@ async def test_reads_of_a_secondary_and_a_primary_without_a_majority(tmp_path: P
         with pytest.raises(Refused) as refused:
             await writer.write(1, 7)
         assert refused.value.reason == "not-primary"
-        assert await (await database.local(database.nodes[name])).read(1) == 6
+        left = 5 if isinstance(lost.value, Refused) else 6  # where the machine is so slow that it was no primary any more
+        assert await (await database.local(database.nodes[name])).read(1) == left
         assert not await database.ready()
         await writer.close()

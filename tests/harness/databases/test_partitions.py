@@ -88,7 +88,7 @@ class _Experiment:
             self.is_cut = True
             await asyncio.sleep(CUT)
             await self.known_effect()
-            seen.views = {name: await self.view(name) for name in database.nodes}
+            seen.views = {name: await self.view(name) or await self.view(name) for name in database.nodes}
             self.is_cut = False
             await self.bed.apply(without, whole)
             self.links = whole
@@ -127,7 +127,7 @@ class _Experiment:
     async def view(self, home: str, key: str = "") -> str | None:
         node = self.database.nodes[home]
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(2):
                 if isinstance(self.database, Redis) and key:
                     return (await self.database.primaries(node))[self.database.shard(key)]
                 return await self.database.primary(node)
@@ -169,12 +169,15 @@ class _Experiment:
 Until = Callable[[_Experiment], Awaitable[bool]]
 
 
-def others_answered(count: int) -> Until:
-    """Whether every home but the primary was answered more often than that while the cut was in force."""
+def others_answered(count: int, primary: int = -1, refused: int = -1) -> Until:
+    """Whether every home but the primary was answered more often than that while the cut was in force, and the primary's as
+    often as that answered, or refused."""
 
     async def answered(experiment: _Experiment) -> bool:
-        homes = experiment.database.nodes.keys() - {experiment.seen.primary}
-        return all(experiment.seen.answered(home) > count for home in homes)
+        seen = experiment.seen
+        homes = experiment.database.nodes.keys() - {seen.primary}
+        return (all(seen.answered(home) > count for home in homes) and seen.answered(seen.primary) > primary
+                and seen.in_cut[seen.primary, "fail"] > refused)
 
     return answered
 
@@ -225,7 +228,7 @@ def test_etcd_refuses_on_the_side_of_an_isolated_leader_and_loses_nothing(tmp_pa
 
 
 def test_sentinel_leaves_two_primaries_and_loses_what_the_old_one_acknowledged(tmp_path: Path) -> None:
-    seen = _isolate_the_primary(Redis, "sentinel", tmp_path, until=others_answered(20))
+    seen = _isolate_the_primary(Redis, "sentinel", tmp_path, until=others_answered(20, primary=60))
     others = {"n1", "n2", "n3"} - {seen.primary}
     assert seen.views[seen.primary] == seen.primary
     assert len({seen.views[home] for home in others}) == 1
@@ -235,7 +238,7 @@ def test_sentinel_leaves_two_primaries_and_loses_what_the_old_one_acknowledged(t
 
 
 def test_sentinel_with_min_replicas_loses_less_but_loses(tmp_path: Path) -> None:
-    seen = _isolate_the_primary(Redis, "sentinel-min-replicas", tmp_path)
+    seen = _isolate_the_primary(Redis, "sentinel-min-replicas", tmp_path, until=others_answered(-1, refused=50))
     assert seen.in_cut[seen.primary, "fail"] > 50
     assert 0 < len(seen.lost) < seen.in_cut[seen.primary, "fail"] + seen.answered(seen.primary)
 
@@ -267,7 +270,7 @@ def test_the_consistent_designs_block_the_isolated_node_and_lose_nothing(tmp_pat
 
 @pytest.mark.parametrize("variant", ["primary-async", "split-brain"])
 def test_the_unfenced_designs_go_on_at_the_isolated_primary_and_lose_what_it_took(tmp_path: Path, variant: str) -> None:
-    seen = _isolate_the_primary(Reference, variant, tmp_path)
+    seen = _isolate_the_primary(Reference, variant, tmp_path, until=others_answered(-1, primary=50))
     assert seen.views[seen.primary] == seen.primary
     assert len(set(seen.views.values())) == 2
     assert seen.answered(seen.primary) > 50
@@ -276,7 +279,7 @@ def test_the_unfenced_designs_go_on_at_the_isolated_primary_and_lose_what_it_too
 
 def test_a_primary_of_mongodb_takes_writes_until_it_steps_down_and_they_are_rolled_back(tmp_path: Path) -> None:
     need("mongod")
-    seen = _isolate_the_primary(MongoDB, "w1", tmp_path, until=others_answered(10))
+    seen = _isolate_the_primary(MongoDB, "w1", tmp_path, until=others_answered(10, primary=10))
     others = {"n1", "n2", "n3"} - {seen.primary}
     assert seen.views[seen.primary] is None
     assert {seen.views[home] for home in others} < others

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from splitbrain.harness.databases.reference.server.modes.dynamo import preferenc
 from tests.harness.databases.servers import Client, Cluster, cluster
 from tests.harness.databases.test_reference_server import MODES as TESTED_THERE
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(250)
 
 OK = {"ok": True}
 NO_QUORUM = {"error": "no-quorum", "definite": True}
@@ -26,7 +26,7 @@ async def clients(servers: Cluster) -> list[Client]:
     return [await servers.client(name) for name in servers.names]
 
 
-async def until(holds: Callable[[], Any], limit: float = 8.0) -> None:
+async def until(holds: Callable[[], Any], limit: float = 60.0) -> None:
     """Wait until a coroutine function says so."""
     async with asyncio.timeout(limit):
         while not await holds():
@@ -44,6 +44,17 @@ async def agree(servers: Cluster, op: str, **fields: Any) -> dict[str, Any]:
 
     await until(same)
     return answers[0]
+
+
+async def refused(call: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    """Wait until a call is refused for want of a quorum. Who has not noticed yet may say that it cannot tell, and no more."""
+
+    async def for_want_of_a_quorum() -> bool:
+        answer = await call()
+        assert "ok" not in answer, answer
+        return answer == NO_QUORUM
+
+    await until(for_want_of_a_quorum)
 
 
 async def cut(servers: Cluster, *sides: list[str]) -> None:
@@ -211,10 +222,14 @@ async def test_two_phase_conserves_the_total_and_blocks_the_minority(tmp_path: P
             servers.links.cut(["n1"], ["n2", "n3"])  # In the midst of it: locks of the minority's stay behind.
             await asyncio.sleep(0.8)
             before, there = len(seen), moved
-            assert await everyone[0].call("transfer", source=0, target=1, amount=1) == NO_QUORUM
-            assert await everyone[0].call("balances", keys=keys) == NO_QUORUM
+            await refused(lambda: everyone[0].call("transfer", source=0, target=1, amount=1))
+            await refused(lambda: everyone[0].call("balances", keys=keys))
             await asyncio.sleep(1.2)
-            assert len(seen) > before and moved > there
+
+            async def goes_on() -> bool:
+                return len(seen) > before and moved > there
+
+            await until(goes_on)
             servers.links.heal()
             await asyncio.sleep(0.5)
             stop.set()
@@ -265,7 +280,8 @@ async def test_clocks_apart_lose_acknowledged_writes(apart: bool, tmp_path: Path
             assert await two.call("write", key="x", value=value + 1) == OK
             assert (await three.call("read", key="x"))["value"] == (value if apart else value + 1)
         await cut(servers, ["n1"], ["n2", "n3"])
-        assert await one.call("write", key="x", value=10) == NO_QUORUM == await one.call("read", key="x")
+        await refused(lambda: one.call("write", key="x", value=10))
+        await refused(lambda: one.call("read", key="x"))
         assert await two.call("write", key="x", value=10) == OK
 
 
@@ -287,13 +303,18 @@ async def test_dynamo(mode: str, tmp_path: Path) -> None:
         for name in order[3:]:
             assert (await (await servers.client(name)).call("local-read", key="x"))["value"] is None
         await cut(servers, few, many)
-        assert await other.call("write", key="x", value=2) == OK
+
+        async def written() -> bool:  # Who has not noticed the cut yet may not be able to tell.
+            return await other.call("write", key="x", value=2) == OK
+
+        await until(written)
         assert (await other.call("read", key="x"))["value"] == 2
-        read, write = await lonely.call("read", key="x"), await lonely.call("add", key="x", element=2)
         if mode == "dynamo-quorum":
-            assert (read, write) == (NO_QUORUM, NO_QUORUM)
+            await refused(lambda: lonely.call("read", key="x"))
+            await refused(lambda: lonely.call("add", key="x", element=2))
         else:
-            assert (read, write) == ({"ok": True, "value": 1}, OK)  # Stale.
+            assert await lonely.call("read", key="x") == {"ok": True, "value": 1}, "stale"
+            assert await lonely.call("add", key="x", element=2) == OK
         assert await other.call("add", key="x", element=3) == OK
         servers.links.heal()
         elements = [1, 3] if mode == "dynamo-quorum" else [1, 2, 3]
@@ -310,18 +331,23 @@ async def test_dynamo(mode: str, tmp_path: Path) -> None:
 TRANSACTIONAL = tuple(mode for mode in MODES if mode.startswith("txn-"))
 
 
-async def transactions(servers: Cluster, seconds: float) -> tuple[list[list[Any]], list[list[Any]]]:
+async def transactions(servers: Cluster, seconds: float, least: int = 200) -> tuple[list[list[Any]], list[list[Any]]]:
     """Micro-operations of the transactions that were committed, and of those that were not, of several clients; every one reads
-    two registers and writes one of them, and reads two lists and appends to one."""
+    two registers and writes one of them, and reads two lists and appends to one. A slow machine goes on until `least` were
+    committed, a minute at most."""
     primary = await servers.ready()
     committed: list[list[Any]] = []
     rolled_back: list[list[Any]] = []
     end = asyncio.get_running_loop().time() + seconds
     values = iter(range(1, 1_000_000))
 
+    def goes_on() -> bool:
+        late = asyncio.get_running_loop().time() - end
+        return late < 0 or (late < 60 and len(committed) < least)
+
     async def work(number: int) -> None:
         client, rng = await servers.client(primary), random.Random(number)
-        while asyncio.get_running_loop().time() < end:
+        while goes_on():
             a, b = rng.sample(range(3), 2)
             value = next(values)
             micros = [["r", a, None], ["r", b, None], ["w", a, value], ["r", f"l{a}", None], ["r", f"l{b}", None],
@@ -329,9 +355,10 @@ async def transactions(servers: Cluster, seconds: float) -> tuple[list[list[Any]
             answer = await client.call("txn", micros=micros)
             if answer.get("ok"):
                 committed.append(answer["micros"])
-            else:
-                assert answer == {"error": "conflict", "definite": True}
+            elif answer["definite"]:
                 rolled_back.append(micros)
+                if answer["error"] != "conflict":  # A busy machine may have it lose its lease, or have another primary.
+                    client = await servers.client(await servers.ready())
 
     async with asyncio.TaskGroup() as group:
         for number in range(6):
@@ -370,13 +397,16 @@ async def test_read_skew(mode: str, tmp_path: Path) -> None:
                 value += 1
                 await writer.call("txn", micros=[["w", "a", value], ["w", "b", value]])
 
+        planted = mode.startswith("txn-read-committed") or mode == "txn-snapshot-read-skew"
         writing = asyncio.create_task(write())
-        for _ in range(150):
+        turns = 0
+        while turns < 150 or (planted and not skewed and turns < 5000):  # A writer that has no turn plants nothing.
+            turns += 1
             answer = await reader.call("txn", micros=[["r", "a", None], ["r", "b", None]])
             skewed += answer["micros"][0][2] != answer["micros"][1][2]
         stop.set()
         await writing
-        assert (skewed > 0) == (mode.startswith("txn-read-committed") or mode == "txn-snapshot-read-skew")
+        assert (skewed > 0) == planted
 
 
 @pytest.mark.parametrize("mode", ["txn-serializable", "txn-serializable-write-skew", "txn-snapshot"])
@@ -385,8 +415,9 @@ async def test_write_skew(mode: str, tmp_path: Path) -> None:
     async with cluster(mode, 3, tmp_path) as servers:
         primary = await servers.ready()
         one, two = await servers.client(primary), await servers.client(primary)
-        skewed = 0
-        for turn in range(60):
+        skewed = turn = 0
+        while turn < 60 or (mode != "txn-serializable" and not skewed and turn < 2000):
+            turn += 1
             a, b = f"a{turn}", f"b{turn}"
             answers = await asyncio.gather(
                 one.call("txn", micros=[["r", a, None], ["r", b, None], ["w", a, 1]]),
@@ -399,5 +430,6 @@ async def test_write_skew(mode: str, tmp_path: Path) -> None:
 async def test_no_mode_is_left_out() -> None:
     here = {"vector-clock", "merge", "merge-tombstones", "first-write-wins", "counter-crdt", "ap-ledger", "two-phase",
             "all-sync", "quorum-clock", "dynamo-one", "dynamo-quorum", "dynamo-sloppy"}
-    assert set(MODES) == {*TESTED_THERE, *TRANSACTIONAL, *here}
+    elsewhere = {"majority-amnesia", "majority-switch"}  # test_reference_members.py, test_reference_switch.py
+    assert set(MODES) == {*TESTED_THERE, *TRANSACTIONAL, *here, *elsewhere}
     assert all("Known answer: " in " ".join((mode.__doc__ or "").split()) for mode in MODES.values())

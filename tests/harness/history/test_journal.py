@@ -103,6 +103,24 @@ def test_an_older_journal_knows_of_no_deaths_and_no_stalls(tmp_path: Path) -> No
     assert recording.dead(99) == () and len(recording.history) == len(OPERATIONS)
 
 
+@pytest.mark.parametrize(("told", "instead"), [
+    (r'("type":"view".*"time":)\d+', rf"\g<1>{1 << 63}"), (r'("type":"death".*"time":)\d+', rf"\g<1>{-1 << 62}"),
+    (r'"exit_code":0', '"exit_code":256'),
+])
+def test_moments_and_exit_codes_that_cannot_be_are_refused_with_their_line(tmp_path: Path, told: str, instead: str) -> None:
+    write(tmp_path / "journal.jsonl")
+    whole = without_sums(tmp_path / "journal.jsonl").splitlines(keepends=True)
+    lines = [line for line in whole if '"type":"fault"' not in line]
+    forged = tmp_path / "forged.jsonl"
+    forged.write_text("".join(lines))
+    load(forged)
+    at = next(number for number, line in enumerate(lines) if re.search(told, line))
+    lines[at] = re.sub(told, instead, lines[at])
+    forged.write_text("".join(lines))
+    with pytest.raises(HistoryError, match=rf"forged\.jsonl:{at + 1}:1: not a line of a journal"):
+        load(forged)
+
+
 def test_a_fault_of_an_older_journal_was_in_force_after_its_spread(tmp_path: Path) -> None:
     """And a fault that cut nothing, which was said to be proven then, is not."""
     write(tmp_path / "journal.jsonl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,9 +85,10 @@ class ScriptedClient:
 
 async def work(
     tmp_path: Path, database: Scripted, seconds: float = 0.2, links: Connectivity | None = None,
-    during: Callable[[Load, Router], Any] | None = None, told: list[str] | None = None,
+    during: Callable[[Load, Router], Any] | None = None, told: list[str] | None = None, calls: int = 10,
 ) -> list[Operation]:
-    """The history of so many seconds of load; what was told of the database's own code is appended to `told`."""
+    """The history of so many seconds of load, and on a slow machine of so many more that every home made some calls after what
+    was done `during` it; what was told of the database's own code is appended to `told`."""
     problems = Problems((told if told is not None else []).append)
     began = time.monotonic_ns()
     journal = Journal(tmp_path / "journal.jsonl")
@@ -98,9 +98,15 @@ async def work(
     await router.look()
     workload = Register(database.plan, frozenset({"registers"}))
     made = Load(database.plan, database, workload, router, journal, lambda: time.monotonic_ns() - began, problems)
-    running = asyncio.create_task(made.run(seconds))
+    running = asyncio.create_task(made.run(60 if seconds else 0.0))
     if during is not None:
         await during(made, router)
+    before = {home: made.calls([home]) for home in NAMES}
+    if seconds:
+        await asyncio.sleep(seconds - (time.monotonic_ns() - began) / 1e9)
+        while not running.done() and any(made.calls([home]) < before[home] + calls for home in NAMES):
+            await asyncio.sleep(0.01)
+        made.stop()
     await running
     await made.close()
     journal.end(1, interrupted=False)
@@ -109,7 +115,7 @@ async def work(
 
 
 def plan(**fields: Any) -> Plan:
-    return Plan(database="scripted", variant="v", nodes=3, **({"concurrency": 2, "timeout": 0.1} | fields))
+    return Plan(database="scripted", variant="v", nodes=3, **({"concurrency": 2, "timeout": 10.0} | fields))
 
 
 def refuse(reason: str) -> Answer:
@@ -131,7 +137,7 @@ async def test_who_calls_another_node_goes_the_way_of_a_packet_to_it_and_back(tm
     async def late(made: Load, router: Router) -> None:
         router.delay({("n2", "n1"): 0.02, ("n1", "n2"): 0.03, ("n3", "n2"): 60.0})
 
-    operations = await work(tmp_path, Scripted(plan(timeout=1), answer, "primary", "n1"), 0.3, during=late)
+    operations = await work(tmp_path, Scripted(plan(), answer, "primary", "n1"), 0.3, during=late)
     took = {home: [(op.completed or 0) - op.invoked for op in operations if op.node == home] for home in NAMES}
     assert all(took.values()) and min(took["n2"]) >= 50e6
     assert min(took["n1"]) < 50e6 > min(took["n3"]), "nothing delays these"
@@ -206,7 +212,7 @@ async def test_a_mismatch_is_an_answer_with_what_was_seen(tmp_path: Path) -> Non
 
 
 async def test_a_call_that_is_not_answered_in_time_is_indeterminate(tmp_path: Path) -> None:
-    operations = await work(tmp_path, Scripted(plan(), lambda server: asyncio.sleep(60)))
+    operations = await work(tmp_path, Scripted(plan(timeout=0.1), lambda server: asyncio.sleep(60)))
     assert all(op.error == "timeout" for op in operations)
     assert all(op.outcome == ("fail" if op.f == "read" else "info") for op in operations)
 
@@ -219,7 +225,7 @@ async def test_a_worker_whose_call_hung_tries_the_other_kind_next(tmp_path: Path
 
 
 async def test_a_worker_whose_call_was_refused_at_once_goes_on_as_ever(tmp_path: Path) -> None:
-    operations = await work(tmp_path, Scripted(plan(timeout=10), refuse("no-leader")), seconds=1.0)
+    operations = await work(tmp_path, Scripted(plan(), refuse("no-leader")), seconds=1.0, calls=110)
     writes = sum(op.f == "write" for op in operations)
     assert len(operations) > 300 and writes < len(operations) * 0.25, "15% of the calls of a mixed worker and a reader"
 
@@ -236,7 +242,7 @@ async def test_a_primary_across_a_cut_is_out_of_reach(tmp_path: Path) -> None:
 
 
 async def test_open_calls_across_a_cut_are_broken_off(tmp_path: Path) -> None:
-    database = Scripted(plan(timeout=5.0), lambda server: asyncio.sleep(60), "primary", "n1")
+    database = Scripted(plan(timeout=60.0), lambda server: asyncio.sleep(600), "primary", "n1")
 
     async def cut(made: Load, router: Router) -> None:
         await asyncio.sleep(0.1)
@@ -247,26 +253,33 @@ async def test_open_calls_across_a_cut_are_broken_off(tmp_path: Path) -> None:
 
     began = time.monotonic()
     running = asyncio.create_task(work(tmp_path, database, 0.3, during=cut))
-    await asyncio.sleep(0.2)
-    lost = [line for line in (tmp_path / "journal.jsonl").read_text().splitlines() if "cut-off" in line]
+    lost: list[str] = []
+    while len(lost) < 2:
+        await asyncio.sleep(0.1)
+        lost = [line for line in (tmp_path / "journal.jsonl").read_text().splitlines() if "cut-off" in line]
+        assert time.monotonic() - began < 50
     assert len(lost) == 2, "both workers of n3 and nobody else"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 55, "the call's own time was not waited for"
 
 
 async def test_an_open_loop_keeps_its_schedule_and_tells_late_starts(tmp_path: Path) -> None:
-    stalled = time.monotonic() + 0.3
+    stalled = 0.0
 
     async def answer() -> int:
+        nonlocal stalled
+        stalled = stalled or time.monotonic() + 0.3  # From the first call on, however late that is.
         await asyncio.sleep(max(0.0, stalled - time.monotonic()))
         return 1
 
-    operations = await work(tmp_path, Scripted(plan(rate=120.0, timeout=2.0), lambda server: answer()), 0.6)
+    operations = await work(tmp_path, Scripted(plan(rate=120.0), lambda server: answer()), 0.6, calls=20)
     assert all(op.scheduled is not None and op.scheduled <= op.invoked + 1_000_000 for op in operations)
     late = [op.invoked - (op.scheduled or 0) for op in operations]
     assert max(late) > 100_000_000, "the calls that waited behind the stall say since when"
-    assert 50 <= len(operations) <= 80
+    slots = 1 + 120 * (max(op.scheduled or 0 for op in operations) - min(op.scheduled or 0 for op in operations)) / 1e9
+    assert slots - 7 < len(operations) < slots + 1, "each was called once, but for the last of some workers"
+    assert len(operations) >= 50
 
 
 async def test_a_seed_fixes_the_calls(tmp_path: Path) -> None:
@@ -342,12 +355,15 @@ async def test_an_odd_answer_of_primary_is_told_and_asked_again(tmp_path: Path) 
             return "n9" if self.asked == 6 else "n1"
 
     async def follow(made: Load, router: Router) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await router.follow()
+        following = asyncio.create_task(router.follow())
+        while database.asked < 12:
+            await asyncio.sleep(0.05)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
     told: list[str] = []
-    operations = await work(tmp_path, Odd(plan(), lambda server: 1, "primary"), 0.6, during=follow, told=told)
+    database = Odd(plan(), lambda server: 1, "primary")
+    operations = await work(tmp_path, database, 0.6, during=follow, told=told)
     assert sum("raised KeyError" in text for text in told) == 1 and sum("which is no node" in text for text in told) == 1
     last = {op.node: op for op in operations}
     assert {op.server for op in last.values()} == {"n1"}, "every home names the primary again"
@@ -362,7 +378,7 @@ async def test_a_problem_that_comes_again_and_again_is_the_end(tmp_path: Path) -
 
 
 async def test_a_silent_server_is_not_asked_for_every_key(tmp_path: Path) -> None:
-    database = Scripted(plan(keys=40), lambda server: asyncio.sleep(60) if server == "n2" else 1)
+    database = Scripted(plan(keys=40, timeout=0.1), lambda server: asyncio.sleep(60) if server == "n2" else 1)
     finals = Register(database.plan, frozenset({"registers"})).final()
 
     async def final(made: Load, router: Router) -> None:

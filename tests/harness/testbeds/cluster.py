@@ -44,7 +44,7 @@ async def up(testbed: Namespaces, count: int) -> None:
     """Nodes, the server on each of them, listening, and probes ready."""
     await testbed.up(count)
     await asyncio.gather(*(node.start(SERVER) for node in testbed.nodes))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for node in testbed.nodes:
             while b"listening" not in node.log("server").read_bytes():
                 await asyncio.sleep(0.01)

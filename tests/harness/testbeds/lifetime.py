@@ -68,7 +68,7 @@ def wait_for_interrupt() -> int:
 def orphans() -> int:
     """Leaves behind a process that has left its session and ignores every signal that can be ignored."""
     subprocess.Popen(["sh", "-c", "trap '' TERM HUP INT; (setsid sleep 300 &) ; exit 0"]).wait()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         states = [(entry / "stat").read_text().rpartition(")")[2].split()[0] for entry in processes]

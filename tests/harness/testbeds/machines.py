@@ -94,7 +94,7 @@ def beside(folder: Path, count: int, work: Callable[[Machines], int]) -> int:
         for node in bed.nodes:
             await node.run(["sh", "-c", FRESH])
             await node.start(sshd(folder))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not _answers(node.address):
                     await asyncio.sleep(0.02)
         public = (folder / "host.pub").read_text().split()[:2]

@@ -71,8 +71,8 @@ def test_they_are_cut_and_left_as_they_were(
         "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary",
         "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
-    assert re.search("4/6 links|6/6 links as intended", ran.stdout), ran.stdout + ran.stderr
-    assert ran.code in (0, 2) and "3 nodes (containers)" in ran.stdout, ran.stdout
+    assert re.search("4/6 links|6/6 links as intended", ran.said), ran.stdout + ran.stderr
+    assert ran.code in (0, 2) and "3 nodes (containers)" in ran.said, ran.stdout
     assert rules(containers[0]) == before
     assert not list(Path("/run").glob("splitbrain-theirs*"))
     for container in containers:

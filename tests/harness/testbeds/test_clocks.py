@@ -32,6 +32,9 @@ for line in sys.stdin:
           libc.clock_gettime(77, ctypes.byref(ts)), libc.gettimeofday(None, None), flush=True)
 """
 
+WHOLE = 1.05
+"""One of the ways tells whole seconds."""
+
 pytestmark = pytest.mark.skipif(bool(clocks.refusal()), reason=clocks.refusal())
 
 
@@ -41,14 +44,17 @@ class Asked:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
-    def ahead(self) -> list[float]:
-        """How far each of its wall clocks is ahead of this process', in seconds; the other clock has to be right."""
+    def ahead(self) -> list[tuple[float, float]]:
+        """How far each of its wall clocks is ahead of this process', in seconds, at least and at most; the other clock has to
+        be right."""
         assert self.process.stdin is not None and self.process.stdout is not None
+        before = time.time(), time.monotonic()
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         *told, monotonic, unknown, nowhere = map(float, self.process.stdout.readline().split())
-        assert abs(monotonic - time.monotonic()) < 1 and (unknown, nowhere) == (-1, 0)
-        return [one - time.time() for one in told]
+        after = time.time(), time.monotonic()
+        assert before[1] <= monotonic <= after[1] and (unknown, nowhere) == (-1, 0)
+        return [(one - after[0], one - before[0]) for one in told]
 
     def skew(self, seconds: float) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
@@ -70,8 +76,8 @@ def test_every_wall_clock_of_one_process_is_wrong_and_right_again() -> None:
     with asked() as one, asked() as other:
         for seconds in (0.0, 60.0, -3600.25, 86_400 * 365.0, 0.0):
             one.skew(seconds)
-            assert one.ahead() == pytest.approx([seconds] * 4, abs=1.5), seconds
-            assert other.ahead() == pytest.approx([0.0] * 4, abs=1.5)
+            assert all(least - WHOLE <= seconds <= most + WHOLE for least, most in one.ahead()), seconds
+            assert all(least - WHOLE <= 0 <= most + WHOLE for least, most in other.ahead())
 
 
 def test_nothing_is_left_in_memory_once_it_is_right() -> None:
@@ -91,5 +97,5 @@ def test_a_program_that_is_started_anew_has_the_right_time() -> None:
     child = "import os, sys\nsys.stdin.readline()\nos.execvp('date', ['date', '+%s'])"
     with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         Asked(process).skew(3600.0)
-        told, _ = process.communicate("\n", timeout=10)
+        told, _ = process.communicate("\n", timeout=60)
     assert abs(float(told) - time.time()) < 30

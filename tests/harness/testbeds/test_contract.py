@@ -99,13 +99,13 @@ def log(node: Node, name: str) -> str:
 
 async def says(node: Node, name: str, text: str, times: int = 1) -> None:
     """Wait until a service has printed this so often."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while log(node, name).count(text) < times:
             await asyncio.sleep(0.01)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -113,11 +113,33 @@ async def until(true: Callable[[], bool]) -> None:
 def counted(node: Node) -> dict[str, int]:
     """How far each member of the family is; that none missed a number says that its memory was kept."""
     found = dict.fromkeys(MEMBERS, 0)
-    for line in log(node, "family").splitlines():
+    whole, _, _ = log(node, "family").rpartition("\n")
+    for line in whole.splitlines():
         who, number = line.split()
         assert int(number) == found[who] + 1, line
         found[who] += 1
     return found
+
+
+async def still(node: Node) -> dict[str, int]:
+    """How far all are that stand still. What they printed before may reach the log later; who goes on prints in between."""
+    async with asyncio.timeout(60):
+        before = counted(node)
+        while True:
+            await asyncio.sleep(0.2)
+            if (now := counted(node)) == before:
+                return now
+            before = now
+
+
+async def only_the_second_serves(testbed: Testbed) -> None:
+    """n1 takes no connection in any time; on a busy machine n2 may take its time."""
+    for patience in (0.5, 10.0):
+        serving = await testbed.serving(timeout=patience)
+        assert not serving["n1"]
+        if serving["n2"]:
+            return
+    raise AssertionError("n2 takes no connection")
 
 
 async def go_on(node: Node) -> dict[str, int]:
@@ -133,11 +155,10 @@ def test_paused_it_stands_still_and_resumed_it_goes_on(testbed: Testbed) -> None
         await go_on(node)
         for _ in range(3):
             await node.pause("family")
-            await asyncio.sleep(0.1)  # what was printed reaches the log
-            still = counted(node)
+            before = await still(node)
             await node.pause("family")
-            await asyncio.sleep(0.3)
-            assert counted(node) == still
+            await asyncio.sleep(0.2)
+            assert counted(node) == before
             assert node.running("family") and not node.ended()
             await node.resume("family")
             await go_on(node)
@@ -153,9 +174,9 @@ def test_a_paused_server_is_no_cut_link(testbed: Testbed) -> None:
         whole = everything(["n1", "n2"])
         cut = without(whole, ("n1", "n2"), ("n2", "n1"))
         one = testbed.nodes[0]
-        assert await testbed.serving(timeout=5) == {"n1": True, "n2": True}
+        assert await testbed.serving(timeout=30) == {"n1": True, "n2": True}
         await one.pause("server")
-        assert await testbed.serving(timeout=0.5) == {"n1": False, "n2": True}
+        await only_the_second_serves(testbed)
         assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
         # More than its queue holds wait for it: from now on nothing answers a new connection at all.
         waiting = [socket.socket() for _ in range(100)]
@@ -164,7 +185,7 @@ def test_a_paused_server_is_no_cut_link(testbed: Testbed) -> None:
                 each.setblocking(False)
                 each.connect_ex((one.address, PORT))
             await asyncio.sleep(0.1)
-            assert await testbed.serving(timeout=0.5) == {"n1": False, "n2": True}
+            await only_the_second_serves(testbed)
             reach = await testbed.probe(whole, timeout=0.5)
             assert reach.wrong(whole) == () and reach.fresh == {("n1", "n2"): True}
             await testbed.apply(whole, cut)
@@ -175,11 +196,34 @@ def test_a_paused_server_is_no_cut_link(testbed: Testbed) -> None:
             for each in waiting:
                 each.close()
         await one.resume("server")
-        assert await testbed.serving(timeout=20) == {"n1": True, "n2": True}
+        assert await testbed.serving(timeout=60) == {"n1": True, "n2": True}
         assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
         await one.stop("server", kill=True)
-        assert await testbed.serving(timeout=5) == {"n1": False, "n2": True}
+        await only_the_second_serves(testbed)
         assert (await testbed.probe(whole, timeout=1.0)).wrong(whole) == ()
+
+    with_nodes(testbed, 2, work)
+
+
+@pytest.mark.parametrize("testbed", ["namespaces", "ssh"], indirect=True)
+def test_a_wiped_node_has_what_it_was_given_and_nothing_else(testbed: Testbed) -> None:
+    async def work(testbed: Testbed) -> None:
+        one, other = testbed.nodes
+        script = "mkdir -p data/deep/er given; touch data/deep/er/file .hidden 'a b' given/more; ln -s /etc data/link"
+        given = msgspec.structs.replace(ON_PYTHON, files={**ON_PYTHON.files, "given/conf": "text"})
+        await one.stop("server", kill=True)
+        await one.start(given)
+        await says(one, "server", "listening", times=2)
+        for node in (one, other):
+            assert (await node.run(["sh", "-c", script])).code == 0
+        await one.stop("server", kill=True)
+        await testbed.wipe("n1", set(given.files))
+        left = [(await node.run(["find", ".", "-mindepth", "1"])).stdout.split("\n") for node in (one, other)]
+        assert sorted(filter(None, left[0])) == ["./given", "./given/conf", "./server.py"]
+        assert {"./a b", "./.hidden", "./given/more"} <= set(left[1]), "another node keeps its own"
+        assert (await one.run(["ls", "/etc/passwd"])).code == 0, "a link is removed, not what it leads to"
+        await one.start(given)
+        await says(one, "server", "listening", times=3)
 
     with_nodes(testbed, 2, work)
 
@@ -204,13 +248,12 @@ def test_killed_and_started_again_it_is_still_cut(testbed: Testbed, paused: bool
                 await one.pause(service.name)
             await one.stop(service.name, kill=kill)
             assert not one.running(service.name)
-        still = counted(one)
-        await asyncio.sleep(0.1)
-        assert counted(one) == still and not one.services
+        await still(one)
+        assert not one.services
         assert (await testbed.probe(cut, timeout=1.0)).wrong(cut) == ()
         await one.start(services[0])
         await says(one, "server", "listening", times=2)
-        assert await testbed.serving(timeout=20) == {"n1": True, "n2": True}
+        assert await testbed.serving(timeout=60) == {"n1": True, "n2": True}
         assert (await testbed.probe(cut, timeout=1.0)).wrong(cut) == ()
         assert not one.ended()
 
@@ -247,16 +290,18 @@ time.sleep(600)
 
 def test_who_died_is_remembered_and_who_was_stopped_is_not(testbed: Testbed) -> None:
     dying = Service(name="dying", argv=("python3", "-c", "print('alas'); raise SystemExit(5)"), memory_mb=24)
+    brief = Service(name="dying", argv=("sh", "-c", "exit 5"), memory_mb=24)
 
     async def work(testbed: Testbed) -> None:
         (node,) = testbed.nodes
-        for _ in range(2):
-            await node.start(dying)
+        for service in (dying, *[brief] * BRIEFLY[testbed.name]):
+            await node.start(service)
             await until(lambda: not node.running("dying"))
         await murder(node, "server")
         await until(lambda: not node.running("server"))
+        often = 1 + BRIEFLY[testbed.name]
         assert [(death.node, death.service, death.code) for death in node.ended()] == [
-            ("n1", "dying", 5), ("n1", "dying", 5), ("n1", "server", KILLED[testbed.name]),
+            *[("n1", "dying", 5)] * often, ("n1", "server", KILLED[testbed.name]),
         ]
         await node.start(ON_PYTHON)
         await says(node, "server", "listening", times=2)
@@ -265,12 +310,14 @@ def test_who_died_is_remembered_and_who_was_stopped_is_not(testbed: Testbed) -> 
         await node.start(FAMILY)
         await node.pause("family")
         await node.stop("family")
-        assert len(node.ended()) == 3
+        assert len(node.ended()) == often + 1
         assert [death.time for death in node.ended()] == sorted(death.time for death in node.ended())
 
     with_nodes(testbed, 1, work)
 
 
+BRIEFLY = {"namespaces": 20, "docker": 0, "ssh": 20}
+"""How often a service lives for a moment: its end may be heard of before its start has been."""
 KILLED = {"namespaces": -signal.SIGKILL, "docker": 128 + signal.SIGKILL, "ssh": -signal.SIGKILL}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
-from splitbrain.harness.testbeds import firewall
+from splitbrain.harness.testbeds import firewall, namespaces
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Connectivity, Service, everything
@@ -76,10 +76,13 @@ def test_services(tmp_path: Path) -> None:
             await node.start(Service(name="tree", argv=("sh", "-c", daemons)))
             while await sleeping() < 3:
                 await asyncio.sleep(0.01)
-            began = loop.time()
-            await node.stop("tree", kill=kill)
+            grace = 30.0 if kill else 0.5
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(namespaces, "_GRACE", grace)
+                began = loop.time()
+                await node.stop("tree", kill=kill)
+                assert (loop.time() - began < grace) == kill
             assert await sleeping() == 0
-            assert (loop.time() - began < 2.0) == kill
 
         await node.start(Service(name="short", argv=("sh", "-c", "echo $GREETING $PWD; exit 5"), env={"GREETING": "hello"}))
         while node.running("short"):
@@ -297,7 +300,7 @@ def test_down_is_idempotent_and_complete(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
         await testbed.down()
         await testbed.down()
-        for _ in range(500):
+        for _ in range(3000):
             processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
             links = os.listdir("/proc/sys/net/ipv4/conf")  # noqa: PTH208
             if len(processes) == 2 and not [link for link in links if link.startswith("n")]:
@@ -308,8 +311,9 @@ def test_down_is_idempotent_and_complete(tmp_path: Path) -> None:
     with_cluster(tmp_path, 3, work)
 
 
-def test_clean_finds_nothing() -> None:
-    assert list(Namespaces.clean()) == []
+def test_clean_finds_nothing_of_the_runs_of_these_tests() -> None:
+    """What a run leaves that was killed beside them ends within moments, and is not ours."""
+    assert not [line for line in Namespaces.clean() if "of run test:" in line]
 
 
 def test_this_machine_can_do_it() -> None:
@@ -343,8 +347,9 @@ def test_clean_kills_what_carries_a_dead_run_and_nothing_else() -> None:
     stray = labelled(":".join((pid, "1", *rest)))
     others = [labelled(harness) for harness in ("", owner(), ":".join((pid, "1", "2", *rest[1:])))]
     try:
-        assert list(Namespaces.clean()) == [f"process {stray.pid} of run test-clean: killed"]
-        assert stray.wait(timeout=5) == -signal.SIGKILL
+        removed = [line for line in Namespaces.clean() if "of run test-clean:" in line]
+        assert removed == [f"process {stray.pid} of run test-clean: killed"]
+        assert stray.wait(timeout=60) == -signal.SIGKILL
         assert [other.poll() for other in others] == [None, None, None]
     finally:
         for process in (stray, *others):

@@ -37,7 +37,7 @@ def bed(machines: Machines, count: int = 2, run: str = "a-run") -> Ssh:
     return Ssh(plan(testbed="ssh", inventory=str(machines.inventory), nodes=count), run, machines.folder / "run")
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> bool:
+def until(true: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -47,7 +47,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def state(machines: Machines, node: int) -> str:
-    """How the process of the small server is: S it sleeps, T it was stopped; empty where there is none."""
+    """How the process of the small server is: S it sleeps, R it works, T it was stopped; empty where there is none."""
     found = machines.sh(node, "ps -wweo stat,args | grep 'server.p[y]' | head -1").split()
     return found[0][0] if found else ""
 
@@ -70,7 +70,7 @@ def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
                 assert not (await testbed.serving(timeout=0.5))["n1"]  # it bites
                 assert (await one.run(["echo", "still here"])).stdout == "still here\n"
                 await one.link.ask("restore", texts={"iptables": "*filter\n:SPLITBRAIN - [0:0]\nCOMMIT\n"})
-                assert (await testbed.serving(timeout=5))["n1"]
+                assert (await testbed.serving(timeout=60))["n1"]
                 # Nothing that is named passes through a shell.
                 for odd in ("a b", "'; touch /tmp/no; '", "$(id)`id`", '"\\', "é\n"):
                     assert (await one.run(["printf", "%s", odd])).stdout == odd
@@ -89,14 +89,14 @@ def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
 def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: signal.Signals) -> None:
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
-        process = machines.python("tests.harness.testbeds.faulting", str(machines.inventory), "2")
+        process = machines.python("tests.harness.testbeds.faulting", str(machines.inventory), "4")
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
         process.send_signal(how)
         # No command of ours: only a look, by another way.
         assert until(lambda: machines.sh(0, RULES) == before)
-        assert until(lambda: state(machines, 0) == "S")
+        assert until(lambda: state(machines, 0) in ("S", "R"))
         assert all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2))
         if how == signal.SIGSTOP:  # its controller lives
             assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
@@ -219,6 +219,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         words = "--testbed ssh --inventory inventory.toml --nemesis partition-primary --time 10s --baseline 2s --fault 4s"
         said = machines.splitbrain("test", "redis", *words.split(), "--between", "3s", "--settle", "5s").communicate()[0]
+        said = " ".join(said.split())
         assert re.search("partition {n1} .* 6/6 links as intended", said), said
         assert "OBSERVED" in said and "3 nodes (ssh)" in said, said
         for node in range(3):

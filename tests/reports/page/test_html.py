@@ -10,11 +10,13 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from splitbrain.checkers.result import Check, Quality, Result
+from splitbrain.checkers.result import Check, Failure, Quality, Result
 from splitbrain.harness.errors import StorageError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.history.fault import Fault
+from splitbrain.harness.history.fault import Fault, Kill
 from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
+from splitbrain.reports import wording
 from splitbrain.reports.contract import recovery
 from splitbrain.reports.page import charts, html
 from tests.reports import story
@@ -65,8 +67,8 @@ def page(hostile: bool = False, **changes: Any) -> tuple[str, Page]:
 def test_sections_stand_in_the_order_of_the_design() -> None:
     _, parsed = page()
     assert [attrs["id"] for tag, attrs in parsed.elements if tag == "section"] == [
-        "verdict", "why", "partition", "availability", "time", "quality", "timeline", "checkers", "contract", "reproduce",
-        "files", "glossary",
+        "verdict", "why", "partition", "availability", "time", "sacrifice", "quality", "timeline", "checkers", "contract",
+        "reproduce", "files", "glossary",
     ]  # fmt: skip
 
 
@@ -163,6 +165,52 @@ def test_a_fault_that_was_not_proven_is_not_claimed() -> None:
     assert "not proven" in text
     assert "partition {n1} | {n2 n3 n4 n5}: 12/20 links as intended" in text
     assert "The fault was not proven: this row proves nothing." in text
+
+
+def test_a_fault_that_others_overlap_is_pictured_with_what_they_did() -> None:
+    recording = story.recording()
+    other = msgspec.structs.replace(story.FAULT, id=2, specs=(Kill(("n4",)),), proofs=story.FAULT.proofs)
+    later = msgspec.structs.replace(other, id=3, in_force=story.FAULT.heal_began)
+    cases = [msgspec.structs.replace(recording, faults=(story.FAULT, *others)) for others in ((), (other,), (later,))]
+    alone, beside, after = (Page(html.page(story.result(recording), case, Path("x"))).text for case in cases)
+    assert "for a part of the time fault 2 as well: kill n4" in beside and "cut or struck by another fault" in beside
+    assert "for a part of the time" not in alone + after
+
+
+def test_calls_that_the_database_decided_against_are_told_beside_those_that_failed() -> None:
+    recording = story.recording()
+    calls: list[Operation] = []
+    for error in ("mismatch", "mismatch", "timeout"):
+        calls.append(Operation(process=len(calls), f="cas", value=(1, 2), outcome="fail", error=error, invoked=1, completed=2))
+    failures = (Failure(outcome="fail", reason="timeout", times=1),)
+    result = msgspec.structs.replace(story.result(recording), anomalies=(), failures=failures)
+    told = Page(html.page(result, msgspec.structs.replace(recording, history=History.of(calls)), Path("x"))).text
+    assert "2 calls more failed for a reason of their own" in told
+    assert "of their own" not in page()[1].text
+
+
+def test_what_came_after_the_heal_is_not_told_as_in_the_partition() -> None:
+    """The fault was in force from 12.01 s to 27 s."""
+    result = story.result(story.recording())
+    (row,) = result.scenarios
+
+    def why(begin: float, end: float, **changes: Any) -> str:
+        op = Operation(process=1, f="read", key=1, value=1, invoked=story.second(begin), completed=story.second(end), node="n3")
+        anomaly = msgspec.structs.replace(result.anomalies[0], operations=(op,), sentence="it was old")
+        return wording.during(anomaly, msgspec.structs.replace(row, **changes))
+
+    for begin, end in ((11.0, 12.02), (20.0, 20.1), (26.99, 27.5)):
+        assert why(begin, end) == f"in that partition, {row.label}: {row.sentence}", (begin, end)
+    for begin, end in ((27.01, 27.05), (40.0, 40.1)):
+        assert why(begin, end) == f"that goes back to the partition before, {row.label}: {row.sentence}", (begin, end)
+    apart: dict[str, Any] = {"links_cut": 0, "label": "pause n1", "sentence": "not exercised: no link was cut (pause n1)"}
+    assert why(20.0, 20.1, **apart) == "this was done meanwhile: pause n1"
+    assert why(20.0, 20.1, **(apart | {"label": "was old"})) == "", "the sentence has it"
+    assert why(40.0, 40.1, **apart) == "that goes back to what was done before: pause n1"
+    assert "in that" not in why(20.0, 20.1, in_force=None), "what was never in force had nothing in it"
+    late = Operation(process=1, f="read", key=1, value=1, invoked=story.second(40), completed=story.second(41), node="n3")
+    shown = page(anomalies=(msgspec.structs.replace(result.anomalies[0], operations=(late,), sentence="it was old"),))[1].text
+    assert f"It was old. That goes back to the partition before, {row.label}: {row.sentence}." in shown
 
 
 def test_an_undecided_run_does_not_claim_that_nothing_was_lost() -> None:

@@ -1,13 +1,17 @@
+import re
 from itertools import pairwise
+from math import dist
+from typing import Any
 from xml.etree import ElementTree as ET
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitbrain.harness.history.fault import Fault, PlainFault
+from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, PlainFault, Proof, Sever
 from splitbrain.harness.history.history import OUTCOMES
 from splitbrain.harness.history.operation import Operation
-from splitbrain.reports.page import cluster, lanes
+from splitbrain.reports.page import cluster, lanes, templates
 from tests.reports.story import FAULT, HOSTILE, NODES
 
 
@@ -77,6 +81,19 @@ def test_a_fault_outside_the_evidence_is_not_drawn() -> None:
     assert rectangles(ET.fromstring(lanes.draw([op], (FAULT,))), "band") == []
 
 
+def test_a_band_tells_what_the_fault_did_and_how_it_ended() -> None:
+    ops = [Operation(process=1, f="read", value=1, invoked=at * 10**9, completed=at * 10**9 + 10**6) for at in (11, 20, 30)]
+
+    def told(fault: Fault) -> list[str | None]:
+        picture = ET.fromstring(lanes.draw(ops, (fault,)))
+        return [text.text for text in picture.iter("text") if text.get("class") == "band-label"]
+
+    assert told(FAULT) == ["0:12 {n1} | {n2 n3 n4 n5}", "heal 0:27"]
+    # Beside a partition its nodes are on sides too, which it did not make.
+    switch = msgspec.structs.replace(FAULT, specs=(Other(nodes=("n1",), name="s", does="let alone", undoing="take back"),))
+    assert told(switch) == ["0:12 let alone n1", "take back 0:27"]
+
+
 def test_lanes_are_by_server_and_the_client_second() -> None:
     def call(process: int, node: str, server: str | None, at: int) -> Operation:
         return Operation(process=process, f="read", value=1, invoked=at, completed=at + 1, node=node, server=server)
@@ -124,11 +141,72 @@ def test_a_link_cut_one_way_is_an_arrow_the_other_way() -> None:
     assert len(list(ET.fromstring(cluster.draw(NODES, fault)).iter("polygon"))) == 1
 
 
+def test_clients_that_lost_their_node_are_drawn_beside_it_and_no_link_between_nodes_is_cut() -> None:
+    def drawn(**proof: Any) -> ET.Element:
+        fault = Fault(id=1, nemesis="client-cut", scenario="primary", started=0, in_force=1, specs=(Sever(("n1", "n3")),),
+                      proofs=(Proof(acted=1, at=1, **proof),), sides=(NODES,))
+        assert (fault.cut, fault.struck) == ((), ())
+        return ET.fromstring(cluster.draw(NODES, fault))
+
+    picture = drawn(holds=True)
+    told = {line.findtext("title", ""): line.get("class") for line in picture.iter("line")}
+    assert {hint for hint, kind in told.items() if kind == "link cut"} == {"clients and n1: cut", "clients and n3: cut"}
+    assert {hint for hint, kind in told.items() if kind == "link" and hint.startswith("clients")} == {
+        "clients and n2: up", "clients and n4: up", "clients and n5: up"}
+    assert sum(kind == "link" for kind in told.values()) == 10 + 3, "nodes see each other"
+    assert [square.findtext("title") for square in picture.iter("rect") if square.get("class") == "clients lost"] == [
+        "clients at n1", "clients at n3"]
+    _, _, width, height = map(float, picture.get("viewBox", "").split())
+    for square in picture.iter("rect"):
+        x, y, edge = (float(square.get(name, "")) for name in ("x", "y", "width"))
+        assert 0 < x < x + edge < width and 0 < y < y + edge < height
+    wrong = drawn(holds=False, wrong=("n3",))
+    assert [line.findtext("title") for line in wrong.iter("line") if line.get("class") == "link wrong"] == [
+        "clients and n3: not proven to be cut"]
+    assert not list(ET.fromstring(cluster.draw(NODES, FAULT)).iter("rect")), "clients are drawn where theirs is the cut"
+
+
+def test_what_another_fault_did_for_a_part_of_the_time_is_drawn_and_told_apart() -> None:
+    other = Fault(id=2, nemesis="halves", scenario="s", started=2, in_force=2, specs=(
+        Cut((("n2", "n3"), ("n3", "n2"), ("n1", "n2"))), Kill(("n5",)),
+    ))
+    picture = ET.fromstring(cluster.draw(NODES, FAULT, (other,)))
+    told = {line.findtext("title", ""): line.get("class") for line in picture.iter("line")}
+    assert [hint for hint, kind in told.items() if kind == "link meanwhile"] == [
+        "n2 and n3: up, and cut by another fault for a part of the time"]
+    assert sum(kind == "link cut" for kind in told.values()) == 4, "its own are as they were"
+    assert [node.findtext("title") for node in picture.iter("circle") if "meanwhile" in node.get("class", "")] == [
+        "n5: struck by another fault for a part of the time"]
+
+
 def test_a_link_whose_probe_disagreed_stands_out() -> None:
     fault = PlainFault(
         id=1, nemesis="halves", scenario="s", started=0, cut=(("n1", "n2"),), wrong=(("n1", "n2"),)
     ).fault()
     assert len(links(fault, "link wrong")) == 1
+
+
+def test_a_colour_means_one_thing() -> None:
+    """The sides of a partition, and what an outcome, a fault or a verdict is: on a screen by day and by night, and on paper."""
+    blocks = re.findall(r":root \{(.*?)\}", templates.style(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = {name: _lab(colour) for name, colour in re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block)}
+        sides = [name for name in colours if name.startswith("side-")]
+        assert len(sides) == 6
+        for side in sides:
+            for other in {*sides, "ok", "fail", "info", "fault", "good", "bad", "doubt"} - {side}:
+                assert dist(colours[side], colours[other]) > 25, (side, other)
+
+
+def _lab(colour: str) -> tuple[float, float, float]:
+    """CIE L*a*b* of sRGB under D65: where distances are what an eye sees."""
+    channels = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    xyz = ((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047, 0.2126 * r + 0.7152 * g + 0.0722 * b,
+           (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883)
+    x, y, z = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in xyz)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
 def test_hostile_names_are_text() -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan
+from splitbrain.workloads.cases import rate_limiter
 from splitbrain.workloads.cases.rate_limiter import RateLimiter
 from splitbrain.workloads.workload import Invocation
 from tests.workloads.cases.right import Copy
 
 NODES = 5
+NOW = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a test takes, no time passes: who was heard of is heard of."""
+    monkeypatch.setattr(rate_limiter, "time", SimpleNamespace(monotonic=lambda: NOW))
 
 
 def limiter(**options: Any) -> RateLimiter:
@@ -26,8 +34,8 @@ def limiter(**options: Any) -> RateLimiter:
 
 def hear(workload: RateLimiter, *regions: int) -> None:
     """Region 0 hears of these now, and of the others long ago."""
-    workload._began = time.monotonic() - 60
-    workload._heard = {(0, region): (1, time.monotonic()) for region in regions}
+    workload._began = NOW - 60
+    workload._heard = {(0, region): (1, NOW) for region in regions}
 
 
 async def passes(workload: RateLimiter, copy: Copy, asked: int = 100, first: int = 1) -> int:

@@ -15,8 +15,9 @@ from .modes.dynamo import DynamoOne, DynamoQuorum, DynamoSloppy
 from .modes.fenced_primary import FencedPrimary
 from .modes.first_write_wins import FirstWriteWins
 from .modes.lww import LastWriteWins
-from .modes.majority import Majority
+from .modes.majority import Majority, MajorityAmnesia
 from .modes.majority_no_writeback import MajorityNoWriteback
+from .modes.majority_switch import MajoritySwitch
 from .modes.merge import Merge, MergeTombstones
 from .modes.primary_async import PrimaryAsync
 from .modes.quorum_clock import QuorumClock
@@ -36,7 +37,9 @@ from .node import Server
 
 _MODES: tuple[type[Mode], ...] = (
     Majority,
+    MajorityAmnesia,
     MajorityNoWriteback,
+    MajoritySwitch,
     QuorumClock,
     PrimaryAsync,
     SplitBrain,
@@ -85,11 +88,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR")
     parser.add_argument("--fsync", action="store_true", help="wait for the disk, not only for the kernel")
     parser.add_argument("--skew", type=float, default=0.0, metavar="SECONDS", help="how far the wall clock is put forward")
+    parser.add_argument("--join", action="store_true", help="no member yet: wait until the others have made it one")
     options = parser.parse_args(arguments)
 
     async def serve() -> None:
         server = Server(options.name, dict(options.peer), MODES[options.mode], options.data, fsync=options.fsync,
-                        skew=options.skew)
+                        skew=options.skew, joins=options.join)
         await server.run(*options.listen)
 
     asyncio.run(serve())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
-from zlib import crc32
 
 from .mode import Mode
 from .node import Server
 from .peers import Link, answered
-from .wire import PATIENCE, Message, encode
+from .wire import PATIENCE, Message, encode, fingerprint
 
 
 class Gossip(Mode):
@@ -38,7 +37,7 @@ class Gossip(Mode):
 
     def digest(self, entry: Any) -> Any:
         """Something small that tells an entry from any other of its name."""
-        return crc32(encode(entry).encode())
+        return fingerprint(encode(entry))
 
     def change(self, name: str, entry: Any) -> None:
         """Merge a change that was made here, and tell it."""
@@ -59,7 +58,7 @@ class Gossip(Mode):
         """Put an entry in the place of what there was."""
         for version in (self.entries.get(name), entry):
             if version is not None:
-                self._checksum ^= crc32(f"{name} {self.digest(version)}".encode())
+                self._checksum ^= fingerprint(f"{name} {self.digest(version)}")
         self.entries[name] = entry
 
     def counters(self) -> tuple[int, int]:

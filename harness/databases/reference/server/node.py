@@ -24,8 +24,9 @@ class Server:
     now = staticmethod(time.monotonic)
 
     def __init__(self, name: str, peers: dict[str, tuple[str, int]], mode: type[Mode], data: Path, *, fsync: bool,
-                 skew: float = 0.0) -> None:
+                 skew: float = 0.0, joins: bool = False) -> None:
         self.name = name
+        self.joins = joins
         self.names = sorted([name, *peers])
         self.majority = len(self.names) // 2 + 1
         self.links = {peer: Link(self, peer, *address) for peer, address in peers.items()}

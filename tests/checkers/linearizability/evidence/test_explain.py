@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import msgspec
@@ -19,8 +20,12 @@ from splitbrain.checkers.linearizability.search.plain import search
 from splitbrain.checkers.models.specifications import CasRegister, Mutex
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import History
+from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
+from tests.checkers.linearizability import stores
 from tests.checkers.linearizability.random_histories import register_history
+
+SECOND = 10**9
 
 
 def _w(value: Any, invoked: int, completed: int, *, p: int = 0, at: str | None = None, outcome: Any = "ok") -> Operation:
@@ -236,6 +241,26 @@ def test_sentences_tell_who_read_what_where_and_when() -> None:
     assert verdict.anomalies[0].sentence == (
         "client 3 read 17 from n2 at 0:05.000, although write 18 had been acknowledged at 0:04.000"
     )
+
+
+@pytest.mark.parametrize("flaw", [flaw for flaw in stores.NAMES if flaw != "none"])
+def test_every_operation_that_a_sentence_names_is_in_the_evidence(flaw: stores.Flaw) -> None:
+    found = 0
+    for seed in (*range(40), 77, 92, 237):
+        calls = [
+            msgspec.structs.replace(call, invoked=call.invoked * SECOND,
+                                    completed=None if call.completed is None else call.completed * SECOND)
+            for call in stores.tell(random.Random(seed), flaw).operations
+        ]
+        for anomaly in check(History.of(calls), CasRegister()).anomalies:
+            said = anomaly.sentence.split("; nobody found it again")[0]  # Closing reads prove that by their number alone.
+            moments = {clock(at) for call in anomaly.operations for at in (call.invoked, call.completed) if at is not None}
+            assert set(re.findall(r"\d:\d\d\.\d{3}", said)) <= moments, (seed, anomaly)
+            values = {value for call in anomaly.operations
+                      for value in (call.value if isinstance(call.value, tuple) else (call.value,))}
+            assert set(map(int, re.findall(r"(?:write|read|→) (\d+)", said))) <= values, (seed, anomaly)
+            found += len(moments) > 1
+    assert found > 10
 
 
 def test_a_refuted_search_shows_a_part_that_is_refuted() -> None:

@@ -211,6 +211,18 @@ def test_a_refusal_between_a_newer_write_and_the_old_value_read_again() -> None:
     _exactly(verdict, CasRegister())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_refusal_while_one_that_nobody_answered_may_have_changed_the_value_is_not_of_an_unwritten_one(again: bool) -> None:
+    """The unanswered one is part of the evidence: whether it happened or not, the refusal and what came later do not fit."""
+    more = [_op("write", 1, 30, 31), _op("write", 1, 32, 33), _op("read", 1, 34, 35)] if again else []
+    verdict = check(History.of([
+        Operation(process=0, f="cas", value=(None, 9 if again else 1), invoked=0, outcome="info"),
+        _op("cas", (None, 2), 10, 11, "fail", MISMATCH), _op("cas", (None, 3), 20, 21), *more,
+    ]), CasRegister())
+    assert verdict.counts == {"non-monotonic-read": 1}
+    assert [op.value for op in verdict.anomalies[0].operations if op.outcome == "info"] == [(None, 9 if again else 1)]
+
+
 def test_two_swaps_of_which_each_was_made_on_what_the_other_had_set() -> None:
     verdict = check(History.of([_op("cas", (1, 2), 0, 9), _op("cas", (2, 1), 1, 9)]), CasRegister())
     assert verdict.counts == {"future-read": 1}
@@ -260,3 +272,20 @@ def test_what_is_called_unwritten_is_written_nowhere_in_the_whole_history(name: 
             claims += 1
             assert (not set(value) <= set(written)) if name == "set" else value not in written, (seed, anomaly)
     assert claims > 5
+
+
+def test_not_the_transaction_is_accused_at_which_the_search_turned_back() -> None:
+    # The second leaves in z what the first, which cannot be at all, could not have found any more.
+    values: list[Any] = [
+        [("w", "y", 5), ("r", "z", None), ("r", "z", 3)], [("r", "z", None), ("w", "z", 3)], [("r", "z", 3), ("w", "x", 1)],
+    ]
+    times = [(0, 10), (1, 2), (12, 13)]
+    operations = [
+        Operation(process=process, f="txn", value=value, invoked=invoked, completed=completed)
+        for process, (value, (invoked, completed)) in enumerate(zip(values, times, strict=True))
+    ]
+    verdict = check(History.of(operations), MultiRegister())
+    assert verdict.limits == ()
+    [found] = verdict.anomalies
+    assert [operation.process for operation in found.operations] == [0]
+    assert check(History.of(operations[1:]), MultiRegister()).validity == "valid"

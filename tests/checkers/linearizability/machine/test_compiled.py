@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability import check
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import zones
@@ -15,7 +16,7 @@ from splitbrain.checkers.linearizability.strings import append
 from splitbrain.checkers.models.specifications import CasRegister, KeyValue, Register
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import MISMATCH, Operation
 from tests.checkers.linearizability.fuzz import KINDS, histories
 from tests.checkers.linearizability.random_histories import register_history
 
@@ -110,6 +111,50 @@ def test_longer_texts_than_there_is_room_for_are_left_to_the_plain_way(monkeypat
     history = History.of([Operation(process=0, f="append", value="x" * 11, invoked=0, completed=1)])
     assert compiled.append(history, every_key=True) is None
     assert append.decide(history, KeyValue()).tolist() == [zones.VALID]
+
+
+def test_a_call_is_short_however_much_a_step_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of very many choices at the beginning goes on through all the refusals behind, which nothing contradicts."""
+    writes = [
+        Operation(process=at, f="write", value=at, invoked=0, completed=None, outcome="info") for at in range(1, 9)
+    ]
+    read = Operation(process=9, f="read", value=1, invoked=10, completed=11)
+    refused = [
+        Operation(process=9, f="cas", value=(99, 100), invoked=at, completed=at + 5, outcome="fail", error=MISMATCH)
+        for at in range(20, 20_000, 10)
+    ]
+    wrong = Operation(process=9, f="read", value=77, invoked=30_000, completed=30_001)
+    history = History.of([*writes, read, *refused, wrong])
+    assert compiled.register(history, CasRegister()) == zones.INVALID
+    monkeypatch.setattr(compiled, "MOST_LOOKS", 40_000)
+    assert compiled.register(history, CasRegister()) == zones.UNDECIDED
+    right = History.of([*writes, read, *refused])
+    assert compiled.register(right, CasRegister()) == zones.VALID
+    monkeypatch.setattr(compiled, "MOST_OPERATIONS", len(right) - 1)
+    assert compiled.register(right, CasRegister()) == zones.UNDECIDED
+
+
+def test_texts_are_looked_at_some_keys_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(60):
+        rng = random.Random(f"slices {seed}")
+        operations = []
+        for at in range(rng.randrange(1, 60)):
+            key, text = rng.randrange(9), rng.choice("ab")
+            f, value = rng.choice([("append", text), ("get", text), ("get", "")])
+            operations.append(Operation(process=0, f=f, key=key, value=value, invoked=10 * at, completed=10 * at + 5))
+        history = History.of(operations)
+        whole = compiled.append(history, every_key=True)
+        assert whole is not None
+        with monkeypatch.context() as changed:
+            changed.setattr(compiled, "AT_ONCE", rng.randrange(1, 20))
+            parts = compiled.append(history, every_key=True)
+            some = compiled.append(history, every_key=False)
+            none = compiled.append(history, every_key=True, budget=Budget(deadline=0))
+        assert parts is not None and some is not None and none is not None
+        assert parts.tolist() == whole.tolist()
+        assert (zones.INVALID in some) == (zones.INVALID in whole)
+        assert ((some == whole) | (some == zones.UNDECIDED)).all()
+        assert set(none.tolist()) <= {zones.ABSENT, zones.UNDECIDED}
 
 
 def test_more_pending_operations_than_there_are_bits_are_left_to_the_plain_search() -> None:

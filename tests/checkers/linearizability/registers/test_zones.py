@@ -99,6 +99,8 @@ def test_an_unknown_operation_is_refused() -> None:
     with pytest.raises(UsageError, match="pop"):
         zones.decide(history, Register())
 
+
+@pytest.mark.servers  # as long as one
 def test_refusals_that_told_nothing_agree_with_the_plain_search() -> None:
     model = CasRegister()
     seen = {zones.VALID: 0, zones.INVALID: 0, zones.UNDECIDED: 0}

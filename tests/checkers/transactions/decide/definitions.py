@@ -1,4 +1,8 @@
-"""The levels by their definitions, decided by trying everything: slow and obvious. For histories of a few transactions."""
+"""The levels by their definitions, decided by trying everything: slow and obvious. For histories of a few transactions.
+
+A list is a register that also tells its order: a read names the version that its last element is, and every list that was read
+has to be the beginning of the key's order, which is what its writers appended, one after the other.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,29 @@ class Story:
         self.flawed = False
         self.reads: list[list[tuple[object, int]]] = []
         self.writes = [{key for _, (key, _) in _writes(one)} for one in self.operations]
+        self.lists: list[tuple[object, tuple[object, ...]]] = []
+        lists = any(f == "append" or type(told[-1]) is tuple for one in operations for f, _, *told in one.value if told)
         for at in committed:
             mine: dict[object, object] = {}
+            grown: dict[object, tuple[object, ...]] = {}
             reads: list[tuple[object, int]] = []
             for f, key, *told in operations[at].value:
                 if f == "w":
                     mine[key] = told[0]
+                elif f == "append":
+                    grown[key] = (*grown.get(key, ()), told[0])
+                elif told and operations[at].outcome == "ok" and lists:
+                    found, own = tuple(told[0] or ()), grown.get(key, ())
+                    self.lists.append((key, found))
+                    begun = found[: len(found) - len(own)]
+                    self.flawed |= found[len(begun) :] != own
+                    source, last = writer.get((key, begun[-1]), (None, False)) if begun else (INITIAL, True)
+                    if source == INITIAL:
+                        reads.append((key, INITIAL))
+                    elif source not in place or source == at or not last:
+                        self.flawed = True
+                    else:
+                        reads.append((key, place[source]))
                 elif told and operations[at].outcome == "ok":
                     if key in mine:
                         self.flawed |= mine[key] != told[0]
@@ -50,15 +71,26 @@ class Story:
 
     def realtime(self, a: int, b: int) -> bool:
         completed = self.operations[a].completed
-        return completed is not None and completed < self.operations[b].invoked
+        # A client that gave up says nothing of when its call took effect.
+        return completed is not None and self.operations[a].outcome != "info" and completed < self.operations[b].invoked
 
     def read_from(self, a: int, b: int) -> bool:
         return any(writer == a for _, writer in self.reads[b])
 
+    def fits(self, place: dict[int, int], key: object) -> bool:
+        """Whether every list that was read of a key is the beginning of its order, given the places of its writers in that."""
+        writers = sorted((at for at in range(self.size) if key in self.writes[at]), key=place.__getitem__)
+        order = tuple(value for at in writers for _, (other, value) in _writes(self.operations[at]) if other == key)
+        return all(order[: len(found)] == found for other, found in self.lists if other == key)
+
+    def all_fit(self, place: dict[int, int]) -> bool:
+        """Whether that is so of every key, if all writers are in one order."""
+        return all(self.fits(place, key) for key in {key for key, _ in self.lists})
+
 
 def _writes(operation: Operation) -> list[tuple[bool, tuple[object, object]]]:
     """Every write of a transaction, and whether it is its last of that key."""
-    writes = [(key, told[0]) for f, key, *told in operation.value if f == "w"]
+    writes = [(key, told[0]) for f, key, *told in operation.value if f in ("w", "append")]
     return [(key not in {later for later, _ in writes[at + 1 :]}, (key, value)) for at, (key, value) in enumerate(writes)]
 
 
@@ -79,7 +111,7 @@ def _orders(story: Story, contained: Sequence[tuple[int, int]]) -> Iterator[dict
     """The places of all transactions in every total order that contains these pairs; the initial state comes first."""
     for order in permutations(range(story.size)):
         place = {INITIAL: -1} | {node: at for at, node in enumerate(order)}
-        if all(place[a] < place[b] for a, b in contained):
+        if all(place[a] < place[b] for a, b in contained) and story.all_fit(place):
             yield place
 
 
@@ -155,7 +187,7 @@ def _snapshots(story: Story, *relations: str, conflicts: bool) -> bool:
     for order in _interleavings(size):
         snapshot = {node: at for at, (kind, node) in enumerate(order) if kind == "snapshot"}
         commit = {node: at for at, (kind, node) in enumerate(order) if kind == "commit"} | {INITIAL: -1}
-        if any(commit[a] > snapshot[b] for a, b in ends):
+        if any(commit[a] > snapshot[b] for a, b in ends) or not story.all_fit(commit):
             continue
         if conflicts and any(
             a != b and story.writes[a] & story.writes[b] and snapshot[a] < commit[b] and snapshot[b] < commit[a]
@@ -192,6 +224,8 @@ def _parallel(story: Story, *relations: str) -> bool:
     base = _pairs(story, "read_from", *relations)
     for orders in product(*(permutations(some) for some in writers)):
         before = {key: dict(zip(order, range(len(order)), strict=True)) for key, order in zip(keys, orders, strict=True)}
+        if not all(story.fits(before.get(key, {}), key) for key in {key for key, _ in story.lists}):
+            continue
         versions = [(a, b) for order in orders for a, b in pairwise(order)]
         sees = _closure(story.size, [*base, *versions])
         if any((node, node) in sees for node in range(story.size)):

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 
 from splitbrain.checkers.budget import FOREVER, Budget
@@ -83,11 +84,13 @@ def follows(decision: Decision) -> None:
     assert all(a.target == b.source for a, b in zip(edges, [*edges[1:], edges[0]], strict=True)), decision
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.parametrize("seed", range(250))
 def test_each_level_against_its_definition(seed: int) -> None:
     agree(seed, 5)
 
 
+@pytest.mark.servers  # as long as one
 def test_machine_code_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     monkeypatch.setattr(kernels, "COMPILED_FROM", 0)
@@ -116,6 +119,7 @@ def small() -> Iterator[tuple[int, list[Operation], list[str], list[str]]]:
         yield told["id"], operations, told["holds"], told["fails"]
 
 
+@pytest.mark.servers  # as long as one
 @pytest.mark.skipif(not HISTORIES.exists(), reason="the recorded histories are not here")
 def test_histories_that_were_decided_by_brute_force() -> None:
     for number, operations, held, failed in small():
@@ -182,3 +186,50 @@ def test_a_node_that_waits_for_its_own_session_does_not_stop_the_others() -> Non
     assert story.micros is not None
     found = decide(facts(story), "causal", story.micros.keys, FOREVER)
     assert found.state == "refuted" and found.cycle
+
+
+def crowded(count: int, behind: int) -> list[Operation]:
+    """What 20 clients of a store record that keeps no times: each transaction reads a snapshot that is up to so many commits
+    old, never older than its client's last, and aborts where somebody has written what it writes since."""
+    rng = random.Random(behind)
+    versions: dict[int, list[tuple[int, int]]] = {key: [] for key in range(40)}
+    last = dict.fromkeys(range(20), 0)
+    done: list[Operation] = []
+    while len(done) < count:
+        client = rng.randrange(20)
+        snapshot = max(last[client], len(done) - rng.randint(0, behind))
+        micros = []
+        keys = rng.sample(range(40), 6)
+        for key in keys[:3]:
+            seen = [value for commit, value in versions[key] if commit <= snapshot]
+            micros.append(("r", key, seen[-1] if seen else None))
+        if any(versions[key] and versions[key][-1][0] > snapshot for key in keys[3:]):
+            continue
+        last[client] = len(done) + 1
+        for key in keys[3:]:
+            versions[key].append((last[client], len(versions[key]) + 1))
+            micros.append(("w", key, len(versions[key])))
+        done.append(Operation(process=client, f="txn", value=tuple(micros), invoked=len(done), completed=None))
+    # In the order of the clients: nothing tells in which one they took effect.
+    return [
+        msgspec.structs.replace(one, invoked=at) for at, one in enumerate(sorted(done, key=lambda one: one.process))
+    ]
+
+
+@pytest.mark.parametrize(("behind", "level", "above"), [
+    (0, "strong-session-serializable", ""), (15, "strong-session-snapshot-isolation", "serializable"),
+])
+def test_crowded_keys_without_times_are_decided(behind: int, level: str, above: str) -> None:
+    operations = crowded(600, behind)
+    for kin in (level, level.removeprefix("strong-session-"), "prefix", "parallel-snapshot-isolation"):
+        assert decided(operations, kin).state == "holds", kin
+    if above:
+        refuted = decided(operations, above)
+        assert refuted.state == "refuted"
+        follows(refuted)
+    # Two that update what both had read of a key: no level of these allows it.
+    lost = [
+        Operation(process=30 + at, f="txn", value=(("r", 99, None), ("w", 99, at)), invoked=0, completed=None) for at in (1, 2)
+    ]
+    assert decided([*operations, *lost], level.removeprefix("strong-session-")).state == "refuted"
+    assert decided([*operations, *lost], "prefix").state == "holds"

@@ -130,6 +130,13 @@ def test_bytes_that_are_no_utf8(file: Path, data: bytes) -> None:
         formats.read(file)
 
 
+@pytest.mark.parametrize("value", [b"\xff", b"ab\xc3", rb"\ud800"])
+def test_a_last_line_that_is_no_utf8_is_not_cut_short(file: Path, value: bytes) -> None:
+    file.write_bytes(JSONL.encode() + b'{"type":"invoke","process":7,"f":"write","value":"' + value + b'"}')
+    with pytest.raises(HistoryError, match=r":3:\d+: expected UTF-8, found "):
+        formats.read(file, torn=True)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(HistoryError, match="cannot be read: "):

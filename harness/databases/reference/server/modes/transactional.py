@@ -190,8 +190,8 @@ class ReadCommitted(Transactional):
         try:
             async with asyncio.timeout(self.PATIENCE_WITH_LOCK):
                 await lock.acquire()
-        except TimeoutError:
-            raise conflict() from None
+        except TimeoutError as error:
+            raise conflict() from error
         transaction.locks.append(lock)
 
 

@@ -1,0 +1,34 @@
+"""Compiling: whether loops that may run as machine code are to be had as that in time.
+
+numba (the extra `fast`) compiles a function when it is first called, and nothing can stop it then. What it compiled is kept
+beside the source, so it is the first run on a machine that pays. Hence, where a budget stands, it is asked before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from splitbrain.checkers.budget import Budget
+
+COMPILING = 10.0
+"""Seconds that one function may take to be compiled: three to four of the processor's, and other programs run as well."""
+NOT_COMPILED = f"plain code was used, for compiling it takes up to {COMPILING:.0f} s the first time"
+"""What people are told where time was up and machine code might have helped."""
+
+
+def in_time(compiled: Any, budget: Budget) -> bool:
+    """Whether a function of `machine_code.compiled` can be called within the budget: it is compiled already, was
+    kept from before, or there is time enough to compile it."""
+    return bool(compiled.signatures) or budget.left > COMPILING or _kept(compiled)
+
+
+def _kept(compiled: Any) -> bool:
+    """Whether there is machine code on disk that is younger than the source."""
+    function: Callable[..., Any] = compiled.py_func
+    source = Path(inspect.getfile(function))
+    place = Path(compiled._cache.cache_path)
+    written = source.stat().st_mtime
+    return any(file.stat().st_mtime > written for file in place.glob(f"{source.stem}.{function.__qualname__}-*.nbc"))

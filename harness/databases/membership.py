@@ -1,0 +1,42 @@
+"""Membership: what a database has whose members can be changed while it serves."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from splitbrain.harness.databases.database import Database
+from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.testbeds.testbed import Node, Service
+
+
+class Membership(Database):
+    """A database from whose cluster a node can be removed, and to which one can be added. `Database.fixed` names the variants
+    for which that is not so.
+
+    Each method asks one server, `asked`, and no other; one that cannot do it raises `Refused`, and the next one is asked. What
+    a call before has done already is no error: an answer may have been lost, and the call is made again.
+    """
+
+    @classmethod
+    def fixed(cls, variant: Variant) -> str:
+        """By default the members of every variant can be changed."""
+        return ""
+
+    @abstractmethod
+    async def members(self, asked: Node) -> frozenset[str]:
+        """The nodes that are members, as that server has it. Raises `Refused` where it does not serve as one itself, be it that
+        it was removed or that it has not caught up, `Indeterminate` where its answer was lost."""
+
+    @abstractmethod
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """Make that node no member any more; who asks has it ended and its data wiped afterwards. Returns once the others have
+        decided so, else raises `Refused` or `Indeterminate`."""
+
+    @abstractmethod
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """Make that node a member, whose data folder is empty and on which nothing runs; what it is to be started with then, to
+        join the others. Raises as `remove_member` does."""
+
+    async def join_member(self, name: str, asked: Node) -> None:
+        """What else it takes once that node's server runs, until it serves as a member; called over and over until then. By
+        default nothing: it joins by what it was started with. Raises as `remove_member` does."""

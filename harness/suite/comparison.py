@@ -1,0 +1,21 @@
+"""What differs between the folders of two runs, or of two suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from splitbrain.harness.errors import UsageError
+from splitbrain.harness.suite.suite import judged, results
+from splitbrain.reports import compare, nights
+
+
+def differences(first: Path, second: Path) -> list[compare.Line]:
+    """Every line of the comparison: of two runs where each folder is one, else of all the runs in each. Raises `UsageError`
+    where there is nothing to compare."""
+    if (first / "result.json").is_file() and (second / "result.json").is_file():
+        lines = compare.runs(judged(first), judged(second))
+    else:
+        lines = compare.suites(*(nights.all_told(results(folder)) for folder in (first, second)))
+    if not lines:
+        raise UsageError(f"{first} and {second} hold no results to compare: each is the folder of a run, or of runs.")
+    return lines

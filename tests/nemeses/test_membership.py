@@ -1,0 +1,216 @@
+"""Members that leave and join: what is aimed at, that every way out gives all members back, and clusters that live with it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitbrain.harness.databases.membership import Membership
+from splitbrain.harness.errors import Indeterminate, Refused, UsageError
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.harness.testbeds.namespaces import empty
+from splitbrain.harness.testbeds.testbed import Node as AnyNode
+from splitbrain.harness.testbeds.testbed import Service
+from splitbrain.nemeses.nemesis import Outlook
+from tests.conftest import Ran, need
+from tests.harness.jumping import run
+from tests.harness.test_faults import NAMES, SERVICE, Node, Remembering, Scene, Unstarted
+
+JOINS = Service(name="server", argv=("server", "--join"))
+
+
+class Machine(Node):
+    """A node that remembers what it was started with."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.service = SERVICE
+
+    @property
+    def services(self) -> list[Service]:
+        return [self.service] if self.runs else []
+
+    async def start(self, service: Service) -> None:
+        await super().start(service)
+        self.service = service
+
+
+class Group(Unstarted, Membership):
+    """Members as their majority has them; a node that was wiped is one only if it was started to join. Answers take a while,
+    and some are lost."""
+
+    name = "group"
+
+    def __init__(self, testbed: Remembering, folder: Path, lost: random.Random) -> None:
+        self.machines = {node.name: cast(Machine, node) for node in testbed.nodes}
+        self.nodes = {name: cast(AnyNode, machine) for name, machine in self.machines.items()}
+        self.folder = folder
+        self.listed = set(NAMES)
+        self.new: set[str] = set()
+        """Those whose data was to be wiped before they joined."""
+        self.lost = lost
+        self.stubborn = False
+        self.least = len(NAMES)
+        for name in NAMES:
+            (folder / name / "log").mkdir(parents=True)
+            (folder / name / "log" / "1").write_text("data")
+
+    def serves(self, name: str) -> bool:
+        empty = not any((self.folder / name).iterdir())
+        joined = self.machines[name].service == JOINS
+        return self.machines[name].runs and name in self.listed and (name in self.new) == joined and empty == joined
+
+    async def _answer(self, asked: AnyNode, *, changes: bool = False) -> None:
+        await asyncio.sleep(0.05)
+        if not self.serves(asked.name):
+            raise Refused("no-member")
+        if changes and self.lost.random() < 0.3:
+            raise Indeterminate("connection-lost")
+
+    async def members(self, asked: AnyNode) -> frozenset[str]:
+        await self._answer(asked)
+        return frozenset(self.listed)
+
+    async def remove_member(self, name: str, asked: AnyNode) -> None:
+        await asyncio.sleep(0.1)
+        if self.stubborn:
+            raise Refused("no-replica")
+        self.listed.discard(name)
+        self.least = min(self.least, len(self.listed))
+        await self._answer(asked, changes=True)
+
+    async def add_member(self, name: str, asked: AnyNode) -> Service:
+        await asyncio.sleep(0.1)
+        if name not in self.listed:
+            self.listed.add(name)
+            self.new.add(name)
+        await self._answer(asked, changes=True)
+        return JOINS
+
+
+class Members(Scene):
+    """A controller on such a group."""
+
+    def __init__(self, folder: Path, seed: int = 1) -> None:
+        super().__init__()
+        self.testbed.nodes = [Machine(name) for name in NAMES]
+        self.testbed.wipe = self._wipe  # type: ignore[attr-defined]
+        self.group = Group(self.testbed, folder, random.Random(seed))
+        self.cluster.database = self.group
+
+    async def _wipe(self, name: str, keep: Collection[str]) -> None:
+        empty(self.group.folder / name, keep)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every node is a member that serves."""
+        return all(self.group.serves(name) for name in NAMES)
+
+
+def test_one_node_at_a_time_is_aimed_at() -> None:
+    found = nemesis("membership")
+    view = Outlook(names=("n1", "n2", "n3", "n4", "n5"), primary="n2", last_primary="n1")
+    for role in found.known(5):
+        (spec,) = found.aim(role, view, random.Random(1))
+        assert len(spec.touched) == (5 if role == "rolling" else 1)
+    (rolling,) = found.aim("rolling", view, random.Random(1))
+    assert rolling.options["turns"] == ["n1", "n3", "n4", "n5", "n2"], "the primary comes last"  # type: ignore[union-attr]
+
+
+def test_where_members_are_fixed_it_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"redis sentinel cannot change its members: a sentinel forgets .*RESET"):
+        resolve({"database": "redis", "nemesis": "halves+membership:follower"})
+    with pytest.raises(UsageError, match="reference lww cannot change its members: "):
+        resolve({"database": "reference", "variant": "lww", "nemesis": "membership"})
+    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
+        resolve({"database": "etcd", "nemesis": "membership", "testbed": "docker"})
+    with pytest.raises(UsageError, match="needs 3 nodes"):
+        resolve({"database": "etcd", "nemesis": "membership", "nodes": 2})
+    resolve({"database": "etcd", "nemesis": "membership:primary"})
+
+
+@pytest.mark.parametrize("role", ["follower", "primary", "rolling"])
+def test_a_node_leaves_and_joins_empty(tmp_path: Path, role: str) -> None:
+    async def work() -> None:
+        scene = Members(tmp_path)
+        await scene.controller.inject([Step(1, 5, "membership", role)])
+        fault = scene.last[1]
+        assert fault.bit and fault.healed and scene.whole and scene.group.least == 2, (fault.proofs, fault.undone)
+        assert scene.group.new == set(fault.struck) == (set(NAMES) if role == "rolling" else set(fault.struck))
+        assert fault.undone[0].detail == "members n1 n2 n3" and "before n1 n2 n3" in fault.proofs[0].detail
+
+    run(work())
+
+
+def test_a_removal_that_does_not_show_is_none(tmp_path: Path) -> None:
+    async def work() -> None:
+        scene = Members(tmp_path)
+        scene.group.stubborn = True
+        await scene.controller.inject([Step(1, 5, "membership", "follower")])
+        fault = scene.last[1]
+        assert not fault.bit and len(fault.wrong) == 1 and scene.whole and not scene.group.new
+        assert "refused: no-replica" in fault.proofs[0].detail
+
+    run(work())
+
+
+@settings(max_examples=60, deadline=None)
+@given(at=st.floats(0, 7), seed=st.integers(0, 1 << 16), role=st.sampled_from(["follower", "primary", "rolling"]))
+def test_cancelled_at_any_moment_all_are_members_again(
+    tmp_path_factory: pytest.TempPathFactory, at: float, seed: int, role: str
+) -> None:
+    async def work() -> None:
+        scene = Members(tmp_path_factory.mktemp("members"), seed)
+        steps = [Step(1, 4, "membership", role), Step(3, 5, "membership", "any")]
+        task = asyncio.ensure_future(scene.controller.inject(steps))
+        await asyncio.sleep(at)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert scene.whole and scene.cluster.out() == (), (scene.group.listed, scene.group.new, scene.last)
+        assert scene.group.least >= 2, "never two at a time"
+
+    run(work())
+
+
+@pytest.mark.parametrize(("program", "words", "role", "baseline", "after"), [
+    ("etcd", "etcd --nodes 3", "follower", 5, 5),
+    ("mongod", "mongodb --nodes 3", "primary", 2, 3),
+    ("redis-server", "redis --variant cluster --nodes 6", "primary", 1, 2),
+])
+def test_a_real_cluster_lives_with_it(
+    splitbrain: Callable[..., Ran], program: str, words: str, role: str, baseline: int, after: int
+) -> None:
+    need(program)
+    ran = splitbrain("test", *words.split(), "--nemesis", f"membership:{role}", "--time", f"{baseline + 2 + after}s",
+                     "--baseline", f"{baseline}s", "--fault", "2s", "--between", f"{min(after, 3)}s")
+    (row,) = ran.result.scenarios
+    assert row.bit and row.healed and row.dead == () and (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    assert ran.result.classification == "not-exercised", "a change of members cuts no link"
+    (struck,) = row.struck
+    names = [f"n{number}" for number in range(1, int(words[-1]) + 1)]
+    others = " ".join(name for name in names if name != struck)
+    assert f"members {others}, before {' '.join(names)}" in ran.said
+    assert f"add to the members members {' '.join(names)}" in ran.said
+    assert f"remove from the members and wipe {struck}" in ran.said
+    assert next(home for home in row.homes if home.node == struck).write.state == "blocked"
+
+
+@pytest.mark.parametrize("variant", ["majority", "majority-amnesia"])
+def test_who_votes_without_its_data_is_found(splitbrain: Callable[..., Ran], variant: str) -> None:
+    ran = splitbrain("test", "reference", "--variant", variant, "--nodes", "3", "--nemesis", "membership:rolling",
+                     "--keys", "400", "--time", "6s", "--baseline", "2s", "--fault", "1s", "--between", "2s", "--settle", "1s")
+    (row,) = ran.result.scenarios
+    assert row.bit and row.healed and row.struck == ("n1", "n2", "n3"), ran.stdout
+    if variant == "majority":
+        assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    else:
+        assert ran.code == 1 and ran.result.lost.total > 0 and "lost-write" in ran.result.counts, ran.stdout

@@ -1,0 +1,108 @@
+"""Upgrades: what is refused, that every way out leaves one version, and a real cluster that lives with it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.errors import Refused, UsageError
+from splitbrain.harness.resolve import resolve
+from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.harness.servers import find_program
+from splitbrain.nemeses import upgrade
+from splitbrain.nemeses.nemesis import Outlook
+from tests.conftest import Ran, need
+from tests.harness.jumping import run
+from tests.harness.test_faults import NAMES, Scene
+from tests.nemeses.test_membership import Machine
+
+
+class Versioned:
+    """Servers that tell their program as their version."""
+
+    programs = (Program("server", ""),)
+    newer = Program("server-2", "")
+    same = False
+
+    def __init__(self, machines: list[Machine]) -> None:
+        self.machines = machines
+
+    async def versions(self) -> dict[str, str]:
+        await asyncio.sleep(0.05)
+        if not all(machine.runs for machine in self.machines):
+            raise Refused("no-connection")
+        return {machine.name: "1" if self.same else machine.service.argv[0] for machine in self.machines}
+
+
+def scene(monkeypatch: pytest.MonkeyPatch) -> tuple[Scene, Versioned]:
+    monkeypatch.setattr(upgrade, "find_program", lambda name: f"/programs/{name}")
+    found = Scene()
+    machines = [Machine(name) for name in NAMES]
+    found.testbed.nodes = [*machines]
+    database = Versioned(machines)
+    found.cluster.database = cast(Database, database)
+    return found, database
+
+
+def test_the_primary_comes_last_or_first() -> None:
+    found = nemesis("upgrade")
+    view = Outlook(names=NAMES, primary="n2")
+    orders = [found.aim(name, view, random.Random(1))[0].options["turns"] for name in found.known(3)]  # type: ignore[union-attr]
+    assert orders == [["n1", "n3", "n2"], ["n2", "n1", "n3"]]
+
+
+def test_where_there_is_one_version_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="redis sentinel cannot be upgraded: only one version can be had"):
+        resolve({"database": "redis", "nemesis": "upgrade"})
+    with pytest.raises(UsageError, match=r"etcd linearizable cannot be upgraded: /no/etcd, which .* is no file"):
+        resolve({"database": "etcd", "nemesis": "upgrade", "options": {"upgrade": {"binary": "/no/etcd"}}})
+    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
+        resolve({"database": "etcd", "nemesis": "upgrade", "testbed": "docker"})
+    (other := tmp_path / "redis-server-9").touch()
+    resolve({"database": "redis", "nemesis": "upgrade", "options": {"upgrade": {"binary": str(other)}}})
+
+
+def test_a_version_that_stays_is_no_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        found, database = scene(monkeypatch)
+        database.same = True
+        await found.controller.inject([Step(1, 5, "upgrade", "rolling")])
+        assert not found.last[1].bit and found.testbed.healthy
+
+    run(work())
+
+
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(0, 5))
+def test_cancelled_at_any_moment_all_are_of_one_version(at: float) -> None:
+    async def work(monkeypatch: pytest.MonkeyPatch) -> None:
+        found, database = scene(monkeypatch)
+        task = asyncio.ensure_future(found.controller.inject([Step(1, 6, "upgrade", "rolling")]))
+        await asyncio.sleep(at)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert found.testbed.healthy and found.cluster.out() == ()
+        assert len(set((await database.versions()).values())) == 1
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run(work(monkeypatch))
+
+
+def test_etcd_lives_with_it(splitbrain: Callable[..., Ran]) -> None:
+    need("etcd")
+    if find_program("etcd-3.5.1") is None:
+        pytest.skip("etcd 3.5.1: splitbrain servers get etcd")
+    ran = splitbrain("test", "etcd", "--nodes", "3", "--nemesis", "upgrade", "--baseline", "2s", "--fault", "3s",
+                     "--between", "2s")
+    (row,) = ran.result.scenarios
+    assert row.bit and row.healed and (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    assert ran.result.classification == "not-exercised" and "all 3.5.1" in ran.said
