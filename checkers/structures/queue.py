@@ -7,9 +7,13 @@ any more is gone. A dequeue that was not answered may have taken one, at any tim
 gone by some moment as many may have been taken as there are such dequeues that began before it. Only what is more than that is
 lost for certain.
 
-The order of two elements is judged where the one was acknowledged before the other was begun, and handed out after the other
-had been. An enqueue that was not answered has no place in that order. A read tells the order, too: of two elements that it
-shows the first one came in before the other, and goes out before it, and every other read shows them so.
+What nobody took out, though its queue has no unanswered dequeue that can have, is there for ever, and so is what came in behind
+it: an unanswered dequeue takes the first one.
+
+The order of two elements is judged where the one was acknowledged, or seen, before the other was begun, and handed out after
+the other had been, or not at all. A read tells the order, too: of two elements that it shows the first one came in before the
+other, and goes out before it, and every other read shows them so. As it shows all that waits, nothing lies between two that it
+shows beside each other. It takes effect after what it shows was put in, and before any of that is taken out.
 """
 
 from __future__ import annotations
@@ -66,7 +70,17 @@ class _Elements:
     until: Ints
     """Until when it was there: until it began to be taken out, or the last read of it before that began."""
     again: Ints
-    """The row that tells so."""
+    """The row that tells so; -1 where nobody can have taken it out at all."""
+    behind: Ints
+    """The element behind which it came in, so that it was there as long as that; -1 where it is not that which tells so."""
+
+
+@dataclass
+class _Windows:
+    """One entry a row: between which moments that look took effect. What it shows was put in before it and taken out behind."""
+
+    low: Ints
+    high: Ints
 
 
 class QueueChecker:
@@ -97,25 +111,35 @@ class QueueChecker:
                              "choose another checker")
         if len(put_code) and np.bincount(put_code).max() > 1:
             raise UsageError("the queue checker needs elements that are put in once: choose another checker")
-        elements = _Elements(*(np.full(many, blank) for blank in (-1, -1, -1, _FIRST, _LAST, -1, _FIRST, -1)))
+        elements = _Elements(*(np.full(many, blank) for blank in (-1, -1, -1, _FIRST, _LAST, -1, _FIRST, -1, -1)))
         elements.put[put_code] = put
         elements.key[put_code] = history.key[put]
         real = took_code >= 0
         completed = history.completed
         by_time = np.argsort(completed[took[real]], kind="stable")[::-1]
         elements.taken[took_code[real][by_time]] = took[real][by_time]
-        np.maximum.at(elements.seen_last, shown, completed[shown_by])
         self._handed_out(found, history, elements, took[real], took_code[real])
         self._unput(found, history, elements, took[real], took_code[real], shown, shown_by)
         once = self._doubled(found, history, elements, shown, shown_by)
-        self._back_again(found, history, elements, shown, shown_by)
+        windows = _windows(history, elements, shown, shown_by)
+        stale = self._back_again(found, history, elements, windows, shown, shown_by)
+        for moments, plain in ((windows.low, history.invoked), (windows.high, completed)):
+            moments[stale] = plain[stale]
+        np.maximum.at(elements.seen_last, shown, windows.high[shown_by])
         shown, shown_by = shown[once], shown_by[once]
-        _find_there(history, elements, shown, shown_by)
+        _find_there(history, elements, windows, stale, shown, shown_by)
         looks = np.sort(np.concatenate([reads, took[~real]]))
-        self._missed(found, history, elements, looks, shown, shown_by)
+        lost_by, gone, untold = self._lost(found, history, elements, windows, looks)
+        _find_until(history, elements, lost_by)
+        stale[self._missed(found, history, elements, windows, looks, shown, shown_by)] = True
         self._out_of_order(found, history, elements)
-        self._shown_out_of_order(found, history, elements, shown, shown_by)
-        untold = self._lost(found, history, elements, looks)
+        self._left_behind(found, history, elements, lost_by, gone)
+        known = elements.put[shown] >= 0
+        shown, shown_by = shown[known], shown_by[known]
+        crossed = self._shown_out_of_order(found, history, elements, shown, shown_by)
+        if not self._circles(found, history, elements, shown[~crossed[shown_by]], shown_by[~crossed[shown_by]]):
+            fine = ~(crossed | stale)[shown_by] & ~lost_by[shown]
+            self._contradicting(found, history, elements, windows, shown[fine], shown_by[fine])
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
@@ -201,31 +225,44 @@ class QueueChecker:
 
         found.add_rows(name, rows, tell)
 
-    def _back_again(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> None:
-        """Reads that show what had been taken out before they began."""
+    def _back_again(
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints
+    ) -> Flags:
+        """Reads that show what had been taken out before they took effect. Which rows they are."""
         gone = np.where(elements.taken >= 0, history.completed[elements.taken], _LAST)
-        stale = np.flatnonzero(gone[shown] < history.invoked[shown_by])
+        wrong = np.zeros(len(history), np.bool_)
+        stale = np.flatnonzero(gone[shown] < windows.low[shown_by])
         # The entries of a read lie beside each other.
         stale = stale[np.append(True, shown_by[stale][1:] != shown_by[stale][:-1])[: len(stale)]]
         rows, codes, took = shown_by[stale], shown[stale], elements.taken[shown[stale]]
+        wrong[rows] = True
+        low = windows.low[rows]
 
         def tell(at: int) -> Told:
-            read, dequeue = history[int(rows[at])], history[int(took[at])]
+            row, more = int(rows[at]), []
+            read, dequeue = history[row], history[int(took[at])]
             sentence = (
-                f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[rows[at]]))} showed "
-                f"{dequeue.value}, which client {dequeue.process} had taken out by {clock(int(history.completed[took[at]]))}."
+                f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[row]))} showed "
+                f"{dequeue.value}, which client {dequeue.process} had taken out by {clock(int(history.completed[took[at]]))}"
             )
-            return sentence, _rows(history, int(elements.put[codes[at]]), int(took[at]), int(rows[at]))
+            if history.completed[took[at]] >= history.invoked[row]:
+                others = elements.put[shown[shown_by == row]]
+                more = others[(others >= 0) & (history.invoked[others] == low[at])][:1].tolist()
+                sentence += f", beside {history[more[0]].value}, which was put in since {clock(int(low[at]))} only"
+            return f"{sentence}.", _rows(history, int(elements.put[codes[at]]), *more, int(took[at]), row)
 
         found.add_rows("stale-read", rows, tell)
+        return wrong
 
     def _missed(
-        self, found: Findings, history: History, elements: _Elements, looks: Ints, shown: Ints, shown_by: Ints
-    ) -> None:
-        """Reads that do not show an element, and dequeues that found nothing, though it was there all the time: each once."""
-        invoked, completed = history.invoked, history.completed
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, looks: Ints, shown: Ints,
+        shown_by: Ints,
+    ) -> Ints:
+        """Reads that do not show an element, and dequeues that found nothing, though it was there all the time: each once.
+        Which rows they are."""
+        low, high = windows.low, windows.high
         steady = np.flatnonzero(elements.until > elements.there)
-        showing = (elements.there[shown] < invoked[shown_by]) & (elements.until[shown] > completed[shown_by])
+        showing = (elements.there[shown] < low[shown_by]) & (elements.until[shown] > high[shown_by])
         right = np.bincount(shown_by[showing], minlength=len(history))
         of_key = {key: steady[places] for key, places in grouped(elements.key[steady])}
         wrong = []
@@ -234,27 +271,19 @@ class QueueChecker:
             if mine is None:
                 continue
             rows = looks[places]
-            wrong.append(rows[_steady(elements, mine, invoked[rows], completed[rows]) > right[rows]])
+            wrong.append(rows[_steady(elements, mine, low[rows], high[rows]) > right[rows]])
         rows = np.concatenate(wrong) if wrong else np.zeros(0, np.int64)
 
         def tell(at: int) -> Told:
             row = int(rows[at])
-            look, told = history[row], set(shown[shown_by == row].tolist())
+            told = set(shown[shown_by == row].tolist())
             mine = of_key[int(history.key[row])]
-            mine = mine[(elements.there[mine] < invoked[row]) & (elements.until[mine] > completed[row])]
+            mine = mine[(elements.there[mine] < low[row]) & (elements.until[mine] > high[row])]
             missed = next(one for one in mine[np.argsort(elements.there[mine], kind="stable")].tolist() if one not in told)
-            put, again = int(elements.put[missed]), int(elements.again[missed])
-            value, when = history[put].value, clock(int(completed[row]))
-            later = "was taken out later" if history[again].f == "dequeue" else "was read there later"
-            since = f"had been there since {clock(int(elements.there[missed]))} and {later}."
-            what = (
-                f"client {look.process} at {look.node or 'a client'} found queue {look.key} empty at {when}, though {value}"
-                if look.f == "dequeue" else
-                f"a read of queue {look.key} at {look.node or 'a server'} at {when} did not show {value}, which"
-            )
-            return f"{what} {since}", _rows(history, *dict.fromkeys((put, int(elements.told[missed]), again, row)))
+            return _missing(history, elements, windows, shown, shown_by, row, missed)
 
         found.add_rows("stale-element", rows, tell)
+        return rows
 
     def _out_of_order(self, found: Findings, history: History, elements: _Elements) -> None:
         """Elements that one which came in later overtook: each once."""
@@ -267,37 +296,70 @@ class QueueChecker:
             # The earliest to be out of those that begun at or behind each place.
             soonest = np.minimum.accumulate(out[::-1])[::-1]
             who = np.minimum.accumulate(np.where(out == soonest, np.arange(len(out)), len(out))[::-1])[::-1]
-            place = np.searchsorted(begun, history.completed[put], side="right")
-            inside = (place < len(begun)) & (history.outcome[put] == OK)
+            place = np.searchsorted(begun, elements.there[mine], side="right")
+            inside = place < len(begun)
             clipped = np.minimum(place, len(begun) - 1)
             wrong = inside & (soonest[clipped] < history.invoked[taken])
             at = np.flatnonzero(wrong)
             others = order[who[place[at]]]
-            self._overtaken(found, history, put[at], taken[at], put[others], taken[others])
+            self._overtaken(found, history, elements, mine[at], mine[others])
 
-    def _overtaken(self, found: Findings, history: History, put: Ints, taken: Ints, by_put: Ints, by_taken: Ints) -> None:
+    def _overtaken(self, found: Findings, history: History, elements: _Elements, late: Ints, early: Ints) -> None:
+        put, taken = elements.put, elements.taken
+
         def tell(at: int) -> Told:
-            late, early = history[int(taken[at])], history[int(by_taken[at])]
+            first, other = int(early[at]), int(late[at])
+            value, key = history[int(put[first])].value, history[int(put[first])].key
+            known = "put in" if elements.told[other] == put[other] else "seen there"
             sentence = (
-                f"{early.value} came out of queue {early.key} at {clock(int(history.completed[by_taken[at]]))}, before "
-                f"{late.value}, which had been put in by {clock(int(history.completed[put[at]]))}, before "
-                f"{early.value} was."
+                f"{value} came out of queue {key} at {clock(int(history.completed[taken[first]]))}, before "
+                f"{history[int(put[other])].value}, which had been {known} by {clock(int(elements.there[other]))}, before "
+                f"{value} was put in"
             )
-            return sentence, _rows(history, *(int(rows[at]) for rows in (put, by_put, by_taken, taken)))
+            if taken[other] < 0:
+                maybe = _silent(history, int(history.key[put[other]]), int(history.completed[taken[first]]))
+                others = f", nor can any of {maybe:,} unanswered dequeues have that took no other" if maybe else ""
+                sentence += f": nobody had taken it out{others}"
+            rows = (put[other], elements.told[other], put[first], taken[first], taken[other])
+            return f"{sentence}.", _rows(history, *map(int, rows))
 
-        found.add_all("reordered", history.invoked[by_taken], history.completed[taken], tell)
+        seen = np.where(taken[late] >= 0, history.completed[taken[late]], history.completed[taken[early]])
+        found.add_all("reordered", history.invoked[taken[early]], seen, tell)
+
+    def _left_behind(self, found: Findings, history: History, elements: _Elements, lost: Flags, gone: Ints) -> None:
+        """Elements that nobody took out, though one that came in later came out: each once. An unanswered dequeue may have
+        taken one of those before; `gone` are the moments by which looks want one, too."""
+        put, taken = elements.put, elements.taken
+        out = (put >= 0) & (taken >= 0)
+        waits = (put >= 0) & (taken < 0) & (elements.there < _LAST) & ~lost
+        silent = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == INFO))
+        for key, places in grouped(elements.key[waits]):
+            mine, others = np.flatnonzero(waits)[places], np.flatnonzero(out & (elements.key == key))
+            others = others[np.argsort(history.invoked[put[others]], kind="stable")]
+            ends = np.append(history.completed[taken[others]], _LAST)[::-1]
+            soonest = np.minimum.accumulate(ends)[::-1]
+            by = soonest[np.searchsorted(history.invoked[put[others]], elements.there[mine], side="right")]
+            wanted = np.minimum(by, gone[mine])
+            some = np.flatnonzero(wanted < _LAST)
+            some = some[np.argsort(wanted[some], kind="stable")]
+            begun = np.searchsorted(np.sort(history.invoked[silent[history.key[silent] == key]]), wanted[some], "right")
+            overtaken = by[some] < gone[mine[some]]
+            wrong = some[_unexplained(begun, overtaken)]
+            wrong = wrong[by[wrong] < _LAST]
+            begun, out_by = history.invoked[put[others]], history.completed[taken[others]]
+            early = np.array([
+                others[(out_by == by[at]) & (begun > elements.there[mine[at]])][0] for at in wrong.tolist()
+            ], np.int64)
+            if len(wrong):
+                self._overtaken(found, history, elements, mine[wrong], early)
 
     def _shown_out_of_order(
         self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints
-    ) -> None:
-        """Reads that show an element behind one that came in after it, or went out before it, each once; and reads that
-        contradict each other."""
+    ) -> Flags:
+        """Reads that show an element behind one that came in after it, or went out before it, each once. Which rows they
+        are."""
         put, taken = elements.put, elements.taken
-        known = put[shown] >= 0
-        shown, shown_by = shown[known], shown_by[known]
-        if not len(shown):
-            return
-        came = np.where(history.outcome[put] == OK, history.completed[put], _LAST)
+        came = elements.there
         begun = history.invoked[put][shown]
         out = np.where(taken >= 0, history.completed[taken], _LAST)
         wrong = _least_behind(came, shown, shown_by) < begun
@@ -315,21 +377,23 @@ class QueueChecker:
             read, first, second = history[row], history[int(put[ahead])].value, history[int(put[late])].value
             where = f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[row]))}"
             if len(early):
-                why = f"which had been put in by {clock(int(history.completed[put[late]]))}, before {first} was"
-                more = [int(put[late]), int(put[ahead])]
+                known = "put in" if elements.told[late] == put[late] else "seen there"
+                why = f"which had been {known} by {clock(int(came[late]))}, before {first} was put in"
+                more = [int(put[late]), int(elements.told[late]), int(put[ahead])]
             else:
                 why = f"which was taken out by {clock(int(history.completed[taken[late]]))}, when {first} was still there"
-                more = [int(put[late]), int(put[ahead]), int(taken[late]), int(elements.again[ahead])]
-            return f"{where} showed {first} before {second}, {why}.", _rows(history, *dict.fromkeys((*more, row)))
+                more = [int(put[late]), int(taken[late]), *_staying(elements, ahead)]
+            return f"{where} showed {first} before {second}, {why}.", _rows(history, *more, row)
 
         found.add_rows("reordered", rows, tell)
-        fine = ~np.isin(shown_by, rows)
-        self._contradicting(found, history, elements, shown[fine], shown_by[fine])
+        crossed = np.zeros(len(history), np.bool_)
+        crossed[rows] = True
+        return crossed
 
-    def _contradicting(
-        self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints
-    ) -> None:
-        """Reads whose orders contradict each other: each circle of elements once."""
+    def _circles(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> bool:
+        """Reads whose orders contradict each other: each circle of elements once. Whether there are any."""
+        if not len(shown):
+            return False
         # Loaded only where queues are looked at: `import splitbrain` stays light.
         from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import connected_components
@@ -349,7 +413,7 @@ class QueueChecker:
         _, label = connected_components(graph, directed=True, connection="strong")
         inside = np.flatnonzero((label[source] == label[target]) & (source != target))
         if not len(inside):
-            return
+            return False
         import networkx as nx
 
         for _, places in grouped(label[source[inside]]):
@@ -371,61 +435,218 @@ class QueueChecker:
                 return f"reads of queue {key} contradict each other: {told}.", _rows(history, *put, *rows)
 
             found.add_rows("reordered", np.array(rows[-1:]), tell)
+        return True
 
-    def _lost(self, found: Findings, history: History, elements: _Elements, looks: Ints) -> int:
-        """Tell what is lost for certain; of how many elements nothing is known, because nobody looked."""
+    def _contradicting(
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints
+    ) -> None:
+        """Reads that contradict each other: each shows all that is there, so that what follows an element is always the
+        same."""
+        if not len(shown):
+            return
+        same = np.flatnonzero(shown_by[1:] == shown_by[:-1])
+        before, behind, by = shown[same], shown[same + 1], shown_by[same]
+        self._parting(found, history, elements, before, behind, by)
+        following, usual = np.full(len(elements.put), -1), np.full(len(elements.put), -1)
+        following[before], usual[before] = behind, by
+        self._torn(found, history, elements, windows, shown, shown_by, following, usual)
+
+    def _parting(
+        self, found: Findings, history: History, elements: _Elements, before: Ints, behind: Ints, by: Ints
+    ) -> None:
+        """Reads that show different elements right behind, or right before, the same one: each read at most once."""
+        told: set[int] = set()
+        for one, other, place in ((before, behind, "behind"), (behind, before, "before")):
+            usual = np.full(len(elements.put), -1)
+            usual[one] = np.arange(len(one))
+            against = np.flatnonzero(other[usual[one]] != other)
+            against = against[np.unique(one[against], return_index=True)[1]]
+            against = np.array([at for at in against.tolist() if not told & {int(by[at]), int(by[usual[one[at]]])}], np.int64)
+            for at in against.tolist():
+                both = sorted((at, int(usual[one[at]])), key=lambda pair: int(history.completed[by[pair]]))
+                told |= {int(by[pair]) for pair in both}
+                codes = [int(one[at]), *(int(other[pair]) for pair in both)]
+
+                def tell(_: int, both: list[int] = both, codes: list[int] = codes, place: str = place) -> Told:
+                    values = [history[int(elements.put[code])].value for code in codes]
+                    shows = "; ".join(
+                        f"that at {clock(int(history.completed[by[pair]]))} showed {value} right {place} {values[0]}"
+                        for pair, value in zip(both, values[1:], strict=True)
+                    )
+                    rows = [*(int(elements.put[code]) for code in codes), *(int(by[pair]) for pair in both)]
+                    return f"reads of queue {history[rows[-1]].key} contradict each other: {shows}.", _rows(history, *rows)
+
+                found.add_rows("reordered", by[both[-1:]], tell)
+
+    def _torn(
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints,
+        following: Ints, usual: Ints,
+    ) -> None:
+        """Reads that begin with an element though the one that another read shows before it was still there, or end with one
+        though what follows it had come in: each once."""
+        previous = np.full(len(following), -1)
+        linked = np.flatnonzero(following >= 0)
+        previous[following[linked]] = linked
+        ends = np.append(shown_by[1:] != shown_by[:-1], True)
+        begins = np.append(True, ends[:-1])
+        heads, tails = np.flatnonzero(begins), np.flatnonzero(ends)
+        ahead, next_one = previous[shown[heads]], following[shown[tails]]
+        left = (ahead >= 0) & (elements.until[ahead] > windows.high[shown_by[heads]])
+        short = (next_one >= 0) & (elements.there[next_one] < windows.low[shown_by[tails]])
+        wrong = np.flatnonzero(left | short)
+        rows = shown_by[heads[wrong]]
+
+        def tell(at: int) -> Told:
+            place, row = int(wrong[at]), int(rows[at])
+            missed, end = (int(ahead[place]), int(shown[heads[place]])) if left[place] else \
+                (int(next_one[place]), int(shown[tails[place]]))
+            other = int(usual[missed if left[place] else end])
+            read, value, known = history[row], history[int(elements.put[missed])].value, history[int(elements.put[end])].value
+            since = f"had been there since {clock(int(elements.there[missed]))}"
+            sentence = (
+                f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[row]))} did not show "
+                f"{value}, which a read at {clock(int(history.completed[other]))} showed right "
+                f"{'before' if left[place] else 'behind'} {known}, though {value} "
+                f"{_stays(history, elements, missed) if left[place] else since}"
+            )
+            more = _staying(elements, missed) if left[place] else [int(elements.put[missed]), int(elements.told[missed])]
+            limits = _limits(history, elements, windows, shown, shown_by, row)
+            return f"{sentence}.", _rows(history, int(elements.put[end]), *more, *limits, other, row)
+
+        found.add_rows("stale-element", rows, tell)
+
+    def _lost(
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, looks: Ints
+    ) -> tuple[Flags, Ints, int]:
+        """Tell what is lost for certain. Which elements are, by when each was gone, and of how many nothing is known, because
+        nobody looked."""
         final = found.recording.final
         put = elements.put
         open_ones = np.flatnonzero((put >= 0) & (elements.taken < 0) & (elements.seen_last < final))
         open_ones = open_ones[elements.there[open_ones] < _LAST]
         untold = 0
+        losses, missing_by = np.zeros(len(put), np.bool_), np.full(len(put), _LAST)
         silent = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == INFO))
         looks_of = {key: looks[places] for key, places in grouped(history.key[looks])}
         silent_of = {key: silent[places] for key, places in grouped(history.key[silent])}
         for key, places in grouped(elements.key[open_ones]):
             mine = open_ones[places]
             rows = looks_of.get(key, np.zeros(0, np.int64))
-            rows = rows[np.argsort(history.invoked[rows], kind="stable")]
-            acknowledged = np.where(history.outcome[put[mine]] == OK, history.completed[put[mine]], _FIRST)
-            since = np.maximum(acknowledged, elements.seen_last[mine])
-            place = np.searchsorted(history.invoked[rows], since, side="right")
+            rows = rows[np.argsort(windows.low[rows], kind="stable")]
+            since = np.maximum(elements.there[mine], elements.seen_last[mine])
+            place = np.searchsorted(windows.low[rows], since, side="right")
             # When it was gone: the earliest end of a look that began after it was there for the last time.
-            ends = np.append(np.minimum.accumulate(history.completed[rows][::-1])[::-1], _LAST) if len(rows) else \
+            ends = np.append(np.minimum.accumulate(windows.high[rows][::-1])[::-1], _LAST) if len(rows) else \
                 np.array([_LAST])
             gone = ends[place]
+            missing_by[mine] = gone
             untold += int((gone == _LAST).sum())
             mine, since, gone = mine[gone != _LAST], since[gone != _LAST], gone[gone != _LAST]
             order = np.argsort(gone, kind="stable")
             begun = np.searchsorted(np.sort(history.invoked[silent_of.get(key, np.zeros(0, np.int64))]), gone[order], "right")
             lost = order[_unexplained(begun)]
-            self._tell_lost(found, history, elements, mine[lost], since[lost], gone[lost], rows)
-        return untold
+            losses[mine[lost]] = True
+            self._tell_lost(found, history, elements, windows, mine[lost], since[lost], gone[lost], rows)
+        return losses, missing_by, untold
 
     def _tell_lost(
-        self, found: Findings, history: History, elements: _Elements, lost: Ints, since: Ints, by: Ints, looks: Ints
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, lost: Ints, since: Ints, by: Ints,
+        looks: Ints,
     ) -> None:
         def tell(at: int) -> Told:
             row, gone = int(elements.put[lost[at]]), int(by[at])
             enqueue = history[row]
-            look = int(looks[np.flatnonzero((history.completed[looks] == gone) & (history.invoked[looks] > since[at]))[0]])
-            silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == history.key[row])
-            maybe = int((silent & (history.invoked <= gone)).sum())
+            look = int(looks[np.flatnonzero((windows.high[looks] == gone) & (windows.low[looks] > since[at]))[0]])
+            maybe = _silent(history, int(history.key[row]), gone)
             others = f", nor can any of {maybe:,} unanswered dequeues have taken it that took no other" if maybe else ""
-            ok = enqueue.outcome == "ok"
+            ok = enqueue.outcome == "ok" and history.completed[row] <= gone
             first = int(history.completed[row]) if ok else int(elements.there[lost[at]])
             known = f"acknowledged by {enqueue.server or enqueue.node or 'the server'}" if ok else "seen there"
             sentence = (
                 f"{enqueue.value}, {known} at {clock(first)}, was gone from queue {enqueue.key} by {clock(gone)}: nobody took "
                 f"it out{others}."
             )
-            return sentence, _rows(history, *dict.fromkeys((row, *(() if ok else (int(elements.told[lost[at]]),)), look)))
+            return sentence, _rows(history, row, int(elements.told[lost[at]]), look)
 
         rows = elements.put[lost]
-        began = np.where(history.outcome[rows] == OK, history.completed[rows], elements.there[lost])
+        acknowledged = (history.outcome[rows] == OK) & (history.completed[rows] <= by)
+        began = np.where(acknowledged, history.completed[rows], elements.there[lost])
         found.add_all("lost-element", began, by, tell, lost=True)
 
 
-def _find_there(history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> None:
+def _silent(history: History, key: int, by: int) -> int:
+    """How many unanswered dequeues of a queue had begun by then."""
+    silent = rows_of(history, "dequeue") & (history.outcome == INFO) & (history.key == key)
+    return int((silent & (history.invoked <= by)).sum())
+
+
+def _missing(
+    history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints, row: int, missed: int
+) -> Told:
+    """What is told of a look that does not show an element which was there all the time."""
+    look, when = history[row], clock(int(history.completed[row]))
+    value = history[int(elements.put[missed])].value
+    what = (
+        f"client {look.process} at {look.node or 'a client'} found queue {look.key} empty at {when}, though {value}"
+        if look.f == "dequeue" else
+        f"a read of queue {look.key} at {look.node or 'a server'} at {when} did not show {value}, which"
+    )
+    sentence = f"{what} had been there since {clock(int(elements.there[missed]))} and {_stays(history, elements, missed)}."
+    limits = _limits(history, elements, windows, shown, shown_by, row)
+    put, told = int(elements.put[missed]), int(elements.told[missed])
+    return sentence, _rows(history, put, told, *limits, *_staying(elements, missed), row)
+
+
+def _stays(history: History, elements: _Elements, one: int) -> str:
+    """Why it was there that long."""
+    ahead, again = int(elements.behind[one]), int(elements.again[one])
+    if ahead >= 0:
+        return f"came in behind {history[int(elements.put[ahead])].value}, which {_stays(history, elements, ahead)}"
+    if again < 0:
+        return "was never taken out"
+    if history.outcome[again] == INFO:
+        return f"could not be taken out before {clock(int(history.invoked[again]))}"
+    return "was taken out later" if history[again].f == "dequeue" else "was read there later"
+
+
+def _staying(elements: _Elements, one: int) -> list[int]:
+    """The rows that tell so, and that it was put in."""
+    ahead = int(elements.behind[one])
+    return [int(elements.put[one]), *([int(elements.told[ahead]), *_staying(elements, ahead)] if ahead >= 0 else [
+        int(elements.again[one])])]
+
+
+def _limits(history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints, row: int) -> list[int]:
+    """The rows of the elements by which the moment of a look is told more closely than by its beginning and its end."""
+    put, taken = elements.put[shown[shown_by == row]], elements.taken[shown[shown_by == row]]
+    told = []
+    if windows.low[row] > history.invoked[row]:
+        told += put[(put >= 0) & (history.invoked[put] == windows.low[row])][:1].tolist()
+    if windows.high[row] < history.completed[row]:
+        at = np.flatnonzero((taken >= 0) & (history.completed[taken] == windows.high[row]))[:1]
+        told += [*put[at].tolist(), *taken[at].tolist()]
+    return told
+
+
+def _windows(history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> _Windows:
+    """Between which moments each look took effect. What is shown too early is told of as that."""
+    found = _Windows(history.invoked.copy(), history.completed.copy())
+    if not len(shown):
+        return found
+    sound = (elements.put >= 0) & (history.outcome[elements.put] != FAIL)
+    begun = np.where(sound, history.invoked[elements.put], _FIRST)[shown]
+    begun[begun > history.completed[shown_by]] = _FIRST
+    out = np.where(elements.taken >= 0, history.completed[elements.taken], _LAST)[shown]
+    starts = np.flatnonzero(np.append(True, shown_by[1:] != shown_by[:-1]))
+    rows = shown_by[starts]
+    found.low[rows] = np.maximum(found.low[rows], np.maximum.reduceat(begun, starts))
+    found.high[rows] = np.minimum(found.high[rows], np.minimum.reduceat(out, starts))
+    return found
+
+
+def _find_there(
+    history: History, elements: _Elements, windows: _Windows, stale: Flags, shown: Ints, shown_by: Ints
+) -> None:
     """Find from when, and until when, each element that was put in was there for certain."""
     put, taken = elements.put, elements.taken
     sound = (put >= 0) & (history.outcome[put] != FAIL)
@@ -434,20 +655,45 @@ def _find_there(history: History, elements: _Elements, shown: Ints, shown_by: In
     out = np.flatnonzero(sound & (taken >= 0))
     elements.until[out], elements.again[out] = history.invoked[taken[out]], taken[out]
     # What is read before it was put in is told of as that, and a read of the past shows nothing of its own moment.
-    gone = np.where(taken >= 0, history.completed[taken], _LAST)
     right = sound[shown] & (history.completed[shown_by] >= history.invoked[put[shown]])
-    stale = np.zeros(len(history), np.bool_)
-    stale[shown_by[history.invoked[shown_by] > gone[shown]]] = True
     right &= ~stale[shown_by]
     codes, rows = shown[right], shown_by[right]
-    np.minimum.at(elements.there, codes, history.completed[rows])
-    first = history.completed[rows] == elements.there[codes]
+    low, high = windows.low, windows.high
+    np.minimum.at(elements.there, codes, high[rows])
+    first = high[rows] == elements.there[codes]
     unsure = first & ((elements.told[codes] < 0) | (history.completed[elements.told[codes]] > elements.there[codes]))
     elements.told[codes[unsure]] = rows[unsure]
-    np.maximum.at(elements.until, codes, history.invoked[rows])
-    last = history.invoked[rows] == elements.until[codes]
+    np.maximum.at(elements.until, codes, low[rows])
+    last = low[rows] == elements.until[codes]
     later = last & ((elements.again[codes] < 0) | (history.invoked[elements.again[codes]] < elements.until[codes]))
     elements.again[codes[later]] = rows[later]
+
+
+def _find_until(history: History, elements: _Elements, lost: Flags) -> None:
+    """Find how long what nobody took out, and what is not lost, was there for certain: until the first unanswered dequeue of
+    its queue began, and as long as any that came in before it."""
+    put = elements.put
+    waits = (put >= 0) & (elements.taken < 0) & (elements.there < _LAST) & ~lost
+    silent = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == INFO))
+    first: dict[int, int] = {}
+    for row in silent[np.argsort(history.invoked[silent], kind="stable")].tolist():
+        first.setdefault(int(history.key[row]), row)
+    for key, places in grouped(elements.key[waits]):
+        mine = np.flatnonzero(waits)[places]
+        by = first.get(key, -1)
+        until = int(history.invoked[by]) if by >= 0 else _LAST
+        later = mine[elements.until[mine] < until]
+        elements.until[later], elements.again[later] = until, by
+        if by < 0:
+            continue
+        known = np.flatnonzero((elements.key == key) & (put >= 0) & (elements.there < _LAST) & ~lost)
+        known = known[np.argsort(elements.there[known], kind="stable")]
+        longest = np.maximum.accumulate(elements.until[known])
+        who = np.maximum.accumulate(np.where(elements.until[known] == longest, np.arange(len(known)), 0))
+        place = np.searchsorted(elements.there[known], history.invoked[put[mine]], side="left") - 1
+        longer = (place >= 0) & (longest[place] > elements.until[mine])
+        elements.until[mine[longer]] = longest[place[longer]]
+        elements.behind[mine[longer]] = known[who[place[longer]]]
 
 
 def _steady(elements: _Elements, mine: Ints, invoked: Ints, completed: Ints) -> Ints:
@@ -497,18 +743,22 @@ def _shortest_circle(circle: Any) -> list[tuple[int, int]]:
     return list(zip(best, [*best[1:], best[0]], strict=True))
 
 
-def _unexplained(begun: Ints) -> Ints:
+def _unexplained(begun: Ints, rather: Flags | None = None) -> Ints:
     """The places of the elements that are lost: `begun` tells of each, in the order in which they were gone, how many
-    unanswered dequeues had begun by then, and each of these can have taken one."""
+    unanswered dequeues had begun by then, and each of these can have taken one. Of those among which one is lost it is the last
+    of which `rather` tells so, if there is any."""
     lost, explained = [], 0
+    before: list[int] = []
     for at, many in enumerate(begun.tolist()):
+        if rather is not None and rather[at]:
+            before.append(at)
         if explained < many:
             explained += 1
         else:
-            lost.append(at)
+            lost.append(before.pop() if before else at)
     return np.array(lost, np.int64)
 
 
 def _rows(history: History, *rows: int) -> list[Any]:
-    return [history[row] for row in rows if row >= 0]
+    return [history[row] for row in dict.fromkeys(rows) if row >= 0]
 

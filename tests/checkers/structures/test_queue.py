@@ -1,0 +1,108 @@
+"""Queues against an exhaustive definition: what an order of the calls explains is not accused, and what none explains is."""
+
+from __future__ import annotations
+
+import random
+
+from msgspec.structs import replace
+
+from splitbrain import Operation
+from splitbrain.checkers.structures.queue import QueueChecker
+from tests.checkers.structures.simulated import judged
+from tests.checkers.structures.test_structures import explained, one, queue_history
+
+
+def spoiled(rng: random.Random, operations: list[Operation]) -> list[Operation]:
+    """The same after some of: an answer is another one, a call is shorter, at another time, or not answered, or is left out.
+    Every call is of a client of its own."""
+    found = list(operations)
+    put = [op.value for op in found if op.f == "enqueue"] or [1]
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        at = rng.randrange(len(found))
+        op, draw = found[at], rng.random()
+        assert op.completed is not None
+        if draw < 0.2 and len(found) > 2:
+            found.pop(at)
+        elif op.outcome != "ok":
+            continue
+        elif draw < 0.4:
+            begin, end = sorted(rng.randint(op.invoked, op.completed) for _ in range(2))
+            found[at] = replace(op, invoked=begin, completed=end)
+        elif draw < 0.55:
+            by = max(rng.randint(-150, 150), -op.invoked)
+            found[at] = replace(op, invoked=op.invoked + by, completed=op.completed + by)
+        elif draw < 0.65 and op.f != "read":
+            found[at] = replace(op, outcome="info", value=op.value if op.f == "enqueue" else None)
+        elif op.f == "dequeue":
+            found[at] = replace(op, value=rng.choice([None, *put]))
+        elif op.f == "read":
+            told = list(op.value)
+            if told and rng.random() < 0.5:
+                told.pop(rng.randrange(len(told)))
+            else:
+                told.insert(rng.randint(0, len(told)), rng.choice(put))
+            found[at] = replace(op, value=tuple(told))
+    return [replace(op, process=client) for client, op in enumerate(sorted(found, key=lambda op: op.invoked))]
+
+
+def test_small_queues_are_accused_exactly_where_no_order_of_the_calls_explains_them() -> None:
+    named: set[str] = set()
+    wrong = right = 0
+    for seed in range(600):
+        rng = random.Random(seed)
+        operations = spoiled(rng, queue_history(rng, length=rng.randint(3, 9), clients=rng.randint(1, 4)))
+        counts, fine = judged(QueueChecker(), operations).counts, explained(operations)
+        assert fine is not bool(counts), (seed, counts)
+        wrong, right = wrong + (not fine), right + fine
+        named |= set(counts)
+    assert wrong > 100 and right > 100
+    assert named >= {"stale-element", "reordered", "stale-read", "future-read", "lost-element", "duplicate"}
+
+
+def timed(f: str, value: object, invoked: int, completed: int, outcome: str = "ok") -> Operation:
+    return Operation(process=invoked, f=f, value=value, key=0, invoked=invoked, completed=completed, outcome=outcome)  # type: ignore[arg-type]
+
+
+def test_what_nobody_took_out_is_overtaken() -> None:
+    calls = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("dequeue", 2, 3)]
+    verdict = judged(QueueChecker(), calls)
+    assert verdict.counts == {"reordered": 1}
+    [overtaken] = verdict.anomalies
+    assert "2 came out of queue 0" in overtaken.sentence and "nobody had taken it out." in overtaken.sentence
+    silent = one("dequeue", None, 2, process=5, outcome="info")
+    assert not judged(QueueChecker(), [*calls, silent]).counts
+    # There is one for one of them only, or it began too late.
+    more = [one("enqueue", 0, 0), *calls]
+    assert judged(QueueChecker(), [*more, silent]).counts == {"reordered": 1}
+    assert judged(QueueChecker(), [*calls, replace(silent, invoked=36)]).counts == {"reordered": 1}
+    # What is lost is not overtaken, too.
+    assert judged(QueueChecker(), [*calls, one("read", (), 4)]).counts == {"lost-element": 1}
+
+
+def test_what_nobody_can_have_taken_is_missed_by_a_read_that_overlaps_another() -> None:
+    put, shown = timed("enqueue", 2, 0, 10), timed("read", (2,), 30, 50)
+    for look in (timed("read", (), 20, 40), timed("dequeue", None, 20, 40)):
+        verdict = judged(QueueChecker(), [put, look, shown])
+        assert verdict.counts == {"stale-element": 1} and "was never taken out" in verdict.anomalies[0].sentence
+    silent = timed("dequeue", None, 5, 0, "info")
+    silent = replace(silent, completed=90)
+    assert not judged(QueueChecker(), [put, timed("read", (), 20, 40), shown, silent]).counts
+    late = judged(QueueChecker(), [put, timed("read", (), 20, 40), shown, replace(silent, invoked=45)])
+    assert late.counts == {"stale-element": 1} and "could not be taken out before" in late.anomalies[0].sentence
+
+
+def test_an_unanswered_dequeue_takes_the_first_one() -> None:
+    calls = [timed("dequeue", None, 1, 99, "info"), timed("enqueue", 1, 2, 3), timed("enqueue", 2, 4, 5)]
+    verdict = judged(QueueChecker(), [*calls, timed("read", (1,), 6, 7), timed("read", (1,), 10, 11)])
+    assert set(verdict.counts) == {"stale-element"} and "came in behind 1" in verdict.anomalies[0].sentence
+    assert not judged(QueueChecker(), [*calls, timed("read", (2,), 6, 7)]).counts
+
+
+def test_what_a_read_shows_right_behind_an_element_is_always_the_same() -> None:
+    put = [timed("enqueue", value, value, 50) for value in (1, 2, 3)]
+    verdict = judged(QueueChecker(), [*put, timed("read", (1, 2), 4, 51), timed("read", (1, 3), 5, 52)])
+    assert verdict.counts == {"reordered": 1} and "right behind 1" in verdict.anomalies[0].sentence
+    assert not judged(QueueChecker(), [*put, timed("read", (1, 2), 4, 51), timed("read", (1, 2, 3), 5, 52)]).counts
+    # A read that shows what came in before another one begins with an element that was not the first.
+    torn = judged(QueueChecker(), [*put[:2], timed("read", (2,), 4, 51), timed("read", (1, 2), 5, 52)])
+    assert torn.counts == {"stale-element": 1} and "showed right before 2" in torn.anomalies[0].sentence
