@@ -16,10 +16,10 @@ anything else                                     unknown
 
 A side is blocked or available by evidence alone (`availability.measure`): of one where a call or two got no answer among a few
 nothing follows, and the sentence says how many calls were needed. A fault has a class all the same where it is the same one
-whatever such sides were: where writes are CP, reads of a consistent history that a side may or may not have been served leave it
-CP, and where reads are refuted they are another thing than writes that are CP. Calls that nobody made might have been answered
-wrongly too, so they leave it unknown; the sentence tells what the other kind is alone. `neither` is also what one kind is alone: an anomaly and
-a blocked side were there.
+whatever such sides were: where writes are CP, reads of a consistent history that a side may or may not have been served leave
+it CP, and where reads are refuted they are another thing than writes that are CP. Calls that nobody made might have been
+answered wrongly too, so they leave it unknown; the sentence tells what the other kind is alone. `neither` is also what one
+kind is alone: an anomaly and a blocked side were there.
 
 Where something else was done to a node that was cut off (it was killed, paused, its disk filled), also by another fault, its
 clients count for its side as people are told of it, and not for the class: the database did not choose that they wait. A side

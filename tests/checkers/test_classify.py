@@ -333,13 +333,14 @@ def test_calls_that_nobody_made_leave_the_other_kind_to_be_told_alone() -> None:
 def test_where_nothing_is_written_no_answer_can_be_wrong() -> None:
     for how in ("served", "refused"):
         made = recording(during(5, 13, ("n1",), how), [fault(1, 5, 13)])
-        result = judge(msgspec.structs.replace(made, history=History.of([op for op in made.history if op.f == "read"])), (Says(),))
+        reads = History.of([op for op in made.history if op.f == "read"])
+        result = judge(msgspec.structs.replace(made, history=reads), (Says(),))
         assert result.classification == "unknown" and set(result.classes.values()) == {"unknown"}, how
         assert "nothing was written, so that no answer could have been wrong" in result.sentence
 
 
 def test_a_side_that_may_have_been_served_leaves_a_consistent_fault_cp() -> None:
-    slow = dict(workers=1, every=150 * MS, length=30.0)
+    slow: dict[str, Any] = dict(workers=1, every=150 * MS, length=30.0)
     result = judge(without("none", **slow), (Says(),))
     read = result.scenarios[0].sides[0].read
     assert read.state == "unknown" and read.attempted == read.answered and 18 <= read.attempted < 100
