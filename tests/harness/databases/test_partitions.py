@@ -183,9 +183,10 @@ def others_answered(count: int, primary: int = -1, refused: int = -1) -> Until:
 
 
 async def replica_took_over(experiment: _Experiment) -> bool:
-    """Whether every node but the isolated primary names another one."""
+    """Whether every node but the isolated primary names another one, and that has stopped."""
     homes = experiment.database.nodes.keys() - {experiment.seen.primary}
-    return not {await experiment.view(home) for home in homes} & {experiment.seen.primary, None}
+    named = {await experiment.view(home) for home in homes}
+    return not named & {experiment.seen.primary, None} and experiment.seen.reasons[experiment.seen.primary, "cluster-down"] > 0
 
 
 def _isolate_the_primary(
