@@ -158,28 +158,29 @@ def test_an_end_comes_out_as_a_time_out_once() -> None:
     run(work(), uvloop.new_event_loop)
 
 
-def test_there_is_one_timer_and_none_once_it_is_closed() -> None:
-    class Counting(asyncio.SelectorEventLoop):
-        timers = 0
-
-        def call_at(self, *given: Any, **more: Any) -> asyncio.TimerHandle:
-            self.timers += 1
-            return super().call_at(*given, **more)
-
+def test_there_is_one_timer_and_none_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
-        loop: Any = asyncio.get_running_loop()
-        before, limit = loop.timers, Limit(LONG)
+        loop = asyncio.get_running_loop()
+        original, timers = loop.call_at, []
+
+        def call_at(*given: Any, **more: Any) -> asyncio.TimerHandle:
+            timers.append(original(*given, **more))
+            return timers[-1]
+
+        monkeypatch.setattr(loop, "call_at", call_at)
+        limit = Limit(LONG)
         for _ in range(100):
             with limit:
-                await asyncio.sleep(0)
-        assert loop.timers == before + 1
+                pass
+        assert len(timers) == 1 and not timers[0].cancelled()
         limit.close()
+        assert timers[0].cancelled()
         with limit:
-            await asyncio.sleep(0)
-        assert loop.timers == before + 2
+            pass
+        assert len(timers) == 2
         limit.close()
 
-    run(work(), Counting)
+    run(work(), asyncio.new_event_loop)
 
 
 def test_outside_of_a_task_it_is_refused() -> None:
