@@ -103,8 +103,8 @@ def test_spoiled_queues_are_counted_the_obvious_way() -> None:
         taken = [op.value for op in operations if op.f == "dequeue" and op.outcome == "ok" and op.value is not None]
         put = [op.value for op in operations if op.f == "enqueue"]
         operations = spoil(rng, operations, "dequeue", lambda _: rng.choice([None, 5000, *taken, *put]))  # noqa: B023
-        taken = {op.value for op in operations if op.f == "dequeue" and op.outcome == "ok"}
-        operations = [op for op in operations if op.f == "dequeue" or (op.f == "enqueue" and op.value in taken)]
+        out = {op.value for op in operations if op.f == "dequeue" and op.outcome == "ok"}
+        operations = [op for op in operations if op.f == "dequeue" or (op.f == "enqueue" and op.value in out)]
         counts = judged(QueueChecker(), operations).counts
         for name in ("duplicate", "reordered", "stale-element"):
             assert counts.get(name, 0) == obvious_queue(operations).get(name, 0), (seed, name)
