@@ -14,6 +14,8 @@ The order of two elements is judged where the one was acknowledged, or seen, bef
 the other had been, or not at all. A read tells the order, too: of two elements that it shows the first one came in before the
 other, and goes out before it, and every other read shows them so. As it shows all that waits, nothing lies between two that it
 shows beside each other. It takes effect after what it shows was put in, and before any of that is taken out.
+
+It is one file because all its rules hold the same moments of the same elements against each other.
 """
 
 from __future__ import annotations
