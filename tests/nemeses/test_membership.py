@@ -132,9 +132,16 @@ def test_where_members_are_fixed_it_is_refused_by_name() -> None:
         resolve({"database": "reference", "variant": "lww", "nemesis": "membership"})
     with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
         resolve({"database": "etcd", "nemesis": "membership", "testbed": "docker"})
-    with pytest.raises(UsageError, match="needs 3 nodes"):
-        resolve({"database": "etcd", "nemesis": "membership", "nodes": 2})
     resolve({"database": "etcd", "nemesis": "membership:primary"})
+
+
+@pytest.mark.parametrize("nemesis", ["membership", "membership:follower", "halves+membership:rolling"])
+def test_of_too_few_nodes_none_may_leave(nemesis: str) -> None:
+    with pytest.raises(UsageError, match="needs 3 nodes, the plan has 2"):
+        resolve({"database": "etcd", "nemesis": nemesis, "nodes": 2})
+    with pytest.raises(UsageError, match="redis cluster needs 4 nodes for one to leave, the plan has 3"):
+        resolve({"database": "redis", "variant": "cluster", "nemesis": nemesis, "nodes": 3})
+    resolve({"database": "redis", "variant": "cluster", "nemesis": nemesis, "nodes": 4})
 
 
 @pytest.mark.parametrize("role", ["follower", "primary", "rolling"])
