@@ -159,13 +159,16 @@ def label(
     if not classes and "not consistent" in given.text.lower() and held == "refuted":
         return Assessment(text=given.text, source=given.source, standing="holds", reason="an anomaly was seen")
     if seen in ("unknown", "not-exercised", "not-distributed"):
-        standing, reason = "not tested", f"this run is {_WORDS[seen]}"
+        known = "unknown" in kinds.values() and set(kinds.values()) != {"unknown"}
+        standing, reason = "not tested", f"this run is {_WORDS[seen]}" + (f" ({_apart(kinds)})" if known else "")
     elif len(classes) != 1:
         standing, reason = "not tested", "it names no class, or several"
     elif classes == {seen}:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     elif seen == "hybrid" and len(set(kinds.values())) > 1 and classes & set(kinds.values()):
         standing, reason = "holds in part", f"it says one thing, and what was seen is two: {_apart(kinds)}"
+    elif seen == "hybrid" and "unknown" in kinds.values() and "hybrid" not in kinds.values():
+        standing, reason = "not tested", f"what was seen is two: {_apart(kinds)}"
     else:
         standing, reason = "does not hold", f"not what was seen: {_WORDS.get(seen, seen)}"
     claimed = set(re.findall(r"/(EL|EC)\b", given.text.upper()))

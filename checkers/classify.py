@@ -15,7 +15,11 @@ anything else                                     unknown
 =============  =================================  =================================================================
 
 A side is blocked or available by evidence alone (`availability.measure`): of one where a call or two got no answer among a few
-nothing follows, and the sentence says how many calls were needed.
+nothing follows, and the sentence says how many calls were needed. A fault has a class all the same where it is the same one
+whatever such sides were: where writes are CP, reads of a consistent history that a side may or may not have been served leave
+it CP, and where reads are refuted they are another thing than writes that are CP. Calls that nobody made might have been
+answered wrongly too, so they leave it unknown; the sentence tells what the other kind is alone. `neither` is also what one
+kind is alone: an anomaly and a blocked side were there.
 
 Where something else was done to a node that was cut off (it was killed, paused, its disk filled), also by another fault, its
 clients count for its side as people are told of it, and not for the class: the database did not choose that they wait. A side
@@ -29,13 +33,14 @@ those that cost nothing left out; else `hybrid`, or `unknown` where only an unkn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 import msgspec
 
 from splitbrain.checkers.anomalies import refutes_reads_only
-from splitbrain.checkers.measures.availability import GOOD
-from splitbrain.checkers.result import Class, Consistency, Convergence, Measure, Sacrifice, Scenario, Side
+from splitbrain.checkers.measures.availability import GOOD, TRIED
+from splitbrain.checkers.result import Availability, Class, Consistency, Convergence, Measure, Sacrifice, Scenario, Side
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.sides import group
 
@@ -104,12 +109,60 @@ class _Words:
 def _row(row: Scenario, before: Sequence[Measure], converged: Convergence, words: _Words) -> Scenario:
     found = {kind: _class(row, kind, before, converged, words) for kind in KINDS}
     classes = {kind: found[kind][0] for kind in KINDS}
+    whole, sentence = _whole(found)
+    if whole == "unknown" and classes["write"] in ("CP", "unavailable") and consistency(row, "read") == "refuted":
+        whole, sentence = "hybrid", f"writes {classes['write']}, reads {words.refuted}, and how available is not known"
+    if whole == "unknown":
+        either = {_whole(one) for one in _possible(row, found, before, converged, words)}
+        if {cls for cls, _ in either} == {"neither"} and len(either) > 1:
+            whole, sentence = "neither", f"neither: {words.refuted}, and the replicas never agreed afterwards"
+        elif len(either) == 1 and "unknown" not in dict(either):
+            whole, sentence = either.pop()
+    if whole == "unknown" and (known := [kind for kind in KINDS if classes[kind] != "unknown"]):
+        sentence += f"; {known[0]}s alone: {_name(classes[known[0]])}"
+    return msgspec.structs.replace(row, classification=whole, classes=classes, sentence=sentence)
+
+
+def _whole(found: Mapping[Kind, tuple[Class, str]]) -> tuple[Class, str]:
+    """The class of a fault from those of its reads and writes, and why."""
+    classes = {kind: cls for kind, (cls, _) in found.items()}
     whole = _both(classes)
     if whole == "hybrid":
-        sentence = ", ".join(f"{kind}s {_name(classes[kind])}" for kind in ("write", "read"))
-    else:
-        sentence = next(reason for cls, reason in found.values() if cls == whole)
-    return msgspec.structs.replace(row, classification=whole, classes=classes, sentence=sentence)
+        return whole, ", ".join(f"{kind}s {_name(classes[kind])}" for kind in ("write", "read"))
+    return whole, next(reason for cls, reason in found.values() if cls == whole)
+
+
+MOST_UNCLEAR = 6
+"""Sides and kinds of which it is not known whether they were served, up to which every case is gone through."""
+
+
+def _possible(
+    row: Scenario, found: Mapping[Kind, tuple[Class, str]], before: Sequence[Measure], converged: Convergence, words: _Words
+) -> Iterator[dict[Kind, tuple[Class, str]]]:
+    """What the reads and the writes of a fault are in each case that there is, where of some sides too little was seen to tell
+    whether they were served: that each of them was, or was not. Nothing where a side was hardly asked: then also what it would
+    have answered is not known."""
+    unclear = [(side.nodes, kind) for kind in KINDS if found[kind][0] == "unknown" for side in row.cut_sides
+               if side.of(kind).state == "unknown"]
+    asked = {(side.nodes, kind): side.of(kind).attempted for side in row.cut_sides for kind in KINDS}
+    if not unclear or len(unclear) > MOST_UNCLEAR or any(asked[one] < TRIED for one in unclear):
+        return
+    states: tuple[Availability, ...] = ("available", "blocked")
+    for case in product(states, repeat=len(unclear)):
+        changed = _as_if(row, dict(zip(unclear, case, strict=True)))
+        yield {kind: _class(changed, kind, before, converged, words) for kind in KINDS}
+
+
+def _as_if(row: Scenario, states: Mapping[tuple[tuple[str, ...], Kind], Availability]) -> Scenario:
+    """The row, had these sides been served like that."""
+    def measured(side: Side, found: Measure) -> Measure:
+        return msgspec.structs.replace(found, state=states.get((side.nodes, found.kind), found.state))
+
+    return msgspec.structs.replace(row, sides=tuple(
+        msgspec.structs.replace(side, read=measured(side, side.read), write=measured(side, side.write),
+                                spared=tuple(measured(side, one) for one in side.spared))
+        for side in row.sides
+    ))
 
 
 def _class(
@@ -123,7 +176,9 @@ def _class(
     if row.dead:
         return "unknown", f"unknown: {row.deaths}, so what was not answered is not the fault's doing alone"
     calm = next((found for found in before if found.kind == kind), None)
-    if calm is None or calm.share is None or calm.share < GOOD:
+    if calm is None or calm.share is None:
+        return "unknown", f"unknown: no {kind} was made before the first fault"
+    if calm.share < GOOD:
         return "unknown", f"unknown: {kind}s were not served well before the first fault"
     held = consistency(row, kind)
     states = [side.of(kind).state for side in row.cut_sides]
@@ -139,6 +194,9 @@ def _class(
             went = "no server was spared"
         which = " for good" if row.links_flapping else " between nodes" if row.severed else ""
         return "not-exercised", f"not exercised: no link was cut{which} ({row.label}); {told}, and {went}"
+    written = any(found.kind == "write" and found.attempted for found in (*before, *(side.write for side in row.cut_sides)))
+    if held == "held" and not written:
+        return "unknown", "unknown: nothing was written, so that no answer could have been wrong"
     unclear = [side for side in row.cut_sides if side.of(kind).state == "unknown"]
     waited = {node for side in row.cut_sides for node in side.nodes
               if side.of(kind).state == "blocked" or (not blocked and side.of(kind).state == "unknown")}
@@ -191,7 +249,9 @@ def _class(
 def _too_little(kind: Kind, sides: Sequence[Side]) -> str:
     """What of these sides is not known, by the first, and what would tell more."""
     found = sides[0].of(kind)
-    more = "" if not found.attempted else ": raise --rate or --concurrency, or lengthen --fault"
+    more = ": raise --rate or --concurrency, or lengthen --fault" if found.attempted else ""
+    if not found.attempted and sides[0].read.attempted + sides[0].write.attempted:
+        more = "; who waits for one call makes no other: raise --concurrency"
     return f"unknown: too little is known of {kind}s at {group(sides[0].nodes)} ({found.reason}{more})"
 
 
@@ -238,7 +298,7 @@ def _over(classes: Iterable[Class]) -> Class:
 def _spelled(whole: Class, classes: Mapping[Kind, Class], rows: Sequence[Scenario]) -> str:
     if whole == "hybrid":
         apart = {row.classification for row in rows if row.classification != "not-exercised"}
-        if apart == {"hybrid"} and "hybrid" not in classes.values():
+        if apart == {"hybrid"} and not {"hybrid", "unknown"} & set(classes.values()):
             return "hybrid: " + ", ".join(f"{kind}s {_name(classes[kind])}" for kind in ("write", "read"))
         return "hybrid: " + _apart(rows)
     matching = [row for row in rows if row.classification == whole]

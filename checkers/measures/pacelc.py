@@ -5,12 +5,17 @@ question beside that of CAP: where there is no partition, does a database answer
 so that replicas agree (EC)? Nobody sees a wait of a millisecond among others. So every link is delayed by a known time and then
 by another one: what waits for k round trips takes k times as much longer, both times, and is as fast as before without them.
 Whatever grows otherwise (a time-out, a queue, a cluster that was slow) waited for something else, and nothing is claimed.
+
+How long answers take is known within an interval only: a label is told where all of it is on one side. Each quartile has its
+interval by ranks, which holds whatever the distribution (David and Nagaraja, Order Statistics, 2003, 7.1). Ranks know nothing
+of a cluster that is faster in one second than in the next, so a median may also be whatever it was in any of six stretches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
+from math import exp, lgamma, log
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +42,18 @@ acknowledgements that the kernel holds back for 40 ms may go on after a delay ha
 LATE = 1.6
 """How much later than intended packets may come: a loaded machine holds them back a little longer."""
 
+SURE = 0.95
+"""How probable it is that a quartile lies within its interval."""
+STRETCHES = 6
+"""The least for which the least and the most of what independent medians are hold their own median between them that often."""
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 class Answers(NamedTuple):
-    """How long, in ms, calls took in one part of the run: those that were answered, of so many that were made."""
+    """How long, in ms, calls took in one part of the run, as they were made one after another: those that were answered, of so
+    many that were made."""
 
     took: Sequence[float] | Floats
     made: int
@@ -56,14 +67,45 @@ class Trip(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """For how many round trips answers wait: by the medians, and the least and the most that the quartiles and the measured
-    delays allow; which half of PACELC that is, and why it is unknown."""
+    """For how many round trips answers wait: by the medians, and the least and the most that the intervals of the quartiles and
+    the measured delays allow; which half of PACELC that is, and why it is unknown."""
 
     half: Half
     trips: float | None = None
     low: float | None = None
     high: float | None = None
     reason: str = ""
+
+
+def ranks(count: int, share: float) -> tuple[int, int]:
+    """Between which of so many sorted values (from 0; both are among them) the quantile of that share lies with a probability
+    of `SURE`, whatever the distribution. Pure."""
+    at = np.arange(count + 1)
+    chance = np.array([exp(lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1) + k * log(share)
+                           + (count - k) * log(1 - share)) for k in at.tolist()])
+    below = np.cumsum(chance)  # so probable it is that at most k values lie below the quantile
+    low = int(np.searchsorted(below, (1 - SURE) / 2, "right"))
+    high = int(np.searchsorted(below, (1 + SURE) / 2, "left"))
+    return max(low - 1, 0), min(high, count - 1)
+
+
+class Quartiles(NamedTuple):
+    """The quartiles of one part, in ms, and between what they lie."""
+
+    at: Floats
+    low: Floats
+    high: Floats
+
+
+def quartiles(took: Sequence[float] | Floats) -> Quartiles:
+    """The quartiles of what calls took that were made one after another, with their intervals. Pure."""
+    given = np.asarray(took, float)
+    shares = [0.25, 0.5, 0.75]
+    among = np.sort(given)
+    low, high = (np.array([among[ranks(len(among), share)[end]] for share in shares]) for end in (0, 1))
+    middles = [float(np.median(part)) for part in np.array_split(given, STRETCHES)]
+    low[1], high[1] = min(low[1], *middles), max(high[1], *middles)
+    return Quartiles(np.quantile(given, shares), low, high)
 
 
 def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequence[Trip]) -> Fit:
@@ -76,23 +118,26 @@ def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequ
                                      f"{ENOUGH} are needed")
     if any(len(part.took) < ANSWERED * part.made for part in parts):
         return Fit("unknown", reason="more than 5% of the calls were not answered in one part of the run")
-    early, middle, late = np.array([np.quantile(part.took, [0.25, 0.5, 0.75]) for part in parts]).T
+    each = [quartiles(part.took) for part in parts]
+    middle = [float(one.at[1]) for one in each]
     small, large = trips
     # Load takes about as long under either delay: it is not in the difference.
     further = large.intended - small.intended
-    k = float(middle[2] - middle[1]) / further
+    k = (middle[2] - middle[1]) / further
     bounds = [
-        (quartile[at] - quartile[usual]) / length
-        for quartile in (early, middle, late) for at, trip in enumerate(trips, 1) for usual in (0, 3) for length in trip
+        (longer - usual) / length
+        for quartile in range(3) for at, trip in enumerate(trips, 1) for rest in (0, 3) for length in trip
+        for longer, usual in ((each[at].low[quartile], each[rest].high[quartile]),
+                              (each[at].high[quartile], each[rest].low[quartile]))
     ] + [k]
     low, high = float(min(bounds)), float(max(bounds))
-    if all(late[at] <= NONE * trip.intended for at, trip in enumerate(trips, 1)):
+    if all(each[at].high[2] <= NONE * trip.intended for at, trip in enumerate(trips, 1)):
         return Fit("EL", k, low, high)  # Within less than a round trip nobody has waited for one, whatever was usual.
-    drift = float(middle[3] - middle[0])
+    drift = middle[3] - middle[0]
     if abs(drift) > CALM * small.intended:
         return Fit("unknown", k, low, high, f"the median without a delay was {middle[0]:.1f} ms before the delays and "
                                             f"{middle[3]:.1f} ms after them")
-    firsts = [float(middle[1] - middle[usual]) / small.intended for usual in (0, 3)]
+    firsts = [(middle[1] - middle[usual]) / small.intended for usual in (0, 3)]
     first = min(max(k, min(firsts)), max(firsts))  # what is nearest of all that may have been usual meanwhile
     if abs(first - k) > max(BENT, BENT_SHARE * abs(k)):
         told = f"growth is no line: {first:.1f} round trips under the first delay, {k:.1f} for what the second one added"
@@ -101,7 +146,8 @@ def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequ
         return Fit("EL", k, low, high)
     if low >= ONE:
         return Fit("EC", k, low, high)
-    return Fit("unknown", k, low, high, "some answers wait for round trips, others do not")
+    told = f"unclear: {k:.1f} round trips by the medians, {low:.1f} to {high:.1f} by all that quartiles may be"
+    return Fit("unknown", k, low, high, f"{told}; some answers may wait and others not")
 
 
 def pacelc(recording: Recording) -> Pacelc | None:
@@ -226,4 +272,4 @@ def _waits(row: Waits) -> str:
         return f"{row.kind}s unknown ({row.reason})"
     if row.half == "EL":
         return f"{row.kind}s wait for no round trip"
-    return f"{row.kind}s wait for {row.trips:.1f} round trips"
+    return f"{row.kind}s wait for {row.trips:.1f} round trips ({row.low:.1f} to {row.high:.1f})"

@@ -73,21 +73,22 @@ def _served_since(ops: Operations, span: tuple[int, int]) -> int | None:
 def served_after(recording: Recording, fault: Fault) -> bool:
     """Whether in the second half of the time after the heal every home had more than half of its reads and of its writes
     answered: less than recovery asks, and enough to say that the cluster served again. Of a home that tried none then, for few
-    calls are made, all the time after the heal counts."""
+    calls are made, all the time after the heal counts. A kind of call that nobody ever made is not asked for."""
     span = after(recording, fault)
     if span is None or fault.heal_wrong:
         return False
     answered = recording.history.answered()
     half = (span[0] + (span[1] - span[0]) // 2, span[1])
+    made = [kind for kind in KINDS if (operations(recording.history, kind, None, answered).invoked < span[1]).any()]
     for node in recording.nodes:
-        for kind in KINDS:
+        for kind in made:
             ops = operations(recording.history, kind, (node,), answered)
             found = measure(ops, kind, half)
             if not found.attempted and found.outage <= found.outage_limit:
                 found = measure(ops, kind, span)
             if found.answered * 2 <= found.attempted:
                 return False
-    return True
+    return bool(made)
 
 
 def shut_before(recording: Recording) -> dict[Kind, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain, compress, pairwise
 from operator import itemgetter
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.harness.history.texts import parsed
-from splitbrain.harness.history.values import MICROS, MISSING, NIL, Packer, Values, frozen
+from splitbrain.harness.history.values import MICROS, MISSING, NIL, Packer, Values, canonical, frozen
 
 READ, WRITE, APPEND, READ_LIST = 0, 1, 2, 3
 UNKNOWN = NIL + 1
@@ -138,11 +138,11 @@ class MicrosPacker:
     """Packs transactions into columns, a batch at a time."""
 
     def __init__(self) -> None:
-        self._keys: dict[tuple[type, Any], int] = {}
+        self._keys: dict[Hashable, int] = {}
         self._plain_keys: dict[Any, int] = {}
         self._names: list[Any] = []
         self._objects: list[Any] = []
-        self._ids: dict[Any, int] = {}
+        self._ids: dict[Hashable, int] = {}
         self._parts: list[tuple[NDArray[Any], ...]] = []
         self._count = 0
 
@@ -223,10 +223,10 @@ class MicrosPacker:
         try:
             if plain:
                 return np.fromiter(map(self._plain_keys.__getitem__, keys), np.int32, len(keys))
-            return np.fromiter([self._keys[type(key), _hashable(key)] for key in map(frozen, keys)], np.int32, len(keys))
+            return np.fromiter([self._keys[canonical(key)] for key in map(frozen, keys)], np.int32, len(keys))
         except KeyError:
             for key in dict.fromkeys(keys) if plain else map(frozen, keys):
-                code = self._keys.setdefault((type(key), _hashable(key)), len(self._names))
+                code = self._keys.setdefault(canonical(key), len(self._names))
                 if code == len(self._names):
                     self._names.append(key)
                 if type(key) is int or type(key) is str:
@@ -251,7 +251,7 @@ class MicrosPacker:
         if value is _Untold:
             return UNKNOWN
         value = frozen(value)
-        place = self._ids.setdefault((type(value), _hashable(value)), len(self._objects))
+        place = self._ids.setdefault(canonical(value), len(self._objects))
         if place == len(self._objects):
             self._objects.append(value)
         return FIRST_OBJECT + place
@@ -297,17 +297,6 @@ def _plain(value: int, objects: Sequence[Any]) -> Any:
     if value == NIL:
         return None
     return int(value) if value >= -_WIDE else objects[value - FIRST_OBJECT]
-
-
-def _hashable(value: Any) -> Any:
-    """What stands for a value in a table of names: equal ones of equal types, at every depth, are one."""
-    if type(value) is list or type(value) is tuple:
-        return tuple([(type(part), _hashable(part)) for part in value])
-    if type(value) is dict or type(value) is set:
-        return frozenset(_hashable(part) for part in (value.items() if type(value) is dict else [(one,) for one in value]))
-    if type(value) is float:
-        return repr(value + 0.0)  # NaN is what was written, and -0.0 is 0.0.
-    return value if type(value) in (int, str, bool, bytes, type(None), frozenset) else repr(value)
 
 
 class OperationsPacker:

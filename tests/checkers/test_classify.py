@@ -12,7 +12,7 @@ from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Discarded, Result
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.history.recording import LocalRead, View
+from splitbrain.harness.history.recording import LocalRead, Recording, View
 from tests.checkers.scenes import (
     MS,
     NODES,
@@ -308,3 +308,60 @@ def test_of_several_models_the_one_is_named_of_which_it_is_true(first: int) -> N
     assert undecided.sentence == "unknown: it was not decided whether the history is serializable"
     refuted = judge(recording(served, [fault()]), (kept, broken)[:: 1 - 2 * first])
     assert refuted.sentence.startswith("AP: every side was served, but not serializable")
+
+
+def without(kind: str, homes: tuple[str, ...] = ("n1",), since: float = 5, until: float = 13, **more: Any) -> Recording:
+    """Writes are refused at n1 in the fault, where calls of that kind are not made at these homes."""
+    made = recording(during(5, 13, ("n1",), "refused", ("write",)), [fault(1, 5, 13)], **more)
+    left = [op for op in made.history
+            if op.f != kind or op.node not in homes or not since * SECOND <= op.invoked < until * SECOND]
+    return msgspec.structs.replace(made, history=History.of(left))
+
+
+def test_calls_that_nobody_made_leave_the_other_kind_to_be_told_alone() -> None:
+    """Had they been made they might have been answered wrongly."""
+    result = judge(without("read"), (Says(),))
+    assert result.classes == {"read": "unknown", "write": "CP"} and result.classification == "unknown"
+    assert result.sentence == (
+        "unknown: too little is known of reads at {n1} (nothing was tried; who waits for one call makes no other: raise "
+        "--concurrency); writes alone: CP"
+    )
+    never = judge(without("read", NODES, 0, 19), (Says(),))
+    assert never.sentence == "unknown: no read was made before the first fault; writes alone: CP"
+
+
+def test_where_nothing_is_written_no_answer_can_be_wrong() -> None:
+    for how in ("served", "refused"):
+        made = recording(during(5, 13, ("n1",), how), [fault(1, 5, 13)])
+        reads = History.of([op for op in made.history if op.f == "read"])
+        result = judge(msgspec.structs.replace(made, history=reads), (Says(),))
+        assert result.classification == "unknown" and set(result.classes.values()) == {"unknown"}, how
+        assert "nothing was written, so that no answer could have been wrong" in result.sentence
+
+
+def test_a_side_that_may_have_been_served_leaves_a_consistent_fault_cp() -> None:
+    slow: dict[str, Any] = dict(workers=1, every=150 * MS, length=30.0)
+    result = judge(without("none", **slow), (Says(),))
+    read = result.scenarios[0].sides[0].read
+    assert read.state == "unknown" and read.attempted == read.answered and 18 <= read.attempted < 100
+    assert result.classes == {"read": "unknown", "write": "CP"}
+    assert result.sentence == "CP: linearizable; a side was blocked during the partition, the side with a quorum went on"
+    fewer = judge(without("read", since=9, **slow), (Says(),))
+    assert 0 < fewer.scenarios[0].sides[0].read.attempted < 18, "so few answers may be right by luck"
+    assert fewer.classification == "unknown" and fewer.sentence.endswith("; writes alone: CP")
+
+
+@pytest.mark.parametrize("kind", ["none", "read"])
+def test_writes_that_are_cp_and_reads_that_are_refuted_are_two_things(kind: str) -> None:
+    """However well the reads were served."""
+    result = judge(without(kind, workers=1, every=200 * MS, length=30.0), (STALE,))
+    assert result.classes == {"read": "unknown", "write": "CP"}
+    assert result.sentence == "hybrid: writes CP, reads not linearizable, and how available is not known"
+
+
+def test_what_is_refuted_and_never_agrees_is_neither_whether_a_side_was_served_or_not() -> None:
+    slow = dict(workers=1, every=200 * MS, length=30.0)
+    result = judged(REFUTED, served, [fault(1, 5, 13)], local=diverged(), **slow)
+    assert set(result.classes.values()) == {"unknown"}
+    assert result.sentence.startswith("neither: not linearizable, and the replicas never agreed afterwards, 143")
+    assert judged(REFUTED, served, [fault(1, 5, 13)], **slow).classification == "unknown"

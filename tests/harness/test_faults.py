@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ from splitbrain.harness.faults import PATIENCE, Controller
 from splitbrain.harness.history.fault import Cut, Fault, Kill, Pause, Spec
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.schedules import Step
-from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Reach, Service, Testbed, everything
+from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Reach, Service, everything
 from splitbrain.harness.testbeds.testbed import Node as AnyNode
 from splitbrain.nemeses.cluster import Cluster
 from tests.harness.jumping import run
@@ -134,7 +134,7 @@ class Scene:
         self.records: list[Fault] = []
         self.links: Connectivity = everything(NAMES)
         self.stops = stops
-        self.cluster = Cluster(cast(Testbed, self.testbed), NAMES, lambda: round(loop.time() * 1e9), self.enforce)
+        self.cluster = Cluster(cast(Any, self.testbed), NAMES, lambda: round(loop.time() * 1e9), self.enforce)
         self.controller = Controller(
             self.cluster, 1, primary=primary, leaderless=lambda: False, stops_within=self.stops_within, record=self.record,
             teller=self,
