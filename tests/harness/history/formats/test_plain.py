@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import edn, plain
 from splitbrain.harness.history.formats.text import Text, line_and_column
@@ -233,7 +234,7 @@ def test_machine_code_is_compiled_only_for_a_long_file(
     event = b"{:type :invoke, :process 1, :f :read, :value nil}\n"
     monkeypatch.setattr(plain, "COMPILED_FROM", 20 * len(event))
     monkeypatch.setattr(plain, "TO_COMPILE", 40 * len(event))
-    monkeypatch.setattr(plain.machine_code, "kept", lambda function: kept)
-    monkeypatch.setattr(plain.machine_code, "available", lambda: True)
+    monkeypatch.setattr(machine_code, "kept", lambda function: kept)
+    monkeypatch.setattr(machine_code, "available", lambda: True)
     told(events * event, False, Willing, monkeypatch)
     assert Willing.last is willing
