@@ -115,7 +115,8 @@ def test_small_banks_are_judged_as_by_all_orders(variant: Variant | None, seed: 
         unexplained = sum(not found for found in ways)
         whole = any(all(any(True for _ in prefixes(order, one, accounts)) for one in reads) for order in every)
         stale = sum(
-            timely and bool(found) and not any({one for one in transfers if over(one) < at.invoked} <= set(prefix) for prefix in found)
+            timely and bool(found)
+            and not any({one for one in transfers if over(one) < at.invoked} <= set(prefix) for prefix in found)
             for at, found in zip(reads, ways, strict=True)
         )
         verdict = judge(operations, variant=variant)
