@@ -559,6 +559,9 @@ def _guarded(call: Callable[[], Any]) -> int:
     except SplitbrainError as error:
         click.echo(f"splitbrain: {error}", err=True)
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
     except click.UsageError as error:
         click.echo(f"splitbrain: {' '.join(error.format_message().split())}", err=True)
         return UsageError.exit_code
@@ -588,7 +591,7 @@ def main() -> None:
 
     sys.excepthook = _print_exception
     sys.stdout, sys.stderr = (cast("TextIO", Output(stream)) for stream in (sys.stdout, sys.stderr))
-    code = _guarded(lambda: commands.main(standalone_mode=False))
+    code = _guarded(lambda: commands.main(prog_name="splitbrain", standalone_mode=False))
     sys.stdout.flush()
     sys.exit(code)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,28 @@ def test_lists_for_programs(splitbrain: Callable[..., Ran]) -> None:
     findings = json.loads(splitbrain("doctor", "--json").stdout)
     assert {"what": "Python", "there": True}.items() <= findings[0].items()
     assert {"testbed namespaces", "etcd server", "redis driver"} <= {finding["what"] for finding in findings}
+
+
+def test_a_group_of_commands_alone_tells_which_there_are(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("servers")
+    assert ran.code == 64 and "\nCommands:\n  get " in ran.stderr and not ran.stdout
+
+
+@pytest.mark.parametrize("module", ["splitbrain.harness.cli", "click", "splitbrain.reports.output"])
+def test_an_interrupt_while_the_program_is_loaded_is_quiet(module: str) -> None:
+    """Ctrl-C in the moment in which that module is looked for."""
+    program = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from splitbrain.__main__ import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
 def test_a_run_by_name(tmp_path: Path) -> None:
