@@ -155,7 +155,7 @@ def _monotonic(rng: random.Random, late: float) -> Iterator[Call]:
 
 KINDS: dict[str, tuple[Callable[[random.Random, float], Iterator[Call]], Callable[[], Checker]]] = {
     "set-full": (_set, SetFullChecker),
-    "bank": (_bank, lambda: BankChecker(800)),
+    "bank": (_bank, lambda: BankChecker(800, 100)),
     "counter": (_counter, CounterChecker),
     "queue": (_queue, QueueChecker),
     "watch": (_watch, WatchChecker),

@@ -95,6 +95,9 @@ _ROWS = (
                False, ("stale-read",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
                False, ("stale-read",)),
+    Phenomenon("inconsistent-analysis", _BOTH, ("bank",), "Balances were read that add up, but that were so at no one moment: "
+               "no order of the transfers explains them in which what was over came before what began later.", False,
+               ("non-linearizable",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "
@@ -121,10 +124,10 @@ _ROWS = (
     *_cycles(),
     Phenomenon("non-repeatable-read", _READS, ("transactions",), "A transaction read a key twice and saw two versions, none of "
                "them its own.", False, ("G-single",)),
-    Phenomenon("long-fork", _READS, ("transactions",), "Two readers saw two independent writes in opposite orders.",
-               False, ("G-nonadjacent",)),
-    Phenomenon("stale-read", _READS, ("register", "set", "queue"), "A read missed a write that had been acknowledged before "
-               "the read began.", False, ("non-monotonic-read",)),
+    Phenomenon("long-fork", _READS, ("transactions", "bank"), "Two readers saw two independent writes in opposite orders.",
+               False, ("G-nonadjacent", "inconsistent-analysis")),
+    Phenomenon("stale-read", _READS, ("register", "set", "queue", "bank"), "A read missed a write that had been acknowledged "
+               "before the read began.", False, ("non-monotonic-read", "inconsistent-analysis")),
     Phenomenon("stale-element", _READS, ("set", "queue"), "A read missed an element that had been acknowledged or seen before "
                "it began and was there again later; or a dequeue found nothing while one was there.", False, ("stale-read",)),
     Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "

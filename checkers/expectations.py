@@ -45,7 +45,8 @@ def _meant(word: str, known: Mapping[str, str]) -> str:
     near += [one for one in known if len(word) > 2 and word in one and one not in near][:3 - len(near)]
     if near:
         return f"did you mean {' or '.join(repr(known[one]) for one in near)}? {_LIST}"
-    return f"it may be valid or invalid, a class (CP, AP, neither), a side (blocked:minority) or an anomaly (lost-write). {_LIST}"
+    kinds = "a class (CP, AP, neither), a side (blocked:minority) or an anomaly (lost-write)"
+    return f"it may be valid or invalid, {kinds}. {_LIST}"
 
 
 _LIST = "The page 'Commands' of the documentation (docs/commands.md) lists all."

@@ -98,8 +98,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seed: Annotated[int, Setting("Fixes the schedule of operations and faults, not what a database does.",
                                  default="drawn")] = 0
     testbed: Annotated[str, Setting("Where nodes live ('splitbrain list').")] = "namespaces"
-    binary: Annotated[str, Setting("The server's program, or the folder that holds its programs (or Cassandra's jars); empty: "
-                                   "what this machine has.")] = ""
+    binary: Annotated[str, Setting("The server's program, or the folder that holds its programs (or Cassandra's jars), or "
+                                   "one that was fetched ('servers get': etcd-3.5.1); empty: what this machine has.")] = ""
     image: Annotated[str, Setting("The container image; empty: the official one.")] = ""
     inventory: Annotated[str, Setting("The file that names the machines, for the testbeds ssh and attached.")] = ""
     containers: Annotated[str, Setting(

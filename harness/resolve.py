@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Capability, Variant
 from splitbrain.harness.plan import FORMAT, Plan, usual_rto_max
 from splitbrain.harness.rehearsal import named, rehearse
-from splitbrain.harness.servers import is_program
+from splitbrain.harness.servers import binary, is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
@@ -236,7 +236,7 @@ def check(plan: Plan) -> None:
     for name, where in _nemeses(plan):
         if refusal := schedules.nemesis(name, plan.options).refusal(database, variant):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
-    _check_binary(plan.binary, [program.name for program in database.programs])
+    _check_binary(plan, database)
     for number, expectation in enumerate(plan.expect):
         try:
             parse_expectation(expectation)
@@ -275,16 +275,20 @@ def check_database(database: type[Database], name: str) -> None:
                              f"{hint(unknown[0], ANOMALIES)}")
 
 
-def _check_binary(binary: str, programs: Sequence[str]) -> None:
-    path = Path(binary).expanduser()
-    if not binary or path.is_dir():
+def _check_binary(plan: Plan, database: type[Database]) -> None:
+    if not plan.binary:
         return
-    if not path.exists():
-        raise PlanError(("binary",), f"binary '{binary}' does not exist.")
-    if not any(is_program(path, program) for program in programs):
+    path, server = binary(plan.binary, plan.database), database.server
+    if path is None:
+        mend = "" if server is None else (
+            f", nor was it fetched ('splitbrain servers get {server.name}' fetches {server.version})"
+        )
+        raise PlanError(("binary",), f"binary '{plan.binary}' does not exist{mend}.")
+    programs = [program.name for program in database.programs]
+    if not path.is_dir() and not any(is_program(path, program) for program in programs):
         raise PlanError(
-            ("binary",), f"binary '{binary}' is none of this database's programs ({', '.join(programs)}), by its name: name "
-            "one of them, or the folder that holds them."
+            ("binary",), f"binary '{plan.binary}' is none of this database's programs ({', '.join(programs)}), by its name: "
+            "name one of them, or the folder that holds them."
         )
 
 

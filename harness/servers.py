@@ -4,8 +4,8 @@
     $XDG_CACHE_HOME/splitbrain/servers/cassandra-5.0.2/cassandra, *.jar, cassandra.jsa
 
 (`~/.cache` where the variable is not set). Everything that looks for a server's program looks there after PATH. A folder is
-filled under another name and then renamed: one that is there is whole. Which servers can be had so, and how, is said beside
-each database (`Database.server`).
+filled under another name and then renamed: one that is there is whole, and a plan may name it as its `binary` (`etcd-3.5.1`, or
+only `3.5.1`). Which servers can be had so, and how, is said beside each database (`Database.server`).
 """
 
 from __future__ import annotations
@@ -55,6 +55,19 @@ def find_program(name: str, *first: str) -> str | None:
 def is_program(path: Path, name: str) -> bool:
     """Whether a file is that program, by its name: `etcd`, or `etcd-3.5.17`."""
     return path.is_file() and (path.name == name or path.name.startswith((f"{name}-", f"{name}_", f"{name}.")))
+
+
+def binary(name: str, database: str) -> Path | None:
+    """What a plan's `binary` names: that file or folder, or else a server that was fetched, by the name of its folder or by its
+    version alone; of one whose program is named as its folder is, the program. None where it is nothing of these."""
+    path = Path(name).expanduser().absolute()
+    if path.exists():
+        return path
+    for folder in _fetched():
+        if folder.name in (name, f"{database}-{name}"):
+            own = folder / folder.name
+            return own if own.is_file() else folder
+    return None
 
 
 def get(name: str) -> Path:

@@ -57,4 +57,4 @@ class Bank(Workload):
         return self.final()
 
     def checkers(self) -> tuple[Checker, ...]:
-        return (BankChecker(ACCOUNTS * DEPOSIT),)
+        return (BankChecker(ACCOUNTS * DEPOSIT, DEPOSIT),)

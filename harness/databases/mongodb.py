@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,16 @@ holds them."""
 _ACROSS: frozenset[Capability] = frozenset({"accounts", "transactions"})
 """What is done by transactions over several documents."""
 
-_CONCERNS: dict[str, tuple[int | str, str]] = {
-    "majority": ("majority", "majority"),
-    "w1": (1, "local"),
-    "linearizable": ("majority", "linearizable"),
-    "secondary": ("majority", "majority"),
-    "transactions": ("majority", "snapshot"),
-    "transactions-local": ("majority", "local"),
-    "transactions-w1": (1, "local"),
+_MAJORITY: dict[str, Any] = {"w": "majority"}
+_CONCERNS: dict[str, tuple[dict[str, Any], str]] = {
+    "majority": (_MAJORITY, "majority"),
+    "w1": ({"w": 1, "j": False}, "local"),
+    "w1-journaled": ({"w": 1, "j": True}, "local"),
+    "linearizable": (_MAJORITY, "linearizable"),
+    "secondary": (_MAJORITY, "majority"),
+    "transactions": (_MAJORITY, "snapshot"),
+    "transactions-local": (_MAJORITY, "local"),
+    "transactions-w1": ({"w": 1}, "local"),
 }
 """Variant → its write concern and its read concern."""
 
@@ -113,13 +115,14 @@ class MongoDB(Membership):
         ),
         Variant(
             name="w1",
-            summary="writes are acknowledged by the primary alone; reads see whatever it has",
+            summary="writes are acknowledged by the primary alone, from its memory; reads see whatever it has",
             reads="primary",
             writes="primary",
             claim=Claim(
                 text='"Data can be rolled back if the primary steps down before the write operations have replicated to any of '
-                'the secondaries."',
-                source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
+                'the secondaries." "[...] updates can be lost following a hard shutdown of mongod." (up to 100 ms of them)',
+                source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/, "
+                f"and Journaling: {_MANUAL}/core/journaling/",
                 promises=("converges",),
                 admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
             ),
@@ -131,7 +134,24 @@ class MongoDB(Membership):
                 ),
             ),
             offers=_WITHIN,
-            tuned=(*_TUNED, "writeConcern w: 1 (default majority since 5.0)"),
+            tuned=(*_TUNED, "writeConcern w: 1, j: false (default majority since 5.0)"),
+            local=_LOCAL,
+        ),
+        Variant(
+            name="w1-journaled",
+            summary="the same, once its journal is on its disk",
+            reads="primary",
+            writes="primary",
+            claim=Claim(
+                text='"j: true does not by itself guarantee that the write will not be rolled back due to replica set primary '
+                'failover." (a member that comes back by itself has it)',
+                source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
+                promises=("converges",),
+                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
+            ),
+            labels=_LABELS,
+            offers=_WITHIN,
+            tuned=(*_TUNED, "writeConcern w: 1, j: true (default majority since 5.0)"),
             local=_LOCAL,
         ),
         Variant(
@@ -355,7 +375,7 @@ class MongoDB(Membership):
         """Close the connections of its own."""
         await self._own.close()
 
-    async def _open(self, server: Node, *, write: int | str = "majority", read: str = "local", limit: int = 0,
+    async def _open(self, server: Node, *, write: Mapping[str, Any] = _MAJORITY, read: str = "local", limit: int = 0,
                     secondary: bool = True) -> MongoClient:
         try:
             reader, writer = await asyncio.open_connection(server.address, self.port)

@@ -57,10 +57,10 @@ class MongoClient(Stream):
     """The code → the reason: it may be in the member's log already. Any other code is indefinite too, and so is every error of
     the write concern, whatever its code: the write itself was done."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: int | str = "majority",
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: Mapping[str, Any],
                  read: str = "majority", limit: int = 0, secondary: bool = False) -> None:
         super().__init__(reader, writer)
-        self._write = {"w": write}
+        self._write = dict(write)
         self._find: dict[str, Any] = {"readConcern": {"level": read}}
         if secondary:
             self._find["$readPreference"] = {"mode": "secondaryPreferred"}

@@ -25,7 +25,7 @@ class MongoTransactions(MongoClient):
     `{_id: KEY, value}` of `accounts`. Where a client reads a member's own copy (`secondary`), it finds without a transaction,
     which a secondary would refuse."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: int | str = "majority",
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write: Mapping[str, Any],
                  read: str = "snapshot", limit: int = 0, secondary: bool = False) -> None:
         super().__init__(reader, writer, write=write, read=read, limit=limit, secondary=secondary)
         self._secondary = secondary

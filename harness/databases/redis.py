@@ -100,6 +100,14 @@ class Redis(Membership):
             "appendonly yes (default no)", "appendfsync always (default everysec)",
         ),
         _sentinel(
+            "sentinel-fsync-everysec",
+            "the same; every server writes a log of commands, and syncs it once a second",
+            '"appendfsync everysec: fsync every second. Fast enough [...], and you may lose 1 second of data if there is a '
+            'disaster."',
+            _PERSISTENCE,
+            "appendonly yes (default no)",
+        ),
+        _sentinel(
             "sentinel-fsync-no",
             "the same; every server writes a log of commands, and leaves it to the operating system when it is synced",
             '"appendfsync no: Never fsync, just put your data in the hands of the Operating System."',
@@ -148,7 +156,7 @@ class Redis(Membership):
             case "sentinel-min-replicas":
                 settings = ("min-replicas-to-write 1", "min-replicas-max-lag 1")
                 return Sentinel(nodes, self._own, self.port, IMAGE, settings=settings)
-            case "sentinel-fsync-always" | "sentinel-fsync-no":
+            case "sentinel-fsync-always" | "sentinel-fsync-everysec" | "sentinel-fsync-no":
                 settings = ("appendonly yes", f"appendfsync {self.variant.name.rpartition('-')[2]}")
                 return Sentinel(nodes, self._own, self.port, IMAGE, settings=settings)
             case "sentinel-wait":

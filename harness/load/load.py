@@ -7,7 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from splitbrain.harness.databases.database import Database, copies
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, described, raised_by
@@ -16,6 +18,7 @@ from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation,
 from splitbrain.harness.history.recording import Placement
 from splitbrain.harness.history.variant import Route
 from splitbrain.harness.load.client import Client
+from splitbrain.harness.load.limit import Limit
 from splitbrain.harness.load.problems import Problems, is_cancelled
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
@@ -127,7 +130,7 @@ class Load:
 
     def severed(self, home: str) -> bool:
         """Whether clients there reach no server."""
-        return any(home in homes for homes in self._severed.values())
+        return bool(self._severed) and any(home in homes for homes in self._severed.values())
 
     def answered(self, homes: Sequence[str]) -> int:
         """Calls that were answered at these homes."""
@@ -156,7 +159,7 @@ class Load:
 
     def silent(self, home: str) -> bool:
         """Whether nobody is to call there."""
-        return any(home in homes for homes in self._hushed.values())
+        return bool(self._hushed) and any(home in homes for homes in self._hushed.values())
 
     def failed(self, home: str, invocation: Invocation) -> None:
         """A call was not answered: tried again, if it is to be."""
@@ -285,7 +288,7 @@ class _Retries:
         self.tasks: set[asyncio.Task[None]] = set()
 
 
-class _Answer(NamedTuple):
+class _Answer(msgspec.Struct, frozen=True, gc=False):
     """What came of a call."""
 
     outcome: Outcome
@@ -303,7 +306,7 @@ class _Worker:
         self._process = next(load._processes)
         self._clients: dict[str, Client] = {}
         self._server: str | None = None
-        self._limit: asyncio.Timeout | None = None
+        self._limit = Limit(load._plan.timeout)
         self._broken_off = False
         self.calling = False
         """Whether a call of it is open."""
@@ -357,11 +360,12 @@ class _Worker:
                 return  # The others would wait for as long, one after another.
 
     def enforce(self) -> None:
-        if self._limit is not None and self._server is not None and not self._load.linked(self.home, self._server):
+        if self._limit.entered and self._server is not None and not self._load.linked(self.home, self._server):
             self._broken_off = True
-            self._limit.reschedule(0)
+            self._limit.end()
 
     async def close(self) -> None:
+        self._limit.close()
         while self._clients:
             await self._load._end(self._clients.popitem()[1])
 
@@ -414,7 +418,7 @@ class _Worker:
         happened, unless there was no connection to make it on."""
         load = self._load
         try:
-            async with asyncio.timeout(load._plan.timeout) as self._limit:
+            with self._limit:
                 client = self._clients.get(server)
                 if client is None:
                     client = self._clients[server] = await load._database.connect(load._database.nodes[server])
@@ -443,8 +447,6 @@ class _Worker:
             answer = self._broken_contract(invocation, server, error)
         except Exception as error:
             answer = self._broken_contract(invocation, server, error)
-        finally:
-            self._limit = None
         await self._drop(server)
         return answer
 

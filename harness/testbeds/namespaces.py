@@ -23,7 +23,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.servers import find_program, is_program
+from splitbrain.harness.servers import binary, find_program, is_program
 from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
@@ -187,8 +187,11 @@ class Namespaces(Probed):
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
         made = await commands.together(home.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
+        chosen = binary(self._plan.binary, self._plan.database) if self._plan.binary else None
+        if self._plan.binary and chosen is None:
+            raise SetupError(f"binary '{self._plan.binary}' does not exist.")
         self.nodes = tuple(
-            NamespaceNode(name, address, address6, folder / name, channel, pid, self._plan.binary, labels)
+            NamespaceNode(name, address, address6, folder / name, channel, pid, chosen, labels)
             for name, (address, address6), (channel, pid) in zip(names, addresses, made, strict=True)
         )
         bridge = [
@@ -374,7 +377,7 @@ class NamespaceNode:
         folder: Path,
         channel: Channel,
         pid: int,
-        binary: str,
+        binary: Path | None,
         labels: dict[str, str],
     ) -> None:
         self.name = name
@@ -508,12 +511,11 @@ class NamespaceNode:
     def _server(self, program: str) -> str:
         """The program of a service. Where the plan names a `binary`, that and no other: a folder that holds it, or the
         program itself, whose name then begins with the one asked for (`etcd-3.5.17`); others are looked for beside it."""
-        if program == "python3" or not self._binary or os.sep in program:
+        if program == "python3" or self._binary is None or os.sep in program:
             return self._tool(program)
-        binary = Path(self._binary).expanduser().absolute()
-        if is_program(binary, program):
-            return str(binary)
-        folder = binary if binary.is_dir() else binary.parent
+        if is_program(self._binary, program):
+            return str(self._binary)
+        folder = self._binary if self._binary.is_dir() else self._binary.parent
         found = shutil.which(program, path=str(folder))
         if found is None:
             raise SetupError(f"there is no program {program} in {folder}, where --binary says that it is.")
@@ -522,8 +524,8 @@ class NamespaceNode:
     def _tool(self, program: str) -> str:
         if program == "python3":
             return sys.executable  # new enough for certain, which the one in PATH may not be
-        binary = Path(self._binary).expanduser().absolute()
-        found = find_program(program, *([str(binary if binary.is_dir() else binary.parent)] if self._binary else []))
+        own = [] if self._binary is None else [self._binary if self._binary.is_dir() else self._binary.parent]
+        found = find_program(program, *map(str, own))
         if found is None:
             raise SetupError(
                 f"the program {program} is neither in PATH nor in a usual folder: 'splitbrain doctor' says how to get it."

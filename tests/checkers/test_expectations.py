@@ -42,9 +42,9 @@ def test_a_word_like_nothing_is_refused_with_what_kinds_there_are(text: str) -> 
 
 
 def test_the_nearest_are_told_also_of_a_part_of_a_word() -> None:
-    with pytest.raises(UsageError, match="did you mean .*'split-brain'.*lists all"):
+    with pytest.raises(UsageError, match=r"did you mean .*'split-brain'.*lists all"):
         parse("brain")
-    with pytest.raises(UsageError, match="did you mean .*'available:m"):
+    with pytest.raises(UsageError, match=r"did you mean .*'available:m"):
         parse("AVAILABLE")
 
 

@@ -275,9 +275,10 @@ class Reference(Membership, Switchable):
             "a bank whose every branch goes on by itself; logs are merged",
             "home",
             "AP",
-            "available everywhere, converges after heal; accounts are overdrawn, and the total is conserved.",
+            "available everywhere, converges after heal; accounts are overdrawn, what is read was so at no one moment, and the "
+            "total is conserved.",
             promises=("available", "converges"),
-            admits=("negative-balance",),
+            admits=("negative-balance", "inconsistent-analysis"),
             offers=frozenset({"accounts"}),
         ),
         *(

@@ -20,7 +20,8 @@ class ApLedger(Mode):
     A node sends each peer what that has last said to lack, of every node's log, so that entries go by way of third nodes
     too. A node's own log outlives its process.
 
-    Known answer: available everywhere, converges after heal; accounts are overdrawn, and the total is conserved.
+    Known answer: available everywhere, converges after heal; accounts are overdrawn, what is read was so at no one
+    moment, and the total is conserved.
     """
 
     name = "ap-ledger"
