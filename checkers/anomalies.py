@@ -93,15 +93,15 @@ _ROWS = (
                False, ("stale-read",)),
     Phenomenon("deleted-seen", _READS, ("service",), "A post was shown after its deletion had been confirmed.",
                False, ("stale-read",)),
-    Phenomenon("wrong-total", _BOTH, ("bank", "counter"), "The balances, or a counter, do not add up to what they must.",
-               False, ("stale-read",)),
+    Phenomenon("wrong-total", _BOTH, ("bank", "counter", "service"), "The balances, or a counter, do not add up to what "
+               "they must.", False, ("stale-read",)),
     Phenomenon("inconsistent-analysis", _BOTH, ("bank",), "Balances were read that add up, but that were so at no one moment: "
                "no order of the transfers explains them in which what was over came before what began later.", False,
                ("non-linearizable",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
-    Phenomenon("out-of-bounds", _BOTH, ("counter",), "A counter was read below all that was acknowledged, or above all that "
-               "was attempted, by then.", False, ("non-linearizable",)),
+    Phenomenon("out-of-bounds", _BOTH, ("counter", "service"), "A counter was read below all that was acknowledged, or above "
+               "all that was attempted, by then.", False, ("non-linearizable",)),
     Phenomenon("dirty-update", _BOTH, ("transactions",), "A committed version was built on a write of a transaction that had "
                "aborted.", False, ("G1a",)),
     Phenomenon("split-brain", _BOTH, ("register", "set"), "Two lineages went on from one version, each unaware of the other.",

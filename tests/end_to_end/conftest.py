@@ -9,11 +9,10 @@ import pytest
 CHAINED = """
 [options.register]
 busy_cas = 0.5
-calm_cas = 0.1
 """
-"""Every write but the first of a key is a compare-and-set, so that what a key held is one lineage. Where two sides wrote a key,
-it branches, and the last read tells which branch died: no write that knows of neither has come between. With writes among them
-it depends on which of the calls came first after a fail-over whether anything of that is proven."""
+"""Every write to a busy key but its first is a compare-and-set, so that all that it held is one lineage. Where two sides wrote
+such a key, it branches, and the last read tells which branch died. Among writes that come of nothing, as calm keys have them,
+it is chance which call comes first after a fail-over, and whether anything is proven by it."""
 
 
 @pytest.fixture
@@ -26,6 +25,6 @@ def short(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chained(short: Path) -> Path:
-    """The same with chained writes."""
+    """The same with chained writes to busy keys."""
     short.write_text(short.read_text() + CHAINED)
     return short

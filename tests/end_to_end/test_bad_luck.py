@@ -26,6 +26,8 @@ Splitbrain = Callable[..., Ran]
 
 FORGETFUL = Path(__file__).parent / "forgetful.py"
 BRIEF = "time = 7.0\nbaseline = 2.0\nfault = 3.0\nbetween = 2.0\nkeys = 20\n"
+MEANWHILE = BRIEF.replace("time = 7.0", "time = 12.0").replace("fault = 3.0", "fault = 8.0")
+"""The same with time for what happens in its fault."""
 AFTERWARDS = BRIEF.replace("time = 7.0", "time = 9.0").replace("between = 2.0", "between = 4.0")
 """The same with time for what happens after its heal."""
 
@@ -166,8 +168,7 @@ def test_killed_at_any_moment_nothing_is_left_and_the_history_is_kept(
 def test_a_server_that_dies_on_its_own_is_told_and_not_blamed_on_the_partition(
     moment: str, dead: bool, start: Callable[..., Started], brief: Path
 ) -> None:
-    if not dead:
-        brief.write_text(AFTERWARDS)
+    brief.write_text(MEANWHILE if dead else AFTERWARDS)
     run = start("reference", "--nemesis", "partition-primary", "--plan", brief)
     run.until(moment)
     (victim,) = servers(run.journal.parent, "--name=n2")

@@ -28,7 +28,11 @@ expect = ["valid"]
 database = "reference"
 variant = "primary-async"
 expect = ["oversold", "lost-write", "charged-twice"]
+
+[runs.options.flash-sale]
+paid = 0.2
 """
+"""Every fifth order is paid for, so that payments are asked for again on the other side of the cut by the dozen."""
 
 
 def test_a_flash_sale_refuses_or_oversells(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:

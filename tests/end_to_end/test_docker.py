@@ -53,9 +53,9 @@ def test_etcd_is_cp_as_in_namespaces(splitbrain: Splitbrain, short: Path) -> Non
     assert result.facts["image"].split("(")[0] in (ran.folder / "report.html").read_text()
 
 
-def test_redis_under_sentinel_loses_acknowledged_writes_as_in_namespaces(splitbrain: Splitbrain, short: Path) -> None:
+def test_redis_under_sentinel_loses_acknowledged_writes_as_in_namespaces(splitbrain: Splitbrain, chained: Path) -> None:
     need("redis-server", "redis-sentinel")
-    ran = cut(splitbrain, short, "redis")
+    ran = cut(splitbrain, chained, "redis")
     result = ran.result
     assert (ran.code, result.classification) == (1, "neither"), ran.stdout
     assert result.counts["lost-write"] > 0 and result.scenarios[0].bit

@@ -45,8 +45,8 @@ def test_reference_that_is_consistent_and_partitioned_is_cp(splitbrain: Splitbra
 
 
 @pytest.mark.parametrize("variant", ["primary-async", "split-brain"])
-def test_reference_that_loses_acknowledged_writes_is_caught(splitbrain: Splitbrain, short: Path, variant: str) -> None:
-    ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "partition-primary", "--plan", short,
+def test_reference_that_loses_acknowledged_writes_is_caught(splitbrain: Splitbrain, chained: Path, variant: str) -> None:
+    ran = splitbrain("test", "reference", "--variant", variant, "--nemesis", "partition-primary", "--plan", chained,
                      "--expect", "split-brain", "--expect", "invalid")
     result = ran.result
     assert ran.code == 0, ran.stdout
@@ -119,9 +119,9 @@ def test_etcd_serializable_reads_are_stale(splitbrain: Splitbrain, short: Path) 
     assert ran.code == 0, ran.stdout
 
 
-def test_redis_under_sentinel_loses_acknowledged_writes(splitbrain: Splitbrain, short: Path) -> None:
+def test_redis_under_sentinel_loses_acknowledged_writes(splitbrain: Splitbrain, chained: Path) -> None:
     need("redis-server", "redis-sentinel")
-    ran = splitbrain("test", "redis", "--variant", "sentinel", "--nemesis", "partition-primary", "--plan", short)
+    ran = splitbrain("test", "redis", "--variant", "sentinel", "--nemesis", "partition-primary", "--plan", chained)
     result = ran.result
     assert (ran.code, result.classification) == (1, "neither"), ran.stdout
     assert result.counts["lost-write"] > 0
@@ -192,11 +192,11 @@ def test_nothing_is_claimed_of_a_primary_that_is_cut_off_and_killed(splitbrain: 
 def test_faults_that_overlap_and_their_replay(splitbrain: Splitbrain, tmp_path: Path) -> None:
     file = tmp_path / "two.toml"
     file.write_text("""
-time = 13.0
+time = 15.0
 keys = 20
 [[schedule]]
 at = 3.0
-duration = 6.0
+duration = 8.0
 [[schedule.specs]]
 type = "cut"
 links = [["n1", "n2"], ["n2", "n1"]]

@@ -22,20 +22,21 @@ USERS = 10
 NOBODY = -1
 """The user of final views, who blocked nobody."""
 
-DELETES, BLOCKS, REPLIES, RENAMES = 0.1, 0.15, 0.4, 0.5
-"""Of the calls that change something, the part that deletes; and with it those that block, reply, and rename. The others
-post."""
+DELETES, BLOCKS, REPLIES, RENAMES, LIKES = 0.1, 0.15, 0.4, 0.5, 0.65
+"""Of the calls that change something, the part that deletes; and with it those that block, reply, rename, and like. The
+others post."""
 
 
 class SocialFeed(Workload):
     """`plan.keys` authors at a time, whose posts and the replies to them are a set. What was deleted is in a set of its own, a
     tombstone each, and so is whom a user blocked; a view shows what is in the first set and not in the second, and nothing of
     who is in the third. Each client has a profile, a register which it alone changes. A reply goes to something that its client
-    was shown before, and a post is deleted by somebody who was shown it. One worker of each home only views.
+    was shown before, and a post is deleted by somebody who was shown it. The likes of an author are a set too, of which a
+    page shows how many there are, so that a like that is sent again counts once. One worker of each home only views.
     """
 
     name: ClassVar[str] = "social-feed"
-    summary: ClassVar[str] = "a social feed: deleted posts and blocked people shown, replies without a post, old profiles"
+    summary: ClassVar[str] = "a social feed: deleted posts, blocked people, replies without a post, old profiles, lost likes"
     needs: ClassVar[frozenset[Capability]] = frozenset({"registers", "sets"})
     grows: ClassVar[bool] = True
 
@@ -45,14 +46,19 @@ class SocialFeed(Workload):
         self._authors = Places(plan.keys, FULL)
         self._shown: dict[int, tuple[int, list[int]]] = {}
         self._renamed: list[int] = []
+        self._liked: dict[int, int] = {}
 
     def next(self, rng: random.Random, process: int, kind: Kind | None = None) -> Invocation:
         slot = rng.randrange(self.plan.keys)
         author = self._authors.current[slot]
         if self.reader(process) or kind == "read" or (kind is None and rng.random() < 0.5):
-            if self._renamed and rng.random() < 0.3:
+            draw = rng.random()
+            if self._renamed and draw < 0.3:
                 owner = process if process in self._renamed else rng.choice(self._renamed)
                 return Invocation("look", f"profile-{owner}", None, "read")
+            if self._liked and draw > 0.8:
+                liked = author if author in self._liked else rng.choice(list(self._liked))
+                return Invocation("likes", f"likes-{liked}", None, "read")
             return Invocation("view", rng.choice((author, rng.randrange(len(self._authors)))), rng.randrange(USERS), "read")
         self._number += 1
         draw = rng.random()
@@ -68,6 +74,9 @@ class SocialFeed(Workload):
             if process not in self._renamed:
                 self._renamed.append(process)
             return Invocation("rename", f"profile-{process}", self._number, "write")
+        if RENAMES <= draw < LIKES and self._liked.get(author, 0) < FULL:
+            self._liked[author] = self._liked.get(author, 0) + 1
+            return Invocation("like", f"likes-{author}", self._number, "write")
         author = self._authors.open(slot)
         self._authors.add_to(author)
         return Invocation("post", author, self._number, "write")
@@ -81,13 +90,15 @@ class SocialFeed(Workload):
         match invocation.f:
             case "look":
                 return await client.read(key)
+            case "likes":
+                return len(set(await client.elements(key)))
             case "rename":
                 await client.write(key, value)
             case "delete":
                 await client.add(f"deleted-{key}", value)
             case "block":
                 await client.add(f"blocked-{value}", key)
-            case "post":
+            case "post" | "like":
                 await client.add(key, value)
             case "reply":
                 await client.add(key, value[1])
@@ -100,7 +111,8 @@ class SocialFeed(Workload):
 
     def final(self) -> Sequence[Invocation]:
         views = [Invocation("view", author, NOBODY, "read") for author in range(len(self._authors))]
-        return [*views, *(Invocation("look", f"profile-{owner}", None, "read") for owner in self._renamed)]
+        looks = [Invocation("look", f"profile-{owner}", None, "read") for owner in self._renamed]
+        return [*views, *looks, *(Invocation("likes", f"likes-{author}", None, "read") for author in self._liked)]
 
     def local(self) -> Sequence[Invocation]:
         return self.final()

@@ -133,7 +133,8 @@ def _in_short(
     linearizable then is not with all of them either.
     """
     ends = sorted(lineages.ends(finding.rows))
-    for some in (ends, *([*ends[:at], *ends[at + 1:]] for at, row in enumerate(ends) if row != finding.accused)):
+    more = sorted({*ends, *lineages.turns(finding.rows)})
+    for some in (ends, more, *([*ends[:at], *ends[at + 1:]] for at, row in enumerate(ends) if row != finding.accused)):
         part = _loosened(history, some)
         alone = Explanation(part, model, 0, budget, None, _homes(part))
         alone.judge()

@@ -6,7 +6,8 @@ linearizable history has only paths. What is wrong with them, and by which name,
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -419,11 +420,22 @@ class Lineages:
 
     def ends(self, rows: Iterable[int]) -> set[int]:
         """`rows` without the compare-and-sets from and to versions that others of them made or went on from: what they lead
-        from and what they lead to."""
+        from, what they lead to, and where they part."""
         some = set(rows)
         links = {row for row in some if self.f[row] == "cas" and self.outcome[row] != FAIL}
-        made, used = {self._set_by(row) for row in links}, {self.values[row][0] for row in links}
-        return {row for row in some if row not in links or self.values[row][0] not in made or self._set_by(row) not in used}
+        made, used = {self._set_by(row) for row in links}, Counter(self.values[row][0] for row in links)
+        return {row for row in some if row not in links or self.values[row][0] not in made or self._set_by(row) not in used
+                or used[self.values[row][0]] > 1}
+
+    def turns(self, rows: Iterable[int]) -> set[int]:
+        """The first compare-and-set after each write of `rows`, and who wrote what it expected: a lineage that went on from an
+        older version did so there."""
+        some = sorted(rows, key=lambda row: self.inv[row])
+        links = [row for row in some if self.f[row] == "cas" and self.outcome[row] != FAIL]
+        began = [self.inv[row] for row in links]
+        places = {bisect_right(began, self.ret[row]) for row in some if self.f[row] == "write"}
+        first = [links[at] for at in places if at < len(links)]
+        return {*first, *(source for row in first for source in self._source(row))}
 
     def _source(self, row: int) -> list[int]:
         """The row that wrote, or failed to write, what `row` observed or is known to have found absent."""

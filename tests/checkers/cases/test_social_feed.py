@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -61,6 +62,81 @@ def test_a_tombstone_that_was_lost_is_told_of_the_end() -> None:
     assert told["deleted posts shown"] == 2 and told["of them shown to everybody in the end"] == 1
     told = {one.name: one.least for one in judge([*operations, view(-1, at=22)], final=20).figures}
     assert told["of them shown to everybody in the end"] == 0, "one was not shown it"
+
+
+def likes(count: int, at: int, **fields: Any) -> Operation:
+    return call("likes", count, at, key="likes-0", **fields)
+
+
+def like(number: int, at: int, outcome: Any = "ok", **fields: Any) -> Operation:
+    return call("like", number, at, outcome, key="likes-0", **fields)
+
+
+def test_a_count_of_likes_that_catches_up_is_behind_and_no_anomaly() -> None:
+    verdict = judge([call("post", 1, 0), view(3, 1, at=1), like(1, 2), like(2, 3), likes(0, 4), likes(2, 30), likes(1, 31)],
+                    final=30)
+    assert verdict.validity == "valid" and len(verdict.standings) == 5
+    assert behind(verdict) == (1, 1, 1) and missing(verdict) == (0, 0, 2)
+
+
+def test_likes_that_no_count_tells_in_the_end_are_missing_and_more_than_were_given_are_out_of_bounds() -> None:
+    verdict = judge([view(3, at=0), like(1, 1), like(2, 2), like(3, 3, "info"), likes(1, 30), likes(0, 31)], final=30)
+    assert verdict.counts == {"wrong-total": 1} and missing(verdict) == (1, 2, 2), "one that is told may be the unconfirmed one"
+    assert [(one.model, one.by) for one in verdict.standings if one.state == "refuted"] == [("likes counted", ("wrong-total",))]
+    assert [one.value for one in verdict.anomalies[0].operations] == [1, 2, 1]
+    assert judge([view(3, at=0), like(1, 1), like(2, 2, "fail"), likes(2, 3)]).counts == {"out-of-bounds": 1}
+    assert not judge([view(3, at=0), like(1, 1), like(2, 2, "info"), likes(2, 3)]).counts
+
+
+def test_likes_that_nobody_counted_in_the_end_prove_nothing() -> None:
+    verdict = judge([view(3, at=0), like(1, 1), likes(0, 2)])
+    assert verdict.validity == "unknown" and missing(verdict) == (0, 1, 1) and behind(verdict) == (1, 1, 1)
+    assert "likes" not in str(judge([call("post", 1, 0), view(3, 1, at=1)]).figures), "where nobody gave one, none is told"
+
+
+def behind(verdict: Verdict) -> tuple[int, int, int | None]:
+    return figure(verdict, "counts of likes behind what was confirmed")
+
+
+def missing(verdict: Verdict) -> tuple[int, int, int | None]:
+    return figure(verdict, "confirmed likes missing from every count in the end")
+
+
+def figure(verdict: Verdict, name: str) -> tuple[int, int, int | None]:
+    return next((one.least, one.most, one.of) for one in verdict.figures if one.name == name)
+
+
+GIVEN = st.lists(st.tuples(st.sampled_from(["ok", "ok", "info", "fail"]), st.integers(0, 9), st.integers(1, 4)), max_size=4)
+COUNTED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 14), st.integers(1, 3)), max_size=4)
+
+
+@given(GIVEN, COUNTED)
+def test_likes_are_bounded_as_by_every_way_in_which_they_can_have_been_counted(given: list[Any], counted: list[Any]) -> None:
+    """The oracle tries every set of likes that a count can stand for."""
+    final = 100
+    gave = [like(number, 0, outcome, process=number, invoked=10 * begun + number,
+                 completed=None if outcome == "info" else 10 * (begun + took) + number)
+            for number, (outcome, begun, took) in enumerate(given)]
+    told = [likes(value, 0, process=9, invoked=10 * begun + 7, completed=10 * (begun + took) + 7)
+            for value, begun, took in counted]
+    done = {one.value for one in gave if one.outcome == "ok"}
+
+    def meant(count: Operation) -> list[set[int]]:
+        there = [one.value for one in gave if one.outcome != "fail" and one.invoked <= count.ended]
+        return [set(some) for some in combinations(there, count.value)]
+
+    high = [count for count in told if not meant(count)]
+    before = [count for count in told if count.invoked < final and count not in high]
+    late = [[len({one.value for one in gave if one.outcome == "ok" and one.ended < count.invoked} - some)
+             for some in meant(count)] for count in before]
+    end = max((count for count in told if count.invoked >= final), key=lambda one: one.value, default=None)
+    gone = [len(done)] if end is None else [len(done - some) for some in meant(end)] or [0]
+    verdict = judge([view(3, at=0), *gave, *told], final=10)
+    assert verdict.counts.get("out-of-bounds", 0) == len(high)
+    assert verdict.counts.get("wrong-total", 0) == (end is not None and min(gone) > 0)
+    if any(one.outcome != "fail" for one in gave):
+        assert behind(verdict)[:2] == (sum(min(some) > 0 for some in late), sum(max(some) > 0 for some in late))
+        assert missing(verdict) == (0 if end is None else min(gone), max(gone), len(done))
 
 
 def test_nothing_seen_proves_nothing_and_other_functions_are_refused() -> None:

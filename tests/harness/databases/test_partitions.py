@@ -183,9 +183,10 @@ def others_answered(count: int, primary: int = -1, refused: int = -1) -> Until:
 
 
 async def replica_took_over(experiment: _Experiment) -> bool:
-    """Whether every node but the isolated primary names another one."""
+    """Whether every node but the isolated primary names another one, and that has stopped."""
     homes = experiment.database.nodes.keys() - {experiment.seen.primary}
-    return not {await experiment.view(home) for home in homes} & {experiment.seen.primary, None}
+    named = {await experiment.view(home) for home in homes}
+    return not named & {experiment.seen.primary, None} and experiment.seen.reasons[experiment.seen.primary, "cluster-down"] > 0
 
 
 def _isolate_the_primary(
@@ -238,7 +239,7 @@ def test_sentinel_leaves_two_primaries_and_loses_what_the_old_one_acknowledged(t
 
 
 def test_sentinel_with_min_replicas_loses_less_but_loses(tmp_path: Path) -> None:
-    seen = _isolate_the_primary(Redis, "sentinel-min-replicas", tmp_path, until=others_answered(-1, refused=50))
+    seen = _isolate_the_primary(Redis, "sentinel-min-replicas", tmp_path, until=others_answered(0, refused=50))
     assert seen.in_cut[seen.primary, "fail"] > 50
     assert 0 < len(seen.lost) < seen.in_cut[seen.primary, "fail"] + seen.answered(seen.primary)
 
@@ -270,7 +271,7 @@ def test_the_consistent_designs_block_the_isolated_node_and_lose_nothing(tmp_pat
 
 @pytest.mark.parametrize("variant", ["primary-async", "split-brain"])
 def test_the_unfenced_designs_go_on_at_the_isolated_primary_and_lose_what_it_took(tmp_path: Path, variant: str) -> None:
-    seen = _isolate_the_primary(Reference, variant, tmp_path, until=others_answered(-1, primary=50))
+    seen = _isolate_the_primary(Reference, variant, tmp_path, until=others_answered(0, primary=50))
     assert seen.views[seen.primary] == seen.primary
     assert len(set(seen.views.values())) == 2
     assert seen.answered(seen.primary) > 50

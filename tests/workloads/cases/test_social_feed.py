@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from splitbrain.harness.history.history import History
-from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.recording import Phase, Recording
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.cases.social_feed import FULL, NOBODY, SocialFeed
 from tests.workloads.cases.right import used
@@ -15,10 +15,14 @@ from tests.workloads.cases.right import used
 def test_a_right_feed_is_not_accused_and_every_feature_is_used() -> None:
     workload = SocialFeed(Plan(database="d", variant="v", nodes=3, concurrency=3, keys=4), SocialFeed.needs)
     done = used(workload, 6000)
-    verdict = workload.checkers()[0].check(Recording(history=History.of(done), nodes=()))
+    end = (Phase("final-reads", 10 * 6000, 10 * len(done)),)
+    verdict = workload.checkers()[0].check(Recording(history=History.of(done), nodes=(), phases=end))
     assert verdict.validity == "valid", verdict.reason
     calls = Counter(one.f for one in done)
-    assert set(calls) == {"post", "reply", "delete", "block", "view", "rename", "look"} and min(calls.values()) > 50
+    assert set(calls) == {"post", "reply", "delete", "block", "view", "rename", "look", "like", "likes"}
+    assert min(calls.values()) > 50
+    given = Counter(one.key for one in done if one.f == "like")
+    assert max(given.values()) <= FULL and all(one.value == given[one.key] for one in done[-len(given):])
     elements = Counter(one.key for one in done if one.f in ("post", "reply"))
     assert max(elements.values()) <= FULL and len(elements) > 4
     assert {one.kind for one in done if one.process in (0, 3, 6)} == {"read"}

@@ -330,3 +330,31 @@ def test_a_long_lineage_is_counted_and_not_listed(links: int) -> None:
     [anomaly] = verdict.anomalies
     assert len(anomaly.operations) <= 4 and anomaly.accused is not None and anomaly.operations[anomaly.accused].f == "read"
     assert "more compare-and-sets in between" in anomaly.sentence
+
+
+BRANCHES: dict[str, list[Operation]] = {
+    "of two compare-and-sets": [_w(0, 0, 1), _c(0, 1, 2, 3), _c(1, -1, 4, 5), _c(1, 2, 6, 7)],
+    "of which the one that died went on": [_w(0, 0, 1), _c(0, 1, 2, 3), *(_c(-at, -at - 1, 4 + at, 5 + at) if at else
+                                          _c(1, -1, 4, 5) for at in range(90)), _c(1, 2, 100, 101)],
+    "of a write that an older version came after": [_w(0, 0, 1), _c(0, 1, 2, 3), _w(-1, 4, 5), _c(1, 2, 6, 7)],
+    "of a write that an older version came after, that had been read": [
+        _w(0, 0, 1), _c(0, 1, 2, 90), _r(1, 3, 4), _w(-1, 5, 6), _c(1, 2, 100, 101),
+    ],
+    "of a write after which the version before it went on, and died": [
+        _w(0, 0, 1), _c(0, 1, 2, 3), _w(3.5, 4, 5), _c(1, -2, 6, 7), _c(3.5, 2, 8, 9),
+    ],
+}
+
+
+@pytest.mark.parametrize("begin", BRANCHES.values(), ids=BRANCHES)
+def test_what_a_long_lineage_lost_where_it_began_is_told(begin: list[Operation]) -> None:
+    """Two lineages from one version, of which the one that survived went on for long after."""
+    end = max(op.completed or 0 for op in begin)
+    long = [_c(at, at + 1, end + 10 * at, end + 10 * at + 5) for at in range(2, 300)]
+    last = [_r(300, end + 4000, end + 4001, p=5)]
+    verdict = check(History.of([*begin, *long, *last]), CasRegister(), course=Course(end + 4000, ()))
+    died = [op for op in begin if op.f != "read" and (op.value[1] if op.f == "cas" else op.value) < 0]
+    assert verdict.counts == {"lost-write": len(died)}, verdict.reason
+    for anomaly in verdict.anomalies:
+        assert len(anomaly.operations) <= 10 and "more compare-and-sets in between" in anomaly.sentence
+        assert _judge(*anomaly.operations).validity == "invalid", anomaly
