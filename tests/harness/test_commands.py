@@ -96,3 +96,27 @@ def test_the_store_of_rates_is_added_to_and_its_table_is_of_all(splitbrain: Call
         ran = splitbrain("rates", str(more), "--store", str(store))
         assert ran.code == 0 and store.read_text() == "".join(lines[:5])
     assert splitbrain("rates", str(store)).stdout == ran.stdout
+
+
+@pytest.mark.parametrize(("command", "told"), [
+    (("compare", "empty", "empty"), "empty: no run lies in this folder"),
+    (("compare", "begun", "begun"), "begun: no run there was judged: "),
+    (("compare", "damaged", "damaged"), "'splitbrain check' judges a run again"),
+    (("compare", "empty", "empty", "--html", "nowhere/page.html"), "there is no folder '"),
+    (("contract", "damaged"), "no judged run there: "),
+    (("contract", "empty", "--html", "empty"), "is a directory"),
+    (("rates", "empty", "--store", "nowhere/rates.jsonl"), "there is no folder '"),
+    (("serve", "file"), "is a file"),
+    (("shrink", "empty"), "not the folder of a run"),
+])
+def test_a_mistake_is_one_sentence_and_exits_64(
+    splitbrain: Callable[..., Ran], tmp_path: Path, command: tuple[str, ...], told: str
+) -> None:
+    for name in ("empty", "begun", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "damaged" / "result.json").write_bytes(b'{"format": 2, "run')
+    store.write_plan(tmp_path / "begun" / "plan.toml", Plan(database="reference", variant="majority"))
+    ran = splitbrain(*(word if word.startswith("-") or at == 0 else str(tmp_path / word) for at, word in enumerate(command)))
+    assert ran.code == 64 and told in ran.stderr and not ran.stdout, ran
+    assert len(ran.stderr.splitlines()) == 1 and "Traceback" not in ran.stderr
