@@ -186,10 +186,10 @@ class Namespaces(Probed):
         rto = self._plan.tcp_rto_max_ms
         sysctl = {"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {}
         labels = {RUN: self._run, HARNESS: self._outer}
-        made = await commands.together(home.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
         chosen = binary(self._plan.binary, self._plan.database) if self._plan.binary else None
         if self._plan.binary and chosen is None:
             raise SetupError(f"binary '{self._plan.binary}' does not exist.")
+        made = await commands.together(home.fork(name, hosts=hosts, sysctl=sysctl) for name in names)
         self.nodes = tuple(
             NamespaceNode(name, address, address6, folder / name, channel, pid, chosen, labels)
             for name, (address, address6), (channel, pid) in zip(names, addresses, made, strict=True)
