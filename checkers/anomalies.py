@@ -67,8 +67,8 @@ _ROWS = (
                "end.", True, ("stale-read",)),
     Phenomenon("lost-append", _BOTH, ("transactions",), "An acknowledged append is in none of the lists that were read in "
                "the end.", True, ("G-single-realtime",)),
-    Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "Two transactions read the same version and both replaced "
-               "it: the effect of one is gone.", True, ("G-single",)),
+    Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "A transaction replaced a version that it had read, without "
+               "having seen another one that replaced it, too: the effect of one is gone.", True, ("G-single",)),
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
     Phenomenon("stale-fence", _BOTH, ("lock",), "A lock was granted with a fencing number that was not greater than an "
                "earlier one.", False, ("non-linearizable",)),

@@ -15,14 +15,14 @@ from splitbrain.reports import wording
 from splitbrain.reports.wording import count, in_markdown, plural, seconds, share, side
 
 SUMMED = 24
-"""Lines about partitions in a contract, which is one page."""
+"""Lines about faults in a contract, which is one page."""
 
 
 def contract(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
     """The parts of a contract with their lines. The results are of one database and variant; there is at least one."""
     rows = [row for result in results for row in result.scenarios]
     return [
-        ("During a partition", _during(rows) or ["Nothing was measured."]),
+        ("During a fault", _during(rows) or ["Nothing was measured."]),
         ("To the data", _data(results)),
         ("After the heal", _after(results, rows) or ["Nothing was measured."]),
         ("What to do", list(dict.fromkeys(line for result in results for line in result.recommendations))

@@ -61,6 +61,33 @@ def test_a_job_that_names_nothing_or_no_database_is_refused(tmp_path: Path) -> N
         assert ran.returncode == 64 and told in ran.stderr
 
 
+def test_the_words_of_a_job_are_quoted_as_in_a_shell_and_nothing_in_them_is_run(tmp_path: Path) -> None:
+    job = environment(tmp_path)
+    program = tmp_path / "venv" / "bin" / "splitbrain"
+    program.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    (tmp_path / "a.toml").touch()
+    words = """test "./my mine.py" --expect 'CP 80%'\n  --run-name *.toml $(touch run) `touch run`; touch run"""
+    ran = subprocess.run(
+        [CI, "run"], cwd=tmp_path, env={**job, "WORDS": words}, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("<test><./my mine.py><--expect><CP 80%><--run-name><*.toml><$(touch><run)><`touch>")
+    assert ran.stdout.endswith("<--runs><runs>") and not (tmp_path / "run").exists()
+    open_ended = {**job, "WORDS": "test 'mine.py"}
+    ran = subprocess.run([CI, "run"], cwd=tmp_path, env=open_ended, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 64 and "a quotation mark is not closed: test 'mine.py" in ran.stderr and not ran.stdout
+
+
+def test_a_night_that_failed_is_kept_for_the_next_one_s_index() -> None:
+    """A cache that is saved only by jobs that succeed would keep the green nights alone."""
+    action = (ROOT / "action.yml").read_text()
+    restore, save = re.findall(r"uses: actions/cache/(\w+)@v\d+\n(.*?)(?=\n    - )", action, re.DOTALL)
+    assert (restore[0], save[0]) == ("restore", "save") and "if: always()" in save[1] and "actions/cache@" not in action
+    for told in (r"path: \|\n(?: {10}\S.*\n)+", r" key: .+"):
+        assert re.findall(told, restore[1]) == re.findall(told, save[1]) != []
+    assert re.search(r"cache:\n    key: \w+\n    when: always\b", (ROOT / "tools" / "gitlab.yml").read_text())
+
+
 def test_both_files_call_the_script_with_variables_that_it_reads() -> None:
     script = CI.read_text()
     for file in (ROOT / "action.yml", ROOT / "tools" / "gitlab.yml"):

@@ -59,7 +59,7 @@ SMALL = 600
 """Up to so many operations of one register, a search is tried before the columns are sorted into zones."""
 PATIENCE = 1.0
 """Seconds of searching in this process after which more processes are worth their start."""
-_AT_ONCE = 1000
+_AT_ONCE = 500
 """Steps that the search of a single key is given before anybody looks at the clock."""
 AT_LEAST = 0.1
 """Of the time limit, so much, and so many seconds, are for the explanation even where deciding took all the time there was."""

@@ -27,11 +27,11 @@ from splitbrain.checkers.structures.columns import (
     coded,
     grouped,
     keys_of,
+    ranges,
     rows_of,
     shown_elements,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.transactions.inference import ranges
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK, History

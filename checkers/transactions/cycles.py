@@ -122,12 +122,17 @@ class Cycle:
         if not anti:
             if set(kinds) == {WW} and len({edge.key for edge in self.edges}) == 1 and any(edge.scope for edge in self.edges):
                 return "cyclic-versions"
-            if any(edge.scope in (ATOMIC, CAUSAL) for edge in self.edges):
+            scopes = {edge.scope for edge in self.edges}
+            if not scopes.isdisjoint((ATOMIC, CAUSAL)):
                 # Which of two versions came first follows from what a transaction saw: the other way round it missed one.
                 return "G-single" + suffix
-            if WR not in kinds and any(edge.scope for edge in self.edges) and self.level in USUAL:
+            if TIMES in scopes and len(kinds) == 2 and set(kinds) == {WW, REALTIME}:
+                # The one that time has first was still read when the other one was known: that read missed the other.
+                return "G-single-realtime"
+            if WR not in kinds and TIMES in scopes and self.level in USUAL:
                 return USUAL[self.level]
-            return ("G1c" if WR in kinds else "G0") + suffix
+            # Who wrote upon what it had read either overwrote that, or was overwritten by what it had read.
+            return ("G1c" if WR in kinds or READS in scopes else "G0") + suffix
         if anti == 1:
             at = kinds.index(RW)
             other = self.edges[at - 1]

@@ -74,14 +74,6 @@ class Inference:
         return reads, self.read_from[reads]
 
 
-def ranges(begin: NDArray[np.int64], counts: NDArray[np.int64]) -> Ints:
-    """The numbers `begin[i]` up to `begin[i] + counts[i]` for each i, one range after another."""
-    ends = np.cumsum(counts)
-    places = np.arange(ends[-1] if len(ends) else 0)
-    places += np.repeat(begin - (ends - counts), counts)
-    return places
-
-
 def group_ends(*columns: NDArray[np.int64]) -> tuple[Ints, Ints]:
     """Where each run of equal rows of these columns begins, and how long it is."""
     many = len(columns[0])

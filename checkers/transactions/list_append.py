@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired
 from splitbrain.checkers.transactions.lattice import Level
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros

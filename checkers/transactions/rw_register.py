@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -29,7 +30,7 @@ from splitbrain.checkers.transactions.graph import (
     process_edges,
     realtime_edges,
 )
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, ranges, written_once
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, written_once
 from splitbrain.checkers.transactions.serial import TURNS, serial_order
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros

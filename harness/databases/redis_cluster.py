@@ -80,7 +80,7 @@ class Cluster:
             f"bind {node.address}",
             f"port {self._port}",
             "protected-mode no",
-            "dir {folder}",
+            'dir "{folder}"',
             "repl-diskless-sync-delay 0",
             "cluster-enabled yes",
             f"cluster-node-timeout {_NODE_TIMEOUT_MS}",

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 
 def available() -> bool:
     """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
+
+
+def kept(function: Callable[..., Any]) -> bool:
+    """Whether machine code of that function, younger than its source, is kept beside it: told without loading numba."""
+    source = Path(inspect.getfile(function))
+    written = source.stat().st_mtime
+    files = (source.parent / "__pycache__").glob(f"{source.stem}.{function.__qualname__}-*.nbc")
+    return any(file.stat().st_mtime > written for file in files)
 
 
 @cache

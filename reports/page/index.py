@@ -162,7 +162,8 @@ def _green(before: Sequence[Night]) -> str:
         return ""
     good = sum(night.green for night in before)
     low, high = (share(round(bound * 1000), 1000) for bound in wilson(good, len(before)))
-    return f"{good} of {plural(len(before), 'night')} before {'was' if good == 1 else 'were'} green ({low} to {high})."
+    were = "was" if 1 in (good, len(before)) else "were"
+    return f"{good} of {plural(len(before), 'night')} before {were} green ({low} to {high})."
 
 
 def claimed(runs: Sequence[Told]) -> list[Observed]:

@@ -32,6 +32,7 @@ if (timeline) {
   const field = document.createElement("input");
   field.type = "search";
   field.placeholder = "a client, a server, a value";
+  field.size = field.placeholder.length;
   label.className = "filter";
   label.append("Show only rows with ", field);
   field.addEventListener("input", () => {

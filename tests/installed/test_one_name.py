@@ -90,6 +90,15 @@ def test_only_one_name_is_installed(installed: Path, folder: Path) -> None:
     assert elsewhere.strip() == "[]"
 
 
+def test_every_file_of_the_rooms_is_installed(installed: Path, folder: Path) -> None:
+    """A page's style, a template or a case's suite that a wheel leaves out is missed only where it is used."""
+    told = "import pathlib, splitbrain; print(pathlib.Path(splitbrain.__file__).parent)"
+    there = Path(call([str(installed), "-P", "-c", told], folder).strip())
+    files = {path.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts}
+    assert not [str(file) for file in sorted(files) if not (there / file).is_file()]
+
+
 def test_the_version_is_told(installed: Path, folder: Path) -> None:
     told = "import splitbrain, importlib.metadata as m; print(splitbrain.__version__, m.version('splitbrain'))"
     assert call([str(installed), "-c", told], folder).split() == [splitbrain.__version__] * 2

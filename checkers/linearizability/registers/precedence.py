@@ -16,6 +16,10 @@ agrees with it is one. It is told only when the model was asked, transaction by 
 
 Transactions have numbers in the order of their invocation. Two that overlap in time are related by a bit, all others by their
 times alone; so what is remembered of a transaction is as large as what happens beside it.
+
+`transactions.decide.strong` closes the order of strict serializability under the same rules, and is another program: it knows
+levels at which real time means nothing, so it keeps who reaches whom of all transactions, and it asks a SAT solver, which may
+not be installed. Where real time counts, the times say most of that already, and bits of what is beside are enough.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.linearizability.evidence.lineages import text
 from splitbrain.checkers.linearizability.search.problem import Problem, encode
-from splitbrain.checkers.models.specifications import MultiRegister
+from splitbrain.checkers.models.specifications import Call, MultiRegister
 from splitbrain.harness.history.history import History
 
 _BEFORE = -1
@@ -161,6 +165,62 @@ def agrees(problem: Problem, order: Sequence[int], budget: Budget = FOREVER) -> 
     return bool(states)
 
 
+_Effects = dict[Call, tuple[list[tuple[Hashable, Hashable]], dict[Hashable, Hashable]]]
+"""By call, what it found, and what it left in the registers that it wrote."""
+_Writers = dict[tuple[Hashable, Hashable], int]
+"""By register and value, who wrote it."""
+
+
+def _writers(problem: Problem, model: MultiRegister, budget: Budget) -> tuple[_Effects, _Writers] | None:
+    """What every call does, and who wrote each value; None where a value was written twice, or was there before all writes.
+    Raises `Exhausted`."""
+    effects: _Effects = {}
+    writer: _Writers = {}
+    for i, call in enumerate(problem.calls):
+        if not i & 1023:
+            budget.check()
+        if call not in effects:
+            effects[call] = model.effect(call.value, known=call.outcome == "ok")
+        for pair in effects[call][1].items():
+            if pair in writer or pair[1] == model.before:
+                return None
+            writer[pair] = i
+    return effects, writer
+
+
+def _happened(
+    problem: Problem, model: MultiRegister, effects: _Effects, writer: _Writers, known: list[bool], budget: Budget
+) -> list[bool] | None:
+    """Which transactions must have happened: the `known` ones and who wrote what these found, for what was not answered and
+    nobody read may as well not have happened. None where nobody else wrote what was found. Raises `Exhausted`."""
+    needed = known.copy()
+    for i, call in enumerate(problem.calls):
+        if not i & 1023:
+            budget.check()
+        for pair in effects[call][0] if known[i] else ():
+            if pair[1] != model.before:
+                if pair not in writer or writer[pair] == i:
+                    return None
+                needed[writer[pair]] = True
+    return needed
+
+
+def _times(problem: Problem, needed: list[bool], known: list[bool]) -> tuple[list[int], list[int], list[int]]:
+    """The operations that are `needed` in the order of their invocation, where each begins, and where it returns: behind all
+    events where that is not `known`."""
+    numbers: dict[int, int] = {}
+    begins: list[int] = []
+    returns: list[int] = []
+    for at, event in enumerate(problem.events):
+        if event >= 0 and needed[event]:
+            numbers[event] = len(begins)
+            begins.append(at)
+            returns.append(len(problem.events))
+        elif event < 0 and known[~event]:
+            returns[numbers[~event]] = at
+    return list(numbers), begins, returns
+
+
 class _Order:
     """What is known of the order of some transactions.
 
@@ -215,43 +275,17 @@ class _Order:
     ) -> _Order | None:
         """What is known at first; None for transactions that are not of this kind. Those that are not `required`, by default
         those that were not answered, may not have happened. Raises `_Contradiction` and `Exhausted`."""
-        effects = {}
-        for number, call in enumerate(problem.calls):
-            if not number & 1023:
-                budget.check()
-            if call not in effects:
-                effects[call] = model.effect(call.value, known=call.outcome == "ok")
-        writer: dict[tuple[Hashable, Hashable], int] = {}
-        for i, call in enumerate(problem.calls):
-            if not i & 1023:
-                budget.check()
-            for pair in effects[call][1].items():
-                if pair in writer or pair[1] == model.before:
-                    return None
-                writer[pair] = i
-        # What was not answered and nobody read may as well not have happened.
+        told = _writers(problem, model, budget)
+        if told is None:
+            return None
+        effects, writer = told
         every = range(len(problem.calls))
-        needed = [not problem.info(i) for i in every] if required is None else [i in required for i in every]
-        known = needed.copy()
-        for i, call in enumerate(problem.calls):
-            if not i & 1023:
-                budget.check()
-            for pair in effects[call][0] if known[i] else ():
-                if pair[1] != model.before:
-                    if pair not in writer or writer[pair] == i:
-                        return None
-                    needed[writer[pair]] = True
-        numbers: dict[int, int] = {}
-        begins: list[int] = []
-        returns: list[int] = []
-        for at, event in enumerate(problem.events):
-            if event >= 0 and needed[event]:
-                numbers[event] = len(begins)
-                begins.append(at)
-                returns.append(len(problem.events))
-            elif event < 0 and known[~event]:
-                returns[numbers[~event]] = at
-        ids = list(numbers)
+        known = [not problem.info(i) for i in every] if required is None else [i in required for i in every]
+        needed = _happened(problem, model, effects, writer, known, budget)
+        if needed is None:
+            return None
+        ids, begins, returns = _times(problem, needed, known)
+        numbers = {i: number for number, i in enumerate(ids)}
         sources: list[list[tuple[Hashable, int]]] = []
         writes: list[list[Hashable]] = []
         for number, i in enumerate(ids):

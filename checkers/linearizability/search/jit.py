@@ -9,11 +9,11 @@ What bounds the search, and why it may:
 
 * an `info` operation never returns, so nothing ever forces it; one that could never change the state is left out;
 * an `info` operation that would leave the state as it is in this state is not tried: leaving it for later is as good;
-* of pending operations with the same call, only the one that returns first is tried (an `info` returns last of all): in
+* of pending operations that do the same, only the one that returns first is tried (an `info` returns last of all): in
   any linearization the two may change places;
 * pure operations take effect as soon as they are legal: they never need to be branched on. Only operations that no state
   can be changed by are pure; one that happens to leave this state alone is not;
-* of several registers and of texts, a configuration in which somebody can never find what he read is left (`needs`).
+* a configuration in which somebody can never find what he read is left (`foresight`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import Any
 from splitbrain.checkers.budget import FOREVER as FOR_EVER
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.decision import Decision
-from splitbrain.checkers.linearizability.search.needs import Needs, needs_of
+from splitbrain.checkers.linearizability.search.foresight import foresight, same
+from splitbrain.checkers.linearizability.search.needs import Needs
 from splitbrain.checkers.linearizability.search.problem import Problem
 from splitbrain.checkers.models.specifications import Model
 
@@ -341,15 +342,14 @@ def from_problem(problem: Problem, budget: Budget = FOR_EVER) -> Search:
     """The search for an encoded problem of any model. Pure `info` operations are left out: nothing can tell them. Raises
     `Exhausted`."""
     numbers: dict[Any, int] = {}
-    call_of = [numbers.setdefault(call, len(numbers)) for call in problem.calls]
+    call_of = [numbers.setdefault(same(problem.model, call), len(numbers)) for call in problem.calls]
     budget.check()
     calls = list(numbers)
     pure = [problem.pure(call) for call in calls]
-    dropped = [pure[c] and calls[c].outcome == "info" for c in call_of]
+    dropped = [pure[c] and problem.info(i) for i, c in enumerate(call_of)]
     events = [event for event in problem.events if event < 0 or not dropped[event]]
-    machine = Machine(problem.model, calls)
-    whole = [*events, *(~i for i in problem.open_ok)]
-    needs = needs_of(problem.model, calls, call_of, whole, budget)
+    model, needs = foresight(problem.model, calls, call_of, [*events, *(~i for i in problem.open_ok)], budget)
+    machine = Machine(model, calls)
     return Search(
         machine.rows, machine.compute, machine.several, pure, call_of, problem.rows, events, problem.open_ok,
         machine.states, needs,

@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from splitbrain.checkers.budget import FOREVER, Budget
-from splitbrain.checkers.models.specifications import Call, KeyValue, Model, MultiRegister
+from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.models.specifications import Call, MultiRegister
 
 Pending = tuple[int, int, int, int, bool]
 """Of an operation that has begun: where it returns, its bit, its call and its number, and whether it never returns."""
@@ -36,16 +36,7 @@ class Needs(Protocol):
     def ordered(self, returning: int, effects: list[Effect]) -> list[Effect]: ...
 
 
-def needs_of(
-    model: Model, calls: list[Call], call_of: list[int], events: list[int], budget: Budget = FOREVER
-) -> Needs | None:
-    """What is known of the needs of this model's operations; None where nothing is. Raises `Exhausted`."""
-    if type(model) is KeyValue:
-        return _OfTexts(calls, call_of, events, budget)
-    return _OfRegisters(model, calls, call_of, events, budget) if type(model) is MultiRegister else None
-
-
-class _OfTexts:
+class OfTexts(Needs):
     def __init__(self, calls: list[Call], call_of: list[int], events: list[int], budget: Budget) -> None:
         self.calls = calls
         begins = {i: at for at, i in enumerate(events) if i >= 0}
@@ -96,7 +87,7 @@ class _OfTexts:
         return effects
 
 
-class _OfRegisters:
+class OfRegisters(Needs):
     def __init__(
         self, model: MultiRegister, calls: list[Call], call_of: list[int], events: list[int], budget: Budget
     ) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Timer
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +52,8 @@ _RELATIONS: tuple[Relation, ...] = ("wr", "session", "realtime", "ww", "rw")
 _MOST_PAIRS = 20_000_000
 _CHUNK = 1 << 18
 """Pairs that are compared, or told to the solver, between two looks at the clock."""
+_CONFLICTS, _STEPS = 1_000, 2_000_000
+"""Conflicts and propagations of the solver between two looks at the clock: tenths of a second."""
 
 
 class Polygraph:
@@ -334,18 +335,15 @@ class Polygraph:
 
 
 def _solved(solver: Any, budget: Budget) -> bool:
-    """Whether there is a choice. Raises `Exhausted` where time ran out."""
-    budget.check()
-    timer = Timer(min(max(budget.left, 0), 86_400), solver.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
+    """Whether there is a choice. Raises `Exhausted` where time ran out. The solver keeps what it learned from one look at the
+    clock to the next, so that where time is the processor's it gets as far on a busy machine as on another."""
+    while True:
+        budget.check()
+        solver.conf_budget(_CONFLICTS)
+        solver.prop_budget(_STEPS)
         answer = solver.solve_limited(expect_interrupt=True)
-    finally:
-        timer.cancel()
-    if answer is None:
-        raise Exhausted(budget.limit)
-    return bool(answer)
+        if answer is not None:
+            return bool(answer)
 
 
 @dataclass(slots=True, frozen=True)

@@ -27,7 +27,7 @@ from splitbrain.harness.history.operation import Operation
 
 SIZE = 1_500
 AFTER = 60_000
-"""Calls of functions that may follow when the time is up: those of the first thousand steps of a search, whose states are
+"""Calls of functions that may follow when the time is up: those of the first five hundred steps of a search, whose states are
 large, before anybody looks."""
 
 

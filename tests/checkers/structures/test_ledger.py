@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 
 import pytest
+from msgspec.structs import replace
 
 from splitbrain.checkers.anomalies import generalises
 from splitbrain.checkers.structures import ledger
@@ -80,9 +81,9 @@ def drawn(rng: random.Random) -> list[Operation]:
         source, target = rng.sample(range(accounts), 2)
         invoked = rng.randrange(moments)
         outcome = rng.choice(["ok", "ok", "ok", "info", "fail"])
-        operations.append(
-            transfer(source, target, rng.randint(1, 3), invoked, invoked + rng.randint(0, 5), outcome)
-        )
+        # One process each, so that no two are equal.
+        one = transfer(source, target, rng.randint(1, 3), invoked, invoked + rng.randint(0, 5), outcome)
+        operations.append(replace(one, process=100 + len(operations)))
     done = [one for one in operations if one.outcome != "fail"]
     for _ in range(rng.randint(1, 3)):
         balances = [DEPOSIT] * accounts

@@ -13,8 +13,8 @@ from splitbrain import Operation
 from splitbrain.checkers.anomalies import place
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.transactions import cycles
-from splitbrain.checkers.transactions.cycles import RULES, Edge, Rule
-from splitbrain.checkers.transactions.graph import ALWAYS, PROCESS, READS, REALTIME, RW, TIMES, WR, WW, Edges
+from splitbrain.checkers.transactions.cycles import RULES, Cycle, Edge, Rule
+from splitbrain.checkers.transactions.graph import ALWAYS, CAUSAL, PROCESS, READS, REALTIME, RW, SESSION, TIMES, WR, WW, Edges
 from splitbrain.checkers.transactions.inference import Inference
 from splitbrain.checkers.transactions.lattice import Level, stronger
 from splitbrain.harness.history.history import History
@@ -164,6 +164,28 @@ def test_two_transactions_against_time_are_told_beside_a_long_cycle_of_clients()
     short = [Edge(3, 0, WR, ALWAYS, 0, 0)]
     found = cycles.search(inference(short, times), Budget.of(30))
     assert [cycle.identifier for cycle in found.cycles] == ["G1c-process"]
+
+
+@pytest.mark.parametrize(("level", "edges", "name"), [
+    ("read-uncommitted", [(WW, ALWAYS), (WW, ALWAYS)], "G0"),
+    ("strong-snapshot-isolation", [(WW, ALWAYS), (REALTIME, ALWAYS)], "G0-realtime"),
+    # Which version came first is known from what had been read before it: one that read the other one's later missed it.
+    ("strong-snapshot-isolation", [(WW, TIMES), (REALTIME, ALWAYS)], "G-single-realtime"),
+    # Who wrote upon what it had read, read from the other one, or was overwritten by it.
+    ("strong-snapshot-isolation", [(WW, READS), (REALTIME, ALWAYS)], "G1c-realtime"),
+    ("read-committed-session", [(WW, ALWAYS), (PROCESS, ALWAYS)], "G0-process"),
+    ("read-committed-session", [(WW, SESSION), (WW, ALWAYS)], "G0-process"),
+    ("read-committed-session", [(WW, SESSION), (WW, READS)], "G1c-process"),
+    ("causal", [(WW, CAUSAL), (WW, ALWAYS)], "G-single-process"),
+    ("read-committed", [(WW, ALWAYS), (WR, ALWAYS)], "G1c"),
+    ("read-atomic", [(WR, ALWAYS), (RW, ALWAYS)], "G-single"),
+    ("strong-snapshot-isolation", [(RW, TIMES), (REALTIME, ALWAYS)], "G-single-realtime"),
+    ("serializable", [(RW, ALWAYS), (RW, ALWAYS)], "G2-item"),
+])
+def test_every_cycle_has_the_name_of_its_dependencies(level: Level, edges: list[tuple[int, int]], name: str) -> None:
+    """Of two transactions, whose writes that depend on each other are of different keys."""
+    cycle = Cycle(level, tuple(Edge(at, 1 - at, kind, scope, at, -1) for at, (kind, scope) in enumerate(edges)))
+    assert cycle.identifier == name
 
 
 def test_a_long_cycle_stands_behind_a_short_one_of_any_level() -> None:

@@ -120,7 +120,7 @@ async def test_a_primary_without_replicas_refuses_or_cannot_confirm(tmp_path: Pa
         ("sentinel-min-replicas", Refused, "no-replicas"),
         ("sentinel-wait", Indeterminate, "too-few-replicas"),
     ):
-        async with running(Redis, variant, tmp_path / variant, count=3) as database:
+        async with running(Redis, variant, tmp_path / "a space" / variant, count=3) as database:
             nodes = [cast(LoopbackNode, node) for node in database.nodes.values()]
             client = await database.connect(nodes[0])
             await client.write(1, 5)

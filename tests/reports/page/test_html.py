@@ -211,6 +211,7 @@ def test_what_came_after_the_heal_is_not_told_as_in_the_partition() -> None:
     late = Operation(process=1, f="read", key=1, value=1, invoked=story.second(40), completed=story.second(41), node="n3")
     shown = page(anomalies=(msgspec.structs.replace(result.anomalies[0], operations=(late,), sentence="it was old"),))[1].text
     assert f"It was old. That goes back to the partition before, {row.label}: {row.sentence}." in shown
+    assert "Shaded: the fault" not in shown and "Shaded: the fault" in page()[1].text, "its picture has no shade"
 
 
 def test_an_undecided_run_does_not_claim_that_nothing_was_lost() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import msgspec
 import pytest
+from pysat.solvers import Glucose4
 
 from splitbrain.checkers.budget import FOREVER, Budget
-from splitbrain.checkers.transactions.decide import LEVELS, Decision, decide, facts, kernels
+from splitbrain.checkers.transactions.decide import LEVELS, Decision, decide, facts, kernels, strong
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
 from tests.checkers.transactions.decide import definitions
@@ -173,6 +175,20 @@ def test_a_limit_is_named() -> None:
     assert open_history.micros is not None
     found = decide(facts(open_history), "serializable", open_history.micros.keys, late)
     assert found.state == "undecided" and found.limit == late.limit
+
+
+def test_what_a_search_learned_is_kept_when_it_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight pigeons do not fit into seven holes, however often it is asked how much time is left."""
+    looks: list[Budget] = []
+    monkeypatch.setattr(Budget, "check", lambda budget: looks.append(budget))
+    monkeypatch.setattr(strong, "_CONFLICTS", 1)
+    with Glucose4() as solver:
+        for pigeon in range(8):
+            solver.add_clause([7 * pigeon + hole for hole in range(1, 8)])
+            for other, hole in product(range(pigeon), range(1, 8)):
+                solver.add_clause([-(7 * pigeon + hole), -(7 * other + hole)])
+        assert not strong._solved(solver, FOREVER)
+    assert len(looks) > 3
 
 
 def test_a_node_that_waits_for_its_own_session_does_not_stop_the_others() -> None:

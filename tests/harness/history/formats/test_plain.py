@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitbrain.harness.errors import HistoryError
+from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.builder import Builder
 from splitbrain.harness.history.formats import edn, plain
 from splitbrain.harness.history.formats.text import Text, line_and_column
@@ -187,6 +188,7 @@ FILES = sorted((HISTORIES / "transactions").rglob("*.edn"), key=lambda path: pat
 def test_recorded_histories_are_the_same_by_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     monkeypatch.setattr(plain, "COMPILED_FROM", 0)
+    monkeypatch.setattr(plain, "TO_COMPILE", 0)
     monkeypatch.setattr(Counting, "taken", 0)
     for path in FILES:
         data = path.read_bytes()
@@ -209,3 +211,30 @@ def test_what_is_not_plain_costs_only_itself(odd: str) -> None:
         patched.setattr(Counting, "taken", 0)
         compare(data)
         assert Counting.taken == 2 * (len(data.decode()) - (len(f"{odd}\n") if odd else 0))
+
+
+class Willing(plain.Plain):
+    """Tells whether it would take the events of the last piece, and takes none."""
+
+    last = False
+
+    def take(self, at: int) -> int:
+        if self._piece is not self._text.text:
+            self._look_at(self._text.text)
+        Willing.last = self.ready
+        return at
+
+
+@pytest.mark.parametrize(("events", "kept", "willing"), [
+    (10, True, False), (50, True, True), (50, False, False), (100, False, True),
+])
+def test_machine_code_is_compiled_only_for_a_long_file(
+    events: int, kept: bool, willing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = b"{:type :invoke, :process 1, :f :read, :value nil}\n"
+    monkeypatch.setattr(plain, "COMPILED_FROM", 20 * len(event))
+    monkeypatch.setattr(plain, "TO_COMPILE", 40 * len(event))
+    monkeypatch.setattr(machine_code, "kept", lambda function: kept)
+    monkeypatch.setattr(machine_code, "available", lambda: True)
+    told(events * event, False, Willing, monkeypatch)
+    assert Willing.last is willing
