@@ -560,11 +560,9 @@ def _guarded(call: Callable[[], Any]) -> int:
     except SplitbrainError as error:
         click.echo(f"splitbrain: {error}", err=True)
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return UsageError.exit_code
     except click.UsageError as error:
-        click.echo(f"splitbrain: {' '.join(error.format_message().split())}", err=True)
+        told, helps = error.format_message(), isinstance(error, click.exceptions.NoArgsIsHelpError)
+        click.echo(told if helps else f"splitbrain: {' '.join(told.split())}", err=True)
         return UsageError.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
