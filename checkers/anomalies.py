@@ -96,8 +96,8 @@ _ROWS = (
     Phenomenon("wrong-total", _BOTH, ("bank", "counter", "service"), "The balances, or a counter, do not add up to what "
                "they must.", False, ("stale-read",)),
     Phenomenon("inconsistent-analysis", _BOTH, ("bank",), "Balances were read that add up, but that were so at no one moment: "
-               "no order of the transfers explains them in which what was over came before what began later.", False,
-               ("non-linearizable",)),
+               "no order of the transfers explains them (where real time is promised, none in which what was over came before "
+               "what began later).", False, ("non-linearizable",)),
     Phenomenon("negative-balance", _BOTH, ("bank",), "An account was overdrawn although no transfer may do that.",
                False, ("non-linearizable",)),
     Phenomenon("out-of-bounds", _BOTH, ("counter", "service"), "A counter was read below all that was acknowledged, or above "

@@ -59,7 +59,7 @@ PICTURES: dict[str, tuple[Bar, ...]] = {
     "blocked-seen": _bars("A 0-2 block B", "A 3-5 view B → 1 post !"),
     "deleted-seen": _bars("A 0-2 delete 7", "B 3-5 view → 6, 7 !"),
     "wrong-total": _bars("A 0-2 deposit 100", "B 3-5 transfer 30", "C 6-9 balances → 100, 30 !"),
-    "inconsistent-analysis": _bars("A 0-2 transfer 30 x to y", "B 3-5 transfer 30 y to z", "C 6-9 balances → 100, 70, 130 !"),
+    "inconsistent-analysis": _bars("A 0-2 transfer 30 x to y", "B 3-5 transfer 20 x to z", "C 6-9 balances → 80, 130, 90 !"),
     "negative-balance": _bars("A 0-2 deposit 10", "B 3-5 transfer 30", "C 6-9 balances → -20, 30 !"),
     "out-of-bounds": _bars("A 0-2 increment 1", "B 3-5 increment 1", "C 6-8 count → 1 !"),
     "dirty-update": _bars("T1 0-3 append x 1 (aborted)", "T2 4-7 append x 2", "T3 8-11 r x → [1 2] !"),

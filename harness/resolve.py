@@ -234,7 +234,8 @@ def check(plan: Plan) -> None:
         key = "schedule" if plan.schedule else "nemesis"
         raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     for name, where in _nemeses(plan):
-        if refusal := schedules.nemesis(name, plan.options).refusal(database, variant):
+        found = schedules.nemesis(name, plan.options)
+        if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
     _check_binary(plan, database)
     for number, expectation in enumerate(plan.expect):

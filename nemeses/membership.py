@@ -26,9 +26,7 @@ from splitbrain.nemeses.processes import Processes
 from splitbrain.nemeses.roles import each, majority
 
 ASK = 2.0
-"""Seconds that one server is given to change the members, or to tell them."""
-REMOVAL = 10.0
-"""Seconds that a cluster is given to let a member go: some refuse it for a while after an election."""
+"""Seconds that one server is given to tell the members. What a change may take is the database's own: see `Membership`."""
 
 T = TypeVar("T")
 
@@ -65,6 +63,12 @@ class ReplaceMembers(Processes):
         """Where the database has no members that can be changed."""
         if reason := database.fixed(variant):
             return f"cannot change its members: {reason}"
+        return ""
+
+    def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
+        """Where the database lets none of so few nodes leave."""
+        if issubclass(database, Membership) and nodes < database.least:
+            return f"needs {database.least} nodes for one to leave, the plan has {nodes}"
         return ""
 
     def minimum_nodes(self) -> int:
@@ -130,7 +134,7 @@ class MembershipInjector(Injector[Other]):
     async def _remove(self, name: str, cluster: Cluster) -> bool:
         """Whether the others have it as a member no more, and its data is gone."""
         cluster.watch(name)
-        if not await until(lambda: self._removed(name, cluster), REMOVAL):
+        if not await until(lambda: self._removed(name, cluster), _database(cluster).leaving):
             return False
         await cluster.end(self, [name])
         return await cluster.wipe(name)
@@ -156,21 +160,21 @@ class MembershipInjector(Injector[Other]):
         try:
             await database.remove_member(name, asked)
         except Refused as error:
-            self._refused = error.reason
+            self._refused = f"{error.reason} ({error.detail})" if error.detail else error.reason
             raise
 
     async def _add(self, name: str, cluster: Cluster) -> bool:
         """Whether it is a member that serves. What it has is what the others gave it."""
         async with cluster.reconfiguring:
-            joins = await until(lambda: _added(name, cluster), RETURN)
+            joins = await until(lambda: _added(name, cluster), _database(cluster).joining)
             if joins is None:
                 return False
             await cluster.replace(name, joins)
             await cluster.start(self, [name])
-            return bool(await until(lambda: _joined(name, cluster), RETURN))
+            return bool(await until(lambda: _joined(name, cluster), _database(cluster).joining))
 
     async def _proof(self, nodes: Nodes, cluster: Cluster, began: int, *, gone: bool) -> Proof:
-        members = await until(lambda: _members(cluster), REMOVAL) or frozenset()
+        members = await until(lambda: _members(cluster), _database(cluster).leaving) or frozenset()
         at = cluster.clock()
         holds = gone and bool(members) and members == self._before - set(nodes) == set(cluster.names) - set(nodes)
         detail = f"members {_told(members)}, before {_told(self._before)}"
@@ -214,7 +218,7 @@ async def _ask(name: str, cluster: Cluster, request: Callable[[Membership, Node]
     for other in cluster.names:
         if other == name or other in cluster.out():
             continue
-        if (told := await answer(request(database, database.nodes[other]), ASK)) is not None:
+        if (told := await answer(request(database, database.nodes[other]), database.changing)) is not None:
             return told[0]
     return None
 

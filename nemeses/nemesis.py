@@ -93,6 +93,10 @@ class Nemesis(ABC):
         where it can."""
         return ""
 
+    def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
+        """Why it cannot be done to so many nodes of that database though it can to more, as `refusal` says it."""
+        return ""
+
     def minimum_nodes(self) -> int:
         """The smallest cluster that this makes sense on."""
         return 2

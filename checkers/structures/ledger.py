@@ -29,7 +29,7 @@ _STEPS = 20_000
 _OPEN = 200
 """The most that may be open at one time."""
 
-_HEADS = 100_000_000
+_HEADS = 20_000_000
 """How many heads are looked at for all reads together."""
 
 _READ = 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.history.variant import Variant
@@ -16,6 +17,15 @@ class Membership(Database):
     Each method asks one server, `asked`, and no other; one that cannot do it raises `Refused`, and the next one is asked. What
     a call before has done already is no error: an answer may have been lost, and the call is made again.
     """
+
+    least: ClassVar[int] = 3
+    """The smallest cluster of which a node may leave."""
+    changing: ClassVar[float] = 2.0
+    """Seconds that a server is given to change the members."""
+    leaving: ClassVar[float] = 10.0
+    """Seconds that the cluster is given to let a member go: some refuse it for a while after an election."""
+    joining: ClassVar[float] = 25.0
+    """Seconds that it is given to let one in, and as many again until that one serves."""
 
     @classmethod
     def fixed(cls, variant: Variant) -> str:

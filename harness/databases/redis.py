@@ -142,6 +142,7 @@ class Redis(Membership):
     driver = "redis"
     modules = ("hiredis",)
     port = 6379
+    least = 4  # of three shards one must have a replica: slots would have no owner
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
