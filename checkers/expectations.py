@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Mapping
 
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import CLASSES, Expectation, Result
-from splitbrain.harness.errors import UsageError, hint
+from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.sides import group
 
 SIDES = ("available:majority", "available:minority", "blocked:majority", "blocked:minority")
@@ -28,13 +30,26 @@ def word_and_rate(text: str) -> tuple[str, float | None]:
     known = {word.lower(): word for word in WORDS}
     word, _, share = text.strip().partition(" ")
     if word.lower() not in known or (share and not re.fullmatch(r"\d{1,3}(\.\d+)?\s*%", share.strip())):
-        raise UsageError(f"nothing to expect is called '{text}': {hint(text.strip(), WORDS)}")
+        raise UsageError(f"nothing to expect is called '{text}': {_meant(word.lower(), known)}")
     if not share:
         return known[word.lower()], None
     rate = float(share.strip().rstrip("% ")) / 100
     if not 0 < rate <= 1:
         raise UsageError(f"'{text}' expects {share.strip()} of runs: it must be more than 0% and at most 100%.")
     return known[word.lower()], rate
+
+
+def _meant(word: str, known: Mapping[str, str]) -> str:
+    """The nearest of what there is, or what kinds of words there are; and where all of them are listed."""
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    near += [one for one in known if len(word) > 2 and word in one and one not in near][:3 - len(near)]
+    if near:
+        return f"did you mean {' or '.join(repr(known[one]) for one in near)}? {_LIST}"
+    kinds = "a class (CP, AP, neither), a side (blocked:minority) or an anomaly (lost-write)"
+    return f"it may be valid or invalid, {kinds}. {_LIST}"
+
+
+_LIST = "The page 'Commands' of the documentation (docs/commands.md) lists all."
 
 
 def meets(text: str, result: Result) -> Expectation:

@@ -585,5 +585,6 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
             return msgspec.json.decode(text, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not damaged:
-            raise HistoryError(f"not a result of splitbrain: {error}.", path=str(path)) from error
+            why = f"not a result of splitbrain: {error}; 'splitbrain check' judges a run again."
+            raise HistoryError(why, path=str(path)) from error
     raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))

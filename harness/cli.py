@@ -13,7 +13,7 @@ import click
 
 from splitbrain.harness import completion
 from splitbrain.harness.errors import CRASHED, INTERRUPTED, SplitbrainError, UsageError
-from splitbrain.harness.flags import DASK, HTML, JSON, PLAN, RUNS, Seconds, given, plan_flags
+from splitbrain.harness.flags import DASK, HTML, JSON, PLAN, RUNS, NewFile, Seconds, given, plan_flags
 
 GREETING = """\
 splitbrain cuts the network of a real database while clients work, and says what it gave up.
@@ -234,14 +234,15 @@ def contract(runs: tuple[Path, ...], html: Path | None) -> int:
       splitbrain contract runs > CONTRACT.md
       splitbrain contract runs --html contract.html
     """
-    from splitbrain.checkers.result import Result
+    from splitbrain.checkers.result import NotJudged, Result
     from splitbrain.harness.suite.suite import results
     from splitbrain.reports.contract import markdown
     from splitbrain.reports.page import contract as page
 
     found = [result for folder in runs for result in results(folder) if isinstance(result, Result)]
     if not any(result.plan is not None for result in found):
-        raise UsageError(f"{', '.join(map(str, runs))}: no judged run there.")
+        reasons = [one.reason.rstrip(".") for folder in runs for one in results(folder) if isinstance(one, NotJudged)]
+        raise UsageError(f"{', '.join(map(str, runs))}: {': '.join(['no judged run there', *reasons[:1]])}.")
     if html is not None:
         reports = {path.parent.name: path for folder in runs for path in folder.rglob("report.html")}
         page.write(html, found, {name: _address(path, html) for name, path in reports.items()})
@@ -270,7 +271,7 @@ def serve(runs: Path, port: int) -> int:
 
 @commands.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--store", type=click.Path(path_type=Path, dir_okay=False), help="Add the results to this file, a line each.")
+@click.option("--store", type=NewFile(), help="Add the results to this file, a line each.")
 @click.option("--into", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Put the table into this page, between its markers.")
 @click.option("--suite", type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -310,8 +311,8 @@ def rates(paths: tuple[Path, ...], store: Path | None, into: Path | None, suite:
 @click.option("--torn", is_flag=True, help="Judge a file whose end is missing.")
 @DASK
 @JSON
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's report here (HTML).")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a history's verdict here (XML).")
+@click.option("--report", type=NewFile(), help="Write a history's report here (HTML).")
+@click.option("--junit", type=NewFile(), help="Write a history's verdict here (XML).")
 def check(
     path: Path, as_json: bool, report: Path | None, junit: Path | None, dask: str | None, **options: Any
 ) -> int:
@@ -560,7 +561,8 @@ def _guarded(call: Callable[[], Any]) -> int:
         click.echo(f"splitbrain: {error}", err=True)
         return error.exit_code
     except click.UsageError as error:
-        click.echo(f"splitbrain: {' '.join(error.format_message().split())}", err=True)
+        told, helps = error.format_message(), isinstance(error, click.exceptions.NoArgsIsHelpError)
+        click.echo(told if helps else f"splitbrain: {' '.join(told.split())}", err=True)
         return UsageError.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -588,7 +590,7 @@ def main() -> None:
 
     sys.excepthook = _print_exception
     sys.stdout, sys.stderr = (cast("TextIO", Output(stream)) for stream in (sys.stdout, sys.stderr))
-    code = _guarded(lambda: commands.main(standalone_mode=False))
+    code = _guarded(lambda: commands.main(prog_name="splitbrain", standalone_mode=False))
     sys.stdout.flush()
     sys.exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,21 @@ class Seconds(click.ParamType[float]):
         if (length := seconds(str(value))) is None:
             self.fail(f"'{value}' is not a length of time: write 90, 60s or 1m30s.", param, ctx)
         return length
+
+
+class NewFile(click.Path):
+    """Where a file is to be written: in a folder that is there, told before anything is done."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first.", param, ctx)
+        if not os.access(path.parent if not path.exists() else path, os.W_OK):
+            self.fail(f"'{path}' cannot be written: you may not write there; name another place.", param, ctx)
+        return path
 
 
 class _Of(click.ParamType[Any]):
@@ -100,7 +116,7 @@ RUNS = click.option(
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
-HTML = click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+HTML = click.option("--html", type=NewFile(), metavar="FILE",
                     help="Write it as a page that opens in a browser, too.")
 
 DASK = click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it (10.0.0.1:8786).")

@@ -44,9 +44,13 @@ class Entrance(NamedTuple):
 
 
 class DockerNode:
-    """One node. `holder` and `entrance` are there once `Docker.up` has made them; `create` makes a service's container."""
+    """One node. `holder`, `volume`, `keeper` and `entrance` are there once `Docker.up` has made them; `create` makes a
+    service's container, on the node's network and `volume`. The keeper is a container that has the same volume, by which
+    files come into it and out of it: the holder, until the node has been wiped."""
 
     holder: Any
+    volume: str
+    keeper: Any
     entrance: Entrance
 
     def __init__(
@@ -60,6 +64,7 @@ class DockerNode:
         self._create = create
         self._services: dict[str, _Running] = {}
         self._dead: list[Death] = []
+        self.wiped = 0
 
     @property
     def folder(self) -> str:
@@ -83,7 +88,7 @@ class DockerNode:
                 await self._call(partial(before.container.remove, v=True, force=True))
             container = await self._create(self, service)
             files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
-            await self._call(partial(self.holder.put_archive, FOLDER, archive(files)))
+            await self._call(partial(self.keeper.put_archive, FOLDER, archive(files)))
         if before is not None:
             del self._services[service.name]  # the order is that of starts
             self._dead += self._deaths(before)
@@ -99,6 +104,15 @@ class DockerNode:
         running = self._services.get(name)
         if running is not None:
             await self._call(partial(running.stop, kill=kill))
+
+    async def forget(self) -> None:
+        """Remove the containers of all services, none of which may run: a start makes them anew. Raises `SetupError`."""
+        for name, before in list(self._services.items()):
+            if self.running(name):
+                raise SetupError(f"{self.name}: {name} runs, and keeps its data.")
+            await self._call(partial(before.container.remove, v=True, force=True))
+            del self._services[name]
+            self._dead += self._deaths(before)
 
     async def pause(self, name: str) -> None:
         """Freeze a service's container. The holder, which answers for the node's network, and a sidecar go on."""
@@ -163,7 +177,7 @@ class DockerNode:
     def copy_out(self) -> None:
         """Copy the files of the node's volume into its folder, as `data`. Blocking."""
         with tempfile.TemporaryFile() as packed:
-            packed.writelines(self.holder.get_archive(FOLDER)[0])
+            packed.writelines(self.keeper.get_archive(FOLDER)[0])
             packed.seek(0)
             with tarfile.open(fileobj=packed) as volume:
                 for member in volume:

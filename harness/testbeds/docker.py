@@ -32,7 +32,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,7 +77,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -225,17 +225,18 @@ class Docker(Probed):
     def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
         """Make a node's volume and the container that holds its network, started."""
         rto = self._plan.tcp_rto_max_ms
-        volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels)
+        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels).name
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
             network=self._mark, networking_config={self._mark: endpoint}, extra_hosts=dict(hosts),
             sysctls={"net.ipv4.tcp_rto_max_ms": str(rto)} if rto else {},
-            volumes={volume.name: {"bind": FOLDER, "mode": "rw"}},
+            volumes={node.volume: {"bind": FOLDER, "mode": "rw"}},
             mem_limit="32m", pids_limit=16, cap_drop=["ALL"], security_opt=["no-new-privileges"],
         )
         # Whoever the server runs as, the volume is its own; official images begin as root and then become somebody else.
         holder.put_archive("/", archive({}, FOLDER.lstrip("/")))
+        node.keeper = holder
         holder.start()
         holder.reload()
         return holder
@@ -318,7 +319,7 @@ class Docker(Probed):
         return await self.call(partial(
             self._client.containers.create, image, [part.replace("{folder}", FOLDER) for part in service.argv],
             name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
-            network_mode=f"container:{node.holder.id}", volumes={f"{self._mark}-{node.name}": {"bind": FOLDER, "mode": "rw"}},
+            network_mode=f"container:{node.holder.id}", volumes={node.volume: {"bind": FOLDER, "mode": "rw"}},
             mem_limit=memory, memswap_limit=memory, security_opt=["no-new-privileges"],
             log_config={"type": "json-file", "config": {"max-size": "16m"}},
         ))
@@ -348,6 +349,24 @@ class Docker(Probed):
         connectivity is then neither of the two."""
         texts = firewall.rules(before, after, {node.name: firewall.Addresses(node.address, "") for node in self.nodes})
         return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
+
+    async def wipe(self, name: str, keep: Collection[str]) -> None:
+        """Give the node a new and empty volume, and remove the containers of its services: those that are made next find
+        there what they are given. So nothing is kept but that. Raises `SetupError`."""
+        node = next(node for node in self.nodes if node.name == name)
+        await node.forget()
+        await self.call(partial(self._empty, node))
+
+    def _empty(self, node: DockerNode) -> None:
+        """Make a node's next volume, and a container that is never started, through which files come into it."""
+        node.wiped += 1
+        volume = self._client.volumes.create(f"{self._mark}-{node.name}-{node.wiped}", labels=self._labels).name
+        keeper = self._client.containers.create(
+            _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}-keeper-{node.wiped}", labels=self._labels,
+            network_mode="none", volumes={volume: {"bind": FOLDER, "mode": "rw"}},
+        )
+        keeper.put_archive("/", archive({}, FOLDER.lstrip("/")))
+        node.volume, node.keeper = volume, keeper
 
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""

@@ -34,9 +34,18 @@ def test_an_unknown_word_is_refused_with_the_nearest(text: str, near: str) -> No
         parse(text)
 
 
-def test_a_word_like_nothing_is_refused_with_all() -> None:
-    with pytest.raises(UsageError, match="there are: valid, invalid"):
-        parse("qqqqqq")
+@pytest.mark.parametrize("text", ["qqqqqq", "foo", ""])
+def test_a_word_like_nothing_is_refused_with_what_kinds_there_are(text: str) -> None:
+    with pytest.raises(UsageError, match=r"valid or invalid, a class .* an anomaly .* lists all") as refused:
+        parse(text)
+    assert len(str(refused.value)) < 250
+
+
+def test_the_nearest_are_told_also_of_a_part_of_a_word() -> None:
+    with pytest.raises(UsageError, match=r"did you mean .*'split-brain'.*lists all"):
+        parse("brain")
+    with pytest.raises(UsageError, match=r"did you mean .*'available:m"):
+        parse("AVAILABLE")
 
 
 def test_words_are_different_in_any_case() -> None:

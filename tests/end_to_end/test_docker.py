@@ -61,6 +61,18 @@ def test_redis_under_sentinel_loses_acknowledged_writes_as_in_namespaces(splitbr
     assert result.counts["lost-write"] > 0 and result.scenarios[0].bit
 
 
+def test_a_node_of_etcd_is_wiped_and_joins_anew(splitbrain: Splitbrain) -> None:
+    need("etcd")
+    ran = splitbrain("test", "etcd", "--testbed", "docker", "--image", built("etcd"), "--nodes", "3",
+                     "--nemesis", "membership:follower", "--time", "12s", "--baseline", "5s", "--fault", "2s",
+                     "--between", "3s")
+    (row,) = ran.result.scenarios
+    assert row.bit and row.healed and row.dead == () and (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
+    (struck,) = row.struck
+    others = " ".join(name for name in ("n1", "n2", "n3") if name != struck)
+    assert f"members {others}, before n1 n2 n3" in ran.said and "add to the members members n1 n2 n3" in ran.said
+
+
 @pytest.mark.parametrize(
     ("database", "programs", "seconds"),
     [("reference", (), 2), ("mongodb", ("mongod",), 2), ("cassandra", ("java", "cassandra"), 6)],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,28 @@ def test_lists_for_programs(splitbrain: Callable[..., Ran]) -> None:
     assert {"testbed namespaces", "etcd server", "redis driver"} <= {finding["what"] for finding in findings}
 
 
+def test_a_group_of_commands_alone_tells_which_there_are(splitbrain: Callable[..., Ran]) -> None:
+    ran = splitbrain("servers")
+    assert ran.code == 64 and "\nCommands:\n  get " in ran.stderr and not ran.stdout
+
+
+@pytest.mark.parametrize("module", ["splitbrain.harness.cli", "click", "splitbrain.reports.output"])
+def test_an_interrupt_while_the_program_is_loaded_is_quiet(module: str) -> None:
+    """Ctrl-C in the moment in which that module is looked for."""
+    program = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from splitbrain.__main__ import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
 def test_a_run_by_name(tmp_path: Path) -> None:
     plan = Plan(database="reference", variant="majority")
     run = store.create(tmp_path / "runs", plan, "nightly-7")
@@ -72,3 +96,27 @@ def test_the_store_of_rates_is_added_to_and_its_table_is_of_all(splitbrain: Call
         ran = splitbrain("rates", str(more), "--store", str(store))
         assert ran.code == 0 and store.read_text() == "".join(lines[:5])
     assert splitbrain("rates", str(store)).stdout == ran.stdout
+
+
+@pytest.mark.parametrize(("command", "told"), [
+    (("compare", "empty", "empty"), "empty: no run lies in this folder"),
+    (("compare", "begun", "begun"), "begun: no run there was judged: "),
+    (("compare", "damaged", "damaged"), "'splitbrain check' judges a run again"),
+    (("compare", "empty", "empty", "--html", "nowhere/page.html"), "there is no folder '"),
+    (("contract", "damaged"), "no judged run there: "),
+    (("contract", "empty", "--html", "empty"), "is a directory"),
+    (("rates", "empty", "--store", "nowhere/rates.jsonl"), "there is no folder '"),
+    (("serve", "file"), "is a file"),
+    (("shrink", "empty"), "not the folder of a run"),
+])
+def test_a_mistake_is_one_sentence_and_exits_64(
+    splitbrain: Callable[..., Ran], tmp_path: Path, command: tuple[str, ...], told: str
+) -> None:
+    for name in ("empty", "begun", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "damaged" / "result.json").write_bytes(b'{"format": 2, "run')
+    store.write_plan(tmp_path / "begun" / "plan.toml", Plan(database="reference", variant="majority"))
+    ran = splitbrain(*(word if word.startswith("-") or at == 0 else str(tmp_path / word) for at, word in enumerate(command)))
+    assert ran.code == 64 and told in ran.stderr and not ran.stdout, ran
+    assert len(ran.stderr.splitlines()) == 1 and "Traceback" not in ran.stderr

@@ -130,9 +130,8 @@ def test_where_members_are_fixed_it_is_refused_by_name() -> None:
         resolve({"database": "redis", "nemesis": "halves+membership:follower"})
     with pytest.raises(UsageError, match="reference lww cannot change its members: "):
         resolve({"database": "reference", "variant": "lww", "nemesis": "membership"})
-    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
-        resolve({"database": "etcd", "nemesis": "membership", "testbed": "docker"})
-    resolve({"database": "etcd", "nemesis": "membership:primary"})
+    for testbed in ("namespaces", "docker"):
+        resolve({"database": "etcd", "nemesis": "membership:primary", "testbed": testbed})
 
 
 @pytest.mark.parametrize("nemesis", ["membership", "membership:follower", "halves+membership:rolling"])
