@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import Ints, check_functions, rows_of, sizes_of, values_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.structures.ledger import Exhausted, Ledger, Seen
+from splitbrain.checkers.structures.ledger import MOST_OPEN, Exhausted, Ledger, Seen
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
@@ -114,8 +114,12 @@ class BankChecker:
             found.add_rows(name, rows, why)
         models: dict[str, tuple[str, ...]] = {CONSERVED: ("wrong-total",), COVERED: ("negative-balance",)}
         right = np.flatnonzero(totals == total)
+        timely = recording.variant is not None and not _REAL_TIME.isdisjoint(recording.variant.claim.promises)
+        began = np.sort(history.invoked[rows_of(history, "transfer")])
+        if not timely and len(began) > MOST_OPEN:  # Later reads may have seen any of too many.
+            right = right[history.completed[reads[right]] < began[MOST_OPEN]]
         some = right[np.linspace(0, len(right) - 1, min(_MOST, len(right))).astype(np.int64)]
-        accounts = _Accounts.of(recording, reads[some], [told[at] for at in some.tolist()], self.deposit)
+        accounts = _Accounts.of(history, reads[some], [told[at] for at in some.tolist()], self.deposit, timely)
         if accounts is not None:
             models |= accounts.judge(found, len(some) == len(reads))
         return found.verdict(
@@ -125,15 +129,15 @@ class BankChecker:
 
 class _Accounts:
     """Reads that add up, `reads`, as rows of the history, held against the transfers. `first` is what accounts held in the
-    beginning, and `told_by` the read that told it, -1 where nobody had to. `rows` are the transfers' rows."""
+    beginning, and `told_by` the read that told it, -1 where nobody had to. `rows` are the transfers' rows, and `timely` says
+    that real time is promised."""
 
     def __init__(
-        self, recording: Recording, reads: Ints, told: list[dict[str, int]], first: Mapping[str, int], told_by: int, rows: Ints,
-        transfers: list[tuple[str, str, int]],
+        self, history: History, reads: Ints, told: list[dict[str, int]], first: Mapping[str, int], told_by: int, rows: Ints,
+        transfers: list[tuple[str, str, int]], timely: bool,
     ) -> None:
-        history, variant = recording.history, recording.variant
         self.history, self.reads, self.told, self.told_by, self.rows = history, reads, told, told_by, rows
-        self.timely = variant is not None and not _REAL_TIME.isdisjoint(variant.claim.promises)
+        self.timely = timely
         self.names = list(first)
         place = {name: at for at, name in enumerate(self.names)}
         self.changes = [[balances[name] - first[name] for name in self.names] for balances in told]
@@ -142,14 +146,15 @@ class _Accounts:
             [amount for _, _, amount in transfers],
         ))
         # Where no real time is promised, none is over before another one.
-        ended = np.where((history.outcome[rows] == OK) & self.timely, history.completed[rows], NEVER)
+        ended = np.where((history.outcome[rows] == OK) & timely, history.completed[rows], NEVER)
         self.ledger = Ledger(history.invoked[rows], ended, source, target, amount, len(place))
 
     @classmethod
-    def of(cls, recording: Recording, reads: Ints, told: Sequence[Any], deposit: int | None) -> _Accounts | None:
+    def of(
+        cls, history: History, reads: Ints, told: Sequence[Any], deposit: int | None, timely: bool
+    ) -> _Accounts | None:
         """None where the first balances are not known, a read tells other accounts, no transfers are there, or one does not
         tell what it moves."""
-        history = recording.history
         balances = [_by_name(value) for value in told]
         if not balances or not balances[0] or any(one.keys() != balances[0].keys() for one in balances):
             return None
@@ -157,7 +162,8 @@ class _Accounts:
             return None
         if any(abs(amount) >= _LARGE for one in balances for amount in one.values()):
             return None
-        rows = np.flatnonzero(rows_of(history, "transfer") & (history.outcome != FAIL))
+        seen = (history.outcome != FAIL) & (history.invoked <= history.completed[reads].max())
+        rows = np.flatnonzero(rows_of(history, "transfer") & seen)
         rows = rows[np.argsort(history.invoked[rows], kind="stable")]
         moved = [_moved(value) for value in values_of(history, rows)]
         transfers = [one for one in moved if one is not None]
@@ -167,12 +173,12 @@ class _Accounts:
         does = np.array([source != target and amount != 0 for source, target, amount in transfers], np.bool_)
         rows, transfers = rows[does], [one for one, counts in zip(transfers, does.tolist(), strict=True) if counts]
         if deposit is not None:
-            return cls(recording, reads, balances, dict.fromkeys(balances[0], deposit), -1, rows, transfers)
+            return cls(history, reads, balances, dict.fromkeys(balances[0], deposit), -1, rows, transfers, timely)
         early = np.flatnonzero(history.completed[reads] < history.invoked[rows].min(initial=NEVER))
         if not len(early):
             return None
         first = int(early[np.argmin(history.completed[reads[early]])])
-        return cls(recording, reads, balances, balances[first], int(reads[first]), rows, transfers)
+        return cls(history, reads, balances, balances[first], int(reads[first]), rows, transfers, timely)
 
     def judge(self, found: Findings, every: bool) -> dict[str, tuple[str, ...]]:
         """Tell what is wrong with the reads; the models that are decided by it, `every`: where these are all reads, and else

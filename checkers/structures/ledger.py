@@ -26,7 +26,7 @@ _BLOCK = 64
 _STEPS = 20_000
 """How many transfers are tried for one read."""
 
-_OPEN = 200
+MOST_OPEN = 200
 """The most that may be open at one time."""
 
 _HEADS = 20_000_000
@@ -34,6 +34,9 @@ _HEADS = 20_000_000
 
 _READ = 1_000
 """As how many heads a read counts by itself."""
+
+_STEP = 20
+"""As how many heads a transfer that is tried counts."""
 
 Steps = list[tuple[int, int, int, int]]
 """Transfers as (number, source, target, amount)."""
@@ -97,17 +100,21 @@ class Ledger:
     def explanations(self, change: Sequence[int], moment: int) -> Iterator[Seen]:
         """Every set of transfers that had begun by a moment and that changes the balances so, the latest heads first. Raises
         `Exhausted`."""
-        steps = [_STEPS]
+        given = min(_STEPS, max(0, self._left // _STEP))
+        steps = [given]
         self._left -= _READ
         wanted = np.array(change, np.int64)
-        for place in self._within(wanted, self.begun(moment) + 1):
-            head = place - 1
-            if head == NONE:
-                yield Seen(NONE, frozenset())
-                continue
-            left = (wanted - self._base[head]).tolist()
-            for chosen in _chosen(self._open(head), left, steps):
-                yield Seen(head, chosen)
+        try:
+            for place in self._within(wanted, self.begun(moment) + 1):
+                head = place - 1
+                if head == NONE:
+                    yield Seen(NONE, frozenset())
+                    continue
+                left = (wanted - self._base[head]).tolist()
+                for chosen in _chosen(self._open(head), left, steps):
+                    yield Seen(head, chosen)
+        finally:
+            self._left -= _STEP * (given - steps[0])
 
     @property
     def ample(self) -> bool:
@@ -158,13 +165,15 @@ class Ledger:
             end, size = begin, 2 * size
 
     def _open(self, head: int) -> Steps:
-        """The transfers that had begun before that one, and were not over when it began."""
+        """The transfers that had begun before that one, and were not over when it began. Raises `Exhausted`."""
         began = int(self.invoked[head])
         first = int(np.searchsorted(self._latest, began, side="left"))
         late = np.arange(first, head)
         late = late[(self.completed[late] >= began) & (self.completed[late] != NEVER)]
         endless = self._endless[: np.searchsorted(self._endless, head)]
         rows = np.concatenate([late, endless])
+        if len(rows) > MOST_OPEN:
+            raise Exhausted
         # Those of one account beside each other: what is left of it shows early that it cannot be.
         rows = rows[np.lexsort((self.target[rows], self.source[rows]))]
         return list(zip(
@@ -180,8 +189,6 @@ def _sums(rows: NDArray[Any]) -> NDArray[Any]:
 def _chosen(transfers: Steps, left: list[int], steps: list[int]) -> Iterator[frozenset[int]]:
     """The sets of these transfers that change balances by what is `left`. Raises `Exhausted`, after as many steps as are left
     in `steps`."""
-    if len(transfers) > _OPEN:
-        raise Exhausted
     # What the transfers from each place on may change an account by.
     bounds = [[(0, 0)] * len(left)]
     for _, source, target, amount in reversed(transfers):

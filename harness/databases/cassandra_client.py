@@ -187,7 +187,7 @@ class CassandraClient(Stream):
             if version != _ANSWER or stream != 0 or not 0 <= length < _LONGEST:
                 raise await self._lost("garbled-answer")
             body = await self._reader.readexactly(length)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, RuntimeError) as error:  # uvloop's, where the server has closed it already
             raise await self._lost("connection-lost") from error
         except BaseException:
             await self.close()

@@ -203,7 +203,7 @@ def test_maps_and_the_words_of_files_are_understood() -> None:
 def test_too_much_to_go_through_is_never_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [transfer(at % 3, (at + 1) % 3, 1 + at % 5, 10 + at, 100 + at, "info") for at in range(40)]
     operations = [*many, read((9, 12, 9), 200, 210), read((11, 11, 8), 200, 210)]
-    for name, value in (("_STEPS", 10), ("_OPEN", 3), ("_HEADS", 3)):
+    for name, value in (("_STEPS", 10), ("MOST_OPEN", 3), ("_HEADS", 3)):
         monkeypatch.setattr(ledger, name, value)
         verdict = judge(operations)
         assert verdict.validity == "valid" and AT_ONCE not in {one.model for one in verdict.standings}
