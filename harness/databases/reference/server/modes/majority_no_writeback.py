@@ -21,9 +21,11 @@ class MajorityNoWriteback(Mode):
     later read of another majority may miss it. Without a fault the spreading is quick, and this is rare; but where a replica
     is silent, one write in `STALL` gives it `GRACE` to come back before it goes on to the others, and stays half-spread for
     so long. (On a side that is just a majority it cannot be seen: there every read hears everybody.) A set is spread by
-    element and read as the union of a majority. `REPAIR` after a link came back, replicas take from each other what is newer.
+    element and read as the union of a majority. A write that misses a half-spread one may take an older version than what was
+    read by then, and is lost. `REPAIR` after a link came back, replicas take from each other what is newer.
 
-    Known answer: new/old inversion, hence not linearizable; a side without a majority is blocked. There is no `cas`.
+    Known answer: new/old inversion, and now and then such a lost write, hence not linearizable; a side without a majority is
+    blocked. There is no `cas`.
     """
 
     name = "majority-no-writeback"
