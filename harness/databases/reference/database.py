@@ -138,8 +138,8 @@ class Reference(Membership, Switchable):
             "majority writes and majority reads that do not write back what they return",
             "home",
             "available only to a majority, yet not linearizable",
-            "new/old inversion, and now and then a write gives way to one that was read before it began, hence not linearizable; "
-            "a side without a majority is blocked.",
+            "new/old inversion, and now and then a write gives way to one that was read before it began, hence not "
+            "linearizable; a side without a majority is blocked.",
             promises=("converges",),
             admits=("stale-read", "non-monotonic-read"),
             offers=_ALL - {"compare-and-set"},
