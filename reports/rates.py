@@ -105,6 +105,8 @@ def each_once(rates: Iterable[Rate]) -> tuple[Rate, ...]:
 def store_rates(path: Path, rates: Sequence[Rate]) -> tuple[Rate, ...]:
     """Add them to those that a file holds, a line each; all that it holds then. Raises `UsageError`, and leaves the file as it
     is, where it holds something else; `StorageError`."""
+    if path.exists() and not path.is_file():  # A device may never end.
+        raise UsageError(f"{path}: is no file: name one that is to hold the results.")
     held = each_once((*(stored_rates(path) if path.exists() else ()), *rates))
     write_whole(path, b"".join(msgspec.json.encode(one) + b"\n" for one in held))
     return held

@@ -68,6 +68,11 @@ def test_a_store_is_added_to_and_holds_each_run_once(tmp_path: Path) -> None:
     assert each_once([first, second, again]) == (again, second)
 
 
+def test_a_device_is_no_store() -> None:
+    with pytest.raises(UsageError, match="is no file"):
+        store_rates(Path("/dev/zero"), [])
+
+
 def test_a_store_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine\n")
     with pytest.raises(UsageError, match=r"notes\.txt:1: is no stored result"):
