@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from splitbrain.checkers.budget import FOREVER, Budget
 from splitbrain.checkers.linearizability.search.needs import Needs, OfRegisters, OfTexts
-from splitbrain.checkers.linearizability.search.stock import MOST_VALUES, Stock, foreseeing
+from splitbrain.checkers.linearizability.search.stock import Stock, foreseeing
 from splitbrain.checkers.linearizability.search.sums import sums_of
 from splitbrain.checkers.models.specifications import (
     Call,
@@ -13,7 +13,6 @@ from splitbrain.checkers.models.specifications import (
     Model,
     MultiRegister,
     Mutex,
-    PriorityQueue,
     Queue,
     Semaphore,
     Set,
@@ -22,7 +21,7 @@ from splitbrain.checkers.models.specifications import (
 )
 
 _BLIND: dict[type[Model], tuple[str, ...]] = {
-    **dict.fromkeys((Queue, UnorderedQueue, PriorityQueue), ("enqueue",)), Stack: ("push",), Counter: ("add",),
+    **dict.fromkeys((Queue, UnorderedQueue), ("enqueue",)), Stack: ("push",), Counter: ("add",),
     Set: ("add", "remove"), KeyValue: ("put", "append"), **dict.fromkeys((Mutex, Semaphore), ("acquire", "release")),
 }
 """By model, the functions that do the same whether or not an answer came."""
@@ -45,10 +44,9 @@ def foresight(
         return model, OfRegisters(model, calls, call_of, events, budget)
     if type(model) is Counter:
         return model, sums_of(calls, call_of, events, budget)
-    if type(model) not in (Queue, Stack, UnorderedQueue, PriorityQueue):
+    if type(model) not in (Queue, Stack, UnorderedQueue):
         return model, None
-    elements = {call.value for call in calls if call.f == model.functions[0]}
-    if None in elements or (type(model) is PriorityQueue and len(elements) > MOST_VALUES):
+    if None in {call.value for call in calls if call.f == model.functions[0]}:
         return model, None
     model = foreseeing(model, calls, call_of, events, budget)
     return model, Stock(model, calls, call_of, events, budget)
