@@ -75,6 +75,8 @@ _CONCERNS: dict[str, tuple[dict[str, Any], str]] = {
 """Variant → its write concern and its read concern."""
 
 _LOCAL = "find with read concern local at each member, primary or not"
+_ROLLED_BACK = ("lost-write", "lost-element", "lost-append", "stale-read", "split-brain")
+"""What is admitted where the primary alone acknowledges."""
 
 
 def _mongod(folder: Path) -> None:
@@ -124,7 +126,7 @@ class MongoDB(Membership):
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/, "
                 f"and Journaling: {_MANUAL}/core/journaling/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
+                admits=_ROLLED_BACK,
             ),
             labels=(
                 *_LABELS,
@@ -147,7 +149,7 @@ class MongoDB(Membership):
                 'failover." (a member that comes back by itself has it)',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "stale-read", "split-brain"),
+                admits=_ROLLED_BACK,
             ),
             labels=_LABELS,
             offers=_WITHIN,
