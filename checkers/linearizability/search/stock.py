@@ -2,8 +2,7 @@
 
 Who finds a container empty needs every element that is there to be taken by the time he returns. So at any moment before he
 took effect no more of an element may be there than removals of it are left that begin before his return, and the first to
-return is the one to ask. The same goes for who is given an element of a priority queue, and the smaller ones. Necessary,
-not sufficient: what is left in spite of it the search finds out.
+return is the one to ask. Necessary, not sufficient: what is left in spite of it the search finds out.
 
 A queue gives its elements in the order in which they were put in: the elements that were put in so far, one after the other,
 must be what removals return in some order that time allows. Which removal returns the next one is found without a search: of
@@ -21,10 +20,8 @@ from typing import Any
 
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.search.needs import Effect, Needs, Pending
-from splitbrain.checkers.models.specifications import Call, Model, PriorityQueue, Queue, UnorderedQueue
+from splitbrain.checkers.models.specifications import Call, Model, Queue, UnorderedQueue
 
-MOST_VALUES = 64
-"""Elements of a priority queue up to which each is looked at."""
 _NOBODY = 1 << 60
 """A place behind the return of everybody."""
 
@@ -112,58 +109,47 @@ class Stock(Needs):
     def __init__(self, model: Model, calls: list[Call], call_of: list[int], events: list[int], budget: Budget) -> None:
         self._calls = calls
         self._put, self._take = model.functions
-        self._ranked, self._bag = isinstance(model, PriorityQueue), isinstance(model, UnorderedQueue)
+        self._bag = isinstance(model, UnorderedQueue)
         self._inside = isinstance(model, OrderedQueue)
         self._returns = {~i: at for at, i in enumerate(events) if i < 0}
         # By element, where removals of it begin and return; where those begin of which nobody knows what they took.
         self._begun: defaultdict[Hashable, list[int]] = defaultdict(list)
         self._over: defaultdict[Hashable, list[int]] = defaultdict(list)
         self._wild: list[int] = []
-        demanding: list[tuple[int, int, Any]] = []
-        elements: dict[Hashable, None] = {}
+        finding_none: list[tuple[int, int]] = []
         for at, i in enumerate(events):
             if not at & 1023:
                 budget.check()
             call = calls[call_of[i if i >= 0 else ~i]]
             if call.f == self._put:
-                elements[call.value] = None
-            elif i < 0:
+                continue
+            if i < 0:
                 self._over[call.value].append(at)
             elif call.outcome == "info":
                 self._wild.append(at)
+            elif call.value is not None:
+                self._begun[call.value].append(at)
             else:
-                if call.value is not None:
-                    self._begun[call.value].append(at)
-                if self._ranked or call.value is None:
-                    demanding.append((at, self._returns[i], call.value))
-        # By element (one for all where they are not ranked): who demands that it be gone begins there or later, and the
-        # first of these returns here.
-        self._later = {
-            element: _first_back([(at, back) for at, back, value in demanding if self._demands(value, element)])
-            for element in (elements if self._ranked else [None])
-        }
-        # By return: its place, who has begun and demands something, the first to return first, and the bits of removals.
+                finding_none.append((at, self._returns[i]))
+        self._later = _first_back(finding_none)
+        """Who finds nothing begins there or later, and the first of these returns here."""
+        # By return: its place, who has begun and finds nothing, the first to return first, and the bits of removals.
         self._places: list[int] = []
-        self._demanding: list[list[tuple[int, int, Any]]] = []
+        self._finding_none: list[list[tuple[int, int]]] = []
         self._taking: list[dict[Hashable, int]] = []
 
-    def _demands(self, value: Any, element: Any) -> bool:
-        """Whether a removal of this value demands that there be none of that element."""
-        return value is None or (self._ranked and element is not None and element < value)
-
     def enter(self, place: int, pending: Sequence[Pending]) -> None:
-        demanding: list[tuple[int, int, Any]] = []
+        finding_none: list[tuple[int, int]] = []
         taking: dict[Hashable, int] = {}
         for _, bit, call, i, free in pending:
             told = self._calls[call]
             if told.f == self._take and not free:
                 if told.value is not None:
                     taking[told.value] = taking.get(told.value, 0) | bit
-                if self._ranked or told.value is None:
-                    demanding.append((self._returns[i], bit, told.value))
-        demanding.sort(key=lambda one: one[0])
+                else:
+                    finding_none.append((self._returns[i], bit))
         self._places.append(place)
-        self._demanding.append(demanding)
+        self._finding_none.append(sorted(finding_none))
         self._taking.append(taking)
 
     def doomed(self, e: int, state: Any, reached: Any, call: int, after: int) -> bool:
@@ -171,12 +157,12 @@ class Stock(Needs):
         if told.f != self._put:
             return False
         element, place = told.value, self._places[e]
-        begins, backs = self._later[element if self._ranked else None]
+        begins, backs = self._later
         by = backs[bisect_left(begins, place)]
-        for back, bit, value in self._demanding[e]:
+        for back, bit in self._finding_none[e]:
             if back >= by:
                 break
-            if not after & bit and self._demands(value, element):
+            if not after & bit:
                 by = back
         if by == _NOBODY:
             return False
