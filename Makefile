@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/splitbrain
 
-.PHONY: demo test check lint bench fuzz rates docs setup fast servers browser
+.PHONY: demo test check lint bench fuzz rates docs setup fast servers aids
 
 demo: setup
 	@$(RUN) test reference --variant majority --plan demo.toml
@@ -17,7 +17,7 @@ demo: setup
 # Two files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
 TESTS := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test: setup fast servers browser lint
+test: setup fast servers aids lint
 	./tools/docker-lab $(TESTS)
 
 check: lint
@@ -54,9 +54,9 @@ servers: setup
 	@./tools/system-packages openjdk-17-jre-headless maven
 	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
 
-# What the tests of the report look at it with.
-browser: setup
-	@./tools/system-packages chromium
+# What tests need and runs do not: a browser to look at the report, and a way to become root.
+aids: setup
+	@./tools/system-packages chromium sudo
 
 $(VENV)/.fast: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[fast]'

@@ -141,7 +141,7 @@ class Reference(Membership, Switchable):
             "new/old inversion, and now and then a write gives way to one that was read before it began, hence not "
             "linearizable; a side without a majority is blocked.",
             promises=("converges",),
-            admits=("stale-read", "non-monotonic-read"),
+            admits=("lost-write", "stale-read", "non-monotonic-read"),
             offers=_ALL - {"compare-and-set"},
         ),
         _variant(

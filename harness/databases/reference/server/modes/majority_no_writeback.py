@@ -24,8 +24,8 @@ class MajorityNoWriteback(Mode):
     element and read as the union of a majority. A write that misses a half-spread one may take an older version than what was
     read by then, and is lost. `REPAIR` after a link came back, replicas take from each other what is newer.
 
-    Known answer: new/old inversion, and now and then such a lost write, hence not linearizable; a side without a majority is
-    blocked. There is no `cas`.
+    Known answer: new/old inversion, and now and then a write gives way to one that was read before it began, hence not
+    linearizable; a side without a majority is blocked. There is no `cas`.
     """
 
     name = "majority-no-writeback"
