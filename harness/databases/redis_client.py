@@ -373,8 +373,8 @@ class _Connection(asyncio.Protocol):
         self._end: Exception | None = None
 
     def ask(self, commands: Sequence[tuple[str | int, ...]]) -> asyncio.Future[list[Any]]:
-        """The reply to each, in a future that has an `OSError` or an `EOFError` where the connection is lost, and a `ValueError`
-        for what is no reply. Raises the same where that was before."""
+        """The reply to each, in a future that has an `OSError` or an `EOFError` where the connection is lost, and a
+        `ValueError` for what is no reply. Raises the same where that was before."""
         if self._end is not None or self._transport is None:
             raise self._end or EOFError()
         self._replies, self._wanted = [], len(commands)
