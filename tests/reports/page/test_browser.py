@@ -180,7 +180,7 @@ def edge(page: Any, of: Any) -> float:
     of.scroll_into_view_if_needed()
     box = of.bounding_box()
     shot = page.screenshot(clip={"x": box["x"] + box["width"] - 3, "y": box["y"] + box["height"] - 4, "width": 2, "height": 3})
-    return page.evaluate(
+    light: float = page.evaluate(
         """async bytes => {
             const drawn = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
             const canvas = new OffscreenCanvas(drawn.width, drawn.height).getContext("2d");
@@ -190,6 +190,7 @@ def edge(page: Any, of: Any) -> float:
         }""",
         list(shot),
     )
+    return light
 
 
 def test_a_reader_can_filter_copy_point_and_link_and_without_a_script_all_is_there(
