@@ -370,6 +370,22 @@ def test_a_suite_that_was_killed_before_a_retry_goes_on_with_it(tmp_path: Path) 
         assert [one.run for one in finished.entries[0].retried] == ["first"] and worst(finished) == 0
 
 
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_suite_that_is_interrupted_between_two_runs_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    def interrupted(suite: Suite, rest: str = "") -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "n.toml"
+    file.write_text('[[runs]]\ndatabase = "reference"\n')
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr("splitbrain.harness.suite.suite.publish", interrupted)
+    screen = Console(file=StringIO(), width=300)
+    assert night.run_night(file, tmp_path / "runs", screen, parallel=parallel) == 130
+    assert "interrupted: the same command goes on" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
 @pytest.mark.servers
 def test_runs_at_once_are_the_same_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "n.toml"
