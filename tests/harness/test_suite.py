@@ -343,7 +343,7 @@ def test_a_run_that_was_cut_short_is_run_again_and_never_green(tmp_path: Path) -
     assert worst(suite) == 2
     publish(suite)
     for name, told in (
-        ("index.html", "not judged</b>: redis sentinel"), ("index.html", "settle: took too long"),
+        ("index.html", "did not end as it should</b>: redis sentinel"), ("index.html", "settle: took too long"),
         ("summary.md", "NOT LINEARIZABLE (lost-write 143, stale-read 1,014), after 1 attempt that proved "
          "nothing, settle: took too long"),
         ("junit.xml", '<error type="unknown" message="settle: took too long"'),
