@@ -26,7 +26,7 @@ from splitbrain.harness.servers import binary, is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
-from splitbrain.harness.testbeds.testbed import Wanted
+from splitbrain.harness.testbeds.testbed import DEEDS, Wanted
 from splitbrain.nemeses.combination import AND
 from splitbrain.workloads.workload import Workload
 
@@ -47,16 +47,18 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | N
 
     `flags` maps keys of a plan to values; None is "not given". `replay` is the folder of a run, whose plan stands for the
     file and whose faults, with the very targets that they had, for a schedule. Raises `UsageError` with the file and the
-    line, the reason and the mend for an unknown key, an impossible value or combination, and a plan from a newer version.
+    line, the reason and the mend for an unknown key, an impossible value or combination, and a plan from a newer version; what
+    a flag tells is no fault of the file, which is not named then.
     """
     told = {name: value for name, value in flags.items() if value is not None}
+    repeats: dict[str, Any] = {}
     if replay is not None:
         if file is not None:
             raise UsageError("--replay RUN has the plan of that run: leave --plan out.")
         if idle := [name for name in _UNSCRIPTED if name in told]:
             raise UsageError(f"{idle[0]} would change nothing: --replay repeats the faults of {replay}.")
         run = find(replay)
-        file, told = run.plan, repeated(run) | told
+        file, repeats = run.plan, repeated(run)
     if file is None:
         return _plan({}, told)
     text = read_text(file)
@@ -64,9 +66,11 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | N
     if "runs" in given:
         raise UsageError(f"{file}: this is a suite, of many plans: splitbrain suite {file}")
     try:
-        return _plan(given, told)
+        return _plan(given, repeats | told)
     except PlanError as error:
-        number = line(text, error.keys) if error.keys and not _is_told(told, error.keys) else 0
+        if error.keys and _is_told(told, error.keys):
+            raise
+        number = line(text, error.keys) if error.keys and not _is_told(repeats, error.keys) else 0
         raise PlanError(error.keys, error.reason, place=f"{file}:{number}: " if number else f"{file}: ") from error
 
 
@@ -315,7 +319,7 @@ def check_machine(plan: Plan) -> None:
         raise SetupError(f"the testbed {plan.testbed} does not work here: {problems[0].what}: {problems[0].mend}")
     for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
-            raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
+            raise SetupError(f"this machine cannot {DEEDS[ability]} on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
     for module in database.modules:
         if importlib.util.find_spec(module) is None:

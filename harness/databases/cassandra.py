@@ -222,7 +222,7 @@ class Cassandra(Membership):
     changing = 120.0
     leaving = 30.0
     joining = 150.0
-    replacing = 150.0
+    replacing = 180.0
 
     LEVELS: ClassVar[dict[str, Level]] = {
         "one": Level(ONE, ONE),

@@ -149,11 +149,11 @@ def test_a_plan_leaves_a_slow_database_time_for_the_change() -> None:
     plan = {"database": "cassandra", "nemesis": "membership:follower", "nodes": 4}
     with pytest.raises(UsageError, match="cassandra one needs 4 nodes for one to leave, the plan has 3"):
         resolve({**plan, "nodes": 3})
-    with pytest.raises(UsageError, match="cassandra takes up to 150 s to replace a member: --between 150"):
-        resolve({**plan, "between": 149})
-    resolve({**plan, "between": 150})
-    with pytest.raises(UsageError, match="600 s to replace every member, one after the other: --between 600"):
-        resolve({**plan, "nemesis": "kill+membership:rolling", "between": 150})
+    with pytest.raises(UsageError, match="cassandra takes up to 180 s to replace a member: --between 180"):
+        resolve({**plan, "between": 179})
+    resolve({**plan, "between": 180})
+    with pytest.raises(UsageError, match="720 s to replace every member, one after the other: --between 720"):
+        resolve({**plan, "nemesis": "kill+membership:rolling", "between": 180})
     resolve({"database": "cassandra", "nemesis": "kill"})
     resolve({"database": "etcd", "nemesis": "membership"})
 
