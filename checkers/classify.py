@@ -168,7 +168,21 @@ def _as_if(row: Scenario, states: Mapping[tuple[tuple[str, ...], Kind], Availabi
 def _class(
     row: Scenario, kind: Kind, before: Sequence[Measure], converged: Convergence, words: _Words
 ) -> tuple[Class, str]:
-    """The class of one kind in one fault, and why."""
+    """The class of one kind in one fault, and why: the first thing that decides it."""
+    held = consistency(row, kind)
+    open_still = _unproven(row, kind, before)
+    if open_still is not None:
+        return open_still
+    if not row.links_cut:
+        return _uncut(row, kind, held, words)
+    open_still = _unseen(row, kind, held, before)
+    if open_still is not None:
+        return open_still
+    return _refuted(row, kind, converged, words) if held == "refuted" else _unrefuted(row, kind, held, words)
+
+
+def _unproven(row: Scenario, kind: Kind, before: Sequence[Measure]) -> tuple[Class, str] | None:
+    """Why nothing follows from this fault for that kind, if so: it, its heal or the baseline was not what it should be."""
     if not row.bit:
         return "unknown", "unknown: the fault was not proven to take effect as intended"
     if row.healed is None or row.recovery_reason == "the heal was not proven":
@@ -180,70 +194,101 @@ def _class(
         return "unknown", f"unknown: no {kind} was made before the first fault"
     if calm.share < GOOD:
         return "unknown", f"unknown: {kind}s were not served well before the first fault"
-    held = consistency(row, kind)
+    return None
+
+
+def _uncut(row: Scenario, kind: Kind, held: Consistency, words: _Words) -> tuple[Class, str]:
+    """The class of a fault that cut no link, and what it did all the same."""
     states = [side.of(kind).state for side in row.cut_sides]
-    blocked = "blocked" in states
-    quorum = next((side.of(kind) for side in row.cut_sides if side.quorum), None)
-    masked = row.masked_sides
-    if not row.links_cut:
-        went = "some of the servers that went on were blocked" if blocked else "the servers that went on were available"
-        told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
-        if states and not blocked and any(state != "available" for state in states):
-            went = "too little was asked of the servers that went on"
-        if not states:
-            went = "no server was spared"
-        which = " for good" if row.links_flapping else " between nodes" if row.severed else ""
-        return "not-exercised", f"not exercised: no link was cut{which} ({row.label}); {told}, and {went}"
+    if not states:
+        went = "no server was spared"
+    elif "blocked" in states:
+        went = "some of the servers that went on were blocked"
+    elif "unknown" in states:
+        went = "too little was asked of the servers that went on"
+    else:
+        went = "the servers that went on were available"
+    told = {"held": words.held, "refuted": words.refuted, "undecided": f"whether {words.question} was not decided"}[held]
+    which = " for good" if row.links_flapping else " between nodes" if row.severed else ""
+    return "not-exercised", f"not exercised: no link was cut{which} ({row.label}); {told}, and {went}"
+
+
+def _unseen(row: Scenario, kind: Kind, held: Consistency, before: Sequence[Measure]) -> tuple[Class, str] | None:
+    """Why too little was seen of a cut for a class of that kind, if so."""
     written = any(found.kind == "write" and found.attempted for found in (*before, *(side.write for side in row.cut_sides)))
     if held == "held" and not written:
         return "unknown", "unknown: nothing was written, so that no answer could have been wrong"
+    blocked = [side for side in row.cut_sides if side.of(kind).state == "blocked"]
     unclear = [side for side in row.cut_sides if side.of(kind).state == "unknown"]
-    waited = {node for side in row.cut_sides for node in side.nodes
-              if side.of(kind).state == "blocked" or (not blocked and side.of(kind).state == "unknown")}
+    waited = {node for side in blocked or unclear for node in side.nodes}
     if shut := [node for node in row.shut_before.get(kind, ()) if node in waited]:
         return "unknown", f"unknown: {kind}s at {group(shut)} were not served before the first fault either"
     if not blocked and unclear:
-        return "unknown", _too_little(kind, unclear)
-    if held == "refuted":
-        if blocked:
-            return "neither", "neither consistent nor available during the partition"
-        if converged.state == "agreed" and masked:
-            return "unknown", f"unknown: {words.refuted}, but {_masked(masked)}"
-        if converged.state == "agreed":
-            return "AP", f"AP: every side was served{_aside(row)}, but {words.refuted}; the replicas agreed afterwards"
-        if converged.state == "diverged":
-            told = f"every side was served{_aside(row)}, but" if not masked else f"{words.refuted}, and"
-            return "neither", f"neither: {told} the replicas never agreed afterwards"
-        return "unknown", f"unknown: {words.refuted}, and whether the replicas agreed is not known ({converged.reason})"
+        return "unknown", f"unknown: {_too_little(kind, unclear)}"
+    return None
+
+
+def _refuted(row: Scenario, kind: Kind, converged: Convergence, words: _Words) -> tuple[Class, str]:
+    """The class of a kind that was answered wrongly, where it is known how each side was served or that one was blocked."""
+    if any(side.of(kind).state == "blocked" for side in row.cut_sides):
+        return "neither", "neither consistent nor available during the partition"
+    masked = row.masked_sides
+    if converged.state == "agreed" and masked:
+        return "unknown", f"unknown: {words.refuted}, but {_masked(masked)}"
+    if converged.state == "agreed":
+        return "AP", f"AP: every side was served{_aside(row)}, but {words.refuted}; the replicas agreed afterwards"
+    if converged.state == "diverged":
+        told = f"every side was served{_aside(row)}, but" if not masked else f"{words.refuted}, and"
+        return "neither", f"neither: {told} the replicas never agreed afterwards"
+    return "unknown", f"unknown: {words.refuted}, and whether the replicas agreed is not known ({converged.reason})"
+
+
+def _unrefuted(row: Scenario, kind: Kind, held: Consistency, words: _Words) -> tuple[Class, str]:
+    """The class of a kind of which no answer was wrong, or it is not known (`undecided`), where it is known how each side was
+    served or that one was blocked."""
+    quorum = next((side.of(kind) for side in row.cut_sides if side.quorum), None)
     if quorum is not None and quorum.state == "blocked" and quorum.served is False and quorum.answered == 0:
         return "unavailable", f"unavailable: the side with a quorum was answered no {kind}"
     if held == "undecided":
         return "unknown", f"unknown: it was not decided whether {words.question}"
+    blocked = any(side.of(kind).state == "blocked" for side in row.cut_sides)
+    masked = row.masked_sides
     if masked and (not blocked or any(side.quorum for side in masked)):
         return "unknown", f"unknown: {words.held}, but {_masked(masked)}"
     if not blocked:
         everywhere = f"{words.held} and available everywhere{_aside(row)}"
         return "not-exercised", f"not exercised: {everywhere}, the fault cost nothing: {_why(row)}"
-    if quorum is not None and not quorum.served:
-        tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
-        if quorum.served is None and quorum.state != "blocked":
-            return "unknown", f"unknown: too little is known of how the side with a quorum was served ({tried})"
-        return "unknown", f"unknown: the side with a quorum did not serve steadily again before the heal ({tried})"
-    others = [side.of(kind).state for side in row.cut_sides if not side.quorum]
-    if quorum is not None and masked and "blocked" not in others:
-        return "unknown", f"unknown: {words.held}, and only the side with a quorum was blocked, for a time; {_masked(masked)}"
-    if quorum is not None and "unknown" in others and "blocked" not in others:
-        return "unknown", _too_little(kind, [side for side in unclear if not side.quorum])
-    if quorum is not None and others and "blocked" not in others:
-        # A pause until there is a new primary gives nothing up, and the other side went on as if there were no quorum to ask.
-        return "unknown", (
-            f"unknown: {words.held}, but only the side with a quorum was blocked, for a time; what was answered elsewhere"
-            " without it may not have been kept"
-        )
+    doubt = "" if quorum is None else _doubted_quorum(row, kind, quorum, words)
+    if doubt:
+        return "unknown", f"unknown: {doubt}"
     if not row.served_after:
         return "unknown", f"unknown: {words.held} and blocked on a side, but not every home was served again after the heal"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
     return "CP", f"CP: {words.held}; a side was blocked during the partition, {went}"
+
+
+def _doubted_quorum(row: Scenario, kind: Kind, quorum: Measure, words: _Words) -> str:
+    """Why it is not known that the side with a quorum went on while another one was blocked; empty where it is known."""
+    if not quorum.served:
+        tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
+        if quorum.served is None and quorum.state != "blocked":
+            return f"too little is known of how the side with a quorum was served ({tried})"
+        return f"the side with a quorum did not serve steadily again before the heal ({tried})"
+    others = [side for side in row.cut_sides if not side.quorum]
+    states = [side.of(kind).state for side in others]
+    if "blocked" in states:
+        return ""
+    if row.masked_sides:
+        return f"{words.held}, and only the side with a quorum was blocked, for a time; {_masked(row.masked_sides)}"
+    if "unknown" in states:
+        return _too_little(kind, [side for side in others if side.of(kind).state == "unknown"])
+    if not others:
+        return ""
+    # A pause until there is a new primary gives nothing up, and the other side went on as if there were no quorum to ask.
+    return (
+        f"{words.held}, but only the side with a quorum was blocked, for a time; what was answered elsewhere without it may "
+        "not have been kept"
+    )
 
 
 def _too_little(kind: Kind, sides: Sequence[Side]) -> str:
@@ -252,7 +297,7 @@ def _too_little(kind: Kind, sides: Sequence[Side]) -> str:
     more = ": raise --rate or --concurrency, or lengthen --fault" if found.attempted else ""
     if not found.attempted and sides[0].read.attempted + sides[0].write.attempted:
         more = "; who waits for one call makes no other: raise --concurrency"
-    return f"unknown: too little is known of {kind}s at {group(sides[0].nodes)} ({found.reason}{more})"
+    return f"too little is known of {kind}s at {group(sides[0].nodes)} ({found.reason}{more})"
 
 
 def _masked(sides: Sequence[Side]) -> str:

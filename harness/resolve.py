@@ -16,6 +16,7 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Capability, Variant
@@ -25,7 +26,8 @@ from splitbrain.harness.servers import binary, is_program
 from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
-from splitbrain.harness.testbeds.testbed import Wanted
+from splitbrain.harness.testbeds.testbed import DEEDS, Wanted
+from splitbrain.nemeses.combination import AND
 from splitbrain.workloads.workload import Workload
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
@@ -45,16 +47,18 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | N
 
     `flags` maps keys of a plan to values; None is "not given". `replay` is the folder of a run, whose plan stands for the
     file and whose faults, with the very targets that they had, for a schedule. Raises `UsageError` with the file and the
-    line, the reason and the mend for an unknown key, an impossible value or combination, and a plan from a newer version.
+    line, the reason and the mend for an unknown key, an impossible value or combination, and a plan from a newer version; what
+    a flag tells is no fault of the file, which is not named then.
     """
     told = {name: value for name, value in flags.items() if value is not None}
+    repeats: dict[str, Any] = {}
     if replay is not None:
         if file is not None:
             raise UsageError("--replay RUN has the plan of that run: leave --plan out.")
         if idle := [name for name in _UNSCRIPTED if name in told]:
             raise UsageError(f"{idle[0]} would change nothing: --replay repeats the faults of {replay}.")
         run = find(replay)
-        file, told = run.plan, repeated(run) | told
+        file, repeats = run.plan, repeated(run)
     if file is None:
         return _plan({}, told)
     text = read_text(file)
@@ -62,9 +66,11 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | N
     if "runs" in given:
         raise UsageError(f"{file}: this is a suite, of many plans: splitbrain suite {file}")
     try:
-        return _plan(given, told)
+        return _plan(given, repeats | told)
     except PlanError as error:
-        number = line(text, error.keys) if error.keys and not _is_told(told, error.keys) else 0
+        if error.keys and _is_told(told, error.keys):
+            raise
+        number = line(text, error.keys) if error.keys and not _is_told(repeats, error.keys) else 0
         raise PlanError(error.keys, error.reason, place=f"{file}:{number}: " if number else f"{file}: ") from error
 
 
@@ -237,12 +243,24 @@ def check(plan: Plan) -> None:
         found = schedules.nemesis(name, plan.options)
         if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
+    _check_between(plan, database)
     _check_binary(plan, database)
     for number, expectation in enumerate(plan.expect):
         try:
             parse_expectation(expectation)
         except UsageError as error:
             raise PlanError(("expect", number), str(error)) from error
+
+
+def _check_between(plan: Plan, database: type[Database]) -> None:
+    """Refuse a plan whose load is over before a member that is replaced can be back. Raises `PlanError`."""
+    if not issubclass(database, Membership) or "wipe" not in schedules.needs(plan):
+        return
+    all_in_turn = any("rolling" in step.scenario.split(AND) for step in schedules.schedule(plan))
+    least = database.replacing * (plan.nodes if all_in_turn else 1)
+    if plan.between < least:
+        who = "every member, one after the other" if all_in_turn else "a member"
+        raise PlanError(("between",), f"{plan.database} takes up to {least:g} s to replace {who}: --between {least:g}.")
 
 
 def check_database(database: type[Database], name: str) -> None:
@@ -301,7 +319,7 @@ def check_machine(plan: Plan) -> None:
         raise SetupError(f"the testbed {plan.testbed} does not work here: {problems[0].what}: {problems[0].mend}")
     for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
-            raise SetupError(f"this machine cannot {ability} anything on the testbed {plan.testbed}: {reason}")
+            raise SetupError(f"this machine cannot {DEEDS[ability]} on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
     for module in database.modules:
         if importlib.util.find_spec(module) is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from splitbrain.harness.history.fault import Flap, Kill, Other, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.harness.rehearsal import made, rehearse_nemesis
+from splitbrain.harness.testbeds.testbed import DEEDS
 from splitbrain.nemeses.combination import Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
 from splitbrain.nemeses.roles import OWNER
@@ -175,8 +176,7 @@ def check(plan: Plan) -> None:
         if plan.nodes < found.minimum_nodes():
             raise PlanError((key,), f"nemesis '{name}' needs {found.minimum_nodes()} nodes, the plan has {plan.nodes}.")
         if missing := found.needs - abilities:
-            raise PlanError((key,), f"nemesis '{name}' needs a testbed that can {' and '.join(sorted(missing))}, "
-                                    f"not {plan.testbed}.")
+            raise PlanError((key,), f"nemesis '{name}' needs {_other_testbed(missing, plan)}")
         parts = found.parts if isinstance(found, Combination) else (Part(found),)
         wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
         if scenario and len(parts) == 1:
@@ -205,7 +205,7 @@ def check(plan: Plan) -> None:
             raise PlanError(at, f"{place} names neither a nemesis nor specs.")
         for spec in fault.specs:
             if spec.needs and spec.needs not in abilities:
-                raise PlanError(at, f"{place} needs a testbed that can {spec.needs}, not {plan.testbed}.")
+                raise PlanError(at, f"{place} needs {_other_testbed({spec.needs}, plan)}")
             if unknown := sorted(spec.touched - names):
                 raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
             if isinstance(spec, Kill | Flap) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
@@ -215,3 +215,10 @@ def check(plan: Plan) -> None:
         end = max(end, fault.at + fault.duration)
     if plan.time and end > plan.time:
         raise PlanError(("time",), f"schedule: the last fault ends at {end:g} s, after the load ({plan.time:g} s).")
+
+
+def _other_testbed(missing: Collection[str], plan: Plan) -> str:
+    """What the testbed of a plan cannot do, in words, and which ones can."""
+    able = [name for name in registry.names("testbeds") if set(missing) <= registry.look_up("testbeds", name).abilities]
+    can = f": {' and '.join(able)} can" if able else ""
+    return f"a testbed that can {' and '.join(DEEDS[one] for one in sorted(missing))}, not {plan.testbed}{can}."

@@ -19,12 +19,14 @@ from splitbrain.reports.wording import count, plan_value, printable, seconds, sh
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One thing that is compared, as it is in each of the two. `apart`: the difference is one that matters."""
+    """One thing that is compared, as it is in each of the two. `apart`: the difference is one that matters; `given`: it was set
+    and not seen."""
 
     what: str
     first: str
     second: str
     apart: bool
+    given: bool = False
 
 
 def runs(first: Result, second: Result) -> list[Line]:
@@ -52,10 +54,11 @@ def runs(first: Result, second: Result) -> list[Line]:
     if first.plan is not None and second.plan is not None:
         for field in first.plan.__struct_fields__:
             if getattr(first.plan, field) != getattr(second.plan, field):
-                lines.append(Line(f"plan: {field}", plan_value(first.plan, field), plan_value(second.plan, field), False))
+                lines.append(Line(f"plan: {field}", plan_value(first.plan, field), plan_value(second.plan, field), False,
+                                  True))
     versions = [", ".join(sorted(set(one.versions.values()))) for one in (first, second)]
     if versions[0] != versions[1]:
-        lines.append(Line("version", versions[0], versions[1], False))
+        lines.append(Line("version", versions[0], versions[1], False, True))
     return sorted(lines, key=lambda line: not line.apart)
 
 

@@ -83,7 +83,8 @@ def _data(results: Sequence[Result]) -> list[str]:
     unknown = [result for result in results if result.validity == "unknown"]
     if len(unknown) == len(results):
         return [wording.sentence(unknown[0].reason)]
-    return ["No anomaly was found." + (f" {len(unknown)} of {len(results)} runs prove nothing." if unknown else "")]
+    prove = "proves" if len(unknown) == 1 else "prove"
+    return ["No anomaly was found." + (f" {len(unknown)} of {len(results)} runs {prove} nothing." if unknown else "")]
 
 
 def _after(results: Sequence[Result], rows: Sequence[Scenario]) -> list[str]:

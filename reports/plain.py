@@ -5,33 +5,99 @@ It claims nothing that the result does not count: every clause rests on a figure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from splitbrain.checkers.anomalies import generalises, losing
+import msgspec
+
+from splitbrain.checkers.anomalies import generalises, in_order, losing
 from splitbrain.checkers.result import Result, Scenario, Side
-from splitbrain.reports.wording import plural, printable, seconds, sentence
+from splitbrain.checkers.verdict import Validity
+from splitbrain.reports.wording import count, plural, printable, seconds, sentence
 
 _WORST = ("neither", "unavailable", "AP", "hybrid", "CP", "not-exercised", "not-distributed", "unknown")
 
 
+TIMES = {
+    "double-hold": "two clients held the same lock",
+    "stale-fence": "a lock was granted with a number that was not new",
+    "fence-passed": "a write of a former holder of a lock was let through",
+    "missed-event": "a watcher was not told of a change",
+    "event-reordered": "a watcher was told of changes in the wrong order",
+    "duplicate-id": "the same identifier was handed out twice",
+    "oversold": "something was sold that was not there",
+    "charged-twice": "a payment was carried out twice",
+    "came-back": "what had been removed was there again",
+    "over-admitted": "a request over the limit was let through",
+    "blocked-seen": "a blocked person was shown",
+    "deleted-seen": "a deleted post was shown",
+    "wrong-total": "a total was wrong",
+    "inconsistent-analysis": "balances were read that never were so at one moment",
+    "negative-balance": "an account was seen overdrawn",
+    "duplicate": "an element was there, or was handed out, once too often",
+}
+"""What was seen so many times, in everyday words, where writes that were lost and reads of old data do not say it."""
+
+CLAUSES = 3
+"""Kinds of damage that the sentence names; the report lists all."""
+
+
+BLIP = 0.2
+"""Seconds: an outage that is shorter is not what clients were refused for."""
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What came to light under one fault, or in a whole run: anomalies by name, acknowledged writes that were lost, and those
+    that gave way to another side's."""
+
+    counts: Mapping[str, int]
+    lost: int
+    gone: int
+
+
 def plain(result: Result) -> str:
-    """What happened, in one or two sentences of everyday words."""
+    """What happened, in a few sentences of everyday words. What is told of a fault is what came of that one; where the whole
+    run shows more, a sentence of its own says so."""
     if result.validity == "unknown" and not result.counts:
         return f"This run proves nothing either way: {sentence(result.reason)}"
     worst = _worst(result)
-    costs = [*_written(result, worst), *_read(result)]
-    if not costs and result.counts:
-        costs = [f"the database gave {plural(sum(result.counts.values()), 'answer')} that no correct one can give"]
-    refused = _refused(worst) if worst is not None else ""
-    if costs:
-        told = "; ".join(filter(None, (_joined(costs), refused)))
-    elif result.consistency == "held":
-        told = f"{refused or 'every client went on working'}; no confirmed write was lost and no read was wrong"
-    else:
-        told = f"{refused or 'every client went on working'}; whether data stayed correct is not known"
-    told = f"{_cause(worst, result.scenarios)}, {told}" if worst is not None else told
-    after = "; once the network was whole again, copies of the data stayed different" if result.counts.get("diverged") else ""
-    return sentence(told + after)
+    whole = _Seen(result.counts, result.lost.total or result.blast.lost, result.blast.discarded or 0)
+    everywhere = _damage(whole, None, result.validity) or _kept(result)
+    if worst is None:
+        return sentence(everywhere + _apart(result))
+    here = _Seen(worst.anomalies, worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
+    damage, refused = _damage(here, worst, result.validity), _refused(worst)
+    more = here.counts != whole.counts
+    told = [damage, refused] if damage else [refused or "every client went on working", "" if more else _kept(result)]
+    first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
+    return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
+
+
+def _apart(result: Result) -> str:
+    """Whether copies of the data never became equal again."""
+    return "; once the network was whole again, copies of the data stayed different" if result.counts.get("diverged") else ""
+
+
+def _kept(result: Result) -> str:
+    """What is known of data to which no damage can be told."""
+    if result.validity == "valid" and result.counts:
+        found = sum(result.counts.values())
+        rule = f" ({printable(result.standings[0].model)})" if result.standings else ""
+        breaks = "anomaly breaks" if found == 1 else "anomalies break"
+        return f"the rule that was tested{rule} held, and {count(found)} {breaks} only stricter ones"
+    if result.consistency == "held":
+        return "no confirmed write was lost and no read was wrong"
+    return "whether data stayed correct is not known"
+
+
+def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:
+    """What was lost or told wrongly; empty where nothing was, or all of it is permitted."""
+    told = [*_written(seen, worst), *_read(seen)]
+    names = [name for name in in_order(seen.counts) if name in TIMES]
+    told += [f"{plural(seen.counts[name], 'time')} {TIMES[name]}" for name in names][: max(0, CLAUSES - len(told))]
+    other = sum(number for name, number in seen.counts.items() if name != "diverged")
+    if not told and other and validity != "valid":
+        told = [f"the database gave {plural(other, 'answer')} that no correct one can give"]
+    return _joined(told) if told else ""
 
 
 def _worst(result: Result) -> Scenario | None:
@@ -68,30 +134,25 @@ def _cause(row: Scenario, rows: Sequence[Scenario]) -> str:
     return f"while {_joined(list(map(printable, smallest.nodes)))} {were} cut off from {whom}"
 
 
-def _written(result: Result, worst: Scenario | None) -> list[str]:
+def _written(seen: _Seen, worst: Scenario | None) -> list[str]:
     """What became of writes."""
     found = []
-    gone = result.blast.discarded or 0
-    names = set(result.counts) & {*losing(), "split-brain"}
+    names = set(seen.counts) & {*losing(), "split-brain"}
     contested = worst is not None and (worst.discarded is not None and worst.discarded.contested > 0)
-    if worst is not None and contested and (names or gone):
+    if worst is not None and contested and (names or seen.gone):
         found.append(f"{'both' if len(worst.sides) == 2 else 'several'} sides accepted writes")
-    if result.lost.total or result.blast.lost:
-        found.append(f"{plural(result.lost.total or result.blast.lost, 'write')} that had been confirmed {_were(result)} lost")
-    elif gone and found:
-        found.append(f"{plural(gone, 'confirmed write')} gave way to the other side's")
+    if seen.lost:
+        found.append(f"{plural(seen.lost, 'write')} that had been confirmed {'was' if seen.lost == 1 else 'were'} lost")
+    elif seen.gone and found:
+        found.append(f"{plural(seen.gone, 'confirmed write')} gave way to the other side's")
     elif "split-brain" in names:
         found.append("two versions of the same data went on side by side")
     return found
 
 
-def _were(result: Result) -> str:
-    return "was" if (result.lost.total or result.blast.lost) == 1 else "were"
-
-
-def _read(result: Result) -> list[str]:
+def _read(seen: _Seen) -> list[str]:
     """What was read wrongly."""
-    old = sum(number for name, number in result.counts.items() if generalises("non-monotonic-read", name) and name not in
+    old = sum(number for name, number in seen.counts.items() if generalises("non-monotonic-read", name) and name not in
               (*losing(), "split-brain"))
     return [f"{plural(old, 'read')} returned old data"] if old else []
 
@@ -109,7 +170,7 @@ def _shut(part: Side, row: Scenario) -> str:
     kinds = [measure for measure in (part.write, part.read) if measure.state == "blocked"]
     what = " or ".join({"write": "write", "read": "read"}[measure.kind] for measure in kinds)
     who = "clients" if len(row.asked_sides) == 1 else f"clients beside {_joined(list(map(printable, part.nodes)))}"
-    if any(measure.outage_ended and measure.outage and measure.answered for measure in kinds):
+    if any(measure.outage_ended and measure.outage >= BLIP and measure.answered for measure in kinds):
         return f"{who} could not {what} for {seconds(max(measure.outage for measure in kinds))}"
     if all(measure.answered == 0 for measure in kinds):
         return f"{who} could not {what} at all"

@@ -15,6 +15,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
+
 from splitbrain.harness.errors import UsageError
 from splitbrain.reports import nights
 from splitbrain.reports.wording import printable
@@ -123,10 +125,11 @@ def listing(root: Path, folder: Path) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta http-equiv="refresh" content="10"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>
-<body class="index"><main><h1>{html.escape(title)}</h1>{up}
-<table><thead><tr><th>Name</th><th>What</th><th>Read</th></tr></thead><tbody>
+<body class="index"><header class="study"><h1>{html.escape(title)}</h1></header><main>{up}
+<div class="scroll" tabindex="0" role="region" aria-label="what lies here"><table>
+<thead><tr><th>Name</th><th>What</th><th>Read</th></tr></thead><tbody>
 {rows}
-</tbody></table></main></body></html>
+</tbody></table></div></main></body></html>
 """
 
 
@@ -149,5 +152,19 @@ def _what(path: Path) -> str:
     if told := nights.read(path):
         return f"suite: {nights.headline(told)}"
     if (path / "journal.jsonl").is_file():
-        return "run, judged" if (path / "result.json").is_file() else "run, under way or not judged"
+        return f"run: {_judged(path / 'result.json')}"
     return "folder"
+
+
+class _Verdict(msgspec.Struct):
+    heading: str
+
+
+def _judged(result: Path) -> str:
+    """The verdict of a run, as its heading says it."""
+    try:
+        return printable(msgspec.json.decode(result.read_bytes(), type=_Verdict).heading)
+    except FileNotFoundError:
+        return "under way, or not judged"
+    except (OSError, msgspec.MsgspecError):
+        return "judged, by a version that this one cannot read"

@@ -200,26 +200,47 @@ def _chosen(transfers: Steps, left: list[int], steps: list[int]) -> Iterator[fro
     bounds.reverse()
     if not all(low <= some <= high for (low, high), some in zip(bounds[0], left, strict=True)):
         return
+    limits = [
+        (source, target, amount, *ahead[source], *ahead[target])
+        for (_, source, target, amount), ahead in zip(transfers, bounds[1:], strict=True)
+    ]
+    # One loop, and no function that calls itself: where many are open, it is most of what a bank takes.
     chosen: list[int] = []
-
-    def go(at: int) -> Iterator[frozenset[int]]:
-        steps[0] -= 1
-        if steps[0] < 0:
+    turns: list[int] = []
+    at, end, given = 0, len(transfers), steps[0]
+    while True:
+        given -= 1
+        if given < 0:
+            steps[0] = given
             raise Exhausted
-        if at == len(transfers):
-            yield frozenset(chosen)
+        if at == end:
+            steps[0] = given
+            yield frozenset(transfers[place][0] for place in chosen)
+        else:
+            source, target, amount, low, high, least, most = limits[at]
+            here, there = left[source], left[target]
+            may = low <= here + amount <= high and least <= there - amount <= most
+            if low <= here <= high and least <= there <= most:
+                if may:
+                    turns.append(at)
+                at += 1
+                continue
+            if may:
+                chosen.append(at)
+                left[source], left[target] = here + amount, there - amount
+                at += 1
+                continue
+        if not turns:
+            steps[0] = given
             return
-        number, source, target, amount = transfers[at]
-        (low, high), (least, most) = bounds[at + 1][source], bounds[at + 1][target]
-        if low <= left[source] <= high and least <= left[target] <= most:
-            yield from go(at + 1)
-        if low <= left[source] + amount <= high and least <= left[target] - amount <= most:
-            left[source] += amount
-            left[target] -= amount
-            chosen.append(number)
-            yield from go(at + 1)
-            chosen.pop()
+        # Back to the last one that was left out though it may be taken.
+        at = turns.pop()
+        while chosen and chosen[-1] > at:
+            _, source, target, amount = transfers[chosen.pop()]
             left[source] -= amount
             left[target] += amount
-
-    yield from go(0)
+        _, source, target, amount = transfers[at]
+        left[source] += amount
+        left[target] -= amount
+        chosen.append(at)
+        at += 1

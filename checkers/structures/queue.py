@@ -31,6 +31,7 @@ from splitbrain.checkers.structures.columns import (
     Numbers,
     check_functions,
     coded,
+    distinct,
     grouped,
     keys_of,
     ranges,
@@ -38,6 +39,7 @@ from splitbrain.checkers.structures.columns import (
     shown_elements,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
@@ -100,14 +102,14 @@ class QueueChecker:
         took = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == OK))
         reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
         shown_value, sizes = shown_elements(history, reads, numbers)
-        shown_by = np.repeat(reads, sizes)
-        (put_code, took_code, shown), many = coded(
+        (put_code, took_code, listed), many = coded(
             (history.key[put], numbers.of_rows(history, put)), (history.key[took], numbers.of_rows(history, took)),
-            (history.key[shown_by], shown_value),
+            (np.repeat(history.key[reads], sizes), shown_value),
         )
-        if (shown < 0).any():
+        if listed.min(initial=0) < 0:
             # Nil is no element.
-            shown, shown_by = shown[shown >= 0], shown_by[shown >= 0]
+            sizes = np.bincount(np.repeat(np.arange(len(reads)), sizes)[listed >= 0], minlength=len(reads))
+            listed = listed[listed >= 0]
         if len(put_code) and put_code.min() < 0:
             raise UsageError("the queue checker needs elements that are not nil, which a dequeue of an empty queue tells: "
                              "choose another checker")
@@ -121,27 +123,31 @@ class QueueChecker:
         by_time = np.argsort(completed[took[real]], kind="stable")[::-1]
         elements.taken[took_code[real][by_time]] = took[real][by_time]
         self._handed_out(found, history, elements, took[real], took_code[real])
-        self._unput(found, history, elements, took[real], took_code[real], shown, shown_by)
-        once = self._doubled(found, history, elements, shown, shown_by)
-        windows = _windows(history, elements, shown, shown_by)
-        stale = self._back_again(found, history, elements, windows, shown, shown_by)
+        began = np.full(many, _FIRST)
+        began[put_code] = history.invoked[put]
+        queues = np.full(many, -1)
+        queues[took_code[real]], queues[put_code] = history.key[took[real]], history.key[put]
+        shown = self._once(found, history, elements, Stretches.of(listed, reads, sizes, began, queues))
+        self._unput(found, history, elements, took[real], took_code[real], shown)
+        windows = _windows(history, elements, shown)
+        stale = self._back_again(found, history, elements, windows, shown)
         for moments, plain in ((windows.low, history.invoked), (windows.high, completed)):
             moments[stale] = plain[stale]
-        np.maximum.at(elements.seen_last, shown, windows.high[shown_by])
-        shown, shown_by = shown[once], shown_by[once]
-        _find_there(history, elements, windows, stale, shown, shown_by)
+        elements.seen_last = shown.spread(np.maximum, windows.high[shown.row], _FIRST)
+        _find_there(history, elements, windows, shown.with_only(~stale[shown.row]))
         looks = np.sort(np.concatenate([reads, took[~real]]))
         lost_by, gone, untold = self._lost(found, history, elements, windows, looks)
         _find_until(history, elements, lost_by)
-        stale[self._missed(found, history, elements, windows, looks, shown, shown_by)] = True
+        stale[self._missed(found, history, elements, windows, looks, shown)] = True
         self._out_of_order(found, history, elements)
         self._left_behind(found, history, elements, lost_by, gone)
-        known = elements.put[shown] >= 0
-        shown, shown_by = shown[known], shown_by[known]
-        crossed = self._shown_out_of_order(found, history, elements, shown, shown_by)
-        if not self._circles(found, history, elements, shown[~crossed[shown_by]], shown_by[~crossed[shown_by]]):
-            fine = ~(crossed | stale)[shown_by] & ~lost_by[shown]
-            self._contradicting(found, history, elements, windows, shown[fine], shown_by[fine])
+        shown = shown.without_elements(elements.put < 0)
+        crossed = self._shown_out_of_order(found, history, elements, shown)
+        shown = shown.with_only(~crossed[shown.row])
+        if not self._circles(found, history, elements, shown):
+            fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
+            self._parting(found, history, elements, fine)
+            self._torn(found, history, elements, windows, fine)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
@@ -170,18 +176,16 @@ class QueueChecker:
 
         found.add_rows("duplicate", rows, tell)
 
-    def _doubled(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> Flags:
-        """Elements that wait twice, as one read shows them: each once. Which entries are the first of their element in their
-        read."""
-        once = np.ones(len(shown), np.bool_)
-        # Nearly in order: a queue is read in the order of its elements.
-        pairs = np.sort(shown_by * np.int64(len(elements.put)) + shown, kind="stable")
-        if not (pairs[1:] == pairs[:-1]).any():
-            return once
+    def _once(self, found: Findings, history: History, elements: _Elements, every: Stretches) -> Stretches:
+        """Elements that wait twice, as one read shows them: each once. What reads show, an element only where its read shows
+        it first."""
+        # What is one stretch shows nothing twice.
+        entries, shown_by = every.entries(_several(every))
+        shown = every.shown[entries]
         order = np.lexsort((shown_by, shown))
         code, by = shown[order], shown_by[order]
         again = np.flatnonzero((code[1:] == code[:-1]) & (by[1:] == by[:-1]))
-        once[order[again + 1]] = False
+        later = entries[order[again + 1]]
         again = again[np.unique(code[again], return_index=True)[1]]
         again = again[elements.put[code[again]] >= 0]
         codes, rows = code[again], by[again]
@@ -196,14 +200,16 @@ class QueueChecker:
             return sentence, _rows(history, put, row)
 
         found.add_rows("duplicate", rows, tell)
-        return once
+        return every.without(np.sort(later))
 
     def _unput(
-        self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints, shown: Ints, shown_by: Ints
+        self, found: Findings, history: History, elements: _Elements, took: Ints, code: Ints, every: Stretches
     ) -> None:
         """Elements that nobody put in, whose enqueue failed, or had yet to begin: each once."""
         never = (elements.put < 0) | (history.outcome[elements.put] == FAIL)
         since = np.where(never, _LAST, history.invoked[elements.put])
+        entries, shown_by = every.entries(every.over(np.maximum, since) > history.completed[every.row])
+        shown = every.shown[entries]
         early, soon = (
             np.flatnonzero(history.completed[rows] < since[codes]) for codes, rows in ((code, took), (shown, shown_by))
         )
@@ -228,11 +234,13 @@ class QueueChecker:
         found.add_rows(name, rows, tell)
 
     def _back_again(
-        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, every: Stretches
     ) -> Flags:
         """Reads that show what had been taken out before they took effect. Which rows they are."""
         gone = np.where(elements.taken >= 0, history.completed[elements.taken], _LAST)
         wrong = np.zeros(len(history), np.bool_)
+        entries, shown_by = every.entries(every.over(np.minimum, gone) < windows.low[every.row])
+        shown = every.shown[entries]
         stale = np.flatnonzero(gone[shown] < windows.low[shown_by])
         # The entries of a read lie beside each other.
         stale = stale[np.append(True, shown_by[stale][1:] != shown_by[stale][:-1])[: len(stale)]]
@@ -248,7 +256,7 @@ class QueueChecker:
                 f"{dequeue.value}, which client {dequeue.process} had taken out by {clock(int(history.completed[took[at]]))}"
             )
             if history.completed[took[at]] >= history.invoked[row]:
-                others = elements.put[shown[shown_by == row]]
+                others = elements.put[every.elements_of(row)]
                 more = others[(others >= 0) & (history.invoked[others] == low[at])][:1].tolist()
                 sentence += f", beside {history[more[0]].value}, which was put in since {clock(int(low[at]))} only"
             return f"{sentence}.", _rows(history, int(elements.put[codes[at]]), *more, int(took[at]), row)
@@ -257,13 +265,15 @@ class QueueChecker:
         return wrong
 
     def _missed(
-        self, found: Findings, history: History, elements: _Elements, windows: _Windows, looks: Ints, shown: Ints,
-        shown_by: Ints,
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, looks: Ints, every: Stretches
     ) -> Ints:
         """Reads that do not show an element, and dequeues that found nothing, though it was there all the time: each once.
         Which rows they are."""
         low, high = windows.low, windows.high
         steady = np.flatnonzero(elements.until > elements.there)
+        looks = looks[~_complete(history, elements, steady, windows, every)[looks]]
+        entries, shown_by = every.entries(np.isin(every.row, looks))
+        shown = every.shown[entries]
         showing = (elements.there[shown] < low[shown_by]) & (elements.until[shown] > high[shown_by])
         right = np.bincount(shown_by[showing], minlength=len(history))
         of_key = {key: steady[places] for key, places in grouped(elements.key[steady])}
@@ -278,11 +288,11 @@ class QueueChecker:
 
         def tell(at: int) -> Told:
             row = int(rows[at])
-            told = set(shown[shown_by == row].tolist())
+            told = set(every.elements_of(row).tolist())
             mine = of_key[int(history.key[row])]
             mine = mine[(elements.there[mine] < low[row]) & (elements.until[mine] > high[row])]
             missed = next(one for one in mine[np.argsort(elements.there[mine], kind="stable")].tolist() if one not in told)
-            return _missing(history, elements, windows, shown, shown_by, row, missed)
+            return _missing(history, elements, windows, every.elements_of(row), row, missed)
 
         found.add_rows("stale-element", rows, tell)
         return rows
@@ -356,14 +366,24 @@ class QueueChecker:
                 self._overtaken(found, history, elements, mine[wrong], early)
 
     def _shown_out_of_order(
-        self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints
+        self, found: Findings, history: History, elements: _Elements, every: Stretches
     ) -> Flags:
         """Reads that show an element behind one that came in after it, or went out before it, each once. Which rows they
         are."""
         put, taken = elements.put, elements.taken
         came = elements.there
+        out = np.where((put >= 0) & (taken >= 0), history.completed[taken], _LAST)
+        # What stands right in the order of all is right in every stretch of it.
+        order, chains, begins = every.order.elements, every.chains(), np.where(put >= 0, history.invoked[put], _FIRST)
+        early = _least_behind(came, order, chains) < begins[order]
+        early |= _least_behind(out, order, chains) < elements.until[order]
+        doubtful = np.zeros(len(put), np.bool_)
+        doubtful[order[early]] = True
+        several = _several(every)
+        several[np.isin(every.row, every.rows_touching(doubtful))] = True
+        entries, shown_by = every.entries(several)
+        shown = every.shown[entries]
         begun = history.invoked[put][shown]
-        out = np.where(taken >= 0, history.completed[taken], _LAST)
         wrong = _least_behind(came, shown, shown_by) < begun
         wrong |= _least_behind(out, shown, shown_by) < elements.until[shown]
         entries = np.flatnonzero(wrong)
@@ -392,14 +412,18 @@ class QueueChecker:
         crossed[rows] = True
         return crossed
 
-    def _circles(self, found: Findings, history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> bool:
+    def _circles(self, found: Findings, history: History, elements: _Elements, every: Stretches) -> bool:
         """Reads whose orders contradict each other: each circle of elements once. Whether there are any."""
-        if not len(shown):
+        one, other, _ = every.joints()
+        back = every.order.places[other] < every.order.places[one]
+        if not back.any():
             return False
-        # Loaded only where queues are looked at: `import splitbrain` stays light.
+        # Loaded only where queues contradict themselves: `import splitbrain` stays light.
         from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import connected_components
 
+        entries, shown_by = every.entries(np.isin(history.key[every.row], elements.key[one[back]]))
+        shown = every.shown[entries]
         same = np.flatnonzero(shown_by[1:] == shown_by[:-1])
         before, behind, by = shown[same], shown[same + 1], shown_by[same]
         # What follows an element is the same nearly everywhere: few pairs are left to be looked at.
@@ -439,24 +463,16 @@ class QueueChecker:
             found.add_rows("reordered", np.array(rows[-1:]), tell)
         return True
 
-    def _contradicting(
-        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints
-    ) -> None:
-        """Reads that contradict each other: each shows all that is there, so that what follows an element is always the
-        same."""
-        if not len(shown):
-            return
+    def _parting(self, found: Findings, history: History, elements: _Elements, every: Stretches) -> None:
+        """Reads that show different elements right behind, or right before, the same one: each shows all that is there, so
+        that this is always the same. Each read at most once."""
+        doubtful = np.zeros(len(elements.put), np.bool_)
+        for ends in every.joints()[:2]:
+            doubtful[ends] = True
+        entries, shown_by = every.entries(np.isin(every.row, every.rows_touching(doubtful)))
+        shown = every.shown[entries]
         same = np.flatnonzero(shown_by[1:] == shown_by[:-1])
         before, behind, by = shown[same], shown[same + 1], shown_by[same]
-        self._parting(found, history, elements, before, behind, by)
-        following, usual = np.full(len(elements.put), -1), np.full(len(elements.put), -1)
-        following[before], usual[before] = behind, by
-        self._torn(found, history, elements, windows, shown, shown_by, following, usual)
-
-    def _parting(
-        self, found: Findings, history: History, elements: _Elements, before: Ints, behind: Ints, by: Ints
-    ) -> None:
-        """Reads that show different elements right behind, or right before, the same one: each read at most once."""
         told: set[int] = set()
         for one, other, place in ((before, behind, "behind"), (behind, before, "before")):
             usual = np.full(len(elements.put), -1)
@@ -481,27 +497,27 @@ class QueueChecker:
                 found.add_rows("reordered", by[both[-1:]], tell)
 
     def _torn(
-        self, found: Findings, history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints,
-        following: Ints, usual: Ints,
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, every: Stretches
     ) -> None:
         """Reads that begin with an element though the one that another read shows before it was still there, or end with one
         though what follows it had come in: each once."""
+        following, usual = every.links()
         previous = np.full(len(following), -1)
         linked = np.flatnonzero(following >= 0)
         previous[following[linked]] = linked
-        ends = np.append(shown_by[1:] != shown_by[:-1], True)
-        begins = np.append(True, ends[:-1])
-        heads, tails = np.flatnonzero(begins), np.flatnonzero(ends)
-        ahead, next_one = previous[shown[heads]], following[shown[tails]]
-        left = (ahead >= 0) & (elements.until[ahead] > windows.high[shown_by[heads]])
-        short = (next_one >= 0) & (elements.there[next_one] < windows.low[shown_by[tails]])
+        ends = np.flatnonzero(every.last)
+        begins = np.append(0, ends + 1)[: len(ends)]
+        heads, tails = every.shown[every.first[begins]], every.shown[every.first[ends] + every.size[ends] - 1]
+        reads = every.row[ends]
+        ahead, next_one = previous[heads], following[tails]
+        left = (ahead >= 0) & (elements.until[ahead] > windows.high[reads])
+        short = (next_one >= 0) & (elements.there[next_one] < windows.low[reads])
         wrong = np.flatnonzero(left | short)
-        rows = shown_by[heads[wrong]]
+        rows = reads[wrong]
 
         def tell(at: int) -> Told:
             place, row = int(wrong[at]), int(rows[at])
-            missed, end = (int(ahead[place]), int(shown[heads[place]])) if left[place] else \
-                (int(next_one[place]), int(shown[tails[place]]))
+            missed, end = (int(ahead[place]), int(heads[place])) if left[place] else (int(next_one[place]), int(tails[place]))
             other = int(usual[missed if left[place] else end])
             read, value, known = history[row], history[int(elements.put[missed])].value, history[int(elements.put[end])].value
             since = f"had been there since {clock(int(elements.there[missed]))}"
@@ -512,7 +528,7 @@ class QueueChecker:
                 f"{_stays(history, elements, missed) if left[place] else since}"
             )
             more = _staying(elements, missed) if left[place] else [int(elements.put[missed]), int(elements.told[missed])]
-            limits = _limits(history, elements, windows, shown, shown_by, row)
+            limits = _limits(history, elements, windows, every.elements_of(row), row)
             return f"{sentence}.", _rows(history, int(elements.put[end]), *more, *limits, other, row)
 
         found.add_rows("stale-element", rows, tell)
@@ -583,7 +599,7 @@ def _silent(history: History, key: int, by: int) -> int:
 
 
 def _missing(
-    history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints, row: int, missed: int
+    history: History, elements: _Elements, windows: _Windows, shown: Ints, row: int, missed: int
 ) -> Told:
     """What is told of a look that does not show an element which was there all the time."""
     look, when = history[row], clock(int(history.completed[row]))
@@ -594,7 +610,7 @@ def _missing(
         f"a read of queue {look.key} at {look.node or 'a server'} at {when} did not show {value}, which"
     )
     sentence = f"{what} had been there since {clock(int(elements.there[missed]))} and {_stays(history, elements, missed)}."
-    limits = _limits(history, elements, windows, shown, shown_by, row)
+    limits = _limits(history, elements, windows, shown, row)
     put, told = int(elements.put[missed]), int(elements.told[missed])
     return sentence, _rows(history, put, told, *limits, *_staying(elements, missed), row)
 
@@ -618,9 +634,10 @@ def _staying(elements: _Elements, one: int) -> list[int]:
         int(elements.again[one])])]
 
 
-def _limits(history: History, elements: _Elements, windows: _Windows, shown: Ints, shown_by: Ints, row: int) -> list[int]:
-    """The rows of the elements by which the moment of a look is told more closely than by its beginning and its end."""
-    put, taken = elements.put[shown[shown_by == row]], elements.taken[shown[shown_by == row]]
+def _limits(history: History, elements: _Elements, windows: _Windows, shown: Ints, row: int) -> list[int]:
+    """The rows of the elements, of those that a look shows, by which its moment is told more closely than by its beginning and
+    its end."""
+    put, taken = elements.put[shown], elements.taken[shown]
     told = []
     if windows.low[row] > history.invoked[row]:
         told += put[(put >= 0) & (history.invoked[put] == windows.low[row])][:1].tolist()
@@ -630,45 +647,87 @@ def _limits(history: History, elements: _Elements, windows: _Windows, shown: Int
     return told
 
 
-def _windows(history: History, elements: _Elements, shown: Ints, shown_by: Ints) -> _Windows:
+def _windows(history: History, elements: _Elements, shown: Stretches) -> _Windows:
     """Between which moments each look took effect. What is shown too early is told of as that."""
     found = _Windows(history.invoked.copy(), history.completed.copy())
-    if not len(shown):
-        return found
     sound = (elements.put >= 0) & (history.outcome[elements.put] != FAIL)
-    begun = np.where(sound, history.invoked[elements.put], _FIRST)[shown]
-    begun[begun > history.completed[shown_by]] = _FIRST
-    out = np.where(elements.taken >= 0, history.completed[elements.taken], _LAST)[shown]
-    starts = np.flatnonzero(np.append(True, shown_by[1:] != shown_by[:-1]))
-    rows = shown_by[starts]
-    found.low[rows] = np.maximum(found.low[rows], np.maximum.reduceat(begun, starts))
-    found.high[rows] = np.minimum(found.high[rows], np.minimum.reduceat(out, starts))
+    begun = np.where(sound, history.invoked[elements.put], _FIRST)
+    timely = shown.without(_early(history, begun, shown))
+    np.maximum.at(found.low, timely.row, timely.over(np.maximum, begun))
+    out = np.where(elements.taken >= 0, history.completed[elements.taken], _LAST)
+    np.minimum.at(found.high, shown.row, shown.over(np.minimum, out))
     return found
 
 
-def _find_there(
-    history: History, elements: _Elements, windows: _Windows, stale: Flags, shown: Ints, shown_by: Ints
-) -> None:
-    """Find from when, and until when, each element that was put in was there for certain."""
+def _early(history: History, begun: Ints, shown: Stretches) -> Ints:
+    """The entries of reads that were over before what they show was begun."""
+    entries, shown_by = shown.entries(shown.over(np.maximum, begun) > history.completed[shown.row])
+    found: Ints = entries[begun[shown.shown[entries]] > history.completed[shown_by]]
+    return found
+
+
+def _several(shown: Stretches) -> Flags:
+    """Which stretches are not their whole read."""
+    found = ~shown.last
+    found[1:] |= ~shown.last[:-1]
+    return found
+
+
+def _find_there(history: History, elements: _Elements, windows: _Windows, shown: Stretches) -> None:
+    """Find from when, and until when, each element that was put in was there for certain. `shown` are reads of their own
+    moment: one of the past shows nothing of that."""
     put, taken = elements.put, elements.taken
     sound = (put >= 0) & (history.outcome[put] != FAIL)
     sure = np.flatnonzero(sound & (history.outcome[put] == OK))
     elements.there[sure], elements.told[sure] = history.completed[put[sure]], put[sure]
     out = np.flatnonzero(sound & (taken >= 0))
     elements.until[out], elements.again[out] = history.invoked[taken[out]], taken[out]
-    # What is read before it was put in is told of as that, and a read of the past shows nothing of its own moment.
-    right = sound[shown] & (history.completed[shown_by] >= history.invoked[put[shown]])
-    right &= ~stale[shown_by]
-    codes, rows = shown[right], shown_by[right]
-    low, high = windows.low, windows.high
-    np.minimum.at(elements.there, codes, high[rows])
-    first = high[rows] == elements.there[codes]
-    unsure = first & ((elements.told[codes] < 0) | (history.completed[elements.told[codes]] > elements.there[codes]))
-    elements.told[codes[unsure]] = rows[unsure]
-    np.maximum.at(elements.until, codes, low[rows])
-    last = low[rows] == elements.until[codes]
-    later = last & ((elements.again[codes] < 0) | (history.invoked[elements.again[codes]] < elements.until[codes]))
-    elements.again[codes[later]] = rows[later]
+    # What is read before it was put in is told of as that.
+    right = shown.without(_early(history, np.where(sound, history.invoked[put], _FIRST), shown))
+    rows = distinct(right.row)
+    place = np.searchsorted(rows, right.row)
+    # Of reads that tell the same the last one is shown.
+    order = np.lexsort((-rows, windows.high[rows]))
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows))
+    best = right.spread(np.minimum, rank[place], len(rows))
+    seen = np.flatnonzero(sound & (best < len(rows)))
+    by = rows[order[best[seen]]]
+    sooner = windows.high[by] < elements.there[seen]
+    elements.there[seen[sooner]] = windows.high[by[sooner]]
+    unsure = windows.high[by] == elements.there[seen]
+    unsure &= (elements.told[seen] < 0) | (history.completed[elements.told[seen]] > elements.there[seen])
+    elements.told[seen[unsure]] = by[unsure]
+    order = np.lexsort((rows, windows.low[rows]))
+    rank[order] = np.arange(len(rows))
+    best = right.spread(np.maximum, rank[place], -1)
+    by = rows[order[best[seen]]]
+    later = windows.low[by] > elements.until[seen]
+    elements.until[seen[later]] = windows.low[by[later]]
+    unsure = windows.low[by] == elements.until[seen]
+    unsure &= (elements.again[seen] < 0) | (history.invoked[elements.again[seen]] < elements.until[seen])
+    elements.again[seen[unsure]] = by[unsure]
+
+
+def _complete(history: History, elements: _Elements, steady: Ints, windows: _Windows, shown: Stretches) -> Flags:
+    """Rows of reads of which it is seen at once that they show all of these elements that were there all the time: those that
+    stand before what one shows were gone before it was over, and those behind came in after it began."""
+    found = np.zeros(len(history), np.bool_)
+    whole = np.flatnonzero(~_several(shown))
+    of_key = {key: whole[at] for key, at in grouped(history.key[shown.row[whole]])}
+    order = shown.order
+    for key, mine in grouped(elements.key[steady]):
+        at = of_key.get(key)
+        if at is None:
+            continue
+        places = np.sort(order.places[steady[mine]])
+        ones, rows = order.elements[places], shown.row[at]
+        until = np.append(_FIRST, np.maximum.accumulate(elements.until[ones]))
+        there = np.append(np.minimum.accumulate(elements.there[ones][::-1])[::-1], _LAST)
+        before = until[np.searchsorted(places, shown.begin[at])]
+        behind = there[np.searchsorted(places, shown.begin[at] + shown.size[at])]
+        found[rows] = (before <= windows.high[rows]) & (behind >= windows.low[rows])
+    return found
 
 
 def _find_until(history: History, elements: _Elements, lost: Flags) -> None:

@@ -248,6 +248,8 @@ def _plain(value: Any) -> Any:
 
 def check_storable(value: Any) -> None:
     """Raise `ValueError` with a sentence for a value that no history holds: JSON does not have it, or not as it is."""
+    if value is None or (type(value) is int and -(1 << 63) < value < 1 << 63):
+        return
     if isinstance(value, tuple | list):
         for part in value:
             if type(part) is not int or abs(part) >= 1 << 63:
@@ -271,12 +273,12 @@ def check_storable(value: Any) -> None:
 
 class _Summed:
     """A journal as a file of whole lines, up to the first whose sum is wrong: `damaged` is then its number. A journal of a
-    format without sums is read as it is."""
+    format without sums is read as it is. `first` is its first line, as it lies there."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.damaged = 0
+        self.first = self._first = file.readline()
         self._file = file
-        self._first = file.readline()
         self._has_sums = self._first.startswith(b"{") and (
             _SUM.search(self._first) is not None or _promises_sums(self._first)
         )
@@ -355,11 +357,13 @@ def load(path: Path) -> tuple[Header | None, Recording]:
 
     def take(number: int, line: bytes) -> None:
         nonlocal header, versions, facts, end
-        _refuse_newer(line, number, path)
+        if number == 1:
+            _refuse_newer(line, path)
         try:
             event = (decoder if header is None or header.format > 4 else older).decode(line)
         except msgspec.MsgspecError as error:
-            raise HistoryError(f"not a line of a journal: {error}.", path=str(path), line=number, column=1) from error
+            by = f" (the run was recorded by splitbrain {header.version})" if header is not None else ""
+            raise HistoryError(f"not a line of a journal: {error}{by}.", path=str(path), line=number, column=1) from error
         match event:
             case Header():
                 header = event
@@ -394,6 +398,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     except OSError as error:
         raise unreadable(path, error) from error
     if summed.damaged == 1:
+        _refuse_newer(summed.first, path, "; or else its first line is damaged")
         raise HistoryError("the journal is damaged in its first line.", path=str(path), line=1)
     return header, Recording(
         history=history,
@@ -424,15 +429,14 @@ class _AnyHeader(msgspec.Struct, tag="header", tag_field="type"):
     format: int
 
 
-def _refuse_newer(line: bytes, number: int, path: Path) -> None:
-    if number != 1:
-        return
+def _refuse_newer(line: bytes, path: Path, unless: str = "") -> None:
+    """Raise `HistoryError` where the first line is that of a newer format, with what else it may be."""
     try:
         format = msgspec.json.decode(line, type=_AnyHeader).format
     except msgspec.MsgspecError:
-        return  # Not a header: the caller's decoder says what is wrong with it.
+        return  # Not a header: the caller says what is wrong with it.
     if format > FORMAT:
         raise HistoryError(
-            f"a journal of format {format}, newer than this splitbrain reads ({FORMAT}): update splitbrain.",
+            f"a journal of format {format}, newer than this splitbrain reads ({FORMAT}): update splitbrain{unless}.",
             path=str(path), line=1, column=1,
         )

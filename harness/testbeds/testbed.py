@@ -24,10 +24,21 @@ Connectivity: TypeAlias = "nx.DiGraph[str]"
 
 
 Ability = Literal["cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug", "exchange"]
-"""What a testbed can do to its nodes: lose packets over links, end and start servers, have servers stand still, have packets
-come late, seldom, twice or damaged, put the clocks of servers wrong, fill the disk of a data folder, change the files of
-servers that are down, take the power from the disk of a data folder, or make its syncs slow, and start servers with another
-program."""
+"""What a testbed can do to its nodes."""
+
+DEEDS: Mapping[str, str] = {
+    "cut": "lose packets over links",
+    "end": "end and start servers",
+    "pause": "have servers stand still",
+    "impair": "have packets come late, seldom, twice or damaged",
+    "skew": "put the clocks of servers wrong",
+    "fill": "fill the disk of a data folder",
+    "damage": "change the files of servers that are down",
+    "wipe": "empty the data folder of a server that is down",
+    "unplug": "take the power from the disk of a data folder, or make its syncs slow",
+    "exchange": "start servers with another program",
+}
+"""What each ability is, as people are told of it."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):

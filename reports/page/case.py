@@ -91,6 +91,9 @@ def _name(plan: Plan, runs: Sequence[Result | NotJudged]) -> str:
               if (one.database, one.variant) == (plan.database, plan.variant)]
     told = plan.options.get(short(plan.workload), {})
     apart = [f"{option} {value}" for option, value in told.items() if any(one.get(option) != value for one in beside)]
+    alike = [one for one in plans if msgspec.structs.replace(one, seed=plan.seed) == plan]
+    if any(one.seed != plan.seed for one in alike):
+        apart.append(f"seed {plan.seed}")
     return ", ".join([f"{short(plan.database)} {plan.variant}", *apart])
 
 

@@ -9,8 +9,8 @@ from splitbrain.harness.files import write_whole
 from splitbrain.reports.compare import Line
 from splitbrain.reports.page import templates
 
-RULE = ("How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than "
-        "chance. What differs stands first.")
+RULE = ("Two runs differ where one shows what the other does not; how often a run shows it is chance. Two suites differ where "
+        "more runs of one show it than chance explains. What differs stands first.")
 
 
 def write(path: Path, lines: Sequence[Line], first: str, second: str, links: Sequence[tuple[str, str]]) -> None:

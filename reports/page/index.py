@@ -37,7 +37,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     place: Place
     runs: tuple[Told, ...]
     surprise: int
-    why: str
+    why: tuple[str, ...]
+    """Line by line; what programs logged comes after the first."""
     verdict: str
     common: str
     interval: str
@@ -46,6 +47,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     met: bool | None
     trend: tuple[Mark, ...]
+
+    @property
+    def undecided(self) -> str:
+        """What a place is that could not be judged: one with a run that proves nothing, or that went wrong."""
+        return {"unknown": "proves nothing", "not judged": "not judged"}.get(self.verdict, "did not end as it should")
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -99,15 +105,31 @@ def page(
     rows: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.place.row, {})[cell.place.column] = cell
-    environment.filters.update(lasted=sweep.lasted, cost=sweep.cell, sentence=sentence)
+    environment.filters.update(lasted=sweep.lasted, cost=sweep.cell, sentence=sentence, nodes=_nodes)
+    surprises = [cell for cell in cells if cell.surprise < 3]
     return environment.get_template("index.html.j2").render(
         sweeps=[(one, _drawn(one, number)) for number, one in enumerate(sweep.sweeps(runs))], measures=sweep.MEASURES,
         name=name, status=status, live=status.done < status.of, columns=columns, rows=rows, rates=seen, claims=claimed(runs),
         headline=headline(runs), expected=any(run.expect for run in runs), total=len(runs), nights=len(before),
         green=_green(before), beside=beside,
-        surprises=[cell for cell in cells if cell.surprise < 3],
+        surprises=surprises, tone=_tone(runs, surprises, status),
         style=templates.style(),
     )
+
+
+def _nodes(of: str) -> str:
+    """`5 nodes, namespaces`, of what a place calls `5 namespaces`."""
+    number, _, testbed = of.partition(" ")
+    return f"{number} node{'' if number == '1' else 's'}, {testbed}"
+
+
+def _tone(runs: Sequence[Told], surprises: Sequence[Cell], status: Status) -> str:
+    """The colour of a night: green only where all of it is over and as it should be. Anomalies that nobody expected, or that
+    were the same on the nights before, are no surprise, and yet not green."""
+    if surprises:
+        return "unknown" if surprises[0].surprise else "invalid"
+    over = status.done >= status.of
+    return "valid" if runs and over and all(run.exit_code == 0 for run in runs) else "study"
 
 
 def _drawn(one: sweep.Sweep, number: int) -> str:
@@ -145,7 +167,7 @@ def _cell(place: Place, runs: tuple[Told, ...], before: Sequence[Night], seen: S
         surprise, why = 2, next((run.reason for run in (*unjudged, *runs) if run.exit_code != 0), "")
     expectations = list(dict.fromkeys(one for run in runs for one in run.expect))
     return Cell(
-        place=place, runs=runs, surprise=surprise, why=why, verdict=_worst(runs), common=common,
+        place=place, runs=runs, surprise=surprise, why=tuple(why.splitlines()) or ("",), verdict=_worst(runs), common=common,
         interval=f"{times} of {len(runs)}" + (f" ({share(round(low * 1000), 1000)} to {share(round(high * 1000), 1000)})"
                                               if len(runs) > 1 else ""),
         found=", ".join(f"{name} in {number}" for name, number in

@@ -161,8 +161,13 @@ def test_an_error_names_file_and_line(tmp_path: Path, text: str, place: str) -> 
 def test_a_flag_is_not_blamed_on_a_line_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('database = "redis"\nnodes = 3\n')
-    with pytest.raises(UsageError, match=r"mine\.toml: redis cluster needs at least 3"):
+    with pytest.raises(UsageError, match=r"^redis cluster needs at least 3"):
         resolve({"nodes": 2, "variant": "cluster"}, file)
+    with pytest.raises(UsageError, match=r"^redis has no variant 'nope'"):
+        resolve({"variant": "nope"}, file)
+    with pytest.raises(UsageError, match=r"mine\.toml:2: redis cluster needs at least 3"):
+        file.write_text('database = "redis"\nnodes = 2\nvariant = "no"\n')
+        resolve({"variant": "cluster"}, file)
 
 
 def test_a_suite_is_not_a_plan(tmp_path: Path) -> None:

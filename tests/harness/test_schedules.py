@@ -131,9 +131,12 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
     ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
     ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
-    ({"nemesis": "delay", "testbed": "docker"}, "needs a testbed that can impair, not docker"),
+    ({"nemesis": "delay", "testbed": "docker"},
+     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
     ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Impair((("n1", "n2"),), loss=0.1),)),)},
-     "needs a testbed that can impair, not docker"),
+     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
+    ({"nemesis": "power-loss", "testbed": "docker"},
+     "can take the power from the disk of a data folder, .*, not docker: namespaces can"),
 ])
 def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):

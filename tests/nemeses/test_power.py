@@ -115,7 +115,7 @@ def test_where_fuse_is_missing_it_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     resolved = resolve({"database": "reference", "nemesis": "power-loss"})
     check_machine(resolved)
     monkeypatch.setattr(power, "_DEVICE", "/dev/no-fuse")
-    with pytest.raises(SetupError, match=r"cannot unplug anything .* /dev/no-fuse cannot be opened .*modprobe fuse"):
+    with pytest.raises(SetupError, match=r"cannot take the power from .* /dev/no-fuse cannot be opened .*modprobe fuse"):
         check_machine(resolved)
     with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
         resolve({"database": "reference", "testbed": "docker", "nemesis": "power-loss"})

@@ -104,6 +104,31 @@ def test_the_index_tells_what_differs_from_the_nights_before_and_what_does_not()
     assert "Nothing surprising, compared with 12 nights before." in same and 'http-equiv="refresh"' not in same
 
 
+def test_the_index_is_green_only_where_all_is_over_and_as_it_should_be() -> None:
+    def tone(runs: list[Told], done: int) -> str:
+        text = index.page("n", runs, (), index.Status(done, 2))
+        assert ("so far" in text) == (done < 2 and bool(runs) and all(run.expect for run in runs))
+        return text.split('<header class="')[1].split('"')[0]
+
+    fine, bad = line(), msgspec.structs.replace(line(1), expect=(), expectations=(), exit_code=1)
+    assert tone([fine, fine], 2) == "valid"
+    assert tone([fine], 1) == tone([], 0) == "study"
+    assert tone([fine, bad], 2) == tone([bad], 1) == "study", "an anomaly that nobody expected is not green"
+    assert tone([fine, line(2, missed=True)], 2) == "invalid"
+
+
+def test_what_proves_nothing_is_not_called_unjudged_and_what_has_no_report_leads_to_its_folder() -> None:
+    unknown = msgspec.structs.replace(line(), verdict="unknown", exit_code=2, classification="unknown")
+    text = index.page("n", [unknown], (), index.Status(1, 1))
+    assert "proves nothing</b>: redis" in text and "not judged" not in text and "</b> 1 of 1" in text
+    why = "set-up: n1: redis ended.\nn1/redis.log: wrong number of arguments"
+    none = nights.told(NotJudged(run="a run", plan=story.PLAN, reason=why, exit_code=3))
+    assert none is not None
+    text = index.page("n", [none], (), index.Status(1, 1))
+    assert 'href="a%20run/"' in text and "report.html" not in text
+    assert "redis ended." in text and "<small>n1/redis.log: wrong" in text and "\\n" not in text
+
+
 def test_a_suite_that_expects_nothing_says_what_was_seen() -> None:
     runs = [msgspec.structs.replace(line(at), expectations=(), expect=()) for at in range(2)]
     text = index.page("claims", runs, (), index.Status(2, 2))
@@ -146,6 +171,7 @@ def test_runs_differ_in_whether_and_not_in_how_often() -> None:
     expecting = msgspec.structs.replace(good, plan=msgspec.structs.replace(bad.plan, expect=("CP", "valid"), variant="other"))
     told = {line.what: (line.first, line.second) for line in compare.runs(good, expecting)}
     assert told["plan: expect"] == ("[]", '["CP", "valid"]') and told["plan: variant"][1] == '"other"', "as in a plan's file"
+    assert {one.what for one in compare.runs(good, expecting) if one.given} == {"plan: expect", "plan: variant"}
     lines = compare.runs(bad, good)
     assert lines[0].apart and {one.what for one in lines if one.apart} == {"lost-write", "stale-read", "writes lost, proven"}
 
@@ -211,6 +237,12 @@ def test_a_folder_of_runs_is_shown_as_it_is_now(served: tuple[Path, int]) -> Non
     assert ask(port, "/run%20%3C1%3E")[0] == 301
     (runs / "later").mkdir()
     assert "later" in ask(port, "/")[2]
+    (runs / "later" / "journal.jsonl").write_text("")
+    assert "run: under way, or not judged" in ask(port, "/")[2]
+    (runs / "later" / "result.json").write_text('{"heading": "NOT <LINEARIZABLE>", "other": 1}')
+    assert "run: NOT &lt;LINEARIZABLE&gt;" in ask(port, "/")[2]
+    (runs / "later" / "result.json").write_text("{")
+    assert "run: judged, by a version that this one cannot read" in ask(port, "/")[2]
     assert ask(port, "/", "HEAD") == (200, "text/html; charset=utf-8", "")
 
 

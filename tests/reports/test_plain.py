@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.result import Discarded, Measure, Result, Scenario
-from splitbrain.checkers.verdict import Lost
-from splitbrain.reports.plain import plain
+from splitbrain.checkers.verdict import Lost, Standing
+from splitbrain.reports.plain import TIMES, plain
 from tests.reports import story
 
 
@@ -35,18 +36,20 @@ def served(of: Scenario, **kinds: Measure) -> Scenario:
 
 
 def test_lost_writes_of_two_sides_come_first() -> None:
-    both = row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=5)
-    text = told(both, counts={"lost-write": 5, "stale-read": 2}, lost=Lost(total=5))
+    counts = {"lost-write": 5, "stale-read": 2}
+    both = row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=5, anomalies=counts)
+    text = told(both, counts=counts, lost=Lost(total=5))
     assert text.startswith(
         "While n1 was cut off from the other 4 nodes, both sides accepted writes, 5 writes that had been confirmed were lost "
         "and 2 reads returned old data; "
     )
+    both = msgspec.structs.replace(both, lost=1, anomalies={"lost-write": 1})
     one = told(both, counts={"lost-write": 1}, lost=Lost(total=1))
     assert "1 write that had been confirmed was lost" in one
 
 
 def test_writes_that_nobody_proved_lost_gave_way() -> None:
-    both = served(row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=0))
+    both = served(row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=0, anomalies={"split-brain": 2}))
     blast = msgspec.structs.replace(story.result(story.recording()).blast, lost=0, discarded=7)
     text = told(both, counts={"split-brain": 2}, blast=blast)
     assert "both sides accepted writes and 7 confirmed writes gave way to the other side's." in text
@@ -72,6 +75,13 @@ def test_who_was_refused_is_named_and_nothing_else_is_blamed() -> None:
     )
 
 
+def test_a_side_that_answered_too_little_had_no_outage_for_it() -> None:
+    few = Measure(kind="write", attempted=90, answered=50, state="blocked", outage=0.035, outage_ended=True)
+    assert "clients beside n1 could often not write" in told(served(row(anomalies={}), write=few))
+    long = msgspec.structs.replace(few, outage=1.2)
+    assert "clients beside n1 could not write for 1.2 s" in told(served(row(anomalies={}), write=long))
+
+
 def test_what_was_not_decided_is_not_claimed() -> None:
     text = told(served(row(anomalies={})), consistency="undecided", validity="valid")
     assert "every client went on working; whether data stayed correct is not known" in text
@@ -84,3 +94,37 @@ def test_a_fault_that_was_not_proven_is_not_told_as_done() -> None:
     result: Result = story.result(story.recording())
     text = told(msgspec.structs.replace(result.scenarios[0], bit=False), counts={"stale-read": 3})
     assert text == "3 reads returned old data."
+
+
+def test_a_fault_is_told_with_what_came_of_it_and_the_run_with_the_rest() -> None:
+    fault = served(row(lost=0, discarded=None, anomalies={"stale-read": 2}))
+    text = told(fault, counts={"lost-write": 1, "stale-read": 9}, lost=Lost(total=1))
+    assert text == (
+        "While n1 was cut off from the other 4 nodes, 2 reads returned old data. In the whole run, 1 write that had been "
+        "confirmed was lost and 9 reads returned old data."
+    )
+    assert told(msgspec.structs.replace(fault, anomalies={}), counts={"stale-read": 9}) == (
+        "While n1 was cut off from the other 4 nodes, every client went on working. In the whole run, 9 reads returned "
+        "old data."
+    )
+
+
+def test_what_the_tested_rule_permits_is_not_told_as_wrong() -> None:
+    fault = served(row(lost=0, discarded=None, anomalies={"G2-item": 20}))
+    rule = Standing(model="snapshot-isolation", state="holds", by=())
+    text = told(fault, counts={"G2-item": 20}, validity="valid", consistency="held", standings=(rule,))
+    assert text == (
+        "While n1 was cut off from the other 4 nodes, every client went on working; the rule that was tested "
+        "(snapshot-isolation) held, and 20 anomalies break only stricter ones."
+    )
+    wrong = told(fault, counts={"G2-item": 20}, validity="invalid", consistency="refuted")
+    assert "20 answers that no correct one can give" in wrong
+
+
+def test_what_was_seen_is_told_in_everyday_words() -> None:
+    assert set(TIMES) <= set(ANOMALIES)
+    found = {"double-hold": 85, "diverged": 1}
+    assert told(served(row(lost=0, discarded=None, anomalies=found)), counts=found) == (
+        "While n1 was cut off from the other 4 nodes, 85 times two clients held the same lock; once the network was whole "
+        "again, copies of the data stayed different."
+    )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from splitbrain import Operation
 from splitbrain.checkers.structures.queue import QueueChecker
+from splitbrain.checkers.structures.stretches import Stretches
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.recording import Recording
 from tests.checkers.structures.simulated import judged
 from tests.checkers.structures.test_structures import explained, one, queue_history
 
@@ -57,6 +62,37 @@ def test_small_queues_are_accused_exactly_where_no_order_of_the_calls_explains_t
         named |= set(counts)
     assert wrong > 100 and right > 100
     assert named >= {"stale-element", "reordered", "stale-read", "future-read", "lost-element", "duplicate"}
+
+
+def test_queues_are_judged_the_same_where_what_reads_show_is_told_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Stretches.of
+
+    def apart(*given: np.ndarray) -> Stretches:
+        found = whole(*given)
+        each = np.arange(len(found.shown))
+        return Stretches(found.order, found.shown, np.repeat(found.row, found.size), each, np.ones_like(each))
+
+    named: set[str] = set()
+    for seed in range(300):
+        rng = random.Random(seed)
+        operations: list[Operation] = []
+        for key in range(rng.choice((1, 1, 2))):
+            calls = queue_history(rng, length=rng.choice((8, 20, 60)), clients=rng.randint(1, 8))
+            for _ in range(rng.choice((0, 1, 2, 5))):
+                calls = spoiled(rng, calls)
+            for at, op in enumerate(calls):
+                if op.f == "read" and op.value and rng.random() < 0.05:
+                    calls[at] = replace(op, value=(*rng.sample(op.value, len(op.value)), rng.choice((None, 777, *op.value))))
+            operations += [replace(op, key=key) for op in calls]
+        operations.sort(key=lambda op: op.invoked)
+        history = History.of([replace(op, process=client) for client, op in enumerate(operations)])
+        monkeypatch.setattr(Stretches, "of", whole)
+        verdict = QueueChecker().check(Recording(history=history, nodes=()))
+        monkeypatch.setattr(Stretches, "of", apart)
+        again = QueueChecker().check(Recording(history=history, nodes=()))
+        assert replace(again, seconds=0) == replace(verdict, seconds=0), seed
+        named |= set(verdict.counts)
+    assert named >= {"stale-element", "reordered", "stale-read", "future-read", "lost-element", "duplicate", "unexpected"}
 
 
 def timed(f: str, value: object, invoked: int, completed: int, outcome: str = "ok") -> Operation:

@@ -158,6 +158,18 @@ def test_a_newer_journal_and_a_foreign_file_are_refused_with_their_place(tmp_pat
         load(foreign)
 
 
+def test_a_newer_journal_whose_sums_are_made_otherwise_is_called_newer(tmp_path: Path) -> None:
+    """What a format to come has for a sum is not known: its first line is no damaged one of ours."""
+    write(tmp_path / "journal.jsonl")
+    whole = (tmp_path / "journal.jsonl").read_text()
+    (tmp_path / "journal.jsonl").write_text(whole.replace(f'"format":{FORMAT}', f'"format":{FORMAT + 1}', 1))
+    with pytest.raises(HistoryError, match=rf"journal\.jsonl:1:1: .* format {FORMAT + 1}, .*: update splitbrain; or else"):
+        load(tmp_path / "journal.jsonl")
+    (tmp_path / "journal.jsonl").write_text(whole.replace('"run":"', '"run":"x', 1))
+    with pytest.raises(HistoryError, match=r"journal\.jsonl:1: the journal is damaged in its first line"):
+        load(tmp_path / "journal.jsonl")
+
+
 def test_a_disk_that_does_not_take_a_line_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         Journal(tmp_path / "no" / "such" / "folder.jsonl")

@@ -99,7 +99,7 @@ def test_what_may_not_be_broken_is_not_touched(tmp_path: Path) -> None:
         assert "say --attach, too" in splitbrain("--hosts", "inventory.toml")
         assert "--attach needs the cluster" in splitbrain("--attach")
         machines.inventory.write_text("disposable = true\n" + re.sub("start = .*", "", machines.inventory.read_text()))
-        assert "nemesis 'kill' needs a testbed that can end, not attached" in splitbrain(*ATTACHED)
+        assert "nemesis 'kill' needs a testbed that can end and start servers, not attached" in splitbrain(*ATTACHED)
         return 0
 
     assert beside(tmp_path, 2, work) == 0

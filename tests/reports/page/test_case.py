@@ -80,6 +80,12 @@ def test_runs_are_told_apart_by_the_options_in_which_they_differ() -> None:
     assert "Price of d v, policy full d v, policy frozen e v units sold" in page
 
 
+def test_runs_that_differ_in_nothing_else_are_told_apart_by_their_seeds() -> None:
+    plans = [Plan(database="d", variant="v", workload="sale", seed=seed) for seed in (1, 2)]
+    runs = [msgspec.structs.replace(run(SOLD), plan=plan) for plan in plans]
+    assert "Price of d v, seed 1 d v, seed 2 units sold" in text(case.page("sale", "a sale", runs, 2))
+
+
 def test_the_terminal_tells_the_figures_too() -> None:
     told = StringIO()
     verdict(Console(file=told, width=100), run(SOLD, BEYOND))
