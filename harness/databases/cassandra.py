@@ -388,17 +388,18 @@ class Cassandra(Membership):
 
     async def members(self, asked: Node) -> frozenset[str]:
         """Those in its ring, each under the host identifier that it has now. Raises `Refused` where it is in no ring itself."""
-        return frozenset(name for name, host in (await self._ring(asked)).items() if host != self._left.get(name))
+        ring = await self._ring(asked)
+        return frozenset(name for name, host in ring.items() if name not in self._left or host != self._left[name])
 
     async def remove_member(self, name: str, asked: Node) -> None:
         """Have it give its rows away and leave (nodetool decommission), until `asked` has it in its ring no more."""
         node = self.nodes[name]
-        host = (await self._ring(asked)).get(name)
-        if host is None:
+        ring = await self._ring(asked)
+        if name not in ring:
             return
         if not node.running("cassandra"):
             raise Refused("not-running", "a node that is down has no rows to give away")
-        self._hosts[name] = host
+        self._hosts[name] = ring[name]
         ran = await node.run(("/bin/sh", f"{node.folder}/nodetool", "decommission"), timeout=2 * self.changing)
         if ran.code != 0:
             raise Refused("not-decommissioned", " ".join((ran.stdout + ran.stderr).split()))
@@ -413,7 +414,7 @@ class Cassandra(Membership):
         return self._service(self.nodes[name], joins=True)
 
     async def _ring(self, asked: Node) -> dict[str, Any]:
-        """The nodes that have a place in the ring, as that server has it, with their host identifiers."""
+        """The nodes that have a place in the ring, as that server has it, with their host identifiers (None: not heard yet)."""
         client = await self._own.to(asked)
         (own,) = await client.call("SELECT bootstrapped, host_id FROM system.local")
         if own["bootstrapped"] != "COMPLETED":
