@@ -4,7 +4,7 @@ before, or another: `python -m bench pairs [COMMIT] ...`.
 
 import sys
 
-from bench import grid, judging, large, linearizability, pairs, runs, structures, transactions
+from bench import grid, judging, large, linearizability, load, pairs, runs, structures, transactions
 
 if sys.argv[1:2] == ["pairs"]:
     pairs.main(sys.argv[2:])
@@ -15,6 +15,7 @@ else:
     print(transactions.tell(transactions.measured(transactions.SIZES[-1])))
     structures.main([])
     print(runs.tell())
+    print(load.tell())
     wrong = judging.measured(judging.OPERATIONS)
     print(judging.tell(wrong))
     found = large.measured(large.OPERATIONS)

@@ -94,12 +94,12 @@ def _last(operations: Iterable[Operation]) -> Moment | None:
 def _cut_off(accused: Operation, fault: Fault) -> str:
     """Which nodes the one that answered was cut off from, or what was done to it itself, in brackets; empty where that was
     over, or not yet so."""
-    if fault.started > accused.ended:
+    since = fault.started if fault.in_force is None else fault.in_force
+    if since > accused.ended:
         return ""
     if fault.healed is not None and fault.healed < accused.invoked:
         return ""
     node = accused.server or accused.node
-    since = fault.started if fault.in_force is None else fault.in_force
     cut = (fault.observed_cut or fault.cut) if fault.cut else ()
     others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node})
     told = f"{node} was cut off from {' '.join(others)}" if others else fault.done_to(node or "")

@@ -116,64 +116,103 @@ def check_file(
     path = Path(path)
     if nil not in (None, *get_args(Nil)):
         raise UsageError(f"a read of nil is a 'wildcard' or 'absent', not '{nil}'.")
-    promised = sessions.models_of(model) if model else None
-    levels = levels_of(model) if model and (promised is None or set(promised) <= set(LEVELS)) else None
-    told_structure = model is not None and structures.is_name(model)
-    chosen = model_of(model) if model and not told_structure and levels is None and promised is None else None
-    if initial is not None and told_structure:
-        raise UsageError(f"the model '{model}' has no initial value to be told.")
-    if initial is not None and levels is not None and promised is None:
-        raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
-    if initial is not None and chosen is not None and not has_initial(chosen):
-        raise UsageError(f"the model '{chosen.name}' has no initial value to be told.")
-    if initial is not None and model is not None and tells_initial(model):
-        raise UsageError(f"the initial value is told twice: --model {model} and --initial {initial}.")
+    asked = _asked(model, initial)
     reading = formats.read(path, _format(format), torn)
     notes = list(reading.notes)
     history = meant(reading.history, reading.shapes, notes)
     recording = Recording(history=history, nodes=tuple(sorted(history.nodes)))
-    if chosen is not None or told_structure or (model is None and initial is None):
+    if asked.object is not None or asked.structure or (model is None and initial is None):
         found = _structure(history, model)
         if found is not None and len(history):
             result = judge_recording(recording, [found.checker])
             return _checked(path, reading, recording, result, found.name, found.why, "", notes)
-    told = _meaning(nil)
+    told_nil = _meaning(nil)
     # Whether nil is the answer "nothing" or no answer at all is the convention of each tool that writes these formats.
-    meaning: Nil | None = told or (None if reading.format in ("edn", "elle-cli") else "absent")
-    if promised is not None and levels is not None and not are_transactions(history):
-        levels = None  # Causality is asked of registers too.
-    of_sessions = promised if levels is None else None
-    transactions = levels is not None or (chosen is None and of_sessions is None and initial is None and _told_apart(history))
-    if transactions and levels is None and reading.format not in _SESSIONS and unwritten_is_read(history):
-        # What was there before may have been directly seen, as of any register.
-        transactions = begun_with(history, "absent")[:1] in ([], [None])
-    if not len(history) or transactions or of_sessions:
-        why = "the file holds no operations" if not len(history) else "as told" if model else "every operation is a transaction"
-        shown = model or ("transactions" if len(history) else "none")
-        chosen = chosen or Register()
-    else:
-        chosen, why = (chosen, "as told") if chosen is not None else detect(history, reading.shapes)
-        if initial is not None:
-            chosen = beginning_with(chosen, parameter_of(initial))
-        if chosen.name != FencedLock.name and fenced(history, reading.shapes):
-            notes.append(f"the fences in the lock's answers are not judged by the model {chosen.name}: fenced-lock does")
-        shown = describe(chosen)
+    meaning: Nil | None = told_nil or (None if reading.format in ("edn", "elle-cli") else "absent")
+    levels, promised = _of_clients(asked, reading, history, initial)
+    why = "as told" if model else "every operation is a transaction"
+    if len(history) and levels is not None:
+        checker = _of_transactions(history, levels, time_limit, spread)
+        result = judge_recording(recording, [checker])
+        return _checked(path, reading, recording, result, model or "transactions", why, "absent", notes)
+    if len(history) and promised:
+        begun = None if initial is None else parameter_of(initial)
+        of_sessions = SessionWeighing(promised, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
+        result = judge_recording(recording, [of_sessions])
+        return _checked(path, reading, recording, result, model or "", why, of_sessions.nil, notes)
+    chosen, why = _object(asked.object, reading, history, initial, notes)
     begins = initial is not None or (model is not None and tells_initial(model))
     weighing = Weighing(
-        chosen, nil=meaning, told_nil=told is not None, initial_told=begins, time_limit=time_limit, spread=spread,
+        chosen, nil=meaning, told_nil=told_nil is not None, initial_told=begins, time_limit=time_limit, spread=spread,
     )
-    checker: Checker = weighing
-    if transactions and len(history):
-        checker, weighing.nil = _of_transactions(history, levels or (), time_limit, spread), "absent"
-    elif of_sessions and len(history):
-        begun = None if initial is None else parameter_of(initial)
-        checker = SessionWeighing(of_sessions, nil=meaning or "wildcard", initial=begun, time_limit=time_limit)
-        weighing.nil = checker.nil
-    else:
-        shown = describe(weighing.model) if len(history) else shown
-    result = judge_recording(recording, [checker])
-    shown = shown if transactions or of_sessions else describe(weighing.model)
+    result = judge_recording(recording, [weighing])
+    shown = model if model and (levels is not None or promised) else describe(weighing.model)
     return _checked(path, reading, recording, result, shown, why, weighing.nil or "", notes)
+
+
+class _Asked(NamedTuple):
+    """What the name of a model asks of a history: `promised` to each session, the isolation `levels` of transactions, a
+    `structure`, or an `object`. A model of sessions may be a level too; without a name, all is to be found out."""
+
+    promised: tuple[sessions.Model, ...] | None = None
+    levels: tuple[Level, ...] | None = None
+    structure: bool = False
+    object: Model | None = None
+
+
+def _asked(model: str | None, initial: str | None) -> _Asked:
+    """Raises `UsageError` for a name that nothing has, and where an initial value is told of what has none."""
+    if model is None:
+        return _Asked()
+    promised = sessions.models_of(model)
+    levels = levels_of(model) if promised is None or set(promised) <= set(LEVELS) else None
+    if structures.is_name(model):
+        asked = _Asked(promised, levels, structure=True)
+    elif levels is None and promised is None:
+        asked = _Asked(object=model_of(model))
+    else:
+        asked = _Asked(promised, levels)
+    if initial is None:
+        return asked
+    if asked.structure:
+        raise UsageError(f"the model '{model}' has no initial value to be told.")
+    if levels is not None and promised is None:
+        raise UsageError(f"transactions begin with nothing: --initial {initial} is for registers.")
+    if asked.object is not None and not has_initial(asked.object):
+        raise UsageError(f"the model '{asked.object.name}' has no initial value to be told.")
+    if tells_initial(model):
+        raise UsageError(f"the initial value is told twice: --model {model} and --initial {initial}.")
+    return asked
+
+
+def _of_clients(
+    asked: _Asked, reading: formats.Reading, history: History, initial: str | None
+) -> tuple[tuple[Level, ...] | None, tuple[sessions.Model, ...] | None]:
+    """The isolation levels to hold the history against, none of them where they are to be found out, and what sessions were
+    promised; both None where it is one of objects."""
+    if asked.levels is not None and (asked.promised is None or are_transactions(history)):
+        return asked.levels, None
+    if asked.promised is not None:  # Causality is asked of registers too.
+        return None, asked.promised
+    if asked.object is not None or initial is not None or not _told_apart(history):
+        return None, None
+    if reading.format not in _SESSIONS and unwritten_is_read(history) and begun_with(history, "absent")[:1] not in ([], [None]):
+        return None, None  # What was there before may have been directly seen, as of any register.
+    return (), None
+
+
+def _object(
+    told: Model | None, reading: formats.Reading, history: History, initial: str | None, notes: list[str]
+) -> tuple[Model, str]:
+    """The model of the object that the history is of, and why; what it leaves unjudged is noted."""
+    if not len(history):
+        return told or Register(), "the file holds no operations"
+    model, why = (told, "as told") if told is not None else detect(history, reading.shapes)
+    if initial is not None:
+        model = beginning_with(model, parameter_of(initial))
+    if model.name != FencedLock.name and fenced(history, reading.shapes):
+        notes.append(f"the fences in the lock's answers are not judged by the model {model.name}: fenced-lock does")
+    return model, why
 
 
 def _checked(

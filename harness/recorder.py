@@ -28,6 +28,7 @@ import uvloop
 import splitbrain
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database, copies
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import (
     CRASHED,
     ELSEWHERE,
@@ -245,6 +246,8 @@ class _Recorder:
             await self.testbed.unpluggable(self.plan.nodes)
         await self.testbed.up(self.plan.nodes)
         self.database = made(database_class, self.plan, self.testbed.nodes)
+        if isinstance(self.database, Membership):
+            self.database.changes = "wipe" in needs(self.plan)
         self.router = Router(self.database, everything(self.names), self.journal.view, self.clock, self.problems)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self.watch())
@@ -460,7 +463,8 @@ class _Recorder:
             owners=self.workload.owners,
         )
         seconds = length(self.plan)
-        async with asyncio.timeout(seconds + GRACE + NEEDED), asyncio.TaskGroup() as group:
+        slow = self.database.replacing if isinstance(self.database, Membership) and self.database.changes else 0.0
+        async with asyncio.timeout(seconds + GRACE + NEEDED + slow), asyncio.TaskGroup() as group:
             faulting = group.create_task(self.controller.inject(steps))
             group.create_task(self.follow_replicas(load, self.controller))
             await load.run(seconds)

@@ -16,6 +16,7 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import parse as parse_expectation
 from splitbrain.harness import options, registry, schedules
 from splitbrain.harness.databases.database import Database, Program
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import PlanError, SetupError, UsageError, hint
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.history.variant import Capability, Variant
@@ -26,6 +27,7 @@ from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
 from splitbrain.harness.testbeds.testbed import DEEDS, Wanted
+from splitbrain.nemeses.combination import AND
 from splitbrain.workloads.workload import Workload
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
@@ -241,12 +243,24 @@ def check(plan: Plan) -> None:
         found = schedules.nemesis(name, plan.options)
         if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
+    _check_between(plan, database)
     _check_binary(plan, database)
     for number, expectation in enumerate(plan.expect):
         try:
             parse_expectation(expectation)
         except UsageError as error:
             raise PlanError(("expect", number), str(error)) from error
+
+
+def _check_between(plan: Plan, database: type[Database]) -> None:
+    """Refuse a plan whose load is over before a member that is replaced can be back. Raises `PlanError`."""
+    if not issubclass(database, Membership) or "wipe" not in schedules.needs(plan):
+        return
+    all_in_turn = any("rolling" in step.scenario.split(AND) for step in schedules.schedule(plan))
+    least = database.replacing * (plan.nodes if all_in_turn else 1)
+    if plan.between < least:
+        who = "every member, one after the other" if all_in_turn else "a member"
+        raise PlanError(("between",), f"{plan.database} takes up to {least:g} s to replace {who}: --between {least:g}.")
 
 
 def check_database(database: type[Database], name: str) -> None:

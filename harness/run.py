@@ -101,9 +101,13 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True, ended: i
         progress.close()
         if tell:
             progress.verdict(result, run.folder)
-        _keep(progress, lambda: write_whole(run.result, encode(result)))
-        _keep(progress, lambda: html.write(run.report, result, recording))
-        _keep(progress, lambda: junit.write(run.junit, [result]))
+        try:
+            _keep(progress, lambda: write_whole(run.result, encode(result)))
+            _keep(progress, lambda: html.write(run.report, result, recording))
+            _keep(progress, lambda: junit.write(run.junit, [result]))
+        except KeyboardInterrupt:
+            progress.note(f"writing the report was interrupted; this writes it: splitbrain report {run.folder}")
+            return Outcome(folder=run.folder, exit_code=INTERRUPTED, result=result, reason="writing the report was interrupted")
     exit_code = INTERRUPTED if received else result.exit_code
     return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=why(result))
 

@@ -113,14 +113,23 @@ def within(anomaly: Anomaly, scenario: Scenario) -> bool:
     return any(op.invoked <= over and (op.completed is None or op.completed >= began) for op in anomaly.operations)
 
 
+def before(anomaly: Anomaly, scenario: Scenario) -> bool:
+    """Whether all of the evidence was over before the fault was in force on every node: it was being put in force."""
+    return scenario.in_force is not None and bool(anomaly.operations) and all(
+        op.completed is not None and op.completed < scenario.in_force * 1e9 for op in anomaly.operations
+    )
+
+
 def during(anomaly: Anomaly, scenario: Scenario) -> str:
     """Where an anomaly belongs: `in that partition, {n1} | {n2 n3}: CP: ...`. Of a fault that cut no link between nodes there
     is no class to tell, only what was done, where the anomaly's own sentence does not tell it."""
-    there = within(anomaly, scenario)
+    there, early = within(anomaly, scenario), before(anomaly, scenario)
     label = printable(scenario.label)
     if scenario.links_cut and not scenario.struck:
-        return f"{'in that partition' if there else 'that goes back to the partition before'}, {label}: {scenario.sentence}"
-    told = f"{'this was done meanwhile' if there else 'that goes back to what was done before'}: {label}"
+        when = "while the links were being cut" if early else "that goes back to the partition before"
+        return f"{'in that partition' if there else when}, {label}: {scenario.sentence}"
+    when = "this was just being done" if early else "that goes back to what was done before"
+    told = f"{'this was done meanwhile' if there else when}: {label}"
     if scenario.links_cut:
         return f"{told}: {scenario.sentence}"
     return "" if there and label in anomaly.sentence else told

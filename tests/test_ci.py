@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_a_night_that_failed_is_kept_for_the_next_one_s_index() -> None:
     for told in (r"path: \|\n(?: {10}\S.*\n)+", r" key: .+"):
         assert re.findall(told, restore[1]) == re.findall(told, save[1]) != []
     assert re.search(r"cache:\n    key: \w+\n    when: always\b", (ROOT / "tools" / "gitlab.yml").read_text())
+
+
+def test_the_source_on_gitlab_is_that_of_today_though_another_history_lies_there(tmp_path: Path) -> None:
+    """A shell runner keeps its folder: the lines are run twice, and the branch was written anew between them."""
+    text = (ROOT / "tools" / "gitlab.yml").read_text()
+    lines = re.findall(r"^    - (.*)$", text[text.index("  script:"):text.index("  artifacts:")], re.MULTILINE)
+    fetch = "\n".join(("set -e", *(line for line in lines if "tools/ci" not in line)))
+    for name in ("first", "second"):
+        shutil.rmtree(tmp_path / "origin", ignore_errors=True)
+        (tmp_path / "origin").mkdir()
+        git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path / "origin"))
+        for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", name)):
+            subprocess.run((*git, *words), check=True)
+        subprocess.run(["bash", "-c", fetch], cwd=tmp_path, check=True,
+                       env=os.environ | {"SPLITBRAIN": f"file://{tmp_path}/origin"})
+        told = subprocess.run(["git", "-C", str(tmp_path / ".splitbrain" / "source"), "log", "-1", "--format=%s"],
+                              capture_output=True, text=True, check=True).stdout
+        assert told.strip() == name
 
 
 def test_both_files_call_the_script_with_variables_that_it_reads() -> None:

@@ -29,7 +29,9 @@ from splitbrain.harness.history.values import canonical
 
 
 def discarded(recording: Recording) -> tuple[Discarded | None, ...]:
-    """What was acknowledged, between the start of each fault and the end of its heal, by servers of a side that gave way.
+    """What was called and acknowledged, while each fault was in force on every node, by servers of a side that gave way. What
+    was acknowledged while the links were still being cut, or mended, may have reached another side: it is evidence that its
+    side did not give way, and never counted as discarded.
 
     A side gave way on a key where, after the heal, a client on that side read what another side had written meanwhile, and no
     later read found anything that its own side had. On a key where no read tells, a side gave way if it did so wherever reads
@@ -108,7 +110,8 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
     # A fault that parts nobody, an operator's switch perhaps, hides nothing of what is read while it lasts.
     parting = tuple(one for one in recording.faults if one.cut or one.out)
     end = settled(msgspec.structs.replace(recording, faults=parting), fault)
-    if window(recording, fault) is None or not fault.bit or not fault.cut or fault.healed is None or end is None:
+    span = window(recording, fault)
+    if span is None or not fault.bit or not fault.cut or fault.healed is None or end is None:
         return None
     history = recording.history
     if not FUNCTIONS.issuperset(history.fs) or "read" not in history.fs:
@@ -122,6 +125,7 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
     answered = history.outcome == OK
     written = answered & ~read & (history.invoked >= fault.started) & (history.completed <= fault.healed)
     until = min((other.started for other in recording.faults if other.started > end), default=NEVER)
+    within = (history.invoked >= span[0]) & (history.completed <= span[1])
     seen = answered & read & (history.invoked >= end) & (history.invoked < until)
     place = np.where(history.server >= 0, history.server, history.node)
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
@@ -132,7 +136,9 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
             first, last = (bisect_right(parted.began, int(at[row])) - 1 for at in (history.invoked, history.completed))
             writers[int(history.key[row])][canonical(value)] = _Write(row, side[server], first, last)
     # Of each key, one write of each kind that matters to who could know of it.
-    alike = {key: {write[1:]: write for write in values.values()}.values() for key, values in writers.items()}
+    alike = {
+        key: {write[1:]: write for write in values.values() if within[write.row]}.values() for key, values in writers.items()
+    }
     # (key, side) → when the last read began that found a write of that side, and the last of its own clients' reads that found
     # one of another side.
     kept: dict[tuple[int, int], int] = {}
@@ -143,7 +149,7 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
         found = writers[key].get(canonical(history.values[row]))
         if found is not None:
             kept[key, found.side] = int(history.invoked[row])
-            if reader is not None and reader not in parted.heard(found):
+            if reader is not None and within[found.row] and reader not in parted.heard(found):
                 spread.add((key, found.side))
                 if any(write.side == reader and parted.apart(write, found) for write in alike[key]):
                     replaced[key, reader] = int(history.invoked[row])
@@ -157,12 +163,12 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
         for write in values.values():
             where = key, write.side
             alone = where not in kept and write.side in whole and len(parted.heard(write)) == 1
-            if write.row not in told and (alone or (where in gave_way and write[1:] in opposed)):
+            if within[write.row] and write.row not in told and (alone or (where in gave_way and write[1:] in opposed)):
                 told.add(write.row)
                 gone[write.side] += 1
         name = None if key < 0 else history.keys[key]
         rows += [GaveWay(key=name, nodes=parted.sides[number], writes=writes) for number, writes in sorted(gone.items())]
     return Discarded(
-        written=len(writers), contested=contested,
+        written=sum(map(bool, alike.values())), contested=contested,
         writes=sum(row.writes for row in rows), keys=len({row.key for row in rows}), last=len(rows), rows=tuple(rows),
     )

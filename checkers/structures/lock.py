@@ -74,9 +74,11 @@ def holds(history: History) -> Holds:
     silent = last[np.searchsorted(names, process[begin])]
     ended = np.where(same, history.invoked[rows[place]] if len(rows) else 0, silent)
     began = history.completed[acquire]
-    order = np.lexsort((began, key[begin]))
+    ended = np.maximum(ended, began)
+    # Of those that began at one moment the longest is the first, whoever's it is.
+    order = np.lexsort((-ended, began, key[begin]))
     return Holds(
-        acquire[order], key[begin][order].astype(np.int64), began[order], np.maximum(ended, began)[order],
+        acquire[order], key[begin][order].astype(np.int64), began[order], ended[order],
         np.where(same, rows[place] if len(rows) else 0, -1)[order],
     )
 

@@ -1,8 +1,20 @@
 """Watches: every change is told once, in the order of revisions, none is missing, and none is from the past.
 
-A watch asks for the changes of a key after a revision, and is told some, up to a last one; it must have been told all between.
-What changes there were is known from all watches together, for each has its revision; and every acknowledged write must be
-among what somebody is told who asks for all, after it.
+A watch asks for the changes of a key after a revision, and is told some, up to a last one. What is held against it is what etcd
+promises of watches (KV API guarantees): they are ordered, unique, and reliable, which means that what is told leaves nothing
+out; nothing is said of *when* a change is told. So
+
+* a watch proves nothing of what comes after the last revision that it was told: it may have been cut short, or be late, and
+  who resumes it is told the rest;
+* a change whose revision is known, since somebody was told it, is missing in a watch that asked for it and was told a later
+  one;
+* an acknowledged write that *nobody* was told has no known revision, but a place: behind every change that was known when the
+  write began, and before every change whose write began when it had been acknowledged. It is missing where watches, one or
+  several that leave no hole between them, were told all that there was in that place;
+* who asks for *everything* (since 0) and does not go on from there is told all there was, that is the workload's contract:
+  every change that was known when the watch began. A change is known from the moment at which its write was acknowledged, or at
+  which a watch that told it was over. Only a client's last watch of a key counts: a later one of the same client might tell the
+  rest, and shows where it does that the earlier one was merely late or cut short.
 """
 
 from __future__ import annotations
@@ -25,13 +37,14 @@ from splitbrain.checkers.structures.columns import (
     grouped,
     keys_of,
     latest_before,
+    ranges,
     records,
     rows_of,
     sizes_of,
     values_of,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
@@ -96,6 +109,26 @@ class _Streams:
         self.odd = np.zeros(len(self.watches), np.bool_)
         """Which watches were told one revision not after another: all the others need not be put in order."""
         self.odd[self.by[1:][(self.revision[1:] <= self.revision[:-1]) & (self.by[1:] == self.by[:-1])]] = True
+        self.known, self.earliest = self._known(values_many)
+        """When each value that was written, and did not certainly fail, was known to be there, `NEVER` where it was not; and
+        the entry that was over first of those that told it, -1 where none did."""
+        self.missed = np.zeros(values_many, np.bool_)
+        """Which values somebody who asked for everything was not told."""
+
+    def _known(self, many: int) -> tuple[Ints, Ints]:
+        history = self.history
+        known, earliest = np.full(many, NEVER), np.full(many, -1)
+        rows = np.flatnonzero(self.write >= 0)
+        ok = rows[history.outcome[self.write[rows]] == OK]
+        known[ok] = history.completed[self.write[ok]]
+        over = history.completed[self.watches]
+        latest = np.argsort(-over, kind="stable")
+        entries = ranges(self.starts[latest], self.sizes[latest])
+        earliest[self.value[entries]] = entries
+        told = np.flatnonzero(earliest >= 0)
+        known[told] = np.minimum(known[told], over[self.by[earliest[told]]])
+        known[(self.write < 0) | (history.outcome[self.write] == FAIL)] = NEVER
+        return known, earliest
 
     def judge(self) -> None:
         """Tell what is wrong with them."""
@@ -104,7 +137,8 @@ class _Streams:
         self._missed_between()
         self._unwritten()
         self._in_time()
-        self._acknowledged()
+        self._everything()
+        self._untold()
 
     def _tell(self, name: str, watches: Ints, what: Any, *others: Ints, lost: Flags | None = None) -> None:
         """Add these watches, places in `watches`; `what` tells of the n-th what it was told, and `others` are rows that prove
@@ -252,22 +286,23 @@ class _Streams:
             self.watches[self.by[other]], self.write[self.value[other]], rows[wrong],
         )
 
-    def _acknowledged(self) -> None:
-        """Who asks for everything is told every write that was acknowledged before: each write that a watch was not told is
-        told of the first."""
+    def _everything(self) -> None:
+        """Who asks for everything, and then for nothing more, is told all that was known before: each change that such a watch
+        was not told is told of the first."""
         history = self.history
-        whole = np.flatnonzero(self.since == 0)
+        whole = self._last()
+        whole = whole[self.since[whole] == 0]
         whole = whole[np.argsort(history.key[self.watches[whole]], kind="stable")]
         place = np.full(len(self.watches), -1)
         place[whole] = np.arange(len(whole))
         keys, invoked = history.key[self.watches[whole]], history.invoked[self.watches[whole]]
-        ok = np.flatnonzero(history.outcome[self.writes] == OK)
-        rows, values = self.writes[ok], self.written[ok]
-        # The first watch of everything, of this key, that began after the write was acknowledged, and the end of these.
+        values = np.flatnonzero(self.known < NEVER)
+        rows = self.write[values]
+        # The first watch of everything, of this key, that began after the change was known, and the end of these.
         begin = np.zeros(len(rows), np.int64)
         for key, places in grouped(history.key[rows]):
             low, high = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
-            begin[places] = low + np.searchsorted(invoked[low:high], history.completed[rows[places]], side="right")
+            begin[places] = low + np.searchsorted(invoked[low:high], self.known[values[places]], side="right")
         end = np.searchsorted(keys, history.key[rows], side="right")
         since = np.full(len(self.write), len(whole))
         since[values] = begin
@@ -280,14 +315,107 @@ class _Streams:
         first = begin + np.bincount(value[gapless], minlength=len(self.write))[values]
         missed = np.flatnonzero(first < end)
         missed = missed[np.lexsort((rows[missed], self.watches[whole[first[missed]]], history.key[rows[missed]]))]
-        watches, rows = whole[first[missed]], rows[missed]
-        lost = self.first_of_value[values[missed]] < 0
+        watches, rows, values = whole[first[missed]], rows[missed], values[missed]
+        lost = self.first_of_value[values] < 0
+        self.missed[values] = True
+        known_by = np.full(len(values), -1)
+        known_by[~lost] = self.watches[self.by[self.earliest[values[~lost]]]]
 
         def what(at: int) -> str:
             nobody = ", nor was anybody" if lost[at] else ""
             return f"asked for everything and was not told {history.values[int(rows[at])]}{nobody}"
 
-        self._tell("missed-event", watches, what, rows, lost=lost)
+        self._tell("missed-event", watches, what, rows, known_by, lost=lost)
+
+    def _last(self) -> Ints:
+        """The last watch that each client had of each key, in their order."""
+        key, process = self.history.key[self.watches], self.history.process[self.watches]
+        order = np.lexsort((np.arange(len(key)), process, key))
+        key, process = key[order], process[order]
+        last = np.append((key[1:] != key[:-1]) | (process[1:] != process[:-1]), True)[: len(order)]
+        return np.sort(order[last])
+
+    def _untold(self) -> None:
+        """Acknowledged writes that nobody was told, though watches were told all that there was where it has its place."""
+        history = self.history
+        values = np.flatnonzero((self.known < NEVER) & (self.first_of_value < 0) & ~self.missed)
+        some = np.flatnonzero(self.sizes)
+        if not len(values) or not len(some):
+            return
+        told = np.flatnonzero((self.first_of_value >= 0) & (self.known < NEVER))
+        rows, revision = self.write[told], self.revisions[self.first_of_value[told]]
+        highest = np.maximum.reduceat(self.revisions, self.starts[some])
+        by_key = dict(grouped(history.key[self.watches[some]]))
+        told_of = dict(grouped(history.key[rows]))
+        accused: list[tuple[int, int, int, int, list[int]]] = []
+        for key, places in grouped(history.key[self.write[values]]):
+            watches = by_key.get(key, some[:0])
+            changes = told_of.get(key, some[:0])
+            if not len(watches) or not len(changes):
+                continue
+            mine, ranks = self.write[values[places]], np.arange(len(changes))
+            changes = changes[np.argsort(revision[changes], kind="stable")]
+            behind = latest_before(self.known[told[changes]], ranks, history.invoked[mine], -1)
+            before = -latest_before(-history.invoked[rows[changes]], -ranks, -history.completed[mine], -len(changes))
+            cover = _Cover(self.since[some[watches]], highest[watches])
+            for at in np.flatnonzero(before < len(changes)).tolist():
+                low = 0 if behind[at] < 0 else int(revision[changes[behind[at]]])
+                above = int(changes[before[at]])
+                high = int(revision[above]) - 1
+                # Between two revisions that follow each other there is no place for it at all.
+                chain = [int(some[watches[one]]) for one in cover.chain(low, high)]
+                if by := chain or ([int(self.by[self.earliest[told[above]]])] if low >= high else []):
+                    below = -1 if behind[at] < 0 else int(told[changes[behind[at]]])
+                    accused.append((int(values[places[at]]), below, int(told[above]), low, by))
+        accused.sort(key=lambda one: int(self.write[one[0]]))
+        for value, below, above, low, by in accused:
+            self._tell_untold(value, below, above, low, by)
+
+    def _tell_untold(self, value: int, below: int, above: int, low: int, by: list[int]) -> None:
+        """Tell of a write that nobody was told, between the changes `below` (-1 for none) and `above`, by these watches."""
+        history, row = self.history, int(self.write[value])
+        last = int(self.watches[by[-1]])
+        highest = self.revisions[self.starts[by[-1]] :][: self.sizes[by[-1]]].max()
+
+        def tell() -> Told:
+            proof = [row, int(self.write[above]), int(self.watches[self.by[self.earliest[above]]])]
+            if below >= 0:
+                proof += [int(self.write[below]), int(self.watches[self.by[self.earliest[below]]])]
+            proof += [int(self.watches[one]) for one in by]
+            watch = history[last]
+            place = f"after revision {low} and before {self.revisions[self.first_of_value[above]]}"
+            sentence = (
+                f"client {watch.process} at {watch.node or 'a server'} was told changes up to revision {highest}, and nobody "
+                f"was told {history.values[row]}, which has its place {place}, of key "
+                f"{watch.key} at {clock(int(history.completed[last]))}."
+            )
+            return sentence, [*(history[one] for one in dict.fromkeys(proof) if one != last), watch]
+
+        moment = Moment(began=int(history.completed[row]), seen=int(history.completed[last]), lost=True)
+        self.found.add("missed-event", moment, tell)
+
+
+class _Cover:
+    """Stretches of revisions: which of them, one going on where another ends, leave no hole in a longer one. Each is (since,
+    highest]."""
+
+    def __init__(self, since: Ints, highest: Ints) -> None:
+        order = np.lexsort((-highest, since))
+        reach = np.maximum.accumulate(highest[order]) if len(order) else highest
+        # Only those that reach further than all that begin before them.
+        best = np.append(True, reach[1:] > reach[:-1])[: len(order)]
+        self.which, self.since, self.highest = order[best], since[order][best], highest[order][best]
+
+    def chain(self, low: int, high: int) -> list[int]:
+        """Those that have every revision after `low`, up to and with `high`; none where these do not."""
+        found: list[int] = []
+        while low < high:
+            at = int(np.searchsorted(self.since, low, side="right")) - 1
+            if at < 0 or self.highest[at] <= low:
+                return []
+            found.append(int(self.which[at]))
+            low = int(self.highest[at])
+        return found
 
 
 def _first(codes: Ints, many: int) -> Ints:

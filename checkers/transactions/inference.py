@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.transactions.graph import Edges, Flags, Ints
 from splitbrain.checkers.transactions.lattice import RULED_OUT, Level
-from splitbrain.harness.history.history import History
+from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.micros import Micros
 
 
@@ -48,8 +48,7 @@ class Inference:
     the key's version order, from 0, where that is known, else -1. `total` says that the version order of every key is known
     but for who wrote last. `external` marks the reads of committed transactions that read another transaction's version, or
     the initial one; `read_from` is the micro-operation that wrote it (-1: the initial state), `seen` how many versions of
-    the key's order it saw (-1: unknown). `ambiguous` is a sentence where values repeat, so that nobody knows who was read
-    from.
+    the key's order it saw (-1: unknown). `ambiguous` is a sentence where nobody knows who was read from.
     """
 
     history: History
@@ -65,6 +64,17 @@ class Inference:
     problems: tuple[Problems, ...] = ()
     ambiguous: str = ""
     limits: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_ambiguous(cls, history: History, sentence: str) -> Inference:
+        """Nothing but the sentence that says why nobody knows who was read from."""
+        assert history.micros is not None
+        many = len(history.micros.f)
+        no_row, nothing = np.full(many, -1), np.zeros(many, np.bool_)
+        return cls(
+            history, history.micros, committed=history.outcome == OK, edges=Edges.joined([]), installed=nothing, version=no_row,
+            external=nothing, read_from=no_row, seen=no_row, total=False, ambiguous=sentence,
+        )
 
     @cached_property
     def reads_by_version(self) -> tuple[Ints, Ints]:
@@ -110,3 +120,11 @@ def paired(keys: Ints, values: Ints, other_keys: Ints, other_values: Ints) -> tu
         return keys * span + (values - low), other_keys * span + (other_values - low)
     names, codes = np.unique(np.concatenate([values, other_values]), return_inverse=True)
     return keys * len(names) + codes[: len(values)], other_keys * len(names) + codes[len(values) :]
+
+
+def located(wanted: Ints, ordered: Ints) -> Ints:
+    """Where each wanted number stands among these, which are ascending and differ; -1 where it does not."""
+    if not len(ordered):
+        return np.full(len(wanted), -1)
+    found = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[found] == wanted, found, -1)

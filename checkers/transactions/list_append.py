@@ -12,7 +12,7 @@ import numpy as np
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, located, paired
 from splitbrain.checkers.transactions.lattice import Level
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros
@@ -70,19 +70,15 @@ class _Lists:
         self.limits: list[str] = []
 
     def inference(self) -> Inference:
-        micros, many = self.micros, len(self.micros.f)
+        micros = self.micros
         self.appends = np.flatnonzero(micros.f == APPEND)
         known = (micros.f == READ_LIST) | ((micros.f == READ) & (micros.value == NIL))
         self.reads = np.flatnonzero(known & (self.outcome == OK))
         self._find_orders()
         self.budget.check()
         ambiguous = self._find_writers()
-        none = np.full(many, -1)
         if ambiguous:
-            return Inference(
-                self.history, micros, self.history.outcome == OK, Edges.joined([]), np.zeros(many, np.bool_), none,
-                np.zeros(many, np.bool_), none, none, False, (), ambiguous,
-            )
+            return Inference.of_ambiguous(self.history, ambiguous)
         committed = self._find_committed()
         self._find_versions(committed)
         self.budget.check()
@@ -146,12 +142,11 @@ class _Lists:
                 f"{element!r} was appended to {name!r} more than once, so that nobody knows whose it is: every element of a"
                 " list must be its own."
             )
-        found = np.searchsorted(ordered, theirs)
-        found[found == len(ordered)] = 0
-        hit = ordered[found] == theirs if len(ordered) else np.zeros(len(theirs), np.bool_)
-        self.writer_row = np.where(hit, appends[order[found]], -1) if len(ordered) else np.full(len(theirs), -1)
+        found = located(theirs, ordered)
+        present = np.flatnonzero(found >= 0)[::-1]
+        self.writer_row = np.full(len(theirs), -1)
+        self.writer_row[present] = appends[order[found[present]]]
         # Where an element stands twice in a list, its first place is its own.
-        present = np.flatnonzero(hit)[::-1]
         self.place[self.writer_row[present]] = present
         return ""
 

@@ -30,7 +30,7 @@ from splitbrain.checkers.transactions.graph import (
     process_edges,
     realtime_edges,
 )
-from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, paired, written_once
+from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, located, paired, written_once
 from splitbrain.checkers.transactions.serial import TURNS, serial_order
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros
@@ -68,10 +68,7 @@ class _Registers:
         none = np.full(many, -1)
         ambiguous = self._find_writers()
         if ambiguous:
-            return Inference(
-                self.history, micros, self.history.outcome == OK, Edges.joined([]), np.zeros(many, np.bool_), none,
-                np.zeros(many, np.bool_), none, none, False, (), ambiguous,
-            )
+            return Inference.of_ambiguous(self.history, ambiguous)
         self.budget.check()
         committed = self._find_committed()
         self.installed = self.last & committed[self.owner]
@@ -106,6 +103,7 @@ class _Registers:
     # Who wrote what.
 
     def _find_writers(self) -> str:
+        """Who wrote what each read found, and what each transaction installs; what to say where a value was written twice."""
         writes, key, value = self.writes, self.key, self.micros.value
         if (value[writes] == NIL).any():
             row = int(writes[value[writes] == NIL][0])
@@ -126,11 +124,9 @@ class _Registers:
                 f"{told!r} was written to {name!r} more than once, so that nobody knows who was read from: every value written"
                 " to a key must be its own."
             )
-        found = np.searchsorted(ordered, theirs)
-        found[found == len(ordered)] = 0
-        hit = ordered[found] == theirs if len(ordered) else np.zeros(len(theirs), np.bool_)
-        if len(ordered):
-            self.read_from[reads[hit]] = once[found[hit]]
+        found = located(theirs, ordered)
+        hit = found >= 0
+        self.read_from[reads[hit]] = once[found[hit]]
         self.unwritten = np.zeros(len(key), np.bool_)
         self.unwritten[reads[~hit]] = True
         # The last write of each transaction to each key is the one that it installs.

@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -27,9 +27,20 @@ from splitbrain.harness.databases.cassandra_client import (
     Level,
     text,
 )
-from splitbrain.harness.databases.cassandra_server import CASSANDRA, JAVA, JAVA_17, LAUNCHER, LOGBACK, YAML
+from splitbrain.harness.databases.cassandra_server import (
+    CASSANDRA,
+    JAVA,
+    JAVA_17,
+    JMX,
+    LAUNCHER,
+    LOGBACK,
+    NODETOOL,
+    YAML,
+    delays,
+)
 from splitbrain.harness.databases.cassandra_structures import CounterTable, Plain, Serial
-from splitbrain.harness.databases.database import Connections, Database, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
@@ -38,6 +49,14 @@ from splitbrain.harness.testbeds.testbed import Node, Service
 
 REPLICAS = 3
 """Copies of every row; on fewer nodes, one on each."""
+
+DELAY, QUARANTINE = 1, 60
+"""Seconds that the ring is given to hear of a change, and that who left is not heard, where no member changes."""
+CHANGING_DELAY, CHANGING_QUARANTINE = 10, 30
+"""The same where members change. Until all have heard of one that leaves or joins, they send it, or its heirs, no writes."""
+
+_LOOK = 0.5
+"""Seconds between two looks whether a node has left."""
 
 WARMING, WARMTH = 3, 30
 """Connections to each node, and writes and reads on each of them, that warm it."""
@@ -56,6 +75,8 @@ _TUNED = (
     "read_request_timeout, write_request_timeout and cas_contention_timeout nine tenths of an operation's time-out (defaults "
     "5s, 2s, 1.8s)",
     "hints_flush_period 1s (default 10s), cassandra.ring_delay_ms 1000 (default 30000)",
+    "where members change, cassandra.ring_delay_ms 10000 and cassandra.gossip_quarantine_delay_ms 30000 (default 60000); who "
+    "joins has auto_bootstrap true and cassandra.ring_delay_ms 40000, so that all hear it before it is given its rows",
     "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
     "cassandra.memtable.row_overhead_size 180: the bytes that a node otherwise measures at every start, for seconds",
 )
@@ -178,8 +199,12 @@ _COUNTER_TABLE = msgspec.structs.replace(
 )
 
 
-class Cassandra(Database):
-    """Cassandra 5.0, on every node."""
+class Cassandra(Membership):
+    """Cassandra 5.0, on every node.
+
+    A node that is removed gives its rows to those that are left (`nodetool decommission`); one that is down cannot, and stays a
+    member. Who joins in its place takes the same part of the ring under a new host identifier, and is given its rows.
+    """
 
     name = "cassandra"
     variants = (_ONE, _by_server_clock(_ONE), _QUORUM, _by_server_clock(_QUORUM), _SERIAL, _ALL, _ANY, _COUNTER_TABLE)
@@ -193,6 +218,11 @@ class Cassandra(Database):
     default_nodes = 3
     default_timeout = 2.0
     port = 9042
+    least = REPLICAS + 1
+    changing = 120.0
+    leaving = 30.0
+    joining = 150.0
+    replacing = 180.0
 
     LEVELS: ClassVar[dict[str, Level]] = {
         "one": Level(ONE, ONE),
@@ -212,6 +242,10 @@ class Cassandra(Database):
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
         self._own = Connections(self._open)
+        self._hosts: dict[str, Any] = {}
+        """Node that was to leave → its host identifier then."""
+        self._left: dict[str, Any] = {}
+        """The same of those that left: whoever has it still has not heard of who joined."""
         kinds: dict[str, type[CassandraClient]] = {"serial": Serial, "counter-table": CounterTable}
         self._kind = kinds.get(plan.variant, Plain)
 
@@ -260,11 +294,16 @@ class Cassandra(Database):
             )
         return folder
 
-    def _service(self, node: Node) -> Service:
+    def _service(self, node: Node, *, joins: bool = False) -> Service:
         jars = self._jars()
-        seeds = ",".join(other.address for other in self.nodes.values())
+        # A node that is a seed of its own asks nobody for its rows.
+        seeds = ",".join(other.address for other in self.nodes.values() if not joins or other is not node)
         known = {"address": node.address, "seeds": seeds, "token": str(self._tokens[node.name]),
-                 "timeout": str(int(self.plan.timeout * 900)), "folder": "{folder}"}
+                 "bootstrap": str(joins).lower(), "timeout": str(int(self.plan.timeout * 900)), "folder": "{folder}"}
+        ring, quarantine = (CHANGING_DELAY, CHANGING_QUARANTINE) if self.changes else (DELAY, QUARANTINE)
+        java = (*JAVA, *delays(ring + quarantine * joins, quarantine))
+        if self.changes:
+            java += (f"-Dcassandra.jmx.local.port={JMX}",)
         return Service(
             name="cassandra",
             argv=("/bin/sh", "{folder}/cassandra") if jars else ("cassandra", "-f", "-R"),
@@ -281,10 +320,11 @@ class Cassandra(Database):
             files={
                 "cassandra.yaml": YAML.format_map(known),
                 "cassandra-rackdc.properties": "dc=dc1\nrack=rack1\n",
-                "jvm-server.options": "\n".join(JAVA) + "\n",
+                "jvm-server.options": "\n".join(java) + "\n",
                 "jvm17-server.options": "\n".join(JAVA_17) + "\n",
                 "logback.xml": LOGBACK,
                 **({"cassandra": LAUNCHER} if jars else {}),
+                **({"nodetool": NODETOOL} if self.changes else {}),
             },
             image="cassandra:5.0.2",
             memory_mb=450,
@@ -346,11 +386,42 @@ class Cassandra(Database):
         rows = await (await self._own.to(node)).call("SELECT toUnixTimestamp(current_timestamp()) AS told FROM system.local")
         return float(rows[0]["told"]) / 1000
 
-    @classmethod
-    def fixed(cls, variant: Variant) -> str:
-        """Who has to be left, and for how long who left is not heard: `gossip_quarantine_delay_ms`."""
-        return (f"of {REPLICAS} nodes none may leave, each has every row; of more one can, but for a minute afterwards the "
-                "others hear nobody at its address, and it cannot join again")
+    async def members(self, asked: Node) -> frozenset[str]:
+        """Those in its ring, each under the host identifier that it has now. Raises `Refused` where it is in no ring itself."""
+        ring = await self._ring(asked)
+        return frozenset(name for name, host in ring.items() if name not in self._left or host != self._left[name])
+
+    async def remove_member(self, name: str, asked: Node) -> None:
+        """Have it give its rows away and leave (nodetool decommission), until `asked` has it in its ring no more."""
+        node = self.nodes[name]
+        ring = await self._ring(asked)
+        if name not in ring:
+            return
+        if not node.running("cassandra"):
+            raise Refused("not-running", "a node that is down has no rows to give away")
+        self._hosts[name] = ring[name]
+        ran = await node.run(("/bin/sh", f"{node.folder}/nodetool", "decommission"), timeout=2 * self.changing)
+        if ran.code != 0:
+            raise Refused("not-decommissioned", " ".join((ran.stdout + ran.stderr).split()))
+        while name in await self._ring(asked):
+            await asyncio.sleep(_LOOK)
+
+    async def add_member(self, name: str, asked: Node) -> Service:
+        """It asks to be let in by itself. Its delay is longer than the others hear nobody at its address: before that is over,
+        they would send it no writes, and what is written meanwhile would be on a node less than its writer was told."""
+        if name in self._hosts:
+            self._left[name] = self._hosts[name]
+        return self._service(self.nodes[name], joins=True)
+
+    async def _ring(self, asked: Node) -> dict[str, Any]:
+        """The nodes that have a place in the ring, as that server has it, with their host identifiers (None: not heard yet)."""
+        client = await self._own.to(asked)
+        (own,) = await client.call("SELECT bootstrapped, host_id FROM system.local")
+        if own["bootstrapped"] != "COMPLETED":
+            raise Refused("no-member")
+        names = {node.address: node.name for node in self.nodes.values()}
+        peers = {str(row["peer"]): row["host_id"] for row in await client.call("SELECT peer, host_id FROM system.peers_v2")}
+        return {asked.name: own["host_id"], **{names[peer]: host for peer, host in peers.items() if peer in names}}
 
     @staticmethod
     def stamp(line: str) -> float | None:

@@ -15,7 +15,7 @@ cluster_name: splitbrain
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 num_tokens: 1
 initial_token: {token}
-auto_bootstrap: false
+auto_bootstrap: {bootstrap}
 endpoint_snitch: GossipingPropertyFileSnitch
 dynamic_snitch: false
 listen_address: {address}
@@ -62,12 +62,36 @@ JAVA = (
     "-Djava.io.tmpdir={folder}",
     "-XX:-UsePerfData",
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
-    "-Dcassandra.ring_delay_ms=1000",
-    # It would follow the delay above; then a node that starts slowly is forgotten, and its tables are never asked for again.
-    "-Dcassandra.gossip_quarantine_delay_ms=60000",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.memtable.row_overhead_size=180",
 )
+
+
+def delays(ring: int, quarantine: int) -> tuple[str, ...]:
+    """How many seconds a node that changes its place in the ring waits until the others have heard of it, and for how long the
+    others hear nobody at the address of one that left. Half of the quarantine is also after what silence a node is forgotten
+    that has no place yet: one that starts slowly, whose tables are then never asked for again."""
+    return f"-Dcassandra.ring_delay_ms={ring * 1000}", f"-Dcassandra.gossip_quarantine_delay_ms={quarantine * 1000}"
+
+
+JMX = 7199
+NODETOOL = f"""\
+#!/bin/sh
+# Runs nodetool on the server that was started in this folder, from the very jars that it was started with.
+cd "$(dirname "$0")" || exit 1
+for process in /proc/[0-9]*; do
+  grep -q org.apache.cassandra.service.CassandraDaemon "$process/cmdline" 2>/dev/null || continue
+  [ "$(readlink "$process/cwd")" = "$(pwd -P)" ] || continue
+  jars=$(tr '\\0' '\\n' <"$process/cmdline" | sed -n '/^-cp$/{{n;p;q}}')
+  [ -n "$jars" ] || continue
+  exec "$(readlink "$process/exe")" $(grep '^-' jvm17-server.options) -Xmx96m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \\
+    -Duser.home=. -Dlogback.configurationFile=logback.xml -cp "$jars" \\
+    org.apache.cassandra.tools.NodeTool -h 127.0.0.1 -p {JMX} "$@"
+done
+echo "no server of Cassandra runs in $(pwd -P)" >&2
+exit 1
+"""
+"""A program that stands for `nodetool`, which a distribution has and its jars have not."""
 
 _POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">

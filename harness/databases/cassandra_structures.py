@@ -149,7 +149,7 @@ class Serial(Plain):
         that."""
         rows = await self._numbers("SELECT last FROM splitbrain.queues WHERE key = ? LIMIT 1", key, "last")
         last = rows[0][0] if rows else None
-        place = (last or 0) + 1 + randbits(_APART)
+        place = (last or 0) + 1 + randbits(_DISTANCE_BITS)
         batch = (
             "BEGIN BATCH UPDATE splitbrain.queues SET last = ? WHERE key = ? IF last = ?; "
             "INSERT INTO splitbrain.queues (key, place, element) VALUES (?, ?, ?); APPLY BATCH"
@@ -270,8 +270,8 @@ _WHOLE = ""
 """The row that has no value, and is there for the version."""
 
 
-_APART = 30
-"""Bits of the random distance between two places of a queue: so that a place tells which call put an element there."""
+_DISTANCE_BITS = 30
+"""Of the random distance between two places of a queue: so that a place tells which call put an element there."""
 
 
 def _packed(number: int | None) -> bytes | None:

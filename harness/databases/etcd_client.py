@@ -155,10 +155,12 @@ class EtcdClient(Connection):
 
 
 def encode(text: str) -> str:
+    """A key or a value as the JSON gateway takes it: base64."""
     return b64encode(text.encode()).decode()
 
 
 def decode(text: str) -> str:
+    """The text of a key or a value from the JSON gateway."""
     return b64decode(text).decode()
 
 

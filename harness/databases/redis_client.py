@@ -88,7 +88,6 @@ class RedisClient(Connection):
     def __init__(self, connection: _Connection, *, wait: int = 0) -> None:
         self._connection: _Connection | None = connection
         self._wait = wait
-        self._turn = asyncio.Lock()
 
     async def read(self, key: Key) -> int | None:
         """GET."""
@@ -238,18 +237,17 @@ class RedisClient(Connection):
 
     async def _replies(self, *commands: tuple[str | int, ...]) -> list[Any]:
         """These commands, sent as one, and the raw replies: an error reply is a `ReplyError` among them."""
-        async with self._turn:  # the harness' own connections are asked by several tasks
-            if self._connection is None:
-                raise Refused("no-connection")
-            try:
-                return await self._connection.ask(commands)
-            except (OSError, EOFError) as error:
-                raise await self._lost("connection-lost") from error
-            except ValueError as error:
-                raise await self._lost("garbled-answer") from error
-            except BaseException:
-                await self.close()
-                raise
+        if self._connection is None:
+            raise Refused("no-connection")
+        try:
+            return await self._connection.ask(commands)
+        except (OSError, EOFError) as error:
+            raise await self._lost("connection-lost") from error
+        except ValueError as error:
+            raise await self._lost("garbled-answer") from error
+        except BaseException:
+            await self.close()
+            raise
 
     async def _failed(self, error: Exception) -> Refused | Indeterminate:
         reason = self.DEFINITE.get(str(error).split(" ")[0])
@@ -310,19 +308,35 @@ class RedisClient(Connection):
             raise await self._lost("garbled-answer") from error
 
 
+class _Shared(RedisClient):
+    """One that several tasks ask, each in its turn."""
+
+    def __init__(self, connection: _Connection) -> None:
+        super().__init__(connection)
+        self._turn = asyncio.Lock()
+
+    async def _replies(self, *commands: tuple[str | int, ...]) -> list[Any]:
+        async with self._turn:
+            return await super()._replies(*commands)
+
+
 async def open_own(node: Node, port: int, *greeting: str) -> RedisClient:
     """A connection of the harness' own, which begins with a command that a server may be too old to know. Raises `Refused`."""
-    client = await open_client(node, port)
+    client = _Shared(await _connected(node, port))
     if greeting:
         try:
             await client.call(*greeting)
         except Indeterminate:
-            client = await open_client(node, port)
+            client = _Shared(await _connected(node, port))
     return client
 
 
 async def open_client(node: Node, port: int, *, wait: int = 0) -> RedisClient:
     """A connection to that server, which has answered on it. Raises `Refused`."""
+    return RedisClient(await _connected(node, port), wait=wait)
+
+
+async def _connected(node: Node, port: int) -> _Connection:
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(_Connection, node.address, port)
@@ -337,7 +351,7 @@ async def open_client(node: Node, port: int, *, wait: int = 0) -> RedisClient:
     except BaseException:
         connection.close()
         raise
-    return RedisClient(connection, wait=wait)
+    return connection
 
 
 _MORE = object()
@@ -349,6 +363,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         from hiredis import Reader, pack_command
 
+        self._loop = asyncio.get_running_loop()
         self._pack = pack_command
         self._reader = Reader(protocolError=ValueError, notEnoughData=_MORE)
         self._transport: asyncio.Transport | None = None
@@ -357,18 +372,15 @@ class _Connection(asyncio.Protocol):
         self._wanted = 0
         self._end: Exception | None = None
 
-    async def ask(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
-        """The reply to each. Raises `OSError` or `EOFError` where the connection was lost, then or before, and `ValueError`
-        for what is no reply."""
+    def ask(self, commands: Sequence[tuple[str | int, ...]]) -> asyncio.Future[list[Any]]:
+        """The reply to each, in a future that has an `OSError` or an `EOFError` where the connection is lost, and a
+        `ValueError` for what is no reply. Raises the same where that was before."""
         if self._end is not None or self._transport is None:
             raise self._end or EOFError()
         self._replies, self._wanted = [], len(commands)
-        self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(b"".join([self._pack(command) for command in commands]))  # type: ignore[arg-type]
-        try:
-            return await self._waiting
-        finally:
-            self._waiting = None
+        self._waiting = self._loop.create_future()
+        self._transport.write(b"".join(map(self._pack, commands)))  # type: ignore[arg-type]
+        return self._waiting
 
     def close(self) -> None:
         """Close it without waiting for the server."""

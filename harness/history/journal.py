@@ -248,6 +248,8 @@ def _plain(value: Any) -> Any:
 
 def check_storable(value: Any) -> None:
     """Raise `ValueError` with a sentence for a value that no history holds: JSON does not have it, or not as it is."""
+    if value is None or (type(value) is int and -(1 << 63) < value < 1 << 63):
+        return
     if isinstance(value, tuple | list):
         for part in value:
             if type(part) is not int or abs(part) >= 1 << 63:

@@ -42,7 +42,8 @@ def worth_it(size: int) -> bool:
 def parsed(text: bytes, many: int, *, compiled: bool = True) -> Parsed | None:
     """So many transactions, a comma after each, as JSON without spaces: lists of `[f, key, value]` with the functions r, w and
     append or their long names, integers of at most 18 digits as keys, and as values integers, null of a read or a list of
-    integers that a read returned. None where one of them is anything else."""
+    integers that a read returned. None where one of them is anything else. Not `compiled`, the
+    same is read without machine code."""
     at_most = text.count(b",")  # There are no more of anything.
     counts, f = np.zeros(many, np.int64), np.empty(at_most, np.int8)
     key, value, lengths, elements = (np.empty(at_most, np.int64) for _ in range(4))

@@ -67,6 +67,8 @@ class Load:
         """Calls, and tries of them, that were begun, by home."""
         self._answered: Counter[str] = Counter()
         """Calls that were answered, by home."""
+        self._calls = 0
+        """Calls that were begun by anybody."""
         homes = [name for name in database.nodes for _ in range(plan.concurrency)]
         self._workers = [_Worker(self, number, home) for number, home in enumerate(homes)]
 
@@ -318,38 +320,40 @@ class _Worker:
     async def work(self, schedule: Iterator[int] | None) -> None:
         """Call again and again, as soon as there is an answer or at the times of a schedule. They are the run's nanoseconds:
         the time of a fast event loop is in milliseconds, and stands still while it has much to do."""
+        load, workload, think = self._load, self._load._workload, self._load._plan.think
         kind: Kind | None = None
-        while not self._load.stopped and not self.leaves:
+        while not load.stopped and not self.leaves:
             scheduled: int | None = None
             if schedule is not None:
                 scheduled = next(schedule)
-                while self._load.silent(self.home) and not self._load.stopped:
+                while load.silent(self.home) and not load.stopped:
                     await asyncio.sleep(AGAIN)
-                    scheduled = next(at for at in chain([scheduled], schedule) if at > self._load._clock())
-                if (early := scheduled - self._load._clock()) > 0:
+                    scheduled = next(at for at in chain([scheduled], schedule) if at > load._clock())
+                if (early := scheduled - load._clock()) > 0:
                     await asyncio.sleep(early / 1e9)
-                    if self._load.stopped or self.leaves:
+                    if load.stopped or self.leaves:
                         break
-            while self._load.silent(self.home):
+            while load.silent(self.home):
                 await asyncio.sleep(AGAIN)
-                if self._load.stopped or self.leaves:
+                if load.stopped or self.leaves:
                     return
-            workload = self._load._workload
             try:
                 invocation = workload.next(self._rng, self._process, kind)
             except Exception as error:
                 raise raised_by(workload.next, error) from error
             check_call(workload.next, invocation)
+            load._calls += 1
+            number = load._calls
             self.calling = True
             operation = await self._call(invocation, scheduled)
             self.calling = False
-            if not operation.answered:
-                self._load.failed(self.home, invocation)
             kind = None
-            if not operation.answered and self._load._clock() - operation.invoked >= self._load._plan.timeout * 5e8:
-                kind = "write" if invocation.kind == "read" else "read"
-            if schedule is None:
-                await asyncio.sleep(self._load._plan.think)
+            if not operation.answered:
+                load.failed(self.home, invocation)
+                if load._clock() - operation.invoked >= load._plan.timeout * 5e8:
+                    kind = "write" if invocation.kind == "read" else "read"
+            if schedule is None and (think or load._calls == number):
+                await asyncio.sleep(think)  # Also where nobody else had a turn meanwhile: this call waited for nothing.
 
     async def make(self, invocations: Sequence[Invocation]) -> None:
         silent = 0
@@ -422,13 +426,16 @@ class _Worker:
                 client = self._clients.get(server)
                 if client is None:
                     client = self._clients[server] = await load._database.connect(load._database.nodes[server])
-                await load._router.cross(self.home, server)
+                router = load._router
+                if router.late:
+                    await router.cross(self.home, server)
                 try:
                     value = await load._workload.invoke(client, invocation)
                 except (Mismatch, Refused):
-                    await load._router.cross(server, self.home)
+                    await router.cross(server, self.home)
                     raise
-                await load._router.cross(server, self.home)
+                if router.late:
+                    await router.cross(server, self.home)
             check_storable(value)
             return _Answer("ok", value=value)
         except Mismatch as mismatch:

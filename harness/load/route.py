@@ -61,6 +61,11 @@ class Router:
         """From now on packets over these links are so many seconds late, over the others not at all."""
         self._late = dict(links)
 
+    @property
+    def late(self) -> bool:
+        """Whether packets over any link are late."""
+        return bool(self._late)
+
     async def cross(self, a: str, b: str) -> None:
         """Go the way from one node to another as a packet does. Clients are beside their homes, but connect from outside of the
         nodes' network: what delays a link would not delay them."""

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from splitbrain.checkers.result import NotJudged
 from splitbrain.harness.doctor import abreast
-from splitbrain.harness.errors import CRASHED, SplitbrainError, UsageError
+from splitbrain.harness.errors import CRASHED, INTERRUPTED, SplitbrainError, UsageError
 from splitbrain.harness.machines import Watch, connect, own_files, perform_on
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.run import Outcome, perform, perform_apart
@@ -33,6 +33,10 @@ OWN_NODES = ("namespaces", "docker")
 """Testbeds that make nodes of a run's own. Any other has the machines of its inventory, which bear one run at a time."""
 
 
+GOES_ON = "interrupted: the same command goes on with what is left"
+"""What ends a suite of which something is left."""
+
+
 def run_night(
     file: Path, runs: Path, screen: Console, *, dask: str | None = None, parallel: int = 1, kept: int | None = None
 ) -> int:
@@ -44,6 +48,23 @@ def run_night(
     width, why = abreast(parallel, len(os.sched_getaffinity(0)))
     if why:
         screen.print(why, markup=False)
+    try:
+        finished = _go_through(file, runs, screen, dask, width, kept)
+    except KeyboardInterrupt:
+        screen.print(GOES_ON)
+        return INTERRUPTED
+    screen.print(f"index      {finished.folder}/index.html", markup=False)
+    for page in suites.case_pages(finished):
+        screen.print(f"case study {page}", markup=False)
+    screen.print(summary.table(suites.outcomes(finished), suites.retried(finished)))
+    if not finished.finished:
+        screen.print(GOES_ON)
+    return suites.worst(finished)
+
+
+def _go_through(file: Path, runs: Path, screen: Console, dask: str | None, width: int, kept: int | None) -> Suite:
+    """Run what is left, publishing after each run, and drop what is old; the suite as it stands then. Interrupted beside a run,
+    or between two, `KeyboardInterrupt`: what ended is kept."""
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{plural(len(opened.entries), 'run')} in {opened.folder}", markup=False)
         pace = _Pace(opened)
@@ -72,13 +93,7 @@ def run_night(
         suites.publish(finished, pace.rest(finished.left))
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
-    screen.print(f"index      {finished.folder}/index.html", markup=False)
-    for page in suites.case_pages(finished):
-        screen.print(f"case study {page}", markup=False)
-    screen.print(summary.table(suites.outcomes(finished), suites.retried(finished)))
-    if not finished.finished:
-        screen.print("interrupted: the same command goes on with what is left")
-    return suites.worst(finished)
+    return finished
 
 
 class _Pace:

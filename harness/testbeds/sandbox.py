@@ -45,8 +45,8 @@ def enter(work: Work, *, as_root: bool = False) -> int:
     `SplitbrainError` is printed as its one sentence and gives its own exit code, Ctrl-C gives 130.
 
     An ordinary user needs user namespaces; root does without where they are forbidden, or `as_root`, for programs that change
-    who they are. To be called from the main thread,
-    with no event loop running. Raises `SetupError` with the mend where the kernel refuses.
+    who they are. To be called from the main thread, with no event loop running. Raises `SetupError` with the mend where the
+    kernel refuses.
     """
     refusal = _Refusal("")
     for user in (False,) if as_root else (True, False) if os.geteuid() == 0 else (True,):

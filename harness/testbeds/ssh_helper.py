@@ -122,10 +122,12 @@ def end_all(run: str, state: Any) -> list[int]:
 
 
 def pids() -> list[int]:
+    """Every process of the machine that is to be seen here."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def lives(pid: int) -> bool:
+    """Whether a process has not ended; one that has, and that nobody has waited for, does not live."""
     return _stat(pid, 0) not in ("", "Z", "X")
 
 
@@ -152,6 +154,7 @@ def _stat(pid: int, field: int) -> str:
 
 
 def which(program: str) -> str | None:
+    """The path of a program, also where a session over SSH is not told of `sbin`; None where there is none."""
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), *SEARCH)))
 
 

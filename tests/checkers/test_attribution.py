@@ -58,8 +58,10 @@ def test_nobody_is_cut_off_by_a_fault_that_is_not_there_yet_or_over() -> None:
         op = Operation(process=1, f="read", node="n1", invoked=at, completed=at + 1)
         one = Anomaly(identifier="stale-read", sentence="old", operations=(op,), accused=0, moment=Moment(at, 60))
         verdict = Verdict(checker="c", validity="invalid", reason="", anomalies=(one,))
-        faults = (msgspec.structs.replace(FAULTS[0], started=10),)
+        faults = (msgspec.structs.replace(FAULTS[0], started=10, in_force=10),)
         assert ("cut off" in attribute(verdict, faults).anomalies[0].sentence) is cut
+        slow = (msgspec.structs.replace(faults[0], in_force=18),)
+        assert "cut off" not in attribute(verdict, slow).anomalies[0].sentence, "its links were still being cut"
 
 
 def test_what_was_done_to_the_node_itself_is_told() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from splitbrain.checkers.result import encode
-from splitbrain.harness.run import judge_run, stored_or_judged
+from splitbrain.harness.errors import INTERRUPTED
+from splitbrain.harness.run import judge_and_write, judge_run, stored_or_judged
 from splitbrain.harness.store import Run
+from splitbrain.reports.page import html
+from splitbrain.reports.terminal import Progress, console
 from tests.harness.history.test_journal import write
 
 
@@ -48,3 +54,16 @@ def test_a_stored_result_does_not_stand_for_a_journal_that_was_damaged_since(tmp
     run.journal.write_bytes(bytes(journal))
     again, recording = stored_or_judged(run)
     assert again.heading != "STORED" and recording.damage and len(recording.history) == again.totals.operations
+
+
+def test_a_report_that_was_interrupted_is_told_with_what_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    run = Run(tmp_path)
+    write(run.journal)
+    monkeypatch.setattr(html, "write", interrupted)
+    said = StringIO()
+    outcome = judge_and_write(run, Progress(console(said)))
+    assert outcome.exit_code == INTERRUPTED and outcome.result is not None and run.result.is_file()
+    assert f"this writes it: splitbrain report {run.folder}" in " ".join(said.getvalue().split())

@@ -343,7 +343,7 @@ def test_a_run_that_was_cut_short_is_run_again_and_never_green(tmp_path: Path) -
     assert worst(suite) == 2
     publish(suite)
     for name, told in (
-        ("index.html", "not judged</b>: redis sentinel"), ("index.html", "settle: took too long"),
+        ("index.html", "did not end as it should</b>: redis sentinel"), ("index.html", "settle: took too long"),
         ("summary.md", "NOT LINEARIZABLE (lost-write 143, stale-read 1,014), after 1 attempt that proved "
          "nothing, settle: took too long"),
         ("junit.xml", '<error type="unknown" message="settle: took too long"'),
@@ -368,6 +368,22 @@ def test_a_suite_that_was_killed_before_a_retry_goes_on_with_it(tmp_path: Path) 
         assert again.folder == suite.folder
         finished = run_suite(again, lambda plan, folder: kept(folder, "second", plan=plan, validity="valid", exit_code=0))
         assert [one.run for one in finished.entries[0].retried] == ["first"] and worst(finished) == 0
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_suite_that_is_interrupted_between_two_runs_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    def interrupted(suite: Suite, rest: str = "") -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "n.toml"
+    file.write_text('[[runs]]\ndatabase = "reference"\n')
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr("splitbrain.harness.suite.suite.publish", interrupted)
+    screen = Console(file=StringIO(), width=300)
+    assert night.run_night(file, tmp_path / "runs", screen, parallel=parallel) == 130
+    assert "interrupted: the same command goes on" in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.servers

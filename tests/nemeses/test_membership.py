@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splitbrain.harness.databases.cassandra import Cassandra
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, UsageError
+from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, nemesis
-from splitbrain.harness.testbeds.namespaces import empty
+from splitbrain.harness.testbeds.namespaces import Namespaces, empty
 from splitbrain.harness.testbeds.testbed import Node as AnyNode
 from splitbrain.harness.testbeds.testbed import Service
 from splitbrain.nemeses.nemesis import Outlook
@@ -143,6 +145,19 @@ def test_of_too_few_nodes_none_may_leave(nemesis: str) -> None:
     resolve({"database": "redis", "variant": "cluster", "nemesis": nemesis, "nodes": 4})
 
 
+def test_a_plan_leaves_a_slow_database_time_for_the_change() -> None:
+    plan = {"database": "cassandra", "nemesis": "membership:follower", "nodes": 4}
+    with pytest.raises(UsageError, match="cassandra one needs 4 nodes for one to leave, the plan has 3"):
+        resolve({**plan, "nodes": 3})
+    with pytest.raises(UsageError, match="cassandra takes up to 180 s to replace a member: --between 180"):
+        resolve({**plan, "between": 179})
+    resolve({**plan, "between": 180})
+    with pytest.raises(UsageError, match="720 s to replace every member, one after the other: --between 720"):
+        resolve({**plan, "nemesis": "kill+membership:rolling", "between": 180})
+    resolve({"database": "cassandra", "nemesis": "kill"})
+    resolve({"database": "etcd", "nemesis": "membership"})
+
+
 @pytest.mark.parametrize("role", ["follower", "primary", "rolling"])
 def test_a_node_leaves_and_joins_empty(tmp_path: Path, role: str) -> None:
     async def work() -> None:
@@ -208,6 +223,37 @@ def test_a_real_cluster_lives_with_it(
     assert f"add to the members members {' '.join(names)}" in ran.said
     assert f"remove from the members and wipe {struck}" in ran.said
     assert next(home for home in row.homes if home.node == struck).write.state == "blocked"
+
+
+def test_a_node_of_cassandra_that_may_not_leave_or_is_down_stays_a_member(tmp_path: Path) -> None:
+    need("java", "cassandra")
+    plan = Plan(database="cassandra", variant="one", nodes=2)
+    testbed = Namespaces(plan, "test", tmp_path)
+
+    async def whole() -> None:
+        await testbed.up(2)
+        database = Cassandra(plan, testbed.nodes)
+        database.changes = True
+        first, second = testbed.nodes
+        try:
+            await database.start()
+            with pytest.raises(Refused, match="not-decommissioned") as refused:
+                await database.remove_member("n2", first)
+            assert "Not enough live nodes to maintain replication factor in keyspace" in (refused.value.detail or "")
+            assert [await database.members(node) for node in (first, second)] == [{"n1", "n2"}] * 2
+            await second.stop("cassandra", kill=True)
+            with pytest.raises(Refused, match="not-running"):
+                await database.remove_member("n2", first)
+            assert await database.members(first) == {"n1", "n2"}
+        finally:
+            await database.close()
+            await testbed.down()
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert testbed.inside(inner) == 0, "see what the inner process printed"
 
 
 @pytest.mark.parametrize("variant", ["majority", "majority-amnesia"])

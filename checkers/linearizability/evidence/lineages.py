@@ -554,6 +554,7 @@ class Newest:
 
 
 def text(value: Hashable) -> str:
+    """A value as sentences show it, 40 characters at most."""
     content = getattr(value, "content", value)
     text = "nil" if content is None else str(content)
     return text if len(text) <= 40 else text[:37] + "..."

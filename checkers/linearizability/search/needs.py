@@ -37,6 +37,8 @@ class Needs(Protocol):
 
 
 class OfTexts(Needs):
+    """What reads of one text that only grows need: a put of what they begin with. Raises `Exhausted`."""
+
     def __init__(self, calls: list[Call], call_of: list[int], events: list[int], budget: Budget) -> None:
         self.calls = calls
         begins = {i: at for at, i in enumerate(events) if i >= 0}
@@ -88,6 +90,8 @@ class OfTexts(Needs):
 
 
 class OfRegisters(Needs):
+    """What operations on several registers need: writes of what they read. Raises `Exhausted`."""
+
     def __init__(
         self, model: MultiRegister, calls: list[Call], call_of: list[int], events: list[int], budget: Budget
     ) -> None:

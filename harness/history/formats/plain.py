@@ -64,7 +64,7 @@ _TEXTS = msgspec.json.Decoder(_PlainText)
 
 
 class Plain:
-    """Takes plain events that follow each other, for `intake`."""
+    """Takes plain events that follow each other, for `intake`; not `compiled`, without machine code."""
 
     def __init__(self, text: Text, intake: Intake, *, compiled: bool = True) -> None:
         self._text = text

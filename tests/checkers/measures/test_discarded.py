@@ -110,6 +110,18 @@ def test_one_sides_writes_are_no_contest() -> None:
     assert discarded(recorded(late), CUT) == gone(contested=0)
 
 
+def test_what_was_acknowledged_while_links_were_being_cut_or_mended_may_have_spread() -> None:
+    slow = fault(1, 5, 10, sides=SIDES, in_force=int(5.5 * SECOND), proven=int(5.6 * SECOND), healed=int(10.5 * SECOND))
+    other, seen = op("n2", "write", 2, 7), op("n1", "read", 2, 11)
+    for at in (5.2, 10.2):
+        assert discarded(recorded([op("n1", "write", 1, at), other, seen]), slow) == gone(contested=0)
+    assert discarded(recorded([op("n1", "write", 1, 5.6), other, seen]), slow) == gone((0, "n1", 1))
+    still = [op("n1", "write", 3, 5.2), op("n1", "write", 1, 6), other, seen, op("n1", "read", 3, 12)]
+    assert discarded(recorded(still), slow) == gone(), "and that it is there tells that its side did not give way"
+    found = every(recorded([op("n1", "write", 1, 5.2), op("n2", "write", 2, 7, key=1)]), slow)[0]
+    assert found is not None and found.written == 1
+
+
 def test_it_is_not_measured_without_a_proven_fault_that_parts_and_heals() -> None:
     scene = recorded([*BOTH, op("n1", "read", 2, 11)])
     unhealed, whole = ({"healed": None}, {"sides": (("n1", "n2", "n3"),)})

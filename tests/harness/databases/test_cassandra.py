@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,6 +154,23 @@ async def test_a_row_has_three_replicas_and_no_copy_elsewhere(tmp_path: Path) ->
     held = [database.replicas(key) for key in range(200)]
     assert all(len(set(names)) == 3 for names in held)
     assert {name for names in held for name in names} == {"n1", "n2", "n3", "n4", "n5"}
+
+
+async def test_who_joins_is_no_seed_of_its_own_and_waits_longer_than_it_is_not_heard(tmp_path: Path) -> None:
+    nodes = [LoopbackNode(number, tmp_path) for number in range(1, 5)]
+    database = Cassandra(Plan(database="cassandra", variant="one", nodes=4), nodes)
+    assert "nodetool" not in database._service(nodes[1]).files, "what only changes of members need is there for these alone"
+    database.changes = True
+    before, joins = database._service(nodes[1]), await database.add_member("n2", nodes[0])
+    token = re.search("initial_token: .*", before.files["cassandra.yaml"])
+    assert token is not None and token[0] in joins.files["cassandra.yaml"], "the same part of the ring"
+    for service, bootstraps in ((before, False), (joins, True)):
+        assert f"auto_bootstrap: {str(bootstraps).lower()}\n" in service.files["cassandra.yaml"]
+        (seeds,) = re.findall('seeds: "(.*)"', service.files["cassandra.yaml"])
+        assert (nodes[1].address in seeds.split(",")) != bootstraps and seeds == service.env["CASSANDRA_SEEDS"]
+        ring, quarantine = (int(re.findall(rf"{name}_ms=(\d+)", service.files["jvm-server.options"])[0])
+                            for name in ("ring_delay", "quarantine_delay"))
+        assert (ring > quarantine) == bootstraps
 
 
 def test_the_clock_that_stamps_a_write_is_all_that_differs_between_two_variants() -> None:

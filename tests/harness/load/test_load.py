@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +132,32 @@ async def test_every_worker_calls_its_home(tmp_path: Path) -> None:
     assert {op.node for op in operations} == set(NAMES)
     assert all(op.server == op.node and op.outcome == "ok" for op in operations)
     assert len({op.process for op in operations}) == 6
+
+
+@pytest.mark.parametrize("reach", [NAMES, ("n2", "n3")], ids=["answered", "nobody-to-ask"])
+async def test_without_think_time_who_waits_for_nothing_gives_others_their_turn(tmp_path: Path, reach: tuple[str, ...]) -> None:
+    class AtOnce(ScriptedClient):
+        async def _call(self, *_: Any) -> Any:
+            return 1
+
+        read = write = cas = _call
+
+    class Database(Scripted):
+        async def connect(self, server: Node) -> Any:
+            return AtOnce(self, server.name)
+
+        def shard(self, key: Any) -> int:
+            if next(calls) > 100_000:
+                pytest.fail("somebody has every turn")
+            return 0
+
+    calls = count()
+    links = everything(NAMES)
+    links.remove_edges_from([(a, b) for a, b in list(links.edges) if a not in reach or b not in reach])
+    operations = await work(tmp_path, Database(plan(think=0.0), lambda server: 1, "primary", "n2"), 0.02, links)
+    made = Counter(op.process for op in operations)
+    assert len(made) == 6 and max(made.values()) - min(made.values()) <= 1
+    assert {op.outcome for op in operations if op.node not in reach} <= {"fail"}
 
 
 @pytest.mark.parametrize("answer", [lambda server: 1, refuse("no-leader")], ids=["answered", "refused"])

@@ -166,7 +166,31 @@ def test_on_a_telephone_the_state_and_the_evidence_are_on_the_screen(browser: An
     steps = page.locator("#why ol.steps").first.locator("li")
     assert steps.count() == 3
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 380 for box in map(lambda n: steps.nth(n).bounding_box(), range(3)))
+    # What is wider than the screen has a shadow at its edge, until its end is reached.
+    lanes = page.locator("#why .scroll").first
+    assert lanes.evaluate("e => e.scrollWidth > e.clientWidth")
+    assert edge(page, lanes) < 230
+    lanes.evaluate("e => { e.scrollLeft = e.scrollWidth }")
+    assert edge(page, lanes) > 245
     page.context.close()
+
+
+def edge(page: Any, of: Any) -> float:
+    """How light the last pixels at the right of an element are, in its lowest lines, where nothing is written (0 to 255)."""
+    of.scroll_into_view_if_needed()
+    box = of.bounding_box()
+    shot = page.screenshot(clip={"x": box["x"] + box["width"] - 3, "y": box["y"] + box["height"] - 4, "width": 2, "height": 3})
+    light: float = page.evaluate(
+        """async bytes => {
+            const drawn = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+            const canvas = new OffscreenCanvas(drawn.width, drawn.height).getContext("2d");
+            canvas.drawImage(drawn, 0, 0);
+            const light = canvas.getImageData(0, 0, drawn.width, drawn.height).data.filter((_, at) => at % 4 < 3);
+            return light.reduce((sum, one) => sum + one, 0) / light.length;
+        }""",
+        list(shot),
+    )
+    return light
 
 
 def test_a_reader_can_filter_copy_point_and_link_and_without_a_script_all_is_there(
@@ -208,8 +232,9 @@ def test_two_hundred_faults_fit_a_page_that_can_be_read(browser: Any, pages: dic
 
 
 def test_on_paper_the_contract_has_a_page_of_its_own(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
-    page = opened(browser, pages["one"])
+    page = opened(browser, pages["one"], 688)  # what a page of A4 has between its margins
     page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 688
     contract = page.locator("#contract")
     assert contract.evaluate("e => getComputedStyle(e).breakBefore + getComputedStyle(e).breakAfter") == "pagepage"
     assert contract.bounding_box()["height"] < 950

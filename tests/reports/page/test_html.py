@@ -203,7 +203,9 @@ def test_what_came_after_the_heal_is_not_told_as_in_the_partition() -> None:
         assert why(begin, end) == f"in that partition, {row.label}: {row.sentence}", (begin, end)
     for begin, end in ((27.01, 27.05), (40.0, 40.1)):
         assert why(begin, end) == f"that goes back to the partition before, {row.label}: {row.sentence}", (begin, end)
+    assert why(11.99, 12.005) == f"while the links were being cut, {row.label}: {row.sentence}"
     apart: dict[str, Any] = {"links_cut": 0, "label": "pause n1", "sentence": "not exercised: no link was cut (pause n1)"}
+    assert why(11.99, 12.005, **apart) == "this was just being done: pause n1"
     assert why(20.0, 20.1, **apart) == "this was done meanwhile: pause n1"
     assert why(20.0, 20.1, **(apart | {"label": "was old"})) == "", "the sentence has it"
     assert why(40.0, 40.1, **apart) == "that goes back to what was done before: pause n1"
@@ -220,6 +222,8 @@ def test_an_undecided_run_does_not_claim_that_nothing_was_lost() -> None:
     assert "acknowledged writes lost" not in parsed.text.split("Why")[0].replace(story.result(story.recording()).sentence, "")
     _, parsed = page(blast=blast, consistency="held")
     assert "0 of 5,312 acknowledged writes lost" in parsed.text
+    _, parsed = page(blast=blast, consistency="refuted")
+    assert "0 of 5,312 acknowledged writes proven to be lost" in parsed.text
 
 
 def test_failed_questions_of_quality_are_open_and_many_passed_ones_are_folded() -> None:

@@ -33,6 +33,7 @@ class Version(NamedTuple):
 
 
 def as_version(message: Message) -> Version:
+    """The version that a peer was told as `Version.whole`."""
     return Version(as_ballot(message["b"]), message["v"], message["e"], len(message["e"]), message["m"])
 
 
