@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from splitbrain.checkers.anomalies import generalises, in_order, losing
+from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
 from splitbrain.checkers.result import Result, Scenario, Side
 from splitbrain.checkers.verdict import Validity
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
@@ -36,6 +36,9 @@ TIMES = {
     "duplicate": "an element was there, or was handed out, once too often",
 }
 """What was seen so many times, in everyday words, where writes that were lost and reads of old data do not say it."""
+
+CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
+"""The anomalies that are circles of transactions, each of which must come before the next."""
 
 CLAUSES = 3
 """Kinds of damage that the sentence names; the report lists all."""
@@ -95,7 +98,10 @@ def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:
     names = [name for name in in_order(seen.counts) if name in TIMES]
     told += [f"{plural(seen.counts[name], 'time')} {TIMES[name]}" for name in names][: max(0, CLAUSES - len(told))]
     other = sum(number for name, number in seen.counts.items() if name != "diverged")
-    if not told and other and validity != "valid":
+    circles = sum(number for name, number in seen.counts.items() if name in CIRCLES)
+    if not told and circles and validity != "valid":
+        told = [f"{plural(circles, 'time')} no order of the transactions explains what they saw"]
+    elif not told and other and validity != "valid":
         told = [f"the database gave {plural(other, 'answer')} that no correct one can give"]
     return _joined(told) if told else ""
 

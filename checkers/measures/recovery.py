@@ -33,7 +33,9 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
     if fault.healed is None or fault.heal_wrong:
         return None, "the heal was not proven"
     span = after(recording, fault)
-    if span is None or span[1] - span[0] < SECOND:
+    if span is None:
+        return None, "no load was left after the heal"
+    if span[1] - span[0] < SECOND:
         return None, "less than a second was left after the heal"
     if dead := recording.dead(span[1]):
         return None, f"the server on {dead[0].node} had died on its own"

@@ -15,7 +15,9 @@ the other had been, or not at all. A read tells the order, too: of two elements 
 other, and goes out before it, and every other read shows them so. As it shows all that waits, nothing lies between two that it
 shows beside each other. It takes effect after what it shows was put in, and before any of that is taken out.
 
-It is one file because all its rules hold the same moments of the same elements against each other.
+So does what a read does not show though it is there later: it was still to come, behind all that the read shows.
+
+Its rules are one file because all of them hold the same moments of the same elements against each other.
 """
 
 from __future__ import annotations
@@ -148,6 +150,8 @@ class QueueChecker:
             fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
             self._parting(found, history, elements, fine)
             self._torn(found, history, elements, windows, fine)
+            if not found.counts["reordered"]:
+                self._jumped(found, history, elements, windows, fine)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
@@ -532,6 +536,64 @@ class QueueChecker:
             return f"{sentence}.", _rows(history, int(elements.put[end]), *more, *limits, other, row)
 
         found.add_rows("stale-element", rows, tell)
+
+    def _jumped(
+        self, found: Findings, history: History, elements: _Elements, windows: _Windows, every: Stretches
+    ) -> None:
+        """Elements that came out while one was there which a read shows without them: as they were not out before it, they came
+        in behind all that it shows. Each once. Asked where nothing simpler tells of a wrong order."""
+        out = np.flatnonzero((elements.put >= 0) & (elements.taken >= 0))
+        stays, placed = every.over(np.maximum, elements.until), every.order.places
+        of_key = {key: at for key, at in grouped(history.key[every.row])}
+        pairs: dict[int, tuple[int, int]] = {}
+        for key, places in grouped(elements.key[out]):
+            at = of_key.get(key)
+            if at is None:
+                continue
+            mine = out[places]
+            mine = mine[np.argsort(history.completed[elements.taken[mine]], kind="stable")]
+            ends = history.completed[elements.taken[mine]]
+            # Of what no read shows that one tells which shows what is there longest, of those that were over before it was out.
+            alone, rows = mine[elements.seen_last[mine] == _FIRST], every.row[at]
+            order = np.argsort(windows.high[rows], kind="stable")
+            longest = np.append(_FIRST, np.maximum.accumulate(stays[at][order]))
+            before = longest[np.searchsorted(windows.high[rows][order], elements.until[alone], side="left")]
+            wrong = before > history.completed[elements.taken[alone]]
+            doubtful = np.isin(stays[at], before[wrong])
+            # Else something stands before what a read shows that is there longer than that, or behind it and is out sooner.
+            by_place = mine[elements.seen_last[mine] > _FIRST]
+            by_place = by_place[np.argsort(placed[by_place], kind="stable")]
+            spots = placed[by_place]
+            until = np.append(_FIRST, np.maximum.accumulate(elements.until[by_place]))
+            sooner = np.append(np.minimum.accumulate(history.completed[elements.taken[by_place]][::-1])[::-1], _LAST)
+            doubtful |= until[np.searchsorted(spots, every.begin[at])] > windows.high[rows]
+            doubtful |= sooner[np.searchsorted(spots, every.begin[at] + every.size[at])] < stays[at]
+            for row in distinct(rows[doubtful]).tolist():
+                shown = every.elements_of(row)
+                there, high = int(shown[np.argmax(elements.until[shown])]), windows.high[row]
+                members = set(shown.tolist())
+                begin, end = np.searchsorted(ends, (high, elements.until[there]), side="left").tolist()
+                early = next((
+                    one for one in mine[begin:end].tolist() if elements.until[one] > high and one not in members
+                ), -1)
+                if early >= 0:
+                    pairs.setdefault(early, (row, there))
+        early_ones = np.array(list(pairs), np.int64)
+
+        def tell(at: int) -> Told:
+            early = int(early_ones[at])
+            row, other = pairs[early]
+            put, taken, read = int(elements.put[early]), int(elements.taken[early]), history[row]
+            value, first = history[put].value, history[int(elements.put[other])].value
+            sentence = (
+                f"{value} came out of queue {read.key} at {clock(int(history.completed[taken]))}, before {first}, though a "
+                f"read at {read.node or 'a server'} at {clock(int(history.completed[row]))} showed {first} when {value} was "
+                f"still to come, and {first} {_stays(history, elements, other)}."
+            )
+            limits = _limits(history, elements, windows, every.elements_of(row), row)
+            return sentence, _rows(history, put, *_staying(elements, other), *limits, row, taken)
+
+        found.add_rows("reordered", elements.taken[early_ones], tell)
 
     def _lost(
         self, found: Findings, history: History, elements: _Elements, windows: _Windows, looks: Ints

@@ -107,7 +107,7 @@ def cost(run: Result) -> str:
     prices = [one for one in figures(run) if one.price is not None]
     paid = [f"{wording.bounds(one)} {one.name}" for one in prices if one.least]
     maybe = [f"{wording.bounds(one)} {one.name}" for one in prices if one.most and not one.least]
-    none = [f"no {one.name}" for one in prices if not one.most]
+    none = [f"{'none' if one.name.startswith('of them') else 'no'} {one.name}" for one in prices if not one.most]
     if not paid and not maybe:
         return "It cost nothing: " + ", ".join(none) + "." if none else ""
     return ". ".join(wording.sentence(", ".join(part)).removesuffix(".") for part in (paid, maybe, none) if part) + "."

@@ -109,8 +109,8 @@ def groups(nodes: Sequence[str], faults: Sequence[Fault]) -> tuple[tuple[str, ..
 
 
 def over_time(recording: Recording) -> Spec:
-    """Operations a second by outcome, a row for each group of nodes that was cut off together; then the latency of what was
-    answered."""
+    """Operations a second by outcome, a row for each group of nodes that was cut off together, or one for all where the history
+    names no nodes; then the latency of what was answered."""
     history = recording.history
     began, ended = extent(recording)
     width = bin_width(ended - began)
@@ -118,25 +118,27 @@ def over_time(recording: Recording) -> Spec:
     done = moments(history)
     rows: list[Spec] = []
     most = 0.0
-    for members in groups(recording.nodes, recording.faults):
-        here = of_homes(history, members)
+    parts = [(f"clients beside {side(members)}", of_homes(history, members))
+             for members in groups(recording.nodes, recording.faults)]
+    parts = parts or [("all clients", np.ones(len(history), dtype=np.bool_))]
+    for title, here in parts:
         stack = np.zeros(len(edges) - 1)
         for place, (name, code, _) in enumerate(OUTCOMES):
             counts = np.histogram(done[here & (history.outcome == code)], edges)[0] / width
             stack += counts
             rows += [
-                {"t": round(at, 3), "g": side(members), "o": name, "i": place, "v": round(number, 2)}
+                {"t": round(at, 3), "g": title, "o": name, "i": place, "v": round(number, 2)}
                 for at, number in zip(edges.tolist(), counts.tolist(), strict=False)
             ]
         most = max(most, float(stack.max(initial=0)))
     x = {"field": "t", "type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
-    names = [side(members) for members in groups(recording.nodes, recording.faults)]
+    names = [title for title, _ in parts]
     height = max(34, min(90, 260 // len(names)))
     throughput = [
         {
             "width": WIDTH,
             "height": height,
-            "title": f"clients beside {name}",
+            "title": name,
             "layer": [
                 _bands(recording, began, ended),
                 {

@@ -147,7 +147,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         },
         over_time=_drawn(
             _chart, "time", "operations a second by outcome, and latency, over the run", charts.over_time, recording
-        ) if len(recording.history) else None,
+        ) if len(recording.history) and timed else None,
         cost=wording.cost(result.blast),
         declined=_declined(recording.history),
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
@@ -159,7 +159,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         plan_lines=wording.plan_lines(result.plan) if result.plan else (),
         again=wording.again(result.plan, str(folder)) if result.plan else "",
         check=f"splitbrain check {wording.quoted(str(folder))}",
-        bins=_embedded(charts.bins(recording)) if len(recording.history) else "",
+        bins=_embedded(charts.bins(recording)) if len(recording.history) and timed else "",
         script=Markup(SCRIPT),
         policy=Markup(f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"),
         style=templates.style(),

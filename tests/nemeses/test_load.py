@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from splitbrain.harness.history.fault import Hush, Retry, Sever, Surge
-from splitbrain.harness.history.history import INFO
+from splitbrain.harness.history.history import INFO, OK
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.cluster import Crowd
@@ -170,4 +170,9 @@ def test_what_fails_is_tried_again_and_leaves_no_trace_in_the_history(splitbrain
 
 def test_without_a_failure_there_is_no_storm(splitbrain: Callable[..., Ran]) -> None:
     ran = splitbrain("test", "reference", *QUIET, "--nemesis", "retry-storm")
-    assert (ran.code, ran.result.validity) == (2, "unknown") and not ran.result.scenarios[0].bit, ran.stdout
+    if not ran.result.scenarios[0].bit:
+        assert (ran.code, ran.result.validity) == (2, "unknown"), ran.stdout
+    else:  # the machine was so slow that a call failed by itself
+        _, recording = load(ran.folder / "journal.jsonl")
+        began = recording.faults[0].in_force or 0
+        assert ((recording.history.outcome != OK) & (recording.history.completed > began)).any(), ran.stdout

@@ -70,6 +70,8 @@ def test_unknown_without_a_proven_heal_or_time_to_watch() -> None:
     assert recovery(recording(served, [wrong]), wrong) == (None, "the heal was not proven")
     seconds, reason = after(served, length=13.5)
     assert (seconds, reason) == (None, "less than a second was left after the heal")
+    late = fault()
+    assert recovery(recording(served, [late], length=12.5), late) == (None, "no load was left after the heal")
 
 
 def test_it_is_watched_until_the_next_fault_only() -> None:

@@ -142,3 +142,17 @@ def test_what_a_read_shows_right_behind_an_element_is_always_the_same() -> None:
     # A read that shows what came in before another one begins with an element that was not the first.
     torn = judged(QueueChecker(), [*put[:2], timed("read", (2,), 4, 51), timed("read", (1, 2), 5, 52)])
     assert torn.counts == {"stale-element": 1} and "showed right before 2" in torn.anomalies[0].sentence
+
+
+def test_what_a_read_shows_without_an_element_that_was_still_to_come_goes_out_before_it() -> None:
+    put = [timed("enqueue", 1, 10, 310), timed("enqueue", 2, 30, 290)]
+    calls = [*put, timed("read", (1,), 51, 291), timed("dequeue", 2, 351, 441)]
+    verdict = judged(QueueChecker(), calls)
+    assert verdict.counts == {"reordered": 1} and "when 2 was still to come" in verdict.anomalies[0].sentence
+    # It may have been out before the read, and an unanswered dequeue may have taken the other one.
+    assert not judged(QueueChecker(), [*calls[:3], timed("dequeue", 2, 250, 441)]).counts
+    assert not judged(QueueChecker(), [*calls, replace(timed("dequeue", None, 330, 330, "info"), completed=900)]).counts
+    late = replace(timed("dequeue", None, 450, 450, "info"), completed=900)
+    assert judged(QueueChecker(), [*calls, late]).counts == {"reordered": 1}
+    # A read that shows both tells nothing of the kind.
+    assert not judged(QueueChecker(), [*put, timed("read", (2, 1), 51, 291), timed("dequeue", 2, 351, 441)]).counts

@@ -59,6 +59,8 @@ def test_what_a_run_cost_is_told_by_how_certain_it_is() -> None:
     assert case.cost(run(SOLD, BEYOND, AWAY, TWICE)) == (
         "28 requests turned away. 0 to 15 units sold that were not there. No payments <carried> out twice."
     )
+    never = Figure(name="of them sold again", least=0, most=0, price="consistency")
+    assert case.cost(run(never)) == "It cost nothing: none of them sold again."
     assert case.cost(run(SOLD, TWICE)) == "It cost nothing: no payments <carried> out twice."
 
 

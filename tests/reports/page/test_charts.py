@@ -21,6 +21,14 @@ def test_every_operation_is_counted_once() -> None:
     assert [panel["title"] for panel in panels] == ["clients beside {n1}", "clients beside {n2 n3 n4 n5}"]
 
 
+def test_a_history_that_names_no_nodes_has_one_row_for_all() -> None:
+    recording = msgspec.structs.replace(story.recording(), nodes=(), faults=())
+    throughput, _ = charts.over_time(recording)["vconcat"]
+    began, ended = charts.extent(recording)
+    counted = sum(row["v"] for row in throughput["layer"][1]["data"]["values"]) * charts.bin_width(ended - began)
+    assert (round(counted), throughput["title"]) == (len(recording.history), "all clients")
+
+
 def test_shares_around_a_fault_are_those_of_a_plain_count() -> None:
     recording = story.recording()
     scenario = story.result(recording).scenarios[0]
