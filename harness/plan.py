@@ -17,6 +17,9 @@ FORMAT = 2
 Pace = Literal["interval", "staggered", "random", "primary-changes"]
 """How a nemesis' faults follow each other (see `schedules.py`)."""
 
+SETTLE = 28.0
+"""Seconds in which replicas of every database here become equal again after a heal, unless they never do."""
+
 When = Literal["due", "primary-changes"]
 """When a fault that is due begins: at once, or when the nodes name another primary than at that moment."""
 
@@ -118,7 +121,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fault: Annotated[float, Setting("How long a fault lasts.", unit=SECOND, low=0.5, high=3600)] = 8.0
     between: Annotated[float, Setting("How long the cluster is left alone after a fault.", unit=SECOND, high=3600)] = 5.0
     settle: Annotated[float, Setting("How long, at most, equal replicas are waited for after the load.",
-                                     unit=SECOND, high=3600)] = 28.0
+                                     unit=SECOND, high=3600)] = SETTLE
     keys: Annotated[int, Setting("Keys that the workload uses (registers, or sets that grow at a time).",
                                  low=1, high=100_000, default="40, or what the variant needs")] = 40
     pace: Annotated[Pace, Setting(

@@ -14,6 +14,7 @@ from splitbrain.harness.errors import ELSEWHERE
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.recording import LocalRead, Phase, Recording
 from splitbrain.harness.history.values import canonical
+from splitbrain.harness.plan import SETTLE
 
 SHOWN = 5
 
@@ -24,8 +25,9 @@ def convergence(recording: Recording) -> Convergence:
     The settle phase reads every key once and goes on with those that differ. Time counts from the last heal: the replicas
     were compared beside the load from then on (`_agreed`), and what had not agreed there agrees in the settle phase at the
     latest; without a fault it counts from the end of the load. A key that some node did not answer for is
-    unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own. What was
-    cut short, before every key was compared, agreed on nothing. Sets are compared without regard to order.
+    unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own or equal
+    replicas were waited for less than `SETTLE`: they may only be slow. What was cut short, before every key was compared,
+    agreed on nothing. Sets are compared without regard to order.
     """
     how = recording.variant.local if recording.variant is not None else ""
     reads = [read for read in recording.local_reads if read.fault is None]
@@ -70,6 +72,9 @@ def convergence(recording: Recording) -> Convergence:
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         if dead := recording.dead(max(read.time for read in reads)):
             reason += f", but the server on {dead[0].node} had died on its own"
+            return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
+        if recording.plan is not None and recording.plan.settle < SETTLE:
+            reason += f", which is too soon to tell slow replicas from those that stay apart: --settle {SETTLE:g}"
             return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
         return msgspec.structs.replace(known, state="diverged", reason=reason, differing=shown)
     if unread:

@@ -272,7 +272,7 @@ def test_a_database_in_one_file_outside_the_tree(splitbrain: Splitbrain, brief: 
     shutil.copy(FORGETFUL, mine)
     assert len(mine.read_text().splitlines()) < 250
     # Of a thousand keys some are not written again after the heal.
-    brief.write_text(BRIEF.replace("keys = 20", "keys = 1000\nsettle = 4.0"))
+    brief.write_text(BRIEF.replace("keys = 20", "keys = 1000"))
     ran = splitbrain("test", mine, "--nemesis", "halves", "--plan", brief)
     assert ran.code == 1, ran.stdout + ran.stderr
     assert ran.result.convergence.state == "diverged" and ran.result.classification == "neither", ran.stdout

@@ -51,6 +51,17 @@ def test_diverged_after_the_settle_phase() -> None:
     assert (judged.validity, judged.counts) == ("invalid", {"diverged": 1})
 
 
+def test_who_did_not_wait_long_calls_nothing_diverged() -> None:
+    made = recording(nodes=NODES, length=10, local=[*local(0, 11, 7, 7, 8), *local(1, 12, 7, 7, 8)])
+    assert made.plan is not None and convergence(made).state == "diverged", "the control"
+    hasty = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, settle=5.0))
+    found = convergence(hasty)
+    assert (found.state, found.differing) == ("unknown", ("key 0: n1 holds 7, n2 holds 7, n3 holds 8",))
+    assert found.reason.endswith("which is too soon to tell slow replicas from those that stay apart: --settle 28")
+    agreed = [*local(0, 11, 7, 7, 7)]
+    assert convergence(msgspec.structs.replace(hasty, local_reads=tuple(agreed))).state == "agreed"
+
+
 def test_equal_keys_of_a_comparison_that_was_cut_short_are_not_all_keys() -> None:
     load = Phase("load", 0, 10 * SECOND)
     cut_short = (load, Phase("settle", 10 * SECOND))
