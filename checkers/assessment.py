@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, losing
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
+from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.verdict import Standing, Validity
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.sides import group
@@ -111,6 +112,14 @@ _TOLD: dict[Promise, str] = {
 _MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "available"}
 """The promises that are names of standings."""
 
+_OF_BALANCES: dict[Promise, tuple[str, ...]] = {
+    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE),
+    "serializable": (CONSERVED, COVERED, AT_ONCE),
+    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE),
+}
+"""What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
+transfers from one account at once only one commits (first committer wins)."""
+
 
 def _tested(promise: Promise, standings: Sequence[Standing]) -> bool:
     """Whether a model was decided to hold."""
@@ -141,7 +150,8 @@ def _broken(
                         return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
-            found = next((one for one in standings if one.model == promise and one.state == "refuted"), None)
+            models = (promise, *_OF_BALANCES.get(promise, ()))
+            found = next((one for one in standings if one.model in models and one.state == "refuted"), None)
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 
 

@@ -96,7 +96,7 @@ _CONDITIONAL: frozenset[Capability] = frozenset(
     {"registers", "compare-and-set", "sets", "queues", "counters", "locks", "fences", "ids", "transactions"}
 )
 
-_APART = ("wrong-total", "negative-balance")
+_APART = ("wrong-total", "negative-balance", "inconsistent-analysis", "long-fork")
 """What comes of calls that read and write apart, and of reads beside a batch: only within a partition it is isolated."""
 
 
@@ -153,17 +153,21 @@ _ALL = _variant(
     ),
     "consistency ALL (the drivers' default is LOCAL_ONE)",
 )
-_ANY = _variant(
-    "any",
-    "a write is acknowledged as soon as any node has it, even as a hint; one replica answers a read",
-    Claim(
-        text='"A single replica may respond, or the coordinator may store a hint. If a hint is stored, the coordinator '
-        'will later attempt to replay the hint and deliver the mutation to the replicas."',
-        source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
-        promises=("available", "converges"),
-        admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
+_ANY = msgspec.structs.replace(
+    _variant(
+        "any",
+        "a write is acknowledged as soon as any node has it, even as a hint; one replica answers a read",
+        Claim(
+            text='"A single replica may respond, or the coordinator may store a hint. If a hint is stored, the coordinator '
+            'will later attempt to replay the hint and deliver the mutation to the replicas."',
+            source=f"Cassandra documentation 5.0, Dynamo: {_DYNAMO}",
+            promises=("available", "converges"),
+            admits=("lost-write", "stale-read", "non-monotonic-read", "split-brain", *_APART),
+        ),
+        "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)",
     ),
-    "writes with consistency ANY, reads with ONE (the drivers' default is LOCAL_ONE)",
+    # A transfer is a logged batch, which two other nodes have to keep before it is written: more than is claimed of ANY.
+    offers=_PLAIN - {"accounts"},
 )
 _SERIAL = msgspec.structs.replace(
     _variant(

@@ -9,6 +9,7 @@ import pytest
 
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import FORMAT, Result, decode, encode
+from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.history import History
@@ -174,6 +175,11 @@ def test_divergence_alone_has_its_own_heading() -> None:
     (Claim(text="t", source="s", promises=("causal",)), Says("invalid", LOST.anomalies, model="causal"), "does not hold"),
     (Claim(text="t", source="s", promises=("causal",)), Says(model="sequential"), "not tested"),
     (Claim(text="t", source="s", promises=("snapshot-isolation",)), Says("unknown", model="snapshot-isolation"), "not tested"),
+    *((Claim(text="t", source="s", promises=(promise,)), Says("invalid", LOST.anomalies, model=model), standing)
+      for promise, model, standing in (
+          ("snapshot-isolation", CONSERVED, "does not hold"), ("serializable", AT_ONCE, "does not hold"),
+          ("strict-serializable", UP_TO_DATE, "does not hold"), ("serializable", UP_TO_DATE, "not tested"),
+          ("read-committed", CONSERVED, "not tested"))),
 ])
 def test_claims(claim: Claim, says: Says, standing: str) -> None:
     found = judged(says, claim=claim).claim
