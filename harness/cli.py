@@ -196,7 +196,8 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
 def compare(first: Path, second: Path, as_json: bool, html: Path | None) -> int:
     """Compare two runs, or two suites: what differs comes first; exit code 1 if anything does.
 
-    How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance.
+    How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance,
+    or is in all runs of one and in none of the other.
 
     \b
     Examples:
@@ -534,7 +535,8 @@ def clean(runs: Path, data: bool | None, attached: bool) -> int:
         removed += [f"data of {run.folder}" for run, _ in left]
     elif left:
         click.echo("splitbrain clean --data drops it; journals and logs stay")
-    click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else "nothing was left behind")
+    nothing = "nothing was left behind" if runs.is_dir() else f"nothing was left behind, and there is no folder of runs at {runs}"
+    click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else nothing)
     return 0
 
 

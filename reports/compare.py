@@ -1,6 +1,7 @@
 """Two runs, or two suites, side by side: what differs first, and by how much.
 
-Two runs differ in what they showed; two suites in how many of their runs showed it, by more than chance.
+Two runs differ in what they showed; two suites in how many of their runs showed it, by more than chance, or in all of one and
+none of the other.
 """
 
 from __future__ import annotations
