@@ -86,7 +86,7 @@ class Findings:
         # A valid history satisfies them all: what it breaks is told first.
         states.sort(key=lambda one: one.state != "refuted")
         if counts:
-            told = ", ".join(f"{number} {name}" for name, number in counts.items())
+            told = ", ".join(f"{number:,} {name}" for name, number in counts.items())
             reason = f"of {judged:,} {what} of {things}: {told}."
         elif judged and unproven:
             reason = f"{'; '.join(dict.fromkeys(unproven.values()))}: nothing is proven."
