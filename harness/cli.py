@@ -535,7 +535,7 @@ def clean(runs: Path, data: bool | None, attached: bool) -> int:
         removed += [f"data of {run.folder}" for run, _ in left]
     elif left:
         click.echo("splitbrain clean --data drops it; journals and logs stay")
-    nothing = "nothing was left behind" if runs.is_dir() else f"nothing was left behind, and there is no folder of runs at {runs}"
+    nothing = "nothing was left behind" if runs.is_dir() else f"nothing was left behind; there is no folder {runs}"
     click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else nothing)
     return 0
 

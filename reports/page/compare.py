@@ -10,8 +10,8 @@ from splitbrain.reports.compare import Line
 from splitbrain.reports.page import templates
 
 RULE = ("Two runs differ where one shows what the other does not; how often a run shows it is chance. Two suites differ where "
-        "more runs of one show it than chance explains, or all runs of one and none of the other, however few. What differs stands "
-        "first.")
+        "more runs of one show it than chance explains, or all runs of one and none of the other, however few. What differs "
+        "stands first.")
 
 
 def write(path: Path, lines: Sequence[Line], first: str, second: str, links: Sequence[tuple[str, str]]) -> None:
