@@ -196,8 +196,7 @@ def shrink(path: Path, anomaly: str, tries: int, most: int, confirm: int, runs: 
 def compare(first: Path, second: Path, as_json: bool, html: Path | None) -> int:
     """Compare two runs, or two suites: what differs comes first; exit code 1 if anything does.
 
-    How often one run shows an anomaly is chance, whether it does is not; of suites, what differs does so by more than chance,
-    or is in all runs of one and in none of the other.
+    Of runs it counts what one shows and the other does not; of suites what differs by more than chance, or is in all or none.
 
     \b
     Examples:
