@@ -16,7 +16,6 @@ from splitbrain.reports.wording import count, plural, printable, seconds, senten
 
 _WORST = ("neither", "unavailable", "AP", "hybrid", "CP", "not-exercised", "not-distributed", "unknown")
 
-
 TIMES = {
     "double-hold": "two clients held the same lock",
     "stale-fence": "a lock was granted with a number that was not new",
@@ -40,9 +39,11 @@ TIMES = {
 CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
 """The anomalies that are circles of transactions, each of which must come before the next."""
 
+TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realtime")))
+"""Those of them that are none where it does not matter which transaction was over before another began."""
+
 CLAUSES = 3
 """Kinds of damage that the sentence names; the report lists all."""
-
 
 BLIP = 0.2
 """Seconds: an outage that is shorter is not what clients were refused for."""
@@ -63,33 +64,38 @@ def plain(result: Result) -> str:
     if result.validity == "unknown" and not result.counts:
         return f"This run proves nothing either way: {sentence(result.reason)}"
     worst = _worst(result)
-    whole = _Seen(result.counts, result.lost.total or result.blast.lost, result.blast.discarded or 0)
+    counts = {name: number for name, number in result.counts.items() if name != "diverged"}
+    whole = _Seen(counts, result.lost.total or result.blast.lost, result.blast.discarded or 0)
     everywhere = _damage(whole, None, result.validity) or _kept(result)
     if worst is None:
         return sentence(everywhere + _apart(result))
-    here = _Seen(worst.anomalies, worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
+    caused = {name: number for name, number in worst.anomalies.items() if name != "diverged"}
+    here = _Seen(caused, worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
     damage, refused = _damage(here, worst, result.validity), _refused(worst)
     more = here.counts != whole.counts
-    told = [damage, refused] if damage else [refused or "every client went on working", "" if more else _kept(result)]
+    told = [damage, refused] if damage else [refused or _served(worst), "" if more else _kept(result)]
     first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
     return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
 
 
 def _apart(result: Result) -> str:
     """Whether copies of the data never became equal again."""
-    return "; once the network was whole again, copies of the data stayed different" if result.counts.get("diverged") else ""
+    if not result.counts.get("diverged"):
+        return ""
+    if any(row.bit and row.links_cut for row in result.scenarios):
+        return "; once the network was whole again, copies of the data stayed different"
+    return "; copies of the data stayed different in the end"
 
 
 def _kept(result: Result) -> str:
     """What is known of data to which no damage can be told."""
-    if result.validity == "valid" and result.counts:
-        found = sum(result.counts.values())
+    if result.consistency != "held":
+        return "whether data stayed correct is not known"
+    if found := sum(number for name, number in result.counts.items() if name != "diverged"):
         rule = f" ({printable(result.standings[0].model)})" if result.standings else ""
         breaks = "anomaly breaks" if found == 1 else "anomalies break"
         return f"the rule that was tested{rule} held, and {count(found)} {breaks} only stricter ones"
-    if result.consistency == "held":
-        return "no confirmed write was lost and no read was wrong"
-    return "whether data stayed correct is not known"
+    return "no confirmed write was lost and no read was wrong"
 
 
 def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:
@@ -97,13 +103,17 @@ def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:
     told = [*_written(seen, worst), *_read(seen)]
     names = [name for name in in_order(seen.counts) if name in TIMES]
     told += [f"{plural(seen.counts[name], 'time')} {TIMES[name]}" for name in names][: max(0, CLAUSES - len(told))]
-    other = sum(number for name, number in seen.counts.items() if name != "diverged")
-    circles = sum(number for name, number in seen.counts.items() if name in CIRCLES)
-    if not told and circles and validity != "valid":
-        told = [f"{plural(circles, 'time')} no order of the transactions explains what they saw"]
-    elif not told and other and validity != "valid":
-        told = [f"the database gave {plural(other, 'answer')} that no correct one can give"]
-    return _joined(told) if told else ""
+    return _joined(told) if told else _wrong(seen.counts) if validity == "invalid" else ""
+
+
+def _wrong(counts: Mapping[str, int]) -> str:
+    """What was seen for which there are no everyday words; empty where nothing was."""
+    if circles := sum(number for name, number in counts.items() if name in CIRCLES - TIMED):
+        return f"{plural(circles, 'time')} no order of the transactions explains what they saw"
+    if circles := sum(number for name, number in counts.items() if name in TIMED):
+        return f"{plural(circles, 'time')} no order of the transactions that fits when they were made explains what they saw"
+    other = sum(counts.values())
+    return f"the database gave {plural(other, 'answer')} that no correct one can give" if other else ""
 
 
 def _worst(result: Result) -> Scenario | None:
@@ -159,8 +169,17 @@ def _written(seen: _Seen, worst: Scenario | None) -> list[str]:
 def _read(seen: _Seen) -> list[str]:
     """What was read wrongly."""
     old = sum(number for name, number in seen.counts.items() if generalises("non-monotonic-read", name) and name not in
-              (*losing(), "split-brain"))
+              (*losing(), "split-brain", *TIMES))
     return [f"{plural(old, 'read')} returned old data"] if old else []
+
+
+def _served(row: Scenario) -> str:
+    """Who went on working, where nobody was refused: what was not measured is not claimed."""
+    measures = [measure for part in row.asked_sides for measure in (part.read, part.write)]
+    asked = {measure.kind for measure in measures if measure.attempted or measure.state != "unknown"}
+    if not asked or any(measure.state == "unknown" for measure in measures if measure.kind in asked):
+        return "nobody was seen to be shut out"
+    return f"{'clients beside the other nodes' if row.struck and not row.links_cut else 'every client'} went on working"
 
 
 def _refused(row: Scenario) -> str:

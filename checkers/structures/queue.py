@@ -149,9 +149,12 @@ class QueueChecker:
         if not self._circles(found, history, elements, shown):
             fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
             self._parting(found, history, elements, fine)
-            self._torn(found, history, elements, windows, fine)
+            torn = self._torn(found, history, elements, windows, fine)
+            # What such a read does not show, or shows too early, tells no order.
+            early = fine.row[fine.over(np.maximum, history.invoked[elements.put]) > completed[fine.row]]
             if not found.counts["reordered"]:
-                self._jumped(found, history, elements, windows, fine)
+                sound = fine.with_only(~np.isin(fine.row, np.concatenate([torn, early])))
+                self._jumped(found, history, elements, windows, sound)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
@@ -502,9 +505,9 @@ class QueueChecker:
 
     def _torn(
         self, found: Findings, history: History, elements: _Elements, windows: _Windows, every: Stretches
-    ) -> None:
+    ) -> Ints:
         """Reads that begin with an element though the one that another read shows before it was still there, or end with one
-        though what follows it had come in: each once."""
+        though what follows it had come in: each once. Which rows they are."""
         following, usual = every.links()
         previous = np.full(len(following), -1)
         linked = np.flatnonzero(following >= 0)
@@ -536,6 +539,7 @@ class QueueChecker:
             return f"{sentence}.", _rows(history, int(elements.put[end]), *more, *limits, other, row)
 
         found.add_rows("stale-element", rows, tell)
+        return rows
 
     def _jumped(
         self, found: Findings, history: History, elements: _Elements, windows: _Windows, every: Stretches

@@ -398,12 +398,11 @@ class Cassandra(Membership):
     async def remove_member(self, name: str, asked: Node) -> None:
         """Have it give its rows away and leave (nodetool decommission), until `asked` has it in its ring no more."""
         node = self.nodes[name]
-        ring = await self._ring(asked)
-        if name not in ring:
+        if name not in await self._ring(asked):
             return
         if not node.running("cassandra"):
             raise Refused("not-running", "a node that is down has no rows to give away")
-        self._hosts[name] = ring[name]
+        self._hosts[name] = (await self._ring(node))[name]  # Others may not have heard of it since it was last replaced.
         ran = await node.run(("/bin/sh", f"{node.folder}/nodetool", "decommission"), timeout=2 * self.changing)
         if ran.code != 0:
             raise Refused("not-decommissioned", " ".join((ran.stdout + ran.stderr).split()))

@@ -130,3 +130,46 @@ def test_what_was_seen_is_told_in_everyday_words() -> None:
         "While n1 was cut off from the other 4 nodes, 85 times two clients held the same lock; once the network was whole "
         "again, copies of the data stayed different."
     )
+
+
+def test_an_anomaly_is_told_once() -> None:
+    """A deleted post that is shown is a read of old data too."""
+    found = {"deleted-seen": 3, "wrong-total": 1, "stale-read": 2}
+    assert told(counts=found) == "2 reads returned old data, 3 times a deleted post was shown and 1 time a total was wrong."
+
+
+def test_an_order_that_only_time_forbids_is_not_said_to_be_none() -> None:
+    text = told(counts={"G2-item-realtime": 1, "G-single-process": 1}, validity="invalid", consistency="refuted")
+    assert text == "2 times no order of the transactions that fits when they were made explains what they saw."
+    assert "1 time no order of the transactions explains" in told(counts={"G0": 1, "G0-realtime": 7}, validity="invalid")
+
+
+def test_what_the_rule_permits_is_not_called_wrong_where_something_else_is_unknown() -> None:
+    rule = Standing(model="read-uncommitted", state="holds", by=())
+    text = told(counts={"G1a": 1}, validity="unknown", consistency="held", standings=(rule,))
+    assert text == "The rule that was tested (read-uncommitted) held, and 1 anomaly breaks only stricter ones."
+    assert told(counts={"G1a": 1}, validity="unknown", consistency="undecided") == "Whether data stayed correct is not known."
+
+
+def test_who_was_not_measured_is_not_said_to_have_gone_on() -> None:
+    quiet = served(row(anomalies={}), write=Measure(kind="write"))
+    assert ", nobody was seen to be shut out; " in told(quiet, consistency="held", validity="valid")
+    few = served(row(anomalies={}), read=Measure(kind="read", attempted=3, answered=3))
+    assert ", nobody was seen to be shut out; " in told(few, consistency="held", validity="valid")
+    killed = msgspec.structs.replace(served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1")
+    assert told(killed, consistency="held", validity="valid") == (
+        "While the test did this (kill n1), clients beside the other nodes went on working; no confirmed write was lost and no "
+        "read was wrong."
+    )
+    everybody = msgspec.structs.replace(killed, struck=tuple(name for side in killed.sides for name in side.nodes))
+    assert "nobody was seen to be shut out" in told(everybody, consistency="held", validity="valid")
+
+
+def test_copies_that_stayed_different_are_not_blamed_on_a_network_that_was_whole() -> None:
+    assert told(counts={"diverged": 1}, validity="invalid", consistency="held") == (
+        "No confirmed write was lost and no read was wrong; copies of the data stayed different in the end."
+    )
+    assert told(served(row(anomalies={})), counts={"diverged": 1}, validity="invalid", consistency="held") == (
+        "While n1 was cut off from the other 4 nodes, every client went on working; no confirmed write was lost and no read "
+        "was wrong; once the network was whole again, copies of the data stayed different."
+    )

@@ -156,3 +156,12 @@ def test_what_a_read_shows_without_an_element_that_was_still_to_come_goes_out_be
     assert judged(QueueChecker(), [*calls, late]).counts == {"reordered": 1}
     # A read that shows both tells nothing of the kind.
     assert not judged(QueueChecker(), [*put, timed("read", (2, 1), 51, 291), timed("dequeue", 2, 351, 441)]).counts
+
+
+def test_a_read_that_is_wrong_itself_tells_of_no_order() -> None:
+    put = [timed("enqueue", 1, 10, 310), timed("enqueue", 2, 11, 290)]
+    out = [timed("dequeue", 1, 351, 355), timed("dequeue", 2, 360, 365)]
+    torn = [timed("read", (2,), 4, 321), timed("read", (1, 2), 5, 322)]
+    assert judged(QueueChecker(), [*torn, *put, *out]).counts == {"stale-element": 1}
+    early = timed("read", (2,), 1, 8)
+    assert judged(QueueChecker(), [early, *put, *out]).counts == {"future-read": 1}

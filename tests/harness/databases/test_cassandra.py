@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from splitbrain.harness.databases.cassandra_structures import Plain
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
+from splitbrain.harness.testbeds.testbed import Completed, Node
 from tests.conftest import need
 from tests.harness.databases.loopback import LoopbackNode, running
 from tests.harness.databases.structures import (
@@ -171,6 +174,38 @@ async def test_who_joins_is_no_seed_of_its_own_and_waits_longer_than_it_is_not_h
         ring, quarantine = (int(re.findall(rf"{name}_ms=(\d+)", service.files["jvm-server.options"])[0])
                             for name in ("ring_delay", "quarantine_delay"))
         assert (ring > quarantine) == bootstraps
+
+
+async def test_who_is_replaced_again_is_a_member_only_where_its_last_host_identifier_is_known(tmp_path: Path) -> None:
+    rings: dict[str, dict[str, Any]] = {}
+
+    class Told(Cassandra):
+        async def _ring(self, asked: Node) -> dict[str, Any]:
+            return dict(rings[asked.name])
+
+    class Leaving(LoopbackNode):
+        def running(self, service: str) -> bool:
+            return True
+
+        async def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> Completed:
+            assert argv[-1] == "decommission"
+            del rings["n1"][self.name]
+            return Completed(code=0, stdout="", stderr="")
+
+    nodes = [Leaving(number, tmp_path) for number in (1, 2)]
+    first = nodes[0]
+    database = Told(Plan(database="cassandra", variant="one", nodes=2), nodes)
+    for host in "abc":
+        rings.update(n1={"n1": "x", "n2": host}, n2={"n1": "x", "n2": host})
+        assert await database.members(first) == {"n1", "n2"}
+        if host == "b":
+            rings["n1"]["n2"] = "a"  # It has not heard of the last replacement when the next begins.
+            assert await database.members(first) == {"n1"}
+        await database.remove_member("n2", first)
+        await database.remove_member("n2", first)  # The answer was lost.
+        await database.add_member("n2", first)
+        rings["n1"]["n2"] = host
+        assert await database.members(first) == {"n1"}, "whoever has it still has not heard of who joined"
 
 
 def test_the_clock_that_stamps_a_write_is_all_that_differs_between_two_variants() -> None:
