@@ -74,8 +74,8 @@ class Stretches:
         starts = (np.cumsum(sizes) - sizes)[some]
         cut = np.zeros(len(shown), np.bool_)
         cut[starts] = True
-        inner = np.flatnonzero(~cut)
-        order = Order.of(shown[inner - 1], shown[inner], began, key)
+        inner = ~cut[1:]
+        order = Order.of(shown[:-1][inner], shown[1:][inner], began, key)
         places = order.places[shown]
         cut[1:] |= places[1:] != places[:-1] + 1
         first = np.flatnonzero(cut)
