@@ -16,6 +16,7 @@ from splitbrain.harness.history.history import History
 from splitbrain.harness.history.values import NIL, OBJECT, SCALAR, Tagged, canonical
 
 Ints = NDArray[np.int64]
+Integers = NDArray[np.int32] | Ints
 Flags = NDArray[np.bool_]
 
 _NOBODY = -2
@@ -80,7 +81,7 @@ class Numbers:
         return self._others.setdefault(canonical(value), NIL + 1 + len(self._others))
 
 
-def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
+def coded(*parts: tuple[NDArray[np.int32], Integers]) -> tuple[list[Ints], int]:
     """Parts of (keys, numbers) as codes from 0, the same for the same pair, -1 where the number is `NIL`; and how many there
     are."""
     keys, numbers = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
@@ -92,6 +93,50 @@ def coded(*parts: tuple[NDArray[np.int32], Ints]) -> tuple[list[Ints], int]:
     found = np.full(len(numbers), -1)
     found[~nil], many = _of_one_key(keys[~nil], numbers[~nil]) or _of_many_keys(keys[~nil], numbers[~nil])
     return np.split(found, ends), many
+
+
+def coded_beside(
+    parts: Sequence[tuple[NDArray[np.int32], Ints]], keys: NDArray[np.int32], sizes: Ints, shown: Integers
+) -> tuple[list[Ints], Integers, int]:
+    """Parts of (keys, numbers) as `coded` has them, the codes of what lists show beside them, and how many there are. Lists
+    have a key and a size each; `shown` are the numbers in them, list by list.
+
+    Much more is shown than there is to be shown: where the parts have all of it, it costs one look into a table each.
+    """
+    codes, many = coded(*parts)
+    listed = _of_known(parts, codes, many, keys, sizes, shown)
+    if listed is not None:
+        return codes, listed, many
+    codes, many = coded(*parts, (np.repeat(keys, sizes), shown))
+    return codes[:-1], codes[-1], many
+
+
+def _of_known(
+    parts: Sequence[tuple[NDArray[np.int32], Ints]], codes: Sequence[Ints], many: int, keys: NDArray[np.int32], sizes: Ints,
+    shown: Integers,
+) -> NDArray[np.int32] | None:
+    """The codes of what lists show, by a table; None where one shows what the parts do not have of its key, or have of another
+    key, too, or where the table would be too large."""
+    code = np.concatenate(codes)
+    known = code >= 0
+    code = code[known]
+    if not len(code) or not len(shown):
+        return None
+    owner, numbers = (np.concatenate([part[column] for part in parts])[known] for column in (0, 1))
+    low, high = int(numbers.min()), int(numbers.max())
+    if high - low > 4 * (len(numbers) + len(shown)) or shown.min() < low or shown.max() > high:
+        return None
+    table = np.full(high - low + 1, -1, np.int32)
+    table[numbers - low] = code
+    listed = table[np.subtract(shown, low, dtype=np.int64)]
+    # The codes of a key are beside each other: one outside them is another key's, or nobody's. Keys begin at -1 (none).
+    key_of = np.empty(many, np.int64)
+    key_of[code] = owner
+    counts = np.bincount(key_of + 1, minlength=int(keys.max()) + 2)
+    ends, some = np.cumsum(counts), sizes > 0
+    starts, mine = (np.cumsum(sizes) - sizes)[some], keys[some] + 1
+    inside = np.minimum.reduceat(listed, starts) >= (ends - counts)[mine]
+    return listed if (inside & (np.maximum.reduceat(listed, starts) < ends[mine])).all() else None
 
 
 def _of_one_key(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int] | None:
@@ -154,7 +199,7 @@ def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
     return found
 
 
-def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Ints, Ints]:
+def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Integers, Ints]:
     """Every element that these reads returned, as a number, read by read, and how many each returned. Raises `UsageError` where
     one returned no list."""
     told = lists_of(history, reads)
@@ -163,7 +208,7 @@ def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Int
     # As many as there are lists: no element is one, not even an empty one.
     if found is None or len(found.numbers) - np.count_nonzero(found.numbers) != len(told):
         return numbers.of(list(chain.from_iterable(told))), sizes
-    return found.number[found.numbers].astype(np.int64), sizes
+    return found.number[found.numbers], sizes
 
 
 class Records(NamedTuple):
@@ -210,8 +255,7 @@ def values_of(history: History, rows: Ints) -> list[Any]:
     if not kept.any():
         return [values[row] for row in rows.tolist()]
     # What is no object has the place of some other value, and is put in its own place behind.
-    objects = values.objects
-    told = [objects[at] for at in np.where(kept, values.first[rows], values.first[rows[kept][0]]).tolist()]
+    told = list(map(values.objects.__getitem__, np.where(kept, values.first[rows], values.first[rows[kept][0]]).tolist()))
     for at in np.flatnonzero(~kept).tolist():
         told[at] = values[int(rows[at])]
     return told

@@ -9,16 +9,18 @@ After Jepsen's `set-full` (Kingsbury), in columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import (
+    Flags,
     Ints,
     Numbers,
     check_functions,
-    coded,
-    grouped,
+    coded_beside,
     keys_of,
     rows_of,
     shown_elements,
@@ -88,15 +90,17 @@ class _Sets:
         self.invoked, self.completed = history.invoked[self.reads], history.completed[self.reads]
         numbers = Numbers()
         value, sizes = shown_elements(history, self.reads, numbers)
-        (code, shown), self.many = coded(
-            (history.key[additions], numbers.of_rows(history, additions)), (np.repeat(history.key[self.reads], sizes), value)
+        (code,), shown, self.many = coded_beside(
+            [(history.key[additions], numbers.of_rows(history, additions))], history.key[self.reads], sizes, value
         )
         # Nil is no element.
         additions, code = additions[code >= 0], code[code >= 0]
         offsets = np.append(0, np.cumsum(sizes))
-        if (shown < 0).any():
+        if shown.min(initial=0) < 0:
             offsets = np.append(0, np.cumsum(shown >= 0))[offsets]
             shown = shown[shown >= 0]
+        self.sizes: Ints = np.diff(offsets)
+        """How many elements each read shows."""
         by_element = csr_array(
             (np.zeros(len(shown), np.int8), shown, offsets), shape=(len(self.reads), self.many)
         ).tocsc()
@@ -130,7 +134,9 @@ class _Sets:
         shows = self.start[1:] > self.start[:-1]
         keys = self.history.key[self.reads]
         key[shows] = keys[self.by[self.start[:-1][shows]]]
-        return np.searchsorted(keys, key, side="left"), np.searchsorted(keys, key, side="right")
+        counts = np.bincount(keys + 1, minlength=len(self.history.keys) + 1)
+        ends = np.cumsum(counts)
+        return (ends - counts)[key + 1], ends[key + 1]
 
     def judge(self) -> None:
         """Tell what is wrong with them."""
@@ -142,8 +148,12 @@ class _Sets:
         self.never_read, self.looked_for = int((~looked & (self.known < NEVER)).sum()), int(looked.sum())
         final = self.found.recording.final
         elements = np.flatnonzero(last >= 0)
-        last_seen = self._last_seen(elements)
-        gone = (self.invoked[last[elements]] > last_seen) & (last_seen < final)
+        # Few are not shown by the last read that shows them after they were missed.
+        gone = self.start[elements + 1] == self.start[elements]
+        shown = np.flatnonzero(~gone)
+        gone[shown] = self.completed[self.by[self.start[elements[shown] + 1] - 1]] < self.invoked[last[elements[shown]]]
+        last_seen = self._last_seen(elements[gone])
+        gone[gone] = (self.invoked[last[elements[gone]]] > last_seen) & (last_seen < final)
         self._missing(elements[gone], last[elements[gone]], lost=True)
         self._missing(elements[~gone], last[elements[~gone]], lost=False)
 
@@ -191,9 +201,9 @@ class _Sets:
         shows = np.flatnonzero(streak)
         broken = shows[self.by[self.start[shows]] != self.ends[shows] - streak[shows]]
         if len(broken):
-            entries, starts = self._entries(broken)
-            gapless = self.by[entries] - entries == np.repeat(self.ends[broken] - self.start[broken + 1], streak[broken])
-            streak[broken] = np.add.reduceat(gapless, starts, dtype=np.int64)
+            behind = self.ends[broken] - self.start[broken + 1]
+            gapless = _halved(self.start[broken], self.start[broken + 1], lambda at: self.by[at] - at < behind)
+            streak[broken] = self.start[broken + 1] - gapless
         latest = self.ends - 1 - streak
         there = latest >= self.begins
         there[there] = self.invoked[latest[there]] > self.known[there]
@@ -201,14 +211,12 @@ class _Sets:
 
     def missed(self) -> int:
         """How many reads missed any: those that show fewer elements than were known when they began."""
-        there = np.bincount(self.by, minlength=len(self.reads)) - self._early()
-        wanted = np.zeros(len(self.reads), np.int64)
-        looked = np.flatnonzero(self.ends > self.begins)
-        for _, places in grouped(self.begins[looked]):
-            elements = looked[places]
-            mine = slice(int(self.begins[elements[0]]), int(self.ends[elements[0]]))
-            wanted[mine] = np.searchsorted(np.sort(self.known[elements]), self.invoked[mine], side="left")
-        return int((there < wanted).sum())
+        # The first read of its set that began after each element was known.
+        first = _halved(self.begins, self.ends, lambda at: self.invoked[at] <= self.known)
+        wanted = np.cumsum(np.bincount(first[first < self.ends], minlength=len(self.reads)))
+        keys = self.history.key[self.reads]
+        wanted -= np.append(0, wanted)[np.searchsorted(keys, keys, side="left")]
+        return int((self.sizes - self._early() < wanted).sum())
 
     def _early(self) -> Ints:
         """How many elements each read shows that were not known yet when it began."""
@@ -280,6 +288,7 @@ class _Sets:
             return sentence, [read] if addition is None else [addition, read]
 
         self.found.add_rows("duplicate", self.reads[reads], tell)
+        self.sizes = self.sizes - np.bincount(self.by[twice], minlength=len(self.sizes))
         self.by = np.delete(self.by, twice)
         self.start = self.start - np.searchsorted(twice, self.start)
 
@@ -307,3 +316,14 @@ class _Sets:
             return sentence, [read] if addition is None else [addition, read]
 
         self.found.add_rows(name, self.reads[reads], tell)
+
+
+def _halved(low: Ints, high: Ints, before: Callable[[Ints], Flags]) -> Ints:
+    """The first number from `low` on that is not `before`, of each pair, `high` where all below it are. `before` is asked of
+    one number of each pair at once: one below `high`."""
+    last = high - 1
+    while (open_ones := low < high).any():
+        middle = np.minimum((low + high) // 2, last)
+        early = before(middle)
+        low, high = np.where(open_ones & early, middle + 1, low), np.where(open_ones & ~early, middle, high)
+    return low

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +15,11 @@ from msgspec.structs import replace
 from bench.structures import KINDS, operations
 from splitbrain import Operation
 from splitbrain.checkers.structures import set_full
-from splitbrain.checkers.structures.columns import records
+from splitbrain.checkers.structures.columns import coded_beside, records
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.values import NIL
 
 SMALL = st.integers(-(1 << 31), (1 << 31) - 1)
 NESTED = st.recursive(SMALL, lambda inner: st.lists(inner, max_size=5).map(tuple), max_leaves=30)
@@ -44,6 +46,33 @@ def test_tuples_of_integers_are_records(values: list[Any]) -> None:
 def test_anything_else_is_not(before: list[Any], other: Any, after: list[Any]) -> None:
     assert records([(*before, other, *after)]) is None
     assert records([(1, 2), ((*before, (other, 3)), *after)]) is None
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_what_lists_show_has_the_codes_of_what_was_put_in(data: st.DataObject) -> None:
+    low = data.draw(st.sampled_from([0, -(1 << 31), 1 << 40, NIL + 1]))
+    owned = data.draw(st.booleans(), "every number is one key's")
+    number = st.integers(0, 11).map(lambda at: low + at)
+    key = st.integers(-1, 2)
+    pair = number.map(lambda one: ((one - low) % 4 - 1, one)) if owned else st.tuples(key, number | st.just(NIL))
+    parts = data.draw(st.lists(st.lists(pair, max_size=12), min_size=1, max_size=2))
+    known = sorted({pair for part in parts for pair in part})
+    lists = []
+    for owner in data.draw(st.lists(key, max_size=5)):
+        mine = [one for of, one in known if of == owner] if owned else [*range(low, low + 14), NIL]
+        lists.append((owner, data.draw(st.lists(st.sampled_from(mine), max_size=6)) if mine else []))
+    listed = [(owner, one) for owner, shown in lists for one in shown]
+    there = sorted({pair for pair in [*known, *listed] if pair[1] != NIL})
+
+    codes, shown, many = coded_beside(
+        [(np.array([of for of, _ in part], np.int32), np.array([one for _, one in part], np.int64)) for part in parts],
+        np.array([owner for owner, _ in lists], np.int32), np.array([len(told) for _, told in lists], np.int64),
+        np.array([one for _, one in listed], np.int64),
+    )
+    assert many == len(there)
+    for expected, found in [*zip(parts, codes, strict=True), (listed, shown)]:
+        assert found.tolist() == [there.index(pair) if pair[1] != NIL else -1 for pair in expected]
 
 
 def spoiled(kind: str, seed: int) -> list[Operation]:
