@@ -264,9 +264,7 @@ class _Recorder:
             raise UsageError(f"{wrong[0]}.")
         primary = self.router.primary()
         await self.meet(primary or self.names[0])
-        # What has no key is in one shard, which need not be that of the node that most call the primary.
-        holders = self.router.holders(None) if primary else ()
-        await self.prepare(holders[0] if holders else primary or self.names[0])
+        await self.prepare(self.router.maker())
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
 

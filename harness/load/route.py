@@ -90,6 +90,13 @@ class Router:
         ]
         return (max(set(named), key=lambda node: (named.count(node), node)),) if named else ()
 
+    def maker(self) -> str:
+        """The node through which is made what has no key and is there before the load: the primary of its shard, which need not
+        be the one that most nodes name; else that one, and where the database has none the first node."""
+        primary = self.primary()
+        holders = self.holders(None) if primary else ()
+        return holders[0] if holders else primary or next(iter(self._database.nodes))
+
     @property
     def leaderless(self) -> bool:
         """Whether this database has no primary: its variant asks none, and no node ever named one."""

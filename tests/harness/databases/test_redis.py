@@ -7,12 +7,13 @@ import signal
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from splitbrain.harness.databases.redis import Redis
-from splitbrain.harness.databases.redis_client import RedisClient
+from splitbrain.harness.databases.redis_client import RedisClient, open_own
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, UsageError
 from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode, await_ready, running
@@ -26,6 +27,28 @@ from tests.harness.databases.structures import (
     transactions_are_right,
     transactions_that_meet_lose_nothing,
 )
+
+
+async def test_a_connection_of_our_own_is_asked_by_many_at_once_each_in_its_turn() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from hiredis import Reader
+
+        requests = Reader()
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                requests.feed(chunk)
+                while (request := requests.gets()) is not False:
+                    await asyncio.sleep(0)
+                    writer.write(b"$%d\r\n%s\r\n" % (len(request[-1]), request[-1]))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(60):
+        node: Any = SimpleNamespace(name="n1", address="127.0.0.1")
+        client = await open_own(node, server.sockets[0].getsockname()[1], "HELLO", "3")
+        told = await asyncio.gather(*(client.call("ECHO", str(number)) for number in range(20)))
+        await client.close()
+    assert told == [str(number).encode() for number in range(20)]
 
 
 async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path) -> None:

@@ -329,6 +329,24 @@ async def test_the_primary_is_who_most_nodes_name(tmp_path: Path, named: str | N
     assert router.primary() == named
 
 
+@pytest.mark.parametrize(("shards", "made_at"), [
+    ((None,), "n1"), (("n2",), "n2"), (("n1", "n3"), "n3"), (("n1", None), "n1"), ((None, "n3"), "n1"),
+])
+async def test_what_has_no_key_is_made_at_the_primary_of_its_shard(shards: tuple[str | None, ...], made_at: str) -> None:
+    """As the accounts of a bank on a Redis cluster: `None` is in the last shard."""
+    class Sharded(Scripted):
+        async def primaries(self, node: Node) -> tuple[str | None, ...]:
+            return shards
+
+        def shard(self, key: Any) -> int:
+            return len(shards) - 1
+
+    database = Sharded(plan(), lambda server: 1, "primary")
+    router = Router(database, everything(NAMES), lambda view: None, lambda: 0, Problems(print))
+    await router.look()
+    assert router.maker() == made_at
+
+
 @pytest.mark.parametrize("error", [OSError("no route"), ValueError("nonsense"), asyncio.CancelledError(), KeyError("x")])
 async def test_what_a_client_may_not_raise_is_indeterminate_and_told_once(tmp_path: Path, error: BaseException) -> None:
     def answer(server: str) -> Any:
