@@ -14,6 +14,7 @@ from splitbrain.checkers.measures.availability import (
     measure,
     operations,
     outages,
+    settled,
     wilson,
 )
 from splitbrain.checkers.result import Scenario
@@ -32,6 +33,8 @@ def recovery(recording: Recording, fault: Fault) -> tuple[float | None, str]:
     """
     if fault.healed is None or fault.heal_wrong:
         return None, "the heal was not proven"
+    if settled(recording, fault) is None:
+        return None, "the heal of another fault that was in force together with it was not proven"
     span = after(recording, fault)
     if span is None:
         return None, "no load was left after the heal"

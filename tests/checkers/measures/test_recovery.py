@@ -72,6 +72,9 @@ def test_unknown_without_a_proven_heal_or_time_to_watch() -> None:
     assert (seconds, reason) == (None, "less than a second was left after the heal")
     late = fault()
     assert recovery(recording(served, [late], length=12.5), late) == (None, "no load was left after the heal")
+    other = fault(2, began=6, ended=9, healed=None)
+    seconds, reason = recovery(recording(served, [late, other]), late)
+    assert seconds is None and reason.startswith("the heal of another fault")
 
 
 def test_it_is_watched_until_the_next_fault_only() -> None:
