@@ -264,7 +264,7 @@ class _Recorder:
             raise UsageError(f"{wrong[0]}.")
         primary = self.router.primary()
         await self.meet(primary or self.names[0])
-        await self.prepare(self.router.maker())
+        await self.prepare()
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
 
@@ -323,10 +323,11 @@ class _Recorder:
         except Exception as error:
             raise ours(error) or raised_by(self.database.connect, error) from error
 
-    async def prepare(self, server: str) -> None:
+    async def prepare(self) -> None:
         """Have the workload make what it needs before the load, if it needs anything."""
         if type(self.workload).set_up is Workload.set_up:
             return
+        server = self.router.maker()
         try:
             async with asyncio.timeout(LIMITS["set-up"] / 3):
                 client = await self.database.connect(self.database.nodes[server])
