@@ -64,18 +64,21 @@ def plain(result: Result) -> str:
     if result.validity == "unknown" and not result.counts:
         return f"This run proves nothing either way: {sentence(result.reason)}"
     worst = _worst(result)
-    counts = {name: number for name, number in result.counts.items() if name != "diverged"}
-    whole = _Seen(counts, result.lost.total or result.blast.lost, result.blast.discarded or 0)
+    whole = _Seen(_beside_divergence(result.counts), result.lost.total or result.blast.lost, result.blast.discarded or 0)
     everywhere = _damage(whole, None, result.validity) or _kept(result)
     if worst is None:
         return sentence(everywhere + _apart(result))
-    caused = {name: number for name, number in worst.anomalies.items() if name != "diverged"}
-    here = _Seen(caused, worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
+    here = _Seen(_beside_divergence(worst.anomalies), worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
     damage, refused = _damage(here, worst, result.validity), _refused(worst)
     more = here.counts != whole.counts
     told = [damage, refused] if damage else [refused or _served(worst), "" if more else _kept(result)]
     first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
     return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
+
+
+def _beside_divergence(counts: Mapping[str, int]) -> dict[str, int]:
+    """The anomalies but the divergence of copies, of which `_apart` tells."""
+    return {name: number for name, number in counts.items() if name != "diverged"}
 
 
 def _apart(result: Result) -> str:
@@ -91,7 +94,7 @@ def _kept(result: Result) -> str:
     """What is known of data to which no damage can be told."""
     if result.consistency != "held":
         return "whether data stayed correct is not known"
-    if found := sum(number for name, number in result.counts.items() if name != "diverged"):
+    if found := sum(_beside_divergence(result.counts).values()):
         rule = f" ({printable(result.standings[0].model)})" if result.standings else ""
         breaks = "anomaly breaks" if found == 1 else "anomalies break"
         return f"the rule that was tested{rule} held, and {count(found)} {breaks} only stricter ones"
