@@ -25,6 +25,7 @@ from splitbrain.nemeses.nemesis import Outlook
 from tests.conftest import Ran, need
 from tests.harness.jumping import run
 from tests.harness.test_faults import NAMES, SERVICE, Node, Remembering, Scene, Unstarted
+from tests.harness.testbeds.cluster import inside
 
 JOINS = Service(name="server", argv=("server", "--join"))
 
@@ -249,11 +250,7 @@ def test_a_node_of_cassandra_that_may_not_leave_or_is_down_stays_a_member(tmp_pa
             await database.close()
             await testbed.down()
 
-    def inner() -> int:
-        asyncio.run(whole())
-        return 0
-
-    assert testbed.inside(inner) == 0, "see what the inner process printed"
+    inside(testbed, whole)
 
 
 @pytest.mark.parametrize("variant", ["majority", "majority-amnesia"])

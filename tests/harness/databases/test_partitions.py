@@ -28,6 +28,7 @@ from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Connectivity, everything
 from tests.conftest import need
 from tests.harness.databases.loopback import await_ready
+from tests.harness.testbeds.cluster import inside
 
 CUT = 4.0
 LONGEST = 45.0
@@ -208,11 +209,7 @@ def _isolate_the_primary(
                 await database.close()
             await bed.down()
 
-    def inner() -> int:
-        asyncio.run(whole())
-        return 0
-
-    assert bed.inside(inner) == 0, "see what the inner process printed"
+    inside(bed, whole)
     seen: Seen = pickle.loads(result.read_bytes())
     assert seen.ok, "nothing was acknowledged at all"
     assert not seen.fail & seen.copies[0], "what was refused had happened"

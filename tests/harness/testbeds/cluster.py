@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.namespaces import Namespaces
-from splitbrain.harness.testbeds.testbed import Service
+from splitbrain.harness.testbeds.testbed import Service, Testbed
 
 PORT = 7000
 SERVER = Service(
@@ -51,6 +52,16 @@ async def up(testbed: Namespaces, count: int) -> None:
     await testbed.listen(PORT)
 
 
+def inside(bed: Testbed, whole: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `whole` where the testbed's nodes are made; what it raises fails the test."""
+
+    def inner() -> int:
+        asyncio.run(whole())
+        return 0
+
+    assert bed.inside(inner) == 0, "see what the inner process printed"
+
+
 def with_cluster(
     folder: Path, count: int, work: Callable[[Namespaces], Awaitable[None]], testbed: Namespaces | None = None
 ) -> None:
@@ -64,8 +75,4 @@ def with_cluster(
         finally:
             await bed.down()
 
-    def inner() -> int:
-        asyncio.run(whole())
-        return 0
-
-    assert bed.inside(inner) == 0, "see what the inner process printed"
+    inside(bed, whole)

@@ -22,7 +22,7 @@ from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Node, Service, everything
 from tests.conftest import ROOT
 from tests.harness.testbeds import machines
-from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
+from tests.harness.testbeds.cluster import ON_PYTHON, PORT, inside, plan
 from tests.harness.testbeds.test_namespaces import without
 from tests.harness.testbeds.test_sandbox import gone
 from tests.lab import built
@@ -93,11 +93,7 @@ def with_nodes(testbed: Testbed, count: int, work: Work, service: Service = ON_P
             await testbed.down()
             assert not testbed.nodes
 
-    def inner() -> int:
-        asyncio.run(whole())
-        return 0
-
-    assert testbed.inside(inner) == 0, "see what the inner process printed"
+    inside(testbed, whole)
 
 
 def log(node: Node, name: str) -> str:
