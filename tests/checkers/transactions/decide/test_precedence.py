@@ -23,7 +23,7 @@ def test_a_graph_is_in_order_exactly_where_it_has_no_cycle() -> None:
         rng = random.Random(seed)
         vertices = rng.randrange(1, 12)
         edges = some_edges(rng, vertices, rng.randrange(vertices + 4))
-        whole = nx.MultiDiGraph()
+        whole: nx.MultiDiGraph[int] = nx.MultiDiGraph()
         whole.add_nodes_from(range(vertices))
         whole.add_edges_from(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
         graph = Graph(vertices, edges, FOREVER)
@@ -44,7 +44,7 @@ def test_the_cycle_that_an_edge_closes_takes_the_fewest_choices() -> None:
         edges = some_edges(rng, vertices, 2 * vertices)
         group = components(vertices, edges)[0].astype(np.int64)
         closing = edges.take((group[edges.source] == group[edges.target]) & (edges.literal != 0))
-        inside = nx.DiGraph()
+        inside: nx.DiGraph[int] = nx.DiGraph()
         for source, target, literal in zip(edges.source.tolist(), edges.target.tolist(), edges.literal.tolist(), strict=True):
             cost = min(int(literal != 0), inside.edges[source, target]["cost"] if inside.has_edge(source, target) else 1)
             inside.add_edge(source, target, cost=cost)
