@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -70,7 +72,9 @@ def test_a_node_is_cut_off_while_all_links_are_and_at_no_other_moment(
     times: list[int], reached: int, at: int, took: int | None, wrong: bool, node: str, paused: bool,
 ) -> None:
     """Whatever a fault reached, and whenever: asked moment by moment whether it is known that the links were cut then."""
-    when = {name: time if number < reached + 1 else None for number, (name, time) in enumerate(zip(EDGES, times, strict=True))}
+    when: dict[str, Any] = {
+        name: time if number <= reached else None for number, (name, time) in enumerate(zip(EDGES, times, strict=True))
+    }
     one = fault(1, wrong=(("n1", "n2"),) if wrong and when["proven"] is not None else (), spread=0, **when)
     if paused:
         one = msgspec.structs.replace(one, specs=(Pause(("n1", "n2")),))
