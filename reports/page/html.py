@@ -346,8 +346,9 @@ def _longest(episodes: Sequence[Episode]) -> list[Episode]:
     return sorted(longest, key=lambda one: one.began)
 
 
-STAGES = (("fault ", " begins", "while faults began"), ("fault ", " heals", "while faults healed"), ("fault ", "", "during faults"),
-          ("after fault ", "", "after faults"), ("faults ", "", "during faults"), ("after faults ", "", "after faults"))
+STAGES = (("fault ", " begins", "while faults began"), ("fault ", " heals", "while faults healed"),
+          ("fault ", "", "during faults"), ("after fault ", "", "after faults"),
+          ("faults ", "", "during faults"), ("after faults ", "", "after faults"))
 """How the periods of one fault, or of a few, are called around its number, and how those of all together are."""
 
 
