@@ -157,6 +157,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
             _chart, "time", "operations a second by outcome, and latency, over the run", charts.over_time, recording
         ) if len(recording.history) and timed else None,
         cost=wording.cost(result.blast),
+        shut=wording.shut(result.blast, result.scenarios),
         declined=_declined(recording.history),
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
