@@ -271,7 +271,8 @@ _ADDRESS = re.compile(r"https?://[^\s<>\"',]*[^\s<>\"',.;:)]")
 def sources(of: str) -> tuple[tuple[str, str], ...]:
     """A source in parts: each a name, and behind it its address on the web (empty where it names none). The names make its
     text, put together; a name is its address where it has no other."""
-    parts, at = [], 0
+    parts: list[tuple[str, str]] = []
+    at = 0
     for found in _ADDRESS.finditer(of):
         name = of[at : found.start()].rstrip(" :,(").removeprefix(")" if parts else "")
         parts.append((name or found[0], found[0]))
