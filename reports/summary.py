@@ -60,7 +60,7 @@ class Overview:
         """What was run, and below it what came of it."""
         run, database, workload, nemesis, seed, verdict, observed, expected = row
         yield Text(f"{database}, {workload}, {nemesis}, seed {seed}" if database else run, "bold")
-        for line in (verdict, ", ".join(filter(None, (observed, f"expectation {expected}" if expected else "")))):
+        for line in (verdict, ", ".join(filter(None, (observed, f"expected: {expected}" if expected else "")))):
             if line:
                 yield Padding(Text(line), (0, 0, 0, 2), expand=False)
 
@@ -104,6 +104,8 @@ def _cells(result: Result | NotJudged, again: Sequence[str]) -> tuple[str, ...]:
         verdict += f", after {plural(len(again), 'attempt')} that proved nothing" if again else ""
         verdict += f", {result.stopped}" if result.stopped else ""
         missing = ", ".join(expected.what for expected in result.expectations if not expected.met)
-        expected = f"NOT MET: {missing}" if missing else ("met" if result.expectations else "")
-        judged = (verdict, result.classification, expected)
+        # Of a rate one run decides nothing.
+        rates = [f"{one.what} {'' if one.seen else 'not '}seen" for one in result.expectations if one.rate is not None]
+        met = ["met"] if len(rates) < len(result.expectations) else []
+        judged = (verdict, result.classification, f"NOT MET: {missing}" if missing else ", ".join([*met, *rates]))
     return tuple(printable(cell, 200) for cell in (result.run, *planned, *judged))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from splitbrain.checkers.result import NotJudged
+from splitbrain.checkers.result import Expectation, NotJudged
 from splitbrain.reports import summary
 from splitbrain.reports.terminal import console
 from tests.reports import story
@@ -33,6 +33,16 @@ def test_what_needs_looking_at_comes_first(tmp_path: Path) -> None:
     assert [row.split(" | ")[0] for row in rows[4:]] == ["| broken", "| missed", "| good"]
     assert "n2 \\| never got ready\\\\x1b[31m. Its log: … |" in rows[4], "the index has the rest"
     assert rows[5].endswith("| neither | NOT MET: CP |")
+
+
+def test_a_rate_is_told_by_whether_it_was_seen_in_this_run(tmp_path: Path) -> None:
+    known, rate = Expectation("valid", True, ""), Expectation("CP 70%", True, "", 0.7, False)
+    missed, seen = msgspec.structs.replace(known, met=False), msgspec.structs.replace(rate, seen=True)
+    for expectations, told in (((known, rate), "met, CP 70% not seen"), ((seen,), "CP 70% seen"), ((known,), "met"),
+                               ((missed, rate), "NOT MET: valid")):
+        result = msgspec.structs.replace(story.result(story.recording()), expectations=expectations)
+        summary.write(tmp_path / "summary.md", [result])
+        assert (tmp_path / "summary.md").read_text().splitlines()[-1].endswith(f" | {told} |")
 
 
 def test_the_terminals_table_shows_strangers_text_as_text() -> None:
@@ -75,7 +85,7 @@ def test_a_night_reads_well_on_a_terminal_of_80_columns_and_has_a_table_on_one_o
     narrow, wide = (part.split("\n") for part in re.split(r"width (?:80|120)\n", shown)[1:])
     assert max(map(len, narrow)) <= 80 and max(map(len, wide)) <= 120
     assert narrow[0] == "redis sentinel-min-replicas, register, partition-primary, seed 8161"
-    assert "  NOT JUDGED" in narrow and "  neither, expectation NOT MET: CP" in narrow and len(narrow) < 14
+    assert "  NOT JUDGED" in narrow and "  neither, expected: NOT MET: CP" in narrow and len(narrow) < 14
     # Whole words, and all of them, in both.
     for lines in (narrow, wide):
         assert {"redis", "sentinel-min-replicas", "partition-primary", "lost-write", "3", "852", "non-monotonic-read",
