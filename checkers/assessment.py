@@ -28,11 +28,13 @@ def claim(
         if broken := _broken(promise, counts, rows, standings, converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
-    if any(counts.get(name) for name in admitted):
-        seen = [name for name in claimed.admits if counts.get(name)]
+    seen = [name for name in claimed.admits if counts.get(name)]
+    if any(name in admitted for name in seen):
         return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
     if any(name in losing() for name in admitted):
-        return assess("not tested", _unseen(admitted))
+        was = "was, and is" if len(seen) == 1 else "were, and are"
+        beside = f"; {' and '.join(seen)}, which it admits too, {was} no loss" if seen else ""
+        return assess("not tested", _unseen(admitted) + beside)
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")

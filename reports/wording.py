@@ -279,13 +279,25 @@ def cited(text: str) -> str:
     return bare if bare.startswith(('"', "“")) else f'"{bare}"'
 
 
-def source(of: str) -> tuple[str, str]:
-    """A source in two parts: its name, and its address on the web (empty where it names none)."""
-    found = re.search(r"https?://[^\s<>\"']+", of)
-    if found is None:
-        return of, ""
-    name = of[: found.start()].rstrip(" :,(") + of[found.end() :].lstrip(" )")
-    return name or found[0], found[0]
+_ADDRESS = re.compile(r"https?://[^\s<>\"',]*[^\s<>\"',.;:)]")
+
+
+def sources(of: str) -> tuple[tuple[str, str], ...]:
+    """A source in parts: each a name, and behind it its address on the web (empty where it names none). The names make its
+    text, put together; a name is its address where it has no other."""
+    parts: list[tuple[str, str]] = []
+    at = 0
+    for found in _ADDRESS.finditer(of):
+        name = of[at : found.start()].rstrip(" :,(").removeprefix(")" if parts else "")
+        parts.append((name or found[0], found[0]))
+        at = found.end()
+    rest = of[at:].removeprefix(")" if parts else "")
+    return (*parts, (rest, "")) if rest or not parts else tuple(parts)
+
+
+def source_name(of: str) -> str:
+    """A source without its addresses."""
+    return "".join(name for name, _ in sources(of))
 
 
 def sentence(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.sides import group
+from splitbrain.harness.plan import Plan
 
 FEW = 10
 """Operations that a side must have tried of each kind, unless it is proven to be blocked."""
@@ -43,7 +45,7 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
     return Quality(
         checks=tuple([
             *_servers(recording), *_stalls(recording, period), *_share(recording), *_complete(recording),
-            *_load(recording, period), *_baseline(before), *_faults(recording, rows), *_final(recording),
+            *_load(recording, period), *_baseline(before, recording.plan), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording, before, rows)),
         in_flight=_in_flight(recording, period),
@@ -153,14 +155,21 @@ def _in_flight(recording: Recording, period: tuple[int, int]) -> float:
     return float(np.maximum(0, end - start).sum() / (period[1] - period[0])) if period[1] > period[0] else 0.0
 
 
-def _baseline(before: Sequence[Measure]) -> Iterator[Check]:
+def _baseline(before: Sequence[Measure], plan: Plan | None) -> Iterator[Check]:
     if not before:
         yield Check("baseline", False, "no time before the first fault was recorded")
     for found in before:
         enough = found.attempted >= ENOUGH
         passed = enough and found.answered >= GOOD * found.attempted
         text = f"{found.answered:,} of {found.attempted:,} {found.kind}s were answered before the first fault"
-        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH))
+        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH) + _needed(found, plan))
+
+
+def _needed(found: Measure, plan: Plan | None) -> str:
+    """How long the baseline must be for enough calls, with some to spare; empty where there were, or nothing tells it."""
+    if found.attempted >= ENOUGH or not found.attempted or plan is None or plan.schedule:
+        return ""
+    return f" (at this pace --baseline {ceil(1.25 * plan.baseline * ENOUGH / found.attempted)} has them)"
 
 
 def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:

@@ -196,7 +196,10 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
     stale = judged(Says("invalid", (anomaly("stale-read", 7),)), claim=claim).claim
     lost = judged(LOST, claim=claim).claim
     assert stale is not None and lost is not None and (stale.standing, lost.standing) == ("not tested", "holds")
-    assert "lost-write and lost-element, none of which was seen" in stale.reason
+    assert stale.reason == ("it admits lost-write and lost-element, none of which was seen in this run; stale-read, which it "
+                            "admits too, was, and is no loss")
+    calm = judged(Says(), claim=claim).claim
+    assert calm is not None and calm.reason.endswith("none of which was seen in this run")
 
 
 def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:

@@ -168,10 +168,13 @@ def test_plan_lines_tell_what_differs_from_the_defaults() -> None:
         ("https://a.b/c", "https://a.b/c", "https://a.b/c"),
         ("javascript:alert(1)", "javascript:alert(1)", ""),
         ('x: http://a"onclick=1', 'x"onclick=1', "http://a"),
+        ("See the guide (http://a/b).", "See the guide.", "http://a/b"),
+        ("Manual, Writes: http://a/w/, and Journal: http://a/j/", "Manual, Writes, and Journal", "http://a/w/ http://a/j/"),
     ],
 )
-def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> None:
-    assert wording.source(of) == (name, address)
+def test_a_source_is_names_and_addresses(of: str, name: str, address: str) -> None:
+    assert wording.source_name(of) == name
+    assert [one for _, one in wording.sources(of) if one] == address.split()
 
 
 def test_quotation_marks_are_never_doubled() -> None:
