@@ -15,9 +15,9 @@ TIME_LIMIT = 60.0
 
 
 class Transactions:
-    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid; none: those that the variant
-    promises, and where it promises none the strongest that speaks of what the recording tells. `spread` has parts of it judged
-    elsewhere."""
+    """Judges the transactions of a recording. `levels` are those that it must satisfy to be valid, and the only ones that
+    registers are held against; none: those that the variant promises, and where it promises none the strongest that speaks of
+    what the recording tells, and the recording is held against all. `spread` has parts of it judged elsewhere."""
 
     name = "transactions"
 
@@ -29,7 +29,10 @@ class Transactions:
     def check(self, recording: Recording) -> Verdict:
         """The verdict on the transactions of a recording."""
         levels = self.levels or _claimed(recording)
-        return check(recording.history, levels, self.time_limit, final=_healed_reads(recording), spread=self.spread)
+        return check(
+            recording.history, levels, self.time_limit, final=_healed_reads(recording), spread=self.spread,
+            alone=bool(self.levels),
+        )
 
 
 def _claimed(recording: Recording) -> tuple[Level, ...]:
@@ -46,12 +49,12 @@ def _healed_reads(recording: Recording) -> int:
 
 def check(
     history: History, levels: Sequence[Level] = (), time_limit: float = TIME_LIMIT, *, final: int = NEVER,
-    spread: Spread | None = None,
+    spread: Spread | None = None, alone: bool = False,
 ) -> Verdict:
-    """The verdict on the transactions of a history, with its standing to every level. `time_limit` is in seconds; from `final`
-    on (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is lost. `spread` has
-    parts of it judged elsewhere."""
+    """The verdict on the transactions of a history, with its standing to every level; of registers, where `levels` are asked
+    for `alone`, to these and what follows from them. `time_limit` is in seconds; from `final` on (nanoseconds) everything was
+    healed, so that an acknowledged append that no read finds there is lost. `spread` has parts of it judged elsewhere."""
     # What it needs is loaded only where there are transactions.
     from splitbrain.checkers.transactions import checker
 
-    return checker.check(history, levels, time_limit, final, spread)
+    return checker.check(history, levels, time_limit, final, spread, alone)

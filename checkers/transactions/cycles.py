@@ -205,16 +205,17 @@ class Found:
 
 
 def search(
-    inference: Inference, budget: Budget, suspects: dict[int, Level] | None = None, spread: Spread | None = None
+    inference: Inference, budget: Budget, suspects: dict[int, Level] | None = None, spread: Spread | None = None,
+    levels: frozenset[Level] = frozenset(LEVELS),
 ) -> Found:
     """The cheapest cycle of every component that rules out a level and holds none that rules out a weaker one, the levels in
     their order, and the cycles against each in the order of their first transactions.
 
     `suspects` are transactions with anomalies of their own, and the level that these rule out: a component with one of them
     is explained already. What `budget` does not suffice for is left undecided. `spread` has components searched elsewhere,
-    each of which is searched by itself anyhow.
+    each of which is searched by itself anyhow. Only `levels` are looked at.
     """
-    whole = _Search(budget)
+    whole = _Search(budget, levels)
     whole.restrict(inference, suspects or {})
     parts = whole.parts(spread.edges) if spread is not None else [whole]
     if spread is None or len(parts) < 2:
@@ -281,8 +282,9 @@ def is_cyclic(source: Ints, target: Ints, many: int) -> tuple[Flags, Ints]:
 
 
 class _Search:
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, levels: frozenset[Level] = frozenset(LEVELS)) -> None:
         self.budget = budget
+        self.levels = levels
         self.limits: list[str] = []
         self.cycles: list[Cycle] = []
         self.proven: set[Level] = set()
@@ -294,7 +296,7 @@ class _Search:
         undecided: set[Level] = set()
         if len(self.edges):
             whole = self.budget
-            for at, level in enumerate(levels := [level for level in LEVELS if level in RULES]):
+            for at, level in enumerate(levels := [level for level in LEVELS if level in RULES and level in self.levels]):
                 # One level with many long ways is not to leave the others unjudged.
                 self.budget = whole.within(whole.left / (len(levels) - at))
                 before = len(self.cycles)
@@ -364,7 +366,7 @@ class _Search:
 
     def _part(self, chosen: Flags) -> _Search:
         """The search of the chosen vertices, which are whole components."""
-        part = _Search(self.budget)
+        part = _Search(self.budget, self.levels)
         place = np.cumsum(chosen) - 1
         edges = self.edges.where(chosen[self.edges.source])
         part.edges = Edges(place[edges.source], place[edges.target], edges.kind, edges.scope, edges.key, edges.row)

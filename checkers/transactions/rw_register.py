@@ -40,17 +40,20 @@ _MOST = 16
 """How many edges one source may draw for each micro-operation, at most."""
 
 
-def infer(history: History, budget: Budget) -> Inference:
-    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle. Raises `Exhausted`."""
-    return _Registers(history, budget).inference()
+def infer(history: History, budget: Budget, *, run: bool = True) -> Inference:
+    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle. Where they are to be
+    `run`, and can be in an order that keeps sessions and time, there are none: that order is all there is to know. Raises
+    `Exhausted`."""
+    return _Registers(history, budget, run).inference()
 
 
 class _Registers:
-    def __init__(self, history: History, budget: Budget) -> None:
+    def __init__(self, history: History, budget: Budget, run: bool = True) -> None:
         micros = history.micros
         assert micros is not None
         self.history = history
         self.budget = budget
+        self.run = run
         self.micros: Micros = micros
         self.owner = micros.owners()
         self.key = micros.key.astype(np.int64)
@@ -75,7 +78,7 @@ class _Registers:
         self.budget.check()
         external = self._judge_reads()
         self.budget.check()
-        if not any(map(len, self.problems)) and (serial := self._run(external, committed)) is not None:
+        if self.run and not any(map(len, self.problems)) and (serial := self._run(external, committed)) is not None:
             return serial
         self._draw(external, committed)
         edges = Edges.joined(self.parts)

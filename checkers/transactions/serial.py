@@ -89,7 +89,8 @@ def serial_order(
     remaining = np.bincount(version, minlength=versions).astype(np.int64)
     first = len(writes) + np.arange(len(micros.keys))
     answered = np.where(history.completed == NEVER, history.invoked, history.completed)
-    for most, moment in product((min(_HASTY_TURNS, turns), turns), (answered, history.invoked)):
+    moments = (answered, history.invoked) if (answered != history.invoked).any() else (answered,)
+    for most, moment in product((min(_HASTY_TURNS, turns), turns), moments):
         priority = np.zeros(many, np.int64)
         priority[np.argsort(moment, kind="stable")] = np.arange(1, len(history) + 1)
         priority[quiet] = 0

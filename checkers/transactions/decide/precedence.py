@@ -21,6 +21,8 @@ WR, SESSION, REALTIME, WW, RW, INSIDE = range(6)
 """Why one vertex comes before another: as in `decision.Relation`, and `INSIDE` for the two of one transaction."""
 
 _CYCLES_AT_ONCE = 2_000
+_SAMPLE = 512
+"""Vertices by which it is estimated how many reach another one."""
 _COMPILED_FROM = 1_000_000
 """Edges that all searches for ways together may look at, from which on machine code repays loading it."""
 
@@ -68,9 +70,11 @@ class Graph:
     order: Column = field(init=False)
     """A topological order, where there is one."""
     cyclic: bool = field(init=False)
+    asked: Column = field(init=False)
     place: Column = field(init=False)
     needed: Column = field(init=False)
     reached: list[int] = field(init=False)
+    """What each vertex reaches of what was asked for, itself among it: bits at their `place`."""
     reach: NDArray[np.uint64] | None = None
     over: NDArray[np.uint64] | None = None
 
@@ -89,35 +93,37 @@ class Graph:
     def close(self, asked: Column) -> Column:
         """Find which of the vertices that are `asked` for reach which, and the edges without which they would not: their places
         (a transitive reduction, Aho, Garey & Ullman 1972). Raises `Exhausted`."""
-        asked = np.unique(asked)
+        # The last one first: what a vertex reaches has lower bits than itself, so that most sets are short, and what is nearest
+        # has the highest, which is looked at soonest.
+        wanted = np.zeros(self.vertices, np.bool_)
+        wanted[asked] = True
+        self.asked = asked = self.order[::-1][wanted[self.order[::-1]]]
         self.place = np.full(self.vertices, -1)
         self.place[asked] = np.arange(len(asked))
         self._room(self.vertices + len(asked), len(asked))
         # Python's own integers are as fast as machine code for sets that are so large.
         self.reached, needed = [0] * self.vertices, []
         start, target, by = self._nearest_first(self.edges)
-        place = self.place.tolist()
+        place, reached = self.place.tolist(), self.reached
         for vertex in self._last_first():
             own = 0
             for at in range(start[vertex], start[vertex + 1]):
                 other = target[at]
-                if place[other] < 0:
-                    own |= self.reached[other]
-                elif not own >> place[other] & 1:
-                    own |= self.reached[other] | 1 << place[other]
-                else:
+                if place[other] >= 0 and own >> place[other] & 1:
                     continue
+                own |= reached[other]
                 needed.append(at)
-            self.reached[vertex] = own
-        self.reach = self._matrix(self.reached)
+            reached[vertex] = own | 1 << place[vertex] if place[vertex] >= 0 else own
+        self.reach = self._matrix(reached)
+        row = np.arange(len(asked))
+        self.reach[row, row >> 6] ^= np.uint64(1) << (row & 63).astype(np.uint64)
         self.needed = np.sort(by[needed])
         return self.needed
 
     def close_over(self, edges: Edges) -> Column:
         """Find which of the vertices that `close` was asked for, all ends of `edges` among them, reach which by exactly one of
         these edges, and those without which they would not: their places. Raises `Exhausted`."""
-        asked = int(np.count_nonzero(self.place >= 0))
-        self._room(self.vertices + asked, asked)
+        self._room(self.vertices + len(self.asked), len(self.asked))
         over, needed = [0] * self.vertices, []
         start, target, by = self._nearest_first(edges)
         inner_start, inner, _ = self._nearest_first(self.edges.take(self.needed))
@@ -127,7 +133,7 @@ class Graph:
             for at in range(start[vertex], start[vertex + 1]):
                 other = target[at]
                 if not own >> place[other] & 1:
-                    own |= self.reached[other] | 1 << place[other]
+                    own |= self.reached[other]
                     needed.append(at)
             for at in range(inner_start[vertex], inner_start[vertex + 1]):
                 own |= over[inner[at]]
@@ -157,23 +163,20 @@ class Graph:
 
     def _matrix(self, sets: list[int]) -> NDArray[np.uint64]:
         """The sets of the vertices that were asked for, a row each."""
-        asked = np.flatnonzero(self.place >= 0).tolist()
-        words = (len(asked) + 63) // 64
-        matrix = np.empty((len(asked), words), np.uint64)
-        for row, vertex in enumerate(asked):
+        words = (len(self.asked) + 63) // 64
+        matrix = np.empty((len(self.asked), words), np.uint64)
+        for row, vertex in enumerate(self.asked.tolist()):
             matrix[row] = np.frombuffer(sets[vertex].to_bytes(8 * words, "little"), "<u8")
         return matrix
 
     def counts(self) -> tuple[Column, Column]:
-        """Of each vertex that was asked for, how many of these reach it, and how many it reaches; 0 for others."""
+        """Of each vertex that was asked for, about how many of these reach it, and how many it reaches; 0 for others."""
         assert self.reach is not None
-        asked = np.flatnonzero(self.place >= 0)
         before, behind = np.zeros(self.vertices, np.int64), np.zeros(self.vertices, np.int64)
-        for begin in range(0, len(asked), 64):
-            self.budget.check()
-            bits = np.unpackbits(self.reach[begin : begin + 64].view(np.uint8), axis=1, bitorder="little")[:, : len(asked)]
-            behind[asked[begin : begin + 64]] = bits.sum(axis=1)
-            before[asked] += bits.sum(axis=0, dtype=np.uint8)
+        behind[self.asked] = [self.reached[vertex].bit_count() for vertex in self.asked.tolist()]
+        step = len(self.asked) // _SAMPLE + 1
+        bits = np.unpackbits(self.reach[::step].view(np.uint8), axis=1, bitorder="little")[:, : len(self.asked)]
+        before[self.asked] = step * bits.sum(axis=0, dtype=np.int64)
         return before, behind
 
     def reaches(self, source: Column, target: Column) -> NDArray[np.bool_]:
