@@ -141,8 +141,8 @@ def find(
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
     timed = _timed(history)
-    # Without times the order of the file is no help to find one that they can be run in, and few are decided without.
-    run = timed or len(history) > _FEW
+    # An order that they can be run in proves all levels; without times nothing helps to find one, and few are not sought so.
+    run = timed or len(history) > _FEW or len(sought) == len(LEVELS)
     inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, run=run)
     sought = frozenset(LEVELS) if lists else sought
     if inference.ambiguous:
