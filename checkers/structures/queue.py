@@ -36,7 +36,6 @@ from splitbrain.checkers.structures.columns import (
     distinct,
     grouped,
     keys_of,
-    ranges,
     rows_of,
     shown_elements,
 )
@@ -46,6 +45,7 @@ from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.ranges import ranges
 from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "queues complete"
