@@ -429,7 +429,7 @@ def _blast(
     recording: Recording, rows: Sequence[Scenario], equal: Convergence, own: Sequence[Verdict], lost: int
 ) -> Blast:
     history = recording.history
-    late, _ = _guarded("staleness", [], lambda: [_staleness(verdict, recording) for verdict in own])
+    stale, _ = _guarded("staleness", None, _staleness, recording, own)
     written = history.outcome == OK
     written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
@@ -459,7 +459,7 @@ def _blast(
         acknowledged=int(written.sum()),
         discarded=sum(gone.writes for gone in given_up) if given_up else None,
         discarded_last=sum(gone.last for gone in given_up) if given_up else None,
-        staleness=next((found for found in late if found is not None), None),
+        staleness=stale,
         convergence=equal.seconds,
     )
 
@@ -477,7 +477,12 @@ def _worst(values: Any) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _staleness(verdict: Verdict, recording: Recording) -> Staleness | None:
+def _staleness(recording: Recording, own: Sequence[Verdict]) -> Staleness | None:
+    """That of the first verdict of which it is known."""
+    return next((found for verdict in own if (found := _stale(recording, verdict)) is not None), None)
+
+
+def _stale(recording: Recording, verdict: Verdict) -> Staleness | None:
     """As the checker measured it; of registers measured here."""
     if verdict.staleness is not None:
         return verdict.staleness
