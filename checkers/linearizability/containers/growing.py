@@ -394,9 +394,10 @@ class _Account:
     def _last_known(self) -> Ints:
         """The last moment at which each element was known to be there."""
         whole = self.whole
-        if not len(whole.completed):
-            return whole.certain
-        return np.maximum(whole.certain, np.where(whole.last_seen >= 0, whole.completed[whole.last_seen], -1))
+        known: Ints = whole.certain
+        if len(whole.completed):
+            known = np.maximum(known, np.where(whole.last_seen >= 0, whole.completed[whole.last_seen], -1))
+        return known
 
     def _missed(self, turn: Ints) -> Iterator[tuple[int, Ints]]:
         """Every read that misses elements which were certain before its front, with these in the order in which they were:
