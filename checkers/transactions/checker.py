@@ -144,7 +144,7 @@ def find(history: History, budget: Budget, final: int = NEVER, spread: Spread | 
     else:
         _order_registers(inference, known, orderable, timed, budget, spread)
     return Findings(
-        inference, known.states(timed), tuple(known.cycles), {level: tuple(sorted(names)) for level, names in known.by.items()},
+        inference, known.states(timed), tuple(known.proofs), {level: tuple(sorted(names)) for level, names in known.by.items()},
         timed, tuple(dict.fromkeys(known.limits)),
     )
 
@@ -156,7 +156,7 @@ class _Known:
 
     by: dict[Level, set[str]] = field(default_factory=dict)
     holds: set[Level] = field(default_factory=set)
-    cycles: list[Cycle] = field(default_factory=list)
+    proofs: list[Cycle] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
 
     def refute(self, level: Level, names: set[str]) -> None:
@@ -167,12 +167,12 @@ class _Known:
     def prove(self, proofs: Sequence[Cycle]) -> None:
         """Take cycles, each against its level."""
         for cycle in proofs:
-            self.cycles.append(cycle)
+            self.proofs.append(cycle)
             self.refute(cycle.level, {cycle.identifier})
 
     def take(self, found: cycles.Found) -> None:
         """Take what the search for cycles found."""
-        self.cycles += found.cycles
+        self.proofs += found.cycles
         self.limits += found.limits
         for level, proofs in found.refuted.items():
             self.refute(level, {cycle.identifier for cycle in proofs})
