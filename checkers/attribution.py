@@ -14,6 +14,7 @@ from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.sides import natural
 
 
 def fault_of(faults: Sequence[Fault], moment: Moment) -> Fault | None:
@@ -92,15 +93,14 @@ def _last(operations: Iterable[Operation]) -> Moment | None:
 
 
 def _cut_off(accused: Operation, fault: Fault) -> str:
-    """Which nodes the one that answered was cut off from, or what was done to it itself, in brackets; empty where that was
-    over, or not yet so."""
-    since = fault.started if fault.in_force is None else fault.in_force
-    if since > accused.ended:
+    """Which nodes the one that answered was cut off from, or what was done to it itself, in brackets; empty where no moment of
+    the operation lies in the fault's window: while links are being cut, or mended, nobody knows which of them are up."""
+    if not fault.bit or fault.in_force is None or fault.in_force > accused.ended:
         return ""
-    if fault.healed is not None and fault.healed < accused.invoked:
+    if fault.heal_began is not None and fault.heal_began <= accused.invoked:
         return ""
     node = accused.server or accused.node
     cut = (fault.observed_cut or fault.cut) if fault.cut else ()
-    others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node})
+    others = sorted({b for a, b in cut if a == node} | {a for a, b in cut if b == node}, key=natural)
     told = f"{node} was cut off from {' '.join(others)}" if others else fault.done_to(node or "")
-    return f" ({told} since {clock(since)})" if told else ""
+    return f" ({told} since {clock(fault.in_force)})" if told else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from splitbrain.checkers.attribution import attribute, fault_of
 from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
-from splitbrain.harness.history.fault import Pause
+from splitbrain.harness.history.fault import Fault, Pause
 from splitbrain.harness.history.operation import Operation
 from tests.checkers.scenes import SECOND, anomaly, fault
 
@@ -53,20 +55,48 @@ def test_what_no_moment_is_known_of() -> None:
     assert told.lost == Lost()
 
 
-def test_nobody_is_cut_off_by_a_fault_that_is_not_there_yet_or_over() -> None:
-    for at, cut in ((5, False), (15, True), (25, False)):
-        op = Operation(process=1, f="read", node="n1", invoked=at, completed=at + 1)
-        one = Anomaly(identifier="stale-read", sentence="old", operations=(op,), accused=0, moment=Moment(at, 60))
-        verdict = Verdict(checker="c", validity="invalid", reason="", anomalies=(one,))
-        faults = (msgspec.structs.replace(FAULTS[0], started=10, in_force=10),)
-        assert ("cut off" in attribute(verdict, faults).anomalies[0].sentence) is cut
-        slow = (msgspec.structs.replace(faults[0], in_force=18),)
-        assert "cut off" not in attribute(verdict, slow).anomalies[0].sentence, "its links were still being cut"
+def told_of(op: Operation, one: Fault) -> str:
+    """What is added to the sentence of an anomaly in which this operation is accused, where this was the fault."""
+    found = Anomaly(identifier="stale-read", sentence="", operations=(op,), accused=0, moment=Moment(0, 10**18))
+    return attribute(Verdict(checker="c", validity="invalid", reason="", anomalies=(found,)), (one,)).anomalies[0].sentence
+
+
+EDGES = ("started", "in_force", "proven", "heal_began", "healed")
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=5, max_size=5).map(sorted), st.integers(0, 5), st.integers(0, 70),
+    st.none() | st.integers(0, 70), st.booleans(), st.sampled_from(["n1", "n2", "n3"]), st.booleans(),
+)
+def test_a_node_is_cut_off_while_all_links_are_and_at_no_other_moment(
+    times: list[int], reached: int, at: int, took: int | None, wrong: bool, node: str, paused: bool,
+) -> None:
+    """Whatever a fault reached, and whenever: asked moment by moment whether it is known that the links were cut then."""
+    when: dict[str, Any] = {
+        name: time if number <= reached else None for number, (name, time) in enumerate(zip(EDGES, times, strict=True))
+    }
+    one = fault(1, wrong=(("n1", "n2"),) if wrong and when["proven"] is not None else (), spread=0, **when)
+    if paused:
+        one = msgspec.structs.replace(one, specs=(Pause(("n1", "n2")),))
+    op = Operation(process=1, f="write", node=node, outcome="ok" if took is not None else "info", invoked=at,
+                   completed=None if took is None else at + took)
+    until = 200 if when["heal_began"] is None else when["heal_began"]
+    sure = set() if when["proven"] is None or when["in_force"] is None or wrong else set(range(when["in_force"], until))
+    cut = node != "n3" and bool(sure & set(range(at, at + (took or 0) + 1)))
+    assert bool(told_of(op, one)) is cut
+
+
+def test_a_cut_that_did_not_hold_is_not_told() -> None:
+    op, held = Operation(process=1, f="read", node="n10", invoked=7 * SECOND, completed=8 * SECOND), fault(
+        1, 6, 12, cut=(("n10", "n9"), ("n2", "n10"), ("n10", "n2")), observed_cut=())
+    assert told_of(op, held) == " (n10 was cut off from n2 n9 since 0:06.000)"
+    left = msgspec.structs.replace(held, proofs=(msgspec.structs.replace(held.proofs[0], holds=False, wrong=(("n10", "n9"),)),))
+    assert told_of(op, left) == "", "a probe came through before the heal"
 
 
 def test_what_was_done_to_the_node_itself_is_told() -> None:
     paused = msgspec.structs.replace(
-        FAULTS[0], specs=(Pause(("n1", "n2")),), proofs=(), in_force=2 * SECOND, started=SECOND, healed=None
+        FAULTS[0], specs=(Pause(("n1", "n2")),), in_force=2 * SECOND, started=SECOND, heal_began=None, healed=None
     )
     for node, told in (("n1", "old (pause n1 n2 since 0:02.000)"), ("n3", "old")):
         op = Operation(process=1, f="read", node=node, invoked=3 * SECOND, completed=4 * SECOND)

@@ -263,7 +263,8 @@ def test_an_explanation_that_throws_leaves_what_was_refuted(monkeypatch: pytest.
 
 def test_a_fault_that_was_over_is_not_blamed() -> None:
     recording = _recording({"n1": 7, "n2": 7, "n3": 7})
-    over = msgspec.structs.replace(recording.faults[0], started=2 * SECOND, healed=3 * SECOND)
+    over = msgspec.structs.replace(
+        recording.faults[0], started=2 * SECOND, in_force=2 * SECOND, heal_began=3 * SECOND, healed=3 * SECOND)
     later = msgspec.structs.replace(recording.faults[0], started=40 * SECOND, healed=None)
     later = msgspec.structs.replace(later, id=4)
     verdict = attribute(Linearizability(CasRegister()).check(recording), (over, later))
