@@ -119,6 +119,7 @@ class _Values:
     expected and would set, what blind refusals expected, what seers saw and what they had expected, and what every key held
     at first."""
 
+    size: int
     read: Codes
     written: Codes
     expected: Codes
@@ -127,7 +128,6 @@ class _Values:
     seen: Codes
     spurned: Codes
     initial: Codes
-    size: int
 
     def owners(self, rows: _Rows, key: Codes) -> Codes:
         """The key of each value, `key` being that of each row."""
@@ -473,7 +473,7 @@ def _code(history: History, model: Register, rows: _Rows, keys: int) -> _Values:
     where += 1
     codes, size = _dense(raw, where, keys)
     counts = [len(rows.reads), len(rows.writes), len(swaps), len(swaps), len(blind), len(seers), len(seers)]
-    return _Values(*np.split(codes, np.cumsum(counts)), size=size)
+    return _Values(size, *np.split(codes, np.cumsum(counts)))
 
 
 def _numbered(history: History, plain: Ints, pairs: Ints, rows: _Rows, initial: object, keys: int) -> Ints:
