@@ -137,7 +137,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         labels=tuple(
             label(given, known.classification, held, otherwise, known.classes) for given in (variant.labels if variant else ())
         ),
-        recommendations=recommendations(counts, known.classification, known.rows) if plan is not None else (),
+        recommendations=recommendations(counts, known.classification, known.rows, validity) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
 
