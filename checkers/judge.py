@@ -136,7 +136,8 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
         labels=tuple(
             label(given, known.classification, held, otherwise, known.classes) for given in (variant.labels if variant else ())
         ),
-        recommendations=recommendations(counts, known.classification, known.rows) if recording.plan is not None else (),
+        recommendations=recommendations(counts, known.classification, known.rows, validity)
+        if recording.plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
     expect = recording.plan.expect if recording.plan is not None else ()

@@ -52,6 +52,8 @@ _RELATIONS: tuple[Relation, ...] = ("wr", "session", "realtime", "ww", "rw")
 _MOST_PAIRS = 20_000_000
 _CHUNK = 1 << 18
 """Pairs that are compared, or told to the solver, between two looks at the clock."""
+_FORCED = 0.02
+"""The part of the choices that a round must force to be worth another one."""
 _CONFLICTS, _STEPS = 1_000, 2_000_000
 """Conflicts and propagations of the solver between two looks at the clock: tenths of a second."""
 
@@ -176,7 +178,10 @@ class Polygraph:
             later = np.where(forward[forced], first[forced], second[forced])
             self._take(self._order_edges(earlier, later, np.zeros(len(earlier), np.int64)))
             asked = self._ends(first, second)  # Of those that were taken, too: what they say twice is to be left out.
+            few = np.count_nonzero(forced) < _FORCED * len(first)
             first, second = first[~forced], second[~forced]
+            if few and len(first):
+                break  # What follows from so little the solver finds out sooner.
         return self._search(told, graph, first, second, budget)
 
     def _pairs(self) -> tuple[Column, Column]:
