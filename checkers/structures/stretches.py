@@ -153,11 +153,13 @@ class Stretches:
         parts = np.split(values, self.order.cuts)
         most = np.append(none, np.concatenate([extreme.accumulate(part) for part in parts]))
         most[self.order.cuts] = none
-        return most[self.begin]
+        found: Ints = most[self.begin]
+        return found
 
     def behind(self, extreme: np.ufunc, values: Ints, none: int) -> Ints:
         """Of each stretch the extreme of the values that stand behind it."""
-        return self.order.from_behind(extreme, values, none)[self.begin + self.size]
+        found: Ints = self.order.from_behind(extreme, values, none)[self.begin + self.size]
+        return found
 
     def inside(self, ends: Ints) -> Flags:
         """Of each place whether it is in a stretch, each of which ends before the place that `ends` tells."""
