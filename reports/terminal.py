@@ -217,8 +217,10 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         for number, failure in enumerate(result.failures[:_FAILURES]):
             said = f": {printable(failure.detail, 100)}" if failure.detail else ""
             _wrap(console, "FAILED" if number == 0 else "", Text(f"{count(failure.times)} × {failed(failure)}{said}"))
-    for check in result.quality.failed:
+    for check in result.quality.failed[:SHOWN]:
         _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
+    if len(result.quality.failed) > SHOWN:
+        _line(console, "", Text(f"{count(len(result.quality.failed) - SHOWN)} more in the report", "dim"))
     for limit in result.limits:
         _wrap(console, "LIMIT", Text(printable(limit)))
     if result.claim is not None:

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -213,6 +213,20 @@ def cost(of: Blast) -> list[tuple[str, str]]:
     rows.append(("Stale reads", late))
     lag = "not known" if of.convergence is None else f"all caught up within {seconds(of.convergence)} of the last heal"
     return [*rows, ("Replication lag", lag)]
+
+
+def shut(of: Blast, rows: Sequence[Scenario]) -> list[tuple[str, str]]:
+    """Whose calls mostly were not answered, and when: a share of the clients, and what became of them in which fault."""
+    found: dict[tuple[int, float], list[str]] = {}
+    for one in of.clients_blocked:
+        found.setdefault((one.fault, one.share), []).append(f"{one.kind}s")
+    labels = {row.fault: row.label for row in rows}
+    worst = f", the worst of {len(rows)} faults" if len(rows) > 1 else ""
+    return [
+        (share(round(part * 1_000_000), 1_000_000), f"of clients got less than half of their {' and of their '.join(kinds)} "
+         f"answered during {printable(labels.get(fault, f'fault {fault}'))}{worst}")
+        for (fault, part), kinds in found.items()
+    ]
 
 
 def replicas(held: Held) -> str:

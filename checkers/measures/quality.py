@@ -18,7 +18,7 @@ from splitbrain.checkers.measures.availability import (
 )
 from splitbrain.checkers.result import Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import places
+from splitbrain.harness.history.fault import Fault, places
 from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import KINDS
@@ -270,10 +270,18 @@ def _periods(
     recording: Recording, told: Mapping[int, tuple[tuple[str, ...], ...]]
 ) -> list[tuple[str, int, tuple[tuple[str, ...], ...]]]:
     """The stretches of the run, each up to the next: name, beginning, and the sides that are told apart in it (`told`: those of
-    each fault)."""
+    each fault). The times of faults that followed each other without a break between them are one stretch, of all sides."""
     load = load_period(recording)
     found: list[tuple[str, int, tuple[tuple[str, ...], ...]]] = [("baseline", load[0] if load else 0, ())]
-    for fault in sorted(recording.faults, key=lambda fault: fault.started):
+    for together in _chained(recording.faults):
+        fault = together[0]
+        over = max(NEVER if one.healed is None else one.healed for one in together)
+        if len(together) > 1:
+            name = f"faults {fault.id} to {together[-1].id}"
+            found.append((name, fault.started, ()))
+            if over != NEVER:
+                found.append((f"after {name}", over, ()))
+            continue
         sides = told.get(fault.id) or fault.sides or (recording.nodes,)
         stages = (
             (f"fault {fault.id} begins", fault.started, ()), (f"fault {fault.id}", fault.in_force, sides),
@@ -281,11 +289,25 @@ def _periods(
         )
         found += [(name, began, nodes) for name, began, nodes in stages if began is not None]
     if load is not None:
+        found = [(name, min(began, load[1]), nodes) for name, began, nodes in found]
         found.append(("after the load", load[1], ()))
     final = recording.phase("final-reads")
     if final is not None:
         found.append(("final reads", final.began, ()))
     return found
+
+
+def _chained(faults: Sequence[Fault]) -> list[list[Fault]]:
+    """The faults in the order in which they began, those together of which one began before another was proven undone."""
+    chains: list[list[Fault]] = []
+    over = -1
+    for fault in sorted(faults, key=lambda fault: fault.started):
+        if chains and fault.started < over:
+            chains[-1].append(fault)
+        else:
+            chains.append([fault])
+        over = max(over, NEVER if fault.healed is None else fault.healed)
+    return chains
 
 
 def verdict(found: Quality) -> Verdict:

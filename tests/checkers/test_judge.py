@@ -270,6 +270,12 @@ def test_every_problem_comes_with_something_to_do() -> None:
     assert "acknowledgement" in lost[0]
     assert len(fine) == 1
     assert "deadline" in fine[0]
+    held = judged(Says("invalid", (anomaly("double-hold", 7),))).recommendations
+    assert "fencing token" in held[0] and "deadline" in held[1]
+    odd = judged(Says("invalid", (anomaly("G1a", 7),))).recommendations
+    assert "stricter" in odd[0]
+    nothing = judged(Says("unknown")).recommendations
+    assert nothing[0].startswith("Run it longer") and "deadline" in nothing[1]
 
 
 def test_a_result_survives_its_file() -> None:
