@@ -27,7 +27,6 @@ from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
 from splitbrain.harness.testbeds.testbed import DEEDS, Wanted
-from splitbrain.nemeses.combination import AND
 from splitbrain.workloads.workload import Workload
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
@@ -40,6 +39,9 @@ _ATTRIBUTES: tuple[tuple[str, Any, str], ...] = (
 
 _UNSCRIPTED = ("nemesis", "pace", "baseline", "fault")
 """Keys that say nothing where a plan has a schedule."""
+
+_AWAY = frozenset({"cut", "end", "pause", "fill", "unplug"})
+"""What takes a node away from the others."""
 
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | None = None) -> Plan:
@@ -243,7 +245,7 @@ def check(plan: Plan) -> None:
         found = schedules.nemesis(name, plan.options)
         if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
-    _check_between(plan, database)
+    _check_members(plan, database)
     _check_binary(plan, database)
     for number, expectation in enumerate(plan.expect):
         try:
@@ -252,15 +254,35 @@ def check(plan: Plan) -> None:
             raise PlanError(("expect", number), str(error)) from error
 
 
-def _check_between(plan: Plan, database: type[Database]) -> None:
-    """Refuse a plan whose load is over before a member that is replaced can be back. Raises `PlanError`."""
-    if not issubclass(database, Membership) or "wipe" not in schedules.needs(plan):
+def _check_members(plan: Plan, database: type[Database]) -> None:
+    """Where a member is replaced slowly, and only while all others serve: refuse a plan whose load is over before it can be
+    back, and one in which another fault takes others away before that. Raises `PlanError`."""
+    if not issubclass(database, Membership) or not database.replacing:
         return
-    all_in_turn = any("rolling" in step.scenario.split(AND) for step in schedules.schedule(plan))
-    least = database.replacing * (plan.nodes if all_in_turn else 1)
-    if plan.between < least:
-        who = "every member, one after the other" if all_in_turn else "a member"
-        raise PlanError(("between",), f"{plan.database} takes up to {least:g} s to replace {who}: --between {least:g}.")
+    where = ("schedule" if plan.schedule else "nemesis",)
+    steps = [(step, schedules.deeds(step, plan)) for step in schedules.schedule(plan)]
+    for step, deeds in steps:
+        changes = [at for at, (needs, _) in enumerate(deeds) if "wipe" in needs]
+        if not changes:
+            continue
+        all_in_turn = any(deeds[at][1] == "rolling" for at in changes)
+        least = database.replacing * (plan.nodes if all_in_turn else 1)
+        if plan.between < least:
+            who = "every member, one after the other" if all_in_turn else "a member"
+            raise PlanError(("between",), f"{plan.database} takes up to {least:g} s to replace {who}: --between {least:g}.")
+        away = [at for at, (needs, _) in enumerate(deeds) if at not in changes and needs & _AWAY]
+        only = f"{plan.database} replaces a member only while all its other nodes serve"
+        if len(changes) > 1 or (away and (all_in_turn or away[0] < changes[0])):
+            raise PlanError(where, f"{only}, which '{step.nemesis}' leaves it no time for: beside one that takes nodes away, "
+                                   "name one member, and that first ('membership:follower+kill:follower').")
+        back = step.at + step.duration + least
+        for other, beside in steps:
+            if other is not step and other.at < back and other.at + other.duration > step.at and any(
+                needs & (_AWAY | {"wipe"}) for needs, _ in beside
+            ):
+                raise PlanError(where, f"{only}: of the fault at {step.at:g} s it may be back at {back:g} s, and another "
+                                       f"({other.nemesis} {other.scenario}) is from {other.at:g} s on. Put them further "
+                                       "apart, as the pace 'interval' does.")
 
 
 def check_database(database: type[Database], name: str) -> None:

@@ -20,7 +20,7 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.harness.rehearsal import made, rehearse_nemesis
 from splitbrain.harness.testbeds.testbed import DEEDS
-from splitbrain.nemeses.combination import Combination, Part
+from splitbrain.nemeses.combination import AND, Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
 from splitbrain.nemeses.roles import OWNER
 from splitbrain.workloads.workload import Workload
@@ -78,6 +78,16 @@ def needs(plan: Plan) -> frozenset[str]:
         return frozenset(nemesis(plan.nemesis, plan.options).needs)
     found = {spec.needs for fault in plan.schedule for spec in fault.specs if spec.needs}
     return frozenset(found.union(*(nemesis(fault.nemesis, plan.options).needs for fault in plan.schedule if fault.nemesis)))
+
+
+def deeds(step: Step, plan: Plan) -> tuple[tuple[frozenset[str], str], ...]:
+    """What a testbed must be able to do for each part of a fault, in the order in which they are done, and its scenario."""
+    found = nemesis(step.nemesis, plan.options)
+    if step.nemesis == SCRIPTED:
+        return tuple((frozenset({spec.needs}), SCRIPTED) for spec in step.specs)
+    if isinstance(found, Combination):
+        return tuple((part.needs, scenario) for part, scenario in found.apart(step.scenario, plan.nodes))
+    return ((found.needs, step.scenario),)
 
 
 def length(plan: Plan) -> float:
@@ -181,6 +191,9 @@ def check(plan: Plan) -> None:
         wanted = [(part.nemesis, part.scenario) for part in parts if part.scenario]
         if scenario and len(parts) == 1:
             wanted.append((parts[0].nemesis, scenario))
+        elif scenario and len(scenario.split(AND)) != (does := sum(bool(part.scenarios(plan.nodes)) for part in parts)):
+            raise PlanError((key,), f"nemesis '{name}' does {does} things at once, and its scenario '{scenario}' does not name "
+                                    f"one of each, with '{AND}' between them.")
         for one, called in wanted:
             if called.endswith(OWNER) and workload.owners is Workload.owners:
                 raise PlanError((key,), f"'{one.name}:{called}' is aimed at who holds a lock: in the workload "

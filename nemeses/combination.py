@@ -44,11 +44,14 @@ class Combination(Nemesis):
         longest = max(map(len, each), default=0)
         return tuple(AND.join(scenarios[at % len(scenarios)] for scenarios in each) for at in range(longest))
 
+    def apart(self, scenario: str, nodes: int) -> Sequence[tuple[Nemesis, str]]:
+        """Each part that acts, with its own of a scenario of all, in their order."""
+        acting = [part.nemesis for part in self.parts if part.scenarios(nodes)]
+        return tuple(zip(acting, scenario.split(AND), strict=True))
+
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """The specs of every part, in their order. Raises `NoTarget` where one of them finds none."""
-        acting = [part for part in self.parts if part.scenarios(len(view.names))]
-        named = zip(acting, scenario.split(AND), strict=True)
-        return tuple(spec for part, one in named for spec in part.nemesis.aim(one, view, rng))
+        return tuple(spec for part, one in self.apart(scenario, len(view.names)) for spec in part.aim(one, view, rng))
 
     def injector(self, spec: Spec) -> Injector[Any]:
         """That of the part which brings the spec: one from elsewhere has its nemesis' name."""

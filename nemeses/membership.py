@@ -199,9 +199,11 @@ def _database(cluster: Cluster) -> Membership:
 
 
 async def _members(cluster: Cluster) -> frozenset[str]:
-    """The members that a majority of the nodes agrees on; none where it does not."""
+    """The members that a majority of these members agrees on; none where there is no such list. No two lists that differ by one
+    member can have one."""
     told = await asyncio.gather(*(_list(name, cluster) for name in cluster.names))
-    agreed = [one for one in told if one and told.count(one) >= majority(len(cluster.names))]
+    lists = dict(zip(cluster.names, told, strict=True))
+    agreed = [one for one in told if one and sum(lists[name] == one for name in one) >= majority(len(one))]
     return agreed[0] if agreed else frozenset()
 
 

@@ -28,7 +28,8 @@ class Membership(Database):
     """Seconds that it is given to let one in, and as many again until that one serves."""
     replacing: ClassVar[float] = 0.0
     """Seconds that a member takes to leave and another to join in its place, where that is so long that a plan must leave it
-    time after each fault. On a busy machine it may take twice as long, and the load is then over before."""
+    time after each fault, and all other nodes have to serve meanwhile. On a busy machine it may take twice as long, and the
+    load is then over before."""
     changes = False
     """Whether a fault of the plan changes the members, told before `start`: some servers have to be started for it."""
 

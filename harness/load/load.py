@@ -35,6 +35,10 @@ ARRIVE = 3.0
 AGAIN = 0.05
 """Seconds between two looks whether all have."""
 
+TURNED_AWAY = 0.004
+"""Seconds that a worker without think time waits where its call reached no server, as long as one usually thinks: nothing else
+would bound how often it is refused, and every refusal is recorded."""
+
 BESIDE = "splitbrain-ready/retry"
 """The key that is written instead of one whose write failed."""
 
@@ -310,6 +314,8 @@ class _Worker:
         self._server: str | None = None
         self._limit = Limit(load._plan.timeout)
         self._broken_off = False
+        self._reached = False
+        """Whether its last call had a connection to be made on."""
         self.calling = False
         """Whether a call of it is open."""
         self.begun = False
@@ -352,8 +358,9 @@ class _Worker:
                 load.failed(self.home, invocation)
                 if load._clock() - operation.invoked >= load._plan.timeout * 5e8:
                     kind = "write" if invocation.kind == "read" else "read"
-            if schedule is None and (think or load._calls == number):
-                await asyncio.sleep(think)  # Also where nobody else had a turn meanwhile: this call waited for nothing.
+            pause = think if self._reached else think or TURNED_AWAY
+            if schedule is None and (pause or load._calls == number):
+                await asyncio.sleep(pause)  # Also where nobody else had a turn meanwhile: this call waited for nothing.
 
     async def make(self, invocations: Sequence[Invocation]) -> None:
         silent = 0
@@ -376,7 +383,7 @@ class _Worker:
     async def _call(self, invocation: Invocation, scheduled: int | None) -> Operation:
         load = self._load
         route = load._database.variant.route(invocation.kind)
-        self._server, self._broken_off = None, False
+        self._server, self._broken_off, self._reached = None, False, False
         load.place(invocation.key)
         load._begun[self.home] += 1
         self.begun = True
@@ -426,6 +433,7 @@ class _Worker:
                 client = self._clients.get(server)
                 if client is None:
                     client = self._clients[server] = await load._database.connect(load._database.nodes[server])
+                self._reached = True
                 router = load._router
                 if router.late:
                     await router.cross(self.home, server)

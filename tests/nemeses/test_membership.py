@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -155,8 +155,37 @@ def test_a_plan_leaves_a_slow_database_time_for_the_change() -> None:
     resolve({**plan, "between": 180})
     with pytest.raises(UsageError, match="720 s to replace every member, one after the other: --between 720"):
         resolve({**plan, "nemesis": "kill+membership:rolling", "between": 180})
+    resolve({**plan, "nemesis": "membership:follower+rolling", "between": 180})  # A partition that is called so.
     resolve({"database": "cassandra", "nemesis": "kill"})
     resolve({"database": "etcd", "nemesis": "membership"})
+
+
+@pytest.mark.parametrize(("nemesis", "more", "told"), [
+    ("kill+membership:follower", {}, "leaves it no time for"),
+    ("halves+membership:follower", {}, "leaves it no time for"),
+    ("membership:rolling+kill:follower", {}, "leaves it no time for"),
+    ("membership:follower+membership:any", {}, "leaves it no time for"),
+    ("membership+kill", {"pace": "random"}, "put them further apart"),
+    ("membership:follower+kill", {"pace": "staggered", "between": 180, "fault": 200}, "put them further apart"),
+    ("membership:follower+kill:follower", {"pace": "staggered", "between": 720}, ""),
+    ("membership:follower+kill:follower", {}, ""),
+    ("membership:follower+spike", {"pace": "staggered"}, ""),
+])
+def test_who_is_replaced_slowly_needs_all_others_meanwhile(nemesis: str, more: dict[str, Any], told: str) -> None:
+    plan = {"database": "cassandra", "nodes": 4, "between": 720, "seed": 1, "nemesis": nemesis, **more}
+    if not told:
+        resolve(plan)
+        return
+    with pytest.raises(UsageError, match=f"(?i)cassandra replaces a member only while all its other nodes serve.*{told}"):
+        resolve(plan)
+
+
+def test_a_scripted_combination_names_a_scenario_of_each_part() -> None:
+    script = {"at": 5.0, "duration": 5.0, "nemesis": "membership+kill"}
+    plan = {"database": "etcd", "nodes": 5}
+    resolve({**plan, "schedule": [{**script, "scenario": "follower + all"}]})
+    with pytest.raises(UsageError, match="does 2 things at once, and its scenario 'follower' does not name one of each"):
+        resolve({**plan, "schedule": [{**script, "scenario": "follower"}]})
 
 
 @pytest.mark.parametrize("role", ["follower", "primary", "rolling"])

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitbrain.checkers.result import Discarded, GaveWay, Measure
+from splitbrain.checkers.result import Blast, Discarded, GaveWay, Measure, Shut
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
 from splitbrain.reports import wording
+from tests.reports import story
 from tests.reports.story import HOSTILE
 
 
@@ -167,10 +168,13 @@ def test_plan_lines_tell_what_differs_from_the_defaults() -> None:
         ("https://a.b/c", "https://a.b/c", "https://a.b/c"),
         ("javascript:alert(1)", "javascript:alert(1)", ""),
         ('x: http://a"onclick=1', 'x"onclick=1', "http://a"),
+        ("See the guide (http://a/b).", "See the guide.", "http://a/b"),
+        ("Manual, Writes: http://a/w/, and Journal: http://a/j/", "Manual, Writes, and Journal", "http://a/w/ http://a/j/"),
     ],
 )
-def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> None:
-    assert wording.source(of) == (name, address)
+def test_a_source_is_names_and_addresses(of: str, name: str, address: str) -> None:
+    assert wording.source_name(of) == name
+    assert [one for _, one in wording.sources(of) if one] == address.split()
 
 
 def test_quotation_marks_are_never_doubled() -> None:
@@ -194,3 +198,16 @@ def test_what_gave_way_is_a_lower_bound_where_no_read_tells() -> None:
     assert wording.gave_way(msgspec.structs.replace(of, untold=1)) == begins + "at least " + told + untold
     assert wording.gave_way(Discarded(contested=2)) == none + " gave way"
     assert wording.gave_way(Discarded(contested=2, untold=1)) == none + " was seen to give way" + untold
+
+
+def test_whose_calls_were_not_answered_is_told_with_the_fault_in_which() -> None:
+    rows = tuple(story.result(story.recording()).scenarios) * 2
+    row = rows[0]
+    one = Shut(kind="read", share=1.0, fault=row.fault, scenario=row.name)
+    both = (one, msgspec.structs.replace(one, kind="write"))
+    assert wording.shut(Blast(clients_blocked=both), rows) == [
+        ("100.0%", f"of clients got less than half of their reads and of their writes answered during {row.label}, the worst "
+                   "of 2 faults"),
+    ]
+    apart = wording.shut(Blast(clients_blocked=(one, msgspec.structs.replace(both[1], share=0.2))), rows[:1])
+    assert [(part, "worst" in told) for part, told in apart] == [("100.0%", False), ("20.0%", False)]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from splitbrain.harness.history.journal import Header, Journal, load
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Placement
 from splitbrain.harness.history.variant import Claim, Route, Variant
-from splitbrain.harness.load.load import Load
+from splitbrain.harness.load.load import TURNED_AWAY, Load
 from splitbrain.harness.load.problems import MANY, Problems
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
@@ -155,9 +155,29 @@ async def test_without_think_time_who_waits_for_nothing_gives_others_their_turn(
     links = everything(NAMES)
     links.remove_edges_from([(a, b) for a, b in list(links.edges) if a not in reach or b not in reach])
     operations = await work(tmp_path, Database(plan(think=0.0), lambda server: 1, "primary", "n2"), 0.02, links)
-    made = Counter(op.process for op in operations)
-    assert len(made) == 6 and max(made.values()) - min(made.values()) <= 1
+    made = Counter(op.process for op in operations if op.node in reach)
+    assert len(made) == 2 * len(reach) and max(made.values()) - min(made.values()) <= 1
     assert {op.outcome for op in operations if op.node not in reach} <= {"fail"}
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["no-way-to-the-primary", "no-connection"])
+async def test_without_think_time_who_reaches_no_server_waits_a_moment(tmp_path: Path, cut: bool) -> None:
+    class Database(Scripted):
+        async def connect(self, server: Node) -> Any:
+            if server.name == "n1":
+                raise Refused("no-connection")
+            return await super().connect(server)
+
+    links = everything(NAMES)
+    links.remove_edge("n1", "n2")
+    database = Database(plan(think=0.0), lambda server: 1, *(("primary", "n2") if cut else ()))
+    operations = await work(tmp_path, database, 0.1, links)
+    refused = [op for op in operations if op.node == "n1"]
+    assert {op.error for op in refused} == {"no-primary-in-reach" if cut else "no-connection"}
+    for process in {op.process for op in refused}:
+        at = [op.invoked for op in refused if op.process == process]
+        apart = [b - a for a, b in pairwise(at)]
+        assert len(at) > 3 and min(apart) > TURNED_AWAY / 2 * 1e9, "a fast event loop counts in milliseconds"
 
 
 @pytest.mark.parametrize("answer", [lambda server: 1, refuse("no-leader")], ids=["answered", "refused"])
