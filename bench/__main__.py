@@ -4,7 +4,7 @@ before, or another: `python -m bench pairs [COMMIT] ...`.
 
 import sys
 
-from bench import grid, judging, large, linearizability, load, pairs, runs, structures, transactions
+from bench import grid, isolation, judging, large, linearizability, load, pairs, runs, structures, transactions
 
 if sys.argv[1:2] == ["pairs"]:
     pairs.main(sys.argv[2:])
@@ -13,6 +13,7 @@ elif sys.argv[1:2] == ["grid"]:
 else:
     linearizability.main()
     print(transactions.tell(transactions.measured(transactions.SIZES[-1])))
+    print(isolation.tell(isolation.measured(isolation.KEYS)))
     structures.main([])
     print(runs.tell())
     print(load.tell())

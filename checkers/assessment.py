@@ -28,11 +28,13 @@ def claim(
         if broken := _broken(promise, counts, rows, standings, converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
-    if any(counts.get(name) for name in admitted):
-        seen = [name for name in claimed.admits if counts.get(name)]
+    seen = [name for name in claimed.admits if counts.get(name)]
+    if any(name in admitted for name in seen):
         return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
     if any(name in losing() for name in admitted):
-        return assess("not tested", _unseen(admitted))
+        was = "was, and is" if len(seen) == 1 else "were, and are"
+        beside = f"; {' and '.join(seen)}, which it admits too, {was} no loss" if seen else ""
+        return assess("not tested", _unseen(admitted) + beside)
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")
@@ -215,9 +217,29 @@ _WORDS: dict[Class, str] = {
 }
 
 
-def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...]) -> tuple[str, ...]:
-    """What a reader can do about it, the most urgent first."""
+_OTHERWISE = (
+    (("double-hold", "stale-fence", "fence-passed"),
+     "Do not let a lock that ends by time guard data alone: a holder that is cut off goes on as if it still had it. Give every "
+     "grant a number that grows (a fencing token), and let the storage refuse a write with an older one."),
+    (("missed-event", "event-reordered", "event-from-the-past"),
+     "Do not build a state on events alone: read it anew after every reconnect, and watch on from the revision that was read."),
+    (("duplicate-id",),
+     "Do not take these identifiers for unique: let a unique index refuse the second, or give every node a range of its own."),
+    (("oversold", "charged-twice", "over-admitted", "wrong-total", "negative-balance", "out-of-bounds"),
+     "Do not confirm what one side alone cannot know: let a majority decide, or give every side a share of its own beforehand; "
+     "after a partition reconcile what was confirmed."),
+)
+"""What to do about anomalies that are not about reads and writes of registers."""
+
+
+def recommendations(
+    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity
+) -> tuple[str, ...]:
+    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does."""
     found = []
+    if validity == "unknown" and not counts:
+        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*losing(), "split-brain")):
         found.append(
             "Do not take an acknowledgement for durable here: wait for a majority of replicas before acknowledging (write "
@@ -235,6 +257,8 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
         found.append("Make consumers idempotent: an element can be there twice.")
     if counts.get("diverged"):
         found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
+    if validity == "invalid" and not found:
+        found.append("Do not rely on what was tested here: ask for a stricter guarantee, and run again to see if it holds.")
     clear = [row for row in rows if not row.dead]
     if any(side.of(kind).state == "blocked" for row in clear for side in row.cut_sides for kind in ("read", "write")):
         found.append(
@@ -245,6 +269,6 @@ def recommendations(counts: Mapping[str, int], seen: Class, rows: tuple[Scenario
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown":
+    if seen == "unknown" and not (validity == "unknown" and not counts):
         found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
     return tuple(found)

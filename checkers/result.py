@@ -313,9 +313,9 @@ class Check(msgspec.Struct, frozen=True):
 class PeriodCount(msgspec.Struct, frozen=True, kw_only=True):
     """How many operations of a kind were `invoked` in one stretch of the run; over all rows these add up to the run's. `period`
     is `baseline`, `fault 1 begins` (until it was in force), `fault 1` (its window), `fault 1 heals`, `after fault 1`, ...,
-    `after the load`, `final reads`; `side` names the nodes and is empty for all of them. `attempted` and `answered` are those
-    of the measure where there is one: calls that were still open for a moment when the window closed, or while the harness
-    stood still, are not attempts there."""
+    `after the load`, `final reads`, and of faults that overlap `faults 1 to 3` and `after faults 1 to 3`; `side` names the
+    nodes and is empty for all of them. `attempted` and `answered` are those of the measure where there is one: calls that were
+    still open for a moment when the window closed, or while the harness stood still, are not attempts there."""
 
     period: str
     side: str

@@ -103,7 +103,7 @@ def _history(result: Result | NotJudged) -> str:
 
 
 def _judged(suite: ET.Element, name: str, result: Result) -> None:
-    case = _case(suite, name, "verdict", 0.0 if result.plan is None else result.plan.time)
+    case = _case(suite, name, "verdict", _length(result))
     if result.stopped or result.exit_code in STOPPED:
         _outcome(case, "error", STOPPED.get(result.exit_code, "unknown"), result.stopped or result.reason)
     elif result.validity == "unknown" and not result.expectations:
@@ -117,6 +117,14 @@ def _judged(suite: ET.Element, name: str, result: Result) -> None:
         case = _case(suite, name, f"expect {expected.what}")
         if not expected.met:
             _outcome(case, "failure", "expectation", f"{expected.what} was not seen: {expected.reason}")
+
+
+def _length(result: Result) -> float:
+    """How long the load of a run was, in seconds: as planned, or as its faults made it. 0 of what was no run."""
+    if result.plan is None:
+        return 0.0
+    last = max((row.healed for row in result.scenarios if row.healed is not None), default=result.plan.baseline)
+    return result.plan.time or last + result.plan.between
 
 
 def _checker(suite: ET.Element, name: str, verdict: Verdict, faults: Mapping[int, str], *, may_fail: bool) -> None:

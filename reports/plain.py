@@ -45,6 +45,34 @@ TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realt
 CLAUSES = 3
 """Kinds of damage that the sentence names; the report lists all."""
 
+DONE = (
+    ("kill", "the server on {} was killed", "the servers on {} were killed"),
+    ("pause", "the server on {} stood still", "the servers on {} stood still"),
+    ("take the power from", "{} had no power", "{} had no power"),
+    ("fill the disk of", "the disk of {} was full", "the disks of {} were full"),
+    ("remove from the members and wipe", "{} was out of the cluster, its data wiped",
+     "{} were out of the cluster, their data wiped"),
+)
+"""What was done to nodes, in the words of the fault, and what it was like for one of them and for several."""
+
+WHY = (
+    ("servers", "a server ended by itself, which the test had not done"),
+    ("harness", "the machine that tests stood still for too long"),
+    ("complete", "the run was not made to its end"),
+    ("phases", "the run did not go as planned"),
+    ("baseline", "too little was answered before the fault to compare with"),
+    ("faults", "no fault happened"),
+    (" heal", "the end of a fault was not proven"),
+    (" at {", "too little was asked while a fault was in force"),
+    ("fault ", "a fault was not proven to have happened"),
+    ("reads", "too few calls were answered"),
+    ("writes", "too few calls were answered"),
+    ("concurrent", "clients hardly ever worked at the same time"),
+    ("shared keys", "clients hardly ever worked on the same data"),
+    ("final reads", "the data was not read at the end"),
+)
+"""Why a run proves nothing, by a part of the name of the question that was answered with no; the first that fits."""
+
 BLIP = 0.2
 """Seconds: an outage that is shorter is not what clients were refused for."""
 
@@ -62,7 +90,8 @@ def plain(result: Result) -> str:
     """What happened, in a few sentences of everyday words. What is told of a fault is what came of that one; where the whole
     run shows more, a sentence of its own says so."""
     if result.validity == "unknown" and not result.counts:
-        return f"This run proves nothing either way: {sentence(result.reason)}"
+        because = _because(result)
+        return f"This run proves nothing either way{because}: {result.reason if because else sentence(result.reason)}"
     worst = _worst(result)
     whole = _Seen(_beside_divergence(result.counts), result.lost.total or result.blast.lost, result.blast.discarded or 0)
     everywhere = _damage(whole, None, result.validity) or _kept(result)
@@ -74,6 +103,17 @@ def plain(result: Result) -> str:
     told = [damage, refused] if damage else [refused or _served(worst), "" if more else _kept(result)]
     first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
     return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
+
+
+def _because(result: Result) -> str:
+    """Why a run proves nothing, where its reason is a detail for those who look for it: what an answer was no to, or what some
+    program threw."""
+    if result.reason.startswith("the checker failed: "):
+        return ", because a program that judges it failed"
+    if not any(one.checker == "quality" and result.reason.startswith(one.reason) for one in result.verdicts):
+        return ""
+    names = [one.name for one in result.quality.failed[:1]]
+    return next((f", because {why}" for part, why in WHY if any(part in name for name in names)), "")
 
 
 def _beside_divergence(counts: Mapping[str, int]) -> dict[str, int]:
@@ -140,6 +180,10 @@ def _beside(row: Scenario, rows: Sequence[Scenario]) -> str:
 
 def _cause(row: Scenario, rows: Sequence[Scenario]) -> str:
     """`while n1 was cut off from the 4 other nodes`, of `rows` that tell what else was done meanwhile."""
+    for does, one, several in DONE if not row.links_cut else ():
+        if row.struck and row.label == f"{does} {' '.join(row.struck)}":
+            told = (one if len(row.struck) == 1 else several).format(_joined(list(map(printable, row.struck))))
+            return f"while {told}{_beside(row, rows)}"
     if row.struck or not row.links_cut:
         return f"while the test did this ({printable(row.label)}{_beside(row, rows)})"
     if len(row.sides) < 2:

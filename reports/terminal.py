@@ -40,7 +40,7 @@ from splitbrain.reports.wording import (
     seconds,
     share,
     side,
-    source,
+    source_name,
     spared,
     untried,
     value,
@@ -217,17 +217,19 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         for number, failure in enumerate(result.failures[:_FAILURES]):
             said = f": {printable(failure.detail, 100)}" if failure.detail else ""
             _wrap(console, "FAILED" if number == 0 else "", Text(f"{count(failure.times)} × {failed(failure)}{said}"))
-    for check in result.quality.failed:
+    for check in result.quality.failed[:SHOWN]:
         _wrap(console, "TEST", Text(f"{check.name}: {printable(check.text)}"))
+    if len(result.quality.failed) > SHOWN:
+        _line(console, "", Text(f"{count(len(result.quality.failed) - SHOWN)} more in the report", "dim"))
     for limit in result.limits:
         _wrap(console, "LIMIT", Text(printable(limit)))
     if result.claim is not None:
         claim = result.claim
         reason = f" - {printable(claim.reason)}" if claim.reason and claim.standing != "holds" else ""
-        text = f"vendor: {cited(printable(claim.text, 500))} ({printable(source(claim.source)[0])}): {claim.standing}{reason}"
+        text = f"vendor: {cited(printable(claim.text, 500))} ({printable(source_name(claim.source))}): {claim.standing}{reason}"
         _wrap(console, "CLAIM", Text(text))
     for number, label in enumerate(result.labels):
-        text = f"{cited(printable(label.text))} ({printable(source(label.source)[0])}): {label.standing}"
+        text = f"{cited(printable(label.text))} ({printable(source_name(label.source))}): {label.standing}"
         text += f" - {printable(label.reason)}" if label.reason else ""
         _wrap(console, "LABEL" if number == 0 else "", Text(text))
     for number, expected in enumerate(result.expectations):

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -215,6 +215,20 @@ def cost(of: Blast) -> list[tuple[str, str]]:
     return [*rows, ("Replication lag", lag)]
 
 
+def shut(of: Blast, rows: Sequence[Scenario]) -> list[tuple[str, str]]:
+    """Whose calls mostly were not answered, and when: a share of the clients, and what became of them in which fault."""
+    found: dict[tuple[int, float], list[str]] = {}
+    for one in of.clients_blocked:
+        found.setdefault((one.fault, one.share), []).append(f"{one.kind}s")
+    labels = {row.fault: row.label for row in rows}
+    worst = f", the worst of {len(rows)} faults" if len(rows) > 1 else ""
+    return [
+        (share(round(part * 1_000_000), 1_000_000), f"of clients got less than half of their {' and of their '.join(kinds)} "
+         f"answered during {printable(labels.get(fault, f'fault {fault}'))}{worst}")
+        for (fault, part), kinds in found.items()
+    ]
+
+
 def replicas(held: Held) -> str:
     """Which keys these are: `2 of 3 replicas here`."""
     return f"{held.here} of {plural(held.of, 'replica')} here"
@@ -265,13 +279,25 @@ def cited(text: str) -> str:
     return bare if bare.startswith(('"', "“")) else f'"{bare}"'
 
 
-def source(of: str) -> tuple[str, str]:
-    """A source in two parts: its name, and its address on the web (empty where it names none)."""
-    found = re.search(r"https?://[^\s<>\"']+", of)
-    if found is None:
-        return of, ""
-    name = of[: found.start()].rstrip(" :,(") + of[found.end() :].lstrip(" )")
-    return name or found[0], found[0]
+_ADDRESS = re.compile(r"https?://[^\s<>\"',]*[^\s<>\"',.;:)]")
+
+
+def sources(of: str) -> tuple[tuple[str, str], ...]:
+    """A source in parts: each a name, and behind it its address on the web (empty where it names none). The names make its
+    text, put together; a name is its address where it has no other."""
+    parts: list[tuple[str, str]] = []
+    at = 0
+    for found in _ADDRESS.finditer(of):
+        name = of[at : found.start()].rstrip(" :,(").removeprefix(")" if parts else "")
+        parts.append((name or found[0], found[0]))
+        at = found.end()
+    rest = of[at:].removeprefix(")" if parts else "")
+    return (*parts, (rest, "")) if rest or not parts else tuple(parts)
+
+
+def source_name(of: str) -> str:
+    """A source without its addresses."""
+    return "".join(name for name, _ in sources(of))
 
 
 def sentence(text: str) -> str:

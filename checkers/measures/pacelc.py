@@ -39,6 +39,9 @@ BENT, BENT_SHARE = 0.3, 0.25
 CALM = 0.5
 """The part of the smaller round trip by which the median may differ before and after the delays. Less widens the bounds:
 acknowledgements that the kernel holds back for 40 ms may go on after a delay has made connections slow."""
+_PARTS = (("before the delays", "--baseline"), ("under the first delay", "--fault"), ("under the second delay", "--fault"),
+          ("after the delays", "--between"))
+"""The parts of a run that are compared, and what makes each longer."""
 LATE = 1.6
 """How much later than intended packets may come: a loaded machine holds them back a little longer."""
 
@@ -113,11 +116,12 @@ def fit(before: Answers, delayed: Sequence[Answers], after: Answers, trips: Sequ
     first). Pure. It is unknown, with the reason, where too few calls were answered, where the usual latency was quite another
     afterwards, where growth is no line, and where some answers wait and others do not."""
     parts = (before, *delayed, after)
-    if any(len(part.took) < ENOUGH for part in parts):
-        return Fit("unknown", reason=f"too few answers: {min(len(part.took) for part in parts)} in one part of the run, "
-                                     f"{ENOUGH} are needed")
-    if any(len(part.took) < ANSWERED * part.made for part in parts):
-        return Fit("unknown", reason="more than 5% of the calls were not answered in one part of the run")
+    fewest, (when, longer) = min(zip((len(part.took) for part in parts), _PARTS, strict=True), key=lambda one: one[0])
+    if fewest < ENOUGH:
+        return Fit("unknown", reason=f"too few answers: {fewest} {when}, {ENOUGH} are needed: more load, or a longer {longer}")
+    for part, (when, _) in zip(parts, _PARTS, strict=True):
+        if len(part.took) < ANSWERED * part.made:
+            return Fit("unknown", reason=f"more than 5% of the calls were not answered {when}")
     each = [quartiles(part.took) for part in parts]
     middle = [float(one.at[1]) for one in each]
     small, large = trips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from splitbrain.checkers.measures.availability import (
 )
 from splitbrain.checkers.result import Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import places
+from splitbrain.harness.history.fault import Fault, places
 from splitbrain.harness.history.history import NEVER, OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.sides import group
+from splitbrain.harness.plan import Plan
 
 FEW = 10
 """Operations that a side must have tried of each kind, unless it is proven to be blocked."""
@@ -43,7 +45,7 @@ def quality(recording: Recording, before: Sequence[Measure], rows: Sequence[Scen
     return Quality(
         checks=tuple([
             *_servers(recording), *_stalls(recording, period), *_share(recording), *_complete(recording),
-            *_load(recording, period), *_baseline(before), *_faults(recording, rows), *_final(recording),
+            *_load(recording, period), *_baseline(before, recording.plan), *_faults(recording, rows), *_final(recording),
         ]),
         counts=tuple(_counts(recording, before, rows)),
         in_flight=_in_flight(recording, period),
@@ -153,14 +155,21 @@ def _in_flight(recording: Recording, period: tuple[int, int]) -> float:
     return float(np.maximum(0, end - start).sum() / (period[1] - period[0])) if period[1] > period[0] else 0.0
 
 
-def _baseline(before: Sequence[Measure]) -> Iterator[Check]:
+def _baseline(before: Sequence[Measure], plan: Plan | None) -> Iterator[Check]:
     if not before:
         yield Check("baseline", False, "no time before the first fault was recorded")
     for found in before:
         enough = found.attempted >= ENOUGH
         passed = enough and found.answered >= GOOD * found.attempted
         text = f"{found.answered:,} of {found.attempted:,} {found.kind}s were answered before the first fault"
-        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH))
+        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH) + _needed(found, plan))
+
+
+def _needed(found: Measure, plan: Plan | None) -> str:
+    """How long the baseline must be for enough calls, with some to spare; empty where there were, or nothing tells it."""
+    if found.attempted >= ENOUGH or not found.attempted or plan is None or plan.schedule:
+        return ""
+    return f" (at this pace --baseline {ceil(1.25 * plan.baseline * ENOUGH / found.attempted)} has them)"
 
 
 def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
@@ -261,10 +270,18 @@ def _periods(
     recording: Recording, told: Mapping[int, tuple[tuple[str, ...], ...]]
 ) -> list[tuple[str, int, tuple[tuple[str, ...], ...]]]:
     """The stretches of the run, each up to the next: name, beginning, and the sides that are told apart in it (`told`: those of
-    each fault)."""
+    each fault). The times of faults that followed each other without a break between them are one stretch, of all sides."""
     load = load_period(recording)
     found: list[tuple[str, int, tuple[tuple[str, ...], ...]]] = [("baseline", load[0] if load else 0, ())]
-    for fault in sorted(recording.faults, key=lambda fault: fault.started):
+    for together in _chained(recording.faults):
+        fault = together[0]
+        over = max(NEVER if one.healed is None else one.healed for one in together)
+        if len(together) > 1:
+            name = f"faults {fault.id} to {together[-1].id}"
+            found.append((name, fault.started, ()))
+            if over != NEVER:
+                found.append((f"after {name}", over, ()))
+            continue
         sides = told.get(fault.id) or fault.sides or (recording.nodes,)
         stages = (
             (f"fault {fault.id} begins", fault.started, ()), (f"fault {fault.id}", fault.in_force, sides),
@@ -272,11 +289,25 @@ def _periods(
         )
         found += [(name, began, nodes) for name, began, nodes in stages if began is not None]
     if load is not None:
+        found = [(name, min(began, load[1]), nodes) for name, began, nodes in found]
         found.append(("after the load", load[1], ()))
     final = recording.phase("final-reads")
     if final is not None:
         found.append(("final reads", final.began, ()))
     return found
+
+
+def _chained(faults: Sequence[Fault]) -> list[list[Fault]]:
+    """The faults in the order in which they began, those together of which one began before another was proven undone."""
+    chains: list[list[Fault]] = []
+    over = -1
+    for fault in sorted(faults, key=lambda fault: fault.started):
+        if chains and fault.started < over:
+            chains[-1].append(fault)
+        else:
+            chains.append([fault])
+        over = max(over, NEVER if fault.healed is None else fault.healed)
+    return chains
 
 
 def verdict(found: Quality) -> Verdict:

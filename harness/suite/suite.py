@@ -19,10 +19,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from splitbrain.checkers.result import NotJudged, Result, decode
+from splitbrain.checkers.result import Discarded, NotJudged, Quality, Result, decode
+from splitbrain.checkers.verdict import Anomaly, Coverage
 from splitbrain.harness import registry, store
 from splitbrain.harness.errors import INTERRUPTED, HistoryError, UsageError
 from splitbrain.harness.files import write_whole
+from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan, short
 from splitbrain.harness.run import not_judged
 from splitbrain.harness.store import Run
@@ -287,7 +289,46 @@ def _kept(file: Path) -> Result:
 
 @cache
 def _as_it_was(file: Path, inode: int, changed_ns: int, size: int) -> Result:
-    return _read(file)
+    return told_by_pages(_read(file))
+
+
+def told_by_pages(result: Result) -> Result:
+    """A result without what only its own report tells: of the anomalies one of each kind is left. It stays in memory for as
+    long as the suite goes on, which may have thousands."""
+    examples = _one_of_each(result.anomalies)
+    same = {one.identifier: one for one in examples}
+    return msgspec.structs.replace(
+        result, anomalies=examples,
+        verdicts=tuple(
+            msgspec.structs.replace(
+                verdict, coverage=Coverage(), limits=(),
+                anomalies=tuple(same[one.identifier] if same.get(one.identifier) == one else one
+                                for one in _one_of_each(verdict.anomalies)),
+            ) for verdict in result.verdicts
+        ),
+        scenarios=tuple(msgspec.structs.replace(row, homes=(), discarded=_without_keys(row.discarded), reach=())
+                        for row in result.scenarios),
+        variant=None if result.variant is None else _shared(result.variant),
+        baseline=(), episodes=(), failures=(), quality=Quality(), latencies=(), alerts=(), limits=(),
+    )
+
+
+def _one_of_each(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
+    """The first of each kind."""
+    found: dict[str, Anomaly] = {}
+    for anomaly in anomalies:
+        found.setdefault(anomaly.identifier, anomaly)
+    return tuple(found.values())
+
+
+def _without_keys(discarded: Discarded | None) -> Discarded | None:
+    return None if discarded is None else msgspec.structs.replace(discarded, rows=())
+
+
+@cache
+def _shared(variant: Variant) -> Variant:
+    """The same variant, once in memory for all runs that have it."""
+    return variant
 
 
 def _outcome(run: Run, exit_code: int = 3, reading: Callable[[Path], Result] = _read) -> Result | NotJudged:

@@ -31,6 +31,8 @@ MOST_BINS = 240
 WIDTH = 800
 LATE_HEIGHT, LINE = 110, 13
 """Pixels of the chart of latencies, and of a line of text in it."""
+CROWD = 24
+"""Faults in one chart from which on each has no lines and no name of its own: they are bands, joined where they overlap."""
 
 HATCH = "url(#stood-still)"
 _HATCHED = (
@@ -408,7 +410,8 @@ def _number(fault: Fault, nodes: Sequence[str]) -> int:
 
 
 def _faulted(recording: Recording, began: float, ended: float) -> list[Spec]:
-    """The faults inside a chart: from the first change to the last, in seconds, and what there is room to call them."""
+    """The faults inside a chart: from the first change to the last, in seconds, and what there is room to call them. Of a crowd
+    the stretches of time in which some fault was in force, without a name."""
     values: list[Spec] = []
     for fault in recording.faults:
         over = fault.healed or fault.heal_began
@@ -417,7 +420,15 @@ def _faulted(recording: Recording, began: float, ended: float) -> list[Spec]:
             room = (right - left) / (ended - began) * WIDTH
             name = printable(fault.scenario, 60)
             values.append({"a": left, "b": right, "n": name if len(name) * 6.6 < room else str(fault.id)})
-    return values
+    if len(values) <= CROWD:
+        return values
+    joined: list[Spec] = []
+    for one in sorted(values, key=lambda one: float(one["a"])):
+        if joined and one["a"] <= joined[-1]["b"]:
+            joined[-1]["b"] = max(joined[-1]["b"], one["b"])
+        else:
+            joined.append({"a": one["a"], "b": one["b"], "n": ""})
+    return joined
 
 
 def _bands(recording: Recording, began: float, ended: float) -> Spec:
@@ -450,14 +461,15 @@ def _stalls(recording: Recording, began: float, ended: float, *, named: bool) ->
 
 
 def _edges(recording: Recording, began: float, ended: float, *, named: bool) -> Spec:
-    """Where faults begin and end, in front of a chart; `named` above it."""
+    """Where faults begin and end, in front of a chart; `named` above it. Of a crowd nothing: the bands show it."""
     domain = {"type": "quantitative", "title": None, "scale": {"domain": [began, ended], "nice": False}}
     rule = {"type": "rule", "color": "var(--fault)", "opacity": 0.55, "clip": True}
     text = {"type": "text", "align": "left", "baseline": "bottom", "dy": -5, "fontSize": 11, "color": "var(--fault)"}
     layers: list[Spec] = [{"mark": rule, "encoding": {"x": {"field": end, **domain}}} for end in ("a", "b")]
     if named:
         layers.append({"mark": text, "encoding": {"x": {"field": "a", **domain}, "y": {"value": 0}, "text": {"field": "n"}}})
-    return {"data": {"values": _faulted(recording, began, ended)}, "layer": layers}
+    values = _faulted(recording, began, ended)
+    return {"data": {"values": [one for one in values if one["n"]]}, "layer": layers}
 
 
 def extent(recording: Recording) -> tuple[float, float]:

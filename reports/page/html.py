@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from splitbrain.checkers.anomalies import ANOMALIES, in_order
 from splitbrain.checkers.measures.availability import window
-from splitbrain.checkers.result import Measure, Result, Scenario
+from splitbrain.checkers.result import Episode, Measure, PeriodCount, Result, Scenario
 from splitbrain.checkers.verdict import Anomaly
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.history.fault import Fault
@@ -41,6 +41,9 @@ PICTURED = 12
 
 FOREMOST = 3
 """Of those, how many are unfolded in a run that has more faults than are shown."""
+
+LISTED = 100
+"""Lines of a list that the page folds in; of a longer one the rest is in result.json."""
 
 NEAR = 4
 """Operations on the anomaly's key that the timeline shows before and after each one of the evidence."""
@@ -118,6 +121,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
     pictured = chosen or {fault.id for fault in recording.faults[:PICTURED]}
     first = result.anomalies[0] if result.anomalies else None
     timed = recording.history.timed
+    stretches = _longest(result.episodes)
     return template.render(
         result=result,
         recording=recording,
@@ -137,6 +141,10 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         foremost={row.fault for row in strip.worst_first(result.scenarios)[:FOREMOST]},
         strip=_drawn(strip.draw, result.scenarios, charts.extent(recording), chosen) if result.scenarios else "",
         matrix=matrix(result.scenarios) if len(result.scenarios) > len(shown) else (),
+        stretches=stretches,
+        counts=counted(result.quality.counts),
+        listed=LISTED,
+        pictured=PICTURED,
         around={
             scenario.fault: _drawn(
                 _chart, f"fault{scenario.fault}", f"share of reads and writes answered around {scenario.label}", charts.around,
@@ -149,6 +157,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
             _chart, "time", "operations a second by outcome, and latency, over the run", charts.over_time, recording
         ) if len(recording.history) and timed else None,
         cost=wording.cost(result.blast),
+        shut=wording.shut(result.blast, result.scenarios),
         declined=_declined(recording.history),
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
         timeline=timeline(recording, first) if first and timed else (),
@@ -330,6 +339,36 @@ def _group(name: str, rows: list[Scenario]) -> Group:
         anomalies=", ".join(f"{kind} {count(number)}" for kind, number in in_order(found).items()) or "none",
         recovery=None if None in times else max(time for time in times if time is not None),
     )
+
+
+def _longest(episodes: Sequence[Episode]) -> list[Episode]:
+    """The episodes that have tables of their own, in the order of time: of many the longest."""
+    longest = sorted(episodes, key=lambda one: one.began - one.ended)[:PICTURED]
+    return sorted(longest, key=lambda one: one.began)
+
+
+STAGES = (("fault ", " begins", "while faults began"), ("fault ", " heals", "while faults healed"),
+          ("fault ", "", "during faults"), ("after fault ", "", "after faults"),
+          ("faults ", "", "during faults"), ("after faults ", "", "after faults"))
+"""How the periods of one fault, or of a few, are called around its number, and how those of all together are."""
+
+
+def counted(rows: Sequence[PeriodCount]) -> Sequence[PeriodCount]:
+    """The operations by phase, side and kind; of many faults those of all together, so that the sums stay what they are."""
+    if len(rows) <= LISTED:
+        return rows
+    together: dict[tuple[str, str], PeriodCount] = {}
+    for row in rows:
+        name = next((told for head, tail, told in STAGES
+                     if row.period.startswith(head) and row.period.endswith(tail)), row.period)
+        before = together.get((name, row.kind), PeriodCount(
+            period=name, side="", kind=row.kind, invoked=0, attempted=0, answered=0,
+        ))
+        together[name, row.kind] = msgspec.structs.replace(
+            before, invoked=before.invoked + row.invoked, attempted=before.attempted + row.attempted,
+            answered=before.answered + row.answered,
+        )
+    return tuple(together.values())
 
 
 def _files(folder: Path) -> Iterable[tuple[str, str]]:

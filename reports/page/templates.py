@@ -6,10 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from splitbrain.reports.wording import count, phrase, plural, printable
-from splitbrain.reports.wording import source as parted
+from splitbrain.reports.wording import count, phrase, plural, printable, sources
 
 STYLE = Path(__file__).parent / "style.css"
 
@@ -28,11 +27,14 @@ def environment() -> jinja2.Environment:
 
 
 def source(of: str) -> Markup:
-    """A source, its name linked to its address on the web if it has one."""
-    name, address = parted(of)
-    if not address:
-        return escape(printable(name))
-    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(name))
+    """A source, each name in it linked to its address on the web if it has one."""
+    told = Markup()
+    for name, address in sources(of):
+        bare = name.lstrip(" ,;")
+        told += printable(name[: len(name) - len(bare)])
+        link = Markup('<a href="{}" rel="noreferrer">{}</a>').format(printable(address, 2000), printable(bare))
+        told += link if address else printable(bare)
+    return told
 
 
 def style() -> Markup:

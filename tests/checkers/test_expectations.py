@@ -8,7 +8,7 @@ from splitbrain.checkers.expectations import WORDS, meets, parse
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Result
 from splitbrain.harness.errors import UsageError
-from tests.checkers.scenes import Says, Serve, anomaly, both, during, fault, recording, served
+from tests.checkers.scenes import MS, Says, Serve, anomaly, both, during, fault, recording, served
 
 MAJORITY = ("n2", "n3", "n4", "n5")
 LOST = Says("invalid", (anomaly("lost-write", 7),))
@@ -85,6 +85,15 @@ def test_an_unproven_fault_meets_nothing_of_sides() -> None:
     assert not meets("available:majority", found).met
     assert not meets("blocked:minority", found).met
     assert meets("unknown", found).met
+
+
+def test_a_run_that_proves_nothing_shows_no_class_that_says_that_nothing_was_wrong() -> None:
+    """The cut-off side was blocked and the rest served, but too few calls were made before that: it is no green night."""
+    few = recording(during(5, 13, ("n1",), "silent"), [fault()], every=300 * MS, expect=("CP",))
+    found = judge(few, (Says(),))
+    assert (found.validity, found.classification, found.exit_code) == ("unknown", "CP", 4)
+    assert "proves nothing" in found.expectations[0].reason and meets("unknown", found).met
+    assert meets("blocked:minority", found).met
 
 
 @pytest.mark.parametrize(("expect", "code"), [

@@ -16,7 +16,7 @@ from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.variant import Claim, Label
-from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, both, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
 LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
@@ -196,7 +196,18 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
     stale = judged(Says("invalid", (anomaly("stale-read", 7),)), claim=claim).claim
     lost = judged(LOST, claim=claim).claim
     assert stale is not None and lost is not None and (stale.standing, lost.standing) == ("not tested", "holds")
-    assert "lost-write and lost-element, none of which was seen" in stale.reason
+    assert stale.reason == ("it admits lost-write and lost-element, none of which was seen in this run; stale-read, which it "
+                            "admits too, was, and is no loss")
+    calm = judged(Says(), claim=claim).claim
+    assert calm is not None and calm.reason.endswith("none of which was seen in this run")
+
+
+def test_no_label_holds_of_a_run_that_proves_nothing() -> None:
+    """The side was blocked and the majority served, but too few calls were made before that."""
+    made = recording(during(5, 13, ("n1",), "silent"), [fault()], every=300 * MS, labels=(Label("CP", "a book"),))
+    few = judge(made, (Says(),))
+    assert (few.validity, few.classification) == ("unknown", "CP")
+    assert [(one.standing, one.reason) for one in few.labels] == [("not tested", "this run is unknown")]
 
 
 def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:
@@ -259,6 +270,12 @@ def test_every_problem_comes_with_something_to_do() -> None:
     assert "acknowledgement" in lost[0]
     assert len(fine) == 1
     assert "deadline" in fine[0]
+    held = judged(Says("invalid", (anomaly("double-hold", 7),))).recommendations
+    assert "fencing token" in held[0] and "deadline" in held[1]
+    odd = judged(Says("invalid", (anomaly("G1a", 7),))).recommendations
+    assert "stricter" in odd[0]
+    nothing = judged(Says("unknown")).recommendations
+    assert nothing[0].startswith("Run it longer") and "deadline" in nothing[1]
 
 
 def test_a_result_survives_its_file() -> None:

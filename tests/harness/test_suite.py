@@ -14,12 +14,18 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.linearizability.checker import Linearizability
+from splitbrain.checkers.models.specifications import CasRegister
 from splitbrain.checkers.result import Expectation, NotJudged, Result, decode, encode
+from splitbrain.checkers.sessions import Sessions
+from splitbrain.checkers.verdict import Figure
 from splitbrain.harness import store
 from splitbrain.harness.doctor import abreast
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.suite import matrix, night
+from splitbrain.harness.suite import suite as suites
 from splitbrain.harness.suite.suite import (
     Ended,
     Entry,
@@ -296,6 +302,36 @@ def test_a_suite_that_is_published_after_each_run_reads_each_result_once(
     changed = msgspec.structs.replace(story.result(story.recording()), run="judged anew")
     (suite.folder / "run3" / "result.json").write_bytes(encode(changed))
     assert outcomes(suite)[3].run == "judged anew"
+
+
+def test_what_stays_in_memory_of_a_result_is_all_that_the_pages_of_a_suite_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages are the same as of the whole results, and a run that shows many anomalies takes no more room than another."""
+    checkers = (Linearizability(CasRegister(), processes=1), Sessions())
+    whole = msgspec.structs.replace(judge(story.recording(), checkers), exit_code=1)
+    figure = Figure(name="units sold that were not there", least=3, most=5, of=90, price="consistency")
+    sale = msgspec.structs.replace(
+        whole, verdicts=(msgspec.structs.replace(whole.verdicts[0], figures=(figure,)), *whole.verdicts[1:]),
+    )
+    keep = suites.told_by_pages
+    pages = []
+    for name, kept_of in (("a", keep), ("b", lambda result: result)):
+        monkeypatch.setattr(suites, "told_by_pages", kept_of)
+        (tmp_path / name / "night").mkdir(parents=True)
+        suite = Suite("night", tmp_path / name / "night", ())
+        for run, result in (("run", whole), ("hostile", story.result(story.recording(True), True)), ("sale", sale)):
+            assert result.plan is not None
+            changes = {field: getattr(result, field) for field in result.__struct_fields__} | {"run": run}
+            entry = Entry(result.plan, *kept(suite.folder, run, **changes))
+            suite = msgspec.structs.replace(suite, entries=(*suite.entries, entry))
+        publish(suite)
+        pages.append({path.name: path.read_text() for path in suite.folder.iterdir() if path.is_file()})
+    assert pages[0] == pages[1]
+    assert {"index.html", "contract.html", "junit.xml", "summary.md", "runs.json", "register.html"} == pages[0].keys()
+    many = msgspec.structs.replace(whole, anomalies=whole.anomalies * 40, verdicts=tuple(
+        msgspec.structs.replace(one, anomalies=one.anomalies * 40) for one in whole.verdicts))
+    assert len(encode(keep(many))) == len(encode(keep(whole))) < len(encode(whole)) / 3
 
 
 def test_what_proves_nothing_is_run_again_and_that_is_told_everywhere(tmp_path: Path) -> None:

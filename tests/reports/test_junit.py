@@ -217,3 +217,10 @@ def test_cases_keep_their_class_over_nights_and_name_the_fault(tmp_path: Path) -
     assert "fault 1" not in messages[1]
     verdict = next(case for case in roots[0].iter("testcase") if case.get("name") == "verdict")
     assert float(verdict.get("time") or 0) == story.PLAN.time
+    # A run whose length its faults decide has no time in its plan.
+    auto = msgspec.structs.replace(story.PLAN, time=0.0)
+    calm = judged(plan=auto, scenarios=())
+    for result, took in ((judged(plan=auto), 27.09 + auto.between), (calm, auto.baseline + auto.between),
+                         (judged(plan=None), 0.0)):
+        verdict = next(written(tmp_path, result).iter("testcase"))
+        assert float(verdict.get("time") or 0) == pytest.approx(took, abs=0.01), "from the first call to the end of the load"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from splitbrain.checkers.anomalies import ANOMALIES
-from splitbrain.checkers.result import Discarded, Measure, Result, Scenario
-from splitbrain.checkers.verdict import Lost, Standing
-from splitbrain.reports.plain import TIMES, plain
+from splitbrain.checkers.judge import judge
+from splitbrain.checkers.result import Check, Discarded, Measure, Quality, Result, Scenario
+from splitbrain.checkers.verdict import Lost, Standing, Verdict
+from splitbrain.reports.plain import DONE, TIMES, WHY, plain
+from tests.checkers.scenes import NODES, Says, death, during, fault, recording
 from tests.reports import story
 
 
@@ -90,6 +92,43 @@ def test_what_was_not_decided_is_not_claimed() -> None:
     )
 
 
+def test_why_a_run_proves_nothing_comes_before_what_a_program_said() -> None:
+    thrown = Verdict(checker="x", validity="unknown", reason="the checker failed: KeyError: 'primary'")
+    quality = Quality(checks=(Check("reads", True, "fine"), Check("phases", False, "load: OSError: [Errno 5]")))
+    asked = Verdict(checker="quality", validity="unknown", reason="load: OSError: [Errno 5].")
+    assert told(row(), validity="unknown", reason=thrown.reason, verdicts=(thrown,)) == (
+        "This run proves nothing either way, because a program that judges it failed: the checker failed: KeyError: 'primary'"
+    )
+    assert told(row(), validity="unknown", reason=asked.reason, verdicts=(asked,), quality=quality) == (
+        "This run proves nothing either way, because the run did not go as planned: load: OSError: [Errno 5]."
+    )
+
+
+def test_every_question_that_makes_a_run_unknown_has_a_plain_word() -> None:
+    """Asked of recordings in which everything is wrong at once: no two faults, nothing answered, servers that died."""
+    silent = during(0, 99, NODES, "silent")
+    bad = [
+        recording(silent, [fault(heal_began=None, healed=None, proven=None, in_force=None)], deaths=(death(3.0),), final=False),
+        recording(during(0, 99, NODES[:1], "silent"), [fault(wrong=(("n1", "n3"),), observed_cut=())], keys=400, workers=1,
+                  interrupted=True),
+        recording(plan=True),
+    ]
+    names = [one.name for made in bad for one in judge(made, (Says(),)).quality.failed]
+    assert len(set(names)) > 6
+    assert [name for name in names if not any(part in name for part, _ in WHY)] == []
+
+
+def test_what_was_done_to_a_node_is_told_of_the_node() -> None:
+    for does, one, several in DONE:
+        alone = row(label=f"{does} n1", struck=("n1",), links_cut=0)
+        assert told(alone, counts={"stale-read": 3}).startswith(f"While {one.format('n1')}, ")
+        pair = row(label=f"{does} n1 n2", struck=("n1", "n2"), links_cut=0)
+        assert told(pair, counts={"stale-read": 3}).startswith(f"While {several.format('n1 and n2')}, ")
+    assert told(row(label="kill n1 (SIGTERM)", struck=("n1",), links_cut=0), counts={"stale-read": 3}).startswith(
+        "While the test did this (kill n1 (SIGTERM)), "
+    )
+
+
 def test_a_fault_that_was_not_proven_is_not_told_as_done() -> None:
     result: Result = story.result(story.recording())
     text = told(msgspec.structs.replace(result.scenarios[0], bit=False), counts={"stale-read": 3})
@@ -158,7 +197,7 @@ def test_who_was_not_measured_is_not_said_to_have_gone_on() -> None:
     assert ", nobody was seen to be shut out; " in told(few, consistency="held", validity="valid")
     killed = msgspec.structs.replace(served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1")
     assert told(killed, consistency="held", validity="valid") == (
-        "While the test did this (kill n1), clients beside the other nodes went on working; no confirmed write was lost and no "
+        "While the server on n1 was killed, clients beside the other nodes went on working; no confirmed write was lost and no "
         "read was wrong."
     )
     everybody = msgspec.structs.replace(killed, struck=tuple(name for side in killed.sides for name in side.nodes))

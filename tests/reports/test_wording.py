@@ -3,15 +3,17 @@ import shlex
 import unicodedata
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitbrain.checkers.result import Measure
+from splitbrain.checkers.result import Blast, Measure, Shut
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
 from splitbrain.reports import wording
+from tests.reports import story
 from tests.reports.story import HOSTILE
 
 
@@ -166,10 +168,13 @@ def test_plan_lines_tell_what_differs_from_the_defaults() -> None:
         ("https://a.b/c", "https://a.b/c", "https://a.b/c"),
         ("javascript:alert(1)", "javascript:alert(1)", ""),
         ('x: http://a"onclick=1', 'x"onclick=1', "http://a"),
+        ("See the guide (http://a/b).", "See the guide.", "http://a/b"),
+        ("Manual, Writes: http://a/w/, and Journal: http://a/j/", "Manual, Writes, and Journal", "http://a/w/ http://a/j/"),
     ],
 )
-def test_a_source_is_a_name_and_an_address(of: str, name: str, address: str) -> None:
-    assert wording.source(of) == (name, address)
+def test_a_source_is_names_and_addresses(of: str, name: str, address: str) -> None:
+    assert wording.source_name(of) == name
+    assert [one for _, one in wording.sources(of) if one] == address.split()
 
 
 def test_quotation_marks_are_never_doubled() -> None:
@@ -181,3 +186,16 @@ def test_clients_that_waited_are_not_told_as_if_nobody_had_come() -> None:
     assert wording.untried(Measure(kind="read")) == "nothing was tried"
     waited = Measure(kind="read", time_share=0.0, outage=3.9)
     assert wording.untried(waited) == "clients waited for 3.9 s: none was answered, so that none could ask again"
+
+
+def test_whose_calls_were_not_answered_is_told_with_the_fault_in_which() -> None:
+    rows = tuple(story.result(story.recording()).scenarios) * 2
+    row = rows[0]
+    one = Shut(kind="read", share=1.0, fault=row.fault, scenario=row.name)
+    both = (one, msgspec.structs.replace(one, kind="write"))
+    assert wording.shut(Blast(clients_blocked=both), rows) == [
+        ("100.0%", f"of clients got less than half of their reads and of their writes answered during {row.label}, the worst "
+                   "of 2 faults"),
+    ]
+    apart = wording.shut(Blast(clients_blocked=(one, msgspec.structs.replace(both[1], share=0.2))), rows[:1])
+    assert [(part, "worst" in told) for part, told in apart] == [("100.0%", False), ("20.0%", False)]

@@ -21,8 +21,8 @@ WR, SESSION, REALTIME, WW, RW, INSIDE = range(6)
 """Why one vertex comes before another: as in `decision.Relation`, and `INSIDE` for the two of one transaction."""
 
 _CYCLES_AT_ONCE = 2_000
-_COMPILED_FROM = 1_000
-"""Vertices from which on machine code repays loading it: the ways between them are searched again and again."""
+_COMPILED_FROM = 1_000_000
+"""Edges that all searches for ways together may look at, from which on machine code repays loading it."""
 
 
 @dataclass(slots=True)
@@ -76,12 +76,15 @@ class Graph:
 
     def __post_init__(self) -> None:
         edges = self.edges
-        graph = csr_array((np.ones(len(edges), np.int8), (edges.source, edges.target)), shape=(self.vertices, self.vertices))
-        start, target = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
-        degree = np.bincount(target, minlength=self.vertices).astype(np.int64)
-        self.order = np.empty(self.vertices, np.int64)
-        state = complete("unordered", self.vertices, self.budget, self.vertices, start, target, degree, self.order)
-        self.cyclic = bool(state[1] > 0)
+        component, _ = components(self.vertices, edges)
+        self.cyclic = bool((component[edges.source] == component[edges.target]).any())
+        # The components are numbered against the order, which takes no machine code. Nothing promises it: it is looked at.
+        self.order = np.argsort(-component)
+        if not self.cyclic and not (component[edges.source] > component[edges.target]).all():
+            by = np.argsort(edges.source, kind="stable")
+            start, target = np.searchsorted(edges.source[by], np.arange(self.vertices + 1)), edges.target[by]
+            degree = np.bincount(target, minlength=self.vertices)
+            complete("unordered", self.vertices, self.budget, self.vertices, start, target, degree, self.order)
 
     def close(self, asked: Column) -> Column:
         """Find which of the vertices that are `asked` for reach which, and the edges without which they would not: their places
@@ -279,18 +282,24 @@ def cheap_cycles(
     """For some edges of `closing` the cycle of the fewest choices that each closes with `edges` of one group of vertices, the
     shortest cycle first. Raises `Exhausted`."""
     closing = closing.take(slice(None, None, -(-len(closing) // _CYCLES_AT_ONCE) or 1))
-    adjacent = Adjacent(vertices, edges)
-    order = adjacent.order
-    way_start, ways = np.zeros(len(closing) + 1, np.int64), np.empty(64 * len(closing) + vertices, np.int64)
-    scratch = [np.zeros(vertices, np.int64) for _ in range(4)]
-    size = max(vertices, COMPILED_FROM) if vertices >= _COMPILED_FROM else vertices
+    # Most vertices are on no cycle: what is left has numbers of its own.
+    inside = np.flatnonzero(group[edges.source] == group[edges.target])
+    members, number = np.unique(
+        np.concatenate([edges.source[inside], edges.target[inside], closing.source, closing.target]), return_inverse=True
+    )
+    source, target, first, last = np.split(number, np.cumsum([len(inside), len(inside), len(closing)]))
+    order = np.argsort(source, kind="stable")
+    start = np.searchsorted(source[order], np.arange(len(members) + 1))
+    way_start, ways = np.zeros(len(closing) + 1, np.int64), np.empty(64 * len(closing) + len(members), np.int64)
+    scratch = [np.zeros(len(members), np.int64) for _ in range(4)]
+    size = COMPILED_FROM if len(closing) * len(inside) >= _COMPILED_FROM else 0
     complete(
-        "cheapest_ways", size, budget, closing.target, closing.source, group, adjacent.start, edges.source[order],
-        edges.target[order], edges.literal[order] != 0, *scratch, way_start, ways,
+        "cheapest_ways", size, budget, last, first, group[members], start, source[order], target[order],
+        edges.literal[inside][order] != 0, *scratch, way_start, ways,
     )
     found = {}
     for at in range(len(closing)):
-        back = order[ways[way_start[at] : way_start[at + 1]]][::-1].tolist()
+        back = inside[order[ways[way_start[at] : way_start[at + 1]]]][::-1].tolist()
         if back or closing.target[at] == closing.source[at]:
             cycle = [step_of(closing, at), *(step_of(edges, place) for place in back)]
             found[frozenset(one.literal for one in cycle if one.literal)] = cycle

@@ -73,9 +73,12 @@ def test_too_little_to_tell() -> None:
     good = (at(0), [at(100), at(200)], at(0))
     assert fit(*good, TRIPS).half == "EC"
     few = fit(at(0), [at(100), at(200, count=29)], at(0), TRIPS)
-    assert few.half == "unknown" and "too few answers: 29" in few.reason
+    assert few.half == "unknown"
+    assert few.reason == "too few answers: 29 under the second delay, 30 are needed: more load, or a longer --fault"
+    at_first = fit(at(0, count=3), [at(100), at(200, count=29)], at(0), TRIPS)
+    assert "too few answers: 3 before the delays, " in at_first.reason and at_first.reason.endswith("--baseline")
     hidden = fit(at(0), [at(100), at(0, made=300)], at(0), TRIPS)
-    assert hidden.half == "unknown" and "not answered" in hidden.reason
+    assert hidden.half == "unknown" and hidden.reason.endswith("not answered under the second delay")
     slower = fit(at(0), [at(100), at(200)], at(200), TRIPS)
     held_back = fit(at(0), [at(140), at(240)], at(40), TRIPS)
     assert held_back.half == "EC" and held_back.trips == pytest.approx(1, abs=0.01), held_back

@@ -11,6 +11,7 @@ from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Quality
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Phase
+from splitbrain.harness.plan import Plan
 from tests.checkers.scenes import MS, NODES, SECOND, Says, Serve, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
@@ -97,6 +98,22 @@ def test_a_side_that_tried_little_because_it_waited_says_so() -> None:
 def test_too_little_load_fails() -> None:
     few = failed(questioned(served, [fault(1, 1, 2)], length=4.0, every=1000 * MS))
     assert {"reads", "writes", "baseline reads", "baseline writes"} <= few
+
+
+def test_a_baseline_of_too_few_calls_says_how_long_one_would_do() -> None:
+    """40 of each kind in the 4 s that were planned: 100 are in 10 s, and some more to be sure."""
+    every = recording(served, [fault(1, 4, 8)], length=20.0)
+    calls = {kind: [op for op in every.history if (op.f == "read") == (kind == "read") and op.invoked < 4 * SECOND]
+             for kind in ("read", "write")}
+    later = [op for op in every.history if op.invoked >= 4 * SECOND]
+    few = msgspec.structs.replace(every, history=History.of([*calls["read"][:40], *calls["write"][:40], *later]),
+                                  plan=Plan(database="d", variant="v", baseline=4))
+    told = {check.name: check for check in judge(few, (Says(),)).quality.checks}
+    for kind in ("reads", "writes"):
+        assert told[f"baseline {kind}"].text == (
+            f"40 of 40 {kind} were answered before the first fault, fewer than 100 (at this pace --baseline 13 has them)")
+    unplanned = judge(msgspec.structs.replace(few, plan=None), (Says(),)).quality.checks
+    assert not any("--baseline" in check.text for check in unplanned)
 
 
 def test_an_unhealthy_baseline_fails() -> None:

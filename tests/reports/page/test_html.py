@@ -245,6 +245,17 @@ def test_recovery_is_claimed_only_where_every_heal_was_followed_by_it() -> None:
     assert "1.2 s from heal to recovery" in parsed.text
 
 
+def test_the_steps_of_the_evidence_stand_in_the_order_of_time(tmp_path: Path) -> None:
+    recording = story.recording()
+    result = story.result(recording)
+    first, *rest = result.anomalies
+    turned = msgspec.structs.replace(first, operations=first.operations[::-1])
+    page = html.page(msgspec.structs.replace(result, anomalies=(turned, *rest)), recording, tmp_path)
+    steps = re.findall(r'<li><span class="muted">([\d:.]+)', page.partition('<ol class="steps">')[2].partition("</ol>")[0])
+    assert steps == [wording.clock(op.invoked) for op in sorted(first.operations, key=lambda op: op.invoked)]
+    assert len(steps) > 1
+
+
 def test_an_interval_is_rounded_outwards() -> None:
     measure = msgspec.structs.replace(story.result(story.recording()).baseline[0], low=0.99961, high=0.99999)
     _, parsed = page(baseline=(measure,))
