@@ -135,7 +135,8 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         pacelc=otherwise,
         claim=claim(variant.claim, counts, known.rows, standings, found.convergence, validity) if variant else None,
         labels=tuple(
-            label(given, known.classification, held, otherwise, known.classes) for given in (variant.labels if variant else ())
+            label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
+            for given in (variant.labels if variant else ())
         ),
         recommendations=recommendations(counts, known.classification, known.rows, validity) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
