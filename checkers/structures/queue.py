@@ -12,7 +12,7 @@ import numpy as np
 from splitbrain.checkers.structures.columns import Numbers, check_functions, coded_beside, keys_of, rows_of, shown_elements
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.structures.queues.answers import find_back_again, find_handed_out, find_unput, shown_once
-from splitbrain.checkers.structures.queues.elements import FIRST, LAST, Elements, find_there, find_until, windows_of
+from splitbrain.checkers.structures.queues.elements import FIRST, Elements, find_until, timely, windows_of
 from splitbrain.checkers.structures.queues.missing import find_lost, find_missed
 from splitbrain.checkers.structures.queues.order import find_left_behind, find_out_of_order
 from splitbrain.checkers.structures.queues.reads import (
@@ -30,6 +30,9 @@ from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "queues complete"
 ORDERED = "queues ordered"
+
+_NOWHERE = -2
+"""No key's code: the queue of what only reads show, as long as nobody looked which that is."""
 
 
 class QueueChecker:
@@ -61,26 +64,23 @@ class QueueChecker:
                              "choose another checker")
         if len(put_code) and np.bincount(put_code).max() > 1:
             raise UsageError("the queue checker needs elements that are put in once: choose another checker")
-        elements = Elements(*(np.full(many, blank) for blank in (-1, -1, -1, FIRST, LAST, -1, FIRST, -1, -1)))
-        elements.put[put_code] = put
-        elements.key[put_code] = history.key[put]
         real = took_code >= 0
-        completed = history.completed
-        by_time = np.argsort(completed[took[real]], kind="stable")[::-1]
-        elements.taken[took_code[real][by_time]] = took[real][by_time]
-        find_handed_out(found, history, elements, took[real], took_code[real])
-        began = np.full(many, FIRST)
-        began[put_code] = history.invoked[put]
-        queues = np.full(many, -1)
-        queues[took_code[real]], queues[put_code] = history.key[took[real]], history.key[put]
-        shown = shown_once(found, history, elements, Stretches.of(listed, reads, sizes, began, queues))
-        find_unput(found, history, elements, took[real], took_code[real], shown)
-        windows = windows_of(history, elements, shown)
+        out, out_code = took[real], took_code[real]
+        elements = Elements(history, many, put, put_code, out, out_code)
+        find_handed_out(found, history, elements, out, out_code)
+        queues = np.full(many, _NOWHERE)
+        queues[out_code], queues[put_code] = history.key[out], history.key[put]
+        if (queues == _NOWHERE).any():
+            queues[listed] = np.repeat(history.key[reads], sizes)
+        shown = shown_once(found, history, elements, Stretches.of(listed, reads, sizes, elements.begun, queues))
+        right, early = timely(history, elements, shown)
+        find_unput(found, history, elements, out, out_code, shown, early)
+        windows = windows_of(history, elements, shown, right)
         stale = find_back_again(found, history, elements, windows, shown)
-        for moments, plain in ((windows.low, history.invoked), (windows.high, completed)):
+        for moments, plain in ((windows.low, history.invoked), (windows.high, history.completed)):
             moments[stale] = plain[stale]
         elements.seen_last = shown.spread(np.maximum, windows.high[shown.row], FIRST)
-        find_there(history, elements, windows, shown.with_only(~stale[shown.row]))
+        elements.see(windows, right.with_only(~stale[right.row]))
         looks = np.sort(np.concatenate([reads, took[~real]]))
         lost_by, gone, untold = find_lost(found, history, elements, windows, looks)
         find_until(history, elements, lost_by)
@@ -95,9 +95,11 @@ class QueueChecker:
             find_parting(found, history, elements, fine)
             torn = find_torn(found, history, elements, windows, fine)
             # What such a read does not show, or shows too early, tells no order.
-            early = fine.row[fine.over(np.maximum, history.invoked[elements.put]) > completed[fine.row]]
+            if not elements.sound.all() or len(early):
+                late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
+                torn = np.append(torn, fine.row[late])
             if not found.counts["reordered"]:
-                sound = fine.with_only(~np.isin(fine.row, np.concatenate([torn, early])))
+                sound = fine.with_only(~np.isin(fine.row, torn))
                 find_jumped(found, history, elements, windows, sound)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
