@@ -85,22 +85,23 @@ class QueueChecker:
         lost_by, gone, untold = find_lost(found, history, elements, windows, looks)
         find_until(history, elements, lost_by)
         stale[find_missed(found, history, elements, windows, looks, shown)] = True
-        find_out_of_order(found, history, elements)
-        find_left_behind(found, history, elements, lost_by, gone)
+        disordered = [
+            find_out_of_order(found, history, elements), find_left_behind(found, history, elements, lost_by, gone)
+        ]
         shown = shown.without_elements(elements.put < 0)
         crossed = find_shown_out_of_order(found, history, elements, shown)
+        disordered.append(history.key[crossed])
         shown = shown.with_only(~crossed[shown.row])
         if not find_circles(found, history, elements, shown):
             fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
-            find_parting(found, history, elements, fine)
+            disordered.append(history.key[find_parting(found, history, elements, fine)])
             torn = find_torn(found, history, elements, windows, fine)
             # What such a read does not show, or shows too early, tells no order.
             if not elements.sound.all() or len(early):
                 late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
                 torn = np.append(torn, fine.row[late])
-            if not found.counts["reordered"]:
-                sound = fine.with_only(~np.isin(fine.row, torn))
-                find_jumped(found, history, elements, windows, sound)
+            simpler = np.isin(history.key[fine.row], np.concatenate(disordered))
+            find_jumped(found, history, elements, windows, fine.with_only(~simpler & ~np.isin(fine.row, torn)))
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}

@@ -158,6 +158,14 @@ def test_what_a_read_shows_without_an_element_that_was_still_to_come_goes_out_be
     assert not judged(QueueChecker(), [*put, timed("read", (2, 1), 51, 291), timed("dequeue", 2, 351, 441)]).counts
 
 
+def test_what_one_queue_handed_out_in_a_wrong_order_hides_nothing_of_another_one() -> None:
+    wrong = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("dequeue", 2, 3), one("dequeue", 1, 4)]
+    put = [timed("enqueue", 1, 10, 310), timed("enqueue", 2, 30, 290)]
+    calls = [replace(op, key=1) for op in (*put, timed("read", (1,), 51, 291), timed("dequeue", 2, 351, 441))]
+    counts = judged(QueueChecker(), sorted([*wrong, *calls], key=lambda op: op.invoked)).counts
+    assert counts == {"reordered": 2}
+
+
 def test_a_read_that_is_wrong_itself_tells_of_no_order() -> None:
     put = [timed("enqueue", 1, 10, 310), timed("enqueue", 2, 11, 290)]
     out = [timed("dequeue", 1, 351, 355), timed("dequeue", 2, 360, 365)]
