@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from splitbrain import Operation
 from splitbrain.checkers.structures.queue import QueueChecker
+from splitbrain.checkers.structures.queues import search
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Recording
@@ -93,6 +94,44 @@ def test_queues_are_judged_the_same_where_what_reads_show_is_told_element_by_ele
         assert replace(again, seconds=0) == replace(verdict, seconds=0), seed
         named |= set(verdict.counts)
     assert named >= {"stale-element", "reordered", "stale-read", "future-read", "lost-element", "duplicate", "unexpected"}
+
+
+TOGETHER = (844, 3400, 6327, 7171, 10849, 15656, 16355, 18637, 19798, 20281, 20689, 21100, 22467, 22623, 24007, 24924, 26687,
+            27963, 29399, 29801)
+"""Histories, by their seeds, that are refuted by more calls together than any rule holds against each other."""
+
+
+def small_history(seed: int) -> list[Operation]:
+    rng = random.Random(seed)
+    return spoiled(rng, queue_history(rng, length=rng.randint(3, 9), clients=rng.randint(1, 4)))
+
+
+@pytest.mark.parametrize("seed", TOGETHER)
+def test_what_only_many_calls_together_refute_is_found_by_looking_for_an_order(seed: int) -> None:
+    verdict = judged(QueueChecker(), small_history(seed))
+    [anomaly] = verdict.anomalies
+    assert anomaly.identifier in ("reordered", "non-linearizable") and "no order of" in anomaly.sentence
+    assert not explained(list(anomaly.operations))
+    states = {standing.model: standing.state for standing in verdict.standings}
+    assert states["queues ordered"] == "refuted"
+    assert (states["queues complete"] == "refuted") is (anomaly.identifier == "non-linearizable")
+
+
+def test_what_tells_of_an_order_alone_does_not_say_that_anything_is_missing() -> None:
+    assert judged(QueueChecker(), small_history(844)).counts == {"reordered": 1}
+    assert judged(QueueChecker(), small_history(29399)).counts == {"non-linearizable": 1}
+
+
+@pytest.mark.parametrize(("limit", "number"), [("_STEPS", 3), ("_CALLS", 7)])
+def test_nothing_is_said_where_the_search_is_not_finished(limit: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judged(QueueChecker(), small_history(844)).counts
+    monkeypatch.setattr(search, limit, number)
+    assert not judged(QueueChecker(), small_history(844)).counts
+
+
+def test_right_queues_of_many_clients_are_explained() -> None:
+    for seed in range(20):
+        assert not judged(QueueChecker(), queue_history(random.Random(seed), length=60, clients=10)).counts, seed
 
 
 def timed(f: str, value: object, invoked: int, completed: int, outcome: str = "ok") -> Operation:
