@@ -191,14 +191,6 @@ def distinct(numbers: Ints) -> Ints:
     return found
 
 
-def ranges(begin: Ints, counts: Ints) -> Ints:
-    """The numbers `begin[i]` up to `begin[i] + counts[i]` for each i, one range after another."""
-    ends = np.cumsum(counts)
-    places = np.arange(ends[-1] if len(ends) else 0)
-    places += np.repeat(begin - (ends - counts), counts)
-    return places
-
-
 def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
     """The greatest of `values` whose moment is before each of `at`, `none` where there is none."""
     order = np.argsort(moments, kind="stable")

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, distinct, ranges
+from splitbrain.checkers.structures.columns import Flags, Ints, distinct
+from splitbrain.harness.history.ranges import ranges
 
 
 @dataclass(frozen=True)

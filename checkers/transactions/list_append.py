@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
 from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, located, paired
 from splitbrain.checkers.transactions.lattice import Level
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros
+from splitbrain.harness.history.ranges import bounds, ranges
 from splitbrain.harness.history.values import NIL
 
 _CHUNK = 1 << 22
@@ -106,8 +106,7 @@ class _Lists:
         self.longest_read = np.full(self.keys, -1)
         whole = listed[self.length[listed] == longest[self.key[listed]]][::-1]
         self.longest_read[self.key[whole]] = whole
-        self.order_start = np.zeros(self.keys + 1, np.int64)
-        np.cumsum(longest, out=self.order_start[1:])
+        self.order_start = bounds(longest)
         chosen = self.longest_read[longest > 0]
         begin = micros.list_start[micros.value[chosen]]
         self.elements = micros.list_values[ranges(begin, self.length[chosen])]

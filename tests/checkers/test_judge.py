@@ -16,7 +16,7 @@ from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.variant import Claim, Label
-from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, both, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
 LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
@@ -200,6 +200,14 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
                             "admits too, was, and is no loss")
     calm = judged(Says(), claim=claim).claim
     assert calm is not None and calm.reason.endswith("none of which was seen in this run")
+
+
+def test_no_label_holds_of_a_run_that_proves_nothing() -> None:
+    """The side was blocked and the majority served, but too few calls were made before that."""
+    made = recording(during(5, 13, ("n1",), "silent"), [fault()], every=300 * MS, labels=(Label("CP", "a book"),))
+    few = judge(made, (Says(),))
+    assert (few.validity, few.classification) == ("unknown", "CP")
+    assert [(one.standing, one.reason) for one in few.labels] == [("not tested", "this run is unknown")]
 
 
 def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped, ranges, rows_of
+from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.queues.elements import (
     FIRST,
@@ -29,6 +29,7 @@ from splitbrain.checkers.structures.queues.elements import (
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import INFO, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.ranges import ranges
 
 _CHUNK = 1 << 22
 """How many pairs of a look and an element are compared at once, at most: they take memory."""
