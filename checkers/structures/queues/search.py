@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped, ranges
+from splitbrain.checkers.structures.columns import Flags, Ints, grouped
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.queues.elements import FIRST, LAST, Elements, rows_told
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.ranges import ranges
 
 _CALLS = 200
 """How many calls a queue may have that is searched through."""
