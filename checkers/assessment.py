@@ -261,13 +261,15 @@ _OTHERWISE = (
 """What to do about anomalies that are not about reads and writes of registers."""
 
 
+_LONGER = "Run it longer or with more load, and look at the failed questions of the test's quality."
+
+
 def recommendations(
     counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity
 ) -> tuple[str, ...]:
     """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does."""
-    found = []
-    if validity == "unknown" and not counts:
-        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    proves_nothing = validity == "unknown" and not counts
+    found = [_LONGER] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*losing(), "split-brain")):
         found.append(
@@ -298,6 +300,6 @@ def recommendations(
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown" and not (validity == "unknown" and not counts):
-        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    if seen == "unknown" and not proves_nothing:
+        found.append(_LONGER)
     return tuple(found)
