@@ -98,6 +98,24 @@ def test_what_no_run_shows_again_cannot_be_shrunk() -> None:
         ask(lambda plan: False).shrink(PLANTED)
 
 
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_who_is_interrupted_has_the_smallest_so_far(stop: int) -> None:
+    """At every run in which it could be; the search takes every plan that shows it, so that the last is the smallest."""
+    shown: list[Plan] = []
+
+    def shows(plan: Plan, number: int) -> bool:
+        if number == stop:
+            raise KeyboardInterrupt
+        if matters(plan):
+            shown.append(plan)
+        return matters(plan)
+
+    trials = Trials(shows, 1, 100, 1, lambda plan, seen, runs: None)
+    with pytest.raises(KeyboardInterrupt):
+        trials.shrink(PLANTED)
+    assert trials.least == (shown[-1] if shown else None)
+
+
 def test_no_more_runs_than_were_allowed() -> None:
     done: list[Plan] = []
 
