@@ -460,6 +460,7 @@ def _blast(
         acknowledged=int(written.sum()),
         discarded=sum(gone.writes for gone in given_up) if given_up else None,
         discarded_last=sum(gone.last for gone in given_up) if given_up else None,
+        discarded_untold=sum(gone.untold for gone in given_up),
         staleness=stale,
         convergence=equal.seconds,
     )
