@@ -21,6 +21,7 @@ from splitbrain.harness import store
 from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, hint
 from splitbrain.harness.history.fault import Spec
 from splitbrain.harness.history.journal import load
+from splitbrain.harness.options import kinds
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.run import perform
@@ -234,14 +235,16 @@ def _atoms(plan: Plan) -> list[Atom]:
 
 
 def _only(plan: Plan, atoms: Sequence[Atom]) -> Plan:
-    """The plan with these effects alone."""
+    """The plan with these effects alone, and with no options of a nemesis that is gone: a plan is not read back with them."""
     faults = []
     for at, fault in enumerate(plan.schedule):
         kept = [one for where, one in atoms if where == at]
         if kept:
             specs: tuple[Spec, ...] = tuple(fault.specs[one] for one in kept) if fault.specs else ()
             faults.append(msgspec.structs.replace(fault, specs=specs))
-    return msgspec.structs.replace(plan, schedule=tuple(faults))
+    less = msgspec.structs.replace(plan, schedule=tuple(faults))
+    named = kinds(less)
+    return msgspec.structs.replace(less, options={name: table for name, table in plan.options.items() if name in named})
 
 
 def _earlier(plan: Plan, shows: Shows) -> Plan:

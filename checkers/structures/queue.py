@@ -2,14 +2,22 @@
 
 What waits is read now and then, and in the end; a dequeue that finds nothing looks, too. What is asked stands in `queues`, a
 file for each question: answers that are wrong by themselves, what is missing, the order in which elements go out, and the order
-that reads tell.
+that reads tell. Where all of these find nothing, small queues are searched through for an order of their calls.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Numbers, check_functions, coded_beside, keys_of, rows_of, shown_elements
+from splitbrain.checkers.structures.columns import (
+    Integers,
+    Numbers,
+    check_functions,
+    coded_beside,
+    keys_of,
+    rows_of,
+    shown_elements,
+)
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.structures.queues.answers import find_back_again, find_handed_out, find_unput, shown_once
 from splitbrain.checkers.structures.queues.elements import FIRST, Elements, find_until, timely, windows_of
@@ -22,6 +30,7 @@ from splitbrain.checkers.structures.queues.reads import (
     find_shown_out_of_order,
     find_torn,
 )
+from splitbrain.checkers.structures.queues.search import find_unexplained
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
@@ -85,28 +94,32 @@ class QueueChecker:
         lost_by, gone, untold = find_lost(found, history, elements, windows, looks)
         find_until(history, elements, lost_by)
         stale[find_missed(found, history, elements, windows, looks, shown)] = True
-        find_out_of_order(found, history, elements)
-        find_left_behind(found, history, elements, lost_by, gone)
-        shown = shown.without_elements(elements.put < 0)
+        disordered: list[Integers] = [
+            find_out_of_order(found, history, elements), find_left_behind(found, history, elements, lost_by, gone)
+        ]
+        everything, shown = shown, shown.without_elements(elements.put < 0)
         crossed = find_shown_out_of_order(found, history, elements, shown)
+        disordered.append(history.key[crossed])
         shown = shown.with_only(~crossed[shown.row])
         if not find_circles(found, history, elements, shown):
             fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
-            find_parting(found, history, elements, fine)
+            disordered.append(history.key[find_parting(found, history, elements, fine)])
             torn = find_torn(found, history, elements, windows, fine)
             # What such a read does not show, or shows too early, tells no order.
             if not elements.sound.all() or len(early):
                 late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
                 torn = np.append(torn, fine.row[late])
-            if not found.counts["reordered"]:
-                sound = fine.with_only(~np.isin(fine.row, torn))
-                find_jumped(found, history, elements, windows, sound)
-        lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
+            simpler = np.isin(history.key[fine.row], np.concatenate(disordered))
+            find_jumped(found, history, elements, windows, fine.with_only(~simpler & ~np.isin(fine.row, torn)))
+        if not found.counts:
+            find_unexplained(found, history, elements, everything)
+        lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read",
+                "non-linearizable")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
         note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
-            self.name, {COMPLETE: lost, ORDERED: ("reordered",)},
+            self.name, {COMPLETE: lost, ORDERED: ("reordered", "non-linearizable")},
             Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
             unproven=blind,

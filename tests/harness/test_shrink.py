@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Cut, Kill, Pause, Spec
 from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import length
 from splitbrain.harness.shrink import LEAD, Trials, script, size, smallest
+from splitbrain.harness.store import write_plan
 
 LINKS = (("n1", "n2"), ("n2", "n1"))
 
@@ -78,6 +82,17 @@ def test_what_is_left_is_what_is_needed(needed: set[int], count: int) -> None:
 
     found = smallest(plan(*faults), shows)
     assert {name for one in found.schedule for spec in one.specs for name in getattr(spec, "nodes", ())} == names
+
+
+def test_what_is_left_is_a_plan_that_can_be_read_back(tmp_path: Path) -> None:
+    restart = ScriptedFault(at=5.0, duration=6.0, nemesis="restart", scenario="follower", specs=(Kill(("n2",), down=0.1),))
+    whole = resolve({"database": "reference", "variant": "lww", "time": 40.0,
+                     "schedule": msgspec.to_builtins((restart, fault(15.0, Cut(LINKS))))})
+    assert set(whole.options) == {"register", "restart"}
+    found = smallest(whole, matters)
+    assert set(found.options) == {"register"}
+    write_plan(tmp_path / "smallest.toml", found)
+    assert resolve({}, tmp_path / "smallest.toml").schedule == found.schedule
 
 
 def test_faults_that_overlap_stay_so() -> None:

@@ -184,7 +184,8 @@ def test_suites_differ_by_more_than_chance() -> None:
     assert not any(one.apart for one in compare.suites(some(10, 10), some(9, 10)))
     assert compare.suites(some(10, 10), some(2, 10))[0].apart
     (first, *_) = compare.suites(some(3, 3), [line(variant="cluster")])
-    assert first.apart and first.second == "0 runs"
+    assert first.apart and (first.first, first.second) == ("3 runs", "not run")
+    assert compare.suites([line(variant="cluster")], some(3, 3))[0].first == "1 run"
 
 
 def test_a_contract_adds_up_over_runs() -> None:

@@ -15,10 +15,11 @@ from splitbrain.harness.history.history import INFO, History
 from splitbrain.harness.history.moment import clock
 
 
-def find_out_of_order(found: Findings, history: History, elements: Elements) -> None:
-    """Elements that one which came in later overtook: each once."""
+def find_out_of_order(found: Findings, history: History, elements: Elements) -> Ints:
+    """Elements that one which came in later overtook: each once. Of which queues they are."""
+    wrong = []
     ordered = elements.by_begun[elements.taken[elements.by_begun] >= 0]
-    for _, places in grouped(elements.key[ordered]):
+    for key, places in grouped(elements.key[ordered]):
         mine = ordered[places]
         begun, out = history.invoked[elements.put[mine]], elements.out[mine]
         # The earliest to be out of those that begun at or behind each place.
@@ -30,6 +31,8 @@ def find_out_of_order(found: Findings, history: History, elements: Elements) -> 
         at = at[np.argsort(mine[at])]
         who = np.minimum.accumulate(np.where(out == soonest[:-1], np.arange(len(out)), len(out))[::-1])[::-1]
         _tell_overtaken(found, history, elements, mine[at], mine[who[place[at]]])
+        wrong.append(key)
+    return np.array(wrong, np.int64)
 
 
 def _tell_overtaken(found: Findings, history: History, elements: Elements, late: Ints, early: Ints) -> None:
@@ -55,13 +58,15 @@ def _tell_overtaken(found: Findings, history: History, elements: Elements, late:
     found.add_all("reordered", history.invoked[taken[early]], seen, tell)
 
 
-def find_left_behind(found: Findings, history: History, elements: Elements, lost: Flags, gone: Ints) -> None:
+def find_left_behind(found: Findings, history: History, elements: Elements, lost: Flags, gone: Ints) -> Ints:
     """Elements that nobody took out, though one that came in later came out: each once. An unanswered dequeue may have
-    taken one of those before; `gone` are the moments by which looks want one, too."""
+    taken one of those before; `gone` are the moments by which looks want one, too. Of which queues they
+    are."""
     put, taken = elements.put, elements.taken
     waits = np.flatnonzero((put >= 0) & (taken < 0) & (elements.there < LAST) & ~lost)
+    queues: list[int] = []
     if not len(waits):
-        return
+        return np.array(queues, np.int64)
     silent = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == INFO))
     # What began before any that waits in its queue was there did not overtake it.
     since = np.full(len(history.keys) + 1, LAST)
@@ -87,3 +92,5 @@ def find_left_behind(found: Findings, history: History, elements: Elements, lost
         ], np.int64)
         if len(wrong):
             _tell_overtaken(found, history, elements, mine[wrong], early)
+            queues.append(key)
+    return np.array(queues, np.int64)

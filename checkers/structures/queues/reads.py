@@ -166,9 +166,9 @@ def _shortest_circle(circle: Any) -> list[tuple[int, int]]:
     return list(zip(best, [*best[1:], best[0]], strict=True))
 
 
-def find_parting(found: Findings, history: History, elements: Elements, every: Stretches) -> None:
+def find_parting(found: Findings, history: History, elements: Elements, every: Stretches) -> Ints:
     """Reads that show different elements right behind, or right before, the same one: each shows all that is there, so
-    that this is always the same. Each read at most once."""
+    that this is always the same. Each read at most once. Which rows they are."""
     doubtful = np.zeros(len(elements.put), np.bool_)
     for ends in every.joints()[:2]:
         doubtful[ends] = True
@@ -198,6 +198,7 @@ def find_parting(found: Findings, history: History, elements: Elements, every: S
                 return f"reads of queue {history[rows[-1]].key} contradict each other: {shows}.", rows_told(history, *rows)
 
             found.add_rows("reordered", by[both[-1:]], tell)
+    return np.array(sorted(told), np.int64)
 
 
 def find_torn(
@@ -243,7 +244,7 @@ def find_jumped(
     found: Findings, history: History, elements: Elements, windows: Windows, every: Stretches
 ) -> None:
     """Elements that came out while one was there which a read shows without them: as they were not out before it, they came
-    in behind all that it shows. Each once. Asked where nothing simpler tells of a wrong order."""
+    in behind all that it shows. Each once. Asked of queues of which nothing simpler tells a wrong order."""
     order, taken = every.order.elements, elements.taken
     moved, seen = (elements.put >= 0) & (taken >= 0), elements.seen_last > FIRST
     stays, high = every.over(np.maximum, elements.until), windows.high[every.row]
