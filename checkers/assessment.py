@@ -6,8 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, losing
+from splitbrain.checkers.cases.flash_sale import CHARGES, STOCKS
+from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
+from splitbrain.checkers.sessions.models import GUARANTEES, MODELS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
+from splitbrain.checkers.structures.lock import EXCLUSIVE
+from splitbrain.checkers.structures.watch import MODEL as WATCHES
+from splitbrain.checkers.transactions.lattice import weaker
 from splitbrain.checkers.verdict import Standing, Validity
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.sides import group
@@ -40,9 +46,8 @@ def claim(
         return assess("not tested", "no fault was proven to take effect")
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
-    # What a variant promises of transactions, a run that has none says nothing of.
-    asked = [promise for promise in claimed.promises
-             if promise not in _MODELS or any(one.model == promise for one in standings)]
+    # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
+    asked = [promise for promise in claimed.promises if _asked(promise, standings)]
     if claimed.promises and not asked:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     if asked and validity == "valid":
@@ -114,6 +119,11 @@ _TOLD: dict[Promise, str] = {
 _MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "available"}
 """The promises that are names of standings."""
 
+_BESIDE = frozenset({EXCLUSIVE, WATCHES, STOCKS, CHARGES, LIMITS})
+"""What linearizability says nothing of, while it implies every other model that a checker decides: what two holders believe of
+a lease; watches, for it is said of single operations (etcd exempts them by name); and what a service makes of its database,
+which may look and then write in two steps."""
+
 _OF_BALANCES: dict[Promise, tuple[str, ...]] = {
     "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE),
     "serializable": (CONSERVED, COVERED, AT_ONCE),
@@ -123,9 +133,29 @@ _OF_BALANCES: dict[Promise, tuple[str, ...]] = {
 transfers from one account at once only one commits (first committer wins)."""
 
 
+def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
+    """Whether the run's models are of those that a promise says something of."""
+    if promise == "linearizable":
+        return any(one.model not in _BESIDE for one in standings)
+    return promise not in _MODELS or any(one.model == promise for one in standings)
+
+
 def _tested(promise: Promise, standings: Sequence[Standing]) -> bool:
     """Whether a model was decided to hold."""
     return any(one.model == promise and one.state == "holds" for one in standings)
+
+
+def _implied(promise: Promise) -> tuple[str, ...]:
+    """The models that hold where that one does, itself first."""
+    match promise:
+        case "sequential":
+            return MODELS
+        case "causal":
+            return "causal", *GUARANTEES
+        case "strict-serializable" | "serializable" | "snapshot-isolation" | "read-committed":
+            return promise, *sorted(weaker(promise) - {promise})
+        case _:
+            return (promise,)
 
 
 def _broken(
@@ -135,10 +165,9 @@ def _broken(
     """How a promise was refuted, in words; empty where it was not."""
     match promise:
         case "linearizable":
-            # Every model that a checker decides is implied by linearizability, but for what two holders believe of a lease.
-            refuted = [one for one in standings if one.state == "refuted"]
-            seen = dict.fromkeys(name for one in refuted for name in one.by if name != "double-hold")
-            return "seen: " + ", ".join(seen) if seen else ""
+            refuted = [one for one in standings if one.state == "refuted" and one.model not in _BESIDE]
+            seen = dict.fromkeys(name for one in refuted for name in one.by)
+            return "seen: " + (", ".join(seen) or f"no {_TOLD[promise]}") if refuted else ""
         case "no-lost-write":
             lost = sum(counts.get(name, 0) for name in losing())
             return "acknowledged writes were lost" if lost else ""
@@ -152,7 +181,7 @@ def _broken(
                         return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
-            models = (promise, *_OF_BALANCES.get(promise, ()))
+            models = (*_implied(promise), *_OF_BALANCES.get(promise, ()))
             found = next((one for one in standings if one.model in models and one.state == "refuted"), None)
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 
@@ -232,13 +261,15 @@ _OTHERWISE = (
 """What to do about anomalies that are not about reads and writes of registers."""
 
 
+_LONGER = "Run it longer or with more load, and look at the failed questions of the test's quality."
+
+
 def recommendations(
     counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity
 ) -> tuple[str, ...]:
     """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does."""
-    found = []
-    if validity == "unknown" and not counts:
-        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    proves_nothing = validity == "unknown" and not counts
+    found = [_LONGER] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*losing(), "split-brain")):
         found.append(
@@ -269,6 +300,6 @@ def recommendations(
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown" and not (validity == "unknown" and not counts):
-        found.append("Run it longer or with more load, and look at the failed questions of the test's quality.")
+    if seen == "unknown" and not proves_nothing:
+        found.append(_LONGER)
     return tuple(found)

@@ -81,7 +81,8 @@ def classify(
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
     if given_up:
-        sentence += f", {given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} discarded"
+        least = "at least " if any(row.discarded and row.discarded.untold for row in done) else ""
+        sentence += f", {least}{given_up:,} acknowledged {'write' if given_up == 1 else 'writes'} discarded"
     return Classified(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,14 +27,11 @@ from splitbrain.checkers.measures.slices import FUNCTIONS, sliced
 from splitbrain.checkers.measures.staleness import ages, staleness
 from splitbrain.checkers.measures.standstill import awake
 from splitbrain.checkers.result import (
-    Alert,
     Blast,
     Consistency,
     Convergence,
     Episode,
-    Latency,
     Measure,
-    Pacelc,
     Quality,
     Result,
     Scenario,
@@ -48,6 +46,7 @@ from splitbrain.harness.history.micros import READ
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -58,90 +57,95 @@ def judge(recording: Recording, checkers: Sequence[Checker]) -> Result:
     question of the test's quality was answered with no. A checker that throws is unknown and says what it threw, but for a
     `UsageError` about a history that another program recorded.
     """
-    own = [attribute(_run(checker, recording), recording.faults) for checker in checkers]
     calm = awake(recording)
-    unmeasured: tuple[Measure, ...] = ()
-    rowless: tuple[Scenario, ...] = ()
-    before, failed_before = _guarded("availability", lambda: availability.baseline(calm), unmeasured)
-    rows, failed_rows = _guarded("availability", lambda: _dated(recording, availability.scenarios(calm)), rowless)
-    none: tuple[Episode, ...] = ()
-    stretches, _ = _guarded("availability", lambda: _episodes(recording, calm), none)
-    healed, failed_healed = _guarded("recovery", lambda: _recovered(recording, calm, rows), rows)
-    equal, failed_equal = _guarded("convergence", lambda: convergence.convergence(calm), Convergence())
-    good, failed_good = _guarded("quality", lambda: quality.quality(recording, before, healed), Quality())
-    (own, consistent), failed_consistent = _guarded(
-        "consistency", lambda: _consistent(recording, checkers, own, healed), (own, healed)
-    )
+    return _exiting(_result(recording, calm, _findings(recording, calm, checkers)), recording)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """The verdicts of the workload's checkers (`own`), what is measured of every run, and the `usual` verdicts on that. `rows`
+    tell of each fault. A measure that failed is empty, and its verdict says why."""
+
+    own: list[Verdict]
+    usual: list[Verdict]
+    baseline: tuple[Measure, ...]
+    rows: tuple[Scenario, ...]
+    episodes: tuple[Episode, ...]
+    convergence: Convergence
+    quality: Quality
+
+
+def _findings(recording: Recording, calm: Recording, checkers: Sequence[Checker]) -> _Findings:
+    """What is found in a recording; `calm` is the same without the stalls of the harness."""
+    own = [attribute(_run(checker, recording), recording.faults) for checker in checkers]
+    before, failed_before = _guarded("availability", (), availability.baseline, calm)
+    rows, failed_rows = _guarded("availability", (), _scenarios, recording, calm)
+    episodes, _ = _guarded("availability", (), _episodes, recording, calm)
+    rows, failed_healed = _guarded("recovery", rows, _recovered, recording, calm, rows)
+    equal, failed_equal = _guarded("convergence", Convergence(), convergence.convergence, calm)
+    good, failed_good = _guarded("quality", Quality(), quality.quality, recording, before, rows)
+    (own, rows), failed_consistent = _guarded("consistency", (own, rows), _consistent, recording, checkers, own, rows)
     usual = [
         failed_before or failed_rows or availability.verdict(before, rows),
-        failed_healed or failed_consistent or recovery.verdict(healed),
+        failed_healed or failed_consistent or recovery.verdict(rows),
         failed_equal or convergence.verdict(equal),
         failed_good or quality.verdict(good),
     ] if recording.plan is not None else []
-    verdicts = [*own, *(attribute(verdict, recording.faults) for verdict in usual)]
+    return _Findings(own, [attribute(verdict, recording.faults) for verdict in usual], before, rows, episodes, equal, good)
+
+
+def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
+    """What these findings say together; what it exits with is not told yet."""
+    plan, variant, own = recording.plan, recording.variant, found.own
+    verdicts = (*own, *found.usual)
+    validity, held, lost = _validity(own, found.usual), _held(own), _lost(own)
+    heading, reason = _headline(validity, own, found.usual, recording)
     counts = in_order(sum((Counter(verdict.counts) for verdict in verdicts), Counter()))
-    lost = _lost(own)
-    validity = _validity(own, usual)
-    held = _held(own)
     standings = tuple(standing for verdict in own for standing in verdict.standings)
     known = classify(
-        consistent, before, equal, nodes=len(recording.nodes), lost=lost.total, model=_tested(own, held),
+        found.rows, found.baseline, found.convergence, nodes=len(recording.nodes), lost=lost.total, model=_tested(own, held),
     )
-    blast = _blast(recording, known.rows, equal, own, lost.total)
-    no_latencies: tuple[Latency, ...] = ()
-    no_alerts: tuple[Alert, ...] = ()
-    took, _ = _guarded("latency", lambda: latency.latencies(calm), no_latencies)
-    fired, _ = _guarded("alerts", lambda: latency.alerts(calm, known.rows, blast.staleness), no_alerts)
-    unmeasured_else: Pacelc | None = None
-    otherwise, _ = _guarded("pacelc", lambda: pacelc(calm), unmeasured_else)
-    exercised = _exercised(recording, consistent)
-    heading, reason = _headline(validity, own, usual, recording)
-    variant = recording.variant
-    result = Result(
-        started=recording.started,
-        plan=recording.plan,
-        variant=variant,
-        versions=recording.versions,
-        facts=recording.facts,
-        nodes=recording.nodes,
-        torn=recording.torn,
-        interrupted=recording.interrupted,
-        validity=validity,
-        heading=heading,
-        reason=reason,
-        exercised=exercised,
+    blast = _blast(recording, known.rows, found.convergence, own, lost.total)
+    took, _ = _guarded("latency", (), latency.latencies, calm)
+    fired, _ = _guarded("alerts", (), latency.alerts, calm, known.rows, blast.staleness)
+    otherwise, _ = _guarded("pacelc", None, pacelc, calm)
+    return Result(
+        started=recording.started, plan=plan, variant=variant, versions=recording.versions, facts=recording.facts,
+        nodes=recording.nodes, torn=recording.torn, interrupted=recording.interrupted,
+        validity=validity, heading=heading, reason=reason,
+        exercised=_exercised(recording, found.rows),
         totals=_totals(recording),
-        verdicts=tuple(verdicts),
+        verdicts=verdicts,
         anomalies=_ordered(verdicts),
         counts=counts,
         outside=in_order(sum((Counter(verdict.outside) for verdict in verdicts), Counter())),
         lost=lost,
         standings=standings,
         consistency=held,
-        baseline=before,
+        baseline=found.baseline,
         scenarios=known.rows,
-        episodes=stretches,
-        convergence=equal,
+        episodes=found.episodes,
+        convergence=found.convergence,
         failures=failures(recording.history),
-        quality=good,
-        classification=known.classification,
-        sentence=known.sentence,
-        classes=known.classes,
-        sacrifices=known.sacrifices,
+        quality=found.quality,
+        classification=known.classification, sentence=known.sentence, classes=known.classes, sacrifices=known.sacrifices,
         blast=blast,
-        latencies=took if recording.plan is not None else (),
-        alerts=fired if recording.plan is not None else (),
+        latencies=took if plan is not None else (),
+        alerts=fired if plan is not None else (),
         pacelc=otherwise,
-        claim=claim(variant.claim, counts, known.rows, standings, equal, validity) if variant else None,
+        claim=claim(variant.claim, counts, known.rows, standings, found.convergence, validity) if variant else None,
         labels=tuple(
-            label(given, known.classification, held, otherwise, known.classes) for given in (variant.labels if variant else ())
+            label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
+            for given in (variant.labels if variant else ())
         ),
-        recommendations=recommendations(counts, known.classification, known.rows, validity)
-        if recording.plan is not None else (),
+        recommendations=recommendations(counts, known.classification, known.rows, validity) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
-    expect = recording.plan.expect if recording.plan is not None else ()
-    met = tuple(meets(text, result) for text in expect)
+
+
+def _exiting(result: Result, recording: Recording) -> Result:
+    """The result with what was expected of it and whether that was seen, and with what it exits."""
+    met = tuple(meets(text, result) for text in (recording.plan.expect if recording.plan is not None else ()))
     code, stopped = _stopped(recording)
     code = code or _exit_code(result, [one.met for one in met])
     if code == 0 and (problems := quality.cut_short(recording)):  # What was expected was seen, not all done.
@@ -206,9 +210,12 @@ def _tells(history: History) -> bool:
     return micros is not None and bool(answered[micros.owners()[micros.f == READ]].any())
 
 
-def _guarded(name: str, work: Callable[[], T], instead: T) -> tuple[T, Verdict | None]:
+def _guarded(
+    name: str, instead: T, measure: Callable[P, T], *given: P.args, **named: P.kwargs
+) -> tuple[T, Verdict | None]:
+    """What is measured of what is given; where that fails, what stands for it, and the verdict that says so."""
     try:
-        return work(), None
+        return measure(*given, **named), None
     except Exception as error:
         return instead, _thrown(name, error)
 
@@ -218,8 +225,8 @@ def _thrown(name: str, error: Exception) -> Verdict:
     return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}")
 
 
-def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
-    """The rows with the moments of their faults as they were, also where the harness stood still in between."""
+def _scenarios(recording: Recording, calm: Recording) -> tuple[Scenario, ...]:
+    """The faults, measured without the stalls of the harness, with their moments as they were."""
     return tuple(
         msgspec.structs.replace(
             row,
@@ -227,7 +234,7 @@ def _dated(recording: Recording, rows: tuple[Scenario, ...]) -> tuple[Scenario, 
             stood_still=0.0 if (span := availability.window(recording, fault)) is None
             else recording.stalled(*span) / SECOND,
         )
-        for fault, row in zip(recording.faults, rows, strict=True)
+        for fault, row in zip(recording.faults, availability.scenarios(calm), strict=True)
     )
 
 
@@ -423,8 +430,7 @@ def _blast(
     recording: Recording, rows: Sequence[Scenario], equal: Convergence, own: Sequence[Verdict], lost: int
 ) -> Blast:
     history = recording.history
-    unknown: list[Staleness | None] = []
-    late, _ = _guarded("staleness", lambda: [_staleness(verdict, recording) for verdict in own], unknown)
+    stale, _ = _guarded("staleness", None, _staleness, recording, own)
     written = history.outcome == OK
     written &= ~history.reads()
     clear = [row for row in rows if not row.dead]
@@ -454,7 +460,8 @@ def _blast(
         acknowledged=int(written.sum()),
         discarded=sum(gone.writes for gone in given_up) if given_up else None,
         discarded_last=sum(gone.last for gone in given_up) if given_up else None,
-        staleness=next((found for found in late if found is not None), None),
+        discarded_untold=sum(gone.untold for gone in given_up),
+        staleness=stale,
         convergence=equal.seconds,
     )
 
@@ -472,7 +479,12 @@ def _worst(values: Any) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _staleness(verdict: Verdict, recording: Recording) -> Staleness | None:
+def _staleness(recording: Recording, own: Sequence[Verdict]) -> Staleness | None:
+    """That of the first verdict of which it is known."""
+    return next((found for verdict in own if (found := _stale(recording, verdict)) is not None), None)
+
+
+def _stale(recording: Recording, verdict: Verdict) -> Staleness | None:
     """As the checker measured it; of registers measured here."""
     if verdict.staleness is not None:
         return verdict.staleness

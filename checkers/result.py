@@ -137,13 +137,15 @@ class GaveWay(msgspec.Struct, frozen=True, kw_only=True):
 
 class Discarded(msgspec.Struct, frozen=True, kw_only=True):
     """What was acknowledged during a partition by a side that gave way after the heal: `writes` on `keys` keys, of which `last`
-    were the side's last on their key. Of the `written` keys `contested` ones were written by more than one side."""
+    were the side's last on their key. Of the `written` keys `contested` ones were written by more than one side. On `untold`
+    keys no read after the heal tells what became of a side's writes: where there are some, `writes` is a lower bound."""
 
     written: int = 0
     contested: int = 0
     writes: int = 0
     keys: int = 0
     last: int = 0
+    untold: int = 0
     rows: tuple[GaveWay, ...] = ()
 
 
@@ -356,7 +358,8 @@ class Blast(msgspec.Struct, frozen=True, kw_only=True):
     quorum then (over the time of all faults that cut links), and `contested` the share of keys, of those that were written
     during a fault, which several sides wrote. `lost` are acknowledged writes that were lost, of `acknowledged` ones;
     `discarded` are those that gave way at a heal to another side's concurrent ones, in all scenarios, and `discarded_last`
-    those of them that were their side's last on a key."""
+    those of them that were their side's last on a key; at least so many where no read tells it of some keys
+    (`discarded_untold`)."""
 
     clients_blocked: tuple[Shut, ...] = ()
     touched: tuple[Touched, ...] = ()
@@ -369,6 +372,7 @@ class Blast(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int = 0
     discarded: int | None = None
     discarded_last: int | None = None
+    discarded_untold: int = 0
     staleness: Staleness | None = None
     convergence: float | None = None
 

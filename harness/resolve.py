@@ -27,6 +27,7 @@ from splitbrain.harness.settings import Keys, keys, line, parse, take
 from splitbrain.harness.store import Run, find
 from splitbrain.harness.testbeds import attach_containers, ssh_inventory
 from splitbrain.harness.testbeds.testbed import DEEDS, Wanted
+from splitbrain.nemeses.combination import WIPE
 from splitbrain.workloads.workload import Workload
 
 _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("testbeds", "testbed"))
@@ -61,6 +62,8 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None, replay: Path | N
             raise UsageError(f"{idle[0]} would change nothing: --replay repeats the faults of {replay}.")
         run = find(replay)
         file, repeats = run.plan, repeated(run)
+        if told.get("inventory") or told.get("containers"):
+            repeats["tcp_rto_max_ms"] = "kernel"  # The run's own was set in a network that we made.
     if file is None:
         return _plan({}, told)
     text = read_text(file)
@@ -255,30 +258,35 @@ def check(plan: Plan) -> None:
 
 
 def _check_members(plan: Plan, database: type[Database]) -> None:
-    """Where a member is replaced slowly, and only while all others serve: refuse a plan whose load is over before it can be
-    back, and one in which another fault takes others away before that. Raises `PlanError`."""
-    if not issubclass(database, Membership) or not database.replacing:
+    """Refuse a plan in which members cannot be replaced: one whose other faults take nodes away that are to be there, and one
+    whose load is over before a member can be back. Raises `PlanError`."""
+    if not issubclass(database, Membership):
         return
     where = ("schedule" if plan.schedule else "nemesis",)
+    only = f"{plan.database} replaces a member only while all its other nodes serve"
+    mend = "Beside it, name one member, and that first ('membership:follower+kill:follower')."
     steps = [(step, schedules.deeds(step, plan)) for step in schedules.schedule(plan)]
     for step, deeds in steps:
-        changes = [at for at, (needs, _) in enumerate(deeds) if "wipe" in needs]
+        changes = [at for at, (needs, _) in enumerate(deeds) if WIPE in needs]
         if not changes:
             continue
+        away = [at for at, (needs, _) in enumerate(deeds) if at not in changes and needs & _AWAY]
         all_in_turn = any(deeds[at][1] == "rolling" for at in changes)
+        if away and all_in_turn:
+            raise PlanError(where, f"'{step.nemesis}' replaces every node in turn, and what it does beside that keeps some of "
+                                   f"them away until all are replaced. {mend}")
         least = database.replacing * (plan.nodes if all_in_turn else 1)
         if plan.between < least:
             who = "every member, one after the other" if all_in_turn else "a member"
             raise PlanError(("between",), f"{plan.database} takes up to {least:g} s to replace {who}: --between {least:g}.")
-        away = [at for at, (needs, _) in enumerate(deeds) if at not in changes and needs & _AWAY]
-        only = f"{plan.database} replaces a member only while all its other nodes serve"
-        if len(changes) > 1 or (away and (all_in_turn or away[0] < changes[0])):
-            raise PlanError(where, f"{only}, which '{step.nemesis}' leaves it no time for: beside one that takes nodes away, "
-                                   "name one member, and that first ('membership:follower+kill:follower').")
+        if not least:
+            continue
+        if len(changes) > 1 or (away and away[0] < changes[0]):
+            raise PlanError(where, f"{only}, and '{step.nemesis}' takes some away before. {mend}")
         back = step.at + step.duration + least
         for other, beside in steps:
             if other is not step and other.at < back and other.at + other.duration > step.at and any(
-                needs & (_AWAY | {"wipe"}) for needs, _ in beside
+                needs & (_AWAY | {WIPE}) for needs, _ in beside
             ):
                 raise PlanError(where, f"{only}: of the fault at {step.at:g} s it may be back at {back:g} s, and another "
                                        f"({other.nemesis} {other.scenario}) is from {other.at:g} s on. Put them further "

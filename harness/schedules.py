@@ -82,9 +82,9 @@ def needs(plan: Plan) -> frozenset[str]:
 
 def deeds(step: Step, plan: Plan) -> tuple[tuple[frozenset[str], str], ...]:
     """What a testbed must be able to do for each part of a fault, in the order in which they are done, and its scenario."""
-    found = nemesis(step.nemesis, plan.options)
     if step.nemesis == SCRIPTED:
         return tuple((frozenset({spec.needs}), SCRIPTED) for spec in step.specs)
+    found = nemesis(step.nemesis, plan.options)
     if isinstance(found, Combination):
         return tuple((part.needs, scenario) for part, scenario in found.apart(step.scenario, plan.nodes))
     return ((found.needs, step.scenario),)

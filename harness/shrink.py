@@ -21,6 +21,7 @@ from splitbrain.harness import store
 from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, hint
 from splitbrain.harness.history.fault import Spec
 from splitbrain.harness.history.journal import load
+from splitbrain.harness.options import kinds
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.run import perform
@@ -56,7 +57,9 @@ def shrink(path: Path, anomaly: str, runs: Path, *, tries: int, most: int, confi
     run = store.find(path)
     plan, sought, blamed = begin(run, anomaly)
     folder = store.create_folder(runs, f"shrink-{run.label}")
-    screen.print(f"{sought} with ever less, in {folder}", markup=False)
+    screen.print(f"looking for less that still shows {sought}: at most {most} runs of {length(plan):.0f} s of load or less, "
+                 f"kept in {folder}", markup=False, soft_wrap=True)
+    screen.print("for each schedule that was tried, in how many of its runs that was seen:", markup=False)
 
     def shows(plan: Plan, number: int) -> bool:
         outcome = perform(plan, folder, Progress(console(StringIO())), f"{number:03}")
@@ -67,13 +70,20 @@ def shrink(path: Path, anomaly: str, runs: Path, *, tries: int, most: int, confi
         return sought in outcome.result.counts
 
     def tell(plan: Plan, seen: int, runs: int) -> None:
-        screen.print(f"  {size(plan):<58} {seen} of {runs}", markup=False)
+        screen.print(f"  {size(plan):<68}  {seen} of {runs}", markup=False, soft_wrap=True)
 
     trials = Trials(shows, tries, most, confirm, tell)
-    found = trials.shrink(plan, blamed)
     file = folder / "smallest.toml"
+    try:
+        found = trials.shrink(plan, blamed)
+    except KeyboardInterrupt:
+        if trials.least is not None:
+            store.write_plan(file, trials.least)
+            screen.print(f"\nthe smallest so far, {size(trials.least)}, its rate not told:", markup=False, soft_wrap=True)
+            click.echo(f"  splitbrain test --plan {file}")
+        raise
     store.write_plan(file, found.plan)
-    screen.print(f"\n{size(found.plan)}: {sought} in {found.seen} of {found.runs} fresh runs", markup=False)
+    screen.print(f"\n{size(found.plan)}: {sought} in {found.seen} of {found.runs} fresh runs", markup=False, soft_wrap=True)
     for line in script(found.plan):
         screen.print(f"  {line}", markup=False)
     if trials.spent:
@@ -123,7 +133,7 @@ class Trials:
     """An oracle that asks runs. `shows` runs a plan and tells whether the anomaly was seen (the number of the run beside it); a
     plan shows it if most of `tries` runs did. After `most` runs in all nothing shows anything any more, which ends the
     search. The smallest plan is run `confirm` times more, for its rate: the runs that found it were chosen by their luck.
-    `tell` is told every answer."""
+    `tell` is told every answer. `least` is the smallest plan so far that showed it; None before any did."""
 
     def __init__(self, shows: Callable[[Plan, int], bool], tries: int, most: int, confirm: int,
                  tell: Callable[[Plan, int, int], None]) -> None:
@@ -134,6 +144,7 @@ class Trials:
         self._confirm = confirm
         self._tell = tell
         self._done = 0
+        self.least: Plan | None = None
 
     @property
     def spent(self) -> bool:
@@ -147,6 +158,7 @@ class Trials:
             raise UsageError(f"the same faults showed it in none of {runs} runs: it needs more than they tell, or more "
                              "--tries.")
         self._wanted = min(self._wanted, seen)
+        self.least = plan
         found = smallest(plan, self, blamed)
         spent, self._most = self._most, self._done + self._confirm
         seen, runs = self._ask(found, self._confirm, None)
@@ -155,7 +167,10 @@ class Trials:
 
     def __call__(self, plan: Plan) -> bool:
         seen, _ = self._ask(plan, self._tries, self._wanted)
-        return seen >= self._wanted
+        if seen < self._wanted:
+            return False
+        self.least = plan
+        return True
 
     def _ask(self, plan: Plan, tries: int, wanted: int | None) -> tuple[int, int]:
         """How often it was seen in how many runs: no more of them than decide whether it is `wanted` times, or all."""
@@ -220,14 +235,16 @@ def _atoms(plan: Plan) -> list[Atom]:
 
 
 def _only(plan: Plan, atoms: Sequence[Atom]) -> Plan:
-    """The plan with these effects alone."""
+    """The plan with these effects alone, and with no options of a nemesis that is gone: a plan is not read back with them."""
     faults = []
     for at, fault in enumerate(plan.schedule):
         kept = [one for where, one in atoms if where == at]
         if kept:
             specs: tuple[Spec, ...] = tuple(fault.specs[one] for one in kept) if fault.specs else ()
             faults.append(msgspec.structs.replace(fault, specs=specs))
-    return msgspec.structs.replace(plan, schedule=tuple(faults))
+    less = msgspec.structs.replace(plan, schedule=tuple(faults))
+    named = kinds(less)
+    return msgspec.structs.replace(less, options={name: table for name, table in plan.options.items() if name in named})
 
 
 def _earlier(plan: Plan, shows: Shows) -> Plan:

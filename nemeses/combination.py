@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.database import Database
-from splitbrain.harness.history.fault import Other, Spec
+from splitbrain.harness.history.fault import OnServers, Other, Spec
 from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.injectors import Injector
-from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 
 AND = " + "
+DRAWS = 20
+"""How often the targets of parts are drawn, at most."""
+WIPE: Ability = "wipe"
+"""What a testbed must be able to do where a node leaves the members."""
 
 
 class Part(NamedTuple):
@@ -50,8 +55,17 @@ class Combination(Nemesis):
         return tuple(zip(acting, scenario.split(AND), strict=True))
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
-        """The specs of every part, in their order. Raises `NoTarget` where one of them finds none."""
-        return tuple(spec for part, one in self.apart(scenario, len(view.names)) for spec in part.aim(one, view, rng))
+        """The specs of every part, in their order; drawn anew where one would befall none but servers that another ends,
+        because their node leaves the members: it would do nothing. Raises `NoTarget` where one of them finds none."""
+        parts = self.apart(scenario, len(view.names))
+        for _ in range(DRAWS):
+            each = [(part, part.aim(one, view, rng)) for part, one in parts]
+            leaving = {name for part, specs in each if WIPE in part.needs for spec in specs for name in spec.touched}
+            idle = [spec for part, specs in each if WIPE not in part.needs for spec in specs
+                    if isinstance(spec, OnServers) and spec.touched <= leaving < set(view.names)]
+            if not idle:
+                return tuple(spec for _, specs in each for spec in specs)
+        raise NoTarget(f"no server is left to {idle[0].doing(view.names)}: its node leaves the members at the same time")
 
     def injector(self, spec: Spec) -> Injector[Any]:
         """That of the part which brings the spec: one from elsewhere has its nemesis' name."""

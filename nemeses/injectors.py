@@ -347,18 +347,24 @@ class SkewInjector(Injector[Skew]):
             seconds += spec.drift * (cluster.clock() - self._began) / 1e9
             await cluster.skew(self, dict.fromkeys(spec.nodes, round(seconds * 1e9)))
 
-    async def still(self, spec: Skew, cluster: Cluster) -> Proof:
-        """Ask again."""
+    async def still(self, spec: Skew, cluster: Cluster) -> Proof | None:
+        """Ask again, where another fault has not taken every one of them since: there is no clock then to be wrong."""
+        if not _others(spec.nodes, cluster):
+            return None
         return await self._proof(spec, cluster, Changed(cluster.clock(), 0))
 
     async def undo(self, spec: Skew, cluster: Cluster) -> Proof:
-        """Put the clocks right, and ask."""
+        """Put the clocks right, and ask. A server that another fault keeps is not asked: it goes on, or is started again, with
+        the clock that was put right."""
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
-        return await self._proof(spec, cluster, changed)
+        held = _kept(spec.nodes, cluster)
+        if not _others(spec.nodes, cluster):
+            return Proof(holds=True, acted=changed.at, at=cluster.clock(), spread=changed.spread, detail=held)
+        return msgspec.structs.replace(await self._proof(spec, cluster, changed), detail=held)
 
     async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
         """One that is down or stands still cannot be asked."""
-        ahead = await cluster.ahead([name for name in spec.nodes if name not in cluster.out()])
+        ahead = await cluster.ahead(_others(spec.nodes, cluster))
         off = {name: ahead[name].seconds - self._before.get(name, 0.0) for name in ahead}
         meant = {name: ahead[name].meant for name in ahead}
         wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())
@@ -537,12 +543,22 @@ async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Pr
 
 async def _back(nodes: Sequence[str], cluster: Cluster, changed: Changed) -> Proof:
     wrong = await cluster.serving(nodes, timeout=RETURN)
-    held = [name for name in nodes if name in cluster.out()]
-    serving = tuple(name for name in nodes if name not in wrong and name not in held)
+    serving = tuple(name for name in _others(nodes, cluster) if name not in wrong)
     return Proof(
         holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=serving,
-        detail=f"another fault keeps {' '.join(held)}" if held else "",
+        detail=_kept(nodes, cluster),
     )
+
+
+def _others(nodes: Sequence[str], cluster: Cluster) -> tuple[str, ...]:
+    """Those of the nodes whose servers no fault has down or standing still."""
+    return tuple(name for name in nodes if name not in cluster.out())
+
+
+def _kept(nodes: Sequence[str], cluster: Cluster) -> str:
+    """Which of them a fault has; empty where it has none."""
+    held = [name for name in nodes if name in cluster.out()]
+    return f"another fault keeps {' '.join(held)}" if held else ""
 
 
 def injector(spec: Spec) -> Injector[Any]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from splitbrain.checkers.result import Result
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.reports.nights import Told, differ
-from splitbrain.reports.wording import count, plan_value, printable, seconds, share, side
+from splitbrain.reports.wording import count, plan_value, plural, printable, seconds, share, side
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -71,7 +71,8 @@ def suites(first: Sequence[Told], second: Sequence[Told]) -> list[Line]:
         here, there = places[0].get(place, []), places[1].get(place, [])
         name = " ".join(place)
         if not here or not there:
-            lines.append(Line(name, f"{len(here)} runs", f"{len(there)} runs", True))
+            first_told, second_told = (plural(len(those), "run") if those else "not run" for those in (here, there))
+            lines.append(Line(name, first_told, second_told, True))
             continue
         for words in (_classes, _anomalies):
             was, became = words(here), words(there)

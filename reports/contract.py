@@ -71,7 +71,8 @@ def _data(results: Sequence[Result]) -> list[str]:
                         "were lost.")
     if gone := sum(result.blast.discarded or 0 for result in results):
         last = f"{count(sum(result.blast.discarded_last or 0 for result in results))} of them the last on their key"
-        lines.append(f"{count(gone)} acknowledged writes gave way to another side's, {last}.")
+        least = "At least " if any(result.blast.discarded_untold for result in results) else ""
+        lines.append(f"{least}{count(gone)} acknowledged writes gave way to another side's, {last}.")
     stale = [result.blast.staleness for result in results if result.blast.staleness is not None]
     if any(one.stale for one in stale):
         told = share(sum(one.stale for one in stale), sum(one.reads for one in stale))

@@ -135,7 +135,8 @@ def listing(root: Path, folder: Path) -> str:
 
 def _entries(folder: Path) -> Iterator[str]:
     inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    for path in sorted(inside, key=lambda path: (path.is_file(), path.name), reverse=False)[::-1]:
+    folders = sorted((path for path in inside if not path.is_file()), key=lambda path: path.name, reverse=True)
+    for path in [*folders, *sorted(path for path in inside if path.is_file())]:
         link = urllib.parse.quote(path.name) + ("/" if path.is_dir() else "")
         reads = " ".join(
             f'<a href="{urllib.parse.quote(path.name)}/{name}">{word}</a>'
@@ -151,6 +152,8 @@ def _what(path: Path) -> str:
         return f"{path.stat().st_size:,} bytes"
     if told := nights.read(path):
         return f"suite: {nights.headline(told)}"
+    if (path / nights.FILE).is_file():
+        return "suite: none of its runs judged yet, or by a version that this one cannot read"
     if (path / "journal.jsonl").is_file():
         return f"run: {_judged(path / 'result.json')}"
     return "folder"

@@ -185,13 +185,14 @@ def bounds(figure: Figure) -> str:
 
 def gave_way(of: Discarded) -> str:
     """What became of what several sides acknowledged: `40 keys were written on several sides; after the heal 758 acknowledged
-    writes on 38 keys gave way, 38 of them the last there (by {n1})`."""
+    writes on 38 keys gave way, 38 of them the last there (by {n1})`; and of how many keys no read tells."""
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
+    untold = f"; of {plural(of.untold, 'key')} no read tells whether a side's writes survived" if of.untold else ""
     if not of.writes:
-        return f"{keys}; after the heal none gave way"
+        return f"{keys}; after the heal none {'was seen to give' if of.untold else 'gave'} way{untold}"
     by = ", ".join(side(nodes) for nodes in dict.fromkeys(row.nodes for row in of.rows))
-    gone = f"{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
-    return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by})"
+    gone = f"{'at least ' if of.untold else ''}{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
+    return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by}){untold}"
 
 
 def cost(of: Blast) -> list[tuple[str, str]]:

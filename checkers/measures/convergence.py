@@ -41,13 +41,7 @@ def convergence(recording: Recording) -> Convergence:
         reads = [read for read in reads if read.time >= healed]
         if not reads:
             return Convergence(reason="no node-local reads were made after the last heal", how=how)
-    last: dict[Key, int] = {}
-    for read in reads:
-        last[read.key] = max(last.get(read.key, 0), read.round)
-    copies: defaultdict[Key, dict[str, LocalRead]] = defaultdict(dict)
-    for read in reads:
-        if read.round == last[read.key]:
-            copies[read.key][read.node] = read
+    copies = _last_copies(reads)
     differing, unread = [], []
     for key, found in copies.items():
         held = {_content(read.value) for read in found.values() if read.error is None}
@@ -66,17 +60,10 @@ def convergence(recording: Recording) -> Convergence:
     if differing:
         reason = f"{len(differing)} of {len(copies)} keys still differed between nodes {spent:.1f} s after {after}"
         shown = tuple(_told(key, copies[key]) for key in differing[:SHOWN])
-        settle = recording.phase("settle")
-        if not _whole(settle):
-            reason += ", when the recording ended"
-            return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
-        if dead := recording.dead(max(read.time for read in reads)):
-            reason += f", but the server on {dead[0].node} had died on its own"
-            return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
-        if recording.plan is not None and recording.plan.settle < SETTLE:
-            reason += f", which is too soon to tell slow replicas from those that stay apart: --settle {SETTLE:g}"
-            return msgspec.structs.replace(known, state="unknown", reason=reason, differing=shown)
-        return msgspec.structs.replace(known, state="diverged", reason=reason, differing=shown)
+        doubt = _doubt(recording, max(read.time for read in reads))
+        return msgspec.structs.replace(
+            known, state="unknown" if doubt else "diverged", reason=reason + doubt, differing=shown
+        )
     if unread:
         missing = sorted({node for key in unread for node in recording.nodes if _missing(copies[key], node)})
         why = next((read.error for key in unread for read in copies[key].values() if read.error), "not read")
@@ -89,6 +76,29 @@ def convergence(recording: Recording) -> Convergence:
     spent = spent if seen is None else max(0, seen - since) / SECOND
     reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
     return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent if beside or latest is None else None)
+
+
+def _last_copies(reads: Sequence[LocalRead]) -> Mapping[Key, Mapping[str, LocalRead]]:
+    """By key and node, the reads of the last round in which the key was read."""
+    last: dict[Key, int] = {}
+    for read in reads:
+        last[read.key] = max(last.get(read.key, 0), read.round)
+    copies: defaultdict[Key, dict[str, LocalRead]] = defaultdict(dict)
+    for read in reads:
+        if read.round == last[read.key]:
+            copies[read.key][read.node] = read
+    return copies
+
+
+def _doubt(recording: Recording, until: int) -> str:
+    """Why copies that differed `until` then may only be slow, as the end of a sentence; empty where they stay apart."""
+    if not _whole(recording.phase("settle")):
+        return ", when the recording ended"
+    if dead := recording.dead(until):
+        return f", but the server on {dead[0].node} had died on its own"
+    if recording.plan is not None and recording.plan.settle < SETTLE:
+        return f", which is too soon to tell slow replicas from those that stay apart: --settle {SETTLE:g}"
+    return ""
 
 
 def _whole(phase: Phase | None) -> bool:

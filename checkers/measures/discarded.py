@@ -22,7 +22,7 @@ from splitbrain.checkers.measures.availability import composed, settled, window
 from splitbrain.checkers.measures.slices import FUNCTIONS
 from splitbrain.checkers.result import Discarded, GaveWay
 from splitbrain.harness.history.fault import Fault
-from splitbrain.harness.history.history import NEVER, OK
+from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.sides import Nodes, natural
 from splitbrain.harness.history.values import canonical
@@ -35,24 +35,40 @@ def discarded(recording: Recording) -> tuple[Discarded | None, ...]:
 
     A side gave way on a key where, after the heal, a client on that side read what another side had written meanwhile, and no
     later read found anything that its own side had. On a key where no read tells, a side gave way if it did so wherever reads
-    tell. None where the fault was not proven, parted no sides, or was never healed, and for a history that is not one of
-    registers with distinct values.
+    tell. Where writes go to a primary, that is asked of each shard: keys with the same nodes have one primary, whose lineage
+    dies as a whole. What a home's clients still read of it there, before they read the other lineage anywhere in the shard,
+    tells only that the primary had not yet stepped down. Where a side went neither way as a whole, keys of which no read tells
+    are `untold`, and the number of writes is a lower bound.
+
+    None where the fault was not proven, parted no sides, or was never healed, and for a history that is not one of registers
+    with distinct values.
 
     Where other faults cut links meanwhile, sides are those of all of them together, and two writes are those of two sides if
     none could know of the other: a node that is cut off later wrote with the others until then. The heal is that of the last of
     them. A write that gave way is told by the first fault in which it did.
     """
     told: set[int] = set()
-    return tuple(_discarded(recording, fault, told) for fault in recording.faults)
+    found = []
+    for fault in recording.faults:
+        made = _made(recording, fault)
+        found.append(None if made is None else _judged(recording.history, made, _fates(recording, fault, made), told))
+    return tuple(found)
 
 
 class _Write(NamedTuple):
-    """An acknowledged write: its row, its side, and the stretches of the fault in which it was called and answered."""
+    """An acknowledged write: its row, whether all of it lies in the fault's window, its side, and the stretches of the fault in
+    which it was called and answered."""
 
     row: int
+    within: bool
     side: int
     first: int
     last: int
+
+    @property
+    def known(self) -> tuple[int, int, int]:
+        """All that matters to who could know of it."""
+        return self.side, self.first, self.last
 
 
 class _Parted:
@@ -105,15 +121,84 @@ def _refined(parts: Iterable[tuple[Nodes, ...]]) -> tuple[Nodes, ...]:
     return tuple(sorted(first, key=lambda part: (-len(part), natural(part[0])))) if others else first
 
 
-def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded | None:
-    """The same of one fault, without the writes (by their rows) that are `told` of another, to which those of this one come."""
-    # A fault that parts nobody, an operator's switch perhaps, hides nothing of what is read while it lasts.
-    parting = tuple(one for one in recording.faults if one.cut or one.out)
-    end = settled(msgspec.structs.replace(recording, faults=parting), fault)
-    span = window(recording, fault)
-    if span is None or not fault.bit or not fault.cut or fault.healed is None or end is None:
+class _Made(NamedTuple):
+    """What was acknowledged while a fault was being made, in force and being undone."""
+
+    parted: _Parted
+    side: dict[int, int]
+    """Node → its side, both as numbers."""
+    writers: dict[int, dict[Hashable, _Write]]
+    """Key → value → its write."""
+    alike: dict[int, list[_Write]]
+    """Key → one write of each kind that matters to who could know of it, of those that lie in the window."""
+
+    def opposed(self, key: int, write: _Write) -> bool:
+        """Whether another side wrote this key, none of the two knowing of the other."""
+        return any(self.parted.apart(write, other) for other in self.alike[key])
+
+
+class _Fates:
+    """What reads after the heal tell of what the sides had written. A place is a key with a side."""
+
+    def __init__(self, shards: dict[int, int], primaries: bool) -> None:
+        self._shards = shards
+        self._primaries = primaries
+        """Whether a shard has one primary, so that what a side wrote there gives way as a whole."""
+        self._kept: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        """Place → home → when the last read there began that found a write of that side."""
+        self._replaced: dict[tuple[int, int], int] = {}
+        """Place → when the last read of its own clients began that found a concurrent write of another side."""
+        self._over: dict[tuple[int, int, int], int] = {}
+        """Shard, side, home → when the first of these began there."""
+        self._spread: set[tuple[int, int]] = set()
+        """The places whose writes were read on sides that could not have known of them before."""
+
+    def kept(self, key: int, side: int, home: int, at: int) -> None:
+        """At that time a read at that home found what that side had written."""
+        self._kept[key, side][home] = at
+
+    def spread(self, key: int, side: int) -> None:
+        """A read on a side that could not have known of it before found what that side had written."""
+        self._spread.add((key, side))
+
+    def replaced(self, key: int, side: int, home: int, at: int) -> None:
+        """At that time a read at that home, on that side, found what another side had written meanwhile."""
+        self._replaced[key, side] = at
+        self._over.setdefault((self._shard(key), side, home), at)
+
+    def _shard(self, key: int) -> int:
+        return self._shards.get(key, -1) if self._primaries else -1
+
+    def gave_way(self, key: int, side: int) -> bool:
+        """Whether it was seen to."""
+        return self._replaced.get((key, side), -1) > max(self._kept.get((key, side), {}).values(), default=-1)
+
+    def unseen(self, key: int, side: int) -> bool:
+        """Whether no read found what that side had written there, but for those at homes whose primary had not yet stepped
+        down."""
+        homes = self._kept.get((key, side), {})
+        if not self._primaries:
+            return not homes
+        return all(at < self._over.get((self._shard(key), side, home), -1) for home, at in homes.items())
+
+    def wholly(self) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+        """The shards, with a side, that gave way wherever reads tell, and those that were found on another side wherever they
+        tell."""
+        gone = {where for where in self._replaced if self.gave_way(*where)}
+        stayed = self._spread - gone
+        gave, spread = ({(self._shard(key), side) for key, side in places} for places in (gone, stayed))
+        return gave - spread, spread - gave
+
+    def among(self, key: int, side: int, some: set[tuple[int, int]]) -> bool:
+        """Whether the shard of that key, with that side, is one of these."""
+        return (self._shard(key), side) in some
+
+
+def _made(recording: Recording, fault: Fault) -> _Made | None:
+    """What was acknowledged by whom; None where that is not measured."""
+    span, history = window(recording, fault), recording.history
+    if span is None or not fault.bit or not fault.cut or fault.healed is None or _healed(recording, fault) is None:
         return None
-    history = recording.history
     if not FUNCTIONS.issuperset(history.fs) or "read" not in history.fs:
         return None
     parted = _Parted(recording, fault)
@@ -121,54 +206,75 @@ def _discarded(recording: Recording, fault: Fault, told: set[int]) -> Discarded 
         return None
     code = {name: number for number, name in enumerate(history.nodes)}
     side = {code[node]: number for number, nodes in enumerate(parted.sides) for node in nodes if node in code}
-    read = history.f == history.fs.index("read")
-    answered = history.outcome == OK
-    written = answered & ~read & (history.invoked >= fault.started) & (history.completed <= fault.healed)
-    until = min((other.started for other in recording.faults if other.started > end), default=NEVER)
-    within = (history.invoked >= span[0]) & (history.completed <= span[1])
-    seen = answered & read & (history.invoked >= end) & (history.invoked < until)
     place = np.where(history.server >= 0, history.server, history.node)
+    written = (history.outcome == OK) & (history.f != history.fs.index("read"))
+    written &= (history.invoked >= fault.started) & (history.completed <= fault.healed)
+    within = (history.invoked >= span[0]) & (history.completed <= span[1])
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
     for row in np.flatnonzero(written).tolist():
         if (server := int(place[row])) in side:
             value = history.values[row]
             value = value[1] if history.fs[history.f[row]] == "cas" else value
             first, last = (bisect_right(parted.began, int(at[row])) - 1 for at in (history.invoked, history.completed))
-            writers[int(history.key[row])][canonical(value)] = _Write(row, side[server], first, last)
-    # Of each key, one write of each kind that matters to who could know of it.
+            writers[int(history.key[row])][canonical(value)] = _Write(row, bool(within[row]), side[server], first, last)
     alike = {
-        key: {write[1:]: write for write in values.values() if within[write.row]}.values() for key, values in writers.items()
+        key: list({write.known: write for write in values.values() if write.within}.values()) for key, values in writers.items()
     }
-    # (key, side) → when the last read began that found a write of that side, and the last of its own clients' reads that found
-    # one of another side.
-    kept: dict[tuple[int, int], int] = {}
-    replaced: dict[tuple[int, int], int] = {}
-    spread: set[tuple[int, int]] = set()
-    for row in np.flatnonzero(seen & np.isin(history.key, list(writers))).tolist():
-        key, reader = int(history.key[row]), side.get(int(history.node[row]))
-        found = writers[key].get(canonical(history.values[row]))
-        if found is not None:
-            kept[key, found.side] = int(history.invoked[row])
-            if reader is not None and within[found.row] and reader not in parted.heard(found):
-                spread.add((key, found.side))
-                if any(write.side == reader and parted.apart(write, found) for write in alike[key]):
-                    replaced[key, reader] = int(history.invoked[row])
-    gave_way = {where for where, at in replaced.items() if kept.get(where, -1) < at}
-    whole = {number for _, number in gave_way} - {number for _, number in spread - gave_way}
+    return _Made(parted, side, dict(writers), alike)
+
+
+def _healed(recording: Recording, fault: Fault) -> int | None:
+    """When the links were whole again. A fault that parts nobody, an operator's switch perhaps, hides nothing of what is read
+    while it lasts."""
+    parting = tuple(one for one in recording.faults if one.cut or one.out)
+    return settled(msgspec.structs.replace(recording, faults=parting), fault)
+
+
+def _fates(recording: Recording, fault: Fault, made: _Made) -> _Fates:
+    """What is read between the heal and the next fault."""
+    history, end = recording.history, _healed(recording, fault)
+    assert end is not None
+    codes = {key: code for code, key in enumerate(history.keys)}
+    nodes = sorted({tuple(sorted(one.replicas)) for one in recording.placements})
+    shards = {codes[one.key]: nodes.index(tuple(sorted(one.replicas))) for one in recording.placements if one.key in codes}
+    fates = _Fates(shards, recording.variant is not None and recording.variant.writes == "primary")
+    until = min((other.started for other in recording.faults if other.started > end), default=NEVER)
+    seen = (history.outcome == OK) & (history.f == history.fs.index("read"))
+    seen &= (history.invoked >= end) & (history.invoked < until) & np.isin(history.key, list(made.writers))
+    for row in np.flatnonzero(seen).tolist():
+        key, home, at = (int(column[row]) for column in (history.key, history.node, history.invoked))
+        found, reader = made.writers[key].get(canonical(history.values[row])), made.side.get(home)
+        if found is None:
+            continue
+        fates.kept(key, found.side, home, at)
+        if reader is None or not found.within or reader in made.parted.heard(found):
+            continue
+        fates.spread(key, found.side)
+        if any(write.side == reader and made.parted.apart(write, found) for write in made.alike[key]):
+            fates.replaced(key, reader, home, at)
+    return fates
+
+
+def _judged(history: History, made: _Made, fates: _Fates, told: set[int]) -> Discarded:
+    """What gave way, without the writes (by their rows) that are `told` of another fault, to which those of this one come."""
+    gave, stayed = fates.wholly()
     rows, contested = [], 0
-    for key, values in writers.items():
-        opposed = {one[1:] for one in alike[key] if any(parted.apart(one, other) for other in alike[key])}
+    untold: set[int] = set()
+    for key, values in made.writers.items():
+        opposed = {write.known for write in made.alike[key] if made.opposed(key, write)}
         contested += bool(opposed)
         gone: Counter[int] = Counter()
-        for write in values.values():
+        for write in (one for one in values.values() if one.within and one.row not in told):
             where = key, write.side
-            alone = where not in kept and write.side in whole and len(parted.heard(write)) == 1
-            if within[write.row] and write.row not in told and (alone or (where in gave_way and write[1:] in opposed)):
+            alone = fates.unseen(*where) and len(made.parted.heard(write)) == 1
+            if (fates.gave_way(*where) and write.known in opposed) or (alone and fates.among(*where, gave)):
                 told.add(write.row)
                 gone[write.side] += 1
+            elif alone and not fates.among(*where, stayed):
+                untold.add(key)
         name = None if key < 0 else history.keys[key]
-        rows += [GaveWay(key=name, nodes=parted.sides[number], writes=writes) for number, writes in sorted(gone.items())]
+        rows += [GaveWay(key=name, nodes=made.parted.sides[at], writes=writes) for at, writes in sorted(gone.items())]
     return Discarded(
-        written=sum(map(bool, alike.values())), contested=contested,
-        writes=sum(row.writes for row in rows), keys=len({row.key for row in rows}), last=len(rows), rows=tuple(rows),
+        written=sum(map(bool, made.alike.values())), contested=contested, writes=sum(row.writes for row in rows),
+        keys=len({row.key for row in rows}), last=len(rows), untold=len(untold), rows=tuple(rows),
     )

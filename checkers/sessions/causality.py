@@ -20,6 +20,7 @@ from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.sessions.guarantees import Break, way_within
 from splitbrain.checkers.transactions.decide.facts import Facts
 from splitbrain.checkers.transactions.decide.weak import causal_order
+from splitbrain.harness.history.ranges import ranges
 
 Ints = NDArray[np.int64]
 
@@ -72,8 +73,7 @@ class _Past:
         if int(counts.sum()) * _A_PAIR > budget.room:
             raise Exhausted(budget.full)
         at = np.repeat(np.arange(len(readers)), counts)
-        ends = np.cumsum(counts)
-        which = np.arange(len(at)) + np.repeat(low - (ends - counts), counts)
+        which = ranges(low, counts)
         session = groups[which] % facts.sessions
         bound = facts.session_start[session] + self.clock[readers[at], session]
         last = np.searchsorted(codes, groups[which] * stride + bound) - 1

@@ -32,8 +32,8 @@ from scipy.sparse.csgraph import connected_components
 
 from splitbrain.checkers.budget import Budget, Exhausted
 from splitbrain.checkers.sessions.models import Guarantee
-from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.decide.facts import Facts
+from splitbrain.harness.history.ranges import ranges
 
 Ints = NDArray[np.int64]
 

@@ -18,6 +18,7 @@ from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, FIRST_OBJECT, READ, READ_LIST, UNKNOWN, WRITE, Micros, OperationsPacker
+from splitbrain.harness.history.ranges import bounds
 from splitbrain.harness.history.values import MICROS, NIL, PAIR, SCALAR, Values, canonical
 
 FUNCTIONS = ("read", "write", "cas", "txn")
@@ -160,8 +161,7 @@ def _quickly(history: History) -> History | None:
     swaps = cas & ~refused
     counts = np.where(swaps, 2, np.where(refused, 0, 1))
     counts[telling] = 1
-    start = np.zeros(len(history) + 1, np.int64)
-    np.cumsum(counts, out=start[1:])
+    start = bounds(counts)
     f = np.full(start[-1], WRITE, np.int8)
     value = np.repeat(values.first, counts)
     first, second = start[:-1], start[:-1] + 1

@@ -155,7 +155,7 @@ def _of_one_key(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int] | No
         return None
     there = np.flatnonzero(owner != _NOBODY)
     code = np.empty(size, np.int64)
-    code[there[np.argsort(owner[there], kind="stable")]] = np.arange(len(there))
+    code[there[order_of(owner[there])]] = np.arange(len(there))
     return code[at], len(there)
 
 
@@ -170,10 +170,18 @@ def _of_many_keys(keys: NDArray[np.int32], numbers: Ints) -> tuple[Ints, int]:
 
 def grouped(keys: NDArray[Any]) -> Iterator[tuple[int, Ints]]:
     """Every key with the places that it has, ascending."""
-    order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    order = order_of(keys)
+    ordered = keys[order]
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     for places in np.split(order, ends) if len(order) else ():
         yield int(keys[places[0]]), places
+
+
+def order_of(keys: NDArray[Any]) -> Ints:
+    """The places of these keys, key by key, ascending. (Numpy sorts numbers of 16 bits by counting: many times faster.)"""
+    narrow = np.int16 if len(keys) and keys.min() > -(1 << 15) and keys.max() < 1 << 15 else keys.dtype
+    found: Ints = np.argsort(keys.astype(narrow, copy=False), kind="stable")
+    return found
 
 
 def distinct(numbers: Ints) -> Ints:
@@ -181,14 +189,6 @@ def distinct(numbers: Ints) -> Ints:
     ordered = np.sort(numbers)
     found: Ints = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
     return found
-
-
-def ranges(begin: Ints, counts: Ints) -> Ints:
-    """The numbers `begin[i]` up to `begin[i] + counts[i]` for each i, one range after another."""
-    ends = np.cumsum(counts)
-    places = np.arange(ends[-1] if len(ends) else 0)
-    places += np.repeat(begin - (ends - counts), counts)
-    return places
 
 
 def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:

@@ -2,17 +2,25 @@
 
 What waits is read now and then, and in the end; a dequeue that finds nothing looks, too. What is asked stands in `queues`, a
 file for each question: answers that are wrong by themselves, what is missing, the order in which elements go out, and the order
-that reads tell.
+that reads tell. Where all of these find nothing, small queues are searched through for an order of their calls.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Numbers, check_functions, coded_beside, keys_of, rows_of, shown_elements
+from splitbrain.checkers.structures.columns import (
+    Integers,
+    Numbers,
+    check_functions,
+    coded_beside,
+    keys_of,
+    rows_of,
+    shown_elements,
+)
 from splitbrain.checkers.structures.findings import Findings
 from splitbrain.checkers.structures.queues.answers import find_back_again, find_handed_out, find_unput, shown_once
-from splitbrain.checkers.structures.queues.elements import FIRST, LAST, Elements, find_there, find_until, windows_of
+from splitbrain.checkers.structures.queues.elements import FIRST, Elements, find_until, timely, windows_of
 from splitbrain.checkers.structures.queues.missing import find_lost, find_missed
 from splitbrain.checkers.structures.queues.order import find_left_behind, find_out_of_order
 from splitbrain.checkers.structures.queues.reads import (
@@ -22,6 +30,7 @@ from splitbrain.checkers.structures.queues.reads import (
     find_shown_out_of_order,
     find_torn,
 )
+from splitbrain.checkers.structures.queues.search import find_unexplained
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
@@ -30,6 +39,9 @@ from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "queues complete"
 ORDERED = "queues ordered"
+
+_NOWHERE = -2
+"""No key's code: the queue of what only reads show, as long as nobody looked which that is."""
 
 
 class QueueChecker:
@@ -61,50 +73,53 @@ class QueueChecker:
                              "choose another checker")
         if len(put_code) and np.bincount(put_code).max() > 1:
             raise UsageError("the queue checker needs elements that are put in once: choose another checker")
-        elements = Elements(*(np.full(many, blank) for blank in (-1, -1, -1, FIRST, LAST, -1, FIRST, -1, -1)))
-        elements.put[put_code] = put
-        elements.key[put_code] = history.key[put]
         real = took_code >= 0
-        completed = history.completed
-        by_time = np.argsort(completed[took[real]], kind="stable")[::-1]
-        elements.taken[took_code[real][by_time]] = took[real][by_time]
-        find_handed_out(found, history, elements, took[real], took_code[real])
-        began = np.full(many, FIRST)
-        began[put_code] = history.invoked[put]
-        queues = np.full(many, -1)
-        queues[took_code[real]], queues[put_code] = history.key[took[real]], history.key[put]
-        shown = shown_once(found, history, elements, Stretches.of(listed, reads, sizes, began, queues))
-        find_unput(found, history, elements, took[real], took_code[real], shown)
-        windows = windows_of(history, elements, shown)
+        out, out_code = took[real], took_code[real]
+        elements = Elements(history, many, put, put_code, out, out_code)
+        find_handed_out(found, history, elements, out, out_code)
+        queues = np.full(many, _NOWHERE)
+        queues[out_code], queues[put_code] = history.key[out], history.key[put]
+        if (queues == _NOWHERE).any():
+            queues[listed] = np.repeat(history.key[reads], sizes)
+        shown = shown_once(found, history, elements, Stretches.of(listed, reads, sizes, elements.begun, queues))
+        right, early = timely(history, elements, shown)
+        find_unput(found, history, elements, out, out_code, shown, early)
+        windows = windows_of(history, elements, shown, right)
         stale = find_back_again(found, history, elements, windows, shown)
-        for moments, plain in ((windows.low, history.invoked), (windows.high, completed)):
+        for moments, plain in ((windows.low, history.invoked), (windows.high, history.completed)):
             moments[stale] = plain[stale]
         elements.seen_last = shown.spread(np.maximum, windows.high[shown.row], FIRST)
-        find_there(history, elements, windows, shown.with_only(~stale[shown.row]))
+        elements.see(windows, right.with_only(~stale[right.row]))
         looks = np.sort(np.concatenate([reads, took[~real]]))
         lost_by, gone, untold = find_lost(found, history, elements, windows, looks)
         find_until(history, elements, lost_by)
         stale[find_missed(found, history, elements, windows, looks, shown)] = True
-        find_out_of_order(found, history, elements)
-        find_left_behind(found, history, elements, lost_by, gone)
-        shown = shown.without_elements(elements.put < 0)
+        disordered: list[Integers] = [
+            find_out_of_order(found, history, elements), find_left_behind(found, history, elements, lost_by, gone)
+        ]
+        everything, shown = shown, shown.without_elements(elements.put < 0)
         crossed = find_shown_out_of_order(found, history, elements, shown)
+        disordered.append(history.key[crossed])
         shown = shown.with_only(~crossed[shown.row])
         if not find_circles(found, history, elements, shown):
             fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
-            find_parting(found, history, elements, fine)
+            disordered.append(history.key[find_parting(found, history, elements, fine)])
             torn = find_torn(found, history, elements, windows, fine)
             # What such a read does not show, or shows too early, tells no order.
-            early = fine.row[fine.over(np.maximum, history.invoked[elements.put]) > completed[fine.row]]
-            if not found.counts["reordered"]:
-                sound = fine.with_only(~np.isin(fine.row, np.concatenate([torn, early])))
-                find_jumped(found, history, elements, windows, sound)
-        lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read")
+            if not elements.sound.all() or len(early):
+                late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
+                torn = np.append(torn, fine.row[late])
+            simpler = np.isin(history.key[fine.row], np.concatenate(disordered))
+            find_jumped(found, history, elements, windows, fine.with_only(~simpler & ~np.isin(fine.row, torn)))
+        if not found.counts:
+            find_unexplained(found, history, elements, everything)
+        lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read",
+                "non-linearizable")
         # Without any read nobody could have told that one is lost.
         blind = {COMPLETE: f"nobody looked what became of {untold:,} elements"} if untold and not len(looks) else {}
         note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
-            self.name, {COMPLETE: lost, ORDERED: ("reordered",)},
+            self.name, {COMPLETE: lost, ORDERED: ("reordered", "non-linearizable")},
             Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
             unproven=blind,

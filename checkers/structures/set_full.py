@@ -30,6 +30,7 @@ from splitbrain.checkers.verdict import Coverage, Staleness, Verdict
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.ranges import ranges
 from splitbrain.harness.history.recording import Recording
 
 COMPLETE = "sets complete"
@@ -187,8 +188,7 @@ class _Sets:
     def _entries(self, elements: Ints) -> tuple[Ints, Ints]:
         """Where in `by` the reads that show these elements stand, element by element, and where each begins among these."""
         sizes = self.start[elements + 1] - self.start[elements]
-        starts = np.cumsum(sizes) - sizes
-        return np.arange(int(sizes.sum())) + np.repeat(self.start[elements] - starts, sizes), starts
+        return ranges(self.start[elements], sizes), np.cumsum(sizes) - sizes
 
     def _showing(self, element: int) -> Ints:
         """The places of the reads that show it."""

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, distinct, ranges
+from splitbrain.checkers.structures.columns import Flags, Ints, distinct
+from splitbrain.harness.history.ranges import ranges
 
 
 @dataclass(frozen=True)
@@ -23,33 +24,49 @@ class Order:
     """The element at each place."""
     places: Ints
     """The place of each element."""
+    cuts: Ints
+    """The places at which another queue begins, but the first."""
+
+    def from_behind(self, extreme: np.ufunc, values: Ints, none: int) -> Ints:
+        """Of each place the extreme of the values that stand there and behind it in its queue. At the first one of a queue, and
+        behind them all, it is `none`: nothing is behind what ends before it."""
+        parts = np.split(values, self.cuts)
+        most = np.append(np.concatenate([extreme.accumulate(part[::-1])[::-1] for part in parts]), none)
+        most[self.cuts] = none
+        return most
 
     @classmethod
-    def of(cls, before: Ints, behind: Ints, began: Ints, key: Ints) -> Order:
-        """That of elements of which pairs are shown beside each other; where pairs contradict each other, the later one
-        counts. What nothing links stands in the order in which it began, key by key."""
+    def of(cls, following: Ints, began: Ints, key: Ints) -> Order:
+        """That of elements of which each has one `following` it (-1: none). Where two have the same, one of them counts. What
+        nothing links stands in the order in which it began, key by key."""
         many = len(began)
-        following, previous = np.full(many, -1), np.full(many, -1)
-        following[before] = behind
+        previous = np.full(many, -1)
         linked = np.flatnonzero(following >= 0)
         previous[following[linked]] = linked
+        # Most of what is linked is numbered one behind the other: such a run is as one.
+        starts = np.flatnonzero(np.append(True, previous[1:] != np.arange(many - 1))[:many])
+        run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, many)))
+        before = np.where(previous[starts] >= 0, run[previous[starts]], -1)
         # Each jumps back to what is before it, then twice as far, until it is at the first one of its chain.
-        head, steps = np.where(previous >= 0, previous, np.arange(many)), (previous >= 0).astype(np.int64)
-        for _ in range(many.bit_length()):
+        head, steps = np.where(before >= 0, before, np.arange(len(starts))), np.zeros(len(starts), np.int64)
+        steps[before >= 0] = previous[starts[before >= 0]] - starts[before[before >= 0]] + 1
+        for _ in range(len(starts).bit_length()):
             further = head[head]
             if (further == head).all():
                 break
             steps += steps[head]
             head = further
-        around = previous[head] >= 0  # What is in a circle has no first one.
+        around = before[head] >= 0  # What is in a circle has no first one.
         head[around], steps[around] = np.flatnonzero(around), 0
-        heads = np.flatnonzero(head == np.arange(many))
-        rank = np.empty(many, np.int64)
-        rank[heads[np.lexsort((began[heads], key[heads]))]] = np.arange(len(heads))
-        elements = np.argsort(rank[head] * many + steps, kind="stable")
+        heads = np.flatnonzero(head == np.arange(len(starts)))
+        rank = np.empty(len(starts), np.int64)
+        rank[heads[np.lexsort((began[starts[heads]], key[starts[heads]]))]] = np.arange(len(heads))
+        runs = np.argsort(rank[head] * many + steps, kind="stable")
+        elements = ranges(starts[runs], np.diff(np.append(starts, many))[runs])
         places = np.empty(many, np.int64)
         places[elements] = np.arange(many)
-        return cls(elements, places)
+        queues = key[elements]
+        return cls(elements, places, np.flatnonzero(queues[1:] != queues[:-1]) + 1)
 
 
 @dataclass(frozen=True)
@@ -71,16 +88,17 @@ class Stretches:
         """Those of reads (`rows`, ascending) which show so many (`sizes`) of the elements in `shown` each. `began` and `key`
         tell of each element there is when it was begun to be put in, and where."""
         some = sizes > 0
-        starts = (np.cumsum(sizes) - sizes)[some]
-        cut = np.zeros(len(shown), np.bool_)
+        rows, sizes = rows[some], sizes[some]
+        starts = np.cumsum(sizes) - sizes
+        order = Order.of(_following(shown, starts, sizes, len(began)), began, key)
+        places = order.places.astype(np.int32)[shown]
+        cut = np.ones(len(shown), np.bool_)
+        cut[1:] = places[1:] - places[:-1] != 1
         cut[starts] = True
-        inner = ~cut[1:]
-        order = Order.of(shown[:-1][inner], shown[1:][inner], began, key)
-        places = order.places[shown]
-        cut[1:] |= places[1:] != places[:-1] + 1
         first = np.flatnonzero(cut)
-        ends = np.append(first, len(shown))
-        return cls(order, shown, rows[some][np.searchsorted(starts, first, side="right") - 1], first, np.diff(ends))
+        whole = len(first) == len(starts)
+        by = rows if whole else rows[np.searchsorted(starts, first, side="right") - 1]
+        return cls(order, shown, by, first, np.diff(np.append(first, len(shown))))
 
     @cached_property
     def begin(self) -> Ints:
@@ -93,20 +111,25 @@ class Stretches:
         return np.append(self.row[1:] != self.row[:-1], True)[: len(self.row)]
 
     @cached_property
-    def _levels(self) -> list[tuple[int, Ints]]:
-        """The powers of two up to the longest stretch, each with the stretches that it fits into, but no greater one."""
-        level = np.frexp(self.size)[1] - 1
-        return [(1 << at, np.flatnonzero(level == at)) for at in range(int(level.max(initial=0)) + 1)]
+    def _levels(self) -> list[tuple[int, Ints, Ints, Ints]]:
+        """The powers of two up to the longest stretch, each with the stretches that it fits into, but no greater one, where
+        these begin, and where the last so many places of each begin."""
+        level = (np.frexp(self.size)[1] - 1).astype(np.int8)
+        found = []
+        for at in range(int(level.max(initial=0)) + 1):
+            which = np.flatnonzero(level == at)
+            begin = self.begin[which]
+            found.append((1 << at, which, begin, begin + (self.size[which] - (1 << at))))
+        return found
 
     def over(self, extreme: np.ufunc, values: Ints) -> Ints:
         """Of each stretch the extreme (`numpy.minimum` or `numpy.maximum`) of the values of its elements."""
         table = values[self.order.elements]
         found = np.empty(len(self.row), np.int64)
-        for wide, which in self._levels:
+        for wide, which, begin, end in self._levels:
             if wide > 1:
                 table = extreme(table[: -(wide // 2)], table[wide // 2 :])
-            begin = self.begin[which]
-            found[which] = extreme(table[begin], table[begin + self.size[which] - wide])
+            found[which] = extreme(table[begin], table[end])
         return found
 
     def spread(self, extreme: np.ufunc, values: Ints, none: int) -> Ints:
@@ -114,25 +137,41 @@ class Stretches:
         where none does."""
         many = len(self.order.elements)
         above = np.zeros(0, np.int64)
-        for wide, which in reversed(self._levels):
+        for wide, which, begin, end in reversed(self._levels):
             table = np.full(many - wide + 1, none)
-            table[: len(above)] = above
             if len(above):
-                table[wide:] = extreme(table[wide:], above)
-            begin = self.begin[which]
-            extreme.at(table, begin, values[which])
-            extreme.at(table, begin + self.size[which] - wide, values[which])
+                table[: len(above)] = above
+                extreme(table[wide:], above, out=table[wide:])
+            of_these = values[which]
+            extreme.at(table, begin, of_these)
+            extreme.at(table, end, of_these)
             above = table
         return above[self.order.places]
 
-    def chains(self) -> Ints:
-        """Of each place the number of its chain, ascending: no stretch goes from one chain into another."""
-        many = len(self.order.elements)
-        change = np.bincount(self.begin, minlength=many) - np.bincount(self.begin + self.size - 1, minlength=many)
-        return np.append(0, np.cumsum(np.cumsum(change) == 0))[:many]
+    def before(self, extreme: np.ufunc, values: Ints, none: int) -> Ints:
+        """Of each stretch the extreme of the values that stand before it in the order of its queue; `none` where nothing does.
+        The values are those of places."""
+        parts = np.split(values, self.order.cuts)
+        most = np.append(none, np.concatenate([extreme.accumulate(part) for part in parts]))
+        most[self.order.cuts] = none
+        found: Ints = most[self.begin]
+        return found
+
+    def behind(self, extreme: np.ufunc, values: Ints, none: int) -> Ints:
+        """Of each stretch the extreme of the values that stand behind it."""
+        found: Ints = self.order.from_behind(extreme, values, none)[self.begin + self.size]
+        return found
+
+    def inside(self, ends: Ints) -> Flags:
+        """Of each place whether it is in a stretch, each of which ends before the place that `ends` tells."""
+        many = len(self.order.elements) + 1
+        found: Flags = np.cumsum(np.bincount(self.begin, minlength=many) - np.bincount(ends, minlength=many))[:-1] > 0
+        return found
 
     def touching(self, elements: Flags) -> Flags:
         """Which stretches show any of these elements."""
+        if not elements.any():
+            return np.zeros(len(self.row), np.bool_)
         counts = np.append(0, np.cumsum(elements[self.order.elements]))
         found: Flags = counts[self.begin + self.size] > counts[self.begin]
         return found
@@ -147,6 +186,8 @@ class Stretches:
 
     def with_only(self, which: Flags) -> Stretches:
         """These stretches alone."""
+        if which.all():
+            return self
         return Stretches(self.order, self.shown, self.row[which], self.first[which], self.size[which])
 
     def without(self, entries: Ints) -> Stretches:
@@ -167,6 +208,8 @@ class Stretches:
 
     def without_elements(self, elements: Flags) -> Stretches:
         """The same without what is shown of these elements."""
+        if not elements.any():
+            return self
         entries, _ = self.entries(self.touching(elements))
         return self.without(entries[elements[self.shown[entries]]])
 
@@ -175,22 +218,46 @@ class Stretches:
         at = np.flatnonzero(~self.last)
         return self.shown[self.first[at] + self.size[at] - 1], self.shown[self.first[at + 1]], self.row[at]
 
-    def links(self) -> tuple[Ints, Ints]:
-        """Of each element what the last read that shows anything behind it shows next, and which row that is; -1 where none
-        does."""
+    def following(self) -> Ints:
+        """Of each element what the last read that shows anything behind it shows next; -1 where none does."""
         many = len(self.order.elements)
+        before, behind, by = self.joints()
+        if not len(before):
+            places = np.flatnonzero(self.inside(self.begin + self.size - 1))
+            found = np.full(many, -1)
+            found[self.order.elements[places]] = self.order.elements[places + 1]
+            return found
         long = self.size > 1
         inside = Stretches(self.order, self.shown, self.row[long], self.first[long], self.size[long] - 1)
         usual = inside.spread(np.maximum, inside.row, -1)
-        following = np.full(many, -1)
+        found = np.full(many, -1)
         linked = np.flatnonzero(usual >= 0)
-        following[linked] = self.order.elements[self.order.places[linked] + 1]
-        before, behind, by = self.joints()
+        found[linked] = self.order.elements[self.order.places[linked] + 1]
         np.maximum.at(usual, before, by)
         latest = usual[before] == by
-        following[before[latest]] = behind[latest]
-        return following, usual
+        found[before[latest]] = behind[latest]
+        return found
+
+    def last_linking(self, element: int) -> int:
+        """The row of the last read that shows anything behind that element, which is some."""
+        place = self.order.places[element]
+        rows = self.row[(self.begin <= place) & (self.begin + self.size - 1 + ~self.last > place)]
+        return int(rows.max())
 
     def rows_touching(self, elements: Flags) -> Ints:
         """The rows of the reads that show any of these elements."""
         return distinct(self.row[self.touching(elements)])
+
+
+def _following(shown: Ints, starts: Ints, sizes: Ints, many: int) -> Ints:
+    """Of each element one that a read shows right behind it; -1 where none shows any. What is new stands at the end of a read:
+    what the ends tell counts more, as later reads do among them."""
+    found = np.full(many, -1, np.int32)
+    tails = np.minimum(sizes - 1, 2 * many // max(len(sizes), 1) + 2)
+    before = ranges(starts + sizes - 1 - tails, tails)
+    found[shown[before]] = shown[before + 1]
+    left = found[shown] < 0
+    left[starts + sizes - 1] = False
+    rest = np.flatnonzero(left)
+    found[shown[rest]] = shown[rest + 1]
+    return found.astype(np.int64)

@@ -37,7 +37,6 @@ from splitbrain.checkers.structures.columns import (
     grouped,
     keys_of,
     latest_before,
-    ranges,
     records,
     rows_of,
     sizes_of,
@@ -48,6 +47,7 @@ from splitbrain.checkers.verdict import Coverage, Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.ranges import ranges
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import NIL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -149,62 +149,110 @@ def find(
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))
     if lists and timed and final < NEVER and len(gone := list_append.lost(inference, final)):
         inference = replace(inference, problems=(gone, *inference.problems))
-    by: dict[Level, set[str]] = {level: set() for level in LEVELS}
-    suspects: dict[int, Level] = {}
+    known = _Known(limits=[*inference.limits])
     for problems in inference.problems:
-        ruled = problems.ruled_out
-        for level in stronger(ruled):
-            by[level].add(problems.identifier)
-        for row in np.unique(problems.reader).tolist():
-            if row not in suspects or suspects[row] in stronger(ruled):
-                suspects[row] = ruled
+        known.refute(problems.ruled_out, {problems.identifier})
     tried = sought | {_OF_SESSIONS[level] for level in sought & _OF_SESSIONS.keys()}
     beneath = frozenset(below for level in tried for below in weaker(level))
-    found = cycles.search(inference, budget, suspects, spread, beneath)
-    for level, proofs in found.refuted.items():
+    found = cycles.search(inference, budget, _suspects(inference), spread, beneath)
+    known.take(found)
+    left = beneath - known.by.keys() - {above for level in found.undecided for above in stronger(level)}
+    if lists and not _writes_told(inference):
+        left -= {"read-uncommitted"}
+    known.holds |= _holding(inference, lists, left)
+    # Where the inference is cut short, an order of what is known of the versions is none of all of them.
+    orderable = frozenset() if inference.limits else left if timed else left - STRICT
+    if lists:
+        _order_lists(inference, known, orderable, budget)
+    else:
+        _order_registers(inference, known, orderable & tried, tried if timed else tried - STRICT, budget, spread)
+    return Findings(
+        inference, known.states(timed), tuple(known.proofs), {level: tuple(sorted(names)) for level, names in known.by.items()},
+        timed, tuple(dict.fromkeys(known.limits)), sought,
+    )
+
+
+@dataclass
+class _Known:
+    """What is known of the levels so far: `by` has those that are refuted and the anomalies that do it, which may be none that
+    has a name."""
+
+    by: dict[Level, set[str]] = field(default_factory=dict)
+    holds: set[Level] = field(default_factory=set)
+    proofs: list[Cycle] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+
+    def refute(self, level: Level, names: set[str]) -> None:
+        """Refute a level and all that imply it."""
         for above in stronger(level):
-            by[above] |= {cycle.identifier for cycle in proofs}
-    for level in found.refuted:
-        # Where a component is all that was found in time, its usual name.
-        by[level] |= set() if by[level] else {cycles.USUAL.get(level, "G1c" if level == "read-committed" else "G0")}
-    refuted = {level for level in LEVELS if any(level in stronger(one) for one in found.refuted) or by[level]}
-    limits = [*inference.limits, *found.limits]
-    whole = beneath - refuted - {above for level in found.undecided for above in stronger(level)}
+            self.by.setdefault(above, set()).update(names)
+
+    def prove(self, proofs: Sequence[Cycle]) -> None:
+        """Take cycles, each against its level."""
+        for cycle in proofs:
+            self.proofs.append(cycle)
+            self.refute(cycle.level, {cycle.identifier})
+
+    def take(self, found: cycles.Found) -> None:
+        """Take what the search for cycles found."""
+        self.proofs += found.cycles
+        self.limits += found.limits
+        for level, proofs in found.refuted.items():
+            self.refute(level, {cycle.identifier for cycle in proofs})
+        for level in found.refuted:
+            # Where a component is all that was found in time, its usual name.
+            if not self.by[level]:
+                self.by[level].add(cycles.USUAL.get(level, "G1c" if level == "read-committed" else "G0"))
+
+    def states(self, timed: bool) -> dict[Level, State]:
+        """Where the history stands to each level; nothing holds of real time where nobody told it."""
+        holds = self.holds if timed else self.holds - STRICT
+        return {level: "refuted" if level in self.by else "holds" if level in holds else "undecided" for level in LEVELS}
+
+
+def _suspects(inference: Inference) -> dict[int, Level]:
+    """The transactions with anomalies of their own, and the weakest level that these rule out."""
+    found: dict[int, Level] = {}
+    for problems in inference.problems:
+        for row in np.unique(problems.reader).tolist():
+            if row not in found or found[row] in stronger(problems.ruled_out):
+                found[row] = problems.ruled_out
+    return found
+
+
+def _writes_told(inference: Inference) -> bool:
+    """Whether it is known in which order lists were appended to, which is all that read uncommitted asks for. Reads tell it:
+    where some of them cannot be trusted, a cycle of appends may be their doing, and proves nothing."""
     shaken = {one.identifier for one in inference.problems} & {"incompatible-order", "internal", "future-read"}
-    if lists and shaken and not cycles.writes_ordered(inference):
-        # What was written in which order is known from reads that nobody can trust: it has no cycle, or nothing is known.
-        whole -= {"read-uncommitted"}
-    holds = _holding(inference, lists, whole)
-    proofs_found = list(found.cycles)
-    # Where there are many transactions, an order that luck finds comes cheaper than a proof, and only there.
-    many = lists or len(history) > _FEW
-    lucky = frozenset() if inference.limits else whole & tried if timed else (whole & tried) - STRICT
+    return not shaken or cycles.writes_ordered(inference)
+
+
+def _order_lists(inference: Inference, known: _Known, orderable: frozenset[Level], budget: Budget) -> None:
+    """Decide levels of lists by orders of what nobody read: one that luck finds, then every one."""
+    known.holds |= completion.holding(inference, orderable - known.holds, budget)
+    # Consistent view is parallel snapshot isolation by another name: it has no rule of its own, and holds where that does.
+    told = completion.by_every_order(inference, orderable - known.holds - {"consistent-view"}, budget)
+    if told is not None:
+        held, against = told
+        known.holds |= {below for level in held for below in weaker(level)}
+        known.prove(against)
+
+
+def _order_registers(
+    inference: Inference, known: _Known, orderable: frozenset[Level], tried: frozenset[Level], budget: Budget,
+    spread: Spread | None,
+) -> None:
+    """Decide the levels of registers that are tried by an order of the versions that luck finds, and by the complete
+    procedures. Where there are many transactions luck comes cheaper than a proof, and only there."""
+    many = len(inference.history) > _FEW
     if many:
-        holds |= completion.holding(inference, lucky - holds, budget)
-    more: list[Cycle] = []
-    if not lists:
-        holds, more, refused = _decided(inference, timed, tried, frozenset(refuted), holds, budget, spread)
-        limits += refused
-    elif not inference.limits:
-        # Consistent view is parallel snapshot isolation by another name, and has no rule of its own.
-        told = completion.by_every_order(inference, lucky - holds - {"consistent-view"}, budget)
-        if told is not None:
-            holds |= {below for level in told[0] for below in weaker(level)}
-            more = told[1]
-    for cycle in more:
-        proofs_found.append(cycle)
-        for above in stronger(cycle.level):
-            refuted.add(above)
-            by[above].add(cycle.identifier)
+        known.holds |= completion.holding(inference, orderable - known.holds, budget)
+    holds, proofs, limits = _decided(inference, tried, frozenset(known.by), frozenset(known.holds), budget, spread)
+    known.holds |= holds
+    known.limits += limits
+    known.prove(proofs)
     if not many:
-        holds |= completion.holding(inference, lucky - refuted - holds, budget)
-    if not timed:
-        holds -= STRICT
-    states: dict[Level, State] = {
-        level: "refuted" if level in refuted else "holds" if level in holds else "undecided" for level in LEVELS
-    }
-    names = {level: tuple(sorted(by[level])) for level in refuted}
-    return Findings(inference, states, tuple(proofs_found), names, timed, tuple(dict.fromkeys(limits)), sought)
+        known.holds |= completion.holding(inference, orderable - known.by.keys() - known.holds, budget)
 
 
 def _timed(history: History) -> bool:
@@ -228,8 +276,8 @@ def _holding(inference: Inference, lists: bool, open_levels: frozenset[Level]) -
 
 
 def _decided(
-    inference: Inference, timed: bool, tried: frozenset[Level], refuted: frozenset[Level], holding: frozenset[Level],
-    budget: Budget, spread: Spread | None = None,
+    inference: Inference, tried: frozenset[Level], refuted: frozenset[Level], holding: frozenset[Level], budget: Budget,
+    spread: Spread | None = None,
 ) -> tuple[frozenset[Level], list[Cycle], list[str]]:
     """What the complete procedures decide of the levels that are tried and open: those that hold now, the proofs against
     others, and the limits that were hit. Each may take an equal part of the time that is left, or a quarter; those that are
@@ -237,7 +285,7 @@ def _decided(
     holds, against = set(holding), set(refuted)
     proofs: list[Cycle] = []
     limits: list[str] = []
-    rest = [level for level in reversed(LEVELS) if level not in _EASY and (timed or level not in STRICT)]
+    rest = [level for level in reversed(LEVELS) if level not in _EASY]
     ways = [level for level in (*_EASY, *rest) if level in tried - holds - against]
     facts = decide.facts(inference.history) if ways else None
     if facts is None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import READS, RW, WR, WW, Edges, Flags, Ints
 from splitbrain.checkers.transactions.inference import Inference, Problems, group_ends, located, paired
 from splitbrain.checkers.transactions.lattice import Level
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, Micros
+from splitbrain.harness.history.ranges import bounds, ranges
 from splitbrain.harness.history.values import NIL
 
 _CHUNK = 1 << 22
@@ -106,8 +106,7 @@ class _Lists:
         self.longest_read = np.full(self.keys, -1)
         whole = listed[self.length[listed] == longest[self.key[listed]]][::-1]
         self.longest_read[self.key[whole]] = whole
-        self.order_start = np.zeros(self.keys + 1, np.int64)
-        np.cumsum(longest, out=self.order_start[1:])
+        self.order_start = bounds(longest)
         chosen = self.longest_read[longest > 0]
         begin = micros.list_start[micros.value[chosen]]
         self.elements = micros.list_values[ranges(begin, self.length[chosen])]
@@ -192,6 +191,7 @@ class _Lists:
         # out by what acknowledged transactions appended alone.
         self.appends_by_key = self.appends[np.argsort(self.key[self.appends], kind="stable")] if len(odd) else self.appends[:0]
         self._judge_odd(odd[:_COMPARED])
+        self._judge_aborted(odd[:_COMPARED])
         if len(odd) > _COMPARED:
             self.limits.append(f"only {_COMPARED:,} of {len(odd):,} lists that contradict others were looked into")
         certain = np.array([self._contradict(int(read)) for read in odd[:_COMPARED].tolist()], np.bool_)
@@ -226,6 +226,25 @@ class _Lists:
         double, garbage = np.array(twice, np.int64), np.array(strange, np.int64)
         self.problems.append(Problems.of("duplicate-elements", self.owner[double], double))
         self.problems.append(Problems.of("unwritten-read", self.owner[garbage], garbage))
+
+    def _judge_aborted(self, odd: Ints) -> None:
+        """Elements that aborted transactions appended, in lists that are no prefix of the longest one: what is rolled back is
+        in no later list, so that these contradict it as soon as anything else follows."""
+        if not len(odd):
+            return
+        lists, lengths = self.micros.value[odd], self.length[odd]
+        read = np.repeat(odd, lengths)
+        elements = self.micros.list_values[ranges(self.micros.list_start[lists], lengths)]
+        appends = self.appends
+        theirs, mine = paired(self.key[appends], self.micros.value[appends], self.key[read], elements)
+        theirs, first, times = np.unique(theirs, return_index=True, return_counts=True)
+        found = located(mine, theirs)
+        read, append = read[found >= 0], found[found >= 0]
+        # Of what was appended more than once nobody knows whose it is.
+        author = self.owner[appends[first[append]]]
+        aborted = (times[append] == 1) & (self.history.outcome[author] == FAIL)
+        read, author = read[aborted], author[aborted]
+        self.problems.append(Problems.of("G1a", self.owner[read], read, author))
 
     def _contradict(self, read: int) -> bool:
         """Whether a list and the longest one of its key have the elements of acknowledged transactions in different

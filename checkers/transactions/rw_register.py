@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 
 from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.structures.columns import ranges
 from splitbrain.checkers.transactions.graph import (
     ALWAYS,
     ATOMIC,
@@ -34,6 +33,7 @@ from splitbrain.checkers.transactions.inference import Inference, Problems, grou
 from splitbrain.checkers.transactions.serial import TURNS, serial_order
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.ranges import ranges
 from splitbrain.harness.history.values import NIL
 
 _MOST = 16

@@ -284,8 +284,8 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
         return f"put {whose} {where}" + (f" and right again, every {self.every:g} s" if self.every else "")
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
-        """What the servers told."""
-        return ", ".join(map(str, proof.figures)) or "no clock was told"
+        """What the servers told, and which could not be asked."""
+        return ", ".join(filter(None, (*map(str, proof.figures), proof.detail))) or "no clock was told"
 
     def undone(self, proof: Proof, names: Sequence[str]) -> str:
         """The same afterwards."""
@@ -293,7 +293,8 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
 
     def seen(self, proof: Proof) -> str:
         """What the proof rests on."""
-        return f"{' '.join(map(str, proof.measured))} told the time: {self.proven(proof, ())}"
+        told = self.proven(proof, ())
+        return f"{' '.join(map(str, proof.measured))} told the time: {told}" if proof.measured else told
 
     def again(self, proof: Proof) -> str:
         """The same of its undoing."""

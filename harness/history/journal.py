@@ -26,6 +26,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Fault, PlainFault
 from splitbrain.harness.history.formats import jsonl
 from splitbrain.harness.history.formats.text import unreadable
+from splitbrain.harness.history.history import History
 from splitbrain.harness.history.moment import Time
 from splitbrain.harness.history.operation import Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
@@ -340,89 +341,102 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     one that was damaged later, up to the damage, which `Recording.damage` tells.
     Raises `HistoryError` with line and column for a file that is no journal, and for one of a newer format.
     """
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Other)
-    older: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Older)
-    header: Header | None = None
-    phases: dict[PhaseName, Phase] = {}
-    faults: dict[int, Fault] = {}
-    views: list[View] = []
-    placements: list[Placement] = []
-    deaths: list[Death] = []
-    stalls: list[Stall] = []
-    local_reads: list[LocalRead] = []
-    versions: dict[str, str] = {}
-    facts: dict[str, str] = {}
-    notes: dict[str, int] = {}
-    end: _End | None = None
-
-    def take(number: int, line: bytes) -> None:
-        nonlocal header, versions, facts, end
-        if number == 1:
-            _refuse_newer(line, path)
-        try:
-            event = (decoder if header is None or header.format > 4 else older).decode(line)
-        except msgspec.MsgspecError as error:
-            by = f" (the run was recorded by splitbrain {header.version})" if header is not None else ""
-            raise HistoryError(f"not a line of a journal: {error}{by}.", path=str(path), line=number, column=1) from error
-        match event:
-            case Header():
-                header = event
-            case _Phase(name, time, ended, problem, cpu, exit_code):
-                began = phases[name].began if ended and name in phases else time
-                phases[name] = Phase(name, began, time if ended else None, problem, cpu, exit_code)
-            case _Fault(fault):
-                faults[fault.id] = fault
-            case _PlainFault(plain):
-                faults[plain.id] = plain.fault()
-            case _View(view):
-                views.append(view)
-            case _Placement(placement):
-                placements.append(placement)
-            case _Death(death):
-                deaths.append(death)
-            case _Note(text, times):
-                notes[text] = times
-            case _Stall(stall):
-                stalls.append(stall)
-            case _LocalRead(read):
-                local_reads.append(read)
-            case _Versions(found, told):
-                versions, facts = found, told
-            case _End():
-                end = event
-
+    told = _Told(path)
     try:
         with path.open("rb") as file:
             summed = _Summed(file)
-            history, _ = jsonl.read_from(summed, str(path), torn=True, other=take)
+            history, _ = jsonl.read_from(summed, str(path), torn=True, other=told.take)
     except OSError as error:
         raise unreadable(path, error) from error
     if summed.damaged == 1:
         _refuse_newer(summed.first, path, "; or else its first line is damaged")
         raise HistoryError("the journal is damaged in its first line.", path=str(path), line=1)
-    return header, Recording(
-        history=history,
-        nodes=header.nodes if header else tuple(sorted(history.nodes)),
-        plan=header.plan if header else None,
-        variant=header.variant if header else None,
-        started=header.started if header else "",
-        epoch=header.epoch if header else None,
-        splitbrain=header.version if header else "",
-        kernel=header.kernel if header else "",
-        faults=tuple(faults.values()),
-        phases=tuple(phases.values()),
-        local_reads=tuple(local_reads),
-        views=tuple(views),
-        placements=tuple(placements),
-        deaths=tuple(deaths) if header is not None and header.format >= 2 else None,
-        stalls=tuple(stalls) if header is not None and header.format >= 3 else None,
-        versions=versions,
-        facts=facts,
-        torn=end is None,
-        damage=f"line {summed.damaged} of the journal is damaged" if summed.damaged else "",
-        notes=tuple(text if times == 1 else f"{text} ({times:,} times)" for text, times in notes.items()),
-        interrupted=end is not None and end.interrupted,
-    )
+    return told.header, told.recording(history, summed.damaged)
+
+
+class _Told:
+    """What the lines of a journal tell beside its operations, so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: Header | None = None
+        self.end: _End | None = None
+        self.phases: dict[PhaseName, Phase] = {}
+        self.faults: dict[int, Fault] = {}
+        self.views: list[View] = []
+        self.placements: list[Placement] = []
+        self.deaths: list[Death] = []
+        self.stalls: list[Stall] = []
+        self.local_reads: list[LocalRead] = []
+        self.servers = _Versions({})
+        self.notes: dict[str, int] = {}
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Other)
+
+    def take(self, number: int, line: bytes) -> None:
+        """Take one more line, the `number`th. Raises `HistoryError` where it is none of a journal."""
+        if number == 1:
+            _refuse_newer(line, self.path)
+        try:
+            event = self._decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            by = f" (the run was recorded by splitbrain {self.header.version})" if self.header is not None else ""
+            raise HistoryError(
+                f"not a line of a journal: {error}{by}.", path=str(self.path), line=number, column=1
+            ) from error
+        match event:
+            case Header():
+                self.header = event
+                self._decoder = msgspec.json.Decoder(_Other if event.format > 4 else _Older)
+            case _Phase(name, time, ended, problem, cpu, exit_code):
+                began = self.phases[name].began if ended and name in self.phases else time
+                self.phases[name] = Phase(name, began, time if ended else None, problem, cpu, exit_code)
+            case _Fault(fault):
+                self.faults[fault.id] = fault
+            case _PlainFault(plain):
+                self.faults[plain.id] = plain.fault()
+            case _View(view):
+                self.views.append(view)
+            case _Placement(placement):
+                self.placements.append(placement)
+            case _Death(death):
+                self.deaths.append(death)
+            case _Note(text, times):
+                self.notes[text] = times
+            case _Stall(stall):
+                self.stalls.append(stall)
+            case _LocalRead(read):
+                self.local_reads.append(read)
+            case _Versions():
+                self.servers = event
+            case _End():
+                self.end = event
+
+    def recording(self, history: History, damaged: int) -> Recording:
+        """All of it with the operations; `damaged` is the number of the line up to which the journal was read, 0 for all."""
+        header = self.header
+        return Recording(
+            history=history,
+            nodes=header.nodes if header else tuple(sorted(history.nodes)),
+            plan=header.plan if header else None,
+            variant=header.variant if header else None,
+            started=header.started if header else "",
+            epoch=header.epoch if header else None,
+            splitbrain=header.version if header else "",
+            kernel=header.kernel if header else "",
+            faults=tuple(self.faults.values()),
+            phases=tuple(self.phases.values()),
+            local_reads=tuple(self.local_reads),
+            views=tuple(self.views),
+            placements=tuple(self.placements),
+            deaths=tuple(self.deaths) if header is not None and header.format >= 2 else None,
+            stalls=tuple(self.stalls) if header is not None and header.format >= 3 else None,
+            versions=self.servers.versions,
+            facts=self.servers.facts,
+            torn=self.end is None,
+            damage=f"line {damaged} of the journal is damaged" if damaged else "",
+            notes=tuple(text if times == 1 else f"{text} ({times:,} times)" for text, times in self.notes.items()),
+            interrupted=self.end is not None and self.end.interrupted,
+        )
 
 
 class _AnyHeader(msgspec.Struct, tag="header", tag_field="type"):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.harness.history.ranges import bounds, ranges
 from splitbrain.harness.history.texts import parsed
 from splitbrain.harness.history.values import MICROS, MISSING, NIL, Packer, Values, canonical, frozen
 
@@ -105,8 +106,7 @@ class Micros:
         """Those of the operations at these positions, -1 for one that has none. The reads of those marked `without_answer`
         (one mark a position) become `UNKNOWN`. Names keep their ids."""
         counts = np.where(at >= 0, np.diff(self.start)[at], 0) if len(self) else np.zeros(len(at), np.int64)
-        start = _ends(counts)
-        rows = _ranges(np.where(at >= 0, self.start[at], 0), counts, start)
+        rows = ranges(np.where(at >= 0, self.start[at], 0), counts)
         f, key, value = self.f[rows], self.key[rows], self.value[rows]
         if without_answer is not None and without_answer.any():
             silent = np.repeat(without_answer, counts) & ((f == READ) | (f == READ_LIST))
@@ -114,24 +114,9 @@ class Micros:
         reads = np.flatnonzero(f == READ_LIST)
         lists = value[reads]
         lengths = np.diff(self.list_start)[lists]
-        list_start = _ends(lengths)
-        list_values = self.list_values[_ranges(self.list_start[lists], lengths, list_start)]
+        list_values = self.list_values[ranges(self.list_start[lists], lengths)]
         value[reads] = np.arange(len(reads))
-        return Micros(start, f, key, value, list_start, list_values, self.keys, self.objects)
-
-
-def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where ranges of these lengths begin when they follow each other, and where the last ends."""
-    start = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=start[1:])
-    return start
-
-
-def _ranges(begin: NDArray[np.int64], counts: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions in these ranges, one range after another; `start` is `_ends(counts)`."""
-    places = np.arange(start[-1])
-    places += np.repeat(begin - start[:-1], counts)
-    return places
+        return Micros(bounds(counts), f, key, value, bounds(lengths), list_values, self.keys, self.objects)
 
 
 class MicrosPacker:
@@ -209,11 +194,11 @@ class MicrosPacker:
             # What is written whole is read whole: nobody appended these elements.
             value[f == READ_LIST] = self._whole(elements, lengths)
             f[f == READ_LIST], lengths, elements = READ, lengths[:0], elements[:0]
-        return Micros(_ends(counts), f, key, value, _ends(lengths), elements, tuple(self._names), tuple(self._objects))
+        return Micros(bounds(counts), f, key, value, bounds(lengths), elements, tuple(self._names), tuple(self._objects))
 
     def _whole(self, elements: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Of every list that was read the id of the one value that it is where registers hold it."""
-        start = _ends(lengths).tolist()
+        start = bounds(lengths).tolist()
         lists = [elements[begin:end].tolist() for begin, end in pairwise(start)]
         return self._codes([[_plain(one, self._objects) for one in ids] for ids in lists])
 

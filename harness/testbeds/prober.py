@@ -235,14 +235,7 @@ class Prober:
         worn = [link for link in round_trip if len(self._usable(link)) < _STANDING]
         if worn:
             await self._stand(worn, timeout=timeout + 2 * late)
-        self._nonce = secrets.token_bytes(8)
-        self._heard.clear()
-        self._bytes.clear()
-        self._controls.clear()
-        standing = {link: usable[0] for link in links if (usable := self._usable(link))}
-        for connection in standing.values():
-            with contextlib.suppress(OSError):  # a connection that the peer reset: its bytes do not arrive
-                connection.near.send(self._nonce)
+        standing = self._begin(links)
         fresh: set[Link] = set()
         attempts: set[asyncio.Task[None]] = set()
         families = [family for family, _ in _families(self._harness)]
@@ -281,15 +274,25 @@ class Prober:
                 attempt.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
         self._drain()
-        unanswered = sorted({b for _, b in round_trip - fresh})
-        stuck = await asyncio.gather(*(self._nobody_accepts(name) for name in unanswered))
-        untaken = {name for name, is_stuck in zip(unanswered, stuck, strict=True) if is_stuck}
+        untaken = await self._untaken(sorted({b for _, b in round_trip - fresh}))
         return Reach(
             datagrams={link: (socket.AF_INET, *link) in self._heard for link in links},
             datagrams6={link: (socket.AF_INET6, *link) in self._heard for link in links} if len(families) > 1 else {},
             fresh={link: link in fresh for link in links if link in fresh or link[1] not in untaken},
-            standing={link: link in self._bytes for link in links if link in standing},
+            standing={link: link in self._bytes for link in standing},
         )
+
+    def _begin(self, links: Sequence[Link]) -> dict[Link, _Standing]:
+        """Forget what was heard, and send a new nonce over a standing connection of each link; those that have one."""
+        self._nonce = secrets.token_bytes(8)
+        self._heard.clear()
+        self._bytes.clear()
+        self._controls.clear()
+        standing = {link: usable[0] for link in links if (usable := self._usable(link))}
+        for connection in standing.values():
+            with contextlib.suppress(OSError):  # a connection that the peer reset: its bytes do not arrive
+                connection.near.send(self._nonce)
+        return standing
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> dict[Link, Train]:
         """Send datagrams over these links, spaced, and see what becomes of them; with a rate, then as many large ones at once
@@ -427,6 +430,11 @@ class Prober:
                 return False
             return True
 
+    async def _untaken(self, names: Sequence[str]) -> set[str]:
+        """Those of the nodes whose servers take no connections, whoever asks."""
+        stuck = await asyncio.gather(*(self._nobody_accepts(name) for name in names))
+        return {name for name, is_stuck in zip(names, stuck, strict=True) if is_stuck}
+
     async def _nobody_accepts(self, name: str) -> bool:
         """Whether a connection to the node's server has waited for longer than a live one lets it."""
         before = await self._waiting(name, *_MADE)
@@ -451,16 +459,18 @@ class Prober:
     def _usable(self, link: Link) -> list[_Standing]:
         return [connection for connection in self._standing.get(link, ()) if connection.idle]
 
+    def _keep_usable(self, link: Link) -> int:
+        """Abandon the connections of a link that are not idle; how many are left."""
+        kept = self._usable(link)
+        for connection in self._standing.get(link, ()):
+            if connection not in kept:
+                self._abandon(connection)
+        self._standing[link] = kept
+        return len(kept)
+
     async def _stand(self, links: Sequence[Link], *, timeout: float) -> bool:
         """Give these links two connections that are idle; whether that succeeded."""
-        opening: list[Link] = []
-        for link in links:
-            kept = self._usable(link)
-            for connection in self._standing.get(link, ()):
-                if connection not in kept:
-                    self._abandon(connection)
-            self._standing[link] = kept
-            opening.extend([link] * (_STANDING - len(kept)))
+        opening = [link for link in links for _ in range(_STANDING - self._keep_usable(link))]
         if not opening:
             return True
         near: dict[tuple[str, int], tuple[Link, socket.socket]] = {}

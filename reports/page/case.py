@@ -77,8 +77,10 @@ def _column(run: Result | NotJudged, runs: Sequence[Result | NotJudged]) -> Colu
     kinds: dict[str, Anomaly] = {}
     for anomaly in run.anomalies:
         kinds.setdefault(anomaly.identifier, anomaly)
+    seen = run.sentence or run.classification.replace("-", " ")
     return Column(
-        name=name, result=run, reason=run.reason, observed=run.sentence or run.classification.replace("-", " "),
+        name=name, result=run, reason=run.reason,
+        observed=seen if run.validity != "unknown" else f"{seen}; but this run proves nothing: {run.reason.rstrip('.')}",
         cost=cost(run), plain=plain(run), anomalies=tuple(kinds.values())[:KINDS_SHOWN],
         again=wording.again(run.plan, run.run) if run.plan is not None else "",
     )

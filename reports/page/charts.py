@@ -31,6 +31,8 @@ MOST_BINS = 240
 WIDTH = 800
 LATE_HEIGHT, LINE = 110, 13
 """Pixels of the chart of latencies, and of a line of text in it."""
+MAGNIFIED = 1.3
+"""How many times as large as it was drawn a chart is shown at most, or its words would outgrow those of the page."""
 CROWD = 24
 """Faults in one chart from which on each has no lines and no name of its own: they are bands, joined where they overlap."""
 
@@ -94,7 +96,10 @@ def draw(spec: Spec, name: str, told: str) -> Markup:
     # Vega names every mark in its own words ("symbol mark container"): one name for the whole is what a listener needs.
     text = re.sub(r' (?:role|aria-[\w-]+)="[^"]*"', "", text)
     name_of = f'<svg role="img" aria-label="{escape(printable(told))}" '
-    text = re.sub(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+" ', lambda found: name_of + found[1], text, count=1)
+    def headed(found: re.Match[str]) -> str:
+        return f'{name_of}{found[1]}style="max-width:{MAGNIFIED * float(found[2]):.0f}px" '
+
+    text = re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+" ', headed, text, count=1)
     return Markup(text)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.checkers.measures.availability import wilson
+from splitbrain.checkers.result import Assessment
 from splitbrain.harness.files import write_whole
 from splitbrain.reports import sweep
 from splitbrain.reports.nights import Night, Place, RateSeen, Told, differ, headline, rates_seen
@@ -62,6 +63,8 @@ class Claimed(msgspec.Struct, frozen=True):
     text: str
     source: str
     standings: str
+    why: tuple[str, ...]
+    """The reasons of these standings, those that hold apart."""
     refuted: bool
 
 
@@ -196,14 +199,19 @@ def claimed(runs: Sequence[Told]) -> list[Observed]:
         variants.setdefault((run.place.database, run.place.variant), []).append(run)
     rows = []
     for (database, variant), here in variants.items():
-        found: dict[tuple[str, str], list[str]] = {}
+        found: dict[tuple[str, str], list[Assessment]] = {}
         for run in here:
             for claim in run.claims:
-                found.setdefault((claim.text, claim.source), []).append(claim.standing)
+                found.setdefault((claim.text, claim.source), []).append(claim)
         words = Counter(_word(run) for run in here)
         anomalies = Counter(name for run in here for name in run.anomalies)
-        said = [Claimed(database, variant, text, source, _counted(Counter(told)), "does not hold" in told)
-                for (text, source), told in found.items()]
+        said = [
+            Claimed(
+                database, variant, text, source, _counted(Counter(one.standing for one in told)),
+                tuple(dict.fromkeys(f"{one.standing}: {one.reason}" for one in told if one.standing != "holds")),
+                any(one.standing == "does not hold" for one in told),
+            ) for (text, source), told in found.items()
+        ]
         if said:
             rows.append(Observed(
                 _counted(words) + (f"; {_counted(anomalies)}" if anomalies else ""), tuple(here),

@@ -288,6 +288,9 @@ def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> N
     rows = [msgspec.structs.replace(row, discarded=Discarded(contested=9, writes=given_up)) for row in result.scenarios]
     found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0, model="linearizable")
     assert found.sentence == result.sentence + told
+    rows = [msgspec.structs.replace(rows[0], discarded=Discarded(contested=9, writes=given_up, untold=1))]
+    found = classify(rows, result.baseline, result.convergence, nodes=5, lost=0, model="linearizable")
+    assert found.sentence == result.sentence + told.replace(", ", ", at least ")
 
 
 def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_the_stale_reads_beside_them() -> None:

@@ -7,16 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from splitbrain.checkers.assessment import claim as assessed
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import FORMAT, Result, decode, encode
+from splitbrain.checkers.result import FORMAT, Convergence, Result, decode, encode
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
-from splitbrain.checkers.verdict import Moment, Verdict
+from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.history.variant import Claim, Label
-from tests.checkers.scenes import NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+from splitbrain.harness.history.variant import Claim, Label, Promise
+from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, both, during, fault, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
 LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
@@ -191,6 +192,45 @@ def test_claims(claim: Claim, says: Says, standing: str) -> None:
     assert found.standing == standing
 
 
+# After Herlihy & Wing 1990, Bailis et al. 2014, Viotti & Vukolic 2016, Adya 1999 and jepsen.io/consistency, and for watches the
+# documentation of etcd: whether a history that is against a model is against a promise.
+SERVICES = ("stocks kept", "charges single", "limits kept")
+SESSIONS = ("read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads")
+COMMITTED = ("read-uncommitted", "read-committed")
+SNAPSHOT = (*COMMITTED, "read-atomic", "consistent-view", "parallel-snapshot-isolation", "snapshot-isolation",
+            "totals conserved")
+STRONG = ("read-committed-session", "read-atomic-session", "causal", "prefix", "strong-session-parallel-snapshot-isolation",
+          "strong-session-snapshot-isolation", "strong-session-serializable", "strong-snapshot-isolation")
+AGAINST: dict[Promise, tuple[str, ...]] = {
+    "linearizable": ("linearizable", "sequential", "causal", *SESSIONS, "sets fresh", "queues ordered", "fences kept",
+                     "identifiers unique", "values monotonic", "counters consistent", "totals conserved", "balances up to date",
+                     # Where a variant promises that of its single operations, a transaction is one of them.
+                     *SNAPSHOT, *STRONG, "serializable", "strict-serializable"),
+    "sequential": ("sequential", "causal", *SESSIONS), "causal": ("causal", *SESSIONS),
+    "read-your-writes": ("read-your-writes",), "monotonic-reads": ("monotonic-reads",),
+    "monotonic-writes": ("monotonic-writes",), "writes-follow-reads": ("writes-follow-reads",),
+    "read-committed": COMMITTED, "snapshot-isolation": SNAPSHOT, "serializable": (*SNAPSHOT, "serializable"),
+    "strict-serializable": (*SNAPSHOT, *STRONG, "serializable", "strict-serializable", "balances up to date"),
+}
+BESIDE = ("locks exclusive", "watches complete", *SERVICES)
+
+
+@pytest.mark.parametrize("promise", AGAINST)
+def test_a_promise_is_broken_by_what_is_against_it_and_by_nothing_else(promise: Promise) -> None:
+    claimed = Claim(text="t", source="s", promises=(promise,))
+    for model in {*BESIDE, *(model for models in AGAINST.values() for model in models)}:
+        refuted = Standing(model=model, state="refuted", by=("x",))
+        held = assessed(claimed, {"x": 1}, (), (refuted,), Convergence(), "invalid")
+        assert (held.standing == "does not hold") is (model in AGAINST[promise]), model
+
+
+@pytest.mark.parametrize("model", BESIDE)
+def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) -> None:
+    found = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("linearizable",))).claim
+    assert found is not None and found.standing == "not tested"
+    assert found.reason == "the workload tests nothing of linearizability"
+
+
 def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
     claim = Claim(text="acknowledged writes are lost", source="s", admits=("lost-write", "lost-element", "stale-read"))
     stale = judged(Says("invalid", (anomaly("stale-read", 7),)), claim=claim).claim
@@ -200,6 +240,14 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
                             "admits too, was, and is no loss")
     calm = judged(Says(), claim=claim).claim
     assert calm is not None and calm.reason.endswith("none of which was seen in this run")
+
+
+def test_no_label_holds_of_a_run_that_proves_nothing() -> None:
+    """The side was blocked and the majority served, but too few calls were made before that."""
+    made = recording(during(5, 13, ("n1",), "silent"), [fault()], every=300 * MS, labels=(Label("CP", "a book"),))
+    few = judge(made, (Says(),))
+    assert (few.validity, few.classification) == ("unknown", "CP")
+    assert [(one.standing, one.reason) for one in few.labels] == [("not tested", "this run is unknown")]
 
 
 def test_nothing_is_promised_by_a_majority_that_never_answered() -> None:

@@ -217,6 +217,10 @@ scenario = "follower"
     assert [(row.bit, row.label, row.struck) for row in again.result.scenarios] == [
         (True, row.label, row.struck) for row in ran.result.scenarios
     ], again.stdout
+    hosts = tmp_path / "hosts.toml"
+    hosts.write_text("".join(f'[[hosts]]\nhost = "10.0.0.{number}"\n' for number in range(1, 6)))
+    elsewhere = resolve({"testbed": "ssh", "inventory": str(hosts)}, replay=ran.folder)
+    assert len(elsewhere.schedule) == 2 and elsewhere.tcp_rto_max_ms == 0
 
 
 def test_a_run_is_shrunk_to_the_fault_that_matters(splitbrain: Splitbrain, tmp_path: Path) -> None:

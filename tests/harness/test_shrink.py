@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Cut, Kill, Pause, Spec
 from splitbrain.harness.plan import Plan, ScriptedFault
+from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import length
 from splitbrain.harness.shrink import LEAD, Trials, script, size, smallest
+from splitbrain.harness.store import write_plan
 
 LINKS = (("n1", "n2"), ("n2", "n1"))
 
@@ -80,6 +84,17 @@ def test_what_is_left_is_what_is_needed(needed: set[int], count: int) -> None:
     assert {name for one in found.schedule for spec in one.specs for name in getattr(spec, "nodes", ())} == names
 
 
+def test_what_is_left_is_a_plan_that_can_be_read_back(tmp_path: Path) -> None:
+    restart = ScriptedFault(at=5.0, duration=6.0, nemesis="restart", scenario="follower", specs=(Kill(("n2",), down=0.1),))
+    whole = resolve({"database": "reference", "variant": "lww", "time": 40.0,
+                     "schedule": msgspec.to_builtins((restart, fault(15.0, Cut(LINKS))))})
+    assert set(whole.options) == {"register", "restart"}
+    found = smallest(whole, matters)
+    assert set(found.options) == {"register"}
+    write_plan(tmp_path / "smallest.toml", found)
+    assert resolve({}, tmp_path / "smallest.toml").schedule == found.schedule
+
+
 def test_faults_that_overlap_stay_so() -> None:
     both = plan(fault(10, Pause(("n1",)), duration=8), fault(14, Kill(("n2",)), duration=8))
 
@@ -96,6 +111,24 @@ def test_faults_that_overlap_stay_so() -> None:
 def test_what_no_run_shows_again_cannot_be_shrunk() -> None:
     with pytest.raises(UsageError, match="in none of 3 runs"):
         ask(lambda plan: False).shrink(PLANTED)
+
+
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_who_is_interrupted_has_the_smallest_so_far(stop: int) -> None:
+    """At every run in which it could be; the search takes every plan that shows it, so that the last is the smallest."""
+    shown: list[Plan] = []
+
+    def shows(plan: Plan, number: int) -> bool:
+        if number == stop:
+            raise KeyboardInterrupt
+        if matters(plan):
+            shown.append(plan)
+        return matters(plan)
+
+    trials = Trials(shows, 1, 100, 1, lambda plan, seen, runs: None)
+    with pytest.raises(KeyboardInterrupt):
+        trials.shrink(PLANTED)
+    assert trials.least == (shown[-1] if shown else None)
 
 
 def test_no_more_runs_than_were_allowed() -> None:

@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from splitbrain.harness.history.fault import Kill, Skew
 from splitbrain.harness.schedules import Step
 from splitbrain.harness.testbeds.namespaces import Namespaces
@@ -134,6 +136,44 @@ def test_a_server_that_is_started_again_has_the_wrong_clock_too(tmp_path: Path) 
         specs = (Skew(("n1",), offset=60), Kill(("n1",), down=0.1))
         fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", specs), meanwhile)
         assert fault.bit and fault.healed and fault.undone[0].figures[0].middle < 1
+
+    with_cluster(tmp_path, 2, work)
+
+
+@pytest.mark.parametrize("takes", ["pause", "end"])
+def test_what_another_fault_has_taken_since_has_its_clock_put_right_all_the_same(tmp_path: Path, takes: str) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+
+        async def meanwhile() -> None:
+            if takes == "pause":
+                await driver.cluster.pause(driver, ["n1"])
+            else:
+                await driver.cluster.end(driver, ["n1"])
+
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Skew(("n1",), offset=60),)), meanwhile)
+        assert fault.bit and fault.healed and not fault.heal_wrong
+        assert driver.told[-1] == ("put the clock right", "another fault keeps n1")
+        assert fault.specs[0].again(fault.undone[0]) == "another fault keeps n1"
+        if takes == "pause":
+            await driver.cluster.resume(driver, ["n1"])
+        else:
+            await driver.cluster.start(driver, ["n1"])
+        async with asyncio.timeout(60):
+            while not (ahead := await driver.cluster.ahead(["n1"])):
+                await asyncio.sleep(0.05)
+        assert abs(ahead["n1"].seconds) <= 1 + ahead["n1"].took / 2
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_a_clock_of_what_stands_still_already_is_no_fault(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+        await driver.cluster.pause(driver, ["n1"])
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Skew(("n1",), offset=60),)))
+        assert not fault.bit and fault.proven is None
+        await driver.cluster.resume(driver, ["n1"])
 
     with_cluster(tmp_path, 2, work)
 

@@ -127,6 +127,7 @@ def test_what_proves_nothing_is_not_called_unjudged_and_what_has_no_report_leads
     text = index.page("n", [none], (), index.Status(1, 1))
     assert 'href="a%20run/"' in text and "report.html" not in text
     assert "redis ended." in text and "<small>n1/redis.log: wrong" in text and "\\n" not in text
+    assert "<details><summary>1 more line</summary><small>n1/redis.log" in text, "the logs do not bury the next place"
 
 
 def test_a_suite_that_expects_nothing_says_what_was_seen() -> None:
@@ -183,7 +184,8 @@ def test_suites_differ_by_more_than_chance() -> None:
     assert not any(one.apart for one in compare.suites(some(10, 10), some(9, 10)))
     assert compare.suites(some(10, 10), some(2, 10))[0].apart
     (first, *_) = compare.suites(some(3, 3), [line(variant="cluster")])
-    assert first.apart and first.second == "0 runs"
+    assert first.apart and (first.first, first.second) == ("3 runs", "not run")
+    assert compare.suites([line(variant="cluster")], some(3, 3))[0].first == "1 run"
 
 
 def test_a_contract_adds_up_over_runs() -> None:
@@ -278,3 +280,5 @@ def test_what_was_claimed_stands_beside_what_was_observed() -> None:
     assert mixed.observed.startswith("neither 1, EL 1; ")
     text = index.page("claims", [told, told], (), index.Status(2, 2))
     assert text.index("Claimed and observed") < text.index("does not hold 2") < text.index("documentation of Sentinel")
+    assert text.count("<small>does not hold: ") == len({one.reason for one in told.claims if one.standing == "does not hold"})
+    assert "<small>holds: " not in text

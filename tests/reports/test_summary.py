@@ -70,7 +70,9 @@ def test_a_night_reads_well_on_a_terminal_of_80_columns_and_has_a_table_on_one_o
     with subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import on_a_terminal as show; show()"],
         stdin=inside, stdout=inside, stderr=inside,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        # Of the size that the terminal has: xdist gives its workers one of its own.
+        env={name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        | {"TERM": "xterm", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     ) as child:
         os.close(inside)
         told = bytearray()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitbrain.checkers.result import Blast, Measure, Shut
+from splitbrain.checkers.result import Blast, Discarded, GaveWay, Measure, Shut
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
@@ -186,6 +186,18 @@ def test_clients_that_waited_are_not_told_as_if_nobody_had_come() -> None:
     assert wording.untried(Measure(kind="read")) == "nothing was tried"
     waited = Measure(kind="read", time_share=0.0, outage=3.9)
     assert wording.untried(waited) == "clients waited for 3.9 s: none was answered, so that none could ask again"
+
+
+def test_what_gave_way_is_a_lower_bound_where_no_read_tells() -> None:
+    of = Discarded(contested=2, writes=3, keys=1, last=1, rows=(GaveWay(key=1, nodes=("n1",), writes=3),))
+    begins = "2 keys were written on several sides; after the heal "
+    none = begins + "none"
+    told = "3 acknowledged writes on 1 key gave way, 1 of them the last there (by {n1})"
+    assert wording.gave_way(of) == begins + told
+    untold = "; of 1 key no read tells whether a side's writes survived"
+    assert wording.gave_way(msgspec.structs.replace(of, untold=1)) == begins + "at least " + told + untold
+    assert wording.gave_way(Discarded(contested=2)) == none + " gave way"
+    assert wording.gave_way(Discarded(contested=2, untold=1)) == none + " was seen to give way" + untold
 
 
 def test_whose_calls_were_not_answered_is_told_with_the_fault_in_which() -> None:

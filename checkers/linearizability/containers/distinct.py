@@ -32,7 +32,6 @@ assignment is tried in the order of deadlines (a necessary condition on when an 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
@@ -41,15 +40,13 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.budget import FOREVER, Budget, Exhausted
 from splitbrain.checkers.linearizability.containers.repeated import decide_repeated
+from splitbrain.checkers.linearizability.containers.stays import GONE, Stays
 from splitbrain.checkers.linearizability.decision import Decision
 from splitbrain.checkers.models.specifications import Model
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.values import MISSING, canonical
 
 Ints = NDArray[np.int64]
-
-GONE = int(np.iinfo(np.int64).min)
-"""The end of a stay that is no more: before every moment."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +210,7 @@ def _elements(history: History, method: str, insert: str, remove: str, budget: B
                 return None
             return _unexpected(history, method, row, element, np.flatnonzero(inserting & ~happened))
         elif element in removed:
-            return Decision(
-                method=method, valid=False, identifier="duplicate",
-                rows=tuple(sorted((row_of[element], removed[element], row))),
-                sentence=f"{_client(history, row)} was given {history.values[row]!r}, and so was"
-                f" {_client(history, removed[element])}, though it was put in only once",
-            )
+            return _twice(history, method, row_of[element], removed[element], row)
         else:
             removed[element] = row
     remove_row = np.fromiter((removed.get(element, -1) for element in row_of), np.int64, len(rows))
@@ -228,12 +220,7 @@ def _elements(history: History, method: str, insert: str, remove: str, budget: B
     f = np.where(gone, finish[remove_row], NEVER)
     early = np.flatnonzero(f < s)
     if len(early):
-        put, got = int(rows[early[0]]), int(remove_row[early[0]])
-        return Decision(
-            method=method, valid=False, identifier="future-read", rows=tuple(sorted((put, got))),
-            sentence=f"{_client(history, got)} was given {history.values[put]!r} before {_client(history, put)} began to put it"
-            " in",
-        )
+        return _before_put(history, method, int(rows[early[0]]), int(remove_row[early[0]]))
     wild = np.flatnonzero((history.f == known[1]) & (outcome == INFO))
     at = np.array(empty, np.int64)
     rank = np.fromiter(row_of, np.int64, len(rows)) if method == "priority-queue" else np.arange(len(rows))
@@ -255,6 +242,23 @@ def _unexpected(history: History, method: str, row: int, element: Hashable, fail
     return Decision(
         method=method, valid=False, identifier="unexpected", rows=(row,),
         sentence=f"{client} was given {name!r}, which nobody ever put in",
+    )
+
+
+def _twice(history: History, method: str, put: int, got: int, again: int) -> Decision:
+    """The decision that `got` and `again` both returned what `put` put in."""
+    return Decision(
+        method=method, valid=False, identifier="duplicate", rows=tuple(sorted((put, got, again))),
+        sentence=f"{_client(history, again)} was given {history.values[again]!r}, and so was {_client(history, got)}, though it"
+        " was put in only once",
+    )
+
+
+def _before_put(history: History, method: str, put: int, got: int) -> Decision:
+    """The decision that `got` returned what `put` had not begun to put in."""
+    return Decision(
+        method=method, valid=False, identifier="future-read", rows=tuple(sorted((put, got))),
+        sentence=f"{_client(history, got)} was given {history.values[put]!r} before {_client(history, put)} began to put it in",
     )
 
 
@@ -485,12 +489,7 @@ def _bottomless(elements: _Elements, members: Ints) -> Ints:
     # How many stays begin before each push and each pop: a prefix of the sorted members.
     push_k: list[int] = np.searchsorted(elements.x[members], pushes, "left").tolist()
     pop_k: list[int] = np.searchsorted(elements.x[members], elements.y[members], "left").tolist()
-    size = 1 << n.bit_length()
-    # tree[size + j] is the end of stay j while it is in, `GONE` after; tree[i] the greater of its two children.
-    tree = [GONE] * size + ys + [GONE] * (size - n)
-    for i in range(size - 1, 0, -1):
-        left, right = tree[2 * i], tree[2 * i + 1]
-        tree[i] = left if left > right else right
+    stays = Stays(ys)
     watchers: list[list[int]] = [[] for _ in range(n)]
     pushed = bytearray(n)
     out = bytearray(n)
@@ -508,63 +507,22 @@ def _bottomless(elements: _Elements, members: Ints) -> Ints:
             start, end, k = ys[v], pop_f[v], pop_k[v]
         else:
             start, end, k = push_s[v], xs[v], push_k[v]
-        covered = False
-        # The latest stay among the first k that ends after `end`: up from leaf k to a left sibling, then down.
-        node = size + k
-        while node > 1:
-            if node & 1 and tree[node - 1] > end:
-                node -= 1
-                while node < size:
-                    node = 2 * node + 1 if tree[2 * node + 1] > end else 2 * node
-                watchers[node - size].append(v)
-                covered = True
-                break
-            node >>= 1
-        if not covered:
-            chain = _chain(xs, tree, size, start, end)
-            if chain:
-                covered = True
-                for link in chain:
-                    watchers[link].append(v)
-        if covered:
+        latest = stays.latest(k, end)
+        cover = [latest] if latest >= 0 else stays.chain(xs, start, end)
+        for stay in cover:
+            watchers[stay].append(v)
+        if cover:
             continue
         if not pushed[v]:
             pushed[v] = 1
             queue.append(v)
             continue
         out[v] = 1
-        node = size + v
-        tree[node] = GONE
-        node >>= 1
-        while node:
-            left, right = tree[2 * node], tree[2 * node + 1]
-            greater = left if left > right else right
-            if tree[node] == greater:
-                break
-            tree[node] = greater
-            node >>= 1
+        stays.leave_out(v)
         queue += watchers[v]
         watchers[v] = []
     remaining: Ints = members[np.frombuffer(out, np.uint8) == 0]
     return remaining
-
-
-def _chain(xs: list[int], tree: list[int], size: int, point: int, end: int) -> list[int]:
-    """Stays that together cover `[point, end]`, none where a point of it is free."""
-    links: list[int] = []
-    while point <= end:
-        node, reach, at = size + bisect_left(xs, point), point, 0
-        while node > 1:
-            if node & 1 and tree[node - 1] > reach:
-                reach, at = tree[node - 1], node - 1
-            node >>= 1
-        if not at:
-            return []
-        while at < size:
-            at = 2 * at if tree[2 * at] == reach else 2 * at + 1
-        links.append(at - size)
-        point = reach
-    return links
 
 
 def _smallest(elements: _Elements, core: Ints) -> Ints:

@@ -29,7 +29,7 @@ that. What is wrong with another one is told read by read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -367,26 +367,49 @@ class _Account:
     def missing(self) -> list[int]:
         """Report what reads miss: what was lost, and the reads that are stale; by how much each of these was."""
         whole = self.whole
-        size = len(whole.begun)
-        order = np.lexsort((whole.added, whole.certain))
-        rank = np.empty(size, np.int64)
-        rank[order] = np.arange(size)
-        required = np.searchsorted(whole.certain[order], whole.front, "left")
+        turn = np.empty(len(whole.invoked), np.int64)
+        turn[np.lexsort((whole.read_rows, whole.invoked))] = np.arange(len(turn))
+        known = self._last_known()
         # Each element's last read that missed it, and the start of the first after it was last known to be there.
-        last = np.full(size, -1, np.int64)
-        known = np.maximum(whole.certain, np.where(whole.last_seen >= 0, whole.completed[whole.last_seen], -1)) if (
-            len(whole.completed)) else whole.certain
-        gone_since = np.full(size, NEVER)
+        last, gone_since = np.full(len(known), -1, np.int64), np.full(len(known), NEVER)
         found: list[tuple[int, Ints]] = []
-        held = -1
-        ranks: Ints = np.empty(0, np.int64)
-        by_invocation = np.lexsort((whole.read_rows, whole.invoked))
-        turn = np.empty(len(by_invocation), np.int64)
-        turn[by_invocation] = np.arange(len(by_invocation))
-        sizes = np.bincount(whole.version, minlength=len(whole.listed))
-        most = np.zeros(len(sizes), np.int64)
+        for read, codes in self._missed(turn):
+            found.append((read, codes))
+            ahead = codes[(last[codes] < 0) | (turn[last[codes]] < turn[read])]
+            last[ahead] = read
+            later = codes[whole.invoked[read] >= known[codes]]
+            gone_since[later] = np.minimum(gone_since[later], whole.invoked[read])
+        lost = self._gone(last)
+        gone = np.flatnonzero(lost)
+        for code in gone[np.argsort(whole.added[gone], kind="stable")].tolist():
+            self._lost(code, int(last[code]), int(known[code]), int(gone_since[code]))
+        late = []
+        for read, codes in sorted(found, key=lambda pair: (int(whole.front[pair[0]]), pair[0])):
+            left = codes[~lost[codes]]
+            if len(left):
+                late.append(max(0, int(whole.invoked[read]) - int(whole.certain[left[0]])))
+                self._stale(int(left[0]), read)
+        return late
+
+    def _last_known(self) -> Ints:
+        """The last moment at which each element was known to be there."""
+        whole = self.whole
+        known: Ints = whole.certain
+        if len(whole.completed):
+            known = np.maximum(known, np.where(whole.last_seen >= 0, whole.completed[whole.last_seen], -1))
+        return known
+
+    def _missed(self, turn: Ints) -> Iterator[tuple[int, Ints]]:
+        """Every read that misses elements which were certain before its front, with these in the order in which they were:
+        version by version, for what a version has not is looked up once, and by its `turn`."""
+        whole, versions = self.whole, len(self.whole.listed)
+        order = np.lexsort((whole.added, whole.certain))
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        required = np.searchsorted(whole.certain[order], whole.front, "left")
+        most = np.zeros(versions, np.int64)
         np.maximum.at(most, whole.version, required)
-        starts = np.searchsorted(whole.good_owner, np.arange(len(sizes) + 1))
+        starts = np.searchsorted(whole.good_owner, np.arange(versions + 1))
 
         def absent(number: int) -> Ints:
             """The ranks below those that some read of a version requires which it does not have."""
@@ -395,27 +418,28 @@ class _Account:
             there[mine[mine < len(there)]] = True
             return np.flatnonzero(~there)
 
-        lowest = np.full(len(sizes), size, np.int64)
-        for number in range(len(sizes)):
+        lowest = np.full(versions, len(order), np.int64)
+        for number in range(versions):
             if not number & 63:
                 whole.budget.check()
-            lowest[number] = next(iter(absent(number)[:1].tolist()), size)
+            lowest[number] = next(iter(absent(number)[:1].tolist()), len(order))
         some = np.flatnonzero(required > lowest[whole.version])
+        held, ranks = -1, np.empty(0, np.int64)
         for count, read in enumerate(some[np.lexsort((turn[some], whole.version[some]))].tolist()):
             if not count & 255:
                 whole.budget.check()
-            number = int(whole.version[read])
-            if number != held:
-                held, ranks = number, absent(number)
+            if whole.version[read] != held:
+                held = int(whole.version[read])
+                ranks = absent(held)
             missed = ranks[:np.searchsorted(ranks, required[read])]
             if len(missed):
-                codes = order[missed]
-                found.append((read, codes))
-                ahead = codes[(last[codes] < 0) | (turn[last[codes]] < turn[read])]
-                last[ahead] = read
-                later = codes[whole.invoked[read] >= known[codes]]
-                gone_since[later] = np.minimum(gone_since[later], whole.invoked[read])
-        lost = np.zeros(size, np.bool_)
+                yield read, order[missed]
+
+    def _gone(self, last: Ints) -> NDArray[np.bool_]:
+        """Which elements are lost, by the last read that missed each (-1: none): those of which it may tell that, and that no
+        read has returned since."""
+        whole = self.whole
+        lost = np.zeros(len(last), np.bool_)
         for code in np.flatnonzero(last >= 0).tolist():
             end = int(whole.invoked[last[code]])
             if self.final is not None and end < self.final:
@@ -423,17 +447,7 @@ class _Account:
             gone_from = end if self.final is None else self.final
             seen = int(whole.last_seen[code])
             lost[code] = seen < 0 or int(whole.completed[seen]) < gone_from
-        gone = np.flatnonzero(lost)
-        for code in gone[np.argsort(whole.added[gone], kind="stable")].tolist():
-            self._lost(code, int(last[code]), int(known[code]), int(gone_since[code]))
-        late = []
-        for read, codes in sorted(found, key=lambda pair: (int(whole.front[pair[0]]), pair[0])):
-            left = codes[~lost[codes]]
-            if len(left):
-                # They are in the order of the moment at which they were certain.
-                late.append(max(0, int(whole.invoked[read]) - int(whole.certain[left[0]])))
-                self._stale(int(left[0]), read)
-        return late
+        return lost
 
     def _proof(self, code: int, read: int) -> tuple[list[int], list[Hashable]]:
         """The rows that prove that this read had to return the element, and the elements they are about."""

@@ -58,12 +58,15 @@ def shown_once(found: Findings, history: History, elements: Elements, every: Str
 
 
 def find_unput(
-    found: Findings, history: History, elements: Elements, took: Ints, code: Ints, every: Stretches
+    found: Findings, history: History, elements: Elements, took: Ints, code: Ints, every: Stretches, early_entries: Ints
 ) -> None:
-    """Elements that nobody put in, whose enqueue failed, or had yet to begin: each once."""
-    never = (elements.put < 0) | (history.outcome[elements.put] == FAIL)
-    since = np.where(never, LAST, history.invoked[elements.put])
-    entries, shown_by = every.entries(every.over(np.maximum, since) > history.completed[every.row])
+    """Elements that nobody put in, whose enqueue failed, or had yet to begin (entries of reads that show these are given):
+    each once."""
+    since = np.where(elements.sound, elements.begun, LAST)
+    late = every.touching(~elements.sound)
+    if len(early_entries):
+        late[np.searchsorted(every.first, early_entries, side="right") - 1] = True
+    entries, shown_by = every.entries(late)
     shown = every.shown[entries]
     early, soon = (
         np.flatnonzero(history.completed[rows] < since[codes]) for codes, rows in ((code, took), (shown, shown_by))
@@ -94,7 +97,7 @@ def find_back_again(
     found: Findings, history: History, elements: Elements, windows: Windows, every: Stretches
 ) -> Flags:
     """Reads that show what had been taken out before they took effect. Which rows they are."""
-    gone = np.where(elements.taken >= 0, history.completed[elements.taken], LAST)
+    gone = elements.out
     wrong = np.zeros(len(history), np.bool_)
     entries, shown_by = every.entries(every.over(np.minimum, gone) < windows.low[every.row])
     shown = every.shown[entries]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, distinct, grouped, rows_of
+from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.moment import clock
@@ -16,25 +16,8 @@ from splitbrain.harness.history.moment import clock
 FIRST, LAST = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 
 
-@dataclass
-class Elements:
-    """One entry an element: the row that put it in (-1: none), and the first that took it out (-1: nobody)."""
-
-    key: Ints
-    put: Ints
-    taken: Ints
-    seen_last: Ints
-    """When the last read that shows it was over."""
-    there: Ints
-    """From when on it was there for certain: since it was acknowledged, or a read that shows it was over."""
-    told: Ints
-    """The row that tells so."""
-    until: Ints
-    """Until when it was there: until it began to be taken out, or the last read of it before that began."""
-    again: Ints
-    """The row that tells so; -1 where nobody can have taken it out at all."""
-    behind: Ints
-    """The element behind which it came in, so that it was there as long as that; -1 where it is not that which tells so."""
+_READ = -2
+"""In the place of a row: the last read that tells so, which is looked for only where that is told."""
 
 
 @dataclass
@@ -45,22 +28,86 @@ class Windows:
     high: Ints
 
 
-def windows_of(history: History, elements: Elements, shown: Stretches) -> Windows:
-    """Between which moments each look took effect. What is shown too early is told of as that."""
+class Elements:
+    """One entry an element: the row that `put` it in (-1: none), and the first that took it out (`taken`; -1: nobody).
+
+    `begun` is when it was begun to be put in, `FIRST` where nobody did or that failed (it is not `sound` then); `out` is
+    when it was out, `LAST` where nobody took it. `seen_last` is when the last read that shows it was over. It was `there` for
+    certain since it was acknowledged, or a read that shows it was over, and `until` it began to be taken out, or the last read
+    of it before that began. `behind` is the element behind which it came in, so that it was there as long as that; -1 where it
+    is not that which tells so.
+    """
+
+    def __init__(self, history: History, many: int, put: Ints, put_code: Ints, took: Ints, took_code: Ints) -> None:
+        self.key, self.put, self.taken, self.behind = (np.full(many, -1) for _ in range(4))
+        self.put[put_code], self.key[put_code] = put, history.key[put]
+        if np.bincount(took_code, minlength=1).max() > 1:
+            by_time = np.argsort(history.completed[took], kind="stable")[::-1]
+            took, took_code = took[by_time], took_code[by_time]
+        self.taken[took_code] = took
+        self.sound: Flags = (self.put >= 0) & (history.outcome[self.put] != FAIL)
+        self.begun = np.where(self.sound, history.invoked[self.put], FIRST)
+        self.out = np.where(self.taken >= 0, history.completed[self.taken], LAST)
+        self.by_begun = put_code
+        """Those that were put in, in the order in which that was begun."""
+        sure = self.sound & (history.outcome[self.put] == OK)
+        self.there = np.where(sure, history.completed[self.put], LAST)
+        self._told = np.where(sure, self.put, -1)
+        left = self.sound & (self.taken >= 0)
+        self.until = np.where(left, history.invoked[self.taken], FIRST)
+        self.again = np.where(left, self.taken, -1)
+        self.seen_last = np.full(many, FIRST)
+
+    def see(self, windows: Windows, shown: Stretches) -> None:
+        """Find what reads tell of when each was there. `shown` are reads of their own moment: one of the past shows nothing of
+        that."""
+        self._windows, self._shown = windows, shown
+        first = shown.spread(np.minimum, windows.high[shown.row], LAST)
+        sooner = self.sound & (first < self.there)
+        self.there[sooner], self._told[sooner] = first[sooner], _READ
+        last = shown.spread(np.maximum, windows.low[shown.row], FIRST)
+        later = self.sound & (last > self.until)
+        self.until[later], self.again[later] = last[later], _READ
+
+    def told(self, one: int) -> int:
+        """The row that tells from when on it was there."""
+        row = int(self._told[one])
+        return self._reading(one, self._windows.high, int(self.there[one])) if row == _READ else row
+
+    def told_again(self, one: int) -> int:
+        """The row that tells until when it was there; -1 where nobody can have taken it out at all."""
+        row = int(self.again[one])
+        return self._reading(one, self._windows.low, int(self.until[one])) if row == _READ else row
+
+    def _reading(self, one: int, moments: Ints, moment: int) -> int:
+        """The last read that shows it and has that moment."""
+        shown = self._shown
+        place = shown.order.places[one]
+        rows = shown.row[(shown.begin <= place) & (shown.begin + shown.size > place)]
+        return int(rows[moments[rows] == moment].max())
+
+
+def timely(history: History, elements: Elements, shown: Stretches) -> tuple[Stretches, Ints]:
+    """What reads show, without what was begun to be put in when they were over, and the entries that are left out."""
+    late = shown.over(np.maximum, elements.begun) > history.completed[shown.row]
+    if not late.any():
+        return shown, np.zeros(0, np.int64)
+    entries, shown_by = shown.entries(late)
+    early: Ints = entries[elements.begun[shown.shown[entries]] > history.completed[shown_by]]
+    return shown.without(early), early
+
+
+def windows_of(history: History, elements: Elements, shown: Stretches, right: Stretches) -> Windows:
+    """Between which moments each look took effect. What is shown too early (and is not in `right`) is told of as that."""
     found = Windows(history.invoked.copy(), history.completed.copy())
-    sound = (elements.put >= 0) & (history.outcome[elements.put] != FAIL)
-    begun = np.where(sound, history.invoked[elements.put], FIRST)
-    timely = shown.without(told_early(history, begun, shown))
-    np.maximum.at(found.low, timely.row, timely.over(np.maximum, begun))
-    out = np.where(elements.taken >= 0, history.completed[elements.taken], LAST)
-    np.minimum.at(found.high, shown.row, shown.over(np.minimum, out))
-    return found
-
-
-def told_early(history: History, begun: Ints, shown: Stretches) -> Ints:
-    """The entries of reads that were over before what they show was begun."""
-    entries, shown_by = shown.entries(shown.over(np.maximum, begun) > history.completed[shown.row])
-    found: Ints = entries[begun[shown.shown[entries]] > history.completed[shown_by]]
+    for moments, extreme, by, values in (
+        (found.low, np.maximum, right, elements.begun), (found.high, np.minimum, shown, elements.out)
+    ):
+        # The stretches of a read lie beside each other.
+        starts = np.flatnonzero(np.append(True, by.last[:-1])[: len(by.row)])
+        if len(starts):
+            rows = by.row[starts]
+            moments[rows] = extreme(moments[rows], extreme.reduceat(by.over(extreme, values), starts))
     return found
 
 
@@ -69,42 +116,6 @@ def in_pieces(shown: Stretches) -> Flags:
     found = ~shown.last
     found[1:] |= ~shown.last[:-1]
     return found
-
-
-def find_there(history: History, elements: Elements, windows: Windows, shown: Stretches) -> None:
-    """Find from when, and until when, each element that was put in was there for certain. `shown` are reads of their own
-    moment: one of the past shows nothing of that."""
-    put, taken = elements.put, elements.taken
-    sound = (put >= 0) & (history.outcome[put] != FAIL)
-    sure = np.flatnonzero(sound & (history.outcome[put] == OK))
-    elements.there[sure], elements.told[sure] = history.completed[put[sure]], put[sure]
-    out = np.flatnonzero(sound & (taken >= 0))
-    elements.until[out], elements.again[out] = history.invoked[taken[out]], taken[out]
-    # What is read before it was put in is told of as that.
-    right = shown.without(told_early(history, np.where(sound, history.invoked[put], FIRST), shown))
-    rows = distinct(right.row)
-    place = np.searchsorted(rows, right.row)
-    # Of reads that tell the same the last one is shown.
-    order = np.lexsort((-rows, windows.high[rows]))
-    rank = np.empty(len(rows), np.int64)
-    rank[order] = np.arange(len(rows))
-    best = right.spread(np.minimum, rank[place], len(rows))
-    seen = np.flatnonzero(sound & (best < len(rows)))
-    by = rows[order[best[seen]]]
-    sooner = windows.high[by] < elements.there[seen]
-    elements.there[seen[sooner]] = windows.high[by[sooner]]
-    unsure = windows.high[by] == elements.there[seen]
-    unsure &= (elements.told[seen] < 0) | (history.completed[elements.told[seen]] > elements.there[seen])
-    elements.told[seen[unsure]] = by[unsure]
-    order = np.lexsort((rows, windows.low[rows]))
-    rank[order] = np.arange(len(rows))
-    best = right.spread(np.maximum, rank[place], -1)
-    by = rows[order[best[seen]]]
-    later = windows.low[by] > elements.until[seen]
-    elements.until[seen[later]] = windows.low[by[later]]
-    unsure = windows.low[by] == elements.until[seen]
-    unsure &= (elements.again[seen] < 0) | (history.invoked[elements.again[seen]] < elements.until[seen])
-    elements.again[seen[unsure]] = by[unsure]
 
 
 def find_until(history: History, elements: Elements, lost: Flags) -> None:
@@ -116,15 +127,19 @@ def find_until(history: History, elements: Elements, lost: Flags) -> None:
     first: dict[int, int] = {}
     for row in silent[np.argsort(history.invoked[silent], kind="stable")].tolist():
         first.setdefault(int(history.key[row]), row)
-    for key, places in grouped(elements.key[waits]):
-        mine = np.flatnonzero(waits)[places]
+    waiting = np.flatnonzero(waits)
+    # Only behind those of queues that have such dequeues anything is looked for.
+    some = np.flatnonzero((put >= 0) & (elements.there < LAST) & ~lost) if first and len(waiting) else waiting[:0]
+    known_of = {key: some[places] for key, places in grouped(elements.key[some])}
+    for key, places in grouped(elements.key[waiting]):
+        mine = waiting[places]
         by = first.get(key, -1)
         until = int(history.invoked[by]) if by >= 0 else LAST
         later = mine[elements.until[mine] < until]
         elements.until[later], elements.again[later] = until, by
         if by < 0:
             continue
-        known = np.flatnonzero((elements.key == key) & (put >= 0) & (elements.there < LAST) & ~lost)
+        known = known_of[key]
         known = known[np.argsort(elements.there[known], kind="stable")]
         longest = np.maximum.accumulate(elements.until[known])
         who = np.maximum.accumulate(np.where(elements.until[known] == longest, np.arange(len(known)), 0))
@@ -158,9 +173,10 @@ def silent_by(history: History, key: int, by: int) -> int:
 
 def stays_because(history: History, elements: Elements, one: int) -> str:
     """Why it was there that long."""
-    ahead, again = int(elements.behind[one]), int(elements.again[one])
+    ahead = int(elements.behind[one])
     if ahead >= 0:
         return f"came in behind {history[int(elements.put[ahead])].value}, which {stays_because(history, elements, ahead)}"
+    again = elements.told_again(one)
     if again < 0:
         return "was never taken out"
     if history.outcome[again] == INFO:
@@ -171,8 +187,8 @@ def stays_because(history: History, elements: Elements, one: int) -> str:
 def staying(elements: Elements, one: int) -> list[int]:
     """The rows that tell so, and that it was put in."""
     ahead = int(elements.behind[one])
-    return [int(elements.put[one]), *([int(elements.told[ahead]), *staying(elements, ahead)] if ahead >= 0 else [
-        int(elements.again[one])])]
+    more = [elements.told(ahead), *staying(elements, ahead)] if ahead >= 0 else [elements.told_again(one)]
+    return [int(elements.put[one]), *more]
 
 
 def limits_of(history: History, elements: Elements, windows: Windows, shown: Ints, row: int) -> list[int]:

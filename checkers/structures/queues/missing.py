@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped, ranges, rows_of
+from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.queues.elements import (
     FIRST,
@@ -29,6 +29,7 @@ from splitbrain.checkers.structures.queues.elements import (
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import INFO, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.ranges import ranges
 
 _CHUNK = 1 << 22
 """How many pairs of a look and an element are compared at once, at most: they take memory."""
@@ -41,7 +42,7 @@ def find_missed(
     Which rows they are."""
     low, high = windows.low, windows.high
     steady = np.flatnonzero(elements.until > elements.there)
-    looks = looks[~_complete(history, elements, steady, windows, every)[looks]]
+    looks = looks[~_complete(history, elements, windows, every)[looks]]
     entries, shown_by = every.entries(np.isin(every.row, looks))
     shown = every.shown[entries]
     showing = (elements.there[shown] < low[shown_by]) & (elements.until[shown] > high[shown_by])
@@ -68,24 +69,17 @@ def find_missed(
     return rows
 
 
-def _complete(history: History, elements: Elements, steady: Ints, windows: Windows, shown: Stretches) -> Flags:
+def _complete(history: History, elements: Elements, windows: Windows, shown: Stretches) -> Flags:
     """Rows of reads of which it is seen at once that they show all of these elements that were there all the time: those that
     stand before what one shows were gone before it was over, and those behind came in after it began."""
     found = np.zeros(len(history), np.bool_)
-    whole = np.flatnonzero(~in_pieces(shown))
-    of_key = {key: whole[at] for key, at in grouped(history.key[shown.row[whole]])}
-    order = shown.order
-    for key, mine in grouped(elements.key[steady]):
-        at = of_key.get(key)
-        if at is None:
-            continue
-        places = np.sort(order.places[steady[mine]])
-        ones, rows = order.elements[places], shown.row[at]
-        until = np.append(FIRST, np.maximum.accumulate(elements.until[ones]))
-        there = np.append(np.minimum.accumulate(elements.there[ones][::-1])[::-1], LAST)
-        before = until[np.searchsorted(places, shown.begin[at])]
-        behind = there[np.searchsorted(places, shown.begin[at] + shown.size[at])]
-        found[rows] = (before <= windows.high[rows]) & (behind >= windows.low[rows])
+    whole, order = ~in_pieces(shown), shown.order.elements
+    there, until = elements.there[order], elements.until[order]
+    steady = until > there
+    before = shown.before(np.maximum, np.where(steady, until, FIRST), FIRST)
+    behind = shown.behind(np.minimum, np.where(steady, there, LAST), LAST)
+    rows = shown.row
+    found[rows] = whole & (before <= windows.high[rows]) & (behind >= windows.low[rows])
     return found
 
 
@@ -122,7 +116,7 @@ def _missing(
     why = stays_because(history, elements, missed)
     sentence = f"{what} had been there since {clock(int(elements.there[missed]))} and {why}."
     limits = limits_of(history, elements, windows, shown, row)
-    put, told = int(elements.put[missed]), int(elements.told[missed])
+    put, told = int(elements.put[missed]), elements.told(missed)
     return sentence, rows_told(history, put, told, *limits, *staying(elements, missed), row)
 
 
@@ -178,7 +172,7 @@ def _tell_lost(
             f"{enqueue.value}, {known} at {clock(first)}, was gone from queue {enqueue.key} by {clock(gone)}: nobody took "
             f"it out{others}."
         )
-        return sentence, rows_told(history, row, int(elements.told[lost[at]]), look)
+        return sentence, rows_told(history, row, elements.told(int(lost[at])), look)
 
     rows = elements.put[lost]
     acknowledged = (history.outcome[rows] == OK) & (history.completed[rows] <= by)

@@ -41,18 +41,22 @@ def find_shown_out_of_order(
     are."""
     put, taken = elements.put, elements.taken
     came = elements.there
-    out = np.where((put >= 0) & (taken >= 0), history.completed[taken], LAST)
-    # What stands right in the order of all is right in every stretch of it.
-    order, chains, begins = every.order.elements, every.chains(), np.where(put >= 0, history.invoked[put], FIRST)
-    early = _least_behind(came, order, chains) < begins[order]
-    early |= _least_behind(out, order, chains) < elements.until[order]
+    out = np.where(put >= 0, elements.out, LAST)
+    # What stands right in the order of all that reads show is right in every stretch of it.
+    order, begins = every.order.elements, np.where(put >= 0, history.invoked[put], FIRST)
+    seen = every.inside(every.begin + every.size)
     doubtful = np.zeros(len(put), np.bool_)
-    doubtful[order[early]] = True
+    for moments, limits in ((came, begins), (out, elements.until)):
+        behind = every.order.from_behind(np.minimum, np.where(seen, moments[order], LAST), LAST)[1:]
+        doubtful[order] |= seen & (behind < limits[order])
     several = in_pieces(every)
     several[np.isin(every.row, every.rows_touching(doubtful))] = True
+    crossed = np.zeros(len(history), np.bool_)
+    if not several.any():
+        return crossed
     entries, shown_by = every.entries(several)
     shown = every.shown[entries]
-    begun = history.invoked[put][shown]
+    begun = begins[shown]
     wrong = _least_behind(came, shown, shown_by) < begun
     wrong |= _least_behind(out, shown, shown_by) < elements.until[shown]
     entries = np.flatnonzero(wrong)
@@ -68,16 +72,15 @@ def find_shown_out_of_order(
         read, first, second = history[row], history[int(put[ahead])].value, history[int(put[late])].value
         where = f"a read of queue {read.key} at {read.node or 'a server'} at {clock(int(history.completed[row]))}"
         if len(early):
-            known = "put in" if elements.told[late] == put[late] else "seen there"
+            known = "put in" if elements.told(int(late)) == put[late] else "seen there"
             why = f"which had been {known} by {clock(int(came[late]))}, before {first} was put in"
-            more = [int(put[late]), int(elements.told[late]), int(put[ahead])]
+            more = [int(put[late]), elements.told(int(late)), int(put[ahead])]
         else:
             why = f"which was taken out by {clock(int(history.completed[taken[late]]))}, when {first} was still there"
             more = [int(put[late]), int(taken[late]), *staying(elements, ahead)]
         return f"{where} showed {first} before {second}, {why}.", rows_told(history, *more, row)
 
     found.add_rows("reordered", rows, tell)
-    crossed = np.zeros(len(history), np.bool_)
     crossed[rows] = True
     return crossed
 
@@ -85,9 +88,10 @@ def find_shown_out_of_order(
 def _least_behind(values: Ints, shown: Ints, reads: Ints) -> Ints:
     """Of each entry the least of the values of the elements behind it in its read; `LAST` where it is the last. The entries of
     a read lie beside each other."""
-    order = np.argsort(values, kind="stable")
-    wide = len(values)
-    place = np.empty(wide, np.int64)
+    ones = distinct(shown)
+    order = ones[np.argsort(values[ones], kind="stable")]
+    wide = len(order)
+    place = np.empty(len(values), np.int64)
     place[order] = np.arange(wide)
     same = reads[1:] == reads[:-1]
     read = np.cumsum(np.append(0, ~same)) * wide
@@ -162,9 +166,9 @@ def _shortest_circle(circle: Any) -> list[tuple[int, int]]:
     return list(zip(best, [*best[1:], best[0]], strict=True))
 
 
-def find_parting(found: Findings, history: History, elements: Elements, every: Stretches) -> None:
+def find_parting(found: Findings, history: History, elements: Elements, every: Stretches) -> Ints:
     """Reads that show different elements right behind, or right before, the same one: each shows all that is there, so
-    that this is always the same. Each read at most once."""
+    that this is always the same. Each read at most once. Which rows they are."""
     doubtful = np.zeros(len(elements.put), np.bool_)
     for ends in every.joints()[:2]:
         doubtful[ends] = True
@@ -194,6 +198,7 @@ def find_parting(found: Findings, history: History, elements: Elements, every: S
                 return f"reads of queue {history[rows[-1]].key} contradict each other: {shows}.", rows_told(history, *rows)
 
             found.add_rows("reordered", by[both[-1:]], tell)
+    return np.array(sorted(told), np.int64)
 
 
 def find_torn(
@@ -201,7 +206,7 @@ def find_torn(
 ) -> Ints:
     """Reads that begin with an element though the one that another read shows before it was still there, or end with one
     though what follows it had come in: each once. Which rows they are."""
-    following, usual = every.links()
+    following = every.following()
     previous = np.full(len(following), -1)
     linked = np.flatnonzero(following >= 0)
     previous[following[linked]] = linked
@@ -218,7 +223,7 @@ def find_torn(
     def tell(at: int) -> Told:
         place, row = int(wrong[at]), int(rows[at])
         missed, end = (int(ahead[place]), int(heads[place])) if left[place] else (int(next_one[place]), int(tails[place]))
-        other = int(usual[missed if left[place] else end])
+        other = every.last_linking(missed if left[place] else end)
         read, value, known = history[row], history[int(elements.put[missed])].value, history[int(elements.put[end])].value
         since = f"had been there since {clock(int(elements.there[missed]))}"
         sentence = (
@@ -227,7 +232,7 @@ def find_torn(
             f"{'before' if left[place] else 'behind'} {known}, though {value} "
             f"{stays_because(history, elements, missed) if left[place] else since}"
         )
-        more = staying(elements, missed) if left[place] else [int(elements.put[missed]), int(elements.told[missed])]
+        more = staying(elements, missed) if left[place] else [int(elements.put[missed]), elements.told(missed)]
         limits = limits_of(history, elements, windows, every.elements_of(row), row)
         return f"{sentence}.", rows_told(history, int(elements.put[end]), *more, *limits, other, row)
 
@@ -239,40 +244,46 @@ def find_jumped(
     found: Findings, history: History, elements: Elements, windows: Windows, every: Stretches
 ) -> None:
     """Elements that came out while one was there which a read shows without them: as they were not out before it, they came
-    in behind all that it shows. Each once. Asked where nothing simpler tells of a wrong order."""
-    out = np.flatnonzero((elements.put >= 0) & (elements.taken >= 0))
-    stays, placed = every.over(np.maximum, elements.until), every.order.places
+    in behind all that it shows. Each once. Asked of queues of which nothing simpler tells a wrong order."""
+    order, taken = every.order.elements, elements.taken
+    moved, seen = (elements.put >= 0) & (taken >= 0), elements.seen_last > FIRST
+    stays, high = every.over(np.maximum, elements.until), windows.high[every.row]
+    # Something stands before what a read shows that is there longer than that, or behind it and is out sooner.
+    known = (moved & seen)[order]
+    before = every.before(np.maximum, np.where(known, elements.until[order], FIRST), FIRST)
+    behind = every.behind(np.minimum, np.where(known, elements.out[order], LAST), LAST)
+    doubtful = (before > high) | (behind < stays)
+    # Of what no read shows that one tells which shows what is there longest, of those that were over before it was out.
+    lonely = np.flatnonzero(moved & ~seen)
     of_key = {key: at for key, at in grouped(history.key[every.row])}
-    pairs: dict[int, tuple[int, int]] = {}
-    for key, places in grouped(elements.key[out]):
+    for key, places in grouped(elements.key[lonely]):
         at = of_key.get(key)
         if at is None:
             continue
-        mine = out[places]
-        mine = mine[np.argsort(history.completed[elements.taken[mine]], kind="stable")]
-        ends = history.completed[elements.taken[mine]]
-        # Of what no read shows that one tells which shows what is there longest, of those that were over before it was out.
-        alone, rows = mine[elements.seen_last[mine] == FIRST], every.row[at]
-        order = np.argsort(windows.high[rows], kind="stable")
-        longest = np.append(FIRST, np.maximum.accumulate(stays[at][order]))
-        before = longest[np.searchsorted(windows.high[rows][order], elements.until[alone], side="left")]
-        wrong = before > history.completed[elements.taken[alone]]
-        doubtful = np.isin(stays[at], before[wrong])
-        # Else something stands before what a read shows that is there longer than that, or behind it and is out sooner.
-        by_place = mine[elements.seen_last[mine] > FIRST]
-        by_place = by_place[np.argsort(placed[by_place], kind="stable")]
-        spots = placed[by_place]
-        until = np.append(FIRST, np.maximum.accumulate(elements.until[by_place]))
-        sooner = np.append(np.minimum.accumulate(history.completed[elements.taken[by_place]][::-1])[::-1], LAST)
-        doubtful |= until[np.searchsorted(spots, every.begin[at])] > windows.high[rows]
-        doubtful |= sooner[np.searchsorted(spots, every.begin[at] + every.size[at])] < stays[at]
-        for row in distinct(rows[doubtful]).tolist():
+        alone = lonely[places]
+        by_high = np.argsort(high[at], kind="stable")
+        longest = np.append(FIRST, np.maximum.accumulate(stays[at][by_high]))
+        latest = longest[np.searchsorted(high[at][by_high], elements.until[alone], side="left")]
+        wrong = latest > elements.out[alone]
+        if wrong.any():
+            doubtful[at] |= np.isin(stays[at], latest[wrong])
+    if not doubtful.any():
+        return
+    moving = np.flatnonzero(moved)
+    moving_of = {key: moving[places] for key, places in grouped(elements.key[moving])}
+    pairs: dict[int, tuple[int, int]] = {}
+    doubts = every.row[doubtful]
+    for key, places in grouped(history.key[doubts]):
+        mine = moving_of.get(key, moving[:0])
+        mine = mine[np.argsort(elements.out[mine], kind="stable")]
+        ends, rows = elements.out[mine], doubts[places]
+        for row in distinct(rows).tolist():
             shown = every.elements_of(row)
-            there, high = int(shown[np.argmax(elements.until[shown])]), windows.high[row]
+            there, by = int(shown[np.argmax(elements.until[shown])]), windows.high[row]
             members = set(shown.tolist())
-            begin, end = np.searchsorted(ends, (high, elements.until[there]), side="left").tolist()
+            begin, end = np.searchsorted(ends, (by, elements.until[there]), side="left").tolist()
             early = next((
-                one for one in mine[begin:end].tolist() if elements.until[one] > high and one not in members
+                one for one in mine[begin:end].tolist() if elements.until[one] > by and one not in members
             ), -1)
             if early >= 0:
                 pairs.setdefault(early, (row, there))

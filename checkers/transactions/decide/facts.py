@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from splitbrain.checkers.transactions.inference import written_once
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import APPEND, READ, READ_LIST, UNKNOWN, WRITE, Micros
+from splitbrain.harness.history.ranges import bounds, ranges
 from splitbrain.harness.history.values import NIL
 
 Flaw = Literal["garbage", "aborted-read", "intermediate-read", "internal", "future-read"]
@@ -156,11 +157,7 @@ def _by_node(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each node's range begins, and of what belongs to `owners` (ascending) the places in the order of the nodes."""
     counts = np.bincount(owners, minlength=operations)
-    begins = np.cumsum(counts) - counts
-    start = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts[rows], out=start[1:])
-    taken = np.arange(start[-1]) + np.repeat(begins[rows] - start[:-1], counts[rows])
-    return start, taken
+    return bounds(counts[rows]), ranges(bounds(counts)[rows], counts[rows])
 
 
 def _own_writes(micros: Micros, owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

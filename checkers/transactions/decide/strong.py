@@ -46,6 +46,7 @@ from splitbrain.checkers.transactions.decide.precedence import (
     way,
 )
 from splitbrain.harness.history.history import NEVER
+from splitbrain.harness.history.ranges import ranges
 
 Kind = Literal["serializable", "prefix", "snapshot", "parallel"]
 _RELATIONS: tuple[Relation, ...] = ("wr", "session", "realtime", "ww", "rw")
@@ -121,8 +122,7 @@ class Polygraph:
         if counts.sum() > _MOST_PAIRS:
             raise Exhausted("too many transactions read the initial state of keys that many wrote")
         readers, keys = np.repeat(reader, counts), np.repeat(key, counts)
-        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        writers = self.node[order[np.repeat(begins[:-1][key], counts) + offsets]]
+        writers = self.node[order[ranges(begins[:-1][key], counts)]]
         other = writers != readers
         return readers[other], writers[other], keys[other].astype(np.int64)
 
@@ -190,12 +190,10 @@ class Polygraph:
         counts = np.bincount(self.key, minlength=1)
         if int((counts * (counts - 1) // 2).sum()) > _MOST_PAIRS:
             raise Exhausted("too many transactions wrote the same keys")
-        # The i-th version of a key goes with each of the later ones.
-        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        following = np.repeat(counts, counts) - place - 1
-        first = np.repeat(np.arange(len(order)), following)
-        offsets = np.arange(following.sum()) - np.repeat(np.cumsum(following) - following, following)
-        return order[first], order[first + 1 + offsets]
+        # Each version of a key goes with all that follow it, up to the last of that key.
+        places = np.arange(len(order))
+        following = np.repeat(np.cumsum(counts), counts) - places - 1
+        return order[np.repeat(places, following)], order[ranges(places + 1, following)]
 
     def _ends(self, first: Column, second: Column) -> Column:
         """The vertices between which these choices, and those that are forbidden anyway, draw edges."""
@@ -209,8 +207,7 @@ class Polygraph:
         """Of every choice its place, once for each reader of the earlier version, and the reader."""
         counts = self.reader_start[earlier + 1] - self.reader_start[earlier]
         place = np.repeat(np.arange(len(earlier)), counts)
-        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return place, self.readers[self.reader_start[earlier][place] + offsets]
+        return place, self.readers[ranges(self.reader_start[earlier], counts)]
 
     def _order_edges(self, earlier: Column, later: Column, literal: Column) -> tuple[Edges, Edges]:
         """The edges of "version `earlier` was replaced before `later` came": between the writers, and from the readers."""

@@ -14,7 +14,8 @@ from splitbrain.checkers.result import Discarded, GaveWay
 from splitbrain.harness.history.fault import Proof, Skew
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
-from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.recording import Placement, Recording
+from splitbrain.harness.history.variant import Claim, Variant
 from tests.checkers.scenes import SECOND, apart, fault, overlapping, recording
 
 SIDES = (("n2", "n3"), ("n1",))
@@ -51,12 +52,12 @@ def discarded(recording: Recording, cut: Any) -> Discarded | None:
     return None if found is None else msgspec.structs.replace(found, written=0)
 
 
-def gone(*rows: tuple[int, str, int], contested: int = 1) -> Discarded:
+def gone(*rows: tuple[int, str, int], contested: int = 1, untold: int = 0) -> Discarded:
     """(key, node of the side, writes) of each that gave way."""
     sides = {node: nodes for nodes in SIDES for node in nodes}
     return Discarded(
         contested=contested, writes=sum(writes for *_, writes in rows), keys=len({key for key, *_ in rows}), last=len(rows),
-        rows=tuple(GaveWay(key=key, nodes=sides[node], writes=writes) for key, node, writes in rows),
+        untold=untold, rows=tuple(GaveWay(key=key, nodes=sides[node], writes=writes) for key, node, writes in rows),
     )
 
 
@@ -86,21 +87,21 @@ def test_a_side_gives_way_where_nobody_read_if_it_did_wherever_somebody_read() -
     # The last write wins: each side gave way on one key, so that nothing is known of the third.
     other = [op("n1", "write", 3, 7, key=2), op("n2", "write", 4, 6, key=2), op("n2", "read", 3, 11, key=2)]
     found = discarded(recorded([*BOTH, *unread, *other, op("n1", "read", 2, 11)]), CUT)
-    assert found == gone((0, "n1", 1), (2, "n2", 1), contested=2)
+    assert found == gone((0, "n1", 1), (2, "n2", 1), contested=2, untold=1)
 
 
 def test_nothing_gave_way_where_it_was_not_seen_to() -> None:
-    for after in (
-        [],
-        [op("n3", "read", 2, 11)],  # by its own side
-        [op("n1", "read", 1, 11), op("n2", "read", 2, 11)],  # each still sees its own
-        [op("n1", "read", 2, 11), op("n1", "read", 1, 12)],  # it is still there
-        [op("n1", "read", 2, 9)],  # before the heal
-        [op("n1", "read", 2, 16)],  # the next fault's
-        [op("n1", "read", 2, 11, outcome="fail")],
-        [op(None, "read", 2, 11)],
+    for untold, after in (
+        (1, []),
+        (1, [op("n3", "read", 2, 11)]),  # by its own side
+        (0, [op("n1", "read", 1, 11), op("n2", "read", 2, 11)]),  # each still sees its own
+        (0, [op("n1", "read", 2, 11), op("n1", "read", 1, 12)]),  # it is still there
+        (1, [op("n1", "read", 2, 9)]),  # before the heal
+        (1, [op("n1", "read", 2, 16)]),  # the next fault's
+        (1, [op("n1", "read", 2, 11, outcome="fail")]),
+        (1, [op(None, "read", 2, 11)]),
     ):
-        assert discarded(recorded([*BOTH, *after]), CUT) == gone(), after
+        assert discarded(recorded([*BOTH, *after]), CUT) == gone(untold=untold), after
 
 
 def test_one_sides_writes_are_no_contest() -> None:
@@ -108,6 +109,39 @@ def test_one_sides_writes_are_no_contest() -> None:
         contested=0)
     late = [op("n1", "write", 1, 11), op("n2", "write", 2, 7), op("n1", "read", 2, 12)]
     assert discarded(recorded(late), CUT) == gone(contested=0)
+    unread = [op("n1", "write", 1, 6), op("n2", "read", None, 11)]
+    assert discarded(recorded(unread), CUT) == gone(contested=0, untold=1), "nobody knows: was it there, and overwritten since?"
+
+
+PRIMARIES = Variant(name="v", summary="", reads="primary", writes="primary", claim=Claim(text="", source=""))
+SHARDS: dict[int, tuple[str, ...]] = {key: ("n1", "n2") if key < 5 else ("n3", "n1") for key in range(10)}
+
+
+def through_primaries(operations: list[Operation], shards: dict[int, tuple[str, ...]] = SHARDS) -> Discarded | None:
+    """What is told where writes go to the primary of a shard: keys 0 to 4 are one, 5 to 9 another, both on n1 and elsewhere."""
+    placed = tuple(Placement(key, nodes) for key, nodes in shards.items())
+    return discarded(msgspec.structs.replace(recorded(operations), placements=placed, variant=PRIMARIES), CUT)
+
+
+LOST = [*BOTH, op("n1", "write", 3, 6, key=1), op("n1", "read", 2, 11)]  # n1's shard of the keys 0 to 4 has a new primary
+LEFT = [op("n1", "write", 9, 6, key=5), op("n2", "read", 9, 11, key=5)]  # that of the others stayed with it
+
+
+def test_of_each_shard_it_is_asked_by_itself_whether_a_side_gave_way() -> None:
+    assert through_primaries([*LOST, *LEFT]) == gone((0, "n1", 1), (1, "n1", 1))
+    assert discarded(recorded([*LOST, *LEFT]), CUT) == gone((0, "n1", 1), untold=1), "without primaries a side goes no one way"
+    assert through_primaries([*LOST, *LEFT], {}) == gone((0, "n1", 1), untold=1), "nor where all keys are one shard"
+    other = op("n1", "write", 8, 6, key=6)
+    assert through_primaries([*LOST, *LEFT, other]) == gone((0, "n1", 1), (1, "n1", 1)), "a shard that stayed lost nothing"
+    assert through_primaries([*LOST, other]) == gone((0, "n1", 1), (1, "n1", 1), untold=1), "of one, nothing is known"
+
+
+def test_what_a_primary_served_before_it_stepped_down_is_gone_as_well() -> None:
+    early, late, elsewhere = (op(home, "read", 3, at, key=1) for home, at in (("n1", 10.5), ("n1", 11.5), ("n2", 10.5)))
+    assert through_primaries([*LOST, early]) == gone((0, "n1", 1), (1, "n1", 1))
+    assert through_primaries([*LOST, late]) == gone((0, "n1", 1)), "it is still there"
+    assert through_primaries([*LOST, elsewhere]) == gone((0, "n1", 1)), "it came to others"
+    assert discarded(recorded([*LOST, early]), CUT) == gone((0, "n1", 1)), "without primaries each key goes its own way"
 
 
 def test_what_was_acknowledged_while_links_were_being_cut_or_mended_may_have_spread() -> None:
@@ -131,8 +165,8 @@ def test_it_is_not_measured_without_a_proven_fault_that_parts_and_heals() -> Non
     assert discarded(sets, CUT) is None
 
 
-def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...]) -> tuple[int, int, int]:
-    """Contested keys, writes that gave way, and the last ones among them."""
+def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...]) -> tuple[int, int, int, int]:
+    """Contested keys, writes that gave way, the last ones among them, and keys of which no read tells."""
     wrote = [x for x in operations if x.f == "write" and 5 <= x.invoked / SECOND < 10]
     reads = [x for x in operations if x.f == "read" and 10.1 < x.invoked / SECOND < 15]
     pairs = [(key, at) for key in (0, 1) for at in range(len(sides))]
@@ -146,10 +180,12 @@ def by_definition(operations: list[Operation], sides: tuple[tuple[str, ...], ...
     gave = {where for where in own if own[where] and lost_at[where] and max(lost_at[where]) > max(kept_at[where], default=-1)}
     spread = {at for key, at in set(own) - gave
               if any(x.key == key and x.node not in sides[at] and x.value in own[key, at] for x in reads)}
+    stayed = spread - {at for _, at in gave}
     gave |= {(key, at) for key, at in own if own[key, at] and not kept_at[key, at] and at not in spread
              and any(other == at for _, other in gave)}
     contested = sum(sum(bool(own[key, at]) for at in range(len(sides))) > 1 for key in (0, 1))
-    return contested, sum(len(own[where]) for where in gave), len(gave)
+    untold = {key for key, at in own if own[key, at] and (key, at) not in gave and not kept_at[key, at] and at not in stayed}
+    return contested, sum(len(own[where]) for where in gave), len(gave), len(untold)
 
 
 STEP = st.tuples(st.sampled_from(["n1", "n2", "n3"]), st.booleans(), st.integers(0, 1), st.integers(0, 30))
@@ -168,7 +204,7 @@ def test_it_is_what_it_says_to_be(steps: list[tuple[str, bool, int, int]], sides
         else:
             made.append(op(home, "read", pick % (written + 1) or None, 10.5 + turn / 10, key))
     found = discarded(recorded(made), msgspec.structs.replace(CUT, sides=sides))
-    assert found is not None and (found.contested, found.writes, found.last) == by_definition(made, sides)
+    assert found is not None and (found.contested, found.writes, found.last, found.untold) == by_definition(made, sides)
 
 
 SECOND_ALONE = apart(("n2",), ("n1", "n3"))

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from splitbrain import Operation
 from splitbrain.checkers.structures.queue import QueueChecker
+from splitbrain.checkers.structures.queues import search
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Recording
@@ -95,6 +96,44 @@ def test_queues_are_judged_the_same_where_what_reads_show_is_told_element_by_ele
     assert named >= {"stale-element", "reordered", "stale-read", "future-read", "lost-element", "duplicate", "unexpected"}
 
 
+TOGETHER = (844, 3400, 6327, 7171, 10849, 15656, 16355, 18637, 19798, 20281, 20689, 21100, 22467, 22623, 24007, 24924, 26687,
+            27963, 29399, 29801)
+"""Histories, by their seeds, that are refuted by more calls together than any rule holds against each other."""
+
+
+def small_history(seed: int) -> list[Operation]:
+    rng = random.Random(seed)
+    return spoiled(rng, queue_history(rng, length=rng.randint(3, 9), clients=rng.randint(1, 4)))
+
+
+@pytest.mark.parametrize("seed", TOGETHER)
+def test_what_only_many_calls_together_refute_is_found_by_looking_for_an_order(seed: int) -> None:
+    verdict = judged(QueueChecker(), small_history(seed))
+    [anomaly] = verdict.anomalies
+    assert anomaly.identifier in ("reordered", "non-linearizable") and "no order of" in anomaly.sentence
+    assert not explained(list(anomaly.operations))
+    states = {standing.model: standing.state for standing in verdict.standings}
+    assert states["queues ordered"] == "refuted"
+    assert (states["queues complete"] == "refuted") is (anomaly.identifier == "non-linearizable")
+
+
+def test_what_tells_of_an_order_alone_does_not_say_that_anything_is_missing() -> None:
+    assert judged(QueueChecker(), small_history(844)).counts == {"reordered": 1}
+    assert judged(QueueChecker(), small_history(29399)).counts == {"non-linearizable": 1}
+
+
+@pytest.mark.parametrize(("limit", "number"), [("_STEPS", 3), ("_CALLS", 7)])
+def test_nothing_is_said_where_the_search_is_not_finished(limit: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judged(QueueChecker(), small_history(844)).counts
+    monkeypatch.setattr(search, limit, number)
+    assert not judged(QueueChecker(), small_history(844)).counts
+
+
+def test_right_queues_of_many_clients_are_explained() -> None:
+    for seed in range(20):
+        assert not judged(QueueChecker(), queue_history(random.Random(seed), length=60, clients=10)).counts, seed
+
+
 def timed(f: str, value: object, invoked: int, completed: int, outcome: str = "ok") -> Operation:
     return Operation(process=invoked, f=f, value=value, key=0, invoked=invoked, completed=completed, outcome=outcome)  # type: ignore[arg-type]
 
@@ -156,6 +195,14 @@ def test_what_a_read_shows_without_an_element_that_was_still_to_come_goes_out_be
     assert judged(QueueChecker(), [*calls, late]).counts == {"reordered": 1}
     # A read that shows both tells nothing of the kind.
     assert not judged(QueueChecker(), [*put, timed("read", (2, 1), 51, 291), timed("dequeue", 2, 351, 441)]).counts
+
+
+def test_what_one_queue_handed_out_in_a_wrong_order_hides_nothing_of_another_one() -> None:
+    wrong = [one("enqueue", 1, 1), one("enqueue", 2, 2), one("dequeue", 2, 3), one("dequeue", 1, 4)]
+    put = [timed("enqueue", 1, 10, 310), timed("enqueue", 2, 30, 290)]
+    calls = [replace(op, key=1) for op in (*put, timed("read", (1,), 51, 291), timed("dequeue", 2, 351, 441))]
+    counts = judged(QueueChecker(), sorted([*wrong, *calls], key=lambda op: op.invoked)).counts
+    assert counts == {"reordered": 2}
 
 
 def test_a_read_that_is_wrong_itself_tells_of_no_order() -> None:

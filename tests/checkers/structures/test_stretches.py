@@ -53,8 +53,6 @@ def test_the_stretches_of_a_read_are_what_it_shows(told: list[list[int]]) -> Non
     assert told_by(shown, len(told)) == told
     assert sorted(shown.order.elements.tolist()) == list(range(MANY))
     assert [one for piece in pieces(shown) for one in piece] == [one for read in told for one in read]
-    chains = shown.chains()
-    assert all(len({int(chains[shown.order.places[one]]) for one in piece}) == 1 for piece in pieces(shown))
 
 
 @given(st.integers(1, MANY), st.data())
@@ -98,11 +96,31 @@ def test_what_follows_an_element_is_what_the_last_read_shows(told: list[list[int
         left = [one for one in read if not chosen[one]]
         for before, behind in pairwise(left):
             following[before], usual[before] = behind, row_of(at)
-    found = shown.links()
-    assert (found[0].tolist(), found[1].tolist()) == (following, usual)
+    assert shown.following().tolist() == following
+    assert [shown.last_linking(one) if usual[one] >= 0 else -1 for one in range(MANY)] == usual
     joints = {(int(one), int(other), int(row)) for one, other, row in zip(*shown.joints(), strict=True)}
     beside = {
         (before, behind, row_of(at)) for at, read in enumerate(told)
         for left in [[one for one in read if not chosen[one]]] for before, behind in pairwise(left)
     }
     assert joints <= beside and len(beside) - len(joints) == sum(len(piece) - 1 for piece in pieces(shown))
+
+
+@given(reads, values, st.lists(st.integers(0, 2), min_size=MANY, max_size=MANY))
+def test_what_stands_before_and_behind_a_stretch_is_of_its_own_queue(
+    told: list[list[int]], numbers: list[int], queues: list[int]
+) -> None:
+    told = [[one for one in read if queues[one] == queues[read[0]]] for read in told]
+    shown = np.array([one for read in told for one in read], np.int64)
+    rows, sizes = np.array([row_of(at) for at in range(len(told))], np.int64), np.array([len(read) for read in told], np.int64)
+    found = Stretches.of(shown, rows, sizes, np.arange(MANY)[::-1], np.array(queues))
+    order = found.order.elements.tolist()
+    at_places = np.array([numbers[one] for one in order])
+    before, behind = found.before(np.maximum, at_places, -NONE).tolist(), found.behind(np.minimum, at_places, NONE).tolist()
+    inside = set()
+    for at, (begin, size) in enumerate(zip(found.begin.tolist(), found.size.tolist(), strict=True)):
+        queue = queues[order[begin]]
+        assert before[at] == max((numbers[one] for one in order[:begin] if queues[one] == queue), default=-NONE)
+        assert behind[at] == min((numbers[one] for one in order[begin + size :] if queues[one] == queue), default=NONE)
+        inside |= set(range(begin, begin + size))
+    assert found.inside(found.begin + found.size).tolist() == [place in inside for place in range(MANY)]

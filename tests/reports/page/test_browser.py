@@ -239,6 +239,12 @@ def test_on_paper_the_contract_has_a_page_of_its_own(browser: Any, pages: dict[s
     assert contract.evaluate("e => getComputedStyle(e).breakBefore + getComputedStyle(e).breakAfter") == "pagepage"
     assert contract.bounding_box()["height"] < 950
     assert page.locator("details.raw").first.evaluate("e => getComputedStyle(e).display") == "none"
+    # What is folded in cannot be unfolded on paper: tables that nobody opened are left out.
+    folded = page.locator("details.folded")
+    assert folded.count() and not any(one.is_visible() for one in folded.all())
+    folded.first.evaluate("e => { e.open = true }")
+    assert folded.first.is_visible()
+    folded.first.evaluate("e => { e.open = false }")
     page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
     paper = (tmp_path / "report.pdf").read_bytes()
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 14

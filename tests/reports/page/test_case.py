@@ -64,6 +64,15 @@ def test_what_a_run_cost_is_told_by_how_certain_it_is() -> None:
     assert case.cost(run(SOLD, TWICE)) == "It cost nothing: no payments <carried> out twice."
 
 
+def test_what_was_observed_in_a_run_that_proves_nothing_is_told_as_no_proof() -> None:
+    few = msgspec.structs.replace(
+        run(SOLD), validity="unknown", reason="53 of 53 writes, fewer than 100.", sentence="CP: stocks kept",
+    )
+    told = text(case.page("sale", "a sale", [few, run(SOLD)], 2))
+    assert "Observed: CP: stocks kept; but this run proves nothing: 53 of 53 writes, fewer than 100. " in told
+    assert told.count("but this run proves nothing") == 1
+
+
 def test_a_run_that_was_not_judged_says_why_and_a_stranger_says_nothing_else() -> None:
     plan = Plan(database="d", variant="v")
     page = case.page("sale", "a sale", [run(SOLD, hostile=True), NotJudged(run="", plan=plan, reason="<b>no</b> servers",

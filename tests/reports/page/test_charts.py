@@ -1,3 +1,5 @@
+import re
+
 import msgspec
 import numpy as np
 from hypothesis import given
@@ -122,3 +124,10 @@ def test_what_was_not_answered_in_a_bin_with_calls_is_red() -> None:
     (red,) = [layer for layer in layers if layer.get("encoding", {}).get("y2") == {"datum": 100}]
     assert red["mark"]["color"] == "var(--bad)" and red["encoding"]["y"]["field"] == "v"
     assert layers.index(red) < len(layers) - 1
+
+
+def test_a_small_chart_is_not_blown_up_to_the_width_of_the_page() -> None:
+    small = {"width": 100, "height": 50, "data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x"}}}
+    text = charts.draw(small, "small", "a small one")
+    drawn, most = re.search(r'viewBox="0 0 ([\d.]+)', text), re.search(r'style="max-width:(\d+)px"', text)
+    assert drawn and most and float(drawn[1]) < int(most[1]) < 1.4 * float(drawn[1])
