@@ -32,6 +32,10 @@ class Part(NamedTuple):
         """The scenarios that it comes with."""
         return (self.scenario,) if self.scenario else self.nemesis.scenarios(nodes)
 
+    def beside(self, nodes: int) -> Sequence[str]:
+        """Those of them that it comes with while the others act."""
+        return (self.scenario,) if self.scenario else self.nemesis.beside(nodes)
+
 
 class Combination(Nemesis):
     """Every part at the same time. Its scenarios are one of each part, every part's in turn (`halves + primary`)."""
@@ -45,7 +49,7 @@ class Combination(Nemesis):
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """As many as the part with the most has."""
-        each = [scenarios for part in self.parts if (scenarios := part.scenarios(nodes))]
+        each = [scenarios for part in self.parts if (scenarios := part.beside(nodes))]
         longest = max(map(len, each), default=0)
         return tuple(AND.join(scenarios[at % len(scenarios)] for scenarios in each) for at in range(longest))
 

@@ -44,6 +44,10 @@ class ReplaceMembers(Processes):
         """One node at a time."""
         return (*self.usual, "any", "last-primary", *each(nodes))
 
+    def beside(self, nodes: int) -> Sequence[str]:
+        """Not every node in turn: each waits for all others, whom another fault may keep away."""
+        return tuple(scenario for scenario in self.scenarios(nodes) if scenario != "rolling")
+
     def spec(self, nodes: Nodes) -> Spec:
         return Other(nodes=nodes, name=self.name, does="remove from the members and wipe", undoing="add to the members")
 

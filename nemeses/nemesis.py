@@ -80,6 +80,10 @@ class Nemesis(ABC):
         """Every scenario that can be named (`kill:any`): the ones that a schedule takes, and perhaps more."""
         return self.scenarios(nodes)
 
+    def beside(self, nodes: int) -> Sequence[str]:
+        """The ones that a schedule takes while another nemesis acts at the same time."""
+        return self.scenarios(nodes)
+
     @abstractmethod
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """What to do, resolved: these links, these nodes. Pure. Raises `NoTarget`."""

@@ -18,11 +18,12 @@ from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
-from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.harness.schedules import Step, nemesis, schedule
 from splitbrain.harness.testbeds.namespaces import Namespaces, empty
 from splitbrain.harness.testbeds.testbed import Node as AnyNode
 from splitbrain.harness.testbeds.testbed import Service
 from splitbrain.nemeses.cluster import Cluster
+from splitbrain.nemeses.combination import AND
 from splitbrain.nemeses.membership import _members as agreed_members
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
 from tests.conftest import Ran, need
@@ -183,10 +184,12 @@ def test_who_is_replaced_slowly_needs_all_others_meanwhile(nemesis: str, more: d
 
 
 def test_while_every_member_is_replaced_in_turn_nothing_keeps_one_away() -> None:
-    for name in ("kill:follower+membership:rolling", "membership:rolling+halves", "membership+kill"):
+    for name in ("kill:follower+membership:rolling", "membership:rolling+halves"):
         with pytest.raises(UsageError, match="replaces every node in turn, and what it does beside that keeps some of them"):
             resolve({"database": "etcd", "nemesis": name})
     resolve({"database": "etcd", "nemesis": "membership:rolling+clock-jump:primary"})
+    plan = resolve({"database": "etcd", "nemesis": "membership+kill"})
+    assert {step.scenario.split(AND)[0] for step in schedule(plan)} == {"follower", "primary"}
     resolve({"database": "etcd", "nemesis": "membership:rolling+kill:follower", "pace": "staggered"})
 
 
