@@ -184,6 +184,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     cut, `masked_sides` those that were cut off and have no such home, so that nothing follows from who was served there.
     `asked_sides` are those of which people are told who was served. Links that were down and up in turn (`links_flapping`)
     are not among the `links_cut`.
+    `round_trip` is how many seconds longer every round trip between nodes took, as probes measured it (None: not all links were
+    delayed alike).
     `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
@@ -213,6 +215,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     struck: tuple[str, ...] = ()
     severed: tuple[str, ...] = ()
     links_flapping: int = 0
+    round_trip: float | None = None
     beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()

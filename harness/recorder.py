@@ -66,14 +66,17 @@ from splitbrain.reports.terminal import Progress
 from splitbrain.workloads.workload import Invocation, Workload, check_calls
 
 LIMITS: dict[PhaseName, float] = {
-    "set-up": 90.0,
     "heal": 15.0,
     "final-reads": 60.0,
     "tear-down": 20.0,
 }
-"""Seconds that a phase may take. The load and the settling have the plan's lengths, and this much more to end in."""
+"""Seconds that a phase may take. The load and the settling have the plan's lengths, and `GRACE` more to end in; a set-up has
+what the database's servers may take to start, and `BESIDE` for all else."""
 
 GRACE = 15.0
+BESIDE = 10.0
+PREPARING = 30.0
+"""Seconds that the workload may take to make what it needs."""
 
 WATCH = 0.1
 """Seconds between two looks for servers that ended by themselves."""
@@ -192,7 +195,7 @@ class _Recorder:
                     )
                 )
                 self.workload: Workload = made(registry.look_up("workloads", self.plan.workload), self.plan, variant.offers)
-                async with self.phase("set-up"):
+                async with self.phase("set-up", within=database_class.starting + BESIDE):
                     await self.set_up(database_class)
                 await self.measure()
             finally:
@@ -272,7 +275,7 @@ class _Recorder:
         """Start the database and wait until it is ready."""
         what = "start()"
         try:
-            async with asyncio.timeout(LIMITS["set-up"] - 10) as limit:
+            async with asyncio.timeout(self.database.starting) as limit:
                 await (self.database.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
@@ -291,7 +294,8 @@ class _Recorder:
             if (known := ours(error)) is not None:  # Several servers could not be started, each for a reason of its own.
                 raise known from error
             if limit.expired():
-                raise SetupError(f"{self.plan.database} never got ready. {self.last_words()}") from error
+                took = f"{self.plan.database} did not get ready within {self.database.starting:g} s"
+                raise SetupError(f"{took}. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
 
     async def refuse_data(self) -> None:
@@ -329,7 +333,7 @@ class _Recorder:
             return
         server = self.router.maker()
         try:
-            async with asyncio.timeout(LIMITS["set-up"] / 3):
+            async with asyncio.timeout(PREPARING):
                 client = await self.database.connect(self.database.nodes[server])
                 try:
                     await self.workload.set_up(client)
@@ -583,15 +587,15 @@ class _Recorder:
             return sorted(value, key=repr)
 
     @asynccontextmanager
-    async def phase(self, name: PhaseName, *, judged: bool = False) -> AsyncIterator[None]:
-        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it). With `judged`, an error of
-        ours ends the phase and not the run."""
+    async def phase(self, name: PhaseName, *, judged: bool = False, within: float | None = None) -> AsyncIterator[None]:
+        """One phase: in the journal, on the terminal, and bounded in time (`SetupError` names it), by `LIMITS` or to so many
+        seconds. With `judged`, an error of ours ends the phase and not the run."""
         began, computed = self.clock(), time.process_time_ns()
         self.journal.phase(name, began, ended=False)
         problem, exit_code = "", 0
         ticking = asyncio.create_task(self.tick(name, began))
         try:
-            async with asyncio.timeout(LIMITS.get(name)):
+            async with asyncio.timeout(within or LIMITS.get(name)):
                 yield
             if name == "load":
                 problem = self.gave_up

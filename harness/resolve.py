@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -34,6 +34,7 @@ _NAMED: tuple[tuple[registry.Group, str], ...] = (("workloads", "workload"), ("t
 
 _ATTRIBUTES: tuple[tuple[str, Any, str], ...] = (
     ("name", str, "a text"), ("driver", str, "a text"), ("port", int, "a whole number"),
+    ("starting", Annotated[float, msgspec.Meta(gt=0, le=3600)], "a number of seconds, of up to 3,600"),
     ("modules", tuple[str, ...], "a tuple of texts"), ("programs", tuple[Program, ...], "a tuple of splitbrain.Program"),
 )
 """What a database's class has to have besides its methods and variants: attribute, type, and the type in words."""

@@ -44,8 +44,6 @@ from splitbrain.harness.resolve import check_machine
 from splitbrain.harness.testbeds.testbed import Node, Testbed
 from splitbrain.reports.wording import printable
 
-READY = 90.0
-"""Seconds that the cluster may take to get ready."""
 LONGEST = 3600.0
 """Seconds that a whole trial may take."""
 QUIET = 0.15
@@ -296,14 +294,14 @@ class Trial:
     async def _start(self) -> None:
         database = self._database
         try:
-            async with asyncio.timeout(READY):
+            async with asyncio.timeout(database.starting):
                 await database.start()
                 while not await database.ready():
                     await asyncio.sleep(0.02)
                     if ended := [f"{node.name}: {death}" for node in self._testbed.nodes for death in node.ended()]:
                         raise SetupError(f"a server ended: {'; '.join(ended)}. {self._last_words()}")
         except TimeoutError as error:
-            raise SetupError(f"ready() was not true within {READY:g} s. {self._last_words()}") from error
+            raise SetupError(f"ready() was not true within {database.starting:g} s. {self._last_words()}") from error
         except SplitbrainError:
             raise
         except Exception as error:

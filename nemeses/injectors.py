@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from splitbrain.harness.history.fault import (
+    ONE_WAY,
     Cut,
     Figure,
     Flap,
@@ -235,7 +236,7 @@ def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Tr
     told = []
     if (spec.delay or spec.jitter or spec.reorder) and any(train.late for train in trains.values()):
         late = [median(train.late) for train in trains.values() if train.late]
-        told.append(_figure("one way", "ms", [one.delay for one in meant.values()], late))
+        told.append(_figure(ONE_WAY, "ms", [one.delay for one in meant.values()], late))
     if spec.jitter:
         spread = [max(train.late) - min(train.late) for train in trains.values() if train.late]
         told.append(_figure("spread", "ms", [2 * one.jitter for one in meant.values()], spread))

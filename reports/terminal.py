@@ -40,6 +40,7 @@ from splitbrain.reports.wording import (
     seconds,
     share,
     side,
+    slower,
     source_name,
     spared,
     untried,
@@ -52,8 +53,6 @@ GUTTER = 11
 SHOWN = 8
 """Scenarios that are printed; the report has them all."""
 
-SLOWER = 0.02
-"""Seconds that a median must have grown by to be told."""
 _FAILURES = 5
 """Reasons of failures that are printed; the report has them all."""
 
@@ -322,8 +321,9 @@ def _observed(console: Console, result: Result) -> None:
             others = " and ".join(moment(int(row.started * 1e9)) for row in result.scenarios if row.fault in scenario.beside)
             _wrap(console, "", Text(f"overlaps with the fault of {others}", "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
         _sides(console, scenario.told, indent=0 if single else 6)
-        for slow in _slower(result, scenario):
-            _line(console, "", Text(f"{'' if single else '      '}{slow}", "dim"))
+        for slow in slower(result.baseline, scenario):
+            indent = GUTTER + (0 if single else 6)
+            _wrap(console, "", Text(slow, "dim"), start=indent, hang=indent + 2)
         if scenario.discarded and scenario.discarded.contested:
             indent = GUTTER + (0 if single else 6)
             _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
@@ -353,17 +353,6 @@ def _covered(result: Result) -> str:
                     for found in (home.write, home.read))
         told.append(f"{nemesis} {', '.join(each)} ({count(tried)} operations)")
     return "; ".join(told)
-
-
-def _slower(result: Result, scenario: Scenario) -> Iterator[str]:
-    """What took longer than before the first fault, on a side that was answered: more than twice as long, and to be felt."""
-    before = {found.kind: found.latency for found in result.baseline}
-    for part in scenario.told:
-        for found in (part.write, part.read):
-            healthy = before.get(found.kind)
-            if found.latency and healthy and found.state != "blocked" and found.latency > max(2 * healthy, healthy + SLOWER):
-                who = "" if len(scenario.told) == 1 else f" of {side(part.nodes)}"
-                yield f"{found.kind}s{who} took {seconds(found.latency)}, {seconds(healthy)} before (medians)"
 
 
 def _episodes(console: Console, result: Result) -> None:

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,9 @@ from splitbrain.harness.history.sides import group, told
 from splitbrain.harness.options import changed as changed_options
 from splitbrain.harness.plan import Plan, usual_rto_max
 from splitbrain.harness.settings import keys
+
+SLOWER = 0.02
+"""Seconds that a median must have grown by to be told."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -187,12 +190,28 @@ def gave_way(of: Discarded) -> str:
     """What became of what several sides acknowledged: `40 keys were written on several sides; after the heal 758 acknowledged
     writes on 38 keys gave way, 38 of them the last there (by {n1})`; and of how many keys no read tells."""
     keys = f"{plural(of.contested, 'key')} {'was' if of.contested == 1 else 'were'} written on several sides"
+    if of.keys > of.contested:
+        keys += ", others on one that gave way as a whole"
     untold = f"; of {plural(of.untold, 'key')} no read tells whether a side's writes survived" if of.untold else ""
     if not of.writes:
         return f"{keys}; after the heal none {'was seen to give' if of.untold else 'gave'} way{untold}"
     by = ", ".join(side(nodes) for nodes in dict.fromkeys(row.nodes for row in of.rows))
     gone = f"{'at least ' if of.untold else ''}{plural(of.writes, 'acknowledged write')} on {plural(of.keys, 'key')} gave way"
     return f"{keys}; after the heal {gone}, {count(of.last)} of them the last there (by {by}){untold}"
+
+
+def slower(baseline: Sequence[Measure], scenario: Scenario) -> Iterator[str]:
+    """What took longer than before the first fault, on a side that was answered: more than twice as long, and to be felt. Where
+    every round trip between nodes took longer by as much, how many of them that is."""
+    before = {found.kind: found.latency for found in baseline}
+    for part in scenario.told:
+        for found in (part.write, part.read):
+            healthy = before.get(found.kind)
+            if found.latency and healthy and found.state != "blocked" and found.latency > max(2 * healthy, healthy + SLOWER):
+                who = "" if len(scenario.told) == 1 else f" of {side(part.nodes)}"
+                trip, longer = scenario.round_trip, found.latency - healthy
+                trips = "" if trip is None else f": longer by {longer / trip:.1f} round trips of {seconds(trip)}"
+                yield f"{found.kind}s{who} took {seconds(found.latency)}, {seconds(healthy)} before (medians){trips}"
 
 
 def cost(of: Blast) -> list[tuple[str, str]]:

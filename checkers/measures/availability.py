@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from splitbrain.checkers.result import Availability as State
 from splitbrain.checkers.result import Episode, Held, Home, Measure, Scenario, Side
 from splitbrain.checkers.verdict import Verdict
-from splitbrain.harness.history.fault import Fault, OnServers
+from splitbrain.harness.history.fault import Fault, Impair, OnServers
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
@@ -327,6 +327,15 @@ def quorum(side: Iterable[str], nodes: Sequence[str]) -> bool:
     return len(set(side) & set(nodes)) * 2 > len(nodes)
 
 
+def _round_trip(recording: Recording, fault: Fault) -> float | None:
+    """How many seconds longer a fault made every round trip between nodes; None where it did not delay all links alike."""
+    everywhere = len(recording.nodes) * (len(recording.nodes) - 1)
+    late, figure = [spec for spec in fault.specs if isinstance(spec, Impair) and spec.delay], fault.one_way
+    if not fault.bit or figure is None or len(late) != 1 or len(late[0].links) != everywhere:
+        return None
+    return 2 * figure.middle / 1000
+
+
 def _scenario(recording: Recording, fault: Fault, survey: _Survey, others: Sequence[Fault]) -> Scenario:
     beside = [other for other in others if _together(fault, other)]
     composed = _composed(recording.nodes, fault, beside) or (recording.nodes,)
@@ -356,6 +365,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey, others: Seque
         struck=fault.struck,
         severed=severed,
         links_flapping=len(fault.flapping),
+        round_trip=_round_trip(recording, fault) if not any(one.impaired for one in beside) else None,
         beside=tuple(other.id for other in beside),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(

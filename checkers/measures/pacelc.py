@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.measures.availability import SECOND
 from splitbrain.checkers.result import Half, Pacelc, Waits
-from splitbrain.harness.history.fault import Fault, Figure, Impair
+from splitbrain.harness.history.fault import Fault, Impair
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.recording import Recording
@@ -198,18 +198,14 @@ def _delays(recording: Recording) -> tuple[tuple[Fault, Fault], tuple[Trip, Trip
 
 
 def _trip(delay: float, fault: Fault) -> Trip:
-    figure = _one_way(fault)
+    figure = fault.one_way
     return Trip(2 * delay, 2 * figure.middle if figure is not None else 0.0)
-
-
-def _one_way(fault: Fault) -> Figure | None:
-    return next((figure for proof in fault.proofs for figure in proof.figures if figure.what == "one way"), None)
 
 
 def _wrong(recording: Recording, faults: tuple[Fault, Fault], trips: Sequence[Trip]) -> str:
     """Why nothing can be told of this run; empty where something can."""
     for fault, trip in zip(faults, trips, strict=True):
-        figure = _one_way(fault)
+        figure = fault.one_way
         if not fault.bit or fault.healed is None or figure is None:
             return f"the delay of {trip.intended / 2:g} ms, or its end, was not proven"
         if figure.intended != trip.intended / 2:

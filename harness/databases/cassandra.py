@@ -221,6 +221,7 @@ class Cassandra(Membership):
     server = CASSANDRA
     default_nodes = 3
     default_timeout = 2.0
+    starting = 240.0
     port = 9042
     least = REPLICAS + 1
     changing = 120.0

@@ -116,6 +116,8 @@ class Database(ABC):
     default_nodes: ClassVar[int] = 5
     default_timeout: ClassVar[float] = 1.0
     """Seconds that an operation may take by default: longer where a server that is well sometimes needs longer."""
+    starting: ClassVar[float] = 80.0
+    """Seconds that its servers may take, all together, until they are ready."""
     server: ClassVar[Server | None] = None
     """What `splitbrain servers get` fetches, where no package brings the programs."""
     newer: ClassVar[Program | None] = None

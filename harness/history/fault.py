@@ -20,6 +20,9 @@ from splitbrain.harness.history.sides import in_order, natural, sides, told
 Place = str | Link
 """Where a probe looked: a node, or a link."""
 
+ONE_WAY = "one way"
+"""The figure of how late packets come over a link."""
+
 class Figure(msgspec.Struct, frozen=True):
     """Something that was intended and measured, at several places: the middle one, the least and the most."""
 
@@ -499,6 +502,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def impaired(self) -> tuple[Link, ...]:
         """The links that it did something to other than cutting them for as long as it lasted, in order."""
         return in_order({link for spec in self.specs if isinstance(spec, Impair | Flap) for link in spec.links})
+
+    @property
+    def one_way(self) -> Figure | None:
+        """How late packets were over links that it delayed, in milliseconds, as the first probes of that measured it."""
+        return next((figure for proof in self.proofs for figure in proof.figures if figure.what == ONE_WAY), None)
 
     @property
     def flapping(self) -> tuple[Link, ...]:

@@ -108,6 +108,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         json=_json,
         sentence=wording.sentence,
         gave_way=wording.gave_way,
+        slower=wording.slower,
         replicas=wording.replicas,
         spared=wording.spared,
         during=wording.during,

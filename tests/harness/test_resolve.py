@@ -227,6 +227,7 @@ class Mine(splitbrain.Database):
         ('reads="home"', 'reads="nearest"', r"variant 'v': Invalid enum value 'nearest'"),
         ('source=""', 'source="", promises=("strict",)', r"variant 'v': Invalid enum value 'strict'"),
         ("port = 1", "port = lambda: 1", r"class Mine: port must be a whole number"),
+        ("port = 1", "port, starting = 1, '2 min'", r"class Mine: starting must be a number of seconds"),
         ("programs = ()", "programs = (lambda: 1,)", r"class Mine: programs must be a tuple of splitbrain.Program"),
         ("port = 1", "port = 1; modules = (lambda: 1,)", r"class Mine: modules must be a tuple of texts"),
         ("port = 1", "port = 1; variants = ()", r"class Mine: variants must be a tuple of at least one"),

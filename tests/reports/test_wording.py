@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitbrain.checkers.result import Blast, Discarded, GaveWay, Measure, Shut
+from splitbrain.checkers.result import Blast, Discarded, GaveWay, Measure, Shut, Side
 from splitbrain.harness.cli import commands
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.plan import Plan, ScriptedFault, usual_rto_max
@@ -211,3 +211,27 @@ def test_whose_calls_were_not_answered_is_told_with_the_fault_in_which() -> None
     ]
     apart = wording.shut(Blast(clients_blocked=(one, msgspec.structs.replace(both[1], share=0.2))), rows[:1])
     assert [(part, "worst" in told) for part, told in apart] == [("100.0%", False), ("20.0%", False)]
+
+
+def test_what_took_longer_is_told_and_in_round_trips_where_all_links_were_delayed_alike() -> None:
+    (row, *_), sides = story.result(story.recording()).scenarios, ("n1", "n2")
+    usual = [Measure(kind="write", latency=0.012), Measure(kind="read", latency=0.011)]
+
+    def told(write: float, read: float, trip: float | None) -> list[str]:
+        side = Side(nodes=sides, quorum=True, primary=True, write=Measure(kind="write", latency=write),
+                    read=Measure(kind="read", latency=read))
+        return list(wording.slower(usual, msgspec.structs.replace(row, sides=(side,), links_cut=0, round_trip=trip)))
+
+    assert told(0.214, 0.030, 0.202) == ["writes took 214 ms, 12 ms before (medians): longer by 1.0 round trips of 202 ms"]
+    assert told(0.214, 0.040, None) == [
+        "writes took 214 ms, 12 ms before (medians)", "reads took 40 ms, 11 ms before (medians)",
+    ]
+    assert told(0.020, 0.011, 0.202) == []
+
+
+def test_keys_that_gave_way_without_a_write_of_another_side_are_told_as_others() -> None:
+    rows = tuple(GaveWay(key=key, nodes=("n1",), writes=1) for key in range(3))
+    of = Discarded(contested=2, writes=3, keys=3, last=3, rows=rows)
+    assert wording.gave_way(of) == ("2 keys were written on several sides, others on one that gave way as a whole; "
+                                    "after the heal 3 acknowledged writes on 3 keys gave way, 3 of them the last there "
+                                    "(by {n1})")

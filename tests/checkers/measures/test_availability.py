@@ -25,7 +25,7 @@ from splitbrain.checkers.measures.availability import (
     verdict,
     wilson,
 )
-from splitbrain.harness.history.fault import Fault, Kill, Proof
+from splitbrain.harness.history.fault import ONE_WAY, Fault, Figure, Impair, Kill, Link, Proof
 from splitbrain.harness.history.history import NEVER, History
 from splitbrain.harness.history.operation import KINDS, Key
 from splitbrain.harness.history.recording import Phase, Placement, View
@@ -331,3 +331,23 @@ def test_where_faults_overlap_episodes_are_measured() -> None:
     healthy = (15 * SECOND + MS, 22 * SECOND)
     assert after(scene, cut) == after(scene, down) == healthy, "while another fault is in force nothing is healthy"
     assert episodes(recording(faults=[fault(), fault(2, 15, 17)])) == ()
+
+
+def test_a_delay_of_all_links_alike_is_told_in_round_trips() -> None:
+    links = tuple((one, other) for one in NODES for other in NODES if one != other)
+
+    def late(on: tuple[Link, ...] = links, holds: bool = True, began: float = 5.0) -> Fault:
+        figure, at, end = Figure(ONE_WAY, "ms", 100, 101.5, 101, 103), int(began * SECOND), int((began + 4) * SECOND)
+        return Fault(
+            id=int(began), nemesis="delay", scenario="all", started=at, in_force=at, heal_began=end, healed=end + MS,
+            sides=(NODES,), specs=(Impair(on, delay=100),), primary="n1",
+            proofs=(Proof(holds=holds, acted=at, at=at + MS, figures=(figure,)),),
+            undone=(Proof(holds=True, acted=end, at=end + MS),),
+        )
+
+    def trips(*faults: Fault) -> list[float | None]:
+        return [row.round_trip for row in scenarios(recording(served, faults))]
+
+    assert trips(late()) == [pytest.approx(0.203)]
+    assert trips(late(links[:-1])) == trips(late(holds=False)) == trips(fault()) == [None]
+    assert trips(late(), late(began=7)) == [None, None]
