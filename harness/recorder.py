@@ -294,7 +294,7 @@ class _Recorder:
             if (known := ours(error)) is not None:  # Several servers could not be started, each for a reason of its own.
                 raise known from error
             if limit.expired():
-                took = f"{self.plan.database} did not get ready within {self.database.starting:g} s"
+                took = f"{self.database.name} did not get ready within {self.database.starting:g} s"
                 raise SetupError(f"{took}. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
 
