@@ -11,11 +11,9 @@ from splitbrain.harness.history.fault import OnServers, Other, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.injectors import Injector
-from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+from splitbrain.nemeses.nemesis import DRAWS, Nemesis, NoTarget, Outlook
 
 AND = " + "
-DRAWS = 20
-"""How often the targets of parts are drawn, at most."""
 WIPE: Ability = "wipe"
 """What a testbed must be able to do where a node leaves the members."""
 

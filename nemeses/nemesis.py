@@ -26,6 +26,10 @@ class NoTarget(Exception):
     """What a nemesis aims at is not there at this moment; the message says what. Nothing is done then, and nothing claimed."""
 
 
+DRAWS = 20
+"""How often targets are drawn, at most, where those that were drawn will not do."""
+
+
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """What a nemesis sees of the cluster when it aims.
 

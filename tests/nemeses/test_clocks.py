@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from splitbrain.harness.history.fault import Kill, Skew
-from splitbrain.harness.schedules import Step
+from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.nemeses.nemesis import NoTarget, Outlook
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver
 
@@ -186,3 +191,14 @@ def test_a_clock_that_nobody_tells_is_no_fault(tmp_path: Path) -> None:
         assert not fault.bit and fault.wrong == ("n1",)
 
     with_cluster(tmp_path, 2, work)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1 << 16), name=st.sampled_from(["clock-jump", "clock-strobe", "clock-drift"]),
+       role=st.sampled_from(["any", "follower", "minority", "primary"]))
+def test_a_clock_is_that_of_a_server_that_can_be_asked(seed: int, name: str, role: str) -> None:
+    view = Outlook(names=("n1", "n2", "n3"), primary="n2", out=("n1",))
+    (spec,) = nemesis(name).aim(role, view, random.Random(seed))
+    assert not spec.touched <= {"n1"}
+    with pytest.raises(NoTarget, match="another fault has every server whose clock was meant"):
+        nemesis(name).aim(role, msgspec.structs.replace(view, out=view.names), random.Random(seed))
