@@ -224,16 +224,16 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "LIMIT", Text(printable(limit)))
     if result.claim is not None:
         claim = result.claim
-        reason = f" - {printable(claim.reason)}" if claim.reason and claim.standing != "holds" else ""
+        reason = f" - {printable(claim.reason, 1000)}" if claim.reason and claim.standing != "holds" else ""
         text = f"vendor: {cited(printable(claim.text, 500))} ({printable(source_name(claim.source))}): {claim.standing}{reason}"
         _wrap(console, "CLAIM", Text(text))
     for number, label in enumerate(result.labels):
         text = f"{cited(printable(label.text))} ({printable(source_name(label.source))}): {label.standing}"
-        text += f" - {printable(label.reason)}" if label.reason else ""
+        text += f" - {printable(label.reason, 1000)}" if label.reason else ""
         _wrap(console, "LABEL" if number == 0 else "", Text(text))
     for number, expected in enumerate(result.expectations):
         text = f"{printable(expected.what)}: {'met' if expected.met else 'NOT MET'}"
-        text += f" - {printable(expected.reason)}" if expected.reason else ""
+        text += f" - {printable(expected.reason, 1000)}" if expected.reason else ""
         _wrap(console, "EXPECT" if number == 0 else "", Text(text, "" if expected.met else "bold red"))
     if result.stopped:
         _wrap(console, "EXIT", Text(f"{result.exit_code}: {printable(result.stopped)}", "bold red"))
