@@ -308,25 +308,24 @@ def _observed(console: Console, result: Result) -> None:
     _wrap(console, "OBSERVED", Text(printable(during, 1000), "bold"))
     for scenario in result.scenarios[:SHOWN]:
         single = len(result.scenarios) == 1
+        indent = 0 if single else 6
         if not single:
             head = Text(f"{moment(int(scenario.started * 1e9))}  {printable(scenario.label)}")
             if scenario.links_cut or not scenario.struck:
                 head.append(f"  {scenario.classification}", "bold")
             _wrap(console, "", head, hang=GUTTER + 6)
         if not scenario.bit:
-            _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + (0 if single else 6))
+            _wrap(console, "", Text("not proven by probes: proves nothing", "yellow"), start=GUTTER + indent)
         if scenario.dead and not single:
             _wrap(console, "", Text(scenario.deaths, "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
         if scenario.beside:
             others = " and ".join(moment(int(row.started * 1e9)) for row in result.scenarios if row.fault in scenario.beside)
             _wrap(console, "", Text(f"overlaps with the fault of {others}", "yellow"), start=GUTTER + 6, hang=GUTTER + 6)
-        _sides(console, scenario.told, indent=0 if single else 6)
+        _sides(console, scenario.told, indent=indent)
         for slow in slower(result.baseline, scenario):
-            indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(slow, "dim"), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(slow, "dim"), start=GUTTER + indent, hang=GUTTER + indent + 2)
         if scenario.discarded and scenario.discarded.contested:
-            indent = GUTTER + (0 if single else 6)
-            _wrap(console, "", Text(gave_way(scenario.discarded)), start=indent, hang=indent + 2)
+            _wrap(console, "", Text(gave_way(scenario.discarded)), start=GUTTER + indent, hang=GUTTER + indent + 2)
         if not single and scenario.recovery is not None:
             _line(console, "", Text(f"      recovered {seconds(scenario.recovery)} after heal", "dim"))
     if len(result.scenarios) > SHOWN:
