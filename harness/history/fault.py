@@ -199,8 +199,12 @@ class Impair(OnLinks, frozen=True, omit_defaults=True, tag="impair"):
         told.append(f"let through {self.rate:g} kbit/s" if self.rate else "")
         return f"{', '.join(filter(None, told)) or 'nothing'} {self._where(names)}"
 
+    def everywhere(self, names: Sequence[str]) -> bool:
+        """Whether its links are all there are between these nodes."""
+        return len(self.links) == len(names) * (len(names) - 1)
+
     def _where(self, names: Sequence[str]) -> str:
-        if len(self.links) == len(names) * (len(names) - 1):
+        if self.everywhere(names):
             return "on all links"
         for node in names:
             to, out = (tuple((b, node) if way else (node, b) for b in names if b != node) for way in (True, False))
