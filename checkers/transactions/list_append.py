@@ -250,6 +250,8 @@ class _Lists:
     def _judge_bases(self, keys: Ints) -> None:
         """Two transactions that read one version of a key and both appended to it, where the lists of the key contradict each
         other so that no graph has them: whichever came first, the other one missed it."""
+        if not len(keys):
+            return
         begin, many = self.groups[self.group_begin], max(self.keys, 1)
         reads = self.reads[np.isin(self.key[self.reads], keys)]
         group = located(self.owner[reads] * many + self.key[reads], self.owner[begin] * many + self.key[begin])
