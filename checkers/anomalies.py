@@ -30,8 +30,8 @@ class Phenomenon(msgspec.Struct, frozen=True):
     `refutes` are the kinds of operations that were wrongly answered: an old read leaves the writes as they were, a lost write
     leaves nothing. `touches` are the objects it is seen on. `loses`: something acknowledged is gone. `more_general` is what
     its evidence may be called when it is judged alone, because what tells the two apart is often outside the few operations;
-    empty where nothing is more general. `meaning` is one sentence for a glossary. `kept`: what is gone was there until something
-    else took its place, so that no promise to keep what is acknowledged is broken by it.
+    empty where nothing is more general. `meaning` is one sentence for a glossary. `kept`: what is gone was there until
+    something else took its place, so that no promise to keep what is acknowledged is broken by it.
     """
 
     identifier: str
@@ -203,7 +203,7 @@ def undoing() -> tuple[str, ...]:
 
 
 _CYCLE = re.compile(r"(G0|G1c|G-single|G-nonadjacent|G2-item)(-process|-realtime|)\Z")
-_SORTS = {"G0": "G1c", "G-single": "G-nonadjacent", "G-nonadjacent": "G2-item", "lost-update": "G-single",
+_SORTS = {"G0": "G1c", "G-single": "G-nonadjacent", "G-nonadjacent": "G2-item",
           "non-repeatable-read": "G-single", "long-fork": "G-nonadjacent"}
 _ORDERS = ("", "-process", "-realtime")
 
