@@ -14,8 +14,8 @@ demo: setup
 	@ls -t runs/*/report.html | head -2
 	@echo "Commands as they are printed run once this shell knows them:  . $(BIN)/activate"
 
-# Two files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
-TESTS := $(BIN)/pytest --numprocesses 2 --dist loadfile
+# Three files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
+TESTS := $(BIN)/pytest --numprocesses 3 --dist loadfile
 
 test: setup fast servers aids lint
 	./tools/docker-lab $(TESTS)
