@@ -66,6 +66,8 @@ def claim(
         if "no-lost-write" in asked and overwritten and not any(_tested(level, standings) for level in _CURRENT):
             return assess("not tested", "whether an acknowledged write was lost is not known: who overwrites a register hides "
                           "what was there, and these transactions may read what is old")
+        if "available" in asked and not any(row.links_cut for row in bitten):
+            return assess("not tested", "no link between nodes was cut, so that there were no sides")
         if "available" in asked and all(row.masked_sides for row in bitten):
             return assess("not tested", "something else was done to every node of a side that was cut off")
         if "available" in asked and (unclear := _unclear(bitten)):

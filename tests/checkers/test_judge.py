@@ -13,11 +13,12 @@ from splitbrain.checkers.result import FORMAT, Convergence, Result, decode, enco
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.history.fault import Kill, Skew, Spec
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.variant import Claim, Label, Promise
-from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, apart, both, during, fault, overlapping, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
 LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
@@ -294,9 +295,18 @@ def test_where_registers_are_overwritten_only_current_reads_show_that_nothing_wa
     promised = Claim(text="t", source="s", promises=("no-lost-write",))
     made = recording(CUT, [fault()], claim=promised)
     calls = [
-        msgspec.structs.replace(one, f="txn", value=(("r", "x", None),) if one.f == "read" else (micro,)) for one in made.history
+        msgspec.structs.replace(one, f="txn", value=(("r", "x", None) if one.f == "read" else micro,)) for one in made.history
     ]
     found = judge(msgspec.structs.replace(made, history=History.of(calls)), (Says(model=level),)).claim
+    assert found is not None and found.standing == standing, found
+
+
+@pytest.mark.parametrize(("spec", "standing"), [
+    (Skew(("n1",), offset=60.0), "not tested"), (Kill(("n1",)), "not tested"), (apart(NODES[:2], NODES[2:]), "holds"),
+])
+def test_availability_on_every_side_is_tested_where_there_were_sides(spec: Spec, standing: str) -> None:
+    promised = Claim(text="t", source="s", promises=("available",))
+    found = judge(recording(faults=[overlapping(1, 5, 13, spec)], claim=promised), (Says(),)).claim
     assert found is not None and found.standing == standing, found
 
 
