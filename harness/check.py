@@ -46,7 +46,7 @@ from splitbrain.harness.history.formats import cobra, jsonl
 from splitbrain.harness.history.formats.source import STORED, is_folder
 from splitbrain.harness.history.history import NEVER, OK, OUTCOMES, History
 from splitbrain.harness.history.meaning import begun_with, fenced, may_have_begun_with, meant
-from splitbrain.harness.history.micros import READ
+from splitbrain.harness.history.micros import APPEND, READ
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import MISSING, NIL, SCALAR, canonical
@@ -540,8 +540,9 @@ def _complaint(one: Operation) -> str:
 
 def _told_apart(history: History) -> bool:
     """Whether all operations are transactions whose values tell who was read from. Where they repeat, a search may still find
-    an order in which registers that are read and written together explain it."""
-    return are_transactions(history) and not values_repeat(history)
+    an order in which registers that are read and written together explain it; lists are judged as transactions alone."""
+    lists = history.micros is not None and bool((history.micros.f == APPEND).any())
+    return are_transactions(history) and (lists or not values_repeat(history))
 
 
 def _of_transactions(

@@ -115,6 +115,18 @@ def test_values_that_repeat_prove_no_more_than_a_serial_order_where_no_times_are
     assert check_file(path).verdict.validity == "invalid"
 
 
+def test_lists_whose_elements_repeat_are_judged_as_lists(tmp_path: Path) -> None:
+    """Who appended what is not known, and that is said; they are no registers, and nothing is refused."""
+    path = tmp_path / "history.edn"
+    path.write_text("".join(
+        f"{{:type :{kind}, :f :txn, :value [[:append 1 5]], :process {process}}}\n"
+        for process in (0, 1) for kind in ("invoke", "ok")
+    ) + "{:type :invoke, :f :txn, :value [[:r 1 nil]], :process 2}\n{:type :ok, :f :txn, :value [[:r 1 [5]]], :process 2}\n")
+    checked = check_file(path)
+    assert (checked.model, checked.verdict.validity) == ("transactions", "unknown")
+    assert "more than once" in checked.verdict.reason
+
+
 @pytest.mark.parametrize("f", ["txn", "write"])
 def test_transactions_of_independent_keys_are_kept_apart(f: str, tmp_path: Path) -> None:
     path = tmp_path / "history.edn"
