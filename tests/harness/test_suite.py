@@ -24,6 +24,7 @@ from splitbrain.harness import store
 from splitbrain.harness.doctor import abreast
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.run import Outcome
 from splitbrain.harness.suite import matrix, night
 from splitbrain.harness.suite import suite as suites
 from splitbrain.harness.suite.suite import (
@@ -420,6 +421,26 @@ def test_a_suite_that_is_interrupted_between_two_runs_says_how_to_go_on(
     screen = Console(file=StringIO(), width=300)
     assert night.run_night(file, tmp_path / "runs", screen, parallel=parallel) == 130
     assert "interrupted: the same command goes on" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_page_that_cannot_be_made_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightly: Path) -> None:
+    def ended(plan: Plan, runs: Path, progress: object, name: str = "") -> Outcome:
+        folder = runs / f"run{len(list(runs.iterdir()))}"
+        folder.mkdir()
+        return Outcome(folder=folder, exit_code=0, reason="as expected")
+
+    def broken(*_: object) -> None:
+        raise KeyError("no such cell")
+
+    monkeypatch.setattr("splitbrain.harness.suite.night.perform", ended)
+    monkeypatch.setattr("splitbrain.reports.page.index.write", broken)
+    screen = Console(file=StringIO(), width=300)
+    assert night.run_night(nightly, tmp_path / "runs", screen) == 70
+    said = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "the pages of the suite cannot be made (KeyError: 'no such cell'): this is a bug in splitbrain." in said
+    (folder,) = (tmp_path / "runs").iterdir()
+    entries = msgspec.json.decode((folder / "results.json").read_bytes(), type=tuple[Entry, ...])
+    assert len(entries) == len(read(nightly)) and all(entry.run for entry in entries)
 
 
 @pytest.mark.servers
