@@ -10,6 +10,7 @@ which dependencies it needs, `-process` and `-realtime` that it needs the order 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -29,7 +30,8 @@ class Phenomenon(msgspec.Struct, frozen=True):
     `refutes` are the kinds of operations that were wrongly answered: an old read leaves the writes as they were, a lost write
     leaves nothing. `touches` are the objects it is seen on. `loses`: something acknowledged is gone. `more_general` is what
     its evidence may be called when it is judged alone, because what tells the two apart is often outside the few operations;
-    empty where nothing is more general. `meaning` is one sentence for a glossary.
+    empty where nothing is more general. `meaning` is one sentence for a glossary. `kept`: what is gone was there until
+    something else took its place, so that no promise to keep what is acknowledged is broken by it.
     """
 
     identifier: str
@@ -38,6 +40,7 @@ class Phenomenon(msgspec.Struct, frozen=True):
     meaning: str
     loses: bool = False
     more_general: tuple[str, ...] = ()
+    kept: bool = False
 
 
 def _cycles() -> Iterable[Phenomenon]:
@@ -68,7 +71,7 @@ _ROWS = (
     Phenomenon("lost-append", _BOTH, ("transactions",), "An acknowledged append is in none of the lists that were read in "
                "the end.", True, ("G-single-realtime",)),
     Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "A transaction replaced a version that it had read, without "
-               "having seen another one that replaced it, too: the effect of one is gone.", True, ("G-single",)),
+               "having seen another one that replaced it, too: the effect of one is gone.", True, ("G-single",), kept=True),
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
     Phenomenon("stale-fence", _BOTH, ("lock",), "A lock was granted with a fencing number that was not greater than an "
                "earlier one.", False, ("non-linearizable",)),
@@ -191,6 +194,34 @@ def refutes_reads_only(identifiers: Iterable[str]) -> bool:
 def losing() -> tuple[str, ...]:
     """The identifiers that say that something acknowledged is gone."""
     return tuple(name for name, row in ANOMALIES.items() if row.loses)
+
+
+def undoing() -> tuple[str, ...]:
+    """The identifiers that are against durability: what was acknowledged was not kept. What one transaction makes of a version
+    that another one replaced in the meantime is a matter of isolation: both were kept, one until the other replaced it."""
+    return tuple(name for name, row in ANOMALIES.items() if row.loses and not row.kept)
+
+
+_CYCLE = re.compile(r"(G0|G1c|G-single|G-nonadjacent|G2-item)(-process|-realtime|)\Z")
+_SORTS = {"G0": "G1c", "G-single": "G-nonadjacent", "G-nonadjacent": "G2-item",
+          "non-repeatable-read": "G-single", "long-fork": "G-nonadjacent"}
+_ORDERS = ("", "-process", "-realtime")
+
+
+def is_one(identifier: str, kind: str) -> bool:
+    """Whether every anomaly of that name is also one of that kind by the definitions of both: itself, and of the cycles of
+    transactions those with less in them. A cycle that needs nobody's order is one with the order of clients, and that is one
+    with the order of time; a cycle that needs the order of time is nothing without it."""
+    if identifier == kind:
+        return True
+    name, order, wider = identifier, "", _CYCLE.match(kind)
+    if own := _CYCLE.match(identifier):
+        name, order = own[1], own[2]
+    if wider is None or _ORDERS.index(order) > _ORDERS.index(wider[2]):
+        return False
+    while name != wider[1] and name in _SORTS:
+        name = _SORTS[name]
+    return name == wider[1]
 
 
 def generalises(general: str, identifier: str) -> bool:

@@ -5,55 +5,65 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from splitbrain.checkers.anomalies import ANOMALIES, losing
+from splitbrain.checkers.anomalies import ANOMALIES, is_one, losing, undoing
 from splitbrain.checkers.cases.flash_sale import CHARGES, STOCKS
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
-from splitbrain.checkers.sessions.models import GUARANTEES, MODELS
+from splitbrain.checkers.sessions.models import GUARANTEES
+from splitbrain.checkers.sessions.models import MODELS as SESSIONS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.lock import EXCLUSIVE
 from splitbrain.checkers.structures.watch import MODEL as WATCHES
-from splitbrain.checkers.transactions.lattice import weaker
-from splitbrain.checkers.verdict import Standing, Validity
+from splitbrain.checkers.transactions.lattice import LEVELS, weaker
+from splitbrain.checkers.verdict import Standing, Validity, Verdict
 from splitbrain.harness.history.operation import KINDS, Kind
 from splitbrain.harness.history.sides import group
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
 
 def claim(
-    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
+    claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
     converged: Convergence, validity: Validity,
 ) -> Assessment:
-    """Does not hold: a promise was refuted. Holds: what it admits was seen (where it admits losses, nothing but a loss will
-    do), or every promise was put to the test by a proven fault, during which the side with a quorum answered, and stood. Not
-    tested: anything else."""
+    """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
+    admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
+    with a quorum answered, and stood. Not tested: anything else. `verdicts` are those of the workload's checkers."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     for promise in claimed.promises:
-        if broken := _broken(promise, counts, rows, standings, converged):
+        if broken := _broken(promise, counts, rows, _standings(promise, verdicts), converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     seen = [name for name in claimed.admits if counts.get(name)]
     if any(name in admitted for name in seen):
         return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
+    shown = [name for name in counts if counts[name] and name not in losing()]
+    kinds = [(kind, name) for kind in admitted for name in shown if is_one(name, kind)]
+    if kinds:
+        return assess("holds", f"it admits {kinds[0][0]}, and {kinds[0][1]} was seen, which is one")
     if any(name in losing() for name in admitted):
         was = "was, and is" if len(seen) == 1 else "were, and are"
         beside = f"; {' and '.join(seen)}, which it admits too, {was} no loss" if seen else ""
-        return assess("not tested", _unseen(admitted) + beside)
+        return assess("not tested", _unseen(admitted, counts) + beside)
     bitten = [row for row in rows if row.bit]
     if not bitten:
         return assess("not tested", "no fault was proven to take effect")
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
     # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
-    asked = [promise for promise in claimed.promises if _asked(promise, standings)]
+    asked = [promise for promise in claimed.promises if _asked(promise, _standings(promise, verdicts))]
     if claimed.promises and not asked:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     if asked and validity == "valid":
-        undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings)]
+        undecided = [
+            promise for promise in asked if promise in _MODELS and not _tested(promise, _standings(promise, verdicts))
+        ]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
+        if "no-lost-write" in asked and counts.get("lost-update"):
+            told = "whether an acknowledged write was lost is not known: updates were, and who overwrites hides what was there"
+            return assess("not tested", told)
         if "available" in asked and all(row.masked_sides for row in bitten):
             return assess("not tested", "something else was done to every node of a side that was cut off")
         if "available" in asked and (unclear := _unclear(bitten)):
@@ -66,14 +76,24 @@ def claim(
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
     if claimed.admits:
-        return assess("not tested", _unseen(admitted))
+        return assess("not tested", _unseen(admitted, counts))
     return assess("not tested", "it promises nothing that a run can refute")
 
 
-def _unseen(admitted: list[str]) -> str:
-    """What to say where nothing of what is admitted was seen."""
+def _unseen(admitted: list[str], counts: Mapping[str, int]) -> str:
+    """What to say where nothing of what is admitted was seen, and of what was seen what is less than that."""
     unseen = "which was not" if len(admitted) == 1 else "none of which was"
-    return f"it admits {' and '.join(admitted)}, {unseen} seen in this run"
+    less = next(((name, kind) for kind in admitted for name in counts if counts[name] and is_one(kind, name)), None)
+    beside = f"; {less[0]}, which was, shows no {less[1]}" if less else ""
+    return f"it admits {' and '.join(admitted)}, {unseen} seen in this run{beside}"
+
+
+def _standings(promise: Promise, verdicts: Sequence[Verdict]) -> list[Standing]:
+    """The standings that a promise is held against. What sessions are promised of single operations and what transactions
+    promise are not the same, where the names are: a transaction that sees half of another one is against causal consistency of
+    transactions, and a client that reads registers one at a time may see just that."""
+    other = "transactions" if promise in SESSIONS else "sessions" if promise in _LEVELS else ""
+    return [one for verdict in verdicts if verdict.checker != other for one in verdict.standings]
 
 
 def _unclear(rows: Sequence[Scenario]) -> str:
@@ -119,6 +139,9 @@ _TOLD: dict[Promise, str] = {
 _MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "available"}
 """The promises that are names of standings."""
 
+_LEVELS = frozenset(_TOLD) & frozenset(LEVELS) - frozenset(SESSIONS)
+"""Those of transactions."""
+
 _BESIDE = frozenset({EXCLUSIVE, WATCHES, STOCKS, CHARGES, LIMITS})
 """What linearizability says nothing of, while it implies every other model that a checker decides: what two holders believe of
 a lease; watches, for it is said of single operations (etcd exempts them by name); and what a service makes of its database,
@@ -149,7 +172,7 @@ def _implied(promise: Promise) -> tuple[str, ...]:
     """The models that hold where that one does, itself first."""
     match promise:
         case "sequential":
-            return MODELS
+            return SESSIONS
         case "causal":
             return "causal", *GUARANTEES
         case "strict-serializable" | "serializable" | "snapshot-isolation" | "read-committed":
@@ -169,7 +192,7 @@ def _broken(
             seen = dict.fromkeys(name for one in refuted for name in one.by)
             return "seen: " + (", ".join(seen) or f"no {_TOLD[promise]}") if refuted else ""
         case "no-lost-write":
-            lost = sum(counts.get(name, 0) for name in losing())
+            lost = sum(counts.get(name, 0) for name in undoing())
             return "acknowledged writes were lost" if lost else ""
         case "converges":
             return converged.reason if converged.state == "diverged" else ""
@@ -252,6 +275,9 @@ _OTHERWISE = (
      "grant a number that grows (a fencing token), and let the storage refuse a write with an older one."),
     (("missed-event", "event-reordered", "event-from-the-past"),
      "Do not build a state on events alone: read it anew after every reconnect, and watch on from the revision that was read."),
+    (("lost-update",),
+     "Do not write what was made of an earlier read unless the database refuses it where that was replaced in the meantime: "
+     "carry the version that was read into a conditional write, lock it while reading, or ask for serializable transactions."),
     (("duplicate-id",),
      "Do not take these identifiers for unique: let a unique index refuse the second, or give every node a range of its own."),
     (("oversold", "charged-twice", "over-admitted", "wrong-total", "negative-balance", "out-of-bounds"),
@@ -276,10 +302,11 @@ def recommendations(
 ) -> tuple[str, ...]:
     """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does; and of
     checkers that `failed`, that they did."""
-    proves_nothing = (validity == "unknown" and not counts) or bool(failed)
-    found = [_FAILED.format(", ".join(dict.fromkeys(failed)))] if failed else [_LONGER] if proves_nothing else []
+    proves_nothing = validity == "unknown" and not counts
+    broken = [_FAILED.format(", ".join(dict.fromkeys(failed)))] if failed else []
+    found = [*(broken or [_LONGER])] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
-    if any(counts.get(name) for name in (*losing(), "split-brain")):
+    if any(counts.get(name) for name in (*undoing(), "split-brain")):
         found.append(
             "Do not take an acknowledgement for durable here: wait for a majority of replicas before acknowledging (write "
             "concern, quorum, WAIT), or make the old primary stop by itself, fenced by a generation number, before a new one "
@@ -308,6 +335,6 @@ def recommendations(
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown" and not proves_nothing:
-        found.append(_LONGER)
+    if not proves_nothing:
+        found += broken or ([_LONGER] if seen == "unknown" else [])
     return tuple(found)

@@ -134,7 +134,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         latencies=took if plan is not None else (),
         alerts=fired if plan is not None else (),
         pacelc=otherwise,
-        claim=claim(variant.claim, counts, known.rows, standings, found.convergence, validity) if variant else None,
+        claim=claim(variant.claim, counts, known.rows, own, found.convergence, validity) if variant else None,
         labels=tuple(
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
             for given in (variant.labels if variant else ())

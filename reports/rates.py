@@ -14,7 +14,7 @@ from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.files import write_whole
 from splitbrain.harness.plan import Plan, short
-from splitbrain.reports.wording import count, printable
+from splitbrain.reports.wording import count, plural, printable
 
 COLUMNS = (
     "database",
@@ -35,7 +35,7 @@ NUMBERS = 3
 """Columns at the end that hold numbers."""
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
+class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run in one line: what a table of rates is made from. Shares are of the writes tried during the faults at the homes
     of sides without a quorum, and with one (where the primary changed, from the new one's first answer on)."""
 
@@ -59,6 +59,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     discarded: int | None
     discarded_keys: int | None
     discarded_last: int | None
+    discarded_untold: int | None = None
+    """The keys of which no read told what became of a side's writes; None also where the run was judged before that was asked,
+    whose numbers of discarded writes are not counted."""
 
 
 def rate(result: Result) -> Rate | None:
@@ -84,6 +87,7 @@ def rate(result: Result) -> Rate | None:
         discarded=result.blast.discarded,
         discarded_keys=sum(one.keys for one in gave_way) if gave_way else None,
         discarded_last=result.blast.discarded_last,
+        discarded_untold=None if result.blast.discarded is None else result.blast.discarded_untold,
     )
 
 
@@ -154,12 +158,15 @@ def rates_table(rates: Iterable[Rate]) -> str:
 
 
 def _discarded(group: Sequence[Rate]) -> str:
-    """Writes, the keys that they were on, and how many of them were the last on their key."""
-    measured = [one for one in group if one.discarded is not None]
+    """Writes, the keys that they were on, and how many of them were the last on their key; at least so many where no read told
+    it of some keys; and in how many of the runs, where not in all."""
+    measured = [one for one in group if one.discarded is not None and one.discarded_untold is not None]
     if not measured:
         return "-"
     names = ("discarded", "discarded_keys", "discarded_last")
-    return ", ".join(_number(getattr(one, name) for one in measured) for name in names)
+    least = "≥ " if any(one.discarded_untold for one in measured) else ""
+    some = f" ({plural(len(measured), 'run')})" if len(measured) < len(group) else ""
+    return least + ", ".join(_number(getattr(one, name) for one in measured) for name in names) + some
 
 
 def _middle(numbers: Iterable[float | None]) -> float | None:

@@ -433,6 +433,8 @@ def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts:
 
 
 def _names(levels: Sequence[Level]) -> str:
-    """These levels in words, of two names for one level the first."""
+    """These levels in words, of two names for one level the first. Causal consistency is also promised of single operations,
+    and is another thing there."""
     chosen = [level for level in levels if level != "consistent-view" or len(levels) == 1]
-    return " and ".join(level.replace("-", " ") for level in chosen)
+    told = {"causal": "transactional causal consistency"}
+    return " and ".join(told.get(level, level.replace("-", " ")) for level in chosen)

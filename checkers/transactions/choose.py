@@ -21,6 +21,8 @@ _ALIASES: dict[str, Level] = {
     "strict-serializability": "strict-serializable",
     "serializability": "serializable",
     "causal-consistency": "causal",
+    # Causal consistency of registers has the same name: this one is of transactions alone.
+    "transactional-causal": "causal",
 }
 
 

@@ -192,6 +192,7 @@ class _Lists:
         self.appends_by_key = self.appends[np.argsort(self.key[self.appends], kind="stable")] if len(odd) else self.appends[:0]
         self._judge_odd(odd[:_COMPARED])
         self._judge_aborted(odd[:_COMPARED])
+        self._judge_bases(np.unique(self.key[odd]))
         if len(odd) > _COMPARED:
             self.limits.append(f"only {_COMPARED:,} of {len(odd):,} lists that contradict others were looked into")
         certain = np.array([self._contradict(int(read)) for read in odd[:_COMPARED].tolist()], np.bool_)
@@ -245,6 +246,32 @@ class _Lists:
         aborted = (times[append] == 1) & (self.history.outcome[author] == FAIL)
         read, author = read[aborted], author[aborted]
         self.problems.append(Problems.of("G1a", self.owner[read], read, author))
+
+    def _judge_bases(self, keys: Ints) -> None:
+        """Two transactions that read one version of a key and both appended to it, where the lists of the key contradict each
+        other so that no graph has them: whichever came first, the other one missed it."""
+        if not len(keys):
+            return
+        begin, many = self.groups[self.group_begin], max(self.keys, 1)
+        reads = self.reads[np.isin(self.key[self.reads], keys)]
+        group = located(self.owner[reads] * many + self.key[reads], self.owner[begin] * many + self.key[begin])
+        reads, group = reads[group >= 0], group[group >= 0]
+        before = reads < begin[group]
+        reads, group = reads[before], group[before]
+        group, first = np.unique(group, return_index=True)
+        reads = reads[first]
+        if len(reads) > _COMPARED:
+            self.limits.append(f"only {_COMPARED:,} of {len(reads):,} lists were compared as what transactions appended to")
+        made: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for read, at in zip(reads[:_COMPARED].tolist(), group[:_COMPARED].tolist(), strict=True):
+            begins = int(self.group_begin[at])
+            appends = self.groups[begins : begins + int(self.group_count[at])]
+            base = tuple(self._list(read)) if self.micros.f[read] == READ_LIST else ()
+            if not set(base).intersection(self.micros.value[appends].tolist()):  # Who read its own future saw no base of it.
+                made.setdefault((int(self.key[read]), base), []).append(int(appends[-1]))
+        rows = np.array([row for appends in made.values() for row in appends[1:]], np.int64)
+        other = np.array([appends[0] for appends in made.values() for _ in appends[1:]], np.int64)
+        self.problems.append(Problems.of("lost-update", self.owner[rows], rows, self.owner[other]))
 
     def _contradict(self, read: int) -> bool:
         """Whether a list and the longest one of its key have the elements of acknowledged transactions in different

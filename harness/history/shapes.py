@@ -16,6 +16,7 @@ MANY: tuple[str, ...] = ("many",)
 """Stands for a list of more than three parts."""
 MICROS = "micros"
 """A list of micro-operations: `("r", key, value)`, `("w", key, value)`, `("append", key, value)`."""
+_KEYS = frozenset((int, str, tuple, list, bool, float, frozenset))
 _MICROS = frozenset(("r", "read", "w", "write", "append", ":r", ":w", ":append", ":read", ":write"))
 
 
@@ -49,7 +50,7 @@ def is_micro(part: Any) -> bool:
     """Whether a part of a list is a micro-operation of a transaction."""
     return (
         (type(part) is list or type(part) is tuple) and len(part) in (2, 3) and type(part[0]) is str and part[0] in _MICROS
-        and type(part[1]) in (int, str, tuple, list)
+        and type(part[1]) in _KEYS
     )
 
 

@@ -222,7 +222,8 @@ def test_a_promise_is_broken_by_what_is_against_it_and_by_nothing_else(promise: 
     claimed = Claim(text="t", source="s", promises=(promise,))
     for model in {*BESIDE, *(model for models in AGAINST.values() for model in models)}:
         refuted = Standing(model=model, state="refuted", by=("x",))
-        held = assessed(claimed, {"x": 1}, (), (refuted,), Convergence(), "invalid")
+        verdict = Verdict(checker="mine", validity="invalid", reason="r", standings=(refuted,))
+        held = assessed(claimed, {"x": 1}, (), (verdict,), Convergence(), "invalid")
         assert (held.standing == "does not hold") is (model in AGAINST[promise]), model
 
 
@@ -231,6 +232,58 @@ def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) ->
     found = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("linearizable",))).claim
     assert found is not None and found.standing == "not tested"
     assert found.reason == "the workload tests nothing of linearizability"
+
+
+@pytest.mark.parametrize(("promise", "checker", "against"), [
+    ("causal", "sessions", True), ("causal", "transactions", False), ("sequential", "transactions", False),
+    ("strict-serializable", "transactions", True), ("strict-serializable", "sessions", False),
+])
+def test_what_is_promised_of_operations_is_not_held_against_transactions(promise: Promise, checker: str, against: bool) -> None:
+    """Causal consistency of transactions asks for more than that of single operations, and has the same name."""
+    claimed = Claim(text="t", source="s", promises=(promise,))
+    refuted = judged(Says("invalid", LOST.anomalies, model="causal", name=checker), claim=claimed).claim
+    assert refuted is not None and (refuted.standing == "does not hold") is against
+    held = judged(Says(model="causal", name=checker), claim=claimed).claim
+    assert held is not None and (held.standing == "holds") is (against and promise == "causal")
+
+
+@pytest.mark.parametrize(("admitted", "seen", "standing"), [
+    ("G2-item", "G2-item", "holds"),
+    ("G2-item-realtime", "G2-item", "holds"),  # Who misses another's write misses it whatever order is counted.
+    ("G2-item", "G2-item-realtime", "not tested"),  # A stale read may be all there is to it.
+    ("G-single", "G-single-process", "not tested"),
+    ("G-single-realtime", "G-single-process", "holds"),
+    ("G2-item", "G-single", "holds"),
+    ("G-single", "G2-item", "not tested"),
+    ("G-nonadjacent", "long-fork", "holds"),
+    ("G-single", "lost-update", "not tested"),  # A loss is more than a warning of none.
+    ("G2-item", "G1c", "not tested"),
+    ("G1c", "G0-realtime", "not tested"),
+])
+def test_what_is_admitted_is_seen_in_all_that_is_one_by_definition(admitted: str, seen: str, standing: str) -> None:
+    claimed = Claim(text="t", source="s", admits=(admitted,))
+    found = judged(Says("invalid", (anomaly(seen, 7),)), claim=claimed).claim
+    assert found is not None and found.standing == standing, found
+
+
+def test_what_is_less_than_what_is_admitted_is_named() -> None:
+    claimed = Claim(text="t", source="s", admits=("G2-item",))
+    found = judged(Says("invalid", (anomaly("G2-item-realtime", 7),)), claim=claimed).claim
+    assert found is not None
+    assert found.reason == "it admits G2-item, which was not seen in this run; G2-item-realtime, which was, shows no G2-item"
+
+
+def test_a_lost_update_is_no_write_that_was_not_kept() -> None:
+    """Both writes were kept until the other one replaced them: a matter of isolation. Nor does a run that shows it prove that
+    none was lost."""
+    promised = Claim(text="t", source="s", promises=("no-lost-write",))
+    update = (anomaly("lost-update", 7),)
+    for says, standing in ((Says("invalid", update), "not tested"), (Says("valid", update), "not tested"),
+                           (Says("invalid", (anomaly("lost-append", 7),)), "does not hold")):
+        found = judged(says, claim=promised).claim
+        assert found is not None and found.standing == standing, found
+    advice = judged(Says("invalid", update), claim=promised).recommendations
+    assert any("conditional write" in told for told in advice) and not any("for durable" in told for told in advice)
 
 
 def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:

@@ -238,6 +238,28 @@ def test_transactions_of_other_steps_are_refused_and_not_left_out(model: str | N
     assert check([written[0], txn(1, ("r", "x", 1))], model).validity == "valid"
 
 
+def test_keys_of_transactions_may_be_of_any_kind(tmp_path: Path) -> None:
+    """Also where the transactions go by other names, so that only their values tell that they are some."""
+    path = tmp_path / "history.edn"
+    for key in ("true", "1.5", "[1 2]", "#{1 2}", '"x"', ":x"):
+        events = [("invoke", "write", f"[[:w {key} 1]]"), ("ok", "write", f"[[:w {key} 1]]"),
+                  ("invoke", "read", f"[[:r {key} nil]]"), ("ok", "read", f"[[:r {key} 1]]")]
+        path.write_text("".join(f"{{:type :{kind}, :f :{f}, :value {value}, :process 0}}\n" for kind, f, value in events))
+        checked = check_file(path)
+        assert checked.model == "transactions" and checked.verdict.validity == "valid", key
+
+
+def test_causal_consistency_is_of_transactions_or_of_registers_and_says_so(tmp_path: Path) -> None:
+    registers, transactions = tmp_path / "registers", tmp_path / "transactions"
+    registers.write_bytes(jsonl.encode(operations(("write", 1), ("read", 1))))
+    transactions.write_text("w(1,1,0,1)\nr(1,1,0,2)\n")
+    assert check_file(transactions, "transactional-causal").verdict.reason == "transactional causal consistency holds."
+    assert check_file(transactions, "causal").verdict.reason == "transactional causal consistency holds."
+    assert "transaction" not in check_file(registers, "causal").verdict.reason
+    with pytest.raises(UsageError):
+        check_file(registers, "transactional-causal")
+
+
 def test_a_checker_that_fails_says_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*told: Any) -> Verdict:
         raise ZeroDivisionError("division by zero")

@@ -36,7 +36,7 @@ def test_rows_count_runs_and_not_occurrences() -> None:
         "| etcd 3.4.23 | a\\|b | 3 in docker | register | four-partitions | 1 | valid 1 "
         "| none | CP 1 | agreed 1 | -, - | 0 | 5, -, 3 |",
         "| redis 7.0.15 | sentinel | 5 in namespaces | register | partition-primary | 3 | invalid 2, valid 1 | "
-        "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 5, 4, 3 |",
+        "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 5, 4, 3 (1 run) |",
     ]
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
@@ -48,6 +48,21 @@ def test_what_was_not_decided_counts_as_no_loss_at_all() -> None:
     )
     assert rates_table(rates(unknown)).splitlines()[2].endswith("| - | - |")
     assert rates_table(rates(unknown, unknown, bad)).splitlines()[2].endswith("| 143 | - |")
+
+
+def test_what_gave_way_is_told_of_the_runs_that_were_asked_for_it() -> None:
+    bad = story.result(story.recording())
+    asked = msgspec.structs.replace(bad, blast=msgspec.structs.replace(bad.blast, discarded=5, discarded_last=3), scenarios=())
+    untold = msgspec.structs.replace(asked, blast=msgspec.structs.replace(asked.blast, discarded_untold=2))
+    (one,), (least,) = rates(asked), rates(untold)
+    before = msgspec.structs.replace(one, discarded=7, discarded_untold=None)
+    parts_nobody = msgspec.structs.replace(asked, blast=msgspec.structs.replace(asked.blast, discarded=None))
+
+    def told(*group: Rate) -> str:
+        return rates_table(group).splitlines()[2].split(" | ")[-1].removesuffix(" |")
+
+    assert (told(one), told(one, least), told(least)) == ("5, -, 3", "≥ 5, -, 3", "≥ 5, -, 3")
+    assert (told(one, before), told(before), told(*rates(parts_nobody))) == ("5, -, 3 (1 run)", "-", "-")
 
 
 def test_stored_rates_are_read_back(tmp_path: Path) -> None:

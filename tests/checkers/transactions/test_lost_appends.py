@@ -95,3 +95,35 @@ def test_just_what_was_taken_out_of_a_store_is_found_to_be_lost(seed: int) -> No
     history = History.of([*operations, *reads])
     assert check(history, final=end).counts.get("lost-append", 0) == len(out)
     assert "lost-append" not in check(history).counts
+
+
+FIRST = txn(0, 1, 3, ("r", "x", (9,)), ("append", "x", 1))
+OTHER = txn(1, 1, 4, ("r", "x", (9,)), ("append", "x", 2))
+BEFORE, BETWEEN = txn(2, 0, 0.5, ("append", "x", 9)), txn(2, 3.2, 3.4, ("r", "x", (9, 1)))
+AFTER = txn(2, 5, 6, ("r", "x", (9, 2)))
+
+
+def updates(*operations: Operation) -> int:
+    return check(History.of(operations)).counts.get("lost-update", 0)
+
+
+def test_who_appended_to_a_version_that_another_appended_to_lost_an_update_also_where_lists_contradict_each_other() -> None:
+    verdict = check(History.of([BEFORE, FIRST, OTHER, BETWEEN, AFTER]))
+    assert verdict.counts == {"lost-update": 1, "incompatible-order": 1}
+    (told,) = [one.sentence for one in verdict.anomalies if one.identifier == "lost-update"]
+    assert "T1 and T2 both read x = [9] and appended to that" in told
+
+
+@pytest.mark.parametrize("second", [
+    txn(1, 3.5, 4, ("r", "x", (9, 1)), ("append", "x", 2)),  # It saw the first one's.
+    txn(1, 1, 4, ("append", "x", 2)),  # What it appended to is not known.
+    txn(1, 1, 4, ("r", "x", (9,)), ("append", "x", 2), outcome="info"),  # It may not have happened.
+    txn(1, 1, 4, ("r", "x", (9,)), ("append", "y", 2)),
+])
+def test_nobody_lost_an_update_who_did_not_append_to_the_same_version(second: Operation) -> None:
+    assert not updates(BEFORE, FIRST, second, BETWEEN, AFTER)
+
+
+def test_who_read_what_it_was_yet_to_append_saw_no_version_before_it() -> None:
+    early = txn(0, 1, 3, ("r", "x", (9, 1)), ("append", "x", 1))
+    assert not updates(BEFORE, early, txn(1, 1, 4, ("r", "x", (9, 1)), ("append", "x", 2)), BETWEEN, AFTER)
