@@ -113,8 +113,8 @@ def test_a_night_that_failed_is_kept_for_the_next_one_s_index() -> None:
     """A cache that is saved only by jobs that succeed would keep the green nights alone."""
     restore, save = re.findall(r"uses: actions/cache/(\w+)@v\d+\n(.*?)(?=\n    - )", ACTION, re.DOTALL)
     assert (restore[0], save[0]) == ("restore", "save") and "if: always()" in save[1] and "actions/cache@" not in ACTION
-    told = re.findall(r"^        (?:restore-)?keys?: (.*)$", ACTION, re.MULTILINE)
-    keys = [evaluated(key, suite="nightly.toml") for key in told]
+    named = re.findall(r"^        (?:restore-)?keys?: (.*)$", ACTION, re.MULTILINE)
+    keys = [evaluated(key, suite="nightly.toml") for key in named]
     assert keys[0] == keys[2] and keys[0].startswith(keys[1]) and keys[1] == "splitbrain-nightly-nightly.toml-"
     assert evaluated("${{ inputs.artifact || github.job }}", artifact="redis-7") == "redis-7"
     for told in (r"path: \|\n(?: {10}\S.*\n)+", r" key: .+"):

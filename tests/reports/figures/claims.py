@@ -234,7 +234,7 @@ def without_primary(page: Page, block: Block) -> float:
 
 @figure(rf"{N}, (?=[a-z-]+)", "availability", tag="h3")
 def began(page: Page, block: Block) -> float:
-    return page.fault(block)["started"] / SECOND
+    return float(page.fault(block)["started"] / SECOND)
 
 
 @figure(rf"Recovered {N} after the heal", "availability")
@@ -470,13 +470,13 @@ def moments(page: Page, block: Block) -> float:
     fault = page.run.faults[int(block.row[0]) - 1]
     names = {"Began": "started", "In force": "in_force", "Heal began": "heal_began", "Healed": "healed"}
     if block.column == "Proven":
-        return max(proof["at"] for proof in fault["proofs"]) / SECOND
-    return fault[names[block.column]] / SECOND
+        return float(max(proof["at"] for proof in fault["proofs"]) / SECOND)
+    return float(fault[names[block.column]] / SECOND)
 
 
 @figure(rf"^{N}$", "quality", "Fault")
 def number(page: Page, block: Block) -> float:
-    return page.run.faults[int(block.text) - 1]["id"]
+    return float(page.run.faults[int(block.text) - 1]["id"])
 
 
 @figure(rf"all (?:the )?{N} keys? were equal on {N} nodes {N} after the (?P<what>heal|end of the load)")
@@ -496,7 +496,7 @@ def intended(page: Page, block: Block, good: str, whole: str) -> float:
     many = len(page.run.nodes) * (len(page.run.nodes) - 1)
     wrong = sum(len(proof["wrong"]) for proof in fault["proofs"])
     assert (int(good), int(whole)) == (many - wrong, many)
-    return max(proof["spread"] for proof in fault["proofs"]) / SECOND
+    return float(max(proof["spread"] for proof in fault["proofs"]) / SECOND)
 
 
 @figure(r"(?:heal: )?(\d+)/(\d+) links up")
@@ -562,7 +562,7 @@ def looked_at(page: Page, block: Block) -> list[float]:
 
 @figure(rf"no anomaly found: {N} keys?, {N} operations", "checkers")
 def fine(page: Page, block: Block) -> list[float]:
-    return looked_at(page, block)[:2]
+    return list(looked_at(page, block)[:2])
 
 
 @figure(rf"(?:open on average|before the first fault[^(]*(?:\([^)]*\))?) \(and {N} more\)")
@@ -678,7 +678,7 @@ def who(page: Page, block: Block) -> float:
 @figure(rf"^{N} \{{[^|]*\| \{{[^}}]*\}}$|^heal {N}$", "why", tag="text")
 def band(page: Page, block: Block) -> float:
     moment = "heal_began" if block.text.startswith("heal") else "in_force"
-    return page.run.faults[0][moment] / SECOND
+    return float(page.run.faults[0][moment] / SECOND)
 
 
 @figure(r"^Key (\d+)\.", "why", tag="figcaption")
@@ -713,7 +713,7 @@ def missed(page: Page, block: Block, node: str, where: str) -> Sequence[float]:
 
 @figure(rf"was cut off from [n\d ]+ since {N}", "why")
 def since(page: Page, block: Block) -> float:
-    return page.run.faults[0]["in_force"] / SECOND
+    return float(page.run.faults[0]["in_force"] / SECOND)
 
 
 @figure(rf"^{N}$", "timeline", "Time")
@@ -761,7 +761,7 @@ def between(page: Page, block: Block) -> float:
 
     before = next(one for cells in page.timeline[:at][::-1] if (one := call(cells)) is not None)
     after = next(one for cells in page.timeline[at:] if (one := call(cells)) is not None)
-    return sum(one.key == before.key and before.invoked < one.invoked < after.invoked for one in page.run.calls)
+    return float(sum(one.key == before.key and before.invoked < one.invoked < after.invoked for one in page.run.calls))
 
 
 # The sentence on top
@@ -810,7 +810,7 @@ def too_little(page: Page, block: Block, kind: str, side: str) -> list[float]:
 
 @figure(rf"delay {N} (?=on all links|to and from n\d+)")
 def delay(page: Page, block: Block) -> float:
-    return next(spec["delay"] for fault in page.run.faults for spec in fault["specs"]) / 1000
+    return float(next(spec["delay"] for fault in page.run.faults for spec in fault["specs"]) / 1000)
 
 
 @figure(rf"one way {N} \((?:{N} to {N}, )?intended {N}\)")
@@ -831,7 +831,7 @@ def one_way(page: Page, block: Block) -> list[float]:
 
 @figure(rf"(?<=\d\)), spread {N}", "quality partition")
 def spread(page: Page, block: Block) -> float:
-    return max(proof["spread"] for proof in page.of_row(block)["proofs"]) / SECOND
+    return float(max(proof["spread"] for proof in page.of_row(block)["proofs"]) / SECOND)
 
 
 @figure(rf"measured on {N} links", "quality")
@@ -856,4 +856,4 @@ def longer(page: Page, block: Block, kind: str) -> list[float]:
 
 @figure(rf"^fault \d+, {N}: ", "partition", tag="title")
 def in_strip(page: Page, block: Block) -> float:
-    return page.run.faults[int(block.text.split()[1].rstrip(",")) - 1]["started"] / SECOND
+    return float(page.run.faults[int(block.text.split()[1].rstrip(",")) - 1]["started"] / SECOND)

@@ -103,13 +103,13 @@ class Recount:
                 elif line["type"] == "ok" and call.f == "read":
                     call.value = None
         faults = {line["fault"]["id"]: line["fault"] for line in of["fault"]}
-        self.faults = [faults[number] for number in sorted(faults)]
+        self.faults: list[dict[str, Any]] = [faults[number] for number in sorted(faults)]
         self.views = [line["view"] for line in of["view"]]
         self.copies = [line["read"] for line in of["local-read"]]
         self.phases = {(line["name"], line["ended"]): line for line in of["phase"]}
-        self.load = self.phases["load", False]["time"], self.phases["load", True]["time"]
-        self.final = self.phases["final-reads", False]["time"]
-        self.cpu = self.phases["load", True]["cpu"] / (self.load[1] - self.load[0])
+        self.load: tuple[int, int] = self.phases["load", False]["time"], self.phases["load", True]["time"]
+        self.final: int = self.phases["final-reads", False]["time"]
+        self.cpu: float = self.phases["load", True]["cpu"] / (self.load[1] - self.load[0])
         assert not of["stall"] and not of["death"], "time that is left out, and servers that die, are not counted here"
         self.measure = cache(self._measure)
 
