@@ -107,9 +107,10 @@ def _go_through(
                 finished = suites.complete(opened, lambda suite: _at_once(suite, width, fleet), told)
         else:
             finished = suites.complete(opened, lambda suite: _in_turn(suite, screen, pace), told)
-        published = _published(finished, pace.rest(finished.left), screen)
+        # First, so that no page of tonight leads to a night that is gone.
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
+        published = _published(finished, pace.rest(finished.left), screen)
     return finished, published
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import pytest
@@ -441,6 +442,25 @@ def test_a_page_that_cannot_be_made_costs_no_result(tmp_path: Path, monkeypatch:
     (folder,) = (tmp_path / "runs").iterdir()
     entries = msgspec.json.decode((folder / "results.json").read_bytes(), type=tuple[Entry, ...])
     assert len(entries) == len(read(nightly)) and all(entry.run for entry in entries)
+
+
+@pytest.mark.parametrize("nights", [1, 2])
+def test_no_page_of_tonight_leads_to_a_night_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightly: Path, nights: int
+) -> None:
+    def ended(plan: Plan, runs: Path, progress: object, name: str = "") -> Outcome:
+        made = kept(runs, name := f"run{len(list(runs.iterdir()))}", plan=plan, run=name)
+        (runs / made.run / "report.html").touch()
+        return Outcome(folder=runs / made.run, exit_code=made.exit_code, reason="as expected")
+
+    monkeypatch.setattr("splitbrain.harness.suite.night.perform", ended)
+    for _ in range(3):
+        night.run_night(nightly, tmp_path / "runs", Console(file=StringIO(), width=300), kept=nights)
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == nights
+    links = {link for page in folders[-1].glob("*.html") for link in re.findall(r'href="([^"#:]+)"', page.read_text())}
+    assert len(links) > 3 and [link for link in links if not (folders[-1] / unquote(link)).exists()] == []
+    assert ("compare.html" in links, 'class="trend"' in (folders[-1] / "index.html").read_text()) == (nights > 1,) * 2
 
 
 @pytest.mark.servers
