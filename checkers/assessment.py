@@ -297,12 +297,21 @@ _OTHERWISE = (
 _LONGER = "Run it longer or with more load, and look at the failed questions of the test's quality."
 
 
+_FAILED = (
+    "A program that judges the run failed ({}), which says nothing of the database, and running it longer will not help: the "
+    "traceback stands in the report under Checkers, and in result.json. If the file that it names is your own, mend it and "
+    "judge the run again with 'splitbrain check'; else it is a bug in splitbrain: report it with that and with journal.jsonl."
+)
+
+
 def recommendations(
-    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity
+    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity, failed: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does."""
+    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does; and of
+    checkers that `failed`, that they did."""
     proves_nothing = validity == "unknown" and not counts
-    found = [_LONGER] if proves_nothing else []
+    broken = [_FAILED.format(", ".join(dict.fromkeys(failed)))] if failed else []
+    found = [*(broken or [_LONGER])] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*undoing(), "split-brain")):
         found.append(
@@ -333,6 +342,6 @@ def recommendations(
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown" and not proves_nothing:
-        found.append(_LONGER)
+    if not proves_nothing:
+        found += broken or ([_LONGER] if seen == "unknown" else [])
     return tuple(found)

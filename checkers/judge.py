@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,7 +141,9 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
             for given in (variant.labels if variant else ())
         ),
-        recommendations=recommendations(counts, known.classification, known.rows, validity) if plan is not None else (),
+        recommendations=recommendations(
+            counts, known.classification, known.rows, validity, [one.checker for one in verdicts if one.traceback],
+        ) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
 
@@ -229,7 +232,8 @@ def _guarded(
 
 def _thrown(name: str, error: Exception) -> Verdict:
     said = str(error) if isinstance(error, SplitbrainError) else f"{place_of(error, foreign=True)}{described(error)}"
-    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}")
+    told = "".join(traceback.format_exception(error))
+    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}", traceback=told)
 
 
 def _scenarios(recording: Recording, calm: Recording) -> tuple[Scenario, ...]:

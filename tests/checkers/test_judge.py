@@ -52,6 +52,8 @@ def test_a_checker_that_throws_is_unknown_and_says_why(error: Exception) -> None
     assert (result.validity, result.exit_code, result.heading) == ("unknown", 2, "UNKNOWN")
     told = "no such function" if isinstance(error, UsageError) else "test_judge.py:"
     assert told in result.reason and ("test_" not in told or type(error).__name__ in result.reason)
+    assert result.recommendations[0].startswith("A program that judges the run failed (throws), which says nothing of the data")
+    assert "raise self.error" in result.verdicts[0].traceback and "longer" not in "".join(result.recommendations[1:])
     assert judged(Throws(error), LOST).exit_code == 1, "what another checker found stands"
 
 
