@@ -23,22 +23,23 @@ _BETWEEN = 1 << 36
 
 
 def find_doubts(
-    history: History, elements: Elements, mine: Ints, looks: Ints, silent: Ints, every: Stretches
+    history: History, elements: Elements, mine: Ints, looks: Ints, silent: Ints, every: Stretches, shown: Ints, place: Ints
 ) -> tuple[Ints, Ints, Ints]:
     """The elements of one queue in an order in which they may have gone in; and of each call for which it is too late then a
     place in that order and a moment. `mine` are the elements that were put in, `looks` the rows of reads and of what found
-    nothing, and `silent` those of unanswered dequeues."""
-    shows = np.isin(every.row, looks)
-    rows, starts = np.unique(every.row[shows], return_index=True)
-    first = every.shown[every.first[shows]][starts]
-    ends = np.append(starts[1:], np.count_nonzero(shows))[: len(starts)] - 1
-    last = every.shown[(every.first + every.size - 1)[shows]][ends]
-    many = np.add.reduceat(every.size[shows], starts) if len(starts) else starts
+    nothing (ascending), `silent` those of unanswered dequeues, and `shown` the stretches that its reads show. `place` is room
+    for a number of every element there is."""
     order = _order(history, elements, mine, every)
-    place = np.full(len(elements.put), -1)
     place[order] = np.arange(len(order))
-    first, last = place[first], place[last]
-    empty = looks[~np.isin(looks, rows)]
+    starts = np.flatnonzero(np.append(True, every.row[shown[1:]] != every.row[shown[:-1]])[: len(shown)])
+    ends = np.append(starts[1:], len(shown))[: len(starts)] - 1
+    rows = every.row[shown[starts]]
+    first = place[every.shown[every.first[shown[starts]]]]
+    last = place[every.shown[every.first[shown[ends]] + every.size[shown[ends]] - 1]]
+    many = np.add.reduceat(every.size[shown], starts) if len(starts) else starts
+    told = np.zeros(len(looks), np.bool_)
+    told[np.searchsorted(looks, rows)] = True
+    empty = looks[~told]
     # What was there for certain before such a look began was out when it took effect.
     there = elements.there[order]
     by_there = np.argsort(there, kind="stable")

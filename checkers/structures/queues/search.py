@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from splitbrain.harness.history.ranges import ranges
 _CALLS = 200
 """How many calls a queue may have that is searched through."""
 _MOST = 100_000
-"""How many calls one may have of which parts are."""
+"""How many calls all queues may have together of which parts are."""
 _BESIDE = (1, 3, 6)
 """How many elements before a doubtful call, and how many behind it, are looked at: few first."""
 _LOOKS = 30
@@ -152,33 +153,43 @@ def find_unexplained(found: Findings, history: History, elements: Elements, ever
     """Queues of which the rules accuse nothing and which no order of their calls explains: the call with which that begins,
     once a queue. Small ones are searched through, and of larger ones what is doubtful. `every` is all that reads show."""
     many = np.bincount(history.key + 1)
-    if not ((many > 0) & (many <= _MOST)).any():
+    if not ((many > 0) & (many <= max(_CALLS, _MOST))).any():
         return
-    code = np.full(len(history), -1)
-    for rows in (elements.put, elements.taken):
-        known = np.flatnonzero(rows >= 0)
-        code[rows[known]] = known
-    judged = _Judged(found, history, elements, code, every)
-    queues = [(key, rows) for key, rows in grouped(history.key) if len(rows) <= _MOST and key not in found.keys]
+    judged = _Judged(found, history, elements, every)
+    queues = [(key, rows) for key, rows in grouped(history.key) if key not in found.keys]
+    left = _MOST
     try:
         for _, rows in queues:
             if len(rows) <= _CALLS:
                 judged.whole(rows[history.outcome[rows] != FAIL])
         for key, rows in queues:
-            if len(rows) > _CALLS:
+            if _CALLS < len(rows) <= left:
+                left -= len(rows)
                 judged.in_parts(key, rows)
     except _Exhausted:
         return
 
 
 class _Judged:
-    """The queues of one history, and what is searched for in them; `code` tells of each call the element that it put in or took
-    out. Everything raises `_Exhausted`."""
+    """The queues of one history, and what is searched for in them. Everything raises `_Exhausted`."""
 
-    def __init__(self, found: Findings, history: History, elements: Elements, code: Ints, every: Stretches) -> None:
-        self.found, self.history, self.elements, self.code, self.every = found, history, elements, code, every
+    def __init__(self, found: Findings, history: History, elements: Elements, every: Stretches) -> None:
+        self.found, self.history, self.elements, self.every = found, history, elements, every
+        self.code = np.full(len(history), -1)
+        """Of each call the element that it put in or took out."""
+        for rows in (elements.put, elements.taken):
+            known = np.flatnonzero(rows >= 0)
+            self.code[rows[known]] = known
         self.seen: Flags = (elements.taken >= 0) | (elements.seen_last > FIRST)
         self.search = _Search()
+
+    @cached_property
+    def _queues(self) -> tuple[dict[int, Ints], dict[int, Ints], Flags, Ints]:
+        """Of each queue its elements and its stretches; the dequeues; and room for a number an element."""
+        return (
+            dict(grouped(self.elements.key)), dict(grouped(self.history.key[self.every.row])),
+            rows_of(self.history, "dequeue"), np.full(len(self.elements.put), -1),
+        )
 
     def whole(self, rows: Ints) -> None:
         """A queue of these calls."""
@@ -190,14 +201,15 @@ class _Judged:
         """A queue of more calls: what it does with a few of its elements is what a queue of these alone does, so that where
         no order explains it none explains the whole. Only elements beside a doubtful call are looked at."""
         history, elements = self.history, self.elements
-        ok, dequeue = history.outcome[rows] == OK, rows_of(history, "dequeue")[rows]
-        looks = rows[ok & (self.code[rows] < 0)]
-        if not len(looks):
+        elements_of, stretches_of, dequeues, place_of = self._queues
+        looks = rows[(history.outcome[rows] == OK) & (self.code[rows] < 0)]
+        mine = elements_of.get(key)
+        if mine is None or not len(looks):
             return  # Without these the rules leave nothing open.
-        silent = rows[dequeue & (history.outcome[rows] == INFO)]
-        mine = np.flatnonzero(elements.key == key)
-        mine = mine[self.seen[mine] | (history.outcome[elements.put[mine]] == OK)]
-        order, places, moments = find_doubts(history, elements, mine, looks, silent, self.every)
+        silent = rows[dequeues[rows] & (history.outcome[rows] == INFO)]
+        mine = mine[(elements.put[mine] >= 0) & (self.seen[mine] | (history.outcome[elements.put[mine]] == OK))]
+        shown = stretches_of.get(key, mine[:0])
+        order, places, moments = find_doubts(history, elements, mine, looks, silent, self.every, shown, place_of)
         past = -1
         for at in np.lexsort((moments, places)).tolist():
             place, moment = int(places[at]), int(moments[at])

@@ -122,10 +122,11 @@ def test_what_tells_of_an_order_alone_does_not_say_that_anything_is_missing() ->
     assert judged(QueueChecker(), small_history(29399)).counts == {"non-linearizable": 1}
 
 
-@pytest.mark.parametrize(("limit", "number"), [("_STEPS", 3), ("_MOST", 7)])
-def test_nothing_is_said_where_the_search_is_not_finished(limit: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limits", [{"_STEPS": 3}, {"_CALLS": 7, "_MOST": 7}])
+def test_nothing_is_said_where_the_search_is_not_finished(limits: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(QueueChecker(), small_history(844)).counts
-    monkeypatch.setattr(search, limit, number)
+    for limit, number in limits.items():
+        monkeypatch.setattr(search, limit, number)
     assert not judged(QueueChecker(), small_history(844)).counts
 
 
