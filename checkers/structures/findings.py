@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from splitbrain.checkers.anomalies import in_order
-from splitbrain.checkers.structures.columns import Flags, Ints
+from splitbrain.checkers.structures.columns import Flags, Integers, Ints
 from splitbrain.checkers.verdict import Anomaly, Coverage, Figure, Moment, Standing, State, Verdict
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -45,7 +45,7 @@ class Findings:
 
     def add_all(
         self, identifier: str, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False,
-        keys: Ints | None = None,
+        keys: Integers | None = None,
     ) -> None:
         """Add an anomaly for each of these moments, of these `keys`; `tell` gets a place among them."""
         if not len(began):

@@ -83,9 +83,10 @@ def _order(history: History, elements: Elements, mine: Ints, every: Stretches) -
         by_end = np.argsort(ends[told], kind="stable")
         behind = np.append(0, np.maximum.accumulate(by_end) + 1)
         ahead = np.maximum(ahead, behind[np.searchsorted(ends[told][by_end], since, side="left")])
-    every = np.append(told, lonely)
+    both = np.append(told, lonely)
     rank = np.append(2 * np.arange(len(told)) + 1, 2 * ahead)
-    return every[np.lexsort((begun[every], out[every], rank))]
+    order: Ints = both[np.lexsort((begun[both], out[both], rank))]
+    return order
 
 
 def _since(history: History, elements: Elements, some: Ints) -> Ints:
