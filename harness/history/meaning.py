@@ -114,14 +114,17 @@ def _is_versioned(f: str, one: Shape) -> bool:
 
 
 def _with_transactions(history: History, of: Of, notes: list[str]) -> History:
-    """Transactions are called `txn`, but also `read` and `write`."""
+    """Transactions are called `txn`, but also `read` and `write`. One that only reads may tell what in its answer alone."""
     shapes = set().union(*of.values()) if of else set()
-    if MICROS not in shapes or not shapes <= {MICROS, ()}:
+    if MICROS not in shapes or not shapes <= {MICROS, (), "nil"}:
         return history
     plain = history.fs == ("txn",) and history.micros is not None
     if plain and len(np.flatnonzero(history.values.kind == 2)) == 0:
         return history
-    told = [_micros(value) for value in history.values]
+    told = [
+        () if value is None and outcome != OK else _micros(value)
+        for value, outcome in zip(history.values, history.outcome.tolist(), strict=True)
+    ]
     if any(value is None for value in told):
         return history
     transactions = np.ones(len(told), np.bool_)

@@ -115,6 +115,22 @@ def test_values_that_repeat_prove_no_more_than_a_serial_order_where_no_times_are
     assert check_file(path).verdict.validity == "invalid"
 
 
+def test_a_transaction_that_reads_may_tell_what_in_its_answer_alone(tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+
+    def told(found: str) -> str:
+        return "".join(f"{{:type :{kind}, :f :{f}, :value {value}, :process {process}}}\n" for process, kind, f, value in (
+            (0, "invoke", "write", "[[:w 1 5]]"), (0, "ok", "write", "[[:w 1 5]]"), (1, "invoke", "read", "nil"),
+            (1, "info", "read", "nil"), (2, "invoke", "read", "nil"), (2, "ok", "read", f"[[:r 1 {found}]]"),
+        ))
+
+    path.write_text(told("5"))
+    checked = check_file(path)
+    assert (checked.model, checked.verdict.reason) == ("transactions", "strict serializable holds.")
+    path.write_text(told("7"))
+    assert check_file(path).verdict.counts == {"unwritten-read": 1}
+
+
 def test_lists_whose_elements_repeat_are_judged_as_lists(tmp_path: Path) -> None:
     """Who appended what is not known, and that is said; they are no registers, and nothing is refused."""
     path = tmp_path / "history.edn"
