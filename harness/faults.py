@@ -83,7 +83,10 @@ class Controller:
         begin = self.cluster.clock()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
-            faults = [group.create_task(self._fault(number, step, begin)) for number, step in enumerate(steps, 1)]
+            faults: list[asyncio.Task[None]] = []
+            for number, step in enumerate(steps, 1):
+                before = faults[-1] if step.alone and faults else None
+                faults.append(group.create_task(self._fault(number, step, begin, before)))
             if faults:
                 await asyncio.wait(faults)
             watching.cancel()
@@ -97,8 +100,15 @@ class Controller:
         told = (f"not healed: {places(wrong)}" if wrong else "", f"not serving: {' '.join(silent)}" if silent else "")
         return tuple(one for one in told if one)
 
-    async def _fault(self, number: int, step: Step, begin: int) -> None:
+    async def _fault(self, number: int, step: Step, begin: int, before: asyncio.Task[None] | None) -> None:
         if await self._stops_within(step.at - (self.cluster.clock() - begin) / 1e9):
+            return
+        stopped = False
+        while before is not None and not before.done() and not stopped:
+            stopped = await self._stops_within(LOOK)
+        if stopped:
+            self._nothing(Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.cluster.clock()),
+                          "the fault before it was not healed until the load ended")
             return
         if step.writes and not await self._written(step.writes):
             return
@@ -111,12 +121,16 @@ class Controller:
             rng = random.Random(f"{self._seed}/nemesis/{number}")
             specs = await self._again(step) if step.specs else await self._aim(found, step, rng)
         except NoTarget as error:
-            fault = msgspec.structs.replace(fault, detail=f"nothing was done: {error}")
-            self._record(fault)
-            self._tell(fault.started, f"{step.nemesis} {step.scenario}", fault.detail)
+            self._nothing(fault, str(error))
             return
         fault = msgspec.structs.replace(fault, specs=specs, primary=self._primary())
         await self._do(fault, found, step.duration)
+
+    def _nothing(self, fault: Fault, why: str) -> None:
+        """Record that it did not come."""
+        fault = msgspec.structs.replace(fault, detail=f"nothing was done: {why}")
+        self._record(fault)
+        self._tell(fault.started, f"{fault.nemesis} {fault.scenario}", fault.detail)
 
     async def _again(self, step: Step) -> tuple[Spec, ...]:
         """The targets that a script names; whoever is primary now takes the part of who was primary then, and the other way

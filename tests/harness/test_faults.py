@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -378,6 +379,29 @@ def test_cancelled_while_links_hold_servers_back_nothing_is_left(at: float) -> N
         task.cancel()
         await asyncio.wait([task])
         assert scene.testbed.healthy
+
+    run(work())
+
+
+CLOSE = tuple(Step(1 + 0.4 * at, 0.3, "halves", "halves", (cut(("n1", "n2")), Kill((name,))), alone=True)
+              for at, name in enumerate(NAMES * 3))
+"""Faults that follow one another more closely than their proofs take: 0.1 s lie between them."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(stops=st.floats(1, 40))
+def test_faults_that_are_to_come_alone_wait_for_the_heal_of_the_one_before(stops: float) -> None:
+    async def work() -> None:
+        scene = Scene(stops=stops)
+        await scene.controller.inject(CLOSE)
+        faults = list(scene.last.values())
+        done = [fault for fault in faults if fault.specs]
+        assert scene.testbed.healthy and all(fault.bit and fault.healed for fault in done)
+        for first, second in itertools.pairwise(done):
+            assert first.healed is not None and first.healed <= second.started
+        late = "nothing was done: the fault before it was not healed until the load ended"
+        assert all(fault.detail == late for fault in faults[len(done):])
+        assert len(done) == len(CLOSE) or stops < 30
 
     run(work())
 
