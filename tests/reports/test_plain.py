@@ -215,7 +215,9 @@ def test_who_was_not_measured_is_not_said_to_have_gone_on() -> None:
     assert ", nobody was seen to be shut out; " in told(quiet, consistency="held", validity="valid")
     few = served(row(anomalies={}), read=Measure(kind="read", attempted=3, answered=3))
     assert ", nobody was seen to be shut out; " in told(few, consistency="held", validity="valid")
-    killed = msgspec.structs.replace(served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1")
+    killed = msgspec.structs.replace(
+        served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1", done="the server on n1 was killed",
+    )
     assert told(killed, consistency="held", validity="valid") == (
         "While the server on n1 was killed, clients beside the other nodes went on working; no confirmed write was lost and no "
         "read was wrong."
