@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup fast servers
-	$(BIN)/python -m bench
+	./tools/docker-lab $(BIN)/python -m bench
 
 fuzz: setup
 	nice $(BIN)/python -m tests.checkers.linearizability.fuzz

@@ -4,7 +4,7 @@ before, or another: `python -m bench pairs [COMMIT] ...`.
 
 import sys
 
-from bench import grid, isolation, judging, large, linearizability, load, pairs, runs, structures, transactions
+from bench import faults, grid, isolation, judging, large, linearizability, load, pairs, runs, structures, transactions
 
 if sys.argv[1:2] == ["pairs"]:
     pairs.main(sys.argv[2:])
@@ -17,6 +17,7 @@ else:
     structures.main([])
     print(runs.tell())
     print(load.tell())
+    faults.main([])
     wrong = judging.measured(judging.OPERATIONS)
     print(judging.tell(wrong))
     found = large.measured(large.OPERATIONS)

@@ -23,14 +23,16 @@ from splitbrain.harness.history.variant import Claim, Label, Promise
 
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
-    converged: Convergence, validity: Validity,
+    converged: Convergence, validity: Validity, *, overwritten: bool = False,
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
-    with a quorum answered, and stood. Not tested: anything else. `verdicts` are those of the workload's checkers."""
+    with a quorum answered, and stood. Not tested: anything else. `verdicts` are those of the workload's checkers;
+    `overwritten`: transactions set registers, so that what is no longer there may have been overwritten."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
+    standings = [one for verdict in verdicts for one in verdict.standings]
     for promise in claimed.promises:
         if broken := _broken(promise, counts, rows, _standings(promise, verdicts), converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
@@ -61,9 +63,11 @@ def claim(
         ]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
-        if "no-lost-write" in asked and counts.get("lost-update"):
-            told = "whether an acknowledged write was lost is not known: updates were, and who overwrites hides what was there"
-            return assess("not tested", told)
+        if "no-lost-write" in asked and overwritten and not any(_tested(level, standings) for level in _CURRENT):
+            return assess("not tested", "whether an acknowledged write was lost is not known: who overwrites a register hides "
+                          "what was there, and these transactions may read what is old")
+        if "available" in asked and not any(row.links_cut for row in bitten):
+            return assess("not tested", "no link between nodes was cut, so that there were no sides")
         if "available" in asked and all(row.masked_sides for row in bitten):
             return assess("not tested", "something else was done to every node of a side that was cut off")
         if "available" in asked and (unclear := _unclear(bitten)):
@@ -142,6 +146,9 @@ _MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "ava
 _LEVELS = frozenset(_TOLD) & frozenset(LEVELS) - frozenset(SESSIONS)
 """Those of transactions."""
 
+_CURRENT = ("strict-serializable", "strong-snapshot-isolation")
+"""The levels at which who begins after a write was acknowledged sees it, or what replaced it."""
+
 _BESIDE = frozenset({EXCLUSIVE, WATCHES, STOCKS, CHARGES, LIMITS})
 """What linearizability says nothing of, while it implies every other model that a checker decides: what two holders believe of
 a lease; watches, for it is said of single operations (etcd exempts them by name); and what a service makes of its database,
@@ -163,7 +170,7 @@ def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
     return promise not in _MODELS or any(one.model == promise for one in standings)
 
 
-def _tested(promise: Promise, standings: Sequence[Standing]) -> bool:
+def _tested(promise: str, standings: Sequence[Standing]) -> bool:
     """Whether a model was decided to hold."""
     return any(one.model == promise and one.state == "holds" for one in standings)
 
@@ -290,12 +297,21 @@ _OTHERWISE = (
 _LONGER = "Run it longer or with more load, and look at the failed questions of the test's quality."
 
 
+_FAILED = (
+    "A program that judges the run failed ({}), which says nothing of the database, and running it longer will not help: the "
+    "traceback stands in the report under Checkers, and in result.json. If the file that it names is your own, mend it and "
+    "judge the run again with 'splitbrain check'; else it is a bug in splitbrain: report it with that and with journal.jsonl."
+)
+
+
 def recommendations(
-    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity
+    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity, failed: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does."""
+    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does; and of
+    checkers that `failed`, that they did."""
     proves_nothing = validity == "unknown" and not counts
-    found = [_LONGER] if proves_nothing else []
+    broken = [_FAILED.format(", ".join(dict.fromkeys(failed)))] if failed else []
+    found = [*(broken or [_LONGER])] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*undoing(), "split-brain")):
         found.append(
@@ -326,6 +342,6 @@ def recommendations(
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
-    if seen == "unknown" and not proves_nothing:
-        found.append(_LONGER)
+    if not proves_nothing:
+        found += broken or ([_LONGER] if seen == "unknown" else [])
     return tuple(found)

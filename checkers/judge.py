@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Stand
 from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, described, returned_by
 from splitbrain.harness.errors import place as place_of
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
-from splitbrain.harness.history.micros import READ
+from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
 
@@ -133,14 +134,23 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         latencies=took if plan is not None else (),
         alerts=fired if plan is not None else (),
         pacelc=otherwise,
-        claim=claim(variant.claim, counts, known.rows, own, found.convergence, validity) if variant else None,
+        claim=claim(
+            variant.claim, counts, known.rows, own, found.convergence, validity, overwritten=_overwritten(recording.history),
+        ) if variant else None,
         labels=tuple(
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
             for given in (variant.labels if variant else ())
         ),
-        recommendations=recommendations(counts, known.classification, known.rows, validity) if plan is not None else (),
+        recommendations=recommendations(
+            counts, known.classification, known.rows, validity, [one.checker for one in verdicts if one.traceback],
+        ) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
+
+
+def _overwritten(history: History) -> bool:
+    """Whether transactions set registers."""
+    return history.micros is not None and bool((history.micros.f == WRITE).any())
 
 
 def _exiting(result: Result, recording: Recording) -> Result:
@@ -222,7 +232,8 @@ def _guarded(
 
 def _thrown(name: str, error: Exception) -> Verdict:
     said = str(error) if isinstance(error, SplitbrainError) else f"{place_of(error, foreign=True)}{described(error)}"
-    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}")
+    told = "".join(traceback.format_exception(error))
+    return Verdict(checker=name, validity="unknown", reason=f"the checker failed: {said}", traceback=told)
 
 
 def _scenarios(recording: Recording, calm: Recording) -> tuple[Scenario, ...]:

@@ -186,6 +186,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     are not among the `links_cut`.
     `round_trip` is how many seconds longer every round trip between nodes took, as probes measured it (None: not all links were
     delayed alike).
+    `done` is that in everyday words, after "while" (`the server on n1 was killed`); empty where the fault does not say.
     `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
@@ -216,6 +217,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     severed: tuple[str, ...] = ()
     links_flapping: int = 0
     round_trip: float | None = None
+    done: str = ""
     beside: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
     sides: tuple[Side, ...] = ()
@@ -307,12 +309,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 class Check(msgspec.Struct, frozen=True):
     """One question of "was the test any good" and its answer. A failed check that is `grave` makes a run without an anomaly
-    `unknown`."""
+    `unknown`; `why` is what that means in everyday words, after "because"."""
 
     name: str
     passed: bool
     text: str
     grave: bool = True
+    why: str = ""
 
 
 class PeriodCount(msgspec.Struct, frozen=True, kw_only=True):

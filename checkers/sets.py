@@ -111,10 +111,13 @@ class _Judgement:
         self.moments[identifier].append(moment)
         shown = self.shown[identifier, bisect_right(self.began, moment.began)]
         if len(shown) < SHOWN:
-            operations = tuple(_cut(self.history[row], kept) for row in at)
+            whole = tuple(self.history[row] for row in at)
+            operations = tuple(_cut(operation, kept) for operation in whole)
             shown.append(Anomaly(
                 identifier=identifier, sentence=sentence() + ".", key=key, operations=operations, accused=at.index(accused),
                 moment=moment,
+                cut=any(len(members(before.value)) != len(after.value) for before, after in zip(whole, operations, strict=True)
+                        if after is not before),
             ))
 
     def at(self, row: int) -> str:

@@ -51,8 +51,9 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     (`checkers.anomalies`). There may be none, as where replicas differ.
 
     `cycle` are the dependencies that go round, where the anomaly is a cycle of transactions. `accused` is the place, among
-    these operations, of the one that should not have been answered as it was. `fault` is the id of the fault that it
-    belongs to, None where there was none; judge fills it in from `moment`.
+    these operations, of the one that should not have been answered as it was. `cut`: of what was read, they have only the
+    elements that it is about. `fault` is the id of the fault that it belongs to, None where there was none; judge fills it in
+    from `moment`.
     """
 
     identifier: str
@@ -63,6 +64,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     moment: Moment | None = None
     fault: int | None = None
     cycle: tuple[Dependency, ...] = ()
+    cut: bool = False
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What one checker says. `reason` is one sentence. `counts` maps an anomaly's identifier to how many were found
     (`anomalies` shows some of them, the most telling first). `standings` tell where the history stands to each model that the
-    checker decides, the one that it was asked for first. `limits` names every budget that was hit.
+    checker decides, the one that it was asked for first. `limits` names every budget that was hit. `traceback` is that of the
+    exception which a checker threw, where it failed.
 
     A checker gives the `moments` of all that it counted, shown or not. From these judge makes `by_fault` (a fault's id → its
     counts), `outside` (the counts of those that began before the first fault, or are known to be no fault's), and `lost`;
@@ -142,6 +145,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[Figure, ...] = ()
     coverage: Coverage = Coverage()
     limits: tuple[str, ...] = ()
+    traceback: str = ""
     seconds: float = 0.0
 
 

@@ -37,16 +37,16 @@ from splitbrain.checkers.transactions import Transactions
 from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.transactions.spread import Spread as TransactionSpread
-from splitbrain.checkers.verdict import Checker, Verdict
+from splitbrain.checkers.verdict import Checker, Standing, Verdict
 from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
 from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import cobra, jsonl
 from splitbrain.harness.history.formats.source import STORED, is_folder
-from splitbrain.harness.history.history import OK, OUTCOMES, History
+from splitbrain.harness.history.history import NEVER, OK, OUTCOMES, History
 from splitbrain.harness.history.meaning import begun_with, fenced, may_have_begun_with, meant
-from splitbrain.harness.history.micros import READ
+from splitbrain.harness.history.micros import APPEND, READ
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.values import MISSING, NIL, SCALAR, canonical
@@ -407,7 +407,7 @@ class Weighing:
                 reason = f"{verdict.reason.rstrip('.')} {also}."
                 verdict = msgspec.structs.replace(verdict, reason=reason)
         self.model = model
-        return verdict
+        return _without_times(verdict) if verdict.validity == "valid" and not _timed(history) else verdict
 
     def _begun(self, history: History, nil: Nil, ends: float) -> tuple[Verdict, Model]:
         """The verdict with the initial value that was told, directly seen or nil, and the model with it."""
@@ -444,6 +444,25 @@ class Weighing:
 
     def _unknown(self, reason: str) -> Verdict:
         return Verdict(checker=self.name, validity="unknown", reason=reason)
+
+
+def _timed(history: History) -> bool:
+    """Whether the history tells when its operations completed."""
+    return not ((history.outcome == OK) & (history.completed == NEVER)).any()
+
+
+def _without_times(verdict: Verdict) -> Verdict:
+    """What is known where an order was found that explains transactions of which nobody knows when they ran: that they are
+    serializable. The order of clients and that of time were not looked at."""
+    return msgspec.structs.replace(
+        verdict, validity="unknown",
+        reason="serializable holds, for one order of the transactions explains them all; whether that of clients and of time "
+        "does is not known: values that are written more than once do not tell who was read from.",
+        standings=(
+            *(msgspec.structs.replace(one, state="undecided") for one in verdict.standings),
+            Standing(model="serializable", state="holds"),
+        ),
+    )
 
 
 def _reads(operations: Sequence[Operation], value: Any) -> bool:
@@ -521,8 +540,9 @@ def _complaint(one: Operation) -> str:
 
 def _told_apart(history: History) -> bool:
     """Whether all operations are transactions whose values tell who was read from. Where they repeat, a search may still find
-    an order in which registers that are read and written together explain it."""
-    return are_transactions(history) and not values_repeat(history)
+    an order in which registers that are read and written together explain it; lists are judged as transactions alone."""
+    lists = history.micros is not None and bool((history.micros.f == APPEND).any())
+    return are_transactions(history) and (lists or not values_repeat(history))
 
 
 def _of_transactions(

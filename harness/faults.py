@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -34,6 +34,10 @@ NEEDED = RETURN + 5.0
 """How long, in seconds, the undoing of a fault may take."""
 HURRY = 5.0
 """The same where the run was cancelled: whoever wants out does not wait until a server serves again."""
+
+HELD = 3.0
+"""How long, in seconds, the proof that servers serve again may take before links that the same fault cut are put back: a server
+that was started without a quorum may serve only with one."""
 
 
 class Teller(Protocol):
@@ -79,7 +83,10 @@ class Controller:
         begin = self.cluster.clock()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
-            faults = [group.create_task(self._fault(number, step, begin)) for number, step in enumerate(steps, 1)]
+            faults: list[asyncio.Task[None]] = []
+            for number, step in enumerate(steps, 1):
+                before = faults[-1] if step.alone and faults else None
+                faults.append(group.create_task(self._fault(number, step, begin, before)))
             if faults:
                 await asyncio.wait(faults)
             watching.cancel()
@@ -93,8 +100,15 @@ class Controller:
         told = (f"not healed: {places(wrong)}" if wrong else "", f"not serving: {' '.join(silent)}" if silent else "")
         return tuple(one for one in told if one)
 
-    async def _fault(self, number: int, step: Step, begin: int) -> None:
+    async def _fault(self, number: int, step: Step, begin: int, before: asyncio.Task[None] | None) -> None:
         if await self._stops_within(step.at - (self.cluster.clock() - begin) / 1e9):
+            return
+        stopped = False
+        while before is not None and not before.done() and not stopped:
+            stopped = await self._stops_within(LOOK)
+        if stopped:
+            self._nothing(Fault(id=number, nemesis=step.nemesis, scenario=step.scenario, started=self.cluster.clock()),
+                          "the fault before it was not healed until the load ended")
             return
         if step.writes and not await self._written(step.writes):
             return
@@ -107,12 +121,16 @@ class Controller:
             rng = random.Random(f"{self._seed}/nemesis/{number}")
             specs = await self._again(step) if step.specs else await self._aim(found, step, rng)
         except NoTarget as error:
-            fault = msgspec.structs.replace(fault, detail=f"nothing was done: {error}")
-            self._record(fault)
-            self._tell(fault.started, f"{step.nemesis} {step.scenario}", fault.detail)
+            self._nothing(fault, str(error))
             return
         fault = msgspec.structs.replace(fault, specs=specs, primary=self._primary())
         await self._do(fault, found, step.duration)
+
+    def _nothing(self, fault: Fault, why: str) -> None:
+        """Record that it did not come."""
+        fault = msgspec.structs.replace(fault, detail=f"nothing was done: {why}")
+        self._record(fault)
+        self._tell(fault.started, f"{fault.nemesis} {fault.scenario}", fault.detail)
 
     async def _again(self, step: Step) -> tuple[Spec, ...]:
         """The targets that a script names; whoever is primary now takes the part of who was primary then, and the other way
@@ -153,19 +171,31 @@ class Controller:
         names, clock = self.cluster.names, self.cluster.clock
         injectors = [found.injector(spec) for spec in fault.specs]
         undone: dict[int, Proof] = {}
+        undoing: list[asyncio.Future[None]] = []
         proofs: list[Proof] = []
 
         async def undo(at: int) -> None:
             undone[at] = await _proof(injectors[at].undo, fault.specs[at], self.cluster)
 
-        async def undo_to_its_end(at: int) -> None:
-            await _to_its_end(undo(at))
+        async def begin_to_undo(at: int) -> None:
+            task = asyncio.ensure_future(undo(at))
+            cut = any(spec.needs == "cut" for spec in fault.specs[:at])
+            try:
+                await _to_its_end(task, HELD if cut else None)
+            finally:
+                if not task.done():
+                    undoing.append(task)
+
+        async def end_to_undo() -> None:
+            for task in undoing:
+                await _to_its_end(task)
 
         self.under_way += 1
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(end_to_undo)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
-                    stack.push_async_callback(undo_to_its_end, at)
+                    stack.push_async_callback(begin_to_undo, at)
                     proofs.append(await _proof(injector.start, spec, self.cluster))
                 holds = all(proof.holds for proof in proofs)
                 fault = msgspec.structs.replace(
@@ -233,18 +263,19 @@ class Controller:
         return True
 
 
-async def _to_its_end(undo: Coroutine[Any, Any, None]) -> None:
+async def _to_its_end(task: asyncio.Future[None], most: float | None = None) -> None:
     """What undoes a fault goes to its end, also where it is cancelled meanwhile. Whoever wants out waits `HURRY` seconds at
-    most, which may be too short for the proof."""
+    most, which may be too short for the proof. After `most` seconds it goes on alone, and is not given up."""
     current = asyncio.current_task()
-    task = asyncio.ensure_future(undo)
+    hurry = HURRY if current is not None and current.cancelling() else None
     try:
-        await asyncio.wait([task], timeout=HURRY if current is not None and current.cancelling() else None)
+        await asyncio.wait([task], timeout=min((one for one in (hurry, most) if one is not None), default=None))
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=HURRY)
+        await asyncio.wait([task], timeout=most or HURRY)
         raise
     finally:
-        task.cancel()
+        if most is None:
+            task.cancel()
     if not task.cancelled() and task.done():
         task.result()
 

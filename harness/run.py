@@ -100,7 +100,7 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True, ended: i
             return Outcome(folder=run.folder, exit_code=INTERRUPTED, reason="judging was interrupted")
         progress.close()
         if tell:
-            progress.verdict(result, run.folder)
+            progress.verdict(result)
         try:
             _keep(progress, lambda: write_whole(run.result, encode(result)))
             _keep(progress, lambda: html.write(run.report, result, recording))
@@ -108,6 +108,8 @@ def judge_and_write(run: Run, progress: Progress, *, tell: bool = True, ended: i
         except KeyboardInterrupt:
             progress.note(f"writing the report was interrupted; this writes it: splitbrain report {run.folder}")
             return Outcome(folder=run.folder, exit_code=INTERRUPTED, result=result, reason="writing the report was interrupted")
+        if tell:
+            progress.kept(result, run.folder)
     exit_code = INTERRUPTED if received else result.exit_code
     return Outcome(folder=run.folder, exit_code=exit_code, result=result, reason=why(result))
 

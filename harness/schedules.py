@@ -36,7 +36,8 @@ SCRIPTED = "scripted"
 class Step(msgspec.Struct, frozen=True):
     """One fault of a schedule: it starts `at` seconds into the load, no sooner than so many `writes` were acknowledged, or
     `when` something happens after that, and is undone `duration` seconds later. `specs` are its targets where they are known
-    before; `primary` is then the node whose part the primary of that moment takes."""
+    before; `primary` is then the node whose part the primary of that moment takes. One that comes `alone` waits for the heal of
+    the one before to be proven."""
 
     at: float
     duration: float
@@ -46,6 +47,7 @@ class Step(msgspec.Struct, frozen=True):
     when: When = "due"
     primary: str = ""
     writes: int = 0
+    alone: bool = False
 
 
 def nemesis(name: str, options: Tables | None = None) -> Nemesis:
@@ -97,9 +99,11 @@ def length(plan: Plan) -> float:
 
 def interval(plan: Plan) -> tuple[Step, ...]:
     """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
-    healthy seconds. With `plan.time` 0 every scenario comes exactly once."""
-    return _in_turn(plan, [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)],
-                    plan.fault + plan.between)
+    healthy seconds: less is left of them where a heal takes long, and none comes before the one before is healed. With
+    `plan.time` 0 every scenario comes exactly once."""
+    scenarios = [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)]
+    steps = _in_turn(plan, scenarios, plan.fault + plan.between)
+    return tuple(msgspec.structs.replace(step, alone=True) for step in steps)
 
 
 def staggered(plan: Plan) -> tuple[Step, ...]:

@@ -41,7 +41,7 @@ class FullDisk(Processes):
     needs: ClassVar[frozenset[Ability]] = frozenset({"fill"})
 
     def spec(self, nodes: Nodes) -> Spec:
-        return Other(nodes=nodes, name=self.name, does="fill the disk of", undoing="make room")
+        return Other(nodes=nodes, name=self.name, does="fill the disk of", undoing="make room", like="had no room on disk")
 
     def injector(self, spec: Spec) -> Injector[Any]:
         return FillInjector()

@@ -49,7 +49,8 @@ class ReplaceMembers(Processes):
         return tuple(scenario for scenario in self.scenarios(nodes) if scenario != "rolling")
 
     def spec(self, nodes: Nodes) -> Spec:
-        return Other(nodes=nodes, name=self.name, does="remove from the members and wipe", undoing="add to the members")
+        return Other(nodes=nodes, name=self.name, does="remove from the members and wipe", undoing="add to the members",
+                     like="had been taken out of the cluster, with all data wiped")
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """Raises `NoTarget`."""

@@ -53,7 +53,7 @@ class PowerLoss(Processes):
     options: Options
 
     def spec(self, nodes: Nodes) -> Other:
-        return Other(nodes=nodes, name=self.name, does="take the power from", undoing="power on",
+        return Other(nodes=nodes, name=self.name, does="take the power from", undoing="power on", like="had no power",
                      options={"unsynced": self.options.unsynced, "seed": 0})
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:

@@ -7,6 +7,9 @@ servers of one version, and serving. It comes once in a run.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +22,8 @@ from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.asking import answer, until
-from splitbrain.nemeses.cluster import Cluster
+from splitbrain.nemeses.asking import answer
+from splitbrain.nemeses.cluster import POLL, Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
@@ -75,20 +78,24 @@ class Upgrade(Nemesis):
 
 
 class UpgradeInjector(Injector[Other]):
-    """Exchanges servers' programs. Proven by asking each server for its version, before and after."""
+    """Exchanges servers' programs. Proven by asking each server for its version, before and after. One that another fault has
+    down is started with the new program, whenever it is; while such a fault keeps it from answering, it is not asked."""
 
     def __init__(self) -> None:
         self._before: dict[str, str] = {}
+        self._exchanged: dict[str, None] = {}
         self._begun = False
 
     async def start(self, spec: Other, cluster: Cluster) -> Proof:
-        """Upgrade the first."""
+        """Upgrade the first, and as many more as it takes until one can be asked: another fault may keep the first away."""
         began = cluster.clock()
-        name = spec.options["turns"][0]
         self._before = await _versions(cluster)
         self._begun = True
-        await self._upgrade(name, spec, cluster)
-        now = await _versions(cluster)
+        for name in spec.options["turns"]:
+            await self._upgrade(name, spec, cluster)
+            now = await _versions(cluster)
+            if name in now or not cluster.troubled(name):
+                break
         holds = name in now and name in self._before and now[name] != self._before[name]
         at = cluster.clock()
         return Proof(holds=holds, acted=at, at=at, spread=at - began, wrong=() if holds else (name,),
@@ -97,15 +104,16 @@ class UpgradeInjector(Injector[Other]):
     async def during(self, spec: Other, cluster: Cluster) -> None:
         """Upgrade the others, each as soon as the one before serves."""
         for name in spec.options["turns"]:
-            if name in await self._old(spec, cluster):
+            if name not in self._exchanged:
                 await self._upgrade(name, spec, cluster)
 
     async def still(self, spec: Other, cluster: Cluster) -> Proof:
         """Whether all are upgraded: it lasts as long as that takes."""
         await self.during(spec, cluster)
-        wrong = await self._old(spec, cluster)
+        now = await _versions(cluster)
+        wrong = self._old(spec, cluster, now)
         at = cluster.clock()
-        return Proof(holds=not wrong, acted=at, at=at, wrong=wrong, measured=spec.nodes)
+        return Proof(holds=not wrong, acted=at, at=at, wrong=wrong, measured=tuple(now))
 
     async def undo(self, spec: Other, cluster: Cluster) -> Proof:
         """Once it was begun, bring it to its end: all servers are of one version, the new one, and serve."""
@@ -114,23 +122,33 @@ class UpgradeInjector(Injector[Other]):
         if self._begun:
             await self.during(spec, cluster)
         silent = await cluster.serving(spec.nodes, timeout=RETURN)
-        wrong = tuple(dict.fromkeys([*silent, *(await self._old(spec, cluster) if self._begun else ())]))
+        now = await _versions(cluster)
+        wrong = tuple(dict.fromkeys([*silent, *(self._old(spec, cluster, now) if self._begun else ())]))
+        kept = [name for name in spec.nodes if name in cluster.out()]
         at = cluster.clock()
-        told = _told(await _versions(cluster)) + (f", not serving {' '.join(silent)}" if silent else "")
-        return Proof(holds=not wrong, acted=at, at=at, spread=at - began, wrong=wrong, detail=told,
-                     measured=tuple(name for name in spec.nodes if name not in wrong))
+        told = [_told(now), f"not serving {' '.join(silent)}" if silent else "",
+                f"another fault keeps {' '.join(kept)}" if kept else ""]
+        return Proof(holds=not wrong, acted=at, at=at, spread=at - began, wrong=wrong, detail=", ".join(filter(None, told)),
+                     measured=tuple(name for name in spec.nodes if name in now and name not in wrong))
 
     async def _upgrade(self, name: str, spec: Other, cluster: Cluster) -> None:
         database = _database(cluster)
         program = spec.options["binary"] or (find_program(database.newer.name) if database.newer is not None else None)
         if program is not None:
             await cluster.exchange(self, name, database.programs[0].name, program)
-            await cluster.serving([name], timeout=RETURN)
+            self._exchanged[name] = None
+            with contextlib.suppress(TimeoutError):  # it may serve only when another fault is over: that is asked at the end
+                async with asyncio.timeout(ASK if cluster.troubled(name) else RETURN):
+                    await cluster.serving([name], timeout=RETURN)
 
-    async def _old(self, spec: Other, cluster: Cluster) -> tuple[str, ...]:
-        """The nodes that do not tell another version than before."""
-        now = await _versions(cluster)
-        return tuple(name for name in spec.nodes if now.get(name, "") in ("", self._before.get(name, "")))
+    def _old(self, spec: Other, cluster: Cluster, now: Mapping[str, str]) -> tuple[str, ...]:
+        """The nodes that do not tell another version than before, but for those that another fault keeps from telling."""
+        def old(name: str) -> bool:
+            if name not in now:
+                return not (name in self._exchanged and cluster.troubled(name))
+            return now[name] == self._before[name] if name in self._before else now[name] in self._before.values()
+
+        return tuple(filter(old, spec.nodes))
 
 
 def _database(cluster: Cluster) -> Database:
@@ -140,9 +158,26 @@ def _database(cluster: Cluster) -> Database:
 
 
 async def _versions(cluster: Cluster) -> dict[str, str]:
-    """Node → version, as the servers tell it; none where one does not for a while."""
-    (told,) = await until(lambda: answer(_database(cluster).versions(), ASK), ASK) or ({},)
-    return told
+    """Node → version, as each server tells it by itself; without those that are meant to be down or to stand still, and those
+    that do not answer for a while."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + ASK
+    told: dict[str, str] = {}
+    while True:
+        names = [name for name in cluster.names if name not in cluster.out()]
+        for one in await asyncio.gather(*(_version(name, cluster) for name in names if name not in told)):
+            told |= one
+        if set(names) <= told.keys() or loop.time() >= end:
+            return {name: told[name] for name in names if name in told}
+        await asyncio.sleep(POLL)
+
+
+async def _version(name: str, cluster: Cluster) -> dict[str, str]:
+    """What one server tells, asked as if it were the only node."""
+    alone = copy.copy(_database(cluster))
+    alone.nodes = {name: alone.nodes[name]}
+    (told,) = await answer(alone.versions(), ASK) or ({},)
+    return {name: told[name]} if name in told else {}
 
 
 def _told(versions: Mapping[str, str]) -> str:

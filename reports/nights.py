@@ -56,9 +56,10 @@ class Place(msgspec.Struct, frozen=True, order=True):
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What faults of one length cost in one run. `lengths` are those measured (seconds, from when a fault was in force until
     its heal began) of the faults that were proven, `unproven` how many were not. `lost` are the acknowledged writes that are
-    proven to be lost in these faults, `discarded` those that gave way to another side's, `stale_ms` is the age of the stalest
-    read of the run (`at_least`: beside lost writes there may be older ones), `recovery` the slowest (seconds). None where it is
-    not known: `unknown` says of each why.
+    proven to be lost in these faults, `discarded` those that gave way to another side's (`untold`: of some
+    keys no read tells, so that there may be more), `stale_ms` is the age of the stalest read of the run (`at_least`: beside
+    lost writes there may be older ones), `recovery` the slowest (seconds). None where it is not known: `unknown` says of each
+    why.
     """
 
     fault: float
@@ -66,6 +67,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     unproven: int
     lost: int | None = None
     discarded: int | None = None
+    untold: bool = False
     stale_ms: float | None = None
     at_least: bool = False
     recovery: float | None = None
@@ -180,7 +182,8 @@ def _cost(result: Result, plan: Plan) -> Cost | None:
             row.heal_began - row.in_force for row in result.scenarios
             if row.bit and row.in_force is not None and row.heal_began is not None
         ),
-        lost=sum(row.lost for row in result.scenarios) if decided else None, discarded=blast.discarded, recovery=blast.recovery,
+        lost=sum(row.lost for row in result.scenarios) if decided else None, discarded=blast.discarded,
+        untold=blast.discarded_untold > 0, recovery=blast.recovery,
         stale_ms=None if blast.staleness is None else blast.staleness.max_ms,
         at_least=blast.staleness is not None and blast.staleness.lossy, unknown=unknown,
     )

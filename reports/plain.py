@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
-from splitbrain.checkers.result import Result, Scenario, Side
+from splitbrain.checkers.result import Discarded, Result, Scenario, Side
 from splitbrain.checkers.verdict import Validity
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
 
@@ -45,45 +45,18 @@ TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realt
 CLAUSES = 3
 """Kinds of damage that the sentence names; the report lists all."""
 
-DONE = (
-    ("kill", "the server on {} was killed", "the servers on {} were killed"),
-    ("pause", "the server on {} stood still", "the servers on {} stood still"),
-    ("take the power from", "{} had no power", "{} had no power"),
-    ("fill the disk of", "the disk of {} was full", "the disks of {} were full"),
-    ("remove from the members and wipe", "{} was out of the cluster, its data wiped",
-     "{} were out of the cluster, their data wiped"),
-)
-"""What was done to nodes, in the words of the fault, and what it was like for one of them and for several."""
-
-WHY = (
-    ("servers", "a server ended by itself, which the test had not done"),
-    ("harness", "the machine that tests stood still for too long"),
-    ("complete", "the run was not made to its end"),
-    ("phases", "the run did not go as planned"),
-    ("baseline", "too little was answered before the fault to compare with"),
-    ("faults", "no fault happened"),
-    (" heal", "the end of a fault was not proven"),
-    (" at {", "too little was asked while a fault was in force"),
-    ("fault ", "a fault was not proven to have happened"),
-    ("reads", "too few calls were answered"),
-    ("writes", "too few calls were answered"),
-    ("concurrent", "clients hardly ever worked at the same time"),
-    ("shared keys", "clients hardly ever worked on the same data"),
-    ("final reads", "the data was not read at the end"),
-)
-"""Why a run proves nothing, by a part of the name of the question that was answered with no; the first that fits."""
-
 BLIP = 0.2
 """Seconds: an outage that is shorter is not what clients were refused for."""
 
 
 class _Seen(msgspec.Struct, frozen=True):
     """What came to light under one fault, or in a whole run: anomalies by name, acknowledged writes that were lost, and those
-    that gave way to another side's."""
+    that gave way to another side's (`untold`: there may be more)."""
 
     counts: Mapping[str, int]
     lost: int
     gone: int
+    untold: bool
 
 
 def plain(result: Result) -> str:
@@ -93,13 +66,16 @@ def plain(result: Result) -> str:
         because = _because(result)
         return f"This run proves nothing either way{because}: {result.reason if because else sentence(result.reason)}"
     worst = _worst(result)
-    whole = _Seen(_beside_divergence(result.counts), result.lost.total or result.blast.lost, result.blast.discarded or 0)
+    blast = result.blast
+    lost = result.lost.total or blast.lost
+    whole = _Seen(_beside_divergence(result.counts), lost, blast.discarded or 0, blast.discarded_untold > 0)
     everywhere = _damage(whole, None, result.validity) or _kept(result)
     if worst is None:
         return sentence(everywhere + _apart(result))
-    here = _Seen(_beside_divergence(worst.anomalies), worst.lost, 0 if worst.discarded is None else worst.discarded.writes)
+    gone = worst.discarded or Discarded()
+    here = _Seen(_beside_divergence(worst.anomalies), worst.lost, gone.writes, gone.untold > 0)
     damage, refused = _damage(here, worst, result.validity), _refused(worst)
-    more = here.counts != whole.counts
+    more = here.counts != whole.counts and everywhere != damage
     told = [damage, refused] if damage else [refused or _served(worst), "" if more else _kept(result)]
     first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
     return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
@@ -112,8 +88,7 @@ def _because(result: Result) -> str:
         return ", because a program that judges it failed"
     if not any(one.checker == "quality" and result.reason.startswith(one.reason) for one in result.verdicts):
         return ""
-    names = [one.name for one in result.quality.failed[:1]]
-    return next((f", because {why}" for part, why in WHY if any(part in name for name in names)), "")
+    return next((f", because {one.why}" for one in result.quality.failed[:1] if one.why), "")
 
 
 def _beside_divergence(counts: Mapping[str, int]) -> dict[str, int]:
@@ -180,10 +155,8 @@ def _beside(row: Scenario, rows: Sequence[Scenario]) -> str:
 
 def _cause(row: Scenario, rows: Sequence[Scenario]) -> str:
     """`while n1 was cut off from the 4 other nodes`, of `rows` that tell what else was done meanwhile."""
-    for does, one, several in DONE if not row.links_cut else ():
-        if row.struck and row.label == f"{does} {' '.join(row.struck)}":
-            told = (one if len(row.struck) == 1 else several).format(_joined(list(map(printable, row.struck))))
-            return f"while {told}{_beside(row, rows)}"
+    if row.done and not row.links_cut:
+        return f"while {printable(row.done)}{_beside(row, rows)}"
     if row.struck or not row.links_cut:
         return f"while the test did this ({printable(row.label)}{_beside(row, rows)})"
     if len(row.sides) < 2:
@@ -207,7 +180,7 @@ def _written(seen: _Seen, worst: Scenario | None) -> list[str]:
     if seen.lost:
         found.append(f"{plural(seen.lost, 'write')} that had been confirmed {'was' if seen.lost == 1 else 'were'} lost")
     elif seen.gone and found:
-        found.append(f"{plural(seen.gone, 'confirmed write')} gave way to the other side's")
+        found.append(f"{'at least ' if seen.untold else ''}{plural(seen.gone, 'confirmed write')} gave way to the other side's")
     elif "split-brain" in names:
         found.append("two versions of the same data went on side by side")
     return found

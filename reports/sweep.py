@@ -17,24 +17,26 @@ from splitbrain.reports.wording import count, in_markdown, plural, printable, se
 
 
 class Measured(NamedTuple):
-    """One thing that faults cost: its name, its unit on an axis, its number, and how that is written."""
+    """One thing that faults cost: its name, its unit on an axis, its number, how that is told, and whether it may be more."""
 
     key: str
     name: str
     unit: str
     number: Callable[[Cost], float | None]
-    told: Callable[[Cost], str]
+    told: Callable[[float], str]
+    at_least: Callable[[Cost], bool] = lambda _: False
+
+
+def _count(number: float) -> str:
+    return count(round(number))
 
 
 MEASURES = (
-    Measured("lost", "writes lost, proven", "writes", lambda cost: cost.lost, lambda cost: count(cost.lost or 0)),
-    Measured("discarded", "writes discarded", "writes", lambda cost: cost.discarded,
-             lambda cost: count(cost.discarded or 0)),
+    Measured("lost", "writes lost, proven", "writes", lambda cost: cost.lost, _count),
+    Measured("discarded", "writes discarded", "writes", lambda cost: cost.discarded, _count, lambda cost: cost.untold),
     Measured("stale_ms", "stalest read of the run", "seconds",
-             lambda cost: None if cost.stale_ms is None else cost.stale_ms / 1000,
-             lambda cost: ("at least " if cost.at_least else "") + seconds((cost.stale_ms or 0.0) / 1000)),
-    Measured("recovery", "recovery after the heal", "seconds", lambda cost: cost.recovery,
-             lambda cost: seconds(cost.recovery or 0.0)),
+             lambda cost: None if cost.stale_ms is None else cost.stale_ms / 1000, seconds, lambda cost: cost.at_least),
+    Measured("recovery", "recovery after the heal", "seconds", lambda cost: cost.recovery, seconds),
 )
 
 
@@ -91,7 +93,10 @@ def certain(point: Point) -> bool:
 
 def cell(point: Point, measured: Measured) -> str:
     """What one run cost of one thing: a number, or that it is not known."""
-    return "not known" if measured.number(point.cost) is None else measured.told(point.cost)
+    number = measured.number(point.cost)
+    if number is None:
+        return "not known"
+    return ("at least " if measured.at_least(point.cost) else "") + measured.told(number)
 
 
 def lasted(point: Point) -> str:

@@ -148,12 +148,16 @@ class Progress:
             self._live.start()
         self._live.update(line, refresh=True)
 
-    def verdict(self, result: Result, folder: Path | None = None) -> None:
+    def verdict(self, result: Result) -> None:
         """The verdict; under the plan's line where that has not been told yet."""
         self.close()
         if result.plan is not None and not self._told:
             self.plan(result.plan, result.run, result.versions)
-        verdict(self.console, result, folder)
+        verdict(self.console, result)
+
+    def kept(self, result: Result, folder: Path) -> None:
+        """Where to read on, once it is there."""
+        kept(self.console, result, folder)
 
     def note(self, text: str) -> None:
         """Something that a person should know, in lines of their own."""
@@ -180,9 +184,19 @@ def schedule_table(console: Console, plan: Plan, faults: Sequence[tuple[float, f
     _wrap(console, "load", Text(f"{told}; after it replicas have {seconds(plan.settle)} to become equal"))
 
 
-def verdict(console: Console, result: Result, folder: Path | None = None) -> None:
-    """The verdict with its reason first; then what proves it, what was observed, the claim, and where to read on. `folder`
-    is the run's; None for a history recorded by another program."""
+def kept(console: Console, result: Result, folder: Path) -> None:
+    """Where to read on: the report in the run's folder, if it is there, what judges the run again and what repeats it."""
+    console.print()
+    shown = _shown(folder)
+    if (folder / "report.html").is_file():
+        _command(console, "report", f"{shown}/report.html")
+    _command(console, "check", f"splitbrain check {quoted(shown)}")
+    if result.plan is not None:
+        _command(console, "again", again(result.plan, shown))
+
+
+def verdict(console: Console, result: Result) -> None:
+    """The verdict with its reason first; then what proves it, what was observed, and the claim."""
     head = Text(result.heading, STYLE[result.validity]).append(f"   {printable(result.reason, 1000)}", "default not bold")
     if result.source is not None and not console.is_terminal:
         console.print(head, soft_wrap=True)  # Programs read the first line.
@@ -237,13 +251,6 @@ def verdict(console: Console, result: Result, folder: Path | None = None) -> Non
         _wrap(console, "EXPECT" if number == 0 else "", Text(text, "" if expected.met else "bold red"))
     if result.stopped:
         _wrap(console, "EXIT", Text(f"{result.exit_code}: {printable(result.stopped)}", "bold red"))
-    if folder is not None:
-        console.print()
-        shown = _shown(folder)
-        _command(console, "report", f"{shown}/report.html")
-        _command(console, "check", f"splitbrain check {quoted(shown)}")
-        if result.plan is not None:
-            _command(console, "again", again(result.plan, shown))
 
 
 def _read(console: Console, read: Source, exercised: str) -> None:
@@ -276,6 +283,8 @@ def _evidence(console: Console, result: Result, anomaly: Anomaly) -> None:
             _wrap(console, name, line, hang=GUTTER + 2)
             if note:
                 _line(console, "", Text(" " * (widths[0] + 2)).append(note, "dim"))
+    if anomaly.cut:
+        _wrap(console, "", Text("of what was read, only the elements that this is about are shown", "dim"))
     if anomaly.sentence and anomaly.sentence not in result.reason:
         _wrap(console, "", Text(printable(anomaly.sentence, 1000), "dim"))
 

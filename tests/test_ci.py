@@ -25,6 +25,34 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "SPLITBRAIN_VENV": str(folder / "venv"), **changes}
 
 
+ACTION = (ROOT / "action.yml").read_text()
+
+
+def evaluated(text: str, **given: str) -> str:
+    """A text of the action as GitHub hands it on, for a job that gives these inputs; the others are as by default."""
+    defaults = dict(re.findall(r'^  (\w+):\n    description: .*\n    default: "?(.*?)"?$', ACTION, re.MULTILINE))
+    known = {f"inputs.{name}": value for name, value in {**defaults, **given}.items()} | {
+        "github.action_path": str(ROOT), "github.job": "nightly", "github.run_id": "7", "github.run_attempt": "1",
+        "format('splitbrain-{0}', github.job)": "splitbrain-nightly",
+    }
+    def told(found: re.Match[str]) -> str:
+        return next(filter(None, (known[one] for one in found[1].split(" || "))), "")
+
+    return re.sub(r"\$\{\{ (.*?) \}\}", told, text)
+
+
+def step(name: str, folder: Path, job: dict[str, str], **given: str) -> subprocess.CompletedProcess[str]:
+    """Run a step of the action as a runner does: its line, in its shell, with its environment, in the job's repository."""
+    block = next(part for part in ACTION.split("\n    - ") if part.startswith(f"name: {name}\n"))
+    env = {key: evaluated(value, **given) for key, value in re.findall(r"^        ([A-Z]+): (.*)$", block, re.MULTILINE)}
+    line = evaluated(re.search(r"^      run: (.*)$", block, re.MULTILINE)[1], **given)  # type: ignore[index]
+    assert "shell: bash" in block
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", line], cwd=folder, env=job | env, capture_output=True,
+        text=True, timeout=240, check=False,
+    )
+
+
 @pytest.mark.servers
 def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
@@ -34,8 +62,8 @@ def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tm
         'time = 3\nnodes = 3\nnemesis = "none"\n[[runs]]\ndatabase = "reference"\nexpect = ["not-exercised"]\n'
         '[[runs]]\ndatabase = "reference"\nvariant = "no such"\n'
     )
-    job = environment(tmp_path, SUITE="nightly.toml", GITHUB_OUTPUT=str(tmp_path / "out"))
-    refused = subprocess.run([CI, "run"], cwd=foreign, env=job, capture_output=True, text=True, timeout=240, check=False)
+    job = environment(tmp_path, GITHUB_OUTPUT=str(tmp_path / "out"))
+    refused = step("Run", foreign, job, suite="nightly.toml", runs="my runs")
     assert refused.returncode == 64 and "exit-code=64" in (tmp_path / "out").read_text(), refused.stdout + refused.stderr
     (foreign / "nightly.toml").write_text('time = 3\nnodes = 3\nnemesis = "none"\n[[runs]]\ndatabase = "reference"\n')
     summary = tmp_path / "summary.md"
@@ -43,15 +71,17 @@ def test_a_job_of_a_foreign_repository_runs_a_suite_and_keeps_what_came_of_it(tm
     earlier.parent.mkdir(parents=True)
     earlier.write_text("of another day")
     (foreign / "splitbrain-report" / "notes.txt").write_text("the job's own")
-    ran = subprocess.run(
-        [CI, "run"], cwd=foreign, env={**job, "GITHUB_STEP_SUMMARY": str(summary)}, capture_output=True, text=True, timeout=240,
-        check=False,
-    )
+    ran = step("Run", foreign, {**job, "GITHUB_STEP_SUMMARY": str(summary)}, suite="nightly.toml", runs="my runs")
     kept = {path.name for path in (foreign / "splitbrain-report").rglob("*") if path.is_file()}
     wanted = {"index.html", "junit.xml", "summary.md", "report.html", "journal.jsonl", "plan.toml"}
     assert wanted <= kept, ran.stdout + ran.stderr
     assert not earlier.parent.exists() and "notes.txt" in kept, "an earlier run's report is not this one's"
     assert f"exit-code={ran.returncode}" in (tmp_path / "out").read_text()
+    assert "value: ${{ steps.splitbrain.outputs.exit-code }}" in ACTION and "      id: splitbrain\n" in ACTION
+    cached = re.findall(r"path: \|\n((?: {10}\S.*\n)+)", ACTION)
+    published = re.findall(r"^        path: (\w.*)$", ACTION, re.MULTILINE)
+    assert [evaluated(lines, runs="my runs").split("\n")[1].strip() for lines in cached] == ["my runs"] * 2
+    assert (foreign / "my runs").is_dir() and published == ["splitbrain-report"]
     assert "reference" in summary.read_text()
 
 
@@ -81,9 +111,12 @@ def test_the_words_of_a_job_are_quoted_as_in_a_shell_and_nothing_in_them_is_run(
 
 def test_a_night_that_failed_is_kept_for_the_next_one_s_index() -> None:
     """A cache that is saved only by jobs that succeed would keep the green nights alone."""
-    action = (ROOT / "action.yml").read_text()
-    restore, save = re.findall(r"uses: actions/cache/(\w+)@v\d+\n(.*?)(?=\n    - )", action, re.DOTALL)
-    assert (restore[0], save[0]) == ("restore", "save") and "if: always()" in save[1] and "actions/cache@" not in action
+    restore, save = re.findall(r"uses: actions/cache/(\w+)@v\d+\n(.*?)(?=\n    - )", ACTION, re.DOTALL)
+    assert (restore[0], save[0]) == ("restore", "save") and "if: always()" in save[1] and "actions/cache@" not in ACTION
+    named = re.findall(r"^        (?:restore-)?keys?: (.*)$", ACTION, re.MULTILINE)
+    keys = [evaluated(key, suite="nightly.toml") for key in named]
+    assert keys[0] == keys[2] and keys[0].startswith(keys[1]) and keys[1] == "splitbrain-nightly-nightly.toml-"
+    assert evaluated("${{ inputs.artifact || github.job }}", artifact="redis-7") == "redis-7"
     for told in (r"path: \|\n(?: {10}\S.*\n)+", r" key: .+"):
         assert re.findall(told, restore[1]) == re.findall(told, save[1]) != []
     assert re.search(r"cache:\n    key: \w+\n    when: always\b", (ROOT / "tools" / "gitlab.yml").read_text())

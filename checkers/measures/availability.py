@@ -365,6 +365,7 @@ def _scenario(recording: Recording, fault: Fault, survey: _Survey, others: Seque
         severed=severed,
         links_flapping=len(fault.flapping),
         round_trip=_round_trip(recording, fault) if not any(one.impaired for one in beside) else None,
+        done=fault.meanwhile,
         beside=tuple(other.id for other in beside),
         dead=tuple(sorted({death.node for death in recording.dead(NEVER if fault.heal_began is None else fault.heal_began)})),
         sides=tuple(

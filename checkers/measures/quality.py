@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers.measures.availability import (
     ENOUGH,
@@ -19,7 +20,7 @@ from splitbrain.checkers.measures.availability import (
 from splitbrain.checkers.result import Check, Measure, PeriodCount, Quality, Scenario
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.fault import Fault, places
-from splitbrain.harness.history.history import NEVER, OK
+from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
@@ -58,7 +59,8 @@ def _servers(recording: Recording) -> Iterator[Check]:
     elif deaths := recording.dead(NEVER):
         told = [f"{death.node}: {death} at {clock(death.time)}" for death in deaths[:3]]
         more = [f"{len(deaths) - 3} more"] if len(deaths) > 3 else []
-        yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}")
+        yield Check("servers", False, f"a server died on its own: {'; '.join(told + more)}",
+                    why="a server ended by itself, which the test had not done")
     else:
         yield Check("servers", True, "no server died on its own")
 
@@ -82,7 +84,8 @@ def _stalls(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
     windows += [(f"the window of fault {fault.id}", window(recording, fault)) for fault in recording.faults]
     for name, span in windows:
         if span is not None and recording.stalled(*span) * 2 > span[1] - span[0]:
-            yield Check("harness", False, f"{told}: more than half of {name} was not measured")
+            yield Check("harness", False, f"{told}: more than half of {name} was not measured",
+                        why="the machine that tests stood still for too long")
             return
     yield Check("harness", False, f"{told}: that time is left out of every measure", grave=False)
 
@@ -103,16 +106,17 @@ def cut_short(recording: Recording) -> list[str]:
 
 
 def _complete(recording: Recording) -> Iterator[Check]:
+    why = "the run was not made to its end"
     if recording.interrupted:
-        yield Check("complete", False, "the run was interrupted; judged is what it did until then")
+        yield Check("complete", False, "the run was interrupted; judged is what it did until then", why=why)
     elif recording.damage:
-        yield Check("complete", False, f"{recording.damage}; judged is what stands before it")
+        yield Check("complete", False, f"{recording.damage}; judged is what stands before it", why=why)
     elif recording.torn:
-        yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds")
+        yield Check("complete", False, "the journal ends in the middle of the run; judged is what it holds", why=why)
     else:
         yield Check("complete", True, "the run went to its end")
     if problems := cut_short(recording):
-        yield Check("phases", False, "; ".join(problems))
+        yield Check("phases", False, "; ".join(problems), why="the run did not go as planned")
     for note in recording.notes:
         yield Check("contract", False, note, grave=False)
 
@@ -123,7 +127,8 @@ def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
     for kind in KINDS:
         rows = operations(history, kind).rows
         done = int((inside[rows] & (history.outcome[rows] == OK)).sum())
-        yield Check(f"{kind}s", done >= ENOUGH, f"{done:,} {kind}s were acknowledged" + _at_least(done, ENOUGH))
+        yield Check(f"{kind}s", done >= ENOUGH, f"{done:,} {kind}s were acknowledged" + _at_least(done, ENOUGH),
+                    why="too few calls were answered")
     invoked, completed = history.invoked[inside], history.completed[inside]
     # Open at each invocation: those invoked before it, less those completed before it.
     open_then = np.arange(len(invoked)) - np.searchsorted(np.sort(completed), invoked, "left")
@@ -132,8 +137,10 @@ def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
     yield Check(
         "concurrent", share >= OVERLAP,
         f"{share:.0%} of the operations began while another was open, {flying:.1f} were open on average",
+        why="clients hardly ever worked at the same time",
     )
-    keys, homes = history.key[inside], history.node[inside]
+    rows, keys = _keys(history)
+    keys, homes = keys[inside[rows]], history.node[rows][inside[rows]]
     many = len(history.nodes) + 1
     touched, by = np.unique(np.unique((keys + 1).astype(np.int64) * many + homes + 1) // many, return_counts=True)
     shared = int((by > 1).sum())
@@ -141,12 +148,20 @@ def _load(recording: Recording, period: tuple[int, int]) -> Iterator[Check]:
         yield Check(
             "shared keys", len(touched) > 0 and shared * 2 >= len(touched),
             f"{shared:,} of {len(touched):,} keys were used from more than one home",
+            why="clients hardly ever worked on the same data",
         )
     planned = inside & (history.scheduled != NEVER)
     if planned.any():
         late = (history.invoked[planned] - history.scheduled[planned]) / 1e6
         p99 = max(0.0, float(np.percentile(late, 99)))
         yield Check("on time", p99 <= 1000, f"99% of the calls started within {p99:.0f} ms of their time", grave=False)
+
+
+def _keys(history: History) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Which operations touched which keys, by their codes: those of every part of a transaction."""
+    if history.micros is None:
+        return np.arange(len(history)), history.key
+    return history.micros.owners(), history.micros.key
 
 
 def _in_flight(recording: Recording, period: tuple[int, int]) -> float:
@@ -156,13 +171,16 @@ def _in_flight(recording: Recording, period: tuple[int, int]) -> float:
 
 
 def _baseline(before: Sequence[Measure], plan: Plan | None) -> Iterator[Check]:
+    why = "too little was answered before the fault to compare with"
     if not before:
-        yield Check("baseline", False, "no time before the first fault was recorded")
+        yield Check("baseline", False, "no time before the first fault was recorded", why=why)
     for found in before:
         enough = found.attempted >= ENOUGH
         passed = enough and found.answered >= GOOD * found.attempted
         text = f"{found.answered:,} of {found.attempted:,} {found.kind}s were answered before the first fault"
-        yield Check(f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH) + _needed(found, plan))
+        yield Check(
+            f"baseline {found.kind}s", passed, text + _at_least(found.attempted, ENOUGH) + _needed(found, plan), why=why,
+        )
 
 
 def _needed(found: Measure, plan: Plan | None) -> str:
@@ -175,24 +193,26 @@ def _needed(found: Measure, plan: Plan | None) -> str:
 def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
     plan = recording.plan
     if not rows and plan is not None and (plan.nemesis != "none" or plan.schedule):
-        yield Check("faults", False, f"the plan has the nemesis {plan.nemesis}, but no fault happened")
+        yield Check("faults", False, f"the plan has the nemesis {plan.nemesis}, but no fault happened", why="no fault happened")
+    unproven, few = "a fault was not proven to have happened", "too little was asked while a fault was in force"
     for fault, row in zip(recording.faults, rows, strict=True):
         name = f"fault {fault.id}"
         if fault.bit:
             seen = (spec.seen(proof) for spec, proof in zip(fault.specs, fault.proofs, strict=True))
             yield Check(name, True, f"{row.name}: {'; '.join(seen)}")
         elif fault.detail and not fault.specs:
-            yield Check(name, False, f"{row.name}: {fault.detail}")
+            yield Check(name, False, f"{row.name}: {fault.detail}", why=unproven)
             continue
         elif fault.proven is None:
-            yield Check(name, False, f"{row.name}: it was never proven to take effect")
+            yield Check(name, False, f"{row.name}: it was never proven to take effect", why=unproven)
         else:
-            yield Check(name, False, f"{row.name}: {places(fault.wrong)} not as intended")
+            yield Check(name, False, f"{row.name}: {places(fault.wrong)} not as intended", why=unproven)
+        undone = "the end of a fault was not proven"
         if fault.healed is None and not fault.heal_wrong:
-            yield Check(f"{name} heal", False, f"{row.name}: the heal was never proven")
+            yield Check(f"{name} heal", False, f"{row.name}: the heal was never proven", why=undone)
         else:
             again = (spec.again(proof) for spec, proof in zip(fault.specs, fault.undone, strict=False))
-            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}")
+            yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}", why=undone)
         for side in row.sides:
             nodes = group(side.nodes)
             for kind in KINDS:
@@ -201,7 +221,7 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
                     yield Check(f"{name} {kind}s at {nodes}", True, f"{row.name}: nobody was to call at {nodes}")
                     continue
                 passed = found.attempted >= FEW or found.state == "blocked"
-                yield Check(f"{name} {kind}s at {nodes}", passed, f"{row.name}: {_asked(found, nodes)}")
+                yield Check(f"{name} {kind}s at {nodes}", passed, f"{row.name}: {_asked(found, nodes)}", why=few)
         yield Check(
             f"{name} recovery", row.recovery is not None, grave=False,
             text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
@@ -225,13 +245,15 @@ def _asked(found: Measure, nodes: str) -> str:
 def _final(recording: Recording) -> Iterator[Check]:
     phase = recording.phase("final-reads")
     history = recording.history
-    keys = np.unique(history.key)
+    why = "the data was not read at the end"
     if phase is None or not history.reads().any():
-        yield Check("final reads", False, "the final reads did not happen")
+        yield Check("final reads", False, "the final reads did not happen", why=why)
         return
-    rows = (history.invoked >= phase.began) & (history.outcome == OK) & history.reads()
-    read = int(np.isin(keys, history.key[rows]).sum())
-    yield Check("final reads", read == len(keys), f"{read:,} of {len(keys):,} keys were read at the end")
+    done = (history.invoked >= phase.began) & (history.outcome == OK) & history.reads()
+    rows, touched = _keys(history)
+    keys = np.unique(touched)
+    read = int(np.isin(keys, touched[done[rows]]).sum())
+    yield Check("final reads", read == len(keys), f"{read:,} of {len(keys):,} keys were read at the end", why=why)
 
 
 def _at_least(number: int, wanted: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from splitbrain.checkers.anomalies import in_order
-from splitbrain.checkers.structures.columns import Flags, Ints
+from splitbrain.checkers.structures.columns import Flags, Integers, Ints
 from splitbrain.checkers.verdict import Anomaly, Coverage, Figure, Moment, Standing, State, Verdict
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -28,6 +28,8 @@ class Findings:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.counts: Counter[str] = Counter()
+        self.keys: set[int] = set()
+        """Of which keys there are any, as far as that is told."""
         self._moments: defaultdict[str, list[Moment]] = defaultdict(list)
         self._shown: defaultdict[tuple[str, int], list[Anomaly]] = defaultdict(list)
         self._starts = np.array(sorted(fault.started for fault in recording.faults), np.int64)
@@ -42,11 +44,14 @@ class Findings:
             self._show(identifier, between, moment, tell())
 
     def add_all(
-        self, identifier: str, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False
+        self, identifier: str, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False,
+        keys: Integers | None = None,
     ) -> None:
-        """Add an anomaly for each of these moments; `tell` gets a place among them."""
+        """Add an anomaly for each of these moments, of these `keys`; `tell` gets a place among them."""
         if not len(began):
             return
+        if keys is not None:
+            self.keys.update((np.flatnonzero(np.bincount(keys + 1)) - 1).tolist())
         moments = list(map(Moment, began.tolist(), seen.tolist(), np.broadcast_to(lost, len(began)).tolist()))
         self.counts[identifier] += len(moments)
         self._moments[identifier] += moments
@@ -59,7 +64,7 @@ class Findings:
     def add_rows(self, identifier: str, rows: Ints, tell: Callable[[int], Told]) -> None:
         """Add an anomaly for each of these rows, which happened while that call was open; `tell` gets a place among them."""
         history = self.recording.history
-        self.add_all(identifier, history.invoked[rows], history.completed[rows], tell)
+        self.add_all(identifier, history.invoked[rows], history.completed[rows], tell, keys=history.key[rows])
 
     def _show(self, identifier: str, between: int, moment: Moment, told: Told) -> None:
         sentence, operations = told[0], tuple(told[1])

@@ -2,7 +2,8 @@
 
 What waits is read now and then, and in the end; a dequeue that finds nothing looks, too. What is asked stands in `queues`, a
 file for each question: answers that are wrong by themselves, what is missing, the order in which elements go out, and the order
-that reads tell. Where all of these find nothing, small queues are searched through for an order of their calls.
+that reads tell. Where all of these find nothing of a queue, it is searched through for an order of its calls, where it is large
+in parts.
 """
 
 from __future__ import annotations
@@ -101,18 +102,18 @@ class QueueChecker:
         crossed = find_shown_out_of_order(found, history, elements, shown)
         disordered.append(history.key[crossed])
         shown = shown.with_only(~crossed[shown.row])
-        if not find_circles(found, history, elements, shown):
-            fine = shown.with_only(~stale[shown.row]).without_elements(lost_by)
-            disordered.append(history.key[find_parting(found, history, elements, fine)])
-            torn = find_torn(found, history, elements, windows, fine)
-            # What such a read does not show, or shows too early, tells no order.
-            if not elements.sound.all() or len(early):
-                late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
-                torn = np.append(torn, fine.row[late])
-            simpler = np.isin(history.key[fine.row], np.concatenate(disordered))
-            find_jumped(found, history, elements, windows, fine.with_only(~simpler & ~np.isin(fine.row, torn)))
-        if not found.counts:
-            find_unexplained(found, history, elements, everything)
+        circles = find_circles(found, history, elements, shown)
+        # What reads that contradict each other show of a queue tells no order of it.
+        fine = shown.with_only(~stale[shown.row] & ~np.isin(history.key[shown.row], circles)).without_elements(lost_by)
+        disordered.append(history.key[find_parting(found, history, elements, fine)])
+        torn = find_torn(found, history, elements, windows, fine)
+        # What such a read does not show, or shows too early, tells no order.
+        if not elements.sound.all() or len(early):
+            late = fine.over(np.maximum, history.invoked[elements.put]) > history.completed[fine.row]
+            torn = np.append(torn, fine.row[late])
+        simpler = np.isin(history.key[fine.row], np.concatenate(disordered))
+        find_jumped(found, history, elements, windows, fine.with_only(~simpler & ~np.isin(fine.row, torn)))
+        find_unexplained(found, history, elements, everything)
         lost = ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read", "stale-element", "stale-read",
                 "non-linearizable")
         # Without any read nobody could have told that one is lost.

@@ -11,7 +11,7 @@ import numpy as np
 
 from splitbrain.checkers.anomalies import in_order, place
 from splitbrain.checkers.budget import Budget, Exhausted
-from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register
+from splitbrain.checkers.transactions import completion, cycles, decide, explain, list_append, rw_register, serial
 from splitbrain.checkers.transactions.cycles import Cycle, Edge
 from splitbrain.checkers.transactions.graph import ALWAYS, ATOMIC, CAUSAL, PROCESS, READS, REALTIME, RW, WR, WW
 from splitbrain.checkers.transactions.inference import Inference
@@ -141,9 +141,9 @@ def find(
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
     timed = _timed(history)
-    # An order that they can be run in proves all levels; without times nothing helps to find one, and few are not sought so.
-    run = timed or len(history) > _FEW or len(sought) == len(LEVELS)
-    inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, run=run)
+    # An order that they can be run in proves all levels. Without times little helps to find one, and few are decided soon.
+    turns = serial.TURNS if timed or len(history) > _FEW else serial.HASTY_TURNS if len(sought) == len(LEVELS) else 0
+    inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, turns)
     sought = frozenset(LEVELS) if lists else sought
     if inference.ambiguous:
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))

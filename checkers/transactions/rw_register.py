@@ -40,20 +40,20 @@ _MOST = 16
 """How many edges one source may draw for each micro-operation, at most."""
 
 
-def infer(history: History, budget: Budget, *, run: bool = True) -> Inference:
-    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle. Where they are to be
-    `run`, and can be in an order that keeps sessions and time, there are none: that order is all there is to know. Raises
-    `Exhausted`."""
-    return _Registers(history, budget, run).inference()
+def infer(history: History, budget: Budget, turns: int = TURNS) -> Inference:
+    """The dependencies of a history of reads and writes of registers, and what is wrong without a cycle. Where they can be run
+    in an order that keeps sessions and time, there are none: that order is all there is to know. It is looked for in so many
+    `turns` (0: not at all). Raises `Exhausted`."""
+    return _Registers(history, budget, turns).inference()
 
 
 class _Registers:
-    def __init__(self, history: History, budget: Budget, run: bool = True) -> None:
+    def __init__(self, history: History, budget: Budget, turns: int = TURNS) -> None:
         micros = history.micros
         assert micros is not None
         self.history = history
         self.budget = budget
-        self.run = run
+        self.turns = turns
         self.micros: Micros = micros
         self.owner = micros.owners()
         self.key = micros.key.astype(np.int64)
@@ -78,7 +78,7 @@ class _Registers:
         self.budget.check()
         external = self._judge_reads()
         self.budget.check()
-        if self.run and not any(map(len, self.problems)) and (serial := self._run(external, committed)) is not None:
+        if self.turns and not any(map(len, self.problems)) and (serial := self._run(external, committed)) is not None:
             return serial
         self._draw(external, committed)
         edges = Edges.joined(self.parts)
@@ -101,7 +101,7 @@ class _Registers:
         source, target = np.concatenate([source, own.source]), np.concatenate([target, own.target])
         # What is left of the time is for what follows from the reads, where this finds nothing.
         budget = self.budget.within(self.budget.left / 3)
-        return None if serial_order(inference, source, target, many, budget, TURNS) is None else inference
+        return None if serial_order(inference, source, target, many, budget, self.turns) is None else inference
 
     # Who wrote what.
 

@@ -28,7 +28,7 @@ from splitbrain.harness.history.history import NEVER
 COMPILED_FROM = 1_500
 """Vertices from which on machine code repays loading it."""
 
-_HASTY_TURNS = 200
+HASTY_TURNS = 200
 """How often the search for an order may turn back before it gets further than ever, while there are others to try."""
 
 TURNS = 2_000
@@ -90,7 +90,7 @@ def serial_order(
     first = len(writes) + np.arange(len(micros.keys))
     answered = np.where(history.completed == NEVER, history.invoked, history.completed)
     moments = (answered, history.invoked) if (answered != history.invoked).any() else (answered,)
-    for most, moment in product((min(_HASTY_TURNS, turns), turns), moments):
+    for most, moment in product(dict.fromkeys((min(HASTY_TURNS, turns), turns)), moments):
         priority = np.zeros(many, np.int64)
         priority[np.argsort(moment, kind="stable")] = np.arange(1, len(history) + 1)
         priority[quiet] = 0

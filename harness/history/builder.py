@@ -206,9 +206,9 @@ class Builder:
             process = np.where(fs == drain, _DRAINING - process, process)
         transactions = (fs == self._fs.code("txn")) | (~starts & (fs < 0))
         values = [event.value for event in events]
-        told_again = np.zeros(0, np.int64)
+        told_again = answer = np.zeros(0, np.int64)
         if transactions.any():
-            told_again = self._told_again(process, kinds, values, transactions)
+            told_again, answer = self._told_again(process, kinds, values, transactions)
             transactions[told_again] = False
             for at in told_again.tolist():
                 values[at] = None
@@ -216,7 +216,8 @@ class Builder:
             told = self._packed(events, values, transactions)
         except RecursionError:
             self._fail(positions[next(i for i, value in enumerate(values) if too_deep(value))], TOO_DEEP)
-        told.kind[told_again] = MICROS
+        for told_of in (told.kind, told.first, told.second):
+            told_of[told_again] = told_of[answer]
 
         opened: _Columns = {
             "process": process[began],
@@ -300,15 +301,16 @@ class Builder:
 
     def _told_again(
         self, process: NDArray[np.int64], kinds: NDArray[np.int8], values: list[Any], transactions: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
-        """The invocations of transactions whose answer, in the same batch, tells all that they told and what they read."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The invocations of transactions whose answer, in the same batch, tells all that they told and what they read; and
+        these answers."""
         order = np.argsort(process, kind="stable")
         before, behind = order[:-1], order[1:]
         answered = (kinds[before] == _INVOKE) & (kinds[behind] == OK) & (process[before] == process[behind])
         answered &= transactions[before] & transactions[behind]
         before, behind = before[answered], behind[answered]
-        told: NDArray[np.int64] = before[[values[at] is not msgspec.UNSET for at in behind.tolist()]]
-        return told
+        telling = [values[at] is not msgspec.UNSET for at in behind.tolist()]
+        return before[telling], behind[telling]
 
     def _pair(
         self, opened: _Columns, closed: _Columns

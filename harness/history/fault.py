@@ -86,6 +86,12 @@ class OnNodes(msgspec.Struct, frozen=True):
         """The nodes that it names."""
         return frozenset(self.nodes)
 
+    @property
+    def meanwhile(self) -> str:
+        """What it is like for them while it lasts, in everyday words: `the server on n1 was killed`; empty where it does not
+        say."""
+        return ""
+
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same to other nodes."""
         return msgspec.structs.replace(self, nodes=tuple(sorted((names.get(node, node) for node in self.nodes), key=natural)))
@@ -250,6 +256,11 @@ class Kill(OnServers, frozen=True, omit_defaults=True, tag="kill"):
         what = "kill" if self.down is None else "restart" if self.up is None else "crash loop"
         return f"{what} {' '.join(self.nodes)}" + (" (SIGTERM)" if self.signal == "TERM" else "")
 
+    @property
+    def meanwhile(self) -> str:
+        """`the servers on n1 and n2 were killed`; of other ways to end them nothing."""
+        return "" if self.signal == "TERM" or self.down is not None else f"{_servers(self.nodes)} {_was(self.nodes)} killed"
+
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
         """How many nodes had no server any more."""
         return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} down"
@@ -264,6 +275,11 @@ class Pause(OnServers, frozen=True, tag="pause"):
     def doing(self, names: Sequence[str]) -> str:
         """`pause n1`."""
         return f"pause {' '.join(self.nodes)}"
+
+    @property
+    def meanwhile(self) -> str:
+        """`the server on n1 stood still`."""
+        return f"{_servers(self.nodes)} stood still"
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
         """How many nodes stand still."""
@@ -386,12 +402,14 @@ class Retry(OnLoad, frozen=True, omit_defaults=True, tag="retry"):
 
 class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other"):
     """An effect that a nemesis from elsewhere defines, with its injector: what it does to these nodes, in words, and what it
-    needs to know to do it (`options`)."""
+    needs to know to do it (`options`). `like` says in everyday words what they are like meanwhile, after their names: `had no
+    power`."""
 
     nodes: Nodes
     name: str
     does: str
     undoing: str = "undo"
+    like: str = ""
     options: dict[str, Any] = {}
 
     needs: ClassVar[str] = ""
@@ -399,6 +417,11 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
     def doing(self, names: Sequence[str]) -> str:
         """`fill the folder of n1`: its own words."""
         return f"{self.does} {' '.join(self.nodes)}"
+
+    @property
+    def meanwhile(self) -> str:
+        """`n1 and n2 had no power`: its own words."""
+        return f"{_listed(self.nodes)} {self.like}" if self.like else ""
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
         """What its injector measured, in the injector's words."""
@@ -538,6 +561,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         within = self.healed is not None and self.started <= time <= self.healed
         return within and any(isinstance(spec, Other) and node in spec.nodes for spec in self.specs)
 
+    @property
+    def meanwhile(self) -> str:
+        """What it was like for the nodes that it did something to, in everyday words; empty where it did more than one thing,
+        or its spec does not say."""
+        only = self.specs[0] if len(self.specs) == 1 else None
+        return only.meanwhile if isinstance(only, OnNodes) else ""
+
     def done_to(self, node: str) -> str:
         """What it did to that node itself: `pause n1`; empty where that is nothing."""
         return " + ".join(spec.doing(()) for spec in self.specs if isinstance(spec, OnNodes) and node in spec.nodes)
@@ -565,6 +595,18 @@ def parted(names: Sequence[str], links: Sequence[Link]) -> str:
     parts = sides(names, links)
     between = {(a, b) for side in parts for other in parts if side != other for a in side for b in other}
     return told(parts) if between == set(links) else ", ".join(map(_place, links))
+
+
+def _servers(nodes: Nodes) -> str:
+    return f"the {'server' if len(nodes) == 1 else 'servers'} on {_listed(nodes)}"
+
+
+def _was(nodes: Nodes) -> str:
+    return "was" if len(nodes) == 1 else "were"
+
+
+def _listed(nodes: Nodes) -> str:
+    return " and ".join(filter(None, (", ".join(nodes[:-1]), nodes[-1])))
 
 
 def places(wrong: Sequence[Place]) -> str:

@@ -152,7 +152,7 @@ class History:
 
     def latencies(self) -> NDArray[np.int64]:
         """Nanoseconds until each call was over; where an open loop meant to call earlier than it could, from that moment on."""
-        took: NDArray[np.int64] = self.completed - np.where(self.scheduled == NEVER, self.invoked, self.scheduled)
+        took: NDArray[np.int64] = self.completed - np.minimum(self.invoked, self.scheduled)
         return took
 
     def select(self, rows: NDArray[Any]) -> History:

@@ -62,10 +62,26 @@ def _with_keys(history: History, of: Of, notes: list[str]) -> tuple[History, Of]
         known: dict[Any, int] = {}
         codes = np.array([known.setdefault(value[0], len(known)) for value in told], np.int64)
         keys = tuple(known)
+        if all(one[1:] in ((MICROS,), ((),)) for found in of.values() for one in found):
+            return _apart_by_key(history, told, codes, notes), {f: {one[1] for one in found} for f, found in of.items()}
         changed = _revalued(history, [value[1] if len(value) == 2 else value[1:] for value in told])
     changed.key, changed.keys = codes.astype(np.int32), keys
     notes.append(f"values are [key value] pairs: {len(keys)} independent {'key' if len(keys) == 1 else 'keys'}")
     return changed, {f: {one[1] if len(one) == 2 else one[1:] for one in found} for f, found in of.items()}
+
+
+def _apart_by_key(history: History, told: list[Any], codes: NDArray[np.int64], notes: list[str]) -> History:
+    """Transactions of independent keys: what they read and write are other registers for each of these, and a client that goes
+    from one to another begins there anew, for nothing is promised across them."""
+    changed = _revalued(history, [
+        tuple([(micro[0], (value[0], micro[1]), *micro[2:]) for micro in value[1]]) for value in told
+    ])
+    pairs, sessions = np.unique(np.stack([history.process, codes]), axis=1, return_inverse=True)
+    if pairs.shape[1] > len(np.unique(pairs[0])):
+        changed.process = sessions.reshape(-1).astype(np.int64)
+    many = int(codes.max()) + 1
+    notes.append(f"values are [key value] pairs: {many} independent {'key' if many == 1 else 'keys'}")
+    return changed
 
 
 def _is_keyed(f: str, one: Shape) -> bool:
@@ -98,14 +114,17 @@ def _is_versioned(f: str, one: Shape) -> bool:
 
 
 def _with_transactions(history: History, of: Of, notes: list[str]) -> History:
-    """Transactions are called `txn`, but also `read` and `write`."""
+    """Transactions are called `txn`, but also `read` and `write`. One that only reads may tell what in its answer alone."""
     shapes = set().union(*of.values()) if of else set()
-    if MICROS not in shapes or not shapes <= {MICROS, ()}:
+    if MICROS not in shapes or not shapes <= {MICROS, (), "nil"}:
         return history
     plain = history.fs == ("txn",) and history.micros is not None
     if plain and len(np.flatnonzero(history.values.kind == 2)) == 0:
         return history
-    told = [_micros(value) for value in history.values]
+    told = [
+        () if value is None and outcome != OK else _micros(value)
+        for value, outcome in zip(history.values, history.outcome.tolist(), strict=True)
+    ]
     if any(value is None for value in told):
         return history
     transactions = np.ones(len(told), np.bool_)

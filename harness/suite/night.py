@@ -18,7 +18,7 @@ from rich.console import Console
 
 from splitbrain.checkers.result import NotJudged
 from splitbrain.harness.doctor import abreast
-from splitbrain.harness.errors import CRASHED, INTERRUPTED, SplitbrainError, UsageError
+from splitbrain.harness.errors import CRASHED, INTERRUPTED, SplitbrainError, UsageError, described, place
 from splitbrain.harness.machines import Watch, connect, own_files, perform_on
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.run import Outcome, perform, perform_apart
@@ -49,22 +49,39 @@ def run_night(
     if why:
         screen.print(why, markup=False)
     try:
-        finished = _go_through(file, runs, screen, dask, width, kept)
+        finished, published = _go_through(file, runs, screen, dask, width, kept)
     except KeyboardInterrupt:
         screen.print(GOES_ON)
         return INTERRUPTED
-    screen.print(f"index      {finished.folder}/index.html", markup=False)
-    for page in suites.case_pages(finished):
-        screen.print(f"case study {page}", markup=False)
-    screen.print(summary.table(suites.outcomes(finished), suites.retried(finished)))
+    if published:
+        screen.print(f"index      {finished.folder}/index.html", markup=False)
+        for page in suites.case_pages(finished):
+            screen.print(f"case study {page}", markup=False)
+        screen.print(summary.table(suites.outcomes(finished), suites.retried(finished)))
     if not finished.finished:
         screen.print(GOES_ON)
-    return suites.worst(finished)
+    return suites.worst(finished) if published else CRASHED
 
 
-def _go_through(file: Path, runs: Path, screen: Console, dask: str | None, width: int, kept: int | None) -> Suite:
-    """Run what is left, publishing after each run, and drop what is old; the suite as it stands then. Interrupted beside a run,
-    or between two, `KeyboardInterrupt`: what ended is kept."""
+def _published(suite: Suite, left: str, screen: Console) -> bool:
+    """Publish a suite as it stands; whether it could be told. Where a page cannot be made the results stay what they are, and
+    the next run is made."""
+    try:
+        suites.publish(suite, left)
+    except SplitbrainError:
+        raise
+    except Exception as error:
+        screen.print(f"splitbrain: {place(error)}the pages of the suite cannot be made ({described(error)}): this is a bug in "
+                     f"splitbrain. All results are kept in {suite.folder}, each run with its own report.", markup=False)
+        return False
+    return True
+
+
+def _go_through(
+    file: Path, runs: Path, screen: Console, dask: str | None, width: int, kept: int | None
+) -> tuple[Suite, bool]:
+    """Run what is left, publishing after each run, and drop what is old; the suite as it stands then, and whether that was
+    published. Interrupted beside a run, or between two, `KeyboardInterrupt`: what ended is kept."""
     with suites.open_suite(file, runs) as opened:
         screen.print(f"{plural(len(opened.entries), 'run')} in {opened.folder}", markup=False)
         pace = _Pace(opened)
@@ -74,9 +91,9 @@ def _go_through(file: Path, runs: Path, screen: Console, dask: str | None, width
             if entry.exit_code is None:
                 screen.print(f"run {number + 1} of {len(suite.entries)} proves nothing ({entry.retried[-1].reason}): it is run "
                              f"again at the end, attempt {len(entry.retried) + 1} of {entry.retries + 1}", markup=False)
-            suites.publish(suite, pace.rest(suite.left))
+            _published(suite, pace.rest(suite.left), screen)
 
-        suites.publish(opened)
+        _published(opened, "", screen)
         if dask is not None:
             with (
                 connect(dask, own_files([plan for _, plan in suites.pending(opened)])) as cluster,
@@ -90,10 +107,11 @@ def _go_through(file: Path, runs: Path, screen: Console, dask: str | None, width
                 finished = suites.complete(opened, lambda suite: _at_once(suite, width, fleet), told)
         else:
             finished = suites.complete(opened, lambda suite: _in_turn(suite, screen, pace), told)
-        suites.publish(finished, pace.rest(finished.left))
+        # First, so that no page of tonight leads to a night that is gone.
         for folder in suites.drop_old(finished, kept) if kept else ():
             screen.print(f"removed {folder}", markup=False)
-    return finished
+        published = _published(finished, pace.rest(finished.left), screen)
+    return finished, published
 
 
 class _Pace:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from splitbrain.checkers.result import Result
-from splitbrain.harness.errors import UsageError
+from splitbrain.harness.errors import UsageError, one_line
 from splitbrain.harness.suite.matrix import read
 from splitbrain.harness.suite.suite import results
 from splitbrain.reports import green
@@ -15,7 +15,7 @@ from splitbrain.reports.rates import Rate, rate, stored_rates
 
 def collect(paths: Iterable[Path], leave_out: Callable[[str], None]) -> list[Rate]:
     """The rates of all runs in these folders, and of those that these files keep; `leave_out` is told which run gives none, and
-    why. Raises `UsageError` for a folder without runs, and where no run gives any."""
+    why, in a line. Raises `UsageError` for a folder without runs, and where no run gives any."""
     found: list[Rate] = []
     for path in paths:
         if not path.is_dir():
@@ -29,7 +29,7 @@ def collect(paths: Iterable[Path], leave_out: Callable[[str], None]) -> list[Rat
                 found.append(one)
             else:
                 why = result.reason if not isinstance(result, Result) else "interrupted" if result.plan else "no run"
-                leave_out(f"{result.run}: {why}")
+                leave_out(f"{result.run}: {one_line(why, 200)}")
     if not found:
         raise UsageError("no run is left to make a table of.")
     return found

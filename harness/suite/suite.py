@@ -153,6 +153,8 @@ def _beside(
         links = [(f"index of {name}", f"../{quote(name)}/index.html") for name in (last.name, folder.name)]
         compare.write(folder / "compare.html", comparison.suites(last.runs, told), last.name, folder.name, links)
         yield f"compared with the last night before, {last.name}", "compare.html"
+    else:
+        (folder / "compare.html").unlink(missing_ok=True)  # Of a night that was dropped since.
 
 
 def case_pages(suite: Suite) -> tuple[Path, ...]:

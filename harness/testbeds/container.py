@@ -34,9 +34,11 @@ Call = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Entrance(NamedTuple):
-    """How the harness acts in a node's network: a channel to `what` lives there, and the paths of programs there."""
+    """How the harness acts in a node's network: a channel to `what` lives there, its firewall, and the paths of programs
+    there."""
 
     channel: Channel
+    firewall: commands.Firewall
     iptables: str
     ip6tables: str
     cat: str
@@ -161,7 +163,7 @@ class DockerNode:
 
     async def restore(self, rules: firewall.Rules) -> int:
         """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
-        return await commands.restore(self.entrance.channel, rules, self.entrance.iptables, self.entrance.ip6tables)
+        return await self.entrance.firewall.restore(rules, self.entrance.iptables, self.entrance.ip6tables)
 
     async def connections(self) -> str:
         """The kernel's tables of the node's TCP connections."""
@@ -192,6 +194,7 @@ class DockerNode:
     def close(self) -> None:
         """Give up the entrance."""
         if hasattr(self, "entrance"):
+            self.entrance.firewall.close()
             self.entrance.channel.close()
 
 

@@ -247,9 +247,11 @@ class Docker(Probed):
         if channel is not None:
             iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
             cat = commands.program("cat", "coreutils")
-            node.entrance = Entrance(channel, iptables, ip6tables, cat, "a process of the harness")
+            programs, what = (iptables, ip6tables, cat), "a process of the harness"
         else:
-            node.entrance = Entrance(await self._channel_of_sidecar(node), *IN_TOOLS, "a sidecar container")
+            channel = await self._channel_of_sidecar(node)
+            programs, what = IN_TOOLS, "a sidecar container"
+        node.entrance = Entrance(channel, commands.Firewall(channel), *programs, what)
 
     async def _channel_of_process(self, node: DockerNode) -> Channel | None:
         """None where this user may not enter the node's network, or where the engine's process numbers are not ours."""

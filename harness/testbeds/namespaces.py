@@ -392,6 +392,7 @@ class NamespaceNode:
         self._services: dict[str, _Running] = {}
         self._given: dict[str, Service] = {}
         self._dead: list[Death] = []
+        self._firewall = commands.Firewall(channel)
 
     @property
     def folder(self) -> str:
@@ -492,7 +493,7 @@ class NamespaceNode:
     async def restore(self, rules: firewall.Rules) -> int:
         """Give the node's firewall its rules, and tell when the last of them was in force (monotonic clock, ns)."""
         iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
-        return await commands.restore(self.channel, rules, iptables, ip6tables)
+        return await self._firewall.restore(rules, iptables, ip6tables)
 
     async def connections(self) -> str:
         """The kernel's tables of the node's TCP connections."""
@@ -502,6 +503,7 @@ class NamespaceNode:
         """Kill the node: its init, and with it every process on it."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        self._firewall.close()
         self.channel.close()
 
     def _environment(self) -> dict[str, str]:

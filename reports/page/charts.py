@@ -377,7 +377,7 @@ def against_length(sweep: Sweep) -> Spec:
         rows = [
             {
                 "x": round(point.cost.length, 3), "y": number, "sure": certain(point),
-                "least": measured.key == "stale_ms" and point.cost.at_least and number > 0,
+                "least": measured.at_least(point.cost) and number > 0,
             }
             for point in sweep.points if (number := measured.number(point.cost)) is not None
         ]

@@ -13,11 +13,12 @@ from splitbrain.checkers.result import FORMAT, Convergence, Result, decode, enco
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
+from splitbrain.harness.history.fault import Kill, Skew, Spec
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.history.variant import Claim, Label, Promise
-from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, both, during, fault, recording, served
+from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, apart, both, during, fault, overlapping, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
 LOST = Says("invalid", (anomaly("lost-write", 7),), {"lost-write": 5})
@@ -51,6 +52,8 @@ def test_a_checker_that_throws_is_unknown_and_says_why(error: Exception) -> None
     assert (result.validity, result.exit_code, result.heading) == ("unknown", 2, "UNKNOWN")
     told = "no such function" if isinstance(error, UsageError) else "test_judge.py:"
     assert told in result.reason and ("test_" not in told or type(error).__name__ in result.reason)
+    assert result.recommendations[0].startswith("A program that judges the run failed (throws), which says nothing of the data")
+    assert "raise self.error" in result.verdicts[0].traceback and "longer" not in "".join(result.recommendations[1:])
     assert judged(Throws(error), LOST).exit_code == 1, "what another checker found stands"
 
 
@@ -272,16 +275,41 @@ def test_what_is_less_than_what_is_admitted_is_named() -> None:
 
 
 def test_a_lost_update_is_no_write_that_was_not_kept() -> None:
-    """Both writes were kept until the other one replaced them: a matter of isolation. Nor does a run that shows it prove that
-    none was lost."""
+    """Both writes were kept until the other one replaced them: a matter of isolation."""
     promised = Claim(text="t", source="s", promises=("no-lost-write",))
     update = (anomaly("lost-update", 7),)
-    for says, standing in ((Says("invalid", update), "not tested"), (Says("valid", update), "not tested"),
+    for says, standing in ((Says("invalid", update), "not tested"),
                            (Says("invalid", (anomaly("lost-append", 7),)), "does not hold")):
         found = judged(says, claim=promised).claim
         assert found is not None and found.standing == standing, found
     advice = judged(Says("invalid", update), claim=promised).recommendations
     assert any("conditional write" in told for told in advice) and not any("for durable" in told for told in advice)
+
+
+@pytest.mark.parametrize(("level", "micro", "standing"), [
+    ("snapshot-isolation", ("w", "x", 1), "not tested"),  # A write that was rolled back is a stale read to that level.
+    ("strict-serializable", ("w", "x", 1), "holds"),
+    ("snapshot-isolation", ("append", "x", 1), "holds"),  # The last lists show what is in none of them.
+])
+def test_where_registers_are_overwritten_only_current_reads_show_that_nothing_was_lost(
+    level: str, micro: tuple[Any, ...], standing: str
+) -> None:
+    promised = Claim(text="t", source="s", promises=("no-lost-write",))
+    made = recording(CUT, [fault()], claim=promised)
+    calls = [
+        msgspec.structs.replace(one, f="txn", value=(("r", "x", None) if one.f == "read" else micro,)) for one in made.history
+    ]
+    found = judge(msgspec.structs.replace(made, history=History.of(calls)), (Says(model=level),)).claim
+    assert found is not None and found.standing == standing, found
+
+
+@pytest.mark.parametrize(("spec", "standing"), [
+    (Skew(("n1",), offset=60.0), "not tested"), (Kill(("n1",)), "not tested"), (apart(NODES[:2], NODES[2:]), "holds"),
+])
+def test_availability_on_every_side_is_tested_where_there_were_sides(spec: Spec, standing: str) -> None:
+    promised = Claim(text="t", source="s", promises=("available",))
+    found = judge(recording(faults=[overlapping(1, 5, 13, spec)], claim=promised), (Says(),)).claim
+    assert found is not None and found.standing == standing, found
 
 
 def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.faults import PATIENCE, Controller
+from splitbrain.harness.faults import HELD, PATIENCE, Controller
 from splitbrain.harness.history.fault import Cut, Fault, Kill, Pause, Spec
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.schedules import Step
@@ -348,6 +349,59 @@ def test_a_server_that_waits_for_a_quorum_is_waited_for_as_long_as_it_is_cut_off
         killed = scene.last[2]
         assert killed.bit and killed.undone[0].holds and killed.healed is not None
         assert killed.heal_began is not None and killed.heal_began / 1e9 < 6 and killed.healed / 1e9 > 61
+
+    run(work())
+
+
+@pytest.mark.parametrize("specs", [(cut(("n1", "n2")), Kill(NAMES)), (Kill(NAMES), cut(("n1", "n2")))])
+def test_a_server_that_waits_for_a_quorum_does_not_wait_for_links_that_its_own_fault_cuts(specs: tuple[Spec, ...]) -> None:
+    """What is done last is undone first, and its proof would wait for ever."""
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.quorate = True
+        async with asyncio.timeout(60):
+            await scene.controller.inject([scripted(1, 5, *specs)])
+        (fault,) = scene.last.values()
+        assert scene.testbed.healthy and fault.bit and all(proof.holds for proof in fault.undone)
+        assert fault.healed is not None and fault.healed / 1e9 < 6 + HELD + 2
+
+    run(work())
+
+
+@settings(max_examples=50, deadline=None)
+@given(at=st.floats(0, 12))
+def test_cancelled_while_links_hold_servers_back_nothing_is_left(at: float) -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.testbed.quorate = True
+        task = asyncio.ensure_future(scene.controller.inject([scripted(1, 3, cut(("n1", "n2")), Kill(NAMES))]))
+        await asyncio.sleep(at)
+        task.cancel()
+        await asyncio.wait([task])
+        assert scene.testbed.healthy
+
+    run(work())
+
+
+CLOSE = tuple(Step(1 + 0.4 * at, 0.3, "halves", "halves", (cut(("n1", "n2")), Kill((name,))), alone=True)
+              for at, name in enumerate(NAMES * 3))
+"""Faults that follow one another more closely than their proofs take: 0.1 s lie between them."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(stops=st.floats(1, 40))
+def test_faults_that_are_to_come_alone_wait_for_the_heal_of_the_one_before(stops: float) -> None:
+    async def work() -> None:
+        scene = Scene(stops=stops)
+        await scene.controller.inject(CLOSE)
+        faults = list(scene.last.values())
+        done = [fault for fault in faults if fault.specs]
+        assert scene.testbed.healthy and all(fault.bit and fault.healed for fault in done)
+        for first, second in itertools.pairwise(done):
+            assert first.healed is not None and first.healed <= second.started
+        late = "nothing was done: the fault before it was not healed until the load ended"
+        assert all(fault.detail == late for fault in faults[len(done):])
+        assert len(done) == len(CLOSE) or stops < 30
 
     run(work())
 

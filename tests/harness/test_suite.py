@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from splitbrain.harness import store
 from splitbrain.harness.doctor import abreast
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
+from splitbrain.harness.run import Outcome
 from splitbrain.harness.suite import matrix, night
 from splitbrain.harness.suite import suite as suites
 from splitbrain.harness.suite.suite import (
@@ -420,6 +422,45 @@ def test_a_suite_that_is_interrupted_between_two_runs_says_how_to_go_on(
     screen = Console(file=StringIO(), width=300)
     assert night.run_night(file, tmp_path / "runs", screen, parallel=parallel) == 130
     assert "interrupted: the same command goes on" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_page_that_cannot_be_made_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightly: Path) -> None:
+    def ended(plan: Plan, runs: Path, progress: object, name: str = "") -> Outcome:
+        folder = runs / f"run{len(list(runs.iterdir()))}"
+        folder.mkdir()
+        return Outcome(folder=folder, exit_code=0, reason="as expected")
+
+    def broken(*_: object) -> None:
+        raise KeyError("no such cell")
+
+    monkeypatch.setattr("splitbrain.harness.suite.night.perform", ended)
+    monkeypatch.setattr("splitbrain.reports.page.index.write", broken)
+    screen = Console(file=StringIO(), width=300)
+    assert night.run_night(nightly, tmp_path / "runs", screen) == 70
+    said = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "the pages of the suite cannot be made (KeyError: 'no such cell'): this is a bug in splitbrain." in said
+    (folder,) = (tmp_path / "runs").iterdir()
+    entries = msgspec.json.decode((folder / "results.json").read_bytes(), type=tuple[Entry, ...])
+    assert len(entries) == len(read(nightly)) and all(entry.run for entry in entries)
+
+
+@pytest.mark.parametrize("nights", [1, 2])
+def test_no_page_of_tonight_leads_to_a_night_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightly: Path, nights: int
+) -> None:
+    def ended(plan: Plan, runs: Path, progress: object, name: str = "") -> Outcome:
+        made = kept(runs, name := f"run{len(list(runs.iterdir()))}", plan=plan, run=name)
+        (runs / made.run / "report.html").touch()
+        return Outcome(folder=runs / made.run, exit_code=made.exit_code, reason="as expected")
+
+    monkeypatch.setattr("splitbrain.harness.suite.night.perform", ended)
+    for _ in range(3):
+        night.run_night(nightly, tmp_path / "runs", Console(file=StringIO(), width=300), kept=nights)
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == nights
+    links = {link for page in folders[-1].glob("*.html") for link in re.findall(r'href="([^"#:]+)"', page.read_text())}
+    assert len(links) > 3 and [link for link in links if not (folders[-1] / unquote(link)).exists()] == []
+    assert ("compare.html" in links, 'class="trend"' in (folders[-1] / "index.html").read_text()) == (nights > 1,) * 2
 
 
 @pytest.mark.servers

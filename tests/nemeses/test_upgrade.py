@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.errors import Refused, UsageError
+from splitbrain.harness.history.fault import Cut, Kill, Pause, Spec
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.servers import find_program
@@ -33,13 +34,13 @@ class Versioned:
     same = False
 
     def __init__(self, machines: list[Machine]) -> None:
-        self.machines = machines
+        self.nodes = {machine.name: machine for machine in machines}
 
     async def versions(self) -> dict[str, str]:
         await asyncio.sleep(0.05)
-        if not all(machine.runs for machine in self.machines):
+        if not all(machine.runs for machine in self.nodes.values()):
             raise Refused("no-connection")
-        return {machine.name: "1" if self.same else machine.service.argv[0] for machine in self.machines}
+        return {name: "1" if self.same else machine.service.argv[0] for name, machine in self.nodes.items()}
 
 
 def scene(monkeypatch: pytest.MonkeyPatch) -> tuple[Scene, Versioned]:
@@ -95,6 +96,36 @@ def test_cancelled_at_any_moment_all_are_of_one_version(at: float) -> None:
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         run(work(monkeypatch))
+
+
+SPECS: dict[str, Spec] = {
+    "kill a follower": Kill(("n2",)), "kill the primary": Kill(("n1",)), "kill all": Kill(NAMES),
+    "kill over and over": Kill(("n3",), down=0.3, up=0.4), "pause": Pause(("n2", "n3")),
+    "cut": Cut((("n1", "n2"), ("n2", "n1"), ("n3", "n2"), ("n2", "n3"))),
+}
+
+
+@pytest.mark.parametrize("quorate", [False, True])
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("beside", SPECS)
+def test_beside_another_fault_all_are_of_one_version_at_the_end(
+    beside: str, apart: bool, quorate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins and ends first: nobody waits for ever for what the other fault keeps away."""
+    async def work() -> None:
+        found, database = scene(monkeypatch)
+        found.testbed.quorate = quorate
+        rolling = nemesis("upgrade").aim("rolling", Outlook(names=NAMES, primary="n1"), random.Random(1))
+        if apart:
+            steps = [Step(1, 6, "upgrade", "rolling"), Step(2.5, 9, "scripted", "scripted", (SPECS[beside],))]
+        else:
+            steps = [Step(1, 6, "upgrade+kill", "rolling + any", (*rolling, SPECS[beside]))]
+        async with asyncio.timeout(200):
+            await found.controller.inject(steps)
+        assert found.testbed.healthy and set((await database.versions()).values()) == {"/programs/server-2"}
+        assert all(fault.bit and fault.healed for fault in found.last.values()), found.last
+
+    run(work())
 
 
 def test_etcd_lives_with_it(splitbrain: Callable[..., Ran]) -> None:

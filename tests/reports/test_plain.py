@@ -8,8 +8,9 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Check, Discarded, Measure, Quality, Result, Scenario
 from splitbrain.checkers.verdict import Lost, Standing, Verdict
-from splitbrain.reports.plain import DONE, TIMES, WHY, plain
-from tests.checkers.scenes import NODES, Says, death, during, fault, recording
+from splitbrain.harness.history.fault import Kill, Other, Pause, Skew
+from splitbrain.reports.plain import TIMES, plain
+from tests.checkers.scenes import NODES, Says, anomaly, death, during, fault, overlapping, recording
 from tests.reports import story
 
 
@@ -94,7 +95,8 @@ def test_what_was_not_decided_is_not_claimed() -> None:
 
 def test_why_a_run_proves_nothing_comes_before_what_a_program_said() -> None:
     thrown = Verdict(checker="x", validity="unknown", reason="the checker failed: KeyError: 'primary'")
-    quality = Quality(checks=(Check("reads", True, "fine"), Check("phases", False, "load: OSError: [Errno 5]")))
+    planned = Check("phases", False, "load: OSError: [Errno 5]", why="the run did not go as planned")
+    quality = Quality(checks=(Check("reads", True, "fine"), planned))
     asked = Verdict(checker="quality", validity="unknown", reason="load: OSError: [Errno 5].")
     assert told(row(), validity="unknown", reason=thrown.reason, verdicts=(thrown,)) == (
         "This run proves nothing either way, because a program that judges it failed: the checker failed: KeyError: 'primary'"
@@ -113,20 +115,38 @@ def test_every_question_that_makes_a_run_unknown_has_a_plain_word() -> None:
                   interrupted=True),
         recording(plan=True),
     ]
-    names = [one.name for made in bad for one in judge(made, (Says(),)).quality.failed]
-    assert len(set(names)) > 6
-    assert [name for name in names if not any(part in name for part, _ in WHY)] == []
+    failed = [one for made in bad for one in judge(made, (Says(),)).quality.failed]
+    assert len({one.name for one in failed}) > 6
+    assert [one.name for one in failed if not one.why] == []
 
 
-def test_what_was_done_to_a_node_is_told_of_the_node() -> None:
-    for does, one, several in DONE:
-        alone = row(label=f"{does} n1", struck=("n1",), links_cut=0)
-        assert told(alone, counts={"stale-read": 3}).startswith(f"While {one.format('n1')}, ")
-        pair = row(label=f"{does} n1 n2", struck=("n1", "n2"), links_cut=0)
-        assert told(pair, counts={"stale-read": 3}).startswith(f"While {several.format('n1 and n2')}, ")
-    assert told(row(label="kill n1 (SIGTERM)", struck=("n1",), links_cut=0), counts={"stale-read": 3}).startswith(
-        "While the test did this (kill n1 (SIGTERM)), "
+def test_what_was_done_to_a_node_is_told_in_the_words_of_the_fault() -> None:
+    specs = (
+        (Kill(nodes=("n1",)), "the server on n1 was killed"),
+        (Kill(nodes=("n1", "n2", "n3")), "the servers on n1, n2 and n3 were killed"),
+        (Pause(nodes=("n1",)), "the server on n1 stood still"),
+        (Other(nodes=("n1", "n2"), name="x", does="unplug", like="had no power"), "n1 and n2 had no power"),
+        (Kill(nodes=("n1",), signal="TERM"), ""),
+        (Skew(nodes=("n1",), offset=60), ""),
     )
+    for spec, words in specs:
+        bad = overlapping(1, 5.0, 9.0, spec)
+        result = judge(recording(faults=[bad]), (Says("invalid", (anomaly("stale-read", 6.0),)),))
+        assert result.scenarios[0].done == words
+        wanted = words or f"the test did this ({bad.doing(NODES)})"
+        assert plain(result).startswith(f"While {wanted}, ")
+
+
+def test_the_whole_run_is_not_told_again_in_the_same_words() -> None:
+    counts = {"negative-balance": 11}
+    text = told(row(discarded=None, lost=0, anomalies=counts), counts={**counts, "long-fork": 7})
+    assert text.count("11 times an account was seen overdrawn") == 1 and "In the whole run" not in text
+
+
+def test_what_is_a_lower_bound_is_told_as_one() -> None:
+    for untold, words in ((0, " and 14 confirmed writes gave way"), (2, " and at least 14 confirmed writes gave way")):
+        gone = Discarded(written=9, contested=4, writes=14, keys=3, last=3, untold=untold)
+        assert words in told(row(discarded=gone, lost=0, anomalies={"split-brain": 1}), counts={"split-brain": 1}, lost=Lost())
 
 
 def test_a_fault_that_was_not_proven_is_not_told_as_done() -> None:
@@ -195,7 +215,9 @@ def test_who_was_not_measured_is_not_said_to_have_gone_on() -> None:
     assert ", nobody was seen to be shut out; " in told(quiet, consistency="held", validity="valid")
     few = served(row(anomalies={}), read=Measure(kind="read", attempted=3, answered=3))
     assert ", nobody was seen to be shut out; " in told(few, consistency="held", validity="valid")
-    killed = msgspec.structs.replace(served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1")
+    killed = msgspec.structs.replace(
+        served(row(anomalies={})), links_cut=0, struck=("n1",), label="kill n1", done="the server on n1 was killed",
+    )
     assert told(killed, consistency="held", validity="valid") == (
         "While the server on n1 was killed, clients beside the other nodes went on working; no confirmed write was lost and no "
         "read was wrong."

@@ -74,6 +74,17 @@ def test_the_chart_draws_what_is_known_and_no_line_between() -> None:
     assert stale == [{"x": 14.99, "y": 1.5, "sure": True, "least": True}]
 
 
+def test_discarded_writes_that_may_be_more_are_told_as_at_least_so_many() -> None:
+    for untold, told in ((0, "1,012"), (3, "at least 1,012")):
+        results = [
+            msgspec.structs.replace(one, blast=msgspec.structs.replace(one.blast, discarded=1012, discarded_untold=untold))
+            if isinstance(one, Result) else one for one in swept()
+        ]
+        (found,) = sweep.sweeps(nights.all_told(results))
+        assert [sweep.cell(point, sweep.MEASURES[1]) for point in found.points] == [told] * 2
+        assert [row["least"] for row in charts.against_length(found)["hconcat"][1]["data"]["values"]] == [untold > 0] * 2
+
+
 def test_the_index_and_the_summary_tell_it(tmp_path: Path) -> None:
     results = swept()
     page = index.page("lengths", nights.all_told(results), (), index.Status(3, 3))

@@ -22,7 +22,7 @@ def printed(width: int = 80, hostile: bool = False, **changes: object) -> str:
     recording = story.recording(hostile)
     result = msgspec.structs.replace(story.result(recording, hostile), **changes)
     out = io.StringIO()
-    terminal.verdict(terminal.console(out, width), result, Path.cwd() / "runs/x")
+    terminal.verdict(terminal.console(out, width), result)
     return out.getvalue()
 
 
@@ -43,16 +43,27 @@ def junit_text(path: Path, result: Result, recording: Recording) -> str:
     return path.read_text()
 
 
-def test_the_verdict_comes_first_and_where_to_read_on_last() -> None:
+def test_the_verdict_comes_first() -> None:
     lines = printed().splitlines()
     assert lines[1] == "NOT LINEARIZABLE   2 of 40 keys: acknowledged writes were lost (lost-write)"
     heads = [line.split()[0] for line in lines if line and line[0] != " "]
-    assert heads == ["NOT", "ALSO", "OBSERVED", "LIMIT", "CLAIM", "LABEL", "EXPECT", "report", "check", "again"]
-    assert lines[-3:] == [
-        "report     runs/x/report.html",
+    assert heads == ["NOT", "ALSO", "OBSERVED", "LIMIT", "CLAIM", "LABEL", "EXPECT"]
+
+
+def test_where_to_read_on_is_told_once_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    others = [
         "check      splitbrain check runs/x",
         "again      splitbrain test redis --variant sentinel --nemesis partition-primary --nodes 5 --time 45 --seed 8161",
     ]
+    for there, wanted in ((False, others), (True, ["report     runs/x/report.html", *others])):
+        if there:
+            (folder / "report.html").touch()
+        out = io.StringIO()
+        terminal.kept(terminal.console(out, 80), story.result(story.recording()), folder)
+        assert out.getvalue().splitlines()[1:] == wanted
 
 
 FAILED = (
@@ -196,7 +207,7 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     out = io.StringIO()
     screen = Console(file=out, force_terminal=True, width=80, highlight=False, markup=False, emoji=False)
-    terminal.verdict(screen, story.result(story.recording()), Path("runs/x"))
+    terminal.verdict(screen, story.result(story.recording()))
     assert "\x1b[1m" in out.getvalue()
     assert "\x1b[1;31m" not in out.getvalue()
 

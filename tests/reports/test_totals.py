@@ -85,7 +85,7 @@ def test_what_was_given_up_is_a_plain_count(judged: tuple[Recording, Result], tm
     assert all(f"<dt>{kind.capitalize()}s</dt><dd><b>{given}</b>" in section for kind, given in result.sacrifices.items())
     assert f"{share(round(blast.rejected * 1_000_000), 1_000_000)} of those tried" in section
     written = io.StringIO()
-    verdict(console(written, width=160), result, tmp_path)
+    verdict(console(written, width=160), result)
     assert f"given up: writes {result.sacrifices['write']}, reads {result.sacrifices['read']}" in written.getvalue()
 
 
@@ -99,7 +99,7 @@ def test_terminal_report_and_result_say_these_numbers(judged: tuple[Recording, R
     made, result = judged
     assert decode(encode(result)) == result
     written = io.StringIO()
-    verdict(console(written, width=160), result, tmp_path)
+    verdict(console(written, width=160), result)
     page = html.page(result, made, tmp_path)
     for scenario in result.scenarios:
         for side in scenario.sides:

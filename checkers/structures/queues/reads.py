@@ -102,12 +102,12 @@ def _least_behind(values: Ints, shown: Ints, reads: Ints) -> Ints:
     return found
 
 
-def find_circles(found: Findings, history: History, elements: Elements, every: Stretches) -> bool:
-    """Reads whose orders contradict each other: each circle of elements once. Whether there are any."""
+def find_circles(found: Findings, history: History, elements: Elements, every: Stretches) -> Ints:
+    """Reads whose orders contradict each other: each circle of elements once. Of which queues these are."""
     one, other, _ = every.joints()
     back = every.order.places[other] < every.order.places[one]
     if not back.any():
-        return False
+        return np.zeros(0, np.int64)
     # Loaded only where queues contradict themselves: `import splitbrain` stays light.
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -129,9 +129,10 @@ def find_circles(found: Findings, history: History, elements: Elements, every: S
     _, label = connected_components(graph, directed=True, connection="strong")
     inside = np.flatnonzero((label[source] == label[target]) & (source != target))
     if not len(inside):
-        return False
+        return np.zeros(0, np.int64)
     import networkx as nx
 
+    wrong: list[int] = []
     for _, places in grouped(label[source[inside]]):
         edges = inside[places]
         circle: Any = nx.DiGraph()
@@ -151,7 +152,8 @@ def find_circles(found: Findings, history: History, elements: Elements, every: S
             return f"reads of queue {key} contradict each other: {told}.", rows_told(history, *put, *rows)
 
         found.add_rows("reordered", np.array(rows[-1:]), tell)
-    return True
+        wrong.append(int(history.key[rows[-1]]))
+    return np.array(wrong, np.int64)
 
 
 def _shortest_circle(circle: Any) -> list[tuple[int, int]]:

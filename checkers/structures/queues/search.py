@@ -1,26 +1,37 @@
-"""Small queues, exactly: whether any order of the calls, each at a moment of its own inside it, makes them those of a queue.
+"""Queues exactly: whether any order of the calls, each at a moment of its own inside it, makes them those of a queue.
 
 What the rules hold against each other are two or three calls, and a wrong answer may follow from many together. So where they
 find nothing, a queue of few calls is searched through for an order (Wing and Gong, *Testing and Verifying Concurrent Objects*,
-1993), in as many steps as are given. Where these are used up nothing is said.
+1993), in as many steps as are given. Where these are used up nothing is said. A larger queue is searched through a few elements
+at a time, beside the calls that are doubtful (`doubts`): what a queue does with some of its elements a queue of these alone
+does as well, so that what refutes the part refutes the whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped
+from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.structures.queues.doubts import find_doubts
 from splitbrain.checkers.structures.queues.elements import FIRST, LAST, Elements, rows_told
 from splitbrain.checkers.structures.stretches import Stretches
-from splitbrain.harness.history.history import FAIL, OK, History
+from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.ranges import ranges
 
 _CALLS = 200
 """How many calls a queue may have that is searched through."""
+_MOST = 100_000
+"""How many calls all queues may have together of which parts are."""
+_BESIDE = (1, 3, 6)
+"""How many elements before a doubtful call, and how many behind it, are looked at: few first."""
+_LOOKS = 30
+"""How many reads, the nearest ones."""
 _STEPS = 20_000
 """How many steps all searches of one history may take together."""
 _SHORTENED = 40
@@ -139,26 +150,108 @@ def _needed(calls: list[_Call]) -> list[int]:
 
 
 def find_unexplained(found: Findings, history: History, elements: Elements, every: Stretches) -> None:
-    """Queues of few calls that no order of these explains: the call with which that begins, once a queue. Asked where the rules
-    accuse nothing; `every` is all that reads show."""
+    """Queues of which the rules accuse nothing and which no order of their calls explains: the call with which that begins,
+    once a queue. Small ones are searched through, and of larger ones what is doubtful. `every` is all that reads show."""
     many = np.bincount(history.key + 1)
-    if not ((many > 0) & (many <= _CALLS)).any():
+    if not ((many > 0) & (many <= max(_CALLS, _MOST))).any():
         return
-    code = np.full(len(history), -1)
-    for rows in (elements.put, elements.taken):
-        known = np.flatnonzero(rows >= 0)
-        code[rows[known]] = known
-    seen = (elements.taken >= 0) | (elements.seen_last > FIRST)
-    search = _Search()
-    for _, rows in grouped(history.key):
-        if len(rows) > _CALLS:
-            continue
-        try:
-            calls = _calls(history, rows[history.outcome[rows] != FAIL], code, seen, every)
-            if not search.explained(calls, ordered=True):
-                _tell_unexplained(found, history, search, calls)
-        except _Exhausted:
-            return
+    judged = _Judged(found, history, elements, every)
+    queues = [(key, rows) for key, rows in grouped(history.key) if key not in found.keys]
+    left = _MOST
+    try:
+        for _, rows in queues:
+            if len(rows) <= _CALLS:
+                judged.whole(rows[history.outcome[rows] != FAIL])
+        for key, rows in queues:
+            if _CALLS < len(rows) <= left:
+                left -= len(rows)
+                judged.in_parts(key, rows)
+    except _Exhausted:
+        return
+
+
+class _Judged:
+    """The queues of one history, and what is searched for in them. Everything raises `_Exhausted`."""
+
+    def __init__(self, found: Findings, history: History, elements: Elements, every: Stretches) -> None:
+        self.found, self.history, self.elements, self.every = found, history, elements, every
+        self.code = np.full(len(history), -1)
+        """Of each call the element that it put in or took out."""
+        for rows in (elements.put, elements.taken):
+            known = np.flatnonzero(rows >= 0)
+            self.code[rows[known]] = known
+        self.seen: Flags = (elements.taken >= 0) | (elements.seen_last > FIRST)
+        self.search = _Search()
+
+    @cached_property
+    def _queues(self) -> tuple[dict[int, Ints], dict[int, Ints], Flags, Ints]:
+        """Of each queue its elements and its stretches; the dequeues; and room for a number an element."""
+        return (
+            dict(grouped(self.elements.key)), dict(grouped(self.history.key[self.every.row])),
+            rows_of(self.history, "dequeue"), np.full(len(self.elements.put), -1),
+        )
+
+    def whole(self, rows: Ints) -> None:
+        """A queue of these calls."""
+        calls = _calls(self.history, rows, self.code, self.seen, self.every)
+        if not self.search.explained(calls, ordered=True):
+            _tell_unexplained(self.found, self.history, self.search, calls)
+
+    def in_parts(self, key: int, rows: Ints) -> None:
+        """A queue of more calls: what it does with a few of its elements is what a queue of these alone does, so that where
+        no order explains it none explains the whole. Only elements beside a doubtful call are looked at."""
+        history, elements = self.history, self.elements
+        elements_of, stretches_of, dequeues, place_of = self._queues
+        looks = rows[(history.outcome[rows] == OK) & (self.code[rows] < 0)]
+        mine = elements_of.get(key)
+        if mine is None or not len(looks):
+            return  # Without these the rules leave nothing open.
+        silent = rows[dequeues[rows] & (history.outcome[rows] == INFO)]
+        mine = mine[(elements.put[mine] >= 0) & (self.seen[mine] | (history.outcome[elements.put[mine]] == OK))]
+        shown = stretches_of.get(key, mine[:0])
+        order, places, moments = find_doubts(history, elements, mine, looks, silent, self.every, shown, place_of)
+        past = -1
+        for at in np.lexsort((moments, places)).tolist():
+            place, moment = int(places[at]), int(moments[at])
+            if place <= past:
+                continue
+            past = place
+            for beside in _BESIDE:
+                few = order[max(0, place - beside) : place + beside + 1]
+                calls = self._part(few, looks, silent, moment)
+                if not self.search.explained(calls, ordered=True):
+                    _tell_unexplained(self.found, history, self.search, calls, self._beside(few, silent))
+                    return
+
+    def _part(self, few: Ints, looks: Ints, silent: Ints, moment: int) -> list[_Call]:
+        """The calls of these elements, and the looks that are nearest to a moment, as if there were no other elements."""
+        history = self.history
+        far = np.maximum(history.invoked[looks] - moment, moment - history.completed[looks])
+        near = looks[np.argsort(np.maximum(far, 0), kind="stable")[:_LOOKS]]
+        rows = np.concatenate([self._touching(few, silent), near])
+        rows = rows[np.argsort(history.invoked[rows], kind="stable")]
+        among = set(few.tolist())
+        return [
+            replace(call, told=tuple(one for one in call.told if one in among)) if call.kind == READ else call
+            for call in _calls(history, rows, self.code, self.seen, self.every)
+        ]
+
+    def _touching(self, few: Ints, silent: Ints) -> Ints:
+        """The calls that put these elements in or took them out, or may have: of the unanswered dequeues as many as there are
+        others, the earliest, for these can have taken whatever a later one can."""
+        taken = self.elements.taken[few]
+        by_time = silent[np.argsort(self.history.invoked[silent], kind="stable")]
+        maybe = by_time[: np.count_nonzero(taken < 0)]
+        return np.concatenate([self.elements.put[few], taken[taken >= 0], maybe])
+
+    def _beside(self, few: Ints, silent: Ints) -> Callable[[Ints], Ints]:
+        """What belongs to calls beside them: what put in and took out the other elements that they show."""
+
+        def beside(rows: Ints) -> Ints:
+            shown = self.every.shown[self.every.entries(np.isin(self.every.row, rows))[0]]
+            return self._touching(np.setdiff1d(shown, few), silent)
+
+        return beside
 
 
 def _calls(history: History, rows: Ints, code: Ints, seen: Flags, every: Stretches) -> list[_Call]:
@@ -186,8 +279,11 @@ def _calls(history: History, rows: Ints, code: Ints, seen: Flags, every: Stretch
     return found
 
 
-def _tell_unexplained(found: Findings, history: History, search: _Search, calls: list[_Call]) -> None:
-    """Tell of calls that no order explains: of those until the first moment by which none does."""
+def _tell_unexplained(
+    found: Findings, history: History, search: _Search, calls: list[_Call], beside: Callable[[Ints], Ints] | None = None
+) -> None:
+    """Tell of calls that no order explains: of those until the first moment by which none does. `beside` says what else belongs
+    to their rows."""
     ends = sorted({call.ends for call in calls if call.ends < LAST})
     low, high = 0, len(ends) - 1
     while low < high:
@@ -201,7 +297,10 @@ def _tell_unexplained(found: Findings, history: History, search: _Search, calls:
     if len(calls) <= _SHORTENED:
         calls = _shortened(search, calls, accused)
     ordered = search.maybe(calls, ordered=False)
-    rows = [*(call.row for call in calls if call is not accused), accused.row]
+    rows = [call.row for call in calls if call is not accused]
+    if beside is not None:
+        rows += beside(np.array([*rows, accused.row])).tolist()
+    rows = [*(row for row in dict.fromkeys(rows) if row != accused.row), accused.row]
 
     def tell(_: int) -> Told:
         last = history[accused.row]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,11 +163,11 @@ class Graph:
 
     def _matrix(self, sets: list[int]) -> NDArray[np.uint64]:
         """The sets of the vertices that were asked for, a row each."""
-        words = (len(self.asked) + 63) // 64
-        matrix = np.empty((len(self.asked), words), np.uint64)
-        for row, vertex in enumerate(self.asked.tolist()):
-            matrix[row] = np.frombuffer(sets[vertex].to_bytes(8 * words, "little"), "<u8")
-        return matrix
+        width = (len(self.asked) + 63) // 64 * 8
+        matrix = bytearray(len(self.asked) * width)
+        for begin, vertex in zip(range(0, len(matrix), width or 1), self.asked.tolist(), strict=True):
+            matrix[begin : begin + width] = sets[vertex].to_bytes(width, "little")
+        return np.frombuffer(matrix, "<u8").reshape(len(self.asked), width // 8)
 
     def counts(self) -> tuple[Column, Column]:
         """Of each vertex that was asked for, about how many of these reach it, and how many it reaches; 0 for others."""
@@ -195,8 +195,7 @@ class Graph:
         return found
 
 
-@dataclass(slots=True, frozen=True)
-class Step:
+class Step(NamedTuple):
     """One edge."""
 
     source: int
@@ -208,7 +207,13 @@ class Step:
 
 def step_of(edges: Edges, at: int) -> Step:
     """The edge at that place."""
-    return Step(*(int(column[at]) for column in (edges.source, edges.target, edges.why, edges.key, edges.literal)))
+    return steps_of(edges, [at])[0]
+
+
+def steps_of(edges: Edges, places: Any) -> list[Step]:
+    """The edges at these places, in this order."""
+    columns = edges.source, edges.target, edges.why, edges.key, edges.literal
+    return [Step(*one) for one in zip(*(column[places].tolist() for column in columns), strict=True)]
 
 
 class Adjacent:
@@ -287,10 +292,12 @@ def cheap_cycles(
     closing = closing.take(slice(None, None, -(-len(closing) // _CYCLES_AT_ONCE) or 1))
     # Most vertices are on no cycle: what is left has numbers of its own.
     inside = np.flatnonzero(group[edges.source] == group[edges.target])
-    members, number = np.unique(
-        np.concatenate([edges.source[inside], edges.target[inside], closing.source, closing.target]), return_inverse=True
-    )
-    source, target, first, last = np.split(number, np.cumsum([len(inside), len(inside), len(closing)]))
+    ends = edges.source[inside], edges.target[inside], closing.source, closing.target
+    touched = np.zeros(vertices, np.bool_)
+    for column in ends:
+        touched[column] = True
+    members, number = np.flatnonzero(touched), np.cumsum(touched) - 1
+    source, target, first, last = (number[column] for column in ends)
     order = np.argsort(source, kind="stable")
     start = np.searchsorted(source[order], np.arange(len(members) + 1))
     way_start, ways = np.zeros(len(closing) + 1, np.int64), np.empty(64 * len(closing) + len(members), np.int64)
@@ -300,10 +307,10 @@ def cheap_cycles(
         "cheapest_ways", size, budget, last, first, group[members], start, source[order], target[order],
         edges.literal[inside][order] != 0, *scratch, way_start, ways,
     )
+    back = steps_of(edges, inside[order[ways[: way_start[-1]]]])
     found = {}
-    for at in range(len(closing)):
-        back = inside[order[ways[way_start[at] : way_start[at + 1]]]][::-1].tolist()
-        if back or closing.target[at] == closing.source[at]:
-            cycle = [step_of(closing, at), *(step_of(edges, place) for place in back)]
+    for step, begin, end in zip(steps_of(closing, slice(None)), way_start[:-1].tolist(), way_start[1:].tolist(), strict=True):
+        if begin < end or step.target == step.source:
+            cycle = [step, *back[begin:end][::-1]]
             found[frozenset(one.literal for one in cycle if one.literal)] = cycle
     return sorted(found.values(), key=len)

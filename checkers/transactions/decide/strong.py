@@ -199,7 +199,9 @@ class Polygraph:
         """The vertices between which these choices, and those that are forbidden anyway, draw edges."""
         if self.kind == "parallel":
             return np.arange(self.vertices)
-        versions = np.unique(np.concatenate([first, second]))
+        chosen = np.zeros(len(self.node), np.bool_)
+        chosen[first] = chosen[second] = True
+        versions = np.flatnonzero(chosen)
         writers, (_, readers) = self.node[versions], self._expanded(versions)
         return np.concatenate([self.begin(writers), self.end(writers), self.begin(readers)])
 

@@ -16,7 +16,7 @@ from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.micros import Micro
 
 _WORD = struct.Struct("<Q")
-_EVENT = struct.Struct("<?QQ?")
+_EVENT = struct.Struct("<BQQB")
 _HEADER_WORDS = 5
 _LONGEST_NAME = 4096
 
@@ -91,11 +91,16 @@ class _Reader:
         micros: list[Micro] = []
         for _ in range(self.word()):
             wrote, key, value, success = _EVENT.unpack(self.take(_EVENT.size))
+            if wrote > 1 or success > 1:
+                raise self.error(f"expected 0 or 1 before this byte, found {max(wrote, success)}")
             if success:
                 micros.append(("w" if wrote else "r", key, value))
             else:
                 self.without_effect += 1
-        return micros, self.take(1) != b"\0"
+        committed = self.take(1)
+        if committed > b"\1":
+            raise self.error(f"expected 0 or 1 before this byte, found {committed[0]}")
+        return micros, committed == b"\1"
 
     def error(self, message: str) -> HistoryError:
         """An error at the byte that comes next, told as a column of the one line that such a file is."""

@@ -20,7 +20,7 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
     Raises `HistoryError` with line and column, and what was expected there.
     """
     notes: list[str] = []
-    sessions, numbers = Sessions(), dict[int, int]()
+    sessions, numbers = Sessions(), dict[tuple[int, int], int]()
     for at, line in text.lines():
         if not line.strip():
             continue
@@ -35,7 +35,7 @@ def read(text: Text, *, torn: bool = False) -> tuple[History, list[str]]:
             what = "a session of at most 64 bits and a transaction from -1 on"
             raise text.error(at, f"expected {what}, found {line.strip()[:40]!r}")
         # All that aborted in a session is one transaction.
-        name = -1 - session if number == -1 else number
+        name = (number, session if number == -1 else 0)
         one = numbers.get(name)
         if one is None:
             one = numbers[name] = sessions.begin(session, FAIL if number == -1 else OK)

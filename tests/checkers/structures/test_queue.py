@@ -122,16 +122,56 @@ def test_what_tells_of_an_order_alone_does_not_say_that_anything_is_missing() ->
     assert judged(QueueChecker(), small_history(29399)).counts == {"non-linearizable": 1}
 
 
-@pytest.mark.parametrize(("limit", "number"), [("_STEPS", 3), ("_CALLS", 7)])
-def test_nothing_is_said_where_the_search_is_not_finished(limit: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limits", [{"_STEPS": 3}, {"_CALLS": 7, "_MOST": 7}])
+def test_nothing_is_said_where_the_search_is_not_finished(limits: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(QueueChecker(), small_history(844)).counts
-    monkeypatch.setattr(search, limit, number)
+    for limit, number in limits.items():
+        monkeypatch.setattr(search, limit, number)
     assert not judged(QueueChecker(), small_history(844)).counts
 
 
 def test_right_queues_of_many_clients_are_explained() -> None:
     for seed in range(20):
         assert not judged(QueueChecker(), queue_history(random.Random(seed), length=60, clients=10)).counts, seed
+
+
+def test_parts_of_a_queue_are_accused_exactly_where_no_order_explains_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_CALLS", 0)
+    for seed in [*TOGETHER, *range(200)]:
+        operations = small_history(seed)
+        assert explained(operations) is not bool(judged(QueueChecker(), operations).counts), seed
+
+
+def long_queue(operations: list[Operation]) -> list[Operation]:
+    """The same calls of a queue that was used long before and is afterwards."""
+    start = 10_000 - min(op.invoked for op in operations)
+    end = start + max(op.invoked if op.completed is None else op.completed for op in operations)
+    moved = [
+        replace(op, invoked=op.invoked + start, completed=None if op.completed is None else op.completed + start)
+        for op in operations
+    ]
+    before = [
+        timed(f, 1_000 + at, 100 * at + begin, 100 * at + begin + 30) for at in range(90)
+        for f, begin in (("enqueue", 0), ("dequeue", 20))
+    ]
+    after = [timed("enqueue", 2_000 + at, end + 20 * at, end + 20 * at + 10) for at in range(1, 50)]
+    return [replace(op, process=client) for client, op in enumerate([*before, *moved, *after])]
+
+
+@pytest.mark.parametrize("seed", TOGETHER)
+def test_what_a_few_calls_of_a_large_queue_refute_is_found(seed: int) -> None:
+    operations = long_queue(small_history(seed))
+    assert len(operations) > 200
+    [anomaly] = judged(QueueChecker(), operations).anomalies
+    assert anomaly.identifier in ("reordered", "non-linearizable") and "no order of" in anomaly.sentence
+    assert len(anomaly.operations) < 10 and not explained(list(anomaly.operations))
+
+
+def test_right_queues_of_many_calls_are_accused_of_nothing() -> None:
+    for seed in range(20):
+        rng = random.Random(seed)
+        operations = queue_history(rng, length=250, clients=rng.choice((2, 4, 8, 20)))
+        assert not judged(QueueChecker(), operations).counts, seed
 
 
 def timed(f: str, value: object, invoked: int, completed: int, outcome: str = "ok") -> Operation:
@@ -203,6 +243,18 @@ def test_what_one_queue_handed_out_in_a_wrong_order_hides_nothing_of_another_one
     calls = [replace(op, key=1) for op in (*put, timed("read", (1,), 51, 291), timed("dequeue", 2, 351, 441))]
     counts = judged(QueueChecker(), sorted([*wrong, *calls], key=lambda op: op.invoked)).counts
     assert counts == {"reordered": 2}
+
+
+def test_what_contradicts_itself_in_one_queue_hides_nothing_of_another_one() -> None:
+    put = [timed("enqueue", value, value, 50) for value in (1, 2, 3)]
+    circle = [*put[:2], timed("read", (1, 2), 4, 51), timed("read", (2, 1), 5, 52)]
+    assert judged(QueueChecker(), circle).counts == {"reordered": 1}
+    parting = [replace(op, key=1) for op in (*put, timed("read", (1, 2), 4, 51), timed("read", (1, 3), 5, 52))]
+    together = [replace(op, key=2) for op in small_history(844)]
+    for others, found in ((parting, 2), (together, 2), ([*parting, *together], 3)):
+        calls = sorted([*circle, *others], key=lambda op: op.invoked)
+        calls = [replace(op, process=client) for client, op in enumerate(calls)]
+        assert judged(QueueChecker(), calls).counts == {"reordered": found}
 
 
 def test_a_read_that_is_wrong_itself_tells_of_no_order() -> None:

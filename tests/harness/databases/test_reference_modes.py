@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from splitbrain import Operation
+from splitbrain.checkers.transactions import check
 from splitbrain.harness.databases.reference.server.command import MODES
 from splitbrain.harness.databases.reference.server.modes.dynamo import preference
+from splitbrain.harness.history.history import History
 from tests.harness.databases.servers import Client, Cluster, cluster
 from tests.harness.databases.test_reference_server import MODES as TESTED_THERE
 
@@ -407,6 +410,35 @@ async def test_read_skew(mode: str, tmp_path: Path) -> None:
         stop.set()
         await writing
         assert (skewed > 0) == planted
+
+
+@pytest.mark.parametrize("mode", ["txn-snapshot", "txn-snapshot-read-skew"])
+async def test_half_of_a_commit_is_all_that_a_skewed_snapshot_shows(mode: str, tmp_path: Path) -> None:
+    """Transactions that append to two lists, and others that read all of them."""
+    done: list[Operation] = []
+    values = iter(range(1, 1_000_000))
+
+    async def work(client: Client, rng: random.Random, reads: bool) -> None:
+        for _ in range(25):
+            keys = rng.sample(["a", "b", "c", "d"], 4 if reads else 2)
+            micros = [["r", key, None] if reads else ["append", key, next(values)] for key in keys]
+            answer = await client.call("txn", micros=micros)
+            outcome: Any = "ok" if answer.get("ok") else "fail" if answer["definite"] else "info"
+            told = answer["micros"] if outcome == "ok" else micros
+            done.append(Operation(
+                process=len(done), f="txn", invoked=0, completed=None if outcome == "info" else 1, outcome=outcome,
+                value=[(f, key, tuple(value) if isinstance(value, list) else value) for f, key, value in told],
+            ))
+
+    async with cluster(mode, 3, tmp_path) as servers:
+        primary = await servers.ready()
+        workers = [(await servers.client(primary), random.Random(number), number % 2 == 0) for number in range(8)]
+        found: set[str] = set()
+        planted = {"G-single"} if mode == "txn-snapshot-read-skew" else set()
+        while len(done) < 800 or (planted - found and len(done) < 8000):
+            await asyncio.gather(*(work(*worker) for worker in workers))
+            found = set(check(History.of(done)).counts)
+    assert planted <= found <= planted | {"G2-item"}
 
 
 @pytest.mark.parametrize("mode", ["txn-serializable", "txn-serializable-write-skew", "txn-snapshot"])

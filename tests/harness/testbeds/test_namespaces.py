@@ -284,6 +284,29 @@ def test_the_older_iptables(tmp_path: Path) -> None:
     with_cluster(tmp_path, 3, work)
 
 
+LOADED = (
+    "import pathlib; print(*(one.parent.name for one in pathlib.Path('/proc').glob('[0-9]*/cmdline') "
+    "if one.read_bytes().split(b'\\0')[0].endswith(b'/iptables-restore')))"
+)
+
+
+def test_rules_when_what_was_to_set_them_has_died(tmp_path: Path) -> None:
+    """The program of the next change is loaded before it is needed: whether it waits there or not, the cut is the same."""
+    async def work(testbed: Namespaces) -> None:
+        whole = everything(node.name for node in testbed.nodes)
+        cut = without(whole, ("n1", "n2"), ("n2", "n1"))
+        for before, after in ((whole, cut), (cut, whole), (whole, cut)):
+            async with asyncio.timeout(60):
+                while not (waiting := (await testbed.nodes[0].run(["python3", "-c", LOADED])).stdout.split()):
+                    await asyncio.sleep(0.01)
+            if after is cut:
+                await testbed.nodes[0].run(["kill", "-9", *waiting])
+            await testbed.apply(before, after)
+            assert (await testbed.probe(after, timeout=1.0)).wrong(after) == ()
+
+    with_cluster(tmp_path, 2, work)
+
+
 def test_a_node_that_dies(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
         node = testbed.nodes[1]

@@ -39,7 +39,7 @@ def test_the_page_of_a_crowd_of_faults_can_be_read(crowd: tuple[Recording, Resul
     assert f"All {len(result.episodes)} stretches in which faults overlapped" in page
     assert f"{count(len(result.quality.failed) - html.LISTED)} more are in result.json" in page
     written = io.StringIO()
-    verdict(console(written, width=100), result, tmp_path)
+    verdict(console(written, width=100), result)
     assert len(written.getvalue().splitlines()) < 200
     assert written.getvalue().count("\nTEST ") == SHOWN
     assert f"{count(len(result.quality.failed) - SHOWN)} more in the report" in written.getvalue()
