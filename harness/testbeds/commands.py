@@ -126,7 +126,6 @@ class Firewall:
             other.close()
         self._armed[program] = armed
 
-
     async def _loaded(self, program: str) -> _Armed:
         reading, writing = os.pipe()
         said = os.memfd_create("said")
