@@ -15,6 +15,8 @@ from splitbrain.checkers.budget import Budget
 
 COMPILING = 10.0
 """Seconds that one function may take to be compiled: three to four of the processor's, and other programs run as well."""
+COMPUTED = 5.0
+"""The same where a budget counts seconds of the processor."""
 NOT_COMPILED = f"plain code was used, for compiling it takes up to {COMPILING:.0f} s the first time"
 """What people are told where time was up and machine code might have helped."""
 
@@ -22,7 +24,9 @@ NOT_COMPILED = f"plain code was used, for compiling it takes up to {COMPILING:.0
 def in_time(compiled: Any, budget: Budget) -> bool:
     """Whether a function of `machine_code.compiled` can be called within the budget: it is compiled already, was
     kept from before, or there is time enough to compile it."""
-    return bool(compiled.signatures) or budget.left > COMPILING or _kept(compiled)
+    return (
+        bool(compiled.signatures) or budget.left > (COMPUTED if budget.computed else COMPILING) or _kept(compiled)
+    )
 
 
 def _kept(compiled: Any) -> bool:

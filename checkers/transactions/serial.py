@@ -28,6 +28,9 @@ from splitbrain.harness.history.history import NEVER
 COMPILED_FROM = 1_500
 """Vertices from which on machine code repays loading it."""
 
+PLAIN_MOST = 500_000
+"""Vertices up to which plain Python searches: a thousand bytes of lists for each."""
+
 HASTY_TURNS = 200
 """How often the search for an order may turn back before it gets further than ever, while there are others to try."""
 
@@ -105,9 +108,11 @@ def serial_order(
 def _searched(
     fixed: tuple[Ints, ...], degree: Ints, priority: Ints, remaining: Ints, first: Ints, budget: Budget, turns: int
 ) -> tuple[int, Ints]:
-    """How the search ended (`MORE`: by the budget), and the rank of every vertex."""
+    """How the search ended (`MORE`: by the budget, or not begun for want of machine code), and the rank of every vertex."""
     many = len(degree)
     kernel, slice_ = _kernel(many, budget)
+    if kernel is run and many > PLAIN_MOST:
+        return MORE, np.full(many, -1)
     ready = np.full(many, -1)
     begin = np.flatnonzero(degree == 0)
     ready[: len(begin)] = begin

@@ -39,3 +39,11 @@ def test_what_is_not_kept_is_compiled_only_where_there_is_time(tmp_path: Path) -
     os.utime(file, (written + 60, written + 60))
     assert not machine_code.kept(double.py_func)
     assert not compiling.in_time(_wrapped(file), short), "the source has changed since"
+
+
+def test_less_is_enough_where_seconds_of_the_processor_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "doubling.py"
+    file.write_text("def double(number):\n    return 2 * number\n")
+    seconds = (compiling.COMPUTED + compiling.COMPILING) / 2
+    assert compiling.in_time(_wrapped(file), Budget.of(seconds, computed=True))
+    assert not compiling.in_time(_wrapped(file), Budget.of(seconds))

@@ -94,6 +94,14 @@ def works(history: History, order: list[int]) -> bool:
     return True
 
 
+def test_more_than_plain_code_has_memory_for_is_for_machine_code_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = crowded(random.Random(1), 200, 20, 10)
+    monkeypatch.setattr(serial, "PLAIN_MOST", len(history) // 2)
+    assert searched(history) is None
+    monkeypatch.setattr(serial, "PLAIN_MOST", 100 * len(history))
+    assert searched(history) is not None
+
+
 @pytest.mark.parametrize(("count", "clients", "keys"), [(400, 20, 10), (400, 20, 3), (400, 60, 20), (3_000, 20, 10)])
 def test_a_crowded_store_that_works_is_told_to(count: int, clients: int, keys: int) -> None:
     for seed in range(4):
