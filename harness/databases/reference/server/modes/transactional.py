@@ -257,7 +257,7 @@ class SnapshotReadSkew(Snapshot):
     """`txn-snapshot-read-skew`: `txn-snapshot` with a planted fault: keys that a transaction reads after another one it sees as
     the first commit since it began left them, where that is there by then.
 
-    Known answer: read skew (G-single), and nothing else that snapshot isolation forbids: what a transaction sees half of is the
+    Known answer: read skew (G-single), and nothing else that snapshot isolation forbids. What a transaction sees half of is the
     next commit after its snapshot, so that whoever saw what it missed began later.
     """
 
