@@ -7,9 +7,10 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.checkers.verdict import Staleness
 from splitbrain.harness.history.history import NEVER, OK, History
-from splitbrain.harness.history.values import canonical
+from splitbrain.harness.history.values import NIL, PAIR, SCALAR, canonical
 
 
 def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
@@ -20,46 +21,50 @@ def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
     Where writes were lost (`lossy`), a read that misses one looks the same. There only those reads count that missed a write
     which somebody found again, no sooner than the read began: they are certainly stale, and there may be more.
     """
+    answered = history.outcome == OK
+    if {history.fs[code] for code in np.unique(history.f[answered]).tolist()} - {"read", "write", "cas"}:
+        return None
+    codes, is_read = _codes(history), rows_of(history, "read")
     late: list[NDArray[np.int64]] = []
     reads = 0
     for _, rows in history.by_key():
-        done = rows[history.outcome[rows] == OK]
-        there: dict[Hashable, int] = {None: -1}
-        found: dict[Hashable, int] = {}
-        read_rows, written, starts, ends = [], [], [], []
-        columns = (done, history.f[done], history.invoked[done], history.completed[done])
-        for row, code, invoked_at, completed_at, value in zip(
-            *(column.tolist() for column in columns), history.values.take(done), strict=True
-        ):
-            f = history.fs[code]
-            if f not in ("read", "write", "cas"):
-                return None
-            if f == "read":
-                name = canonical(value)
-                read_rows.append((row, name))
-                found[name] = max(found.get(name, -1), invoked_at)
-            else:
-                name = canonical(value[1] if f == "cas" else value)
-                written.append(name)
-                starts.append(invoked_at)
-                ends.append(completed_at)
-            there[name] = min(there.get(name, NEVER), completed_at)
-        reads += len(read_rows)
-        if not starts or not read_rows:
+        done = rows[answered[rows]]
+        distinct, name = np.unique(codes[done], return_inverse=True)
+        looked = is_read[done]
+        reads += int(looked.sum())
+        if looked.all() or not looked.any():
             continue
+        there, found = np.full(len(distinct), NEVER), np.full(len(distinct), -1)
+        np.minimum.at(there, name, history.completed[done])
+        there[distinct == NIL] = -1
+        invoked = history.invoked[done[looked]]
+        np.maximum.at(found, name[looked], invoked)
+        starts, ends, written = history.invoked[done[~looked]], history.completed[done[~looked]], name[~looked]
         order = np.argsort(starts, kind="stable")
-        began, acknowledged = np.array(starts)[order], np.array(ends)[order]
+        began, acknowledged = starts[order], ends[order]
         # The earliest acknowledgement among the writes that began no earlier than each.
         earliest = np.append(np.minimum.accumulate(acknowledged[::-1])[::-1], NEVER)
-        place = np.searchsorted(began, np.array([there[name] for _, name in read_rows]), "right")
-        invoked = history.invoked[[row for row, _ in read_rows]]
+        place = np.searchsorted(began, there[name[looked]], "right")
         overwritten = earliest[place]
         if lossy:
-            again = np.array([found.get(name, -1) for name in written])[order]
+            again = found[written][order]
             missed = np.flatnonzero(overwritten < invoked)
             overwritten[missed] = _earliest_found_again(acknowledged, again, place[missed], invoked[missed])
         late.append((invoked - overwritten)[overwritten < invoked])
     return ages(np.concatenate(late) / 1e6 if late else (), reads, lossy=lossy) if reads else None
+
+
+def _codes(history: History) -> NDArray[np.int64]:
+    """What each operation that was answered read or wrote, as an integer; `NIL` for nothing."""
+    values, swaps, answered = history.values, rows_of(history, "cas"), history.outcome == OK
+    if (values.kind == np.where(swaps, PAIR, SCALAR))[answered].all():
+        codes: NDArray[np.int64] = np.where(swaps, values.second, values.first)
+        return codes
+    names: dict[Hashable, int] = {None: NIL}
+    told = zip(values, swaps.tolist(), answered.tolist(), strict=True)
+    return np.array([
+        names.setdefault(canonical(value[1] if swap else value), len(names)) if ok else NIL for value, swap, ok in told
+    ], np.int64)
 
 
 def _earliest_found_again(

@@ -82,6 +82,7 @@ class Lineages:
         self.homes = homes
         self.settled = None if course is None else course.settled
         self.by_server: dict[int, list[tuple[int, int]]] = {}
+        self.runs: dict[Hashable, set[Hashable]] = {}
         self.budget = budget
         self.history = history
         self.model = model
@@ -278,6 +279,12 @@ class Lineages:
         return {(kind, code) for kind, code in places if code >= 0}
 
     def _run(self, head: Version) -> set[Hashable]:
+        """As `_acknowledged_on`, asked for once."""
+        if head.value not in self.runs:
+            self.runs[head.value] = self._acknowledged_on(head)
+        return self.runs[head.value]
+
+    def _acknowledged_on(self, head: Version) -> set[Hashable]:
         """The changes that the server of `head` acknowledged from it on until the next heal, when it may have been given what
         others had acknowledged without telling anybody, or until it showed such."""
         server, found = self.server[head.writer], {head.value}
@@ -306,7 +313,7 @@ class Lineages:
     def _answers(self) -> dict[int, list[tuple[int, int]]]:
         """Server → when its answers were asked for, and their rows."""
         if not self.by_server:
-            for row in sorted(range(len(self.inv)), key=lambda row: self.inv[row]):
+            for row in sorted(range(len(self.inv)), key=self.inv.__getitem__):
                 self.by_server.setdefault(self.server[row], []).append((self.inv[row], row))
         return self.by_server
 
