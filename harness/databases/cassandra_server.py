@@ -82,7 +82,10 @@ cd "$(dirname "$0")" || exit 1
 for process in /proc/[0-9]*; do
   grep -q org.apache.cassandra.service.CassandraDaemon "$process/cmdline" 2>/dev/null || continue
   [ "$(readlink "$process/cwd")" = "$(pwd -P)" ] || continue
-  jars=$(tr '\\0' '\\n' <"$process/cmdline" | sed -n '/^-cp$/{{n;p;q}}')
+  jars=$(tr '\\0' '\\n' <"$process/cmdline" | while read -r word; do
+    if [ "$before" = -cp ]; then echo "$word"; break; fi
+    before=$word
+  done)
   [ -n "$jars" ] || continue
   exec "$(readlink "$process/exe")" $(grep '^-' jvm17-server.options) -Xmx96m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \\
     -Duser.home=. -Dlogback.configurationFile=logback.xml -cp "$jars" \\
