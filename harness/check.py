@@ -44,7 +44,7 @@ from splitbrain.harness.history.builder import TOO_DEEP, too_deep
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import cobra, jsonl
 from splitbrain.harness.history.formats.source import STORED, is_folder
-from splitbrain.harness.history.history import NEVER, OK, OUTCOMES, History
+from splitbrain.harness.history.history import OK, OUTCOMES, History
 from splitbrain.harness.history.meaning import begun_with, fenced, may_have_begun_with, meant
 from splitbrain.harness.history.micros import APPEND, READ
 from splitbrain.harness.history.operation import Operation
@@ -407,7 +407,7 @@ class Weighing:
                 reason = f"{verdict.reason.rstrip('.')} {also}."
                 verdict = msgspec.structs.replace(verdict, reason=reason)
         self.model = model
-        return _without_times(verdict) if verdict.validity == "valid" and not _timed(history) else verdict
+        return _without_times(verdict) if verdict.validity == "valid" and not history.ends_told() else verdict
 
     def _begun(self, history: History, nil: Nil, ends: float) -> tuple[Verdict, Model]:
         """The verdict with the initial value that was told, directly seen or nil, and the model with it."""
@@ -444,11 +444,6 @@ class Weighing:
 
     def _unknown(self, reason: str) -> Verdict:
         return Verdict(checker=self.name, validity="unknown", reason=reason)
-
-
-def _timed(history: History) -> bool:
-    """Whether the history tells when its operations completed."""
-    return not ((history.outcome == OK) & (history.completed == NEVER)).any()
 
 
 def _without_times(verdict: Verdict) -> Verdict:

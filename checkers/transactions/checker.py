@@ -77,7 +77,7 @@ def check(
         return Verdict(checker="transactions", validity="unknown", reason=reason)
     if not (history.outcome == OK).any():
         return Verdict(checker="transactions", validity="unknown", reason="no transaction was acknowledged: nothing is proven.")
-    asked = tuple(levels) or (("strict-serializable",) if _timed(history) else ("strong-session-serializable",))
+    asked = tuple(levels) or (("strict-serializable",) if history.ends_told() else ("strong-session-serializable",))
     if mixed := _mixed(micros):
         undecided = tuple(Standing(model=level, state="undecided") for level in _ordered(asked))
         return Verdict(checker="transactions", validity="unknown", reason=mixed, standings=undecided)
@@ -140,7 +140,7 @@ def find(
     micros = history.micros
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
-    timed = _timed(history)
+    timed = history.ends_told()
     # An order that they can be run in proves all levels. Without times little helps to find one, and few are decided soon.
     turns = serial.TURNS if timed or len(history) > _FEW else serial.HASTY_TURNS if len(sought) == len(LEVELS) else 0
     inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, turns)
@@ -253,11 +253,6 @@ def _order_registers(
     known.prove(proofs)
     if not many:
         known.holds |= completion.holding(inference, orderable - known.by.keys() - known.holds, budget)
-
-
-def _timed(history: History) -> bool:
-    """Whether the history tells when its transactions completed."""
-    return not ((history.outcome == OK) & (history.completed == NEVER)).any()
 
 
 def _holding(inference: Inference, lists: bool, open_levels: frozenset[Level]) -> frozenset[Level]:

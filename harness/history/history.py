@@ -150,6 +150,10 @@ class History:
         decided: NDArray[np.bool_] = (self.outcome == OK) | ((self.outcome == FAIL) & (self.error == mismatch))
         return decided
 
+    def ends_told(self) -> bool:
+        """Whether it is told when the operations that succeeded completed."""
+        return not ((self.outcome == OK) & (self.completed == NEVER)).any()
+
     def latencies(self) -> NDArray[np.int64]:
         """Nanoseconds until each call was over; where an open loop meant to call earlier than it could, from that moment on."""
         took: NDArray[np.int64] = self.completed - np.minimum(self.invoked, self.scheduled)
