@@ -12,6 +12,7 @@ import msgspec
 from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
 from splitbrain.checkers.result import Discarded, Result, Scenario, Side
 from splitbrain.checkers.verdict import Validity
+from splitbrain.harness.history.sides import listed
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
 
 _WORST = ("neither", "unavailable", "AP", "hybrid", "CP", "not-exercised", "not-distributed", "unknown")
@@ -121,7 +122,7 @@ def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:
     told = [*_written(seen, worst), *_read(seen)]
     names = [name for name in in_order(seen.counts) if name in TIMES]
     told += [f"{plural(seen.counts[name], 'time')} {TIMES[name]}" for name in names][: max(0, CLAUSES - len(told))]
-    return _joined(told) if told else _wrong(seen.counts) if validity == "invalid" else ""
+    return listed(told) if told else _wrong(seen.counts) if validity == "invalid" else ""
 
 
 def _wrong(counts: Mapping[str, int]) -> str:
@@ -167,7 +168,7 @@ def _cause(row: Scenario, rows: Sequence[Scenario]) -> str:
     rest = len(others[0].nodes)
     were = "was" if len(smallest.nodes) == 1 else "were"
     whom = "the other node" if rest == 1 else f"the other {rest} nodes"
-    return f"while {_joined(list(map(printable, smallest.nodes)))} {were} cut off from {whom}"
+    return f"while {listed(list(map(printable, smallest.nodes)))} {were} cut off from {whom}"
 
 
 def _written(seen: _Seen, worst: Scenario | None) -> list[str]:
@@ -214,13 +215,9 @@ def _refused(row: Scenario) -> str:
 def _shut(part: Side, row: Scenario) -> str:
     kinds = [measure for measure in (part.write, part.read) if measure.state == "blocked"]
     what = " or ".join({"write": "write", "read": "read"}[measure.kind] for measure in kinds)
-    who = "clients" if len(row.asked_sides) == 1 else f"clients beside {_joined(list(map(printable, part.nodes)))}"
+    who = "clients" if len(row.asked_sides) == 1 else f"clients beside {listed(list(map(printable, part.nodes)))}"
     if any(measure.outage_ended and measure.outage >= BLIP and measure.answered for measure in kinds):
         return f"{who} could not {what} for {seconds(max(measure.outage for measure in kinds))}"
     if all(measure.answered == 0 for measure in kinds):
         return f"{who} could not {what} at all"
     return f"{who} could often not {what}"
-
-
-def _joined(clauses: list[str]) -> str:
-    return clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + " and " + clauses[-1]

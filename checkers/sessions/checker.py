@@ -32,6 +32,7 @@ from splitbrain.harness.history.micros import READ, UNKNOWN
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.sides import listed
 from splitbrain.harness.history.values import NIL, canonical
 
 SEARCHED = 4_000
@@ -205,19 +206,14 @@ def _reason(promised: Sequence[Model], models: dict[Model, _Judgement]) -> str:
     if any(model in broken for model in promised):
         whole = "; ".join(dict.fromkeys(told)) or f"{_words(promised[0])} does not hold"
         kept = [model for model in GUARANTEES if models[model].state == "holds"]
-        return whole + (f"; what holds is {_listed(kept)}." if kept else ".")
+        return whole + (f"; what holds is {listed(list(map(_words, kept)))}." if kept else ".")
     undecided = [model for model in promised if models[model].state != "holds"]
     if undecided:
         why = models[undecided[0]].limit
         return f"{_words(undecided[0])} could not be decided" + (f": {why}." if why else ".")
     beyond = f"; {'; '.join(dict.fromkeys(told))}" if told else ""
     best = [holds] if holds is not None and set(promised) <= set(IMPLIED[holds]) else promised
-    return f"{_listed(best)} {'holds' if len(best) == 1 else 'hold'}{beyond}."
-
-
-def _listed(models: Sequence[str]) -> str:
-    words = list(map(_words, models))
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)
+    return f"{listed(list(map(_words, best)))} {'holds' if len(best) == 1 else 'hold'}{beyond}."
 
 
 def _words(model: str) -> str:

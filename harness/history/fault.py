@@ -15,7 +15,7 @@ import msgspec
 from splitbrain.harness.history.moment import Time
 from splitbrain.harness.history.sides import Link as Link
 from splitbrain.harness.history.sides import Nodes as Nodes
-from splitbrain.harness.history.sides import in_order, natural, sides, told
+from splitbrain.harness.history.sides import in_order, listed, natural, sides, told
 
 Place = str | Link
 """Where a probe looked: a node, or a link."""
@@ -421,7 +421,7 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
     @property
     def meanwhile(self) -> str:
         """`n1 and n2 had no power`: its own words."""
-        return f"{_listed(self.nodes)} {self.like}" if self.like else ""
+        return f"{listed(self.nodes)} {self.like}" if self.like else ""
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
         """What its injector measured, in the injector's words."""
@@ -598,15 +598,11 @@ def parted(names: Sequence[str], links: Sequence[Link]) -> str:
 
 
 def _servers(nodes: Nodes) -> str:
-    return f"the {'server' if len(nodes) == 1 else 'servers'} on {_listed(nodes)}"
+    return f"the {'server' if len(nodes) == 1 else 'servers'} on {listed(nodes)}"
 
 
 def _was(nodes: Nodes) -> str:
     return "was" if len(nodes) == 1 else "were"
-
-
-def _listed(nodes: Nodes) -> str:
-    return " and ".join(filter(None, (", ".join(nodes[:-1]), nodes[-1])))
 
 
 def places(wrong: Sequence[Place]) -> str:

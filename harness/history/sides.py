@@ -61,6 +61,11 @@ def group(nodes: Iterable[str]) -> str:
     return "{" + " ".join(nodes) + "}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names one after another, as a sentence has them: `n1, n2 and n3`; nothing for none."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
 def told(parts: Iterable[Nodes]) -> str:
     """All sides in words, the smallest first: `{n1} | {n2 n3}`."""
     return " | ".join(map(group, sorted(parts, key=lambda side: (len(side), side))))

@@ -19,6 +19,7 @@ from splitbrain.checkers.models.specifications import CasRegister, Register
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import MISMATCH
+from splitbrain.harness.history.sides import listed
 from splitbrain.harness.history.values import MISSING, canonical
 
 LONG_AGO = -NEVER - 1
@@ -347,11 +348,9 @@ class Lineages:
         for other in self.closing:
             where = self.history.nodes[self.home[other]] if self.home[other] >= 0 else ""
             names.setdefault(where or f"client {int(self.history.process[other])}")
-        who = list(names)
-        told = " and ".join([", ".join(who[:-1]), who[-1]]) if len(who) > 1 else who[0]
         when = "in the end" if self.settled is None else "after the heal"
         assert self.final is not None
-        return f"nobody found it again: {when} {told} read {text(self.final.value)}"
+        return f"nobody found it again: {when} {listed(list(names))} read {text(self.final.value)}"
 
     def _newer(self, version: Version, moment: int) -> list[Version]:
         """The versions that may have taken the place of `version` before `moment`, for all that is known by then."""
