@@ -32,9 +32,9 @@ def claim(
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
-    standings = [one for verdict in verdicts for one in verdict.standings]
+    standings = {promise: _standings(promise, verdicts) for promise in claimed.promises}
     for promise in claimed.promises:
-        if broken := _broken(promise, counts, rows, _standings(promise, verdicts), converged):
+        if broken := _broken(promise, counts, rows, standings[promise], converged):
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     seen = [name for name in claimed.admits if counts.get(name)]
@@ -54,16 +54,16 @@ def claim(
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
     # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
-    asked = [promise for promise in claimed.promises if _asked(promise, _standings(promise, verdicts))]
+    asked = [promise for promise in claimed.promises if _asked(promise, standings[promise])]
     if claimed.promises and not asked:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     if asked and validity == "valid":
-        undecided = [
-            promise for promise in asked if promise in _MODELS and not _tested(promise, _standings(promise, verdicts))
-        ]
+        undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
-        if "no-lost-write" in asked and overwritten and not any(_tested(level, standings) for level in _CURRENT):
+        if "no-lost-write" in asked and overwritten and not any(
+            _tested(level, verdict.standings) for level in _CURRENT for verdict in verdicts
+        ):
             return assess("not tested", "whether an acknowledged write was lost is not known: who overwrites a register hides "
                           "what was there, and these transactions may read what is old")
         if "available" in asked and not any(row.links_cut for row in bitten):
