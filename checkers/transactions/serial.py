@@ -60,7 +60,11 @@ def serial_order(
     inference: Inference, source: Ints, target: Ints, many: int, budget: Budget, turns: int = PATIENT_TURNS
 ) -> Ints | None:
     """The rank of every transaction in a serial order that contains these edges (between `many` vertices, the history's rows
-    first), None where none was found within the budget and so many `turns` without getting further."""
+    first), None where none was found within the budget and so many `turns` without getting further, or
+    there are too many for plain code and there is no other."""
+    kernel, slice_ = _kernel(many, budget)
+    if kernel is run and many > PLAIN_MOST:
+        return None
     history, micros = inference.history, inference.micros
     owner, key = micros.owners(), micros.key.astype(np.int64)
     writes = np.flatnonzero(inference.installed)
@@ -97,7 +101,7 @@ def serial_order(
         priority = np.zeros(many, np.int64)
         priority[np.argsort(moment, kind="stable")] = np.arange(1, len(history) + 1)
         priority[quiet] = 0
-        end, rank = _searched(fixed, degree, priority, remaining, first, budget, most)
+        end, rank = _searched(kernel, slice_, fixed, degree, priority, remaining, first, budget, most)
         if end == FOUND:
             return rank[: len(history)]
         if end != STUCK:
@@ -106,13 +110,11 @@ def serial_order(
 
 
 def _searched(
-    fixed: tuple[Ints, ...], degree: Ints, priority: Ints, remaining: Ints, first: Ints, budget: Budget, turns: int
+    kernel: Callable[..., int], slice_: int, fixed: tuple[Ints, ...], degree: Ints, priority: Ints, remaining: Ints,
+    first: Ints, budget: Budget, turns: int,
 ) -> tuple[int, Ints]:
-    """How the search ended (`MORE`: by the budget, or not begun for want of machine code), and the rank of every vertex."""
+    """How the search ended (`MORE`: by the budget), and the rank of every vertex."""
     many = len(degree)
-    kernel, slice_ = _kernel(many, budget)
-    if kernel is run and many > PLAIN_MOST:
-        return MORE, np.full(many, -1)
     ready = np.full(many, -1)
     begin = np.flatnonzero(degree == 0)
     ready[: len(begin)] = begin
