@@ -27,8 +27,8 @@ def find_doubts(
 ) -> tuple[Ints, Ints, Ints]:
     """The elements of one queue in an order in which they may have gone in; and of each call for which it is too late then a
     place in that order and a moment. `mine` are the elements that were put in, `looks` the rows of reads and of what found
-    nothing (ascending), `silent` those of unanswered dequeues, and `shown` the stretches that its reads show. `place` is room
-    for a number of every element there is."""
+    nothing (ascending), `silent` those of unanswered dequeues (the earliest first), and `shown` the stretches that its reads
+    show. `place` is room for a number of every element there is."""
     order = _order(history, elements, mine, every)
     place[order] = np.arange(len(order))
     starts = np.flatnonzero(np.append(True, every.row[shown[1:]] != every.row[shown[:-1]])[: len(shown)])
@@ -54,7 +54,7 @@ def find_doubts(
     out_by = max(int(first.max(initial=0)), int(np.flatnonzero(taken >= 0).max(initial=-1)) + 1)
     wanted = np.flatnonzero(taken[:out_by] < 0)[: len(silent)]
     took = taken.copy()
-    took[wanted] = silent[np.argsort(history.invoked[silent], kind="stable")][: len(wanted)]
+    took[wanted] = silent[: len(wanted)]
     begins = np.concatenate([
         history.invoked[put], np.where(took >= 0, history.invoked[took], LAST), history.invoked[rows],
     ])

@@ -153,7 +153,7 @@ def find_unexplained(found: Findings, history: History, elements: Elements, ever
     """Queues of which the rules accuse nothing and which no order of their calls explains: the call with which that begins,
     once a queue. Small ones are searched through, and of larger ones what is doubtful. `every` is all that reads show."""
     many = np.bincount(history.key + 1)
-    if not ((many > 0) & (many <= max(_CALLS, _MOST))).any():
+    if not ((many > 0) & (many <= _MOST)).any():
         return
     judged = _Judged(found, history, elements, every)
     queues = [(key, rows) for key, rows in grouped(history.key) if key not in found.keys]
@@ -207,6 +207,7 @@ class _Judged:
         if mine is None or not len(looks):
             return  # Without these the rules leave nothing open.
         silent = rows[dequeues[rows] & (history.outcome[rows] == INFO)]
+        silent = silent[np.argsort(history.invoked[silent], kind="stable")]
         mine = mine[(elements.put[mine] >= 0) & (self.seen[mine] | (history.outcome[elements.put[mine]] == OK))]
         shown = stretches_of.get(key, mine[:0])
         order, places, moments = find_doubts(history, elements, mine, looks, silent, self.every, shown, place_of)
@@ -240,9 +241,7 @@ class _Judged:
         """The calls that put these elements in or took them out, or may have: of the unanswered dequeues as many as there are
         others, the earliest, for these can have taken whatever a later one can."""
         taken = self.elements.taken[few]
-        by_time = silent[np.argsort(self.history.invoked[silent], kind="stable")]
-        maybe = by_time[: np.count_nonzero(taken < 0)]
-        return np.concatenate([self.elements.put[few], taken[taken >= 0], maybe])
+        return np.concatenate([self.elements.put[few], taken[taken >= 0], silent[: np.count_nonzero(taken < 0)]])
 
     def _beside(self, few: Ints, silent: Ints) -> Callable[[Ints], Ints]:
         """What belongs to calls beside them: what put in and took out the other elements that they show."""
