@@ -89,8 +89,8 @@ class Bed(ABC):
         """Why there can be none here; empty where nothing is missing."""
 
     @abstractmethod
-    def run(self) -> None:
-        """Measure, and print the table's lines."""
+    def made(self) -> Any:
+        """The testbed."""
 
     @abstractmethod
     def cut(self, node: Any, rules: firewall.Rules) -> Command:
@@ -99,6 +99,11 @@ class Bed(ABC):
     @abstractmethod
     def kill(self, node: Any) -> Command:
         """Kills its server."""
+
+    def run(self) -> None:
+        """Measure, and print the table's lines."""
+        self.testbed = self.made()
+        self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
 
     async def prepare(self) -> None:
         """What people would have ready before."""
@@ -181,9 +186,8 @@ class InNamespaces(Bed):
     def missing(self) -> str:
         return "; ".join(problem.what for problem in Namespaces.problems())
 
-    def run(self) -> None:
-        self.testbed = Namespaces(plan(), "bench", self.folder)
-        self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
+    def made(self) -> Any:
+        return Namespaces(plan(), "bench", self.folder)
 
     def cut(self, node: Any, rules: firewall.Rules) -> Command:
         return Command(("nsenter", f"--target={node.pid}", "--net", "sh"), _script(rules))
@@ -200,9 +204,8 @@ class OnMachines(Bed):
             return "sshd lets nobody log in unless it is root"
         return "; ".join(problem.what for problem in Ssh.problems())
 
-    def run(self) -> None:
-        self.testbed = machines.Beside(machines.planned(self.folder, NODES), "bench", self.folder)
-        self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
+    def made(self) -> Any:
+        return machines.Beside(machines.planned(self.folder, NODES), "bench", self.folder)
 
     def cut(self, node: Any, rules: firewall.Rules) -> Command:
         return Command((*self._ssh(node), "sh"), _script(rules))
@@ -227,9 +230,11 @@ class InContainers(Bed):
     def run(self) -> None:
         os.environ["DOCKER_HOST"] = os.environ["SPLITBRAIN_LAB"]
         with lab.inside(lab.NAMESPACE):
-            lab.built("tools")
-            self.testbed = Docker(plan(image=lab.built("reference")), "bench", self.folder)
-            self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
+            super().run()
+
+    def made(self) -> Any:
+        lab.built("tools")
+        return Docker(plan(image=lab.built("reference")), "bench", self.folder)
 
     async def prepare(self) -> None:
         """A container with iptables in each node's network, as a person would have it beside images that have none."""
