@@ -186,7 +186,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     are not among the `links_cut`.
     `round_trip` is how many seconds longer every round trip between nodes took, as probes measured it (None: not all links were
     delayed alike).
-    `done` is that in everyday words, after "while" (`the server on n1 was killed`); empty where the fault does not say.
+    `done` is what its nodes were like, in everyday words, after "while" (`the server on n1 was killed`); empty where unsaid.
     `beside` are the faults that were in force together with it for a while.
     `stood_still` is how long the harness itself did in the window: that time is left out of what is measured.
     `dead` names the nodes on which a server had died on its own by the start of the heal: who was answered is then not the
