@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
-from splitbrain.harness.testbeds import commands, container, docker, engine
+from splitbrain.harness.testbeds import commands, docker, engine
 from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Service, everything
@@ -169,7 +169,8 @@ print("listening", flush=True)
 time.sleep(3600)
 """))
     asked: list[object] = []
-    monkeypatch.setattr(container._Running, "_ask", lambda running, call: asked.append(call) or call())
+    running = "splitbrain.harness.testbeds.container._Running"
+    monkeypatch.setattr(f"{running}._ask", lambda running, call: asked.append(call) or call())
 
     async def work(testbed: Docker) -> None:
         (node,) = testbed.nodes
@@ -185,9 +186,10 @@ time.sleep(3600)
         asked.clear()
         await node.stop("parent", kill=True)  # the engine thaws what is frozen
         assert len(asked) == 1 and not node.running("parent")
-        told = type(lab.api).inspect_container
+        api = type(lab.api)
+        told, ours = api.inspect_container, {"State": {"Pid": os.getpid()}}
         with monkeypatch.context() as patched:  # the engine's numbers are those of other processes here
-            patched.setattr(type(lab.api), "inspect_container", lambda api, name: told(api, name) | {"State": {"Pid": os.getpid()}})
+            patched.setattr(api, "inspect_container", lambda api, name: told(api, name) | ours)
             await node.start(parent)
         asked.clear()
         await node.stop("parent", kill=True)
