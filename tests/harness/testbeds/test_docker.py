@@ -17,6 +17,7 @@ import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.testbeds import commands, docker, engine
+from splitbrain.harness.testbeds.container import _Running
 from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Service, everything
@@ -169,8 +170,13 @@ print("listening", flush=True)
 time.sleep(3600)
 """))
     asked: list[object] = []
-    running = "splitbrain.harness.testbeds.container._Running"
-    monkeypatch.setattr(f"{running}._ask", lambda running, call: asked.append(call) or call())
+    ask = _Running._ask
+
+    def noted(running: _Running, call: Callable[[], object]) -> None:
+        asked.append(call)
+        ask(running, call)
+
+    monkeypatch.setattr(_Running, "_ask", noted)
 
     async def work(testbed: Docker) -> None:
         (node,) = testbed.nodes
