@@ -493,7 +493,7 @@ def _look_at(disk: VolatileDisk, container: Any) -> None:
     container.put_archive(FOLDER, archive({file.name: File(b"-")}))
     if not file.exists():
         raise SetupError("the Docker engine does not see what is mounted here, for it has another mount namespace: so a "
-                         "container gets no disk that can lose its power. Run splitbrain in that one, or on the testbed namespaces.")
+                         "container gets no disk that can lose its power. Run splitbrain in that one, or in namespaces.")
     file.unlink()
 
 
