@@ -144,9 +144,9 @@ def test_what_a_primary_served_before_it_stepped_down_is_gone_as_well() -> None:
     assert discarded(recorded([*LOST, early]), CUT) == gone((0, "n1", 1)), "without primaries each key goes its own way"
 
 
-def at(server: str, *told: Any, key: int = 0, home: str | None = None) -> Operation:
+def at(server: str, f: str, value: Any, when: float, key: int = 0, home: str | None = None) -> Operation:
     """A call that this server answered, of a client whose home it is, or another node."""
-    return msgspec.structs.replace(op(home or server, *told, key=key), server=server)
+    return msgspec.structs.replace(op(home or server, f, value, when, key=key), server=server)
 
 
 TWO = [at("n1", "write", 1, 6), at("n1", "write", 3, 6, key=1), at("n2", "write", 2, 7)]
