@@ -72,20 +72,20 @@ class Values(Sequence[Any]):
         step = 65536
         for at in range(0, len(self), step):
             rows = slice(at, at + step)
-            kinds, firsts, seconds = self.kind[rows], self.first[rows].tolist(), self.second[rows].tolist()
-            if not kinds.any():
-                yield from (None if first == NIL else first for first in firsts)
-                continue
-            objects, micros = self.objects, self.micros
-            for i, (kind, first, second) in enumerate(zip(kinds.tolist(), firsts, seconds, strict=True), at):
-                if kind == SCALAR:
-                    yield None if first == NIL else first
-                elif kind == PAIR:
-                    yield (None if first == NIL else first, None if second == NIL else second)
-                elif kind == MICROS and micros is not None:
-                    yield micros[i]
+            kinds, firsts = self.kind[rows], self.first[rows]
+            found: list[Any] = firsts.tolist()
+            for i in np.flatnonzero((firsts == NIL) & (kinds == SCALAR)).tolist():
+                found[i] = None
+            pairs, others = np.flatnonzero(kinds == PAIR), np.flatnonzero((kinds != SCALAR) & (kinds != PAIR)).tolist()
+            for i, first, second in zip(pairs.tolist(), firsts[pairs].tolist(), self.second[rows][pairs].tolist(), strict=True):
+                found[i] = (None if first == NIL else first, None if second == NIL else second)
+            for i in others:
+                kind = kinds[i]
+                if kind == MICROS and self.micros is not None:
+                    found[i] = self.micros[at + i]
                 else:
-                    yield objects[first] if kind == OBJECT else None
+                    found[i] = self.objects[found[i]] if kind == OBJECT else None
+            yield from found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(_same, self, other))
