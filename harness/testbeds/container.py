@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import commands, firewall
+from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.spawner import Channel
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
@@ -51,10 +52,12 @@ class Entrance(NamedTuple):
 
 class DockerNode:
     """One node. `holder`, `volume`, `keeper` and `entrance` are there once `Docker.up` has made them; `create` makes a
-    service's container, on the node's network and `volume`. The keeper is a container that has the same volume, by which
-    files come into it and out of it: the holder, until the node has been wiped."""
+    service's container, on the node's network and `volume`; that is bound to `disk` where it can lose its power. The keeper is
+    a container that has the same volume, by which files come into it and out of it: the holder, until the node has been
+    wiped."""
 
     holder: Any
+    disk: VolatileDisk | None
     volume: str
     keeper: Any
     entrance: Entrance
@@ -71,6 +74,7 @@ class DockerNode:
         self._services: dict[str, _Running] = {}
         self._dead: list[Death] = []
         self.wiped = 0
+        self.disk = None
 
     @property
     def folder(self) -> str:
@@ -97,6 +101,8 @@ class DockerNode:
             container = await self._create(self, service)
             files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
             await self._call(partial(self.keeper.put_archive, FOLDER, archive(files)))
+            if self.disk is not None:  # A person's files were on the disk long before the power went.
+                await self._call(partial(_sync, [self.disk.folder / name for name in files]))
         if before is not None:
             del self._services[service.name]  # the order is that of starts
             self._dead += self._deaths(before)
@@ -316,6 +322,12 @@ class _Running:
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # it has ended by itself
                 raise
+
+
+def _sync(files: Sequence[Path]) -> None:
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def _process(container: Any) -> int | None:
