@@ -42,6 +42,7 @@ docs: setup
 rates: setup servers
 	$(RUN) suite rates.toml --runs runs/rates
 	$(RUN) rates runs/rates --store rates.jsonl --into docs/rates.md
+	$(RUN) rates rates.jsonl --into README.md
 	$(RUN) rates rates.jsonl --suite nightly.toml --into docs/rates.md
 
 setup: $(VENV)/.installed

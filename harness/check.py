@@ -37,6 +37,7 @@ from splitbrain.checkers.transactions import Transactions
 from splitbrain.checkers.transactions.choose import are_transactions, levels_of, unwritten_is_read, values_repeat
 from splitbrain.checkers.transactions.lattice import LEVELS, Level
 from splitbrain.checkers.transactions.spread import Spread as TransactionSpread
+from splitbrain.checkers.transactions.unlogged import Unlogged
 from splitbrain.checkers.verdict import Checker, Standing, Verdict
 from splitbrain.harness.errors import SplitbrainError, UsageError
 from splitbrain.harness.history import formats
@@ -133,6 +134,8 @@ def check_file(
     why = "as told" if model else "every operation is a transaction"
     if len(history) and levels is not None:
         checker = _of_transactions(history, levels, time_limit, spread)
+        if reading.format == "cobra":
+            checker = Unlogged(checker)
         result = judge_recording(recording, [checker])
         return _checked(path, reading, recording, result, model or "transactions", why, "absent", notes)
     if len(history) and promised:

@@ -203,6 +203,7 @@ def compare(first: Path, second: Path, as_json: bool, html: Path | None) -> int:
       splitbrain compare runs/BEFORE runs/AFTER
       splitbrain compare runs/20261127T021700-suite-nightly runs/20261128T021700-suite-nightly --html compare.html
     """
+    from splitbrain.harness.files import address
     from splitbrain.harness.suite.comparison import differences
     from splitbrain.reports import compare as comparison
     from splitbrain.reports.page import compare as page
@@ -211,7 +212,7 @@ def compare(first: Path, second: Path, as_json: bool, html: Path | None) -> int:
     lines = differences(first, second)
     if html is not None:
         page.write(html, lines, first.resolve().name, second.resolve().name, [
-            (f"{name} of {folder.resolve().name}", _address(folder / f"{name}.html", html))
+            (f"{name} of {folder.resolve().name}", address(folder / f"{name}.html", html))
             for folder in (first, second) for name in ("report", "index") if (folder / f"{name}.html").is_file()
         ])
     if as_json:
@@ -235,6 +236,7 @@ def contract(runs: tuple[Path, ...], html: Path | None) -> int:
       splitbrain contract runs --html contract.html
     """
     from splitbrain.checkers.result import NotJudged, Result
+    from splitbrain.harness.files import address
     from splitbrain.harness.suite.suite import results
     from splitbrain.reports.contract import markdown
     from splitbrain.reports.page import contract as page
@@ -245,7 +247,7 @@ def contract(runs: tuple[Path, ...], html: Path | None) -> int:
         raise UsageError(f"{', '.join(map(str, runs))}: {': '.join(['no judged run there', *reasons[:1]])}.")
     if html is not None:
         reports = {path.parent.name: path for folder in runs for path in folder.rglob("report.html")}
-        page.write(html, found, {name: _address(path, html) for name, path in reports.items()})
+        page.write(html, found, {name: address(path, html) for name, path in reports.items()})
     click.echo(markdown(found), nl=False)
     return 0
 
@@ -273,7 +275,7 @@ def serve(runs: Path, port: int) -> int:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--store", type=NewFile(), help="Add the results to this file, a line each.")
 @click.option("--into", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Put the table into this page, between its markers.")
+              help="Put the table into this page, between its markers; between those of 'found' only what was found.")
 @click.option("--suite", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Tell instead how probable these rates make it that a night of this suite is green.")
 def rates(paths: tuple[Path, ...], store: Path | None, into: Path | None, suite: Path | None) -> int:
@@ -287,15 +289,18 @@ def rates(paths: tuple[Path, ...], store: Path | None, into: Path | None, suite:
       splitbrain rates rates.jsonl --suite nightly.toml
     """
     from splitbrain.harness.suite import records
-    from splitbrain.reports.rates import each_once, rates_table, replace_table, store_rates
+    from splitbrain.reports.rates import each_once, found_table, rates_table, replace_tables, store_rates
 
     found = records.collect(paths, lambda why: click.echo(f"left out: {why}", err=True))
     held = store_rates(store, found) if store is not None else each_once(found)
-    table = rates_table(held) if suite is None else records.forecast(suite, held)
-    if into is None:
-        click.echo(table)
+    if suite is None:
+        tables = {"rates": rates_table(held), "found": found_table(held)}
     else:
-        replace_table(into, "rates" if suite is None else "nightly", table)
+        tables = {"nightly": records.forecast(suite, held)}
+    if into is None:
+        click.echo(next(iter(tables.values())))
+    else:
+        replace_tables(into, tables)
     return 0
 
 
@@ -457,10 +462,12 @@ def verify(database: str, as_json: bool, **flags: Any) -> int:
     Example:
       splitbrain verify ./mine.py
     """
-    from splitbrain.harness.resolve import resolve
-    from splitbrain.harness.verify import table, try_contract
+    from splitbrain.harness.verify import planned, table, try_contract
 
-    checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
+    plan = planned(flags | {"database": database})
+    if not as_json:
+        click.echo(f"{plan.database} {plan.variant} · {plan.nodes} nodes ({plan.testbed})")
+    checks = try_contract(plan)
     if as_json:
         click.echo(_json(checks))
     else:
@@ -537,14 +544,6 @@ def clean(runs: Path, data: bool | None, attached: bool) -> int:
     nothing = "nothing was left behind" if runs.is_dir() else f"nothing was left behind; there is no folder {runs}"
     click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else nothing)
     return 0
-
-
-def _address(of: Path, page: Path) -> str:
-    """Where a file lies, seen from a page."""
-    import os
-    from urllib.parse import quote
-
-    return quote(os.path.relpath(of.resolve(), page.resolve().parent))
 
 
 def _json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Writing what people read: whole or not at all."""
+"""Writing what people read, whole or not at all, and where it lies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
 from splitbrain.harness.errors import StorageError
 
@@ -30,6 +31,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
             half.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def address(of: Path, page: Path) -> str:
+    """Where a file lies, seen from a page, as a link names it."""
+    return quote(os.path.relpath(of.resolve(), page.resolve().parent))
 
 
 def _is_device(path: Path) -> bool:

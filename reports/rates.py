@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +33,9 @@ COLUMNS = (
 )
 NUMBERS = 3
 """Columns at the end that hold numbers."""
+FOUND_COLUMNS = ("database", "variant", "workload", "fault", "runs", "verdicts", "found (runs)")
+FOUND_RUNS = 10
+"""Fewer runs make no row of what was found."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,19 +138,13 @@ def stored_rates(path: Path) -> tuple[Rate, ...]:
 
 def rates_table(rates: Iterable[Rate]) -> str:
     """A Markdown table, a row for each database and version, variant, testbed and number of nodes, workload and nemesis."""
-    rows: dict[tuple[str, ...], list[Rate]] = {}
-    for one in rates:
-        nodes = f"{one.nodes} in {one.testbed}"
-        name = f"{one.database} {one.version}".strip()
-        rows.setdefault((name, one.variant, nodes, one.workload, one.nemesis), []).append(one)
     words = len(COLUMNS) - NUMBERS
     lines = [markdown_row(COLUMNS), markdown_row(("---",) * 5 + ("---:",) + ("---",) * (words - 6) + ("---:",) * NUMBERS)]
-    for names, group in sorted(rows.items()):
+    for names, group in _alike(rates):
         lines.append(markdown_row((
             *names,
             count(len(group)),
-            _counted(one.validity for one in group),
-            _counted(name for one in group for name in one.anomalies) or "none",
+            *_seen(group),
             _counted(one.classification for one in group),
             _counted(one.replicas for one in group),
             f"{_share(one.minority for one in group)}, {_share(one.majority for one in group)}",
@@ -155,6 +152,32 @@ def rates_table(rates: Iterable[Rate]) -> str:
             _discarded(group),
         )))
     return "\n".join(lines) + "\n"
+
+
+def found_table(rates: Iterable[Rate]) -> str:
+    """What was found in databases that others make, in the same rows, as far as they have enough runs: for readers who want no
+    more than that."""
+    lines = [markdown_row(FOUND_COLUMNS), markdown_row(("---",) * 4 + ("---:",) + ("---",) * 2)]
+    for (name, variant, _, workload, fault), group in _alike(one for one in rates if one.database != "reference"):
+        if len(group) >= FOUND_RUNS:
+            lines.append(markdown_row((name, variant, workload, fault, count(len(group)), *_seen(group))))
+    return "\n".join(lines) + "\n"
+
+
+def _alike(rates: Iterable[Rate]) -> list[tuple[tuple[str, ...], list[Rate]]]:
+    """The runs of each row, by what names it: database, variant, nodes, workload and nemesis."""
+    rows: dict[tuple[str, ...], list[Rate]] = {}
+    for one in rates:
+        nodes = f"{one.nodes} in {one.testbed}"
+        name = f"{one.database} {one.version}".strip()
+        rows.setdefault((name, one.variant, nodes, one.workload, one.nemesis), []).append(one)
+    return sorted(rows.items())
+
+
+def _seen(group: Sequence[Rate]) -> tuple[str, str]:
+    """How these runs were judged, and the anomalies that they showed."""
+    names = _counted(name for one in group for name in one.anomalies)
+    return _counted(one.validity for one in group), names or "none"
 
 
 def _discarded(group: Sequence[Rate]) -> str:
@@ -182,6 +205,14 @@ def _share(shares: Iterable[float | None]) -> str:
 def _number(numbers: Iterable[float | None]) -> str:
     middle = _middle(numbers)
     return "-" if middle is None else f"{middle:,.10g}"
+
+
+def replace_tables(path: Path, tables: Mapping[str, str]) -> None:
+    """Put those of the tables, by name, for which the page has a place where they belong; one of them at least. Raises as
+    `replace_table` does."""
+    text = path.read_text("utf-8", "replace")
+    for name in [name for name in tables if f"<!-- {name}:" in text] or list(tables)[:1]:
+        replace_table(path, name, tables[name])
 
 
 def replace_table(path: Path, name: str, table: str) -> None:

@@ -6,8 +6,22 @@ import pytest
 from splitbrain.checkers.result import Discarded, Result
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan, ScriptedFault
-from splitbrain.reports.rates import Rate, each_once, fault_of, rate, rates_table, replace_table, store_rates, stored_rates
+from splitbrain.reports.rates import (
+    FOUND_RUNS,
+    Rate,
+    each_once,
+    fault_of,
+    found_table,
+    rate,
+    rates_table,
+    replace_table,
+    replace_tables,
+    store_rates,
+    stored_rates,
+)
 from tests.reports import story
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BEGIN, END = "<!-- rates:begin -->", "<!-- rates:end -->"
 
@@ -39,6 +53,23 @@ def test_rows_count_runs_and_not_occurrences() -> None:
         "lost-write 2, stale-read 1 | neither 2, CP 1 | agreed 3 | 100.0%, 100.0% | 7 | 5, 4, 3 (1 run) |",
     ]
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
+
+
+def test_what_was_found_in_short_is_of_other_peoples_databases_and_of_enough_runs() -> None:
+    (one,) = rates(story.result(story.recording()))
+    ours = msgspec.structs.replace(one, database="reference")
+    rare = msgspec.structs.replace(one, nemesis="kill")
+    unknown = msgspec.structs.replace(one, validity="unknown", anomalies={})
+    table = found_table([*[one] * (FOUND_RUNS - 1), unknown, *[ours] * FOUND_RUNS, *[rare] * (FOUND_RUNS - 1)])
+    assert table.splitlines()[2:] == [
+        "| redis 7.0.15 | sentinel | register | partition-primary | 10 | invalid 9, unknown 1 | lost-write 9, stale-read 9 |"
+    ]
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_stored_results() -> None:
+    held = each_once(stored_rates(ROOT / "rates.jsonl"))
+    assert f"<!-- rates:begin -->\n{rates_table(held)}<!-- rates:end -->" in (ROOT / "docs" / "rates.md").read_text("utf-8")
+    assert f"<!-- found:begin -->\n{found_table(held)}<!-- found:end -->" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_what_was_not_decided_counts_as_no_loss_at_all() -> None:
@@ -119,6 +150,19 @@ def test_the_table_is_put_between_its_markers_and_again(tmp_path: Path) -> None:
     for _ in range(2):
         replace_table(page, "rates", "| new |\n")
         assert page.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
+
+
+def test_a_page_is_given_the_tables_that_it_has_a_place_for(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- found:begin -->\n<!-- found:end -->\n")
+    replace_tables(page, {"rates": "| all |\n", "found": "| found |\n"})
+    assert page.read_text() == "<!-- found:begin -->\n| found |\n<!-- found:end -->\n"
+    page.write_text(f"{BEGIN}{END}<!-- found:begin --><!-- found:end -->")
+    replace_tables(page, {"rates": "| all |\n", "found": "| found |\n"})
+    assert "| all |" in page.read_text() and "| found |" in page.read_text()
+    page.write_text("no place")
+    with pytest.raises(UsageError, match="put the lines <!-- rates:begin -->"):
+        replace_tables(page, {"rates": "", "found": ""})
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])

@@ -62,7 +62,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "history.edn").write_text(EDN)
     shutil.copy(folder / "runs" / "RUN" / "plan.toml", folder / "mine.toml")
     (folder / "docs").mkdir()
-    for name in ("rates.jsonl", "nightly.toml", "docs/rates.md"):
+    for name in ("rates.jsonl", "nightly.toml", "README.md", "docs/rates.md"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 

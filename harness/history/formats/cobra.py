@@ -1,24 +1,21 @@
 """Cobra's logs: a folder with one `T<n>.log` per client, records of big-endian words.
 
 A version is a transaction and the number of a write in it, never a value, but where these were erased. Aborted transactions
-are in no log: what was read from one that none has was not committed. One that a log has without its commit may have committed
-or not. Some logs tell the time of every begin and commit, by clocks that nobody compared: it is left out.
+are in no log: what was read from one that none has was not committed, unless a whole log is missing, which nothing tells. One
+that a log has without its commit may have committed or not. Some logs tell the time of every begin and commit, by clocks that
+nobody compared: it is left out.
 """
 
 from __future__ import annotations
 
-import gzip
 import re
 import struct
-import zlib
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.formats.sessions import Sessions
-from splitbrain.harness.history.formats.source import PIPE_LIMIT
-from splitbrain.harness.history.formats.text import load
+from splitbrain.harness.history.formats.source import opened
 from splitbrain.harness.history.history import FAIL, INFO, History
 from splitbrain.harness.history.micros import Micro
 
@@ -73,7 +70,7 @@ def read(folder: Path, *, torn: bool = False) -> tuple[History, list[str]]:
         known.sessions.whole(-number, (micro,), INFO)
     notes = known.notes
     if strangers:
-        told = "they did not commit" if known.whole else "they may have committed or not"
+        told = "they did not commit, unless a log is missing" if known.whole else "they may have committed or not"
         notes.append(f"{len(strangers)} transactions that no log has were read from: {told}")
     if any(version[0] == _ERASED for version in (*known.written, *known.reads)):
         notes.append("what was read from is erased in these logs: versions are told apart by their values alone")
@@ -115,20 +112,6 @@ class _Known:
         return "r", key, self.names.setdefault(version, len(self.names))
 
 
-def _unpacked(path: Path) -> bytes:
-    data = load(path)
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    try:
-        with gzip.GzipFile(fileobj=BytesIO(data)) as file:
-            told = file.read(PIPE_LIMIT + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise HistoryError(f"cannot be decompressed: {error}.", path=str(path), line=1, column=1) from error
-    if len(told) > PIPE_LIMIT:
-        raise HistoryError(f"gives more than {PIPE_LIMIT >> 20} MiB, unpacked.", path=str(path), line=1, column=1)
-    return told
-
-
 def _fits(data: bytes, records: Mapping[bytes, struct.Struct]) -> bool:
     """Whether a log begins with such records."""
     at = 0
@@ -144,7 +127,8 @@ def _fits(data: bytes, records: Mapping[bytes, struct.Struct]) -> bool:
 
 def _log(path: Path, session: int, known: _Known, torn: bool) -> None:
     """Take one log."""
-    data, at = _unpacked(path), 0
+    with opened(path) as source:
+        data, at = source.file.read(), 0
     records = _WITH_TIMES if not _fits(data, _RECORDS) and _fits(data, _WITH_TIMES) else _RECORDS
     open_number, micros, unfinished = None, list[Micro](), 0
 

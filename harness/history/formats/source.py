@@ -48,14 +48,27 @@ def stored(path: Path) -> Path:
     """
     if not is_folder(path):
         return path
-    for name in STORED:
-        if (path / name).is_file():
-            return path / name
+    left = [path / name for name in STORED if (path / name).is_file()]
+    # A test that was stopped leaves some of them empty.
+    for file in left:
+        if _tells(file):
+            return file
+    if left:
+        return left[0]
     if (path / "test.jepsen").is_file():
         raise _binary(path / "test.jepsen")
     raise HistoryError(
         f"cannot be read: it is a folder, neither of a run of ours nor with one of {', '.join(STORED)}.", path=str(path)
     )
+
+
+def _tells(path: Path) -> bool:
+    """Whether anything is in a file; what is wrong with one is told where it is read."""
+    try:
+        with path.open("rb") as file:
+            return bool(_source(path, file, seekable=True).head.strip())
+    except (OSError, EOFError, zlib.error, HistoryError):
+        return True
 
 
 def is_folder(path: Path) -> bool:
@@ -80,10 +93,10 @@ def opened(path: Path) -> Iterator[Source]:
             return
         with _open(found) as (file, seekable):
             yield _source(found, file, seekable)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise HistoryError(f"cannot be decompressed: {error}.", path=str(found), line=1, column=1) from error
     except OSError as error:
         raise unreadable(found, error) from error
-    except (EOFError, zlib.error) as error:
-        raise HistoryError(f"cannot be decompressed: {error}.", path=str(found), line=1, column=1) from error
 
 
 @contextmanager

@@ -25,14 +25,6 @@ class Bytes(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def load(path: Path) -> bytes:
-    """The bytes of a file. Raises `HistoryError` where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
 def unreadable(path: Path, error: OSError) -> HistoryError:
     """What to say of a file that the system does not give."""
     return HistoryError(f"cannot be read: {(error.strerror or 'unknown error').lower()}.", path=str(path))

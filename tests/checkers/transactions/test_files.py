@@ -29,6 +29,8 @@ def test_what_is_cut_off_a_log_of_cobra_is_not_called_aborted(tmp_path: Path) ->
     assert check_file(folder).verdict.validity == "valid"
     log.write_bytes(b"")
     assert check_file(folder).verdict.counts == {"G1a": 1}
+    log.unlink()
+    assert check_file(folder).verdict.counts == {"G1a": 1}
     log.write_bytes(whole[:20])
     checked = check_file(folder, torn=True)
     assert checked.verdict.validity == "valid" and any("may have committed or not" in note for note in checked.notes)
@@ -59,8 +61,25 @@ def test_logs_of_cobra_with_times_or_packed_are_read(tmp_path: Path) -> None:
     assert judged(tmp_path / "timed", writes, reads).verdict.reason == "strong session serializable holds."
     checked = judged(tmp_path / "packed", gzip.compress(writes), reads)
     assert checked.verdict.reason == "strong session serializable holds." and not checked.notes
-    with pytest.raises(UsageError, match=r"T0.log:1:1: cannot be decompressed"):
-        judged(tmp_path / "cut", gzip.compress(writes)[:-4], reads)
+    for name, damaged in (("cut", gzip.compress(writes)[:-4]), ("flipped", gzip.compress(writes)[:-8] + b"damaged.")):
+        with pytest.raises(UsageError, match=r"T0.log:1:1: cannot be decompressed"):
+            judged(tmp_path / name, damaged, reads)
+
+
+READS = record(b"S", 2) + record(b"R", 1, 7, 3, 9) + record(b"C", 2)
+
+
+def test_a_verdict_that_rests_on_all_logs_of_cobra_being_there_says_so(tmp_path: Path) -> None:
+    whole = judged(tmp_path / "whole", WRITES, READS)
+    assert whole.verdict.validity == "valid"
+    (tmp_path / "whole" / "T0.log").unlink()
+    checked = check_file(tmp_path / "whole")
+    assert checked.verdict.counts == {"G1a": 1} and "if no log is missing" in checked.verdict.reason
+    assert "they did not commit, unless a log is missing" in checked.notes[0]
+    # Whatever else they read, the second of these went back behind the first.
+    back = record(b"S", 3) + record(b"R", 0xBEBEEBEE, 0xBEBEEBEE, 3, 0) + record(b"C", 3)
+    checked = judged(tmp_path / "back", READS + back)
+    assert checked.verdict.validity == "invalid" and "if no log is missing" not in checked.verdict.reason
 
 
 @pytest.mark.parametrize("mark", [0xABCDEFAB, 0x23332333, 0x66666666])
@@ -129,6 +148,17 @@ def test_a_transaction_that_reads_may_tell_what_in_its_answer_alone(tmp_path: Pa
     assert (checked.model, checked.verdict.reason) == ("transactions", "strict serializable holds.")
     path.write_text(told("7"))
     assert check_file(path).verdict.counts == {"unwritten-read": 1}
+
+
+@pytest.mark.parametrize("answer", ["[1 2 []]", "[11 [7]]", "[11 7]", "[11 [[:x 1 2]]]"])
+def test_an_answer_of_independent_keys_that_is_no_transaction_is_refused(answer: str, tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+    path.write_text(
+        "{:type :invoke, :f :txn, :value [11 [[:r 1 nil]]], :process 0}\n"
+        f"{{:type :ok, :f :txn, :value {answer}, :process 0}}\n"
+    )
+    with pytest.raises(UsageError, match="of other steps than r, w and append, are not judged"):
+        check_file(path)
 
 
 def test_lists_whose_elements_repeat_are_judged_as_lists(tmp_path: Path) -> None:

@@ -119,14 +119,29 @@ LINES = written([
 ])
 
 
+def test_a_stored_history_that_tells_nothing_hides_none_that_does(tmp_path: Path) -> None:
+    (tmp_path / "history.txt").write_text("0\t:invoke\t:write\t1\n0\t:ok\t:write\t1\n")
+    for nothing in (b"", b"\n"):
+        (tmp_path / "history.edn").write_bytes(nothing)
+        (tmp_path / "history.edn.gz").write_bytes(gzip.compress(nothing))
+        assert formats.read(tmp_path).format == "jepsen-log" and len(formats.read(tmp_path).history) == 1
+    (tmp_path / "history.txt").unlink()
+    assert not len(formats.read(tmp_path).history)
+    (tmp_path / "history.edn").write_text("[{:type :invoke")
+    with pytest.raises(HistoryError, match=r"history\.edn:1:"):
+        formats.read(tmp_path)
+
+
 def test_compressed_and_stored_histories(tmp_path: Path) -> None:
     path = tmp_path / "history.edn.gz"
     path.write_bytes(gzip.compress(LINES["vector"].encode()))
     assert len(formats.read(path).history) == 1
     assert len(formats.read(tmp_path).history) == 1
-    path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(HistoryError, match="cannot be decompressed"):
-        formats.read(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-12], whole[:-8] + b"damaged."):
+        path.write_bytes(damaged)
+        with pytest.raises(HistoryError, match=r"history\.edn\.gz:1:1: cannot be decompressed"):
+            formats.read(path)
     path.unlink()
     (tmp_path / "test.jepsen").write_bytes(b"JEPSEN\x00\x01")
     for where in (tmp_path, tmp_path / "test.jepsen"):
