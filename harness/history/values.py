@@ -121,26 +121,19 @@ class Packer:
             if np.array_equal(plain == NIL, nil):
                 return Values(np.zeros(len(values), np.int8), plain, np.zeros(len(values), np.int64), self.objects)
         kind = np.zeros(len(values), np.int8)
-        firsts: list[int] = []
+        # Most are integers, or nothing: only what is neither is looked at one by one.
+        firsts: list[int] = [NIL if value is None or value is missing else value for value in values]
+        untold = [i for i, value in enumerate(values) if value is missing]
+        nils = list(map(type, values)).count(type(None)) + len(untold)
         seconds: list[int] = []
         pairs: list[int] = []
         others: list[int] = []
-        untold: list[int] = []
-        nils = 0
-        keep = firsts.append
-        for i, value in enumerate(values):
+        for i, value in enumerate(firsts):
             what = type(value)
             if what is int:
-                keep(value)
-            elif value is None:
-                keep(NIL)
-                nils += 1
-            elif value is missing:
-                keep(NIL)
-                nils += 1
-                untold.append(i)
-            elif what is str:
-                keep(self._string(value))
+                continue
+            if what is str:
+                firsts[i] = self._string(value)
                 others.append(i)
             else:
                 if (what is list or what is tuple) and len(value) == 2:
@@ -152,12 +145,12 @@ class Packer:
                         b = NIL
                         nils += 1
                     if type(a) is int and type(b) is int:
-                        keep(a)
+                        firsts[i] = a
                         seconds.append(b)
                         pairs.append(i)
                         continue
                     nils -= (value[0] is None) + (value[1] is None)
-                keep(self._object(frozen(value)))
+                firsts[i] = self._object(frozen(value))
                 others.append(i)
         first, second = np.empty(len(values), np.int64), np.zeros(len(values), np.int64)
         try:

@@ -35,7 +35,8 @@ from functools import cached_property
 import msgspec
 
 from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Lineages, Newest, Version, text
+from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Lineages, Version, text
+from splitbrain.checkers.linearizability.evidence.newest import Newest
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import Register
 from splitbrain.checkers.verdict import Moment
