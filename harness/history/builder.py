@@ -273,8 +273,8 @@ class Builder:
 
     def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
         forms = set(map(type, events))
-        if TextEvent in forms:
-            told = self._values.pack_texts(values, transactions) if forms == {TextEvent} else None
+        if texts := {form for form in forms if issubclass(form, TextEvent)}:
+            told = self._values.pack_texts(values, transactions) if texts == forms else None
             if told is not None:
                 return told
             for at, event in enumerate(events):
