@@ -37,8 +37,11 @@ def discarded(recording: Recording) -> tuple[Discarded | None, ...]:
     later read found anything that its own side had. On a key where no read tells, a side gave way if it did so wherever reads
     tell. Where writes go to a primary, that is asked of each shard: keys with the same nodes have one primary, whose lineage
     dies as a whole. What a home's clients still read of it there, before they read the other lineage anywhere in the shard,
-    tells only that the primary had not yet stepped down. Where a side went neither way as a whole, keys of which no read tells
-    are `untold`, and the number of writes is a lower bound.
+    tells only that the primary had not yet stepped down. Two primaries that both go on after the heal overwrite what they had
+    acknowledged: what each acknowledges then, while no client of its side was served by another side, is of its lineage, too,
+    and a side gives way where its clients read another lineage's write that was over before its own primary acknowledged a
+    later one. Where a side went neither way as a whole, keys of which no read tells are `untold`, and the number of writes is a
+    lower bound.
 
     None where the fault was not proven, parted no sides, or was never healed, and for a history that is not one of registers
     with distinct values.
@@ -142,14 +145,14 @@ class _Fates:
 
     def __init__(self, shards: dict[int, int], primaries: bool) -> None:
         self._shards = shards
-        self._primaries = primaries
+        self.primaries = primaries
         """Whether a shard has one primary, so that what a side wrote there gives way as a whole."""
         self._kept: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         """Place → home → when the last read there began that found a write of that side."""
         self._replaced: dict[tuple[int, int], int] = {}
         """Place → when the last read of its own clients began that found a concurrent write of another side."""
         self._over: dict[tuple[int, int, int], int] = {}
-        """Shard, side, home → when the first of these began there."""
+        """Shard, side, home → when the first read of another side's lineage began there."""
         self._spread: set[tuple[int, int]] = set()
         """The places whose writes were read on sides that could not have known of them before."""
 
@@ -164,10 +167,15 @@ class _Fates:
     def replaced(self, key: int, side: int, home: int, at: int) -> None:
         """At that time a read at that home, on that side, found what another side had written meanwhile."""
         self._replaced[key, side] = at
-        self._over.setdefault((self._shard(key), side, home), at)
+        self.over(key, side, home, at)
 
-    def _shard(self, key: int) -> int:
-        return self._shards.get(key, -1) if self._primaries else -1
+    def over(self, key: int, side: int, home: int, at: int) -> None:
+        """At that time a read at that home, on that side, found what the primary of another side acknowledged."""
+        self._over.setdefault((self.shard(key), side, home), at)
+
+    def shard(self, key: int) -> int:
+        """The number of the shard of a key, where a shard has one primary."""
+        return self._shards.get(key, -1) if self.primaries else -1
 
     def gave_way(self, key: int, side: int) -> bool:
         """Whether it was seen to."""
@@ -177,21 +185,21 @@ class _Fates:
         """Whether no read found what that side had written there, but for those at homes whose primary had not yet stepped
         down."""
         homes = self._kept.get((key, side), {})
-        if not self._primaries:
+        if not self.primaries:
             return not homes
-        return all(at < self._over.get((self._shard(key), side, home), -1) for home, at in homes.items())
+        return all(at < self._over.get((self.shard(key), side, home), -1) for home, at in homes.items())
 
     def wholly(self) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
         """The shards, with a side, that gave way wherever reads tell, and those that were found on another side wherever they
         tell."""
         gone = {where for where in self._replaced if self.gave_way(*where)}
         stayed = self._spread - gone
-        gave, spread = ({(self._shard(key), side) for key, side in places} for places in (gone, stayed))
+        gave, spread = ({(self.shard(key), side) for key, side in places} for places in (gone, stayed))
         return gave - spread, spread - gave
 
     def among(self, key: int, side: int, some: set[tuple[int, int]]) -> bool:
         """Whether the shard of that key, with that side, is one of these."""
-        return (self._shard(key), side) in some
+        return (self.shard(key), side) in some
 
 
 def _made(recording: Recording, fault: Fault) -> _Made | None:
@@ -213,10 +221,8 @@ def _made(recording: Recording, fault: Fault) -> _Made | None:
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
     for row in np.flatnonzero(written).tolist():
         if (server := int(place[row])) in side:
-            value = history.values[row]
-            value = value[1] if history.fs[history.f[row]] == "cas" else value
             first, last = (bisect_right(parted.began, int(at[row])) - 1 for at in (history.invoked, history.completed))
-            writers[int(history.key[row])][canonical(value)] = _Write(row, bool(within[row]), side[server], first, last)
+            writers[int(history.key[row])][_new(history, row)] = _Write(row, bool(within[row]), side[server], first, last)
     alike = {
         key: list({write.known: write for write in values.values() if write.within}.values()) for key, values in writers.items()
     }
@@ -241,10 +247,13 @@ def _fates(recording: Recording, fault: Fault, made: _Made) -> _Fates:
     until = min((other.started for other in recording.faults if other.started > end), default=NEVER)
     seen = (history.outcome == OK) & (history.f == history.fs.index("read"))
     seen &= (history.invoked >= end) & (history.invoked < until) & np.isin(history.key, list(made.writers))
+    lineages = _Lineages(recording, fault, made, fates, until)
     for row in np.flatnonzero(seen).tolist():
         key, home, at = (int(column[row]) for column in (history.key, history.node, history.invoked))
-        found, reader = made.writers[key].get(canonical(history.values[row])), made.side.get(home)
+        value, reader = canonical(history.values[row]), made.side.get(home)
+        found = made.writers[key].get(value)
         if found is None:
+            lineages.tell(fates, key, value, home, at)
             continue
         fates.kept(key, found.side, home, at)
         if reader is None or not found.within or reader in made.parted.heard(found):
@@ -253,6 +262,75 @@ def _fates(recording: Recording, fault: Fault, made: _Made) -> _Fates:
         if any(write.side == reader and made.parted.apart(write, found) for write in made.alike[key]):
             fates.replaced(key, reader, home, at)
     return fates
+
+
+class _Lineages:
+    """What the primaries that acknowledged writes during a fault went on to acknowledge after its heal, until the next fault
+    (`until`), while they certainly were on their side's lineage: none where shards have no primaries.
+
+    A primary is on it until the first call of a client of its side that another side answered, or that found what another side
+    had written. One that was none during the fault may have copied another lineage, unseen.
+    """
+
+    def __init__(self, recording: Recording, fault: Fault, made: _Made, fates: _Fates, until: int) -> None:
+        self._made = made
+        self._later: defaultdict[int, dict[Hashable, tuple[int, int]]] = defaultdict(dict)
+        """Key → value → the side that wrote it after the heal, and when that was over."""
+        self._wrote: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        """Place → when each write of that lineage began, with when the first of those from it on was over."""
+        if not fates.primaries:
+            return
+        history, read, healed = recording.history, recording.history.fs.index("read"), fault.healed or NEVER
+        rows = np.flatnonzero(
+            (history.outcome == OK) & (history.server >= 0) & (history.completed > healed) & (history.invoked < until)
+            & np.isin(history.key, list(made.writers))
+        ).tolist()
+        ended: dict[tuple[int, int], int] = {}
+        primaries: set[tuple[int, int]] = set()
+        for key, values in made.writers.items():
+            for write in values.values():
+                primaries.add((fates.shard(key), int(history.server[write.row])))
+                self._wrote[key, write.side].append((int(history.invoked[write.row]), int(history.completed[write.row])))
+        for row in rows:
+            key, home = int(history.key[row]), made.side.get(int(history.node[row]))
+            if home is not None and (fates.shard(key), home) not in ended:
+                found = made.writers[key].get(canonical(history.values[row])) if history.f[row] == read else None
+                if made.side.get(int(history.server[row]), home) != home or (found is not None and found.side != home):
+                    ended[fates.shard(key), home] = int(history.invoked[row])
+        for row in rows:
+            key, server = int(history.key[row]), int(history.server[row])
+            shard, side, over = fates.shard(key), made.side.get(server), int(history.completed[row])
+            if history.f[row] == read or side is None or (shard, server) not in primaries:
+                continue
+            if over < ended.get((shard, side), NEVER):
+                self._later[key][_new(history, row)] = side, over
+                self._wrote[key, side].append((int(history.invoked[row]), over))
+        for written in self._wrote.values():
+            written.sort()
+            for at in range(len(written) - 2, -1, -1):
+                written[at] = written[at][0], min(written[at][1], written[at + 1][1])
+
+    def tell(self, fates: _Fates, key: int, value: Hashable, home: int, at: int) -> None:
+        """At that time a read at that home found this, which nobody had written during the fault."""
+        side, over = self._later.get(key, {}).get(value, (-1, 0))
+        if side < 0:
+            return
+        fates.kept(key, side, home, at)
+        reader = self._made.side.get(home)
+        if reader is None or reader == side:
+            return
+        fates.over(key, reader, home, at)
+        written = self._wrote.get((key, reader), [])
+        place = bisect_right(written, (over, NEVER))
+        if place < len(written) and written[place][1] < at:
+            fates.spread(key, side)
+            fates.replaced(key, reader, home, at)
+
+
+def _new(history: History, row: int) -> Hashable:
+    """What a write or a compare-and-set put there."""
+    value = history.values[row]
+    return canonical(value[1] if history.fs[history.f[row]] == "cas" else value)
 
 
 def _judged(history: History, made: _Made, fates: _Fates, told: set[int]) -> Discarded:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import select
 import shutil
+import signal
 import socket
 import struct
 import tarfile
@@ -19,6 +23,7 @@ from typing import Any, NamedTuple
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import commands, firewall
+from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.spawner import Channel
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
@@ -47,10 +52,12 @@ class Entrance(NamedTuple):
 
 class DockerNode:
     """One node. `holder`, `volume`, `keeper` and `entrance` are there once `Docker.up` has made them; `create` makes a
-    service's container, on the node's network and `volume`. The keeper is a container that has the same volume, by which
-    files come into it and out of it: the holder, until the node has been wiped."""
+    service's container, on the node's network and `volume`; that is bound to `disk` where it can lose its power. The keeper is
+    a container that has the same volume, by which files come into it and out of it: the holder, until the node has been
+    wiped."""
 
     holder: Any
+    disk: VolatileDisk | None
     volume: str
     keeper: Any
     entrance: Entrance
@@ -67,6 +74,7 @@ class DockerNode:
         self._services: dict[str, _Running] = {}
         self._dead: list[Death] = []
         self.wiped = 0
+        self.disk = None
 
     @property
     def folder(self) -> str:
@@ -83,6 +91,8 @@ class DockerNode:
         if self.running(service.name):
             raise SetupError(f"{self.name}: {service.name} runs already.")
         before = self._services.get(service.name)
+        if before is not None:
+            await self._call(before.over.wait)  # the engine starts no container of which it thinks that it runs
         if before is not None and before.service == service:
             container = before.container
         else:
@@ -91,9 +101,12 @@ class DockerNode:
             container = await self._create(self, service)
             files = {name: File(text.replace("{folder}", FOLDER).encode()) for name, text in service.files.items()}
             await self._call(partial(self.keeper.put_archive, FOLDER, archive(files)))
+            if self.disk is not None:  # A person's files were on the disk long before the power went.
+                await self._call(partial(_sync, [self.disk.folder / name for name in files]))
         if before is not None:
             del self._services[service.name]  # the order is that of starts
             self._dead += self._deaths(before)
+            before.close()
         running = self._services[service.name] = _Running(service, container, self.log(service.name))
         try:
             await self._call(running.start)
@@ -115,6 +128,7 @@ class DockerNode:
             await self._call(partial(before.container.remove, v=True, force=True))
             del self._services[name]
             self._dead += self._deaths(before)
+            before.close()
 
     async def pause(self, name: str) -> None:
         """Freeze a service's container. The holder, which answers for the node's network, and a sidecar go on."""
@@ -133,7 +147,7 @@ class DockerNode:
 
     def running(self, name: str) -> bool:
         """Whether the service's container runs."""
-        return name in self._services and not self._services[name].over.is_set()
+        return name in self._services and not self._services[name].gone.is_set()
 
     def ended(self) -> Sequence[Death]:
         """The services that ended though nobody stopped them, and how."""
@@ -192,7 +206,9 @@ class DockerNode:
                             shutil.copyfileobj(content, copy)
 
     def close(self) -> None:
-        """Give up the entrance."""
+        """Give up the entrance, and what the services' processes are held by."""
+        for running in self._services.values():
+            running.close()
         if hasattr(self, "entrance"):
             self.entrance.firewall.close()
             self.entrance.channel.close()
@@ -207,24 +223,29 @@ class _End(NamedTuple):
 
 
 class _Running:
-    """One start of a service's container. `over` is set when it has ended, `end` then says how; a thread copies what it
-    prints into its log."""
+    """One start of a service's container. `gone` is set when its processes have ended, `over` when the engine has told so too:
+    `end` then says how. A thread copies what it prints into its log."""
 
     def __init__(self, service: Service, container: Any, log: Path) -> None:
         self.service = service
         self.container = container
+        self.gone = threading.Event()
+        self.gone.set()
         self.over = threading.Event()
         self.over.set()
         self.end: _End | None = None
         self.stopped = False
         self.paused = False
         self._log = log
+        self._process: int | None = None
 
     def start(self) -> None:
         """Blocking. Its output is listened to before it begins."""
         log = self._log.open("ab", buffering=0)
         output = self.container.attach(stdout=True, stderr=True, stream=True, logs=False)
         self.container.start()
+        self._process = _process(self.container)
+        self.gone.clear()
         self.over.clear()
         threading.Thread(target=self._follow, args=(output, log), daemon=True, name="log").start()
 
@@ -246,6 +267,7 @@ class _Running:
         except Exception as error:  # the engine went away, or the disk is full: nobody follows it any more
             self.end = _End(time.monotonic_ns(), None, " ".join(str(error).split()))
         finally:
+            self.gone.set()
             self.over.set()
 
     def pause(self) -> None:
@@ -259,16 +281,38 @@ class _Running:
         self.paused = False
 
     def stop(self, *, kill: bool) -> None:
-        """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once."""
-        if self.over.is_set():  # by itself, or stopped before
+        """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once, and without waiting for the engine."""
+        if self.gone.is_set():  # by itself, or stopped before
             return
         self.stopped = True
+        if kill and self._killed():
+            self.gone.set()
+            return
         if not kill:
             self._ask(partial(self.container.kill, "SIGTERM"))
             self.over.wait(_GRACE)
         if not self.over.is_set():
             self._ask(partial(self.container.kill, "SIGKILL"))
             self.over.wait()
+
+    def _killed(self) -> bool:
+        """Whether the container's processes could be killed from here: the first of them, with which all others go. One that is
+        frozen may not hear of it (control groups of version 1)."""
+        if self._process is None or self.paused:
+            return False
+        try:
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        except OSError:  # it has ended, or has become somebody whom this user may not kill
+            return False
+        poll = select.poll()
+        poll.register(self._process, select.POLLIN)
+        return bool(poll.poll(1000 * _GRACE))
+
+    def close(self) -> None:
+        """Let go of its process. Idempotent."""
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
 
     def _ask(self, call: Callable[[], Any]) -> None:
         import docker
@@ -278,6 +322,28 @@ class _Running:
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # it has ended by itself
                 raise
+
+
+def _sync(files: Sequence[Path]) -> None:
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _process(container: Any) -> int | None:
+    """A descriptor of a container's first process, which names no other one later; None where this user may not signal it, or
+    the numbers that the engine tells are not those of this process' /proc. Blocking."""
+    number = container.client.api.inspect_container(container.id)["State"]["Pid"]
+    try:
+        process = os.pidfd_open(number)
+    except OSError:  # it has ended already, or the kernel is older than 5.3
+        return None
+    with contextlib.suppress(OSError):
+        if container.id in Path("/proc", str(number), "cgroup").read_text():
+            signal.pidfd_send_signal(process, 0)  # it was there while that was read, and may be signalled
+            return process
+    os.close(process)
+    return None
 
 
 class File(NamedTuple):

@@ -15,6 +15,10 @@ an image of our own that has iptables and Python; it connects to a socket in the
 handed through that like on the host. A node's own containers have no capability more than Docker's default, and nothing is
 added to an image.
 
+**A disk can lose its power** where the engine and the harness, as root, have one mount namespace: the harness mounts a file
+system of ours (power.py) in a folder of the run, before there is a container, and the node's volume is that folder, bound.
+Whether the engine sees there what the harness does is tried, not assumed.
+
 **No packet can go round.** The network is made for the run, has no way out (`internal`) and no IPv6; that is looked at, not
 assumed.
 """
@@ -32,6 +36,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,13 +45,15 @@ from typing import Any, ClassVar
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel
+from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
 from splitbrain.harness.testbeds.engine import in_thread
+from splitbrain.harness.testbeds.namespaces import empty
 from splitbrain.harness.testbeds.owner import owner
+from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Wanted
+from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
 
 TOOLS = "splitbrain/tools:2"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
@@ -77,7 +84,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe", "unplug"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -93,6 +100,31 @@ class Docker(Probed):
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
+        self._unpluggable = False
+        self._disks: list[VolatileDisk] = []
+
+    @classmethod
+    def lacks(cls, ability: Ability) -> str:
+        """Whether a container can be given a disk whose power can be taken, is tried with one."""
+        if ability != "unplug":
+            return ""
+        if os.geteuid() != 0:
+            return "only root may mount a disk for a container: run splitbrain as root."
+        with tempfile.TemporaryDirectory() as folder:
+            testbed = cls(Plan(database="", variant=""), "try", Path(folder))
+
+            async def tried() -> None:
+                try:
+                    await testbed.unpluggable(1)
+                    await testbed.up(1)
+                finally:
+                    await testbed.down()
+
+            try:
+                testbed.inside(lambda: asyncio.run(tried()) or 0)
+            except SetupError as error:
+                return str(error)
+        return ""
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:
@@ -131,14 +163,14 @@ class Docker(Probed):
 
     @classmethod
     def clean(cls) -> Sequence[str]:
-        """Remove the containers, networks and volumes that carry a run's labels and whose harness is gone; where no engine can
-        be spoken to, nothing."""
+        """Remove the containers, networks, volumes and disks of runs whose harness is gone; where no engine can be spoken to,
+        the disks."""
         try:
             client = engine.connect()
         except engine.Unreachable:
-            return ()
+            return power.clean()
         with contextlib.closing(client), engine.speaking():
-            return engine.remove(client, engine.left_behind)
+            return [*engine.remove(client, engine.left_behind), *power.clean()]
 
     def inside(self, work: Callable[[], int]) -> int:
         """Call `work` in this process. If it is killed, containers stay behind, for `clean`.
@@ -195,7 +227,18 @@ class Docker(Probed):
         )
         await commands.together(self._up(node, addresses) for node in self.nodes)
 
+    async def unpluggable(self, count: int) -> None:
+        """`up` will give each node such a disk."""
+        self._unpluggable = True
+
     async def _up(self, node: DockerNode, hosts: Mapping[str, str]) -> None:
+        if self._unpluggable:
+            assert self._agent is not None
+            folder = self._folder / "nodes" / node.name / "disk"
+            disk = VolatileDisk(folder, folder.with_name("disk.log"))
+            self._disks.append(disk)
+            await disk.begin(self._agent)
+            node.disk = disk
         node.holder = await self.call(partial(self._holder, node, hosts))
         await self._enter(node)
         await node.refuse_ipv6()
@@ -225,7 +268,8 @@ class Docker(Probed):
     def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
         """Make a node's volume and the container that holds its network, started."""
         rto = self._plan.tcp_rto_max_ms
-        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels).name
+        bound = {"type": "none", "o": "bind", "device": str(node.disk.folder)} if node.disk else {}
+        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels, driver_opts=bound).name
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
@@ -237,6 +281,8 @@ class Docker(Probed):
         # Whoever the server runs as, the volume is its own; official images begin as root and then become somebody else.
         holder.put_archive("/", archive({}, FOLDER.lstrip("/")))
         node.keeper = holder
+        if node.disk is not None:
+            _look_at(node.disk, holder)
         holder.start()
         holder.reload()
         return holder
@@ -352,12 +398,33 @@ class Docker(Probed):
         texts = firewall.rules(before, after, {node.name: firewall.Addresses(node.address, "") for node in self.nodes})
         return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
 
+    async def lose_power(self, name: str, how: str, seed: int) -> Unwritten:
+        """See `VolatileDisk.lose_power`."""
+        return await self._disk(name).lose_power(how, seed)
+
+    async def slow(self, name: str, seconds: float) -> None:
+        """See `VolatileDisk.slow`."""
+        await self._disk(name).slow(seconds)
+
+    def data(self, name: str) -> Path:
+        """Where the disk of a node is mounted."""
+        return self._disk(name).folder
+
+    def _disk(self, name: str) -> VolatileDisk:
+        disk = next(node.disk for node in self.nodes if node.name == name)
+        if disk is None:
+            raise SetupError(f"{name}: its disk cannot lose its power: that is made before the node is.")
+        return disk
+
     async def wipe(self, name: str, keep: Collection[str]) -> None:
-        """Give the node a new and empty volume, and remove the containers of its services: those that are made next find
-        there what they are given. So nothing is kept but that. Raises `SetupError`."""
+        """Give the node a new and empty volume, or empty the disk that it has, and remove the containers of its services: those
+        that are made next find there what they are given. So nothing is kept but that. Raises `SetupError`."""
         node = next(node for node in self.nodes if node.name == name)
         await node.forget()
-        await self.call(partial(self._empty, node))
+        if node.disk is not None:
+            empty(node.disk.folder, ())
+        else:
+            await self.call(partial(self._empty, node))
 
     def _empty(self, node: DockerNode) -> None:
         """Make a node's next volume, and a container that is never started, through which files come into it."""
@@ -389,12 +456,19 @@ class Docker(Probed):
             image.cancel()
         for node in self.nodes:
             node.close()
-        if self._agent is not None:
-            self._agent.close()
-            self._agent = None
         nodes, self.nodes = self.nodes, ()
-        if self._client is None:
-            return
+        try:
+            if self._client is not None:
+                await self._remove(nodes)
+        finally:
+            if self._agent is not None:
+                self._agent.close()
+                self._agent = None
+            while self._disks:
+                with contextlib.closing(self._disks.pop()) as disk:
+                    disk.unmount()
+
+    async def _remove(self, nodes: Sequence[DockerNode]) -> None:
         try:
             if self._plan.keep:
                 await commands.together(self.call(node.copy_out) for node in nodes if hasattr(node, "holder"))
@@ -411,6 +485,16 @@ class Docker(Probed):
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return await asyncio.shield(call)
+
+
+def _look_at(disk: VolatileDisk, container: Any) -> None:
+    """Raise `SetupError` where what the engine puts into a container is not on the disk that the harness mounted. Blocking."""
+    file = disk.folder / ".splitbrain-disk"
+    container.put_archive(FOLDER, archive({file.name: File(b"-")}))
+    if not file.exists():
+        raise SetupError("the Docker engine does not see what is mounted here, for it has another mount namespace: so a "
+                         "container gets no disk that can lose its power. Run splitbrain in that one, or in namespaces.")
+    file.unlink()
 
 
 def _provide_holder(client: Any) -> None:

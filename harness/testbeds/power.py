@@ -1,13 +1,16 @@
 """Data folders on disks that lose what was not synced when their power goes: a FUSE mount each, with its own server.
 
 The server (volatile_server.py) is a process beside the nodes, which ends with the harness; a mount without its server answers
-nothing but errors, and goes with the namespace that it is in.
+nothing but errors. It goes with the mount namespace that it is in; where that is the machine's own, it names its owner, and
+`clean` takes it away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ import msgspec
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds import kernel
+from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.spawner import Channel
 from splitbrain.harness.testbeds.testbed import Unwritten
 
@@ -23,6 +27,8 @@ _DEVICE = "/dev/fuse"
 _FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
 _OPTIONS = "rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
 _PATIENCE = 20.0
+_SOURCE = "splitbrain:"
+"""What such a mount says that it is of, before its owner."""
 
 
 class VolatileDisk:
@@ -34,6 +40,7 @@ class VolatileDisk:
         self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._asking = asyncio.Lock()
+        self._mounted = False
 
     async def begin(self, home: Channel) -> None:
         """Mount it, with the server beside the first process of `home`. Raises `SetupError` where FUSE is not to be had."""
@@ -45,7 +52,8 @@ class VolatileDisk:
                              "and write it (`sudo chmod 666 /dev/fuse`).") from error
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kernel.mount("splitbrain", str(self.folder), "fuse", _FLAGS, f"fd={device},{_OPTIONS}")
+            kernel.mount(_SOURCE + owner(), str(self.folder), "fuse", _FLAGS, f"fd={device},{_OPTIONS}")
+            self._mounted = True
             with self._theirs, self._log.open("ab") as log:
                 argv = (sys.executable, "-m", "splitbrain.harness.testbeds.volatile_server", "0", "1")
                 await home.spawn(argv, environment, "/", (device, self._theirs.fileno(), log.fileno()))
@@ -62,6 +70,14 @@ class VolatileDisk:
     async def slow(self, seconds: float) -> None:
         """Let every sync take so much longer. Raises `SetupError`."""
         await self._ask({"delay": seconds})
+
+    def unmount(self) -> None:
+        """Take it away with its folder, and with what somebody who does not see the mount put there. Idempotent. Raises
+        `SetupError`."""
+        if self._mounted:
+            self._mounted = False
+            _unmount(self.folder)
+            shutil.rmtree(self.folder)
 
     def close(self) -> None:
         """End its server. Idempotent."""
@@ -80,3 +96,24 @@ class VolatileDisk:
         if not told:
             raise SetupError(f"the server of the disk at {self.folder} has ended, see {self._log}.")
         return told
+
+
+def clean() -> list[str]:
+    """Take away the mounts, in this mount namespace, whose harness is gone; a line for each. Only root may. Raises
+    `SetupError`."""
+    removed = []
+    for line in Path("/proc/self/mounts").read_text().splitlines() if os.geteuid() == 0 else ():
+        source, folder, kind, *_ = line.split(" ")
+        if kind == "fuse" and source.startswith(_SOURCE) and is_gone(source.removeprefix(_SOURCE)):
+            path = re.sub(r"\\([0-7]{3})", lambda escaped: chr(int(escaped[1], 8)), folder)
+            _unmount(Path(path))
+            removed.append(f"the disk at {path}, whose harness is gone: removed")
+    return removed
+
+
+def _unmount(folder: Path) -> None:
+    """Take a disk away. Raises `SetupError`."""
+    try:
+        kernel.unmount(str(folder))
+    except OSError as error:
+        raise SetupError(f"{folder}: its disk cannot be taken away: {kernel.reason(error)}") from error

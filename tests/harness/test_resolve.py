@@ -194,6 +194,17 @@ def test_a_flag_that_a_schedule_makes_idle_is_refused(tmp_path: Path, flag: str)
     resolve({"time": 20.0}, file)
 
 
+@pytest.mark.parametrize("flag", ["nemesis", "pace", "fault", "baseline"])
+def test_a_flag_that_a_replay_makes_idle_is_refused(tmp_path: Path, flag: str) -> None:
+    value = {"nemesis": "kill", "pace": "random"}.get(flag, 3.0)
+    with pytest.raises(UsageError, match=f"^{flag} would change nothing: --replay repeats the faults of {tmp_path}"):
+        resolve({flag: value}, replay=tmp_path)
+    with pytest.raises(UsageError, match="--replay RUN has the plan of that run: leave --plan out"):
+        resolve({flag: value}, tmp_path / "plan.toml", tmp_path)
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        resolve({"seed": 7}, replay=tmp_path)
+
+
 def test_a_schedule_keeps_every_fault_inside_the_load() -> None:
     plan = Plan(database="reference", variant="majority", time=60.0)
     steps = schedule(plan)

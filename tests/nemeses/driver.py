@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from splitbrain.harness.faults import Controller
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.schedules import Step
-from splitbrain.harness.testbeds.namespaces import Namespaces
+from splitbrain.harness.testbeds.testbed import Testbed
 from splitbrain.nemeses.cluster import Cluster
 from tests.harness.testbeds.cluster import PORT
 
@@ -19,7 +19,7 @@ Meanwhile = Callable[[], Awaitable[None]]
 class Driver:
     """Does one fault after another on a testbed, whose primary is always the same."""
 
-    def __init__(self, testbed: Namespaces, primary: str | None, seed: int = 7) -> None:
+    def __init__(self, testbed: Testbed, primary: str | None, seed: int = 7) -> None:
         self.told: list[tuple[str, str]] = []
         self.stages: list[Fault] = []
         self.meanwhile: Meanwhile | None = None

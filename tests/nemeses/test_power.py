@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,8 +21,11 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.resolve import check_machine, resolve
 from splitbrain.harness.testbeds import power
 from splitbrain.harness.testbeds.namespaces import Namespaces
+from tests.conftest import ROOT
 from tests.harness.testbeds.cluster import SERVER, plan, with_cluster
+from tests.lab import built
 from tests.nemeses.driver import Driver, step
+from tests.nemeses.unplugged import WRITES
 
 
 def with_power(folder: Path, count: int, work: Callable[[Namespaces], Awaitable[None]]) -> None:
@@ -35,17 +39,7 @@ def with_power(folder: Path, count: int, work: Callable[[Namespaces], Awaitable[
     with_cluster(folder, count, work, Unpluggable(plan(), folder.name, folder))
 
 
-WRITER = msgspec.structs.replace(SERVER, files={"server.py": """
-import os, threading, time
-def write():
-    kept, loose = (os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in ("kept", "loose"))
-    while True:
-        os.write(loose, b"+")
-        os.write(kept, b"+")
-        os.fsync(kept)
-        time.sleep(0.01)
-threading.Thread(target=write, daemon=True).start()
-""" + SERVER.files["server.py"]})
+WRITER = msgspec.structs.replace(SERVER, files={"server.py": WRITES + SERVER.files["server.py"]})
 """A server that writes two files, one of which it syncs."""
 
 
@@ -111,14 +105,16 @@ def test_a_disk_that_is_not_slow_is_no_fault(tmp_path: Path, monkeypatch: pytest
     with_power(tmp_path, 2, work)
 
 
-def test_where_fuse_is_missing_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_fuse_is_missing_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve({"database": "reference", "nemesis": "power-loss"})
     check_machine(resolved)
     monkeypatch.setattr(power, "_DEVICE", "/dev/no-fuse")
     with pytest.raises(SetupError, match=r"cannot take the power from .* /dev/no-fuse cannot be opened .*modprobe fuse"):
         check_machine(resolved)
-    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
-        resolve({"database": "reference", "testbed": "docker", "nemesis": "power-loss"})
+    hosts = tmp_path / "hosts.toml"
+    hosts.write_text("".join(f'[[hosts]]\nhost = "10.0.0.{number}"\n' for number in range(1, 6)))
+    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not ssh: docker and namespaces can"):
+        resolve({"database": "reference", "testbed": "ssh", "inventory": str(hosts), "nemesis": "power-loss"})
 
 
 def test_a_killed_harness_leaves_no_mount_and_no_server(tmp_path: Path) -> None:
@@ -154,3 +150,13 @@ def _servers(folder: Path) -> list[str]:
             if entry.name.isdigit() and (entry / "fd" / "2").readlink() == folder / "nodes" / "n1" / "disk.log":
                 found.append(entry.name)
     return found
+
+
+def test_containers_lose_power(lab: Any, tmp_path: Path) -> None:
+    packed = tmp_path / "image.tar"
+    with packed.open("wb") as file:
+        file.writelines(lab.images.get(built("reference")).save(named=True))
+    alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+    command = [*alone, sys.executable, "-m", "tests.nemeses.unplugged", str(tmp_path), str(packed)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
+    assert ran.stdout == "lost\ncleaned\nrefused\n", ran.stderr

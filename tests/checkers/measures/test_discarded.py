@@ -144,6 +144,45 @@ def test_what_a_primary_served_before_it_stepped_down_is_gone_as_well() -> None:
     assert discarded(recorded([*LOST, early]), CUT) == gone((0, "n1", 1)), "without primaries each key goes its own way"
 
 
+def at(server: str, f: str, value: Any, when: float, key: int = 0, home: str | None = None) -> Operation:
+    """A call that this server answered, of a client whose home it is, or another node."""
+    return msgspec.structs.replace(op(home or server, f, value, when, key=key), server=server)
+
+
+TWO = [at("n1", "write", 1, 6), at("n1", "write", 3, 6, key=1), at("n2", "write", 2, 7)]
+TWO_GO_ON = [at("n2", "write", 20, 10.2), at("n1", "write", 10, 10.5), at("n1", "write", 30, 10.6, key=1)]
+BOTH_GONE = gone((0, "n1", 1), (1, "n1", 1))
+
+
+def test_two_primaries_that_go_on_after_the_heal_overwrite_what_tells_which_of_them_gave_way() -> None:
+    went_over = at("n2", "read", 20, 11, home="n1")
+    assert through_primaries([*TWO, *TWO_GO_ON, went_over]) == BOTH_GONE
+    before = at("n1", "read", 10, 10.7)
+    assert through_primaries([*TWO, *TWO_GO_ON, before, went_over]) == BOTH_GONE
+    cas = [at("n2", "cas", (2, 20), 10.2), at("n1", "cas", (1, 10), 10.5), TWO_GO_ON[2], went_over]
+    assert through_primaries([*TWO, *cas]) == BOTH_GONE
+    assert discarded(recorded([*TWO, *TWO_GO_ON, went_over]), CUT) == gone(untold=2), "each key by itself"
+
+
+@pytest.mark.parametrize(("after", "why"), [
+    ([*TWO_GO_ON, at("n2", "read", 20, 11)], "its own clients may still have been behind"),
+    ([*TWO_GO_ON[1:], at("n2", "write", 20, 10.7), at("n2", "read", 20, 11, home="n1")], "it may have come later"),
+    ([*TWO_GO_ON, at("n2", "read", 20, 10.4, home="n1"), at("n2", "read", 20, 11, home="n1")],
+     "it had stepped down, and may have come back with what the other had"),
+    ([*TWO_GO_ON, at("n1", "read", None, 10.1, home="n2"), at("n2", "read", 20, 11, home="n1")],
+     "so may the other"),
+    ([at("n3", "write", 20, 10.2), *TWO_GO_ON[1:], at("n3", "read", 20, 11, home="n1")], "a new one may have copied it"),
+    ([*TWO_GO_ON, at("n2", "read", 20, 16, home="n1")], "the next fault's"),
+])
+def test_of_two_primaries_that_went_on_none_is_said_to_give_way_without_proof(after: list[Operation], why: str) -> None:
+    assert through_primaries([*TWO, *after]) == gone(untold=2), why
+
+
+def test_a_lineage_that_went_on_after_the_heal_and_is_found_again_is_not_gone() -> None:
+    found = [at("n2", "read", 20, 11, home="n1"), at("n1", "read", 10, 12)]
+    assert through_primaries([*TWO, *TWO_GO_ON, *found]) == gone(untold=1), "of the other key nobody knows"
+
+
 def test_what_was_acknowledged_while_links_were_being_cut_or_mended_may_have_spread() -> None:
     slow = fault(1, 5, 10, sides=SIDES, in_force=int(5.5 * SECOND), proven=int(5.6 * SECOND), healed=int(10.5 * SECOND))
     other, seen = op("n2", "write", 2, 7), op("n1", "read", 2, 11)

@@ -17,6 +17,7 @@ import pytest
 
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.testbeds import commands, docker, engine
+from splitbrain.harness.testbeds.container import _Running
 from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Service, everything
@@ -155,6 +156,50 @@ signal.pause()
         while node.running("greedy"):
             await asyncio.sleep(0.01)
         assert "greedy ended with exit code 137 (out of memory: its limit was 32 MB)" in map(str, node.ended())
+
+    with_nodes(bed(tmp_path), 1, work, serving=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may end a container's processes")
+def test_servers_are_killed_without_the_engine(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Service(name="parent", argv=("python3", "-c", f"""
+import socket, subprocess, sys, time
+server = socket.create_server(("0.0.0.0", {PORT}))
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], pass_fds=[server.fileno()])
+print("listening", flush=True)
+time.sleep(3600)
+"""))
+    asked: list[object] = []
+    ask = _Running._ask
+
+    def noted(running: _Running, call: Callable[[], object]) -> None:
+        asked.append(call)
+        ask(running, call)
+
+    monkeypatch.setattr(_Running, "_ask", noted)
+
+    async def work(testbed: Docker) -> None:
+        (node,) = testbed.nodes
+        for number in (1, 2):  # the second time in the same container
+            await node.start(parent)
+            await logged(testbed, "parent", "listening\n" * number)
+            await node.stop("parent", kill=True)
+            assert not node.running("parent") and node.services == [] and not asked
+            with pytest.raises(ConnectionRefusedError):  # nor does its child hold the port
+                await asyncio.open_connection(node.address, PORT)
+        await node.start(parent)
+        await node.pause("parent")
+        asked.clear()
+        await node.stop("parent", kill=True)  # the engine thaws what is frozen
+        assert len(asked) == 1 and not node.running("parent")
+        api = type(lab.api)
+        told, ours = api.inspect_container, {"State": {"Pid": os.getpid()}}
+        with monkeypatch.context() as patched:  # the engine's numbers are those of other processes here
+            patched.setattr(api, "inspect_container", lambda api, name: told(api, name) | ours)
+            await node.start(parent)
+        asked.clear()
+        await node.stop("parent", kill=True)
+        assert len(asked) == 1 and not node.running("parent") and list(node.ended()) == []
 
     with_nodes(bed(tmp_path), 1, work, serving=False)
 

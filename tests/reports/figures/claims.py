@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tests.reports.figures import registers
 from tests.reports.figures.page import Block
 from tests.reports.figures.recount import SECOND, Call, Measured, Recount
 
@@ -18,6 +20,9 @@ N = r"([<>]?-?\d(?:[\d,.:]*\d)?(?: ?(?:ms|s|min)\b|%)?)"
 """A figure: `1,170`, `781 ms`, `>99.9%`, `0:06.481`."""
 SIDE = r"\{(?P<side>[^}]*)\}"
 KIND = r"(?P<kind>[Rr]ead|[Ww]rite)s?"
+
+FIRED = r"would (?:not )?have fired"
+NAME = r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write)"
 
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "%": 0.01, "": 1.0}
 
@@ -100,6 +105,27 @@ class Page:
         self.timeline = list(dict.fromkeys(block.cells for block in blocks if block.section == "timeline" and block.cells))
         self.evidence: Call | None = None
         """The call that was shown last."""
+        self.registers = registers.registers(run) if run.plan["workload"] == "register" else []
+        self.moments = registers.moments(self.registers)
+
+    def began(self, name: str) -> Counter[bool]:
+        """How many anomalies of a name were first seen once the first fault had begun, and how many before."""
+        if not self.registers:
+            return self.run.began(name)
+        return Counter(moment >= self.run.faults[0]["started"] for moment in self.moments[name])
+
+    @property
+    def gone(self) -> str:
+        """What an acknowledged write is called that is certainly gone."""
+        return "lost-write" if self.registers else "lost-element"
+
+    def stale(self) -> list[float]:
+        """How old stale reads were, in seconds."""
+        return [age for one in self.registers for age in one.ages()] if self.registers else self.run.stale()
+
+    def lost(self) -> int:
+        """Acknowledged writes that are certainly gone."""
+        return len(self.moments["lost-write"]) if self.registers else self.run.lost()
 
     def labelled(self, text: str) -> dict[str, Any]:
         """The fault that a text begins with, by its sides or by what it did."""
@@ -112,6 +138,8 @@ class Page:
 
     def refuted(self, block: Block) -> int:
         """The keys of which that checker has shown something."""
+        if block.cells[0] == "linearizability" and self.registers:
+            return sum(one.refuted for one in self.registers)
         if block.cells[0] != "set":
             return 0
         return len({add.key for add in self.run.gone} | {read.key for read, _ in self.run.missing})
@@ -119,9 +147,11 @@ class Page:
     def shown(self, client: str, at: str, call: str, answer: str) -> float:
         """The time of the call that is shown, if it was as it is shown; of a read at least of what is shown of it."""
         seconds = _seconds(at)
-        one = self.run.call(int(client), seconds)
-        if one is None or call not in _called(one) or not _answers(one, answer):
+        made = [one for one in self.run.calls if one.process == int(client) and 0 <= one.invoked / SECOND - seconds < 0.001
+                and call in _called(one) and _answers(one, answer)]
+        if not made:
             return math.nan
+        one = made[0]
         self.evidence = one
         return one.invoked / SECOND
 
@@ -247,7 +277,7 @@ def recovered(page: Page, block: Block) -> float:
 
 @figure(rf"{N} of {N} acknowledged writes (?:proven to be )?lost", "verdict")
 def lost(page: Page, block: Block) -> tuple[float, float]:
-    return page.run.lost(), sum(call.kind == "write" and call.outcome == "ok" for call in page.run.calls)
+    return page.lost(), sum(call.kind == "write" and call.outcome == "ok" for call in page.run.calls)
 
 
 @figure(rf"{N} without a primary in reach", "verdict")
@@ -309,10 +339,11 @@ def contested(page: Page, block: Block) -> float:
     return sum(len(one) > 1 for one in sides) / len(sides)
 
 
-@figure(rf"^a spike of conflicts after the heal: would not have fired \({N} acknowledged writes gave way\)", "measures")
+@figure(rf"^a spike of conflicts after the heal: {FIRED} \({N} acknowledged writes gave way\)", "measures")
 def gave_way(page: Page, block: Block) -> float:
     """None can where no key was written on several sides."""
-    assert all(len(one) == 1 for one in page.run.written().values())
+    if any(len(one) > 1 for one in page.run.written().values()):
+        return sum(registers.gave_way(page.run).values())
     return 0
 
 
@@ -326,9 +357,6 @@ def latency(page: Page, block: Block) -> float:
     if block.column in ("Answered", "A second"):
         return len(calls) if block.column == "Answered" else len(calls) / seconds
     return page.run.quantile(calls, {"p50": 0.5, "p95": 0.95, "p99": 0.99, "Max": 1.0}[block.column])
-
-
-FIRED = r"would (?:not )?have fired"
 
 
 @figure(rf"^p99 latency over 5 times the usual for 30 s: {FIRED} \(true for {N} on end, 30 s are needed; limit {N}\)")
@@ -535,7 +563,7 @@ def some_blocked(page: Page, block: Block) -> tuple[float, float]:
     return len(page.blocked), len(page.run.faults)
 
 
-UNTIL = rf"(?:, none for {N} until the heal)?"
+UNTIL = rf"(?:, none for {N}(?: until the heal)?)?"
 
 
 @figure(rf"on {SIDE}, writes {N} answered{UNTIL}, reads {N} answered{UNTIL}", "contract")
@@ -576,30 +604,33 @@ def more_failed(page: Page, block: Block) -> float:
 @figure(rf"of {N} acknowledged elements in {N} sets: {N} lost-element, {N} stale-read", "header checkers")
 def of_sets(page: Page, block: Block) -> Sequence[float]:
     run = page.run
-    return len(run.added()), len(run.keys()), run.lost(), len(run.stale())
+    return len(run.added()), len(run.keys()), page.lost(), len(page.stale())
 
 
-@figure(rf"(?P<name>lost-element|stale-read): {N} times?", "contract")
-@figure(rf"(?<=Found in all: ){N} (?P<name>lost-element)", "why", tag="p")
-@figure(rf"(?<=lost-element, ){N} (?P<name>stale-read)(?=\. )", "why", tag="p")
+@figure(rf"{NAME}: {N} times?", "contract")
+@figure(rf"(?<=Found in all: ){N} {NAME}", "why", tag="p")
+@figure(rf"(?<=[a-z], ){N} {NAME}(?=(?:, \d+ [-\w]+)*\. )", "why", tag="p")
+@figure(rf"(?<=linearizable: ){N} × {NAME}", "header checkers")
+@figure(rf"(?<=[a-z], ){N} × {NAME}", "header checkers")
 def of_name(page: Page, block: Block, name: str) -> float:
-    return sum(page.run.began(name).values())
+    return sum(page.began(name).values())
 
 
 @figure(rf"(?<=Of these, ){N} (?P<name>lost-element)", "why", tag="p")
 @figure(rf"(?<=lost-element, ){N} (?P<name>stale-read)(?= before the first fault)", "why", tag="p")
 def early(page: Page, block: Block, name: str) -> float:
-    return page.run.began(name)[False]
+    return page.began(name)[False]
 
 
-@figure(rf"(?P<name>lost-element|stale-read) \({N}\)", "availability")
+@figure(rf"{NAME} \({N}\)", "availability")
 def in_fault(page: Page, block: Block, name: str) -> float:
-    return page.run.began(name)[True]
+    return page.began(name)[True]
 
 
-@figure(rf"{N} of reads (?:were )?stale(?:, by {N} in the median, {N} at most)?(?:, the stalest by {N})?", "verdict contract")
+@figure(rf"{N} of reads (?:were |certainly )?stale(?:, by {N} in the median)?, "
+        rf"(?:the stalest by )?(?:at least )?{N}(?: at most)?", "verdict contract")
 def stale_reads(page: Page, block: Block) -> list[float]:
-    stale = sorted(page.run.stale())
+    stale = sorted(page.stale())
     reads = sum(call.f == "read" and call.outcome == "ok" for call in page.run.calls)
     middle = (stale[(len(stale) - 1) // 2] + stale[len(stale) // 2]) / 2
     return [len(stale) / reads, *([middle] if "median" in block.text else []), stale[-1]]
@@ -607,14 +638,120 @@ def stale_reads(page: Page, block: Block) -> list[float]:
 
 @figure(rf"^a copy more than 60 s behind: would (?:not )?have fired \(reads were (?:up to|at least) {N} old\)", "measures")
 def oldest(page: Page, block: Block) -> float:
-    return max(page.run.stale(), default=0.0)
+    return max(page.stale(), default=0.0)
 
 
 @figure(rf"^(?:at least )?{N}(?:, the stalest by {N})?$", "sacrifice", tag="dd")
 def stale_share(page: Page, block: Block) -> list[float]:
-    stale = page.run.stale()
+    stale = page.stale()
     reads = sum(call.f == "read" and call.outcome == "ok" for call in page.run.calls)
     return [len(stale) / reads, *([max(stale)] if "stalest" in block.text else [])]
+
+
+# Registers
+
+
+@figure(rf"^{N} of {N} keys are not linearizable: ", "header checkers")
+def refuted(page: Page, block: Block) -> tuple[float, float]:
+    return sum(one.refuted for one in page.registers), len(page.registers)
+
+
+@figure(rf"{N} acknowledged writes discarded(?: by a side that gave way, {N} of them the last on their key)?", "verdict")
+@figure(rf"{N} acknowledged writes gave way to another side's, {N} of them the last on their key", "contract")
+def gave_way_to_another(page: Page, block: Block) -> list[float]:
+    gone = registers.gave_way(page.run)
+    return [sum(gone.values()), *([len(gone)] if "the last" in block.text else [])]
+
+
+@figure(rf"{N} keys were written on several sides, others on one that gave way as a whole; "
+        rf"after the heal {N} acknowledged writes on {N} keys gave way, {N} of them the last there", "availability")
+def became(page: Page, block: Block) -> list[float]:
+    gone = registers.gave_way(page.run)
+    return [sum(len(one) > 1 for one in page.run.written().values()), sum(gone.values()), len(gone), len(gone)]
+
+
+@figure(rf"{N} writes (?:was|were) acknowledged, fewer than {N}", "quality checkers")
+def few_writes(page: Page, block: Block) -> list[float]:
+    return [acknowledged(page, block, "write"), 100]
+
+
+@figure(rf"fewer than {N} \(and {N} more\)", "checkers")
+def fewer_and_more(page: Page, block: Block) -> list[float]:
+    return [100, page.grave - 1]
+
+
+@figure(rf"{N} of {N} reads broke (?P<promise>monotonic reads|read your writes),.* \({N} after a fault\), worst {N};",
+        "checkers")
+def broke(page: Page, block: Block, promise: str) -> list[float]:
+    """A compare-and-set reads what it finds, too; and a fault has begun before."""
+    name, of = ("read-went-back", "read") if promise == "monotonic reads" else ("missed-own-write", "own")
+    found = [pair for one in page.registers for pair in one.broke(of)]
+    known = [(read.ended - call.ended) / SECOND for read, call in found]
+    reads = sum(seen.call.process >= 0 for one in page.registers for seen in one.seen)
+    return [len(found), reads, page.began(name)[True], max(known)]
+
+
+AT = r"([\d:.]+\d)"
+
+
+@figure(rf"[Ww]rite (\d+) of client (\d+), acknowledged by n\d+ at {AT}, was lost: "
+        rf"client (\d+) read (?P<old>\d+|nil) from n\d+ at {AT}, which is older", "why")
+def lost_write(page: Page, block: Block, old: str) -> list[float]:
+    """That write was lost by the count, and that read found an older one."""
+    value, reader, asked = _told(rf"rite (\d+) of .* lost: client (\d+) read .*? at {AT}, which", block)
+    one = next(one for one in page.registers if any(str(gone) == value for gone in one.lost))
+    write = one.writer[int(value)]
+    read = next(seen for seen in one.seen if seen.call.process == int(reader) and agrees(asked, seen.call.invoked / SECOND))
+    right = _value(read.value) == old and one.there(read.value) < write.invoked
+    told = [write.value, write.process, write.ended / SECOND, read.call.process, read.call.invoked / SECOND]
+    return told if right else [math.nan] * 5
+
+
+def _told(pattern: str, block: Block) -> tuple[str, ...]:
+    found = re.search(pattern, block.text)
+    assert found is not None
+    return found.groups()
+
+
+@figure(r"after the heal [n\d, and]+ read (\d+)", "why")
+def held(page: Page, block: Block) -> float:
+    value, = _told(r"rite (\d+) of", block)
+    return next(one.last()[0] for one in page.registers if int(value) in one.writer)  # type: ignore[no-any-return]
+
+
+@figure(rf"client (\d+) read (\d+) from n\d+ at {AT}, although write (\d+) had been acknowledged at {AT}", "why")
+def stale_read(page: Page, block: Block) -> list[float]:
+    """That read is a stale one by the count, and that write had been acknowledged before it."""
+    reader, asked, new = _told(rf"client (\d+) read .*? at {AT}, although write (\d+)", block)
+    one = next(one for one in page.registers if int(new) in one.writer)
+    read = next(call for call in one.stale if call.process == int(reader) and agrees(asked, call.invoked / SECOND))
+    write = one.writer[int(new)]
+    found = read.seen[0] if read.f == "cas" else read.value
+    told = [read.process, found, read.invoked / SECOND, write.value, write.ended / SECOND]
+    return told if write.ended < read.invoked and int(new) not in one.lost else [math.nan] * 5
+
+
+@figure(rf"client (\d+) made cas (\d+) → (\d+) through n\d+ at {AT}, although write (\d+) had been made at {AT}: "
+        r"two lineages", "why")
+def two_lineages(page: Page, block: Block) -> list[float]:
+    new, old = _told(r"cas \d+ → (\d+) .* write (\d+)", block)
+    one = next(one for one in page.registers if int(new) in one.writer)
+    made, write = one.writer[int(new)], one.writer[int(old)]
+    told = [made.process, *made.value, made.invoked / SECOND, write.value, write.ended / SECOND]
+    return told if made in one.parted.split and write.ended < made.invoked else [math.nan] * 6
+
+
+@figure(rf"client (\d+) at n\d+ read (?:(\d+) of key \d+|what was there in the beginning) at {AT}, though it had "
+        r"(?P<how>itself written|read) (\d+) of key (\d+) ([\d.]+ s) before", "why")
+def of_session(page: Page, block: Block, how: str) -> list[float]:
+    """A read that broke that promise by the count, and the call from which its client knew better; told by when it ended."""
+    asked, key = _told(rf" at {AT}, though .* of key (\d+)", block)
+    of = "own" if how == "itself written" else "read"
+    broken = [pair for one in page.registers for pair in one.broke(of) if str(pair[0].key) == key]
+    read, call = next(pair for pair in broken if agrees(asked, pair[0].ended / SECOND))
+    old = [] if "in the beginning" in block.text else [read.value]
+    known = call.value[1] if call.f == "cas" and of == "own" else call.value
+    return [read.process, *old, read.ended / SECOND, known, int(key), (read.ended - call.ended) / SECOND]
 
 
 # What is shown of calls
@@ -772,11 +909,12 @@ def others(page: Page, block: Block) -> float:
     return max(len(side) for side in page.run.sides(page.run.faults[0]))
 
 
-@figure(rf"{N} writes that had been confirmed were lost and {N} reads returned old data(?P<whole>\. In the whole run, )?",
-        "header")
+@figure(rf"{N} writes? that had been confirmed (?:was|were) lost and {N} reads returned old data"
+        r"(?P<whole>\. In the whole run, )?", "header")
 def damage(page: Page, block: Block, whole: str = "") -> tuple[float, float]:
     """In the fault, where the whole run is told after it."""
-    lost, old = page.run.began("lost-element"), page.run.began("stale-read")
+    lost, old = page.began(page.gone), page.began("stale-read")
+    old += page.began("non-monotonic-read") if page.registers else Counter()
     return lost[True] + (0 if whole else lost[False]), old[True] + (0 if whole else old[False])
 
 
@@ -787,10 +925,10 @@ def could_not(page: Page, block: Block) -> float:
                for fault in run.faults for side in run.sides(fault) for kind in ("read", "write"))
 
 
-@figure(rf"(?<=, ){N} acknowledged writes lost$", "verdict")
-@figure(rf"(?<=; ){N} acknowledged writes lost", "availability")
+@figure(rf"(?<=, ){N} acknowledged writes? lost(?:$|,)", "verdict")
+@figure(rf"(?<=; ){N} acknowledged writes? lost", "availability")
 def writes_lost(page: Page, block: Block) -> float:
-    found = page.run.began("lost-element")
+    found = page.began(page.gone)
     return found[True] + (0 if block.section == "availability" else found[False])
 
 

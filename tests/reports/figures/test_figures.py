@@ -28,6 +28,7 @@ NAMES = re.compile(
 
 NO_FIGURES = (
     ("header", "p", r"(?P<version>\d+\.\d+\.\d+) |seed \d+|\d{4}-\d\d-\d\d \d\d:\d\d UTC"),  # version, seed, date
+    ("verdict", "dd", r"\((?:[12]\d{3})\)"),  # the year of a book
     ("why", "pre", r".*"),  # lines of logs, as the servers wrote them
     ("why", "p", r"^Lines within 1 s of the operations shown.*"),
     ("partition", "text", r"^\d+$"),  # the numbers of faults in the strip
