@@ -122,7 +122,7 @@ class Packer:
                 return Values(np.zeros(len(values), np.int8), plain, np.zeros(len(values), np.int64), self.objects)
         kind = np.zeros(len(values), np.int8)
         # Most are integers, or nothing: only what is neither is looked at one by one.
-        firsts: list[int] = [NIL if value is None or value is missing else value for value in values]
+        firsts: list[Any] = [NIL if value is None or value is missing else value for value in values]
         untold = [i for i, value in enumerate(values) if value is missing]
         nils = list(map(type, values)).count(type(None)) + len(untold)
         seconds: list[int] = []
