@@ -462,10 +462,12 @@ def verify(database: str, as_json: bool, **flags: Any) -> int:
     Example:
       splitbrain verify ./mine.py
     """
-    from splitbrain.harness.resolve import resolve
-    from splitbrain.harness.verify import table, try_contract
+    from splitbrain.harness.verify import planned, table, try_contract
 
-    checks = try_contract(resolve(flags | {"database": database, "nemesis": "none"}))
+    plan = planned(flags | {"database": database})
+    if not as_json:
+        click.echo(f"{plan.database} {plan.variant} · {plan.nodes} nodes ({plan.testbed})")
+    checks = try_contract(plan)
     if as_json:
         click.echo(_json(checks))
     else:

@@ -40,7 +40,8 @@ from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import lacking
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.rehearsal import made
-from splitbrain.harness.resolve import check_machine
+from splitbrain.harness.resolve import check_database, check_machine, resolve
+from splitbrain.harness.settings import keys
 from splitbrain.harness.testbeds.testbed import Node, Testbed
 from splitbrain.reports.wording import printable
 
@@ -55,29 +56,36 @@ Call: TypeAlias = Callable[[Any, int], Awaitable[Any]]
 """One call of a client on a key."""
 
 CALLS: Mapping[Capability, Mapping[str, Call]] = {
-    "registers": {"read": lambda client, key: client.read(key), "write": lambda client, key: client.write(key, 5)},
-    "compare-and-set": {"cas": lambda client, key: client.cas(key, None, 5)},
-    "sets": {"add": lambda client, key: client.add(key, 5), "elements": lambda client, key: client.elements(key)},
+    "registers": {"read()": lambda client, key: client.read(key), "write()": lambda client, key: client.write(key, 5)},
+    "compare-and-set": {"cas()": lambda client, key: client.cas(key, None, 5)},
+    "sets": {"add()": lambda client, key: client.add(key, 5), "elements()": lambda client, key: client.elements(key)},
     "queues": {
-        "enqueue": lambda client, key: client.enqueue(key, 5), "dequeue": lambda client, key: client.dequeue(key),
-        "waiting": lambda client, key: client.waiting(key),
+        "enqueue()": lambda client, key: client.enqueue(key, 5), "dequeue()": lambda client, key: client.dequeue(key),
+        "waiting()": lambda client, key: client.waiting(key),
     },
     "counters": {
-        "increment": lambda client, key: client.increment(key, 5), "count": lambda client, key: client.count(key),
+        "increment()": lambda client, key: client.increment(key, 5), "count()": lambda client, key: client.count(key),
     },
     "accounts": {
-        "deposit": lambda client, key: client.deposit(key, 5), "balances": lambda client, key: client.balances([key]),
-        "transfer": lambda client, key: client.transfer(key, key + 1, 0),
+        "deposit()": lambda client, key: client.deposit(key, 5), "balances()": lambda client, key: client.balances([key]),
+        "transfer()": lambda client, key: client.transfer(key, key + 1, 0),
     },
     "locks": {
-        "acquire": lambda client, key: client.acquire(key, 5, 5.0), "holder": lambda client, key: client.holder(key),
+        "acquire()": lambda client, key: client.acquire(key, 5, 5.0), "renew()": lambda client, key: client.renew(key, 5, 5.0),
+        "release()": lambda client, key: client.release(key, 5), "holder()": lambda client, key: client.holder(key),
     },
-    "fences": {"guarded_write": lambda client, key: client.guarded_write(key, 5, 1)},
-    "ids": {"next_id": lambda client, key: client.next_id(key)},
-    "transactions": {"txn": lambda client, key: client.txn((("r", key, None),))},
-    "watches": {"watch": lambda client, key: client.watch(key, 0)},
+    "fences": {
+        "guarded_write()": lambda client, key: client.guarded_write(key, 5, 1), "read()": lambda client, key: client.read(key),
+    },
+    "ids": {"next_id()": lambda client, key: client.next_id(key)},
+    "transactions": {
+        "txn() that reads": lambda client, key: client.txn((("r", key, None),)),
+        "txn() that appends": lambda client, key: client.txn((("r", key, None), ("append", key, 5))),
+        "txn() that writes": lambda client, key: client.txn((("r", key, None), ("w", key, 5))),
+    },
+    "watches": {"write()": lambda client, key: client.write(key, 5), "watch()": lambda client, key: client.watch(key, 0)},
 }
-"""Capability → the calls of its protocol, each as one that is right on a key that nobody used."""
+"""Capability → the calls of its protocol by what they are called, each as one that is right on a key that nobody used."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -103,6 +111,20 @@ def verify(database: str, *, variant: str = "", nodes: int = 0, testbed: str = "
         return msgspec.json.decode(ran.stdout, type=tuple[Check, ...])
     kind = UsageError if ran.code == UsageError.exit_code else SetupError
     raise kind(ran.stderr.strip().removeprefix("splitbrain: "))
+
+
+def planned(flags: Mapping[str, Any]) -> Plan:
+    """The plan of a trial: that of a run without faults, of a workload that the variant offers what it needs. `flags` are as
+    `resolve` takes them. Raises `UsageError`."""
+    name = flags["database"]
+    database: type[Database] = registry.look_up("databases", name)
+    check_database(database, name)
+    wanted = flags.get("variant") or database.variants[0].name
+    offers = next((variant.offers for variant in database.variants if variant.name == wanted), frozenset())
+    usual: str = keys(Plan)["workload"].default
+    every = (usual, *registry.names("workloads"))
+    fitting = next((one for one in every if registry.look_up("workloads", one).needs <= offers), usual)
+    return resolve({**flags, "nemesis": "none", "workload": fitting})
 
 
 def try_contract(plan: Plan) -> tuple[Check, ...]:
@@ -240,16 +262,20 @@ class Trial:
         for server in servers:
             await self._hold(f"ready() was true: a connection to {server.name} takes every call", self._takes, server)
         await self._hold("versions() names every node's", self._versions)
+        tried: set[str] = set()
         for capability in sorted(database.variant.offers & set(CALLS)):
             await self._hold(f"{capability}: answers are right", self._right, servers[0], capability)
-            for method, call in CALLS[capability].items():
+            for name, call in CALLS[capability].items():
+                if name in tried:
+                    continue  # Several capabilities have it.
+                tried.add(name)
                 for what, check in (
                     ("hung up on at the request, it is undecided and asked once", self._hang_up),
                     ("its answer lost, it is undecided and asked once", self._swallow),
                     ("nonsense is no answer", self._nonsense),
                     ("cancelled, it closes its connection", self._cancel),
                 ):
-                    await self._hold(f"{method}(): {what}", check, servers[0], call)
+                    await self._hold(f"{name}: {what}", check, servers[0], call)
         if "pause" in self._testbed.abilities and "registers" in database.variant.offers:
             await self._hold("local() reads a node's own copy, also while all others stand still", self._local)
         for node in self._testbed.nodes:
@@ -449,9 +475,18 @@ class Trial:
                     later = [value for _, value in await client.watch(key, changes[0][0])] if changes else []
                     got, wanted = ([value for _, value in changes], later), ([5, 6], [6])
                 case _:
-                    got = tuple(map(tuple, await client.txn((("r", key, None),))))
-                    wanted = (("r", key, None),)
+                    other = self._new_key(server.name)
+                    got = [await self._done(client, key, "append", 5), await self._done(client, key, "append", 6)]
+                    got += [await self._done(client, other, "w", 5), await self._done(client, other, "w", 6)]
+                    wanted = [(None, [5]), ([5], [5, 6]), (None, 5), (5, 6)]
         return None if got == wanted else f"it told {got!r}, and {wanted!r} is right"
+
+    async def _done(self, client: Any, key: int, f: str, value: int) -> tuple[Any, Any]:
+        """What one transaction read before, and another after, a micro-operation of the first."""
+        before = await client.txn((("r", key, None), (f, key, value)))
+        after = await client.txn((("r", key, None),))
+        plain = [list(read) if isinstance(read, list | tuple) else read for read in (before[0][2], after[0][2])]
+        return plain[0], plain[1]
 
     async def _not_decided(self, call: Awaitable[Any]) -> str | None:
         """What came of a call that is to raise `Mismatch`, if that was not it."""

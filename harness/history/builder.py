@@ -272,9 +272,9 @@ class Builder:
                     self._details[began_at] = detail
 
     def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
-        texts = [isinstance(event, TextEvent) for event in events]
-        if any(texts):
-            told = self._values.pack_texts(values, transactions) if all(texts) else None
+        forms = set(map(type, events))
+        if texts := {form for form in forms if issubclass(form, TextEvent)}:
+            told = self._values.pack_texts(values, transactions) if texts == forms else None
             if told is not None:
                 return told
             for at, event in enumerate(events):
@@ -373,11 +373,11 @@ class Builder:
             other = (closed[column] >= 0) & (closed[column] != part[column])
             if other.any():
                 at = int(np.flatnonzero(other)[0])
-                known = (*names.names(), None)
+                known, invoked = names.names(), part[column][at]
                 self._fail(
                     closed["position"][at],
                     f"process {closed['process'][at]} completes {word} {known[closed[column][at]]!r}, "
-                    f"but it invoked {known[part[column][at]]!r}",
+                    f"but it invoked {f'no {word}' if invoked < 0 else repr(known[invoked])}",
                 )
         if self.clock == "times" and (back := np.flatnonzero(closed["completed"] < part["invoked"])).size:
             self._fail(closed["position"][back[0]], "an operation completes before the time at which it was invoked")

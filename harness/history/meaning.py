@@ -63,6 +63,8 @@ def _with_keys(history: History, of: Of, notes: list[str]) -> tuple[History, Of]
         codes = np.array([known.setdefault(value[0], len(known)) for value in told], np.int64)
         keys = tuple(known)
         if all(one[1:] in ((MICROS,), ((),)) for found in of.values() for one in found):
+            if not all(len(value) == 2 and _micros(value[1]) is not None for value in told):
+                return history, of
             return _apart_by_key(history, told, codes, notes), {f: {one[1] for one in found} for f, found in of.items()}
         changed = _revalued(history, [value[1] if len(value) == 2 else value[1:] for value in told])
     changed.key, changed.keys = codes.astype(np.int32), keys

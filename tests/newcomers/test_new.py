@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from splitbrain.harness import new
+from splitbrain.harness import new, registry, verify
 from splitbrain.harness.errors import UsageError
 from tests.conftest import ROOT, Ran
 
@@ -91,10 +91,20 @@ def test_a_broken_promise_is_found(splitbrain: Callable[..., Ran], tmp_path: Pat
     assert any(promise in what for what in broken), broken
 
 
-@pytest.mark.parametrize("database", ["reference", "etcd", "redis"])
-def test_ours_keep_theirs(splitbrain: Callable[..., Ran], database: str) -> None:
+@pytest.mark.parametrize("database, options", [
+    ("reference", ()), ("reference", ("--variant", "txn-snapshot")), ("etcd", ()), ("redis", ()),
+])
+def test_ours_keep_theirs(splitbrain: Callable[..., Ran], database: str, options: tuple[str, ...]) -> None:
     from tests.conftest import need
 
     need(*{"etcd": ("etcd",), "redis": ("redis-server",)}.get(database, ()))
-    ran = splitbrain("verify", database)
+    ran = splitbrain("verify", database, *options)
     assert ran.code == 0 and "splitbrain test may begin" in ran.said, ran.stdout
+
+
+@pytest.mark.parametrize("database", registry.names("databases"))
+def test_every_variant_can_be_tried_whatever_it_offers(database: str) -> None:
+    for variant in registry.look_up("databases", database).variants:
+        plan = verify.planned({"database": database, "variant": variant.name})
+        assert (plan.variant, plan.nemesis) == (variant.name, "none")
+        assert registry.look_up("workloads", plan.workload).needs <= variant.offers

@@ -150,6 +150,17 @@ def test_a_transaction_that_reads_may_tell_what_in_its_answer_alone(tmp_path: Pa
     assert check_file(path).verdict.counts == {"unwritten-read": 1}
 
 
+@pytest.mark.parametrize("answer", ["[1 2 []]", "[11 [7]]", "[11 7]", "[11 [[:x 1 2]]]"])
+def test_an_answer_of_independent_keys_that_is_no_transaction_is_refused(answer: str, tmp_path: Path) -> None:
+    path = tmp_path / "history.edn"
+    path.write_text(
+        "{:type :invoke, :f :txn, :value [11 [[:r 1 nil]]], :process 0}\n"
+        f"{{:type :ok, :f :txn, :value {answer}, :process 0}}\n"
+    )
+    with pytest.raises(UsageError, match="of other steps than r, w and append, are not judged"):
+        check_file(path)
+
+
 def test_lists_whose_elements_repeat_are_judged_as_lists(tmp_path: Path) -> None:
     """Who appended what is not known, and that is said; they are no registers, and nothing is refused."""
     path = tmp_path / "history.edn"

@@ -176,6 +176,10 @@ def test_crashed_in_an_earlier_batch(monkeypatch: pytest.MonkeyPatch) -> None:
             [Event(type="invoke", process=1, f="read", key=1), Event(type="ok", process=1, key=2)],
             "2:1: process 1 completes key 2, but it invoked 1",
         ),
+        (
+            [Event(type="invoke", process=1, f="read"), Event(type="ok", process=1, key=2)],
+            "2:1: process 1 completes key 2, but it invoked no key",
+        ),
         ([Event(type="invoke", process=1)], r"1:1: an invocation does not tell its function \(f\)"),
         (
             [Event(type="invoke", process=1, f="read"), Event(type="ok", f="read")],
