@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.structures.columns import Ints, check_functions, rows_of, sizes_of, values_of
+from splitbrain.checkers.structures.columns import Ints, check_functions, integers_of, rows_of, sizes_of, values_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.ledger import MOST_OPEN, Exhausted, Ledger, Seen
 from splitbrain.checkers.verdict import Coverage, Verdict
@@ -80,10 +80,8 @@ class BankChecker:
         found = Findings(recording)
         reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
         told = values_of(history, reads)
-        balances = _balances(told)
-        sizes = sizes_of(balances)
+        flat, sizes = _balances(told)
         asked = np.flatnonzero(sizes)
-        flat = _numbers(list(chain.from_iterable(balances)))
         starts = (np.cumsum(sizes) - sizes)[asked]
         totals, least = np.zeros(len(reads), flat.dtype), np.zeros(len(reads), flat.dtype)
         if len(asked):
@@ -104,8 +102,9 @@ class BankChecker:
             return sentence, [*others, *read]
 
         def tell_overdrawn(at: int) -> Told:
-            value, place = told[overdrawn[at]], next(n for n, one in enumerate(balances[overdrawn[at]]) if one < 0)
-            account = list(value)[place] if isinstance(value, dict) else place
+            value = told[overdrawn[at]]
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            account = next(name for name, balance in pairs if balance < 0)
             return tell(overdrawn[at], f": account {account} is overdrawn")
 
         for name, rows, why in (
@@ -351,14 +350,17 @@ def _total(history: History, reads: Ints, totals: NDArray[Any]) -> tuple[int, st
     return most, "where most reads tell", f"Nobody told the total: it is taken for {most} (--model bank:{most})."
 
 
-def _balances(told: Sequence[Any]) -> list[Sequence[int]]:
-    """The balances in what reads told. Raises `UsageError` where one told no integers."""
+def _balances(told: Sequence[Any]) -> tuple[NDArray[Any], Ints]:
+    """All balances in what reads told, read by read, and how many each told. Raises `UsageError` where one told no integers."""
     balances = [tuple(value.values()) if type(value) is dict else value for value in told]
+    found = integers_of(balances)
+    if found is not None:
+        return found[0].astype(np.int64), found[1]
     if not {tuple}.issuperset(map(type, balances)) or not {int}.issuperset(map(type, chain.from_iterable(balances))):
         for value in balances:
             if not isinstance(value, (list, tuple)) or any(type(balance) is not int for balance in value):
                 raise UsageError(f"the bank checker needs reads of balances, not {value!r}: choose another checker")
-    return balances
+    return _numbers(list(chain.from_iterable(balances))), sizes_of(balances)
 
 
 def _numbers(balances: list[int]) -> NDArray[Any]:

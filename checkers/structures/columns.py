@@ -19,6 +19,10 @@ Ints = NDArray[np.int64]
 Integers = NDArray[np.int32] | Ints
 Flags = NDArray[np.bool_]
 
+_AT_ONCE = 1 << 11
+"""How many lists are made integers of at once: what they take stays near the processor."""
+CHUNK = 1 << 16
+"""How many integers are looked up at once, for the same reason."""
 _NOBODY = -2
 """No key's code."""
 NOTHING = NIL + (1 << 40)
@@ -128,7 +132,9 @@ def _of_known(
         return None
     table = np.full(high - low + 1, -1, np.int32)
     table[numbers - low] = code
-    listed = table[np.subtract(shown, low, dtype=np.int64)]
+    listed = np.empty(len(shown), np.int32)
+    for at in range(0, len(shown), CHUNK):
+        listed[at : at + CHUNK] = table[np.subtract(shown[at : at + CHUNK], low, dtype=np.int64)]
     # The codes of a key are beside each other: one outside them is another key's, or nobody's. Keys begin at -1 (none).
     key_of = np.empty(many, np.int64)
     key_of[code] = owner
@@ -184,7 +190,7 @@ def order_of(keys: NDArray[Any]) -> Ints:
     return found
 
 
-def distinct(numbers: Ints) -> Ints:
+def distinct(numbers: Integers) -> Ints:
     """Each of them once, ascending. (`numpy.unique` is many times slower where there are many.)"""
     ordered = np.sort(numbers)
     found: Ints = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
@@ -202,13 +208,32 @@ def latest_before(moments: Ints, values: Ints, at: Ints, none: int) -> Ints:
 def shown_elements(history: History, reads: Ints, numbers: Numbers) -> tuple[Integers, Ints]:
     """Every element that these reads returned, as a number, read by read, and how many each returned. Raises `UsageError` where
     one returned no list."""
-    told = lists_of(history, reads)
-    sizes = sizes_of(told)
-    found = records(told)
-    # As many as there are lists: no element is one, not even an empty one.
-    if found is None or len(found.numbers) - np.count_nonzero(found.numbers) != len(told):
-        return numbers.of(list(chain.from_iterable(told))), sizes
-    return found.number[found.numbers], sizes
+    told = values_of(history, reads)
+    found = integers_of(told)
+    if found is None:
+        lists = lists_of(told)
+        found = integers_of(lists)
+        if found is None:
+            return numbers.of(list(chain.from_iterable(lists))), sizes_of(lists)
+    return found
+
+
+def integers_of(lists: list[Any]) -> tuple[NDArray[np.int32], Ints] | None:
+    """Every integer in these tuples, tuple by tuple, and how long each is; None where one is no tuple, or anything else is in
+    it than integers of 32 bits."""
+    shown, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    for at in range(0, len(lists), _AT_ONCE):
+        some = lists[at : at + _AT_ONCE]
+        found = records(some) if {tuple}.issuperset(map(type, some)) else None
+        if found is None:
+            return None
+        many = found.number[~found.numbers].astype(np.int64)
+        # As many as there are lists: no element is one, not even an empty one.
+        if len(many) != len(some):
+            return None
+        shown.append(found.number[found.numbers])
+        sizes.append(many)
+    return np.concatenate(shown), np.concatenate(sizes)
 
 
 class Records(NamedTuple):
@@ -240,12 +265,9 @@ def records(values: list[Any]) -> Records | None:
     return Records(numbers, found["number"]) if (numbers | (found["kind"] == _TUPLE)).all() else None
 
 
-def lists_of(history: History, rows: Ints) -> list[Sequence[Any]]:
-    """The values of these rows, which are lists or nothing. Raises `UsageError` where one is not."""
-    told = values_of(history, rows)
-    if set(map(type, told)) <= {tuple}:
-        return told
-    return [_list(value) for value in told]
+def lists_of(values: Sequence[Any]) -> list[Sequence[Any]]:
+    """These values, which are lists or nothing. Raises `UsageError` where one is not."""
+    return [_list(value) for value in values]
 
 
 def values_of(history: History, rows: Ints) -> list[Any]:
@@ -253,11 +275,12 @@ def values_of(history: History, rows: Ints) -> list[Any]:
     values = history.values
     kept = values.kind[rows] == OBJECT
     if not kept.any():
-        return [values[row] for row in rows.tolist()]
+        return list(values.take(rows))
     # What is no object has the place of some other value, and is put in its own place behind.
     told = list(map(values.objects.__getitem__, np.where(kept, values.first[rows], values.first[rows[kept][0]]).tolist()))
-    for at in np.flatnonzero(~kept).tolist():
-        told[at] = values[int(rows[at])]
+    others = np.flatnonzero(~kept)
+    for at, value in zip(others.tolist(), values.take(rows[others]), strict=True):
+        told[at] = value
     return told
 
 

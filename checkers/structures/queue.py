@@ -60,11 +60,10 @@ class QueueChecker:
         took = np.flatnonzero(rows_of(history, "dequeue") & (history.outcome == OK))
         reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
         shown_value, sizes = shown_elements(history, reads, numbers)
-        (put_code, took_code), shown_code, many = coded_beside(
+        (put_code, took_code), listed, many = coded_beside(
             [(history.key[put], numbers.of_rows(history, put)), (history.key[took], numbers.of_rows(history, took))],
             history.key[reads], sizes, shown_value,
         )
-        listed = shown_code.astype(np.int64, copy=False)
         if listed.min(initial=0) < 0:
             # Nil is no element.
             sizes = np.bincount(np.repeat(np.arange(len(reads)), sizes)[listed >= 0], minlength=len(reads))

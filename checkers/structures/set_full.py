@@ -22,6 +22,7 @@ from splitbrain.checkers.structures.columns import (
     check_functions,
     coded_beside,
     keys_of,
+    order_of,
     rows_of,
     shown_elements,
 )
@@ -36,6 +37,9 @@ from splitbrain.harness.history.recording import Recording
 COMPLETE = "sets complete"
 FRESH = "sets fresh"
 _FIRST = int(np.iinfo(np.int64).min)
+_WIDEST = int(np.iinfo(np.int32).max)
+_NOWHERE = -2
+"""No key's code."""
 _STEPS = 32
 """Reads of an element that are looked at one after the other, for all elements at once; few have more that are beside each
 other. The rest is looked at whole."""
@@ -87,7 +91,9 @@ class _Sets:
         self.found, self.history = found, history
         additions = np.flatnonzero(rows_of(history, "add"))
         reads = np.flatnonzero(rows_of(history, "read") & (history.outcome == OK))
-        self.reads = reads[np.argsort(history.key[reads], kind="stable")]
+        self.order = order_of(history.key[reads])
+        """Of each read how many began before it, in any set."""
+        self.reads = reads[self.order]
         self.invoked, self.completed = history.invoked[self.reads], history.completed[self.reads]
         numbers = Numbers()
         value, sizes = shown_elements(history, self.reads, numbers)
@@ -102,46 +108,49 @@ class _Sets:
             shown = shown[shown >= 0]
         self.sizes: Ints = np.diff(offsets)
         """How many elements each read shows."""
+        # Of one type with `shown`, or both are made wide.
+        offsets = offsets.astype(np.int32 if offsets[-1] <= _WIDEST else np.int64)
         by_element = csr_array(
             (np.zeros(len(shown), np.int8), shown, offsets), shape=(len(self.reads), self.many)
         ).tocsc()
         self.by: NDArray[np.int32] = by_element.indices
         """The places of the reads that show each element, ascending, element by element."""
         self.start = by_element.indptr.astype(np.int64)
-        self.begins, self.ends = self._looks(additions, code)
+        self.key = self._keys(additions, code)
+        """The set of each element."""
+        counts = np.bincount(history.key[self.reads] + 1, minlength=len(history.keys) + 1)
+        ends = np.cumsum(counts)
+        self.begins, self.ends = (ends - counts)[self.key + 1], ends[self.key + 1]
         """The places of the first read of each element's set, and behind the last."""
         # Of several additions of one element the first acknowledged counts, else the first that did not fail.
         outcome = history.outcome[additions]
-        rank = np.where(outcome == OK, 0, np.where(outcome == FAIL, 2, 1))
-        order = np.lexsort((history.completed[additions], rank))[::-1]
         self.added = np.full(self.many, -1)
-        self.added[code[order]] = additions[order]
+        self.added[code] = additions
+        if (self.added[code] != additions).any():
+            rank = np.where(outcome == OK, 0, np.where(outcome == FAIL, 2, 1))
+            order = np.lexsort((history.completed[additions], rank))[::-1]
+            self.added[code[order]] = additions[order]
+        # Rows are in the order in which they began: of several additions the first one's is written last.
+        begun = np.flatnonzero(outcome != FAIL)[::-1]
         self.begun = np.full(self.many, NEVER)
-        np.minimum.at(self.begun, code[outcome != FAIL], history.invoked[additions[outcome != FAIL]])
-        acknowledged = np.full(self.many, NEVER)
-        ok = self.added >= 0
-        ok[ok] = history.outcome[self.added[ok]] == OK
-        acknowledged[ok] = history.completed[self.added[ok]]
-        self.sure = ok
-        self.seen = self._first_seen()
-        # What was never added, or certainly failed, is wrong where it is seen, and not where it is missed.
-        self.known = np.where(self.begun < NEVER, np.minimum(acknowledged, self.seen), NEVER)
+        self.begun[code[begun]] = history.invoked[additions[begun]]
+        self.sure: Flags = self.added >= 0
+        self.sure[self.sure] = history.outcome[self.added[self.sure]] == OK
         self.late = np.zeros(0, np.int64)
         self.never_read = self.looked_for = 0
 
-    def _looks(self, additions: Ints, code: Ints) -> tuple[Ints, Ints]:
-        key = np.zeros(self.many, np.int64)
+    def _keys(self, additions: Ints, code: Ints) -> Ints:
+        key = np.full(self.many, _NOWHERE)
         key[code] = self.history.key[additions]
-        shows = self.start[1:] > self.start[:-1]
-        keys = self.history.key[self.reads]
-        key[shows] = keys[self.by[self.start[:-1][shows]]]
-        counts = np.bincount(keys + 1, minlength=len(self.history.keys) + 1)
-        ends = np.cumsum(counts)
-        return (ends - counts)[key + 1], ends[key + 1]
+        # What nobody added is in the set of the reads that show it.
+        rest = np.flatnonzero(key == _NOWHERE)
+        key[rest] = self.history.key[self.reads[self.by[self.start[rest]]]]
+        return key
 
     def judge(self) -> None:
         """Tell what is wrong with them."""
         self._doubled()
+        self._find_known()
         self._unadded()
         last = self._last_missed()
         looked = self.ends > self.begins
@@ -158,11 +167,26 @@ class _Sets:
         self._missing(elements[gone], last[elements[gone]], lost=True)
         self._missing(elements[~gone], last[elements[~gone]], lost=False)
 
-    def _first_seen(self) -> Ints:
-        """When the first of the reads that show an element was over, of each; `NEVER` where none shows it."""
+    def _find_known(self) -> None:
+        """When each element was first seen, and when it was known: acknowledged or seen."""
+        self.streak: Ints = np.diff(self.start)
+        """How many reads show each element: as long as it is not `broken`, all from the first of these on."""
+        shown = np.flatnonzero(self.streak)
+        self.broken = shown[self.by[self.start[shown]] != self.ends[shown] - self.streak[shown]]
+        self.seen = self._first_seen(shown)
+        acknowledged = np.full(self.many, NEVER)
+        acknowledged[self.sure] = self.history.completed[self.added[self.sure]]
+        # What was never added, or certainly failed, is wrong where it is seen, and not where it is missed.
+        self.known = np.where(self.begun < NEVER, np.minimum(acknowledged, self.seen), NEVER)
+
+    def _first_seen(self, shown: Ints) -> Ints:
+        """When the first of the reads that show an element was over, of each of the `shown`; `NEVER` of the others."""
         found = np.full(self.many, NEVER)
+        found[shown] = self._first_over()[self.by[self.start[shown]]]
+        # Where a read between these misses it, that read tells nothing.
+        open_ones = self.broken
+        found[open_ones] = NEVER
         begin, end = self.start[:-1], self.start[1:]
-        open_ones = np.flatnonzero(end > begin)
         for step in range(_STEPS):
             # A read that began when another one was over is over later.
             by = self.by[begin[open_ones] + step]
@@ -174,6 +198,19 @@ class _Sets:
                 return found
         entries, starts = self._entries(open_ones)
         found[open_ones] = np.minimum.reduceat(self.completed[self.by[entries]], starts)
+        return found
+
+    def _first_over(self) -> Ints:
+        """Of each read when the first of those was over that began no earlier in its set."""
+        found, keys, ahead = self.completed.copy(), self.history.key[self.reads], 1
+        # What is known of so many reads is known of twice as many next.
+        while ahead < len(found):
+            beside = (keys[ahead:] == keys[:-ahead]) & (self.invoked[ahead:] < found[:-ahead])
+            if not beside.any():
+                break
+            sooner = np.flatnonzero(beside)
+            found[sooner] = np.minimum(found[sooner], found[sooner + ahead])
+            ahead *= 2
         return found
 
     def _last_seen(self, elements: Ints) -> Ints:
@@ -196,10 +233,8 @@ class _Sets:
 
     def _last_missed(self) -> Ints:
         """Of each element the last read to begin, of those that began after it was known, which misses it; -1: none does."""
+        streak, broken = self.streak.copy(), self.broken
         # Those that show it without a gap from the end on: the read before them is the last one that misses it.
-        streak = np.diff(self.start)
-        shows = np.flatnonzero(streak)
-        broken = shows[self.by[self.start[shows]] != self.ends[shows] - streak[shows]]
         if len(broken):
             behind = self.ends[broken] - self.start[broken + 1]
             gapless = _halved(self.start[broken], self.start[broken + 1], lambda at: self.by[at] - at < behind)
@@ -211,10 +246,13 @@ class _Sets:
 
     def missed(self) -> int:
         """How many reads missed any: those that show fewer elements than were known when they began."""
-        # The first read of its set that began after each element was known.
-        first = _halved(self.begins, self.ends, lambda at: self.invoked[at] <= self.known)
+        # The first read of its set that began after each element was known: of all reads together, set by set.
+        many, keys = len(self.reads) + 1, self.history.key[self.reads].astype(np.int64)
+        began = np.empty(len(self.reads), np.int64)
+        began[self.order] = self.invoked
+        before = np.searchsorted(began, self.known, side="right")
+        first = np.searchsorted(keys * many + self.order, self.key * many + before)
         wanted = np.cumsum(np.bincount(first[first < self.ends], minlength=len(self.reads)))
-        keys = self.history.key[self.reads]
         wanted -= np.append(0, wanted)[np.searchsorted(keys, keys, side="left")]
         return int((self.sizes - self._early() < wanted).sum())
 

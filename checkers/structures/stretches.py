@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, distinct
+from splitbrain.checkers.structures.columns import CHUNK, Flags, Integers, Ints, distinct
 from splitbrain.harness.history.ranges import ranges
 
 
@@ -75,7 +75,7 @@ class Stretches:
     the order in which it shows them, and rows ascend."""
 
     order: Order
-    shown: Ints
+    shown: Integers
     row: Ints
     """Of each stretch the row of its read."""
     first: Ints
@@ -84,16 +84,17 @@ class Stretches:
     """How many entries it has: one at least."""
 
     @classmethod
-    def of(cls, shown: Ints, rows: Ints, sizes: Ints, began: Ints, key: Ints) -> Stretches:
+    def of(cls, shown: Integers, rows: Ints, sizes: Ints, began: Ints, key: Ints) -> Stretches:
         """Those of reads (`rows`, ascending) which show so many (`sizes`) of the elements in `shown` each. `began` and `key`
         tell of each element there is when it was begun to be put in, and where."""
         some = sizes > 0
         rows, sizes = rows[some], sizes[some]
         starts = np.cumsum(sizes) - sizes
         order = Order.of(_following(shown, starts, sizes, len(began)), began, key)
-        places = order.places.astype(np.int32)[shown]
-        cut = np.ones(len(shown), np.bool_)
-        cut[1:] = places[1:] - places[:-1] != 1
+        places, cut = order.places.astype(np.int32), np.ones(len(shown), np.bool_)
+        for at in range(1, len(shown), CHUNK):
+            beside = places[shown[at - 1 : at + CHUNK]]
+            cut[at : at + CHUNK] = beside[1:] - beside[:-1] != 1
         cut[starts] = True
         first = np.flatnonzero(cut)
         whole = len(first) == len(starts)
@@ -180,7 +181,7 @@ class Stretches:
         """The entries of these stretches, ascending, and the row of each."""
         return ranges(self.first[which], self.size[which]), np.repeat(self.row[which], self.size[which])
 
-    def elements_of(self, row: int) -> Ints:
+    def elements_of(self, row: int) -> Integers:
         """What a read shows."""
         return self.shown[self.entries(self.row == row)[0]]
 
@@ -213,7 +214,7 @@ class Stretches:
         entries, _ = self.entries(self.touching(elements))
         return self.without(entries[elements[self.shown[entries]]])
 
-    def joints(self) -> tuple[Ints, Ints, Ints]:
+    def joints(self) -> tuple[Integers, Integers, Ints]:
         """What reads of several stretches show on both sides of where they part: (before, behind, row)."""
         at = np.flatnonzero(~self.last)
         return self.shown[self.first[at] + self.size[at] - 1], self.shown[self.first[at + 1]], self.row[at]
@@ -249,15 +250,18 @@ class Stretches:
         return distinct(self.row[self.touching(elements)])
 
 
-def _following(shown: Ints, starts: Ints, sizes: Ints, many: int) -> Ints:
+def _following(shown: Integers, starts: Ints, sizes: Ints, many: int) -> Ints:
     """Of each element one that a read shows right behind it; -1 where none shows any. What is new stands at the end of a read:
     what the ends tell counts more, as later reads do among them."""
     found = np.full(many, -1, np.int32)
     tails = np.minimum(sizes - 1, 2 * many // max(len(sizes), 1) + 2)
     before = ranges(starts + sizes - 1 - tails, tails)
     found[shown[before]] = shown[before + 1]
-    left = found[shown] < 0
-    left[starts + sizes - 1] = False
-    rest = np.flatnonzero(left)
+    left = [np.zeros(0, np.int64)]
+    for at in range(0, len(shown), CHUNK):
+        left.append(np.flatnonzero(found[shown[at : at + CHUNK]] < 0) + at)
+    rest, last = np.concatenate(left), np.zeros(len(shown), np.bool_)
+    last[starts + sizes - 1] = True
+    rest = rest[~last[rest]]
     found[shown[rest]] = shown[rest + 1]
     return found.astype(np.int64)

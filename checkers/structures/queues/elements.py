@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
+from splitbrain.checkers.structures.columns import Flags, Integers, Ints, grouped, rows_of
 from splitbrain.checkers.structures.stretches import Stretches
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.moment import clock
@@ -191,7 +191,7 @@ def staying(elements: Elements, one: int) -> list[int]:
     return [int(elements.put[one]), *more]
 
 
-def limits_of(history: History, elements: Elements, windows: Windows, shown: Ints, row: int) -> list[int]:
+def limits_of(history: History, elements: Elements, windows: Windows, shown: Integers, row: int) -> list[int]:
     """The rows of the elements, of those that a look shows, by which its moment is told more closely than by its beginning and
     its end."""
     put, taken = elements.put[shown], elements.taken[shown]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, grouped, rows_of
+from splitbrain.checkers.structures.columns import Flags, Integers, Ints, grouped, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.queues.elements import (
     FIRST,
@@ -103,7 +103,7 @@ def _steady(elements: Elements, mine: Ints, invoked: Ints, completed: Ints) -> I
 
 
 def _missing(
-    history: History, elements: Elements, windows: Windows, shown: Ints, row: int, missed: int
+    history: History, elements: Elements, windows: Windows, shown: Integers, row: int, missed: int
 ) -> Told:
     """What is told of a look that does not show an element which was there all the time."""
     look, when = history[row], clock(int(history.completed[row]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splitbrain.checkers.structures.columns import Flags, Ints, distinct, grouped
+from splitbrain.checkers.structures.columns import Flags, Integers, Ints, distinct, grouped
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.queues.elements import (
     FIRST,
@@ -85,7 +85,7 @@ def find_shown_out_of_order(
     return crossed
 
 
-def _least_behind(values: Ints, shown: Ints, reads: Ints) -> Ints:
+def _least_behind(values: Ints, shown: Integers, reads: Ints) -> Ints:
     """Of each entry the least of the values of the elements behind it in its read; `LAST` where it is the last. The entries of
     a read lie beside each other."""
     ones = distinct(shown)
