@@ -34,7 +34,11 @@ SECONDS, MEMORY = 30.0, 3 << 29
 NODES = ("n1", "n2", "n3", "n4", "n5")
 MAJORITY = NODES[2:]
 HOMES = ("n1", "n2", "n3", "n1", "n2", "n4", "n1", "n5")
-"""Where one client after the other lives: half of them on the smaller side, so that 400,000 of a million are wrong."""
+"""Where one client after the other lives: half of them on the smaller side."""
+READS = 0.95, 0.75
+"""Of the calls on the smaller side and on the larger one, so many are reads: what is read on the smaller one is soon old."""
+SWAPS = 0.2
+"""Of the others, so many are compare-and-sets from what the client read last; the rest are writes of fresh values."""
 CLIENTS, KEYS = 40, 200
 SECOND = 1_000_000_000
 CALL = 1_000_000
@@ -103,8 +107,7 @@ _BETWEEN: tuple[PhaseName, ...] = ("heal", "settle")
 def _load(
     journal: Journal, began: int, operations: int, cut: int, heal: int, fault: PlainFault, healed: PlainFault
 ) -> tuple[int, dict[int, int | None]]:
-    """When the load ended, and what the registers hold then. Of the calls 85% are reads, half of the others writes of fresh
-    values, the rest compare-and-sets from what the client read last."""
+    """When the load ended, and what the registers hold then."""
     rng = random.Random(1)
     whole: dict[int, int | None] = dict.fromkeys(range(KEYS))
     sides = (whole, whole)
@@ -127,10 +130,10 @@ def _load(
             if begun == operations:
                 continue
             begun += 1
-            key, kind = rng.randrange(KEYS), rng.random()
-            made += kind >= 0.85
+            key, kind, reads = rng.randrange(KEYS), rng.random(), READS[node in MAJORITY]
+            made += kind >= reads
             swap = seen.get((client, key)), made
-            f, value = ("read", None) if kind < 0.85 else ("write", made) if kind < 0.92 else ("cas", swap)
+            f, value = ("read", None) if kind < reads else ("cas", swap) if kind > 1 - SWAPS * (1 - reads) else ("write", made)
             invoke = Invoke(
                 time=now, process=client, f=f, key=key, value=value, node=node, server=server,
                 kind="read" if f == "read" else "write",
