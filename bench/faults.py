@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -294,6 +295,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("testbeds", nargs="*", choices=[bed.name for bed in BEDS], default=[])
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends it leaves no containers behind either.
     load = os.getloadavg()[0]
     print(f"Milliseconds: the median of {options.rounds} rounds, the best and the worst. Load before: {load:.1f}.\n")
     print("| testbed | five nodes | splitbrain | its spread | a command a node, at once | ratio | in turn | ratio |")

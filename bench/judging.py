@@ -1,4 +1,4 @@
-"""A run of a million operations of which very many are wrong: loaded, judged and reported in a process of its own.
+"""A run of a million operations of which 400,000 are wrong: loaded, judged and reported in a process of its own.
 
     python -m bench.judging [OPERATIONS]
 
@@ -33,6 +33,8 @@ SECONDS, MEMORY = 30.0, 3 << 29
 """What a million operations may take: of one processor, and bytes."""
 NODES = ("n1", "n2", "n3", "n4", "n5")
 MAJORITY = NODES[2:]
+HOMES = ("n1", "n2", "n3", "n1", "n2", "n4", "n1", "n5")
+"""Where one client after the other lives: half of them on the smaller side, so that 400,000 of a million are wrong."""
 CLIENTS, KEYS = 40, 200
 SECOND = 1_000_000_000
 CALL = 1_000_000
@@ -71,7 +73,7 @@ def write(folder: Path, operations: int) -> Run:
         epoch=0, version="simulated",
     ))
     began = SECOND
-    cut, heal = began + load // 50, began + load * 19 // 20
+    cut, heal = began + load // 100, began + load * 97 // 100
     links = tuple((a, b) for a in NODES for b in NODES if (a in MAJORITY) != (b in MAJORITY))
     fault = PlainFault(
         id=1, nemesis="halves", scenario="halves", started=cut, in_force=cut + CALL, proven=cut + 2 * CALL, cut=links,
@@ -118,7 +120,7 @@ def _load(
             at, stage = stages.pop(0)
             journal.fault(stage.fault())
             sides = (dict(whole), whole) if at == cut else (whole, whole)
-        node = NODES[client % len(NODES)]
+        node = HOMES[client % len(HOMES)]
         server = node if cut <= now < heal and node not in MAJORITY else "n3"
         later = now + round(rng.expovariate(1 / CALL)) + 1
         if call is None:

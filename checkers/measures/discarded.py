@@ -39,8 +39,9 @@ def discarded(recording: Recording) -> tuple[Discarded | None, ...]:
     dies as a whole. What a home's clients still read of it there, before they read the other lineage anywhere in the shard,
     tells only that the primary had not yet stepped down. Two primaries that both go on after the heal overwrite what they had
     acknowledged: what each acknowledges then, while no client of its side was served by another side, is of its lineage, too,
-    and a side gives way where its clients read another lineage's write that was over before its own primary acknowledged a
-    later one. Where a side went neither way as a whole, keys of which no read tells are `untold`, and the number of writes is a
+    and a side gives way where its clients read another lineage's write, and a read of that lineage, this one or an earlier one
+    after the last that its own primary acknowledged, found what was over before its own primary had acknowledged a later
+    write. Where a side went neither way as a whole, keys of which no read tells are `untold`, and the number of writes is a
     lower bound.
 
     None where the fault was not proven, parted no sides, or was never healed, and for a history that is not one of registers
@@ -278,6 +279,11 @@ class _Lineages:
         """Key → value → the side that wrote it after the heal, and when that was over."""
         self._wrote: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         """Place → when each write of that lineage began, with when the first of those from it on was over."""
+        self._last: defaultdict[tuple[int, int], int] = defaultdict(int)
+        """Shard, side → when the last of these was over."""
+        self._without: dict[tuple[int, int, int], int] = {}
+        """Shard, side, other side → when the last read began that found what the one had written before the other had: until
+        then its lineage did not hold the other's."""
         if not fates.primaries:
             return
         history, read, healed = recording.history, recording.history.fs.index("read"), fault.healed or NEVER
@@ -305,8 +311,9 @@ class _Lineages:
             if over < ended.get((shard, side), NEVER):
                 self._later[key][_new(history, row)] = side, over
                 self._wrote[key, side].append((int(history.invoked[row]), over))
-        for written in self._wrote.values():
+        for (key, side), written in self._wrote.items():
             written.sort()
+            self._last[fates.shard(key), side] = max(self._last[fates.shard(key), side], *(over for _, over in written))
             for at in range(len(written) - 2, -1, -1):
                 written[at] = written[at][0], min(written[at][1], written[at + 1][1])
 
@@ -316,13 +323,17 @@ class _Lineages:
         if side < 0:
             return
         fates.kept(key, side, home, at)
-        reader = self._made.side.get(home)
+        reader, shard = self._made.side.get(home), fates.shard(key)
+        for other in range(len(self._made.parted.sides)):
+            written = self._wrote.get((key, other), [])
+            place = bisect_right(written, (over, NEVER))
+            if other != side and place < len(written) and written[place][1] < at:
+                self._without[shard, side, other] = at
         if reader is None or reader == side:
             return
         fates.over(key, reader, home, at)
-        written = self._wrote.get((key, reader), [])
-        place = bisect_right(written, (over, NEVER))
-        if place < len(written) and written[place][1] < at:
+        without = self._without.get((shard, side, reader), -1)
+        if without == at or without > self._last[shard, reader]:
             fates.spread(key, side)
             fates.replaced(key, reader, home, at)
 

@@ -45,7 +45,11 @@ _HATCHED = (
 
 OUTCOMES = (("ok", OK, "var(--ok)"), ("failed", FAIL, "var(--fail)"), ("no answer", INFO, "var(--info)"))
 
-_CLOCK = "floor(datum.value / 60) + ':' + (datum.value % 60 < 10 ? '0' : '') + floor(datum.value % 60)"
+_TENTHS = "round(datum.value * 10)"
+_CLOCK = (
+    f"floor({_TENTHS} / 600) + ':' + ({_TENTHS} % 600 < 100 ? '0' : '') + floor({_TENTHS} % 600 / 10)"
+    f" + ({_TENTHS} % 10 ? '.' + {_TENTHS} % 10 : '')"  # of a window of a few seconds, ticks are parts of one
+)
 
 _CONFIG: Spec = {
     "background": None,

@@ -115,6 +115,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         untried=wording.untried,
         cited=wording.cited,
         interval=_interval,
+        lasted=_lasted,
     )
     template = environment.get_template("report.html.j2")
     chosen = {row.fault for row in strip.worst_first(result.scenarios)[:PICTURED]}
@@ -192,6 +193,14 @@ def _beside(recording: Recording, fault: Fault) -> tuple[Fault, ...]:
 def _declined(history: History) -> int:
     """How many calls the database decided against for a reason of their own: answers, though nothing was done."""
     return int((history.answered() & (history.outcome != OK)).sum())
+
+
+def _lasted(fault: Fault) -> str:
+    """From when to when: `0:04–0:09`, `0:04–end`, and of one of less than a second `0:04.210–0:04.960`."""
+    if fault.heal_began is None:
+        return f"{moment(fault.started)}–end"
+    told = clock if fault.heal_began - fault.started < 1_000_000_000 else moment
+    return f"{told(fault.started)}–{told(fault.heal_began)}"
 
 
 def _interval(measure: Measure) -> str:

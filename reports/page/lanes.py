@@ -29,13 +29,14 @@ def draw(operations: Sequence[Operation], faults: Sequence[Fault] = (), timed: b
         return Markup("")
     first = min(op.invoked for op in operations)
     last = max(op.ended for op in operations)
-    bands = [fault for fault in faults if _began(fault) <= last and _over(fault, last) >= first]
+    bands = sorted((fault for fault in faults if _began(fault) <= last and _over(fault, last) >= first), key=_began)
     axis = _Axis(operations, bands, first, last)
     lanes = _lanes(operations, axis)
     height = TOP + ROW * len(lanes) + BOTTOM
     root = canvas(WIDTH, height, "; ".join(" ".join(phrase(op)) for op in operations), "lanes")
+    free = 0.0
     for fault in bands:
-        _band(root, fault, axis, height - BOTTOM)
+        free = _band(root, fault, axis, height - BOTTOM, free)
     named: set[tuple[str, int]] = set()
     for row, ((server, process), lane) in enumerate(lanes):
         y = TOP + ROW * row
@@ -142,16 +143,23 @@ def _operation(root: ET.Element, op: Operation, axis: _Axis, y: float, timed: bo
         time.set("dx", "6")
 
 
-def _band(root: ET.Element, fault: Fault, axis: _Axis, bottom: float) -> None:
+def _band(root: ET.Element, fault: Fault, axis: _Axis, bottom: float, free: float) -> float:
+    """One fault. Its label stands above it from where labels leave the room `free`, or nowhere: who points at the band reads
+    it. Where the room is free behind it."""
     began, over = _began(fault), _over(fault, axis.times[-1])
     left, right = axis[began], axis[over] if fault.heal_began is not None else axis.stop
     proof = "" if fault.bit else ", not proven"
-    put(root, "rect", "band", hint=f"{fault.scenario}{proof}", x=left, y=TOP - 18, width=right - left, height=bottom - TOP + 18)
     cut = fault.sides and fault.cut and not fault.struck
     what = f"{moment(began)} {sides(fault.sides) if cut else printable(fault.doing(()))}{proof}"
+    put(root, "rect", "band", hint=what, x=left, y=TOP - 18, width=right - left, height=bottom - TOP + 18)
     room = axis.stop - left
     shown = what if len(what) * 6.6 < room else f"{moment(began)} {printable(fault.scenario, 30)}"
-    put(root, "text", "band-label", shown, x=min(left, WIDTH - len(shown) * 6.6), y=TOP - 24)
+    at = min(left, WIDTH - len(shown) * 6.6)
+    if at < free:
+        return free
+    put(root, "text", "band-label", shown, x=at, y=TOP - 24)
     end = f"{printable(fault.undoing(), 30)} {moment(over)}"
     if fault.heal_began is not None and right - left > (len(shown) + len(end)) * 6.6 + 12:
         put(root, "text", "band-label", end, x=right, y=TOP - 24, text_anchor="end")
+        return right + 6.6
+    return at + (len(shown) + 1) * 6.6

@@ -812,7 +812,7 @@ def who(page: Page, block: Block) -> float:
     return next((call.process for call in page.run.calls if call.process == int(block.text.split()[1])), math.nan)
 
 
-@figure(rf"^{N} \{{[^|]*\| \{{[^}}]*\}}$|^heal {N}$", "why", tag="text")
+@figure(rf"^{N} \{{[^|]*\| \{{[^}}]*\}}$|^heal {N}$", "why")
 def band(page: Page, block: Block) -> float:
     moment = "heal_began" if block.text.startswith("heal") else "in_force"
     return float(page.run.faults[0][moment] / SECOND)

@@ -131,3 +131,18 @@ def test_a_small_chart_is_not_blown_up_to_the_width_of_the_page() -> None:
     text = charts.draw(small, "small", "a small one")
     drawn, most = re.search(r'viewBox="0 0 ([\d.]+)', text), re.search(r'style="max-width:(\d+)px"', text)
     assert drawn and most and float(drawn[1]) < int(most[1]) < 1.4 * float(drawn[1])
+
+
+def test_no_two_ticks_of_a_window_of_a_few_seconds_tell_the_same_time() -> None:
+    recording = story.recording()
+    for began, over in ((0.4, 0.6), (1.2, 1.35), (12.0, 27.0)):
+        scenario = msgspec.structs.replace(
+            story.result(recording).scenarios[0], started=began, in_force=began, heal_began=over, healed=over
+        )
+        text = charts.draw(charts.around(recording, scenario), "side", "around")
+        ticks = re.findall(r">(\d+):(\d\d(?:\.\d)?)</text>", text)
+        reads, writes = ticks[: len(ticks) // 2], ticks[len(ticks) // 2:]
+        for told in (reads, writes):
+            at = [60 * int(minutes) + float(seconds) for minutes, seconds in told]
+            assert len(at) > 2 and sorted(set(at)) == at
+            assert all(float(seconds) < 60 for _, seconds in told)

@@ -262,6 +262,15 @@ def test_an_interval_is_rounded_outwards() -> None:
     assert "99.9–100.0%" in parsed.text
 
 
+def test_a_fault_is_told_by_when_it_began_and_when_it_was_undone() -> None:
+    def told(began: float, over: float | None) -> str:
+        heal_began = None if over is None else story.second(over)
+        return html._lasted(msgspec.structs.replace(story.FAULT, started=story.second(began), heal_began=heal_began))
+
+    assert told(4.2, 9.9) == "0:04–0:09" and told(4.2, None) == "0:04–end"
+    assert told(4.2, 4.35) == "0:04.200–0:04.350" and told(4.9, 5.1) == "0:04.900–0:05.100"
+
+
 def test_the_timeline_holds_the_evidence_between_the_faults() -> None:
     recording = story.recording()
     anomaly = story.result(recording).anomalies[0]

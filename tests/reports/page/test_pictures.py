@@ -94,6 +94,19 @@ def test_a_band_tells_what_the_fault_did_and_how_it_ended() -> None:
     assert told(switch) == ["0:12 let alone n1", "take back 0:27"]
 
 
+def test_labels_of_many_faults_stand_apart() -> None:
+    ops = [Operation(process=1, f="read", value=1, invoked=at * 10**9, completed=at * 10**9 + 10**6) for at in (1, 60)]
+    faults = [
+        msgspec.structs.replace(FAULT, id=at, in_force=at * 10**9, heal_began=at * 10**9 + 5 * 10**8) for at in range(2, 60)
+    ]
+    picture = ET.fromstring(lanes.draw(ops, faults[::-1]))
+    assert len(rectangles(picture, "band")) == len(faults)
+    labels = [text for text in picture.iter("text") if text.get("class") == "band-label"]
+    places = [(float(text.get("x") or 0), len(text.text or "") * 6.6) for text in labels]
+    assert len(labels) > 2 and places == sorted(places)
+    assert all(left + width < right for (left, width), (right, _) in pairwise(places))
+
+
 def test_lanes_are_by_server_and_the_client_second() -> None:
     def call(process: int, node: str, server: str | None, at: int) -> Operation:
         return Operation(process=process, f="read", value=1, invoked=at, completed=at + 1, node=node, server=server)
