@@ -222,10 +222,10 @@ def _made(recording: Recording, fault: Fault) -> _Made | None:
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
     rows = np.flatnonzero(written)
     rows = rows[np.isin(place[rows], list(side))]
-    stretches = (np.searchsorted(parted.began, at[rows], "right") - 1 for at in (history.invoked, history.completed))
-    columns = (column.tolist() for column in (rows, history.key[rows], within[rows], place[rows], *stretches))
-    for row, key, inside, server, first, last in zip(*columns, strict=True):
-        writers[key][_new(history, row)] = _Write(row, inside, side[server], first, last)
+    first, last = (np.searchsorted(parted.began, at[rows], "right") - 1 for at in (history.invoked, history.completed))
+    columns = (rows, history.key[rows], within[rows], place[rows], first, last)
+    for row, key, inside, server, begun, ended in zip(*(column.tolist() for column in columns), strict=True):
+        writers[key][_new(history, row)] = _Write(row, inside, side[server], begun, ended)
     alike = {
         key: list({write.known: write for write in values.values() if write.within}.values()) for key, values in writers.items()
     }
