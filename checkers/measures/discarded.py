@@ -220,10 +220,12 @@ def _made(recording: Recording, fault: Fault) -> _Made | None:
     written &= (history.invoked >= fault.started) & (history.completed <= fault.healed)
     within = (history.invoked >= span[0]) & (history.completed <= span[1])
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
-    for row in np.flatnonzero(written).tolist():
-        if (server := int(place[row])) in side:
-            first, last = (bisect_right(parted.began, int(at[row])) - 1 for at in (history.invoked, history.completed))
-            writers[int(history.key[row])][_new(history, row)] = _Write(row, bool(within[row]), side[server], first, last)
+    rows = np.flatnonzero(written)
+    rows = rows[np.isin(place[rows], list(side))]
+    first, last = (np.searchsorted(parted.began, at[rows], "right") - 1 for at in (history.invoked, history.completed))
+    columns = (rows, history.key[rows], within[rows], place[rows], first, last)
+    for row, key, inside, server, begun, ended in zip(*(column.tolist() for column in columns), strict=True):
+        writers[key][_new(history, row)] = _Write(row, inside, side[server], begun, ended)
     alike = {
         key: list({write.known: write for write in values.values() if write.within}.values()) for key, values in writers.items()
     }
@@ -249,9 +251,10 @@ def _fates(recording: Recording, fault: Fault, made: _Made) -> _Fates:
     seen = (history.outcome == OK) & (history.f == history.fs.index("read"))
     seen &= (history.invoked >= end) & (history.invoked < until) & np.isin(history.key, list(made.writers))
     lineages = _Lineages(recording, fault, made, fates, until)
-    for row in np.flatnonzero(seen).tolist():
-        key, home, at = (int(column[row]) for column in (history.key, history.node, history.invoked))
-        value, reader = canonical(history.values[row]), made.side.get(home)
+    rows = np.flatnonzero(seen)
+    columns = (column[rows].tolist() for column in (history.key, history.node, history.invoked))
+    for told, key, home, at in zip(history.values.take(rows), *columns, strict=True):
+        value, reader = canonical(told), made.side.get(home)
         found = made.writers[key].get(value)
         if found is None:
             lineages.tell(fates, key, value, home, at)
