@@ -1,4 +1,4 @@
-"""A run of a million operations of which very many are wrong: loaded, judged and reported in a process of its own.
+"""A run of a million operations of which 400,000 are wrong: loaded, judged and reported in a process of its own.
 
     python -m bench.judging [OPERATIONS]
 
@@ -33,6 +33,12 @@ SECONDS, MEMORY = 30.0, 3 << 29
 """What a million operations may take: of one processor, and bytes."""
 NODES = ("n1", "n2", "n3", "n4", "n5")
 MAJORITY = NODES[2:]
+HOMES = ("n1", "n2", "n3", "n1", "n2", "n4", "n1", "n5")
+"""Where one client after the other lives: half of them on the smaller side."""
+READS = 0.95, 0.75
+"""Of the calls on the smaller side and on the larger one, so many are reads: what is read on the smaller one is soon old."""
+SWAPS = 0.2
+"""Of the others, so many are compare-and-sets from what the client read last; the rest are writes of fresh values."""
 CLIENTS, KEYS = 40, 200
 SECOND = 1_000_000_000
 CALL = 1_000_000
@@ -71,7 +77,7 @@ def write(folder: Path, operations: int) -> Run:
         epoch=0, version="simulated",
     ))
     began = SECOND
-    cut, heal = began + load // 50, began + load * 19 // 20
+    cut, heal = began + load // 100, began + load * 97 // 100
     links = tuple((a, b) for a in NODES for b in NODES if (a in MAJORITY) != (b in MAJORITY))
     fault = PlainFault(
         id=1, nemesis="halves", scenario="halves", started=cut, in_force=cut + CALL, proven=cut + 2 * CALL, cut=links,
@@ -101,8 +107,7 @@ _BETWEEN: tuple[PhaseName, ...] = ("heal", "settle")
 def _load(
     journal: Journal, began: int, operations: int, cut: int, heal: int, fault: PlainFault, healed: PlainFault
 ) -> tuple[int, dict[int, int | None]]:
-    """When the load ended, and what the registers hold then. Of the calls 85% are reads, half of the others writes of fresh
-    values, the rest compare-and-sets from what the client read last."""
+    """When the load ended, and what the registers hold then."""
     rng = random.Random(1)
     whole: dict[int, int | None] = dict.fromkeys(range(KEYS))
     sides = (whole, whole)
@@ -118,17 +123,17 @@ def _load(
             at, stage = stages.pop(0)
             journal.fault(stage.fault())
             sides = (dict(whole), whole) if at == cut else (whole, whole)
-        node = NODES[client % len(NODES)]
+        node = HOMES[client % len(HOMES)]
         server = node if cut <= now < heal and node not in MAJORITY else "n3"
         later = now + round(rng.expovariate(1 / CALL)) + 1
         if call is None:
             if begun == operations:
                 continue
             begun += 1
-            key, kind = rng.randrange(KEYS), rng.random()
-            made += kind >= 0.85
+            key, kind, reads = rng.randrange(KEYS), rng.random(), READS[node in MAJORITY]
+            made += kind >= reads
             swap = seen.get((client, key)), made
-            f, value = ("read", None) if kind < 0.85 else ("write", made) if kind < 0.92 else ("cas", swap)
+            f, value = ("read", None) if kind < reads else ("cas", swap) if kind > 1 - SWAPS * (1 - reads) else ("write", made)
             invoke = Invoke(
                 time=now, process=client, f=f, key=key, value=value, node=node, server=server,
                 kind="read" if f == "read" else "write",
