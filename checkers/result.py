@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.operation import Key, Kind
@@ -592,9 +593,18 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
                 "with 'splitbrain check'.", path=str(path),
             )
         if not damaged:
-            return msgspec.json.decode(text, type=Result)
+            return _in_order(msgspec.json.decode(text, type=Result))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not damaged:
             why = f"not a result of splitbrain: {error}; 'splitbrain check' judges a run again."
             raise HistoryError(why, path=str(path)) from error
     raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
+
+
+def _in_order(result: Result) -> Result:
+    """The result with its anomalies in the order in which they are told everywhere; in the file they are by name."""
+    def told(counts: dict[str, int]) -> dict[str, int]:
+        return in_order(counts) | counts
+
+    rows = tuple(msgspec.structs.replace(row, anomalies=told(row.anomalies)) for row in result.scenarios)
+    return msgspec.structs.replace(result, counts=told(result.counts), outside=told(result.outside), scenarios=rows)
