@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -101,9 +102,10 @@ class Bed(ABC):
         """Kills its server."""
 
     def run(self) -> None:
-        """Measure, and print the table's lines."""
+        """Measure, and print the table's lines. Ends this process where the one that measures was ended."""
         self.testbed = self.made()
-        self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
+        if code := self.testbed.inside(lambda: asyncio.run(self.measure()) or 0):
+            sys.exit(code)
 
     async def prepare(self) -> None:
         """What people would have ready before."""
@@ -294,6 +296,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("testbeds", nargs="*", choices=[bed.name for bed in BEDS], default=[])
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends it leaves no containers behind either.
     load = os.getloadavg()[0]
     print(f"Milliseconds: the median of {options.rounds} rounds, the best and the worst. Load before: {load:.1f}.\n")
     print("| testbed | five nodes | splitbrain | its spread | a command a node, at once | ratio | in turn | ratio |")

@@ -25,7 +25,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     by: tuple[str, ...] = ()
 
 
-class Moment(msgspec.Struct, frozen=True, array_like=True):
+class Moment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When an anomaly happened: from `began`, the moment at which what it accuses was answered (a read that was old) or was
     last known to be right (a write that was lost, when it was acknowledged), until `seen`, when the history first contradicts
     it. Nanoseconds. `lost`: it is an acknowledged write that is gone."""

@@ -29,7 +29,8 @@ from splitbrain.harness.testbeds.docker import IN_TOOLS, TOOLS
 TOOLS_NAME = TOOLS.split("/")[1].split(":")[0]
 """What is asked for instead of a database to get the image of the sidecars."""
 
-_LDD_LIMIT = 60
+_LDD_LIMIT = 600
+"""Seconds: hundreds of libraries are asked for at once, and a busy machine takes minutes."""
 _USERS = {
     "etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ from splitbrain.checkers.linearizability.evidence.lineages import Course
 from splitbrain.checkers.linearizability.machine import compiled
 from splitbrain.checkers.linearizability.registers import precedence, projections, zones
 from splitbrain.checkers.linearizability.registers.impossible import decide_impossible
-from splitbrain.checkers.linearizability.search.pool import judge_apart
+from splitbrain.checkers.linearizability.search.pool import beside, judge_apart
 from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
 from splitbrain.checkers.linearizability.search.start import search, start
 from splitbrain.checkers.linearizability.strings import append
@@ -68,6 +69,10 @@ _FOR_REGISTERS = 0.2
 _FOR_PRECEDENCE = 0.85
 """Of the time that is left then, so much is for finding out which of their transactions must come first."""
 _READING = ("read", "get")
+EXPLAINED_APART = 200_000
+"""Operations of refuted keys from which on it is worth the start of a process to explain some of them there."""
+MOST_BESIDE = 3
+"""So many processes explain keys beside this one at most: each takes the memory of its share."""
 SHOWN = 20
 """Anomalies of each name that are shown; all are counted."""
 _TO_CHOOSE_FROM = 10 * SHOWN
@@ -146,10 +151,10 @@ def check(
     The answer is `invalid` if one key is refuted, else `unknown` if one key could not be decided within `time_limit` seconds
     (some of which are for the explanation) and while this process had grown by no more than `memory_limit` bytes (by default
     2 GiB, or half of what the machine has left where that is less), else `valid`. `limits` names every limit that was hit,
-    `coverage.undecided` which keys are undecided and how far they were searched. `processes` is how many may search at once,
-    by default one a core. Without `explanation` there are no anomalies and no counts, only the answer, and what could not be
-    decided at once is not searched when a key has been refuted. `course` tells what survived in a run, None for a history
-    that tells of no phases.
+    `coverage.undecided` which keys are undecided and how far they were searched. `processes` is how many may search or explain
+    at once, by default one a core. Without `explanation` there are no anomalies and no counts, only the answer, and what could
+    not be decided at once is not searched when a key has been refuted. `course` tells what survived in a run, None for a
+    history that tells of no phases.
 
     Raises `UsageError` where the model does not know an operation or cannot use its value.
     """
@@ -163,20 +168,17 @@ def check(
     if explanation:
         budget = budget.at_least(AT_LEAST * (1 + time_limit))
         shown = max(1, min(SHOWN, _TO_CHOOSE_FROM // max(1, len(invalid))))
-        for number, case in enumerate(invalid):
-            if budget.over:
-                limits.append(f"{budget.limit}: {len(invalid) - number} of {len(invalid)} refuted keys are not explained")
-                break
-            try:
-                limit = _explain(case, model, found, budget, course, shown)
-            except UsageError:
-                raise
-            except Exception as error:
-                # What was refuted stays refuted, whether or not it can be put into words.
-                where = "" if case.key is None else f" of key {case.key}"
-                limit = f"the explanation{where} failed: {type(error).__name__}: {error}"
-            if limit and limit not in limits:
-                limits.append(limit)
+        explained = _explain_all(invalid, model, shown, course, budget, processes)
+        for case, told in zip(invalid, explained, strict=True):
+            if told is None:
+                continue
+            for name, times in told.moments.items():
+                found.moments.setdefault(name, []).extend(times)
+            found.shown += [(case, finding) for finding in told.findings]
+            if told.limit and told.limit not in limits:
+                limits.append(told.limit)
+        if left := explained.count(None):
+            limits.append(f"{budget.limit}: {left} of {len(invalid)} refuted keys are not explained")
     return _verdict(history, model, keys, methods, found, unknown, limits, time.monotonic() - began)
 
 
@@ -375,9 +377,72 @@ def _by_machine_code(history: History, model: Register, trace: bool) -> Decision
     return Decision(method="search", valid=status == zones.VALID)
 
 
-def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course: Course | None, shown: int) -> str:
-    """Name what is wrong with the history of one key that was refuted, at most `shown` of each name with its evidence; the
-    limit that was hit, if one was."""
+class _Explained(msgspec.Struct):
+    """What is wrong with one key: when each anomaly happened, by its name, what is shown, and the limit that was hit."""
+
+    moments: dict[str, list[Moment]] = {}
+    findings: list[Finding] = []
+    limit: str = ""
+
+
+def _explain_all(
+    cases: list[_Case], model: Model, shown: int, course: Course | None, budget: Budget, processes: int | None
+) -> list[_Explained | None]:
+    """What is wrong with each of these keys, by several processes where they have many operations; None for those for which
+    the budget did not suffice."""
+    many = min(processes or len(os.sched_getaffinity(0)), MOST_BESIDE + 1, len(cases))
+    small = type(model) not in (Register, CasRegister) or sum(len(case.history) for case in cases) < EXPLAINED_APART
+    if many < 2 or budget.over or small:
+        return _explain_each(cases, model, shown, course, budget)
+    # Dealt round, the first to this process.
+    shares = [cases[at::many] for at in range(many)]
+    found: list[_Explained | None] = [None] * len(cases)
+    memory = max(0, budget.room) // many
+    try:
+        with beside(budget) as pool:
+            for share in shares[1:]:
+                sent = [(case.key, case.history, case.decision) for case in share]
+                pool.give(_explain_apart, (sent, model, shown, course), budget, memory)
+            found[::many] = _explain_each(shares[0], model, shown, course, budget)
+            answers = pool.answers()
+    except (OSError, pickle.PicklingError, AttributeError):
+        return _explain_each(cases, model, shown, course, budget)
+    for at, share in enumerate(shares[1:], 1):
+        told = None if answers is None else msgspec.msgpack.decode(answers[at - 1], type=list[_Explained | None])
+        found[at::many] = _explain_each(share, model, shown, course, budget) if told is None else told
+    return found
+
+
+def _explain_apart(
+    sent: list[tuple[Key, History, Decision]], model: Model, shown: int, course: Course | None, budget: Budget
+) -> bytes:
+    """As `_explain_each`, as MessagePack."""
+    cases = [_Case(key, history, decision=decision) for key, history, decision in sent]
+    return msgspec.msgpack.encode(_explain_each(cases, model, shown, course, budget))
+
+
+def _explain_each(
+    cases: Sequence[_Case], model: Model, shown: int, course: Course | None, budget: Budget
+) -> list[_Explained | None]:
+    """What is wrong with each of these keys, at most `shown` of each name with its evidence; None for those for which the
+    budget did not suffice. Raises `UsageError`."""
+    found: list[_Explained | None] = []
+    for case in cases:
+        if budget.over:
+            break
+        try:
+            found.append(_explain(case, model, shown, course, budget))
+        except UsageError:
+            raise
+        except Exception as error:
+            # What was refuted stays refuted, whether or not it can be put into words.
+            where = "" if case.key is None else f" of key {case.key}"
+            found.append(_Explained(limit=f"the explanation{where} failed: {type(error).__name__}: {error}"))
+    return found + [None] * (len(cases) - len(found))
+
+
+def _explain(case: _Case, model: Model, shown: int, course: Course | None, budget: Budget) -> _Explained:
+    """As `_explain_each`, of one."""
     decision = case.decision
     assert decision is not None
     moments: dict[str, list[Moment]] = {}
@@ -387,21 +452,21 @@ def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course
         try:
             decision = append.decide_append(case.history, model, budget) or decision
         except Exhausted as error:
-            return f"{error}: the explanation is not complete"
+            return _Explained(limit=f"{error}: the explanation is not complete")
     elif decision.method == "precedence" and decision.stuck is not None and isinstance(model, MultiRegister):
         try:
             proof = precedence.show(case.history, model, decision.stuck, budget.within(evidence.PATIENCE, evidence.LATE))
         except Exhausted as error:
-            return f"{error}: what is wrong was not found"
+            return _Explained(limit=f"{error}: what is wrong was not found")
         if proof is None:
-            return f"{evidence.LATE}: what is wrong was not found"
+            return _Explained(limit=f"{evidence.LATE}: what is wrong was not found")
         decision = proof
     if decision.rows:
         accused = decision.rows[-1] if decision.accused is None else decision.accused
         findings = [Finding(decision.identifier, decision.rows, decision.sentence, accused)]
         limit = decision.limit
     elif decision.limit:
-        return f"{decision.limit}: what is wrong was not found"
+        return _Explained(limit=f"{decision.limit}: what is wrong was not found")
     elif isinstance(model, Register):
         if decision.method == "search" and int(zones.decide(case.history, model, budget).max()) == zones.INVALID:
             decision = Decision(method="zones", valid=False)
@@ -413,11 +478,7 @@ def _explain(case: _Case, model: Model, found: _Findings, budget: Budget, course
         moments, findings = {name: moments[name] for name in (finding.identifier,) if name in moments}, [finding]
     if not moments:
         moments = {finding.identifier: [_moment(case.history, finding)] for finding in findings}
-    for name, times in moments.items():
-        found.moments.setdefault(name, []).extend(times)
-    for finding in findings:
-        found.shown.append((case, finding))
-    return limit
+    return _Explained(moments, findings, limit)
 
 
 def _faster(model: Model, budget: Budget) -> Callable[[History], Decision | None] | None:

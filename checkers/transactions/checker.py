@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -147,7 +147,8 @@ def find(
     sought = frozenset(LEVELS) if lists else sought
     if inference.ambiguous:
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))
-    if lists and timed and final < NEVER and len(gone := list_append.lost(inference, final)):
+    gone = list_append.lost(inference, final) if lists and timed and final < NEVER else None
+    if gone is not None and len(gone):
         inference = replace(inference, problems=(gone, *inference.problems))
     known = _Known(limits=[*inference.limits])
     for problems in inference.problems:
@@ -155,15 +156,23 @@ def find(
     tried = sought | {_OF_SESSIONS[level] for level in sought & _OF_SESSIONS.keys()}
     beneath = frozenset(below for level in tried for below in weaker(level))
     found = cycles.search(inference, budget, _suspects(inference), spread, beneath)
+    unsure: frozenset[Level] = frozenset()
+    if gone is not None and len(gone) and found.refuted:
+        behind, kept = found, list_append.without_place(inference, gone.row)
+        found = cycles.search(kept, budget, _suspects(inference), spread, beneath)
+        unsure = _above(behind.refuted) - _above(found.refuted)
+        known.refute_lost(unsure)
     known.take(found)
-    left = beneath - known.by.keys() - {above for level in found.undecided for above in stronger(level)}
+    if unsure - known.by.keys():
+        known.limits.append("where a lost append stood in its list is not known")
+    left = beneath - known.by.keys() - unsure - _above(found.undecided)
     if lists and not _writes_told(inference):
         left -= {"read-uncommitted"}
     known.holds |= _holding(inference, lists, left)
     # Where the inference is cut short, an order of what is known of the versions is none of all of them.
     orderable = frozenset() if inference.limits else left if timed else left - STRICT
     if lists:
-        _order_lists(inference, known, orderable, budget)
+        _order_lists(inference, known, orderable, budget, lost=gone is not None and len(gone) > 0)
     else:
         _order_registers(inference, known, orderable & tried, tried if timed else tried - STRICT, budget, spread)
     return Findings(
@@ -186,6 +195,12 @@ class _Known:
         """Refute a level and all that imply it."""
         for above in stronger(level):
             self.by.setdefault(above, set()).update(names)
+
+    def refute_lost(self, levels: frozenset[Level]) -> None:
+        """Refute those of these levels, to which a lost append that came behind all that was read is a contradiction, that
+        forbid lost updates, too: whoever appended without it came before it, or overwrote it."""
+        for level in levels & stronger("consistent-view"):
+            self.refute(level, {"lost-append"})
 
     def prove(self, proofs: Sequence[Cycle]) -> None:
         """Take cycles, each against its level."""
@@ -210,6 +225,11 @@ class _Known:
         return {level: "refuted" if level in self.by else "holds" if level in holds else "undecided" for level in LEVELS}
 
 
+def _above(levels: Iterable[Level]) -> frozenset[Level]:
+    """These levels and all that imply one of them."""
+    return frozenset(above for level in levels for above in stronger(level))
+
+
 def _suspects(inference: Inference) -> dict[int, Level]:
     """The transactions with anomalies of their own, and the weakest level that these rule out."""
     found: dict[int, Level] = {}
@@ -227,15 +247,21 @@ def _writes_told(inference: Inference) -> bool:
     return not shaken or cycles.writes_ordered(inference)
 
 
-def _order_lists(inference: Inference, known: _Known, orderable: frozenset[Level], budget: Budget) -> None:
-    """Decide levels of lists by orders of what nobody read: one that luck finds, then every one."""
+def _order_lists(
+    inference: Inference, known: _Known, orderable: frozenset[Level], budget: Budget, *, lost: bool
+) -> None:
+    """Decide levels of lists by orders of what nobody read: one that luck finds, then every one. Where some of that is `lost`
+    it need not be in any."""
     known.holds |= completion.holding(inference, orderable - known.holds, budget)
     # Consistent view is parallel snapshot isolation by another name: it has no rule of its own, and holds where that does.
     told = completion.by_every_order(inference, orderable - known.holds - {"consistent-view"}, budget)
     if told is not None:
         held, against = told
         known.holds |= {below for level in held for below in weaker(level)}
-        known.prove(against)
+        if lost:
+            known.refute_lost(_above(cycle.level for cycle in against))
+        else:
+            known.prove(against)
 
 
 def _order_registers(

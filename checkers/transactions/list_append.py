@@ -2,10 +2,12 @@
 isolation anomalies from experimental observations", VLDB 2020).
 
 The longest list read of a key is its version order, as far as it goes; every other read has to be a prefix of it. What was
-appended and never read comes after it, for else somebody would have read it.
+appended and never read comes after it, for else somebody would have read it, unless it is proven to be lost.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,6 +55,18 @@ def lost(inference: Inference, final: int) -> Problems:
     mine, found = paired(key[appends], micros.value[appends], np.repeat(key[listed], lengths), there)
     gone = appends[~np.isin(mine, found)]
     return Problems.of("lost-append", owner[first[key[gone]]], gone, owner[gone])
+
+
+def without_place(inference: Inference, appends: Ints) -> Inference:
+    """The same without any place of these appends, which are lost, in the order of their lists: that they came behind all that
+    was read follows only where they are not. (What read a list saw it without them, wherever they were.)"""
+    micros, edges = inference.micros, inference.edges
+    owner, many = micros.owners(), max(len(micros.keys), 1)
+    code = owner * many + micros.key
+    # Who also appended something there that was found has a place in that order.
+    nowhere = np.setdiff1d(code[appends], code[inference.version >= 0])
+    drawn = (edges.kind == WW) & np.isin(edges.target * many + edges.key, nowhere)
+    return replace(inference, edges=edges.where(~drawn))
 
 
 class _Lists:

@@ -1,6 +1,9 @@
 """Redis under Sentinel: one primary with asynchronous replicas, a server and a sentinel on every node.
 
 n1 is the first primary. Who is primary is what the sentinel beside a worker's home says.
+
+A sentinel that stood still for more than 2 s is in "TILT mode" for 30 s afterwards: it answers, and takes no server for down
+(Redis documentation, High availability with Redis Sentinel). After a pause a quorum of the others has to see a failure.
 """
 
 from __future__ import annotations

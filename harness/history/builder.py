@@ -272,9 +272,9 @@ class Builder:
                     self._details[began_at] = detail
 
     def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
-        texts = [isinstance(event, TextEvent) for event in events]
-        if any(texts):
-            told = self._values.pack_texts(values, transactions) if all(texts) else None
+        forms = set(map(type, events))
+        if texts := {form for form in forms if issubclass(form, TextEvent)}:
+            told = self._values.pack_texts(values, transactions) if texts == forms else None
             if told is not None:
                 return told
             for at, event in enumerate(events):

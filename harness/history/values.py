@@ -72,20 +72,20 @@ class Values(Sequence[Any]):
         step = 65536
         for at in range(0, len(self), step):
             rows = slice(at, at + step)
-            kinds, firsts, seconds = self.kind[rows], self.first[rows].tolist(), self.second[rows].tolist()
-            if not kinds.any():
-                yield from (None if first == NIL else first for first in firsts)
-                continue
-            objects, micros = self.objects, self.micros
-            for i, (kind, first, second) in enumerate(zip(kinds.tolist(), firsts, seconds, strict=True), at):
-                if kind == SCALAR:
-                    yield None if first == NIL else first
-                elif kind == PAIR:
-                    yield (None if first == NIL else first, None if second == NIL else second)
-                elif kind == MICROS and micros is not None:
-                    yield micros[i]
+            kinds, firsts = self.kind[rows], self.first[rows]
+            found: list[Any] = firsts.tolist()
+            for i in np.flatnonzero((firsts == NIL) & (kinds == SCALAR)).tolist():
+                found[i] = None
+            pairs, others = np.flatnonzero(kinds == PAIR), np.flatnonzero((kinds != SCALAR) & (kinds != PAIR)).tolist()
+            for i, first, second in zip(pairs.tolist(), firsts[pairs].tolist(), self.second[rows][pairs].tolist(), strict=True):
+                found[i] = (None if first == NIL else first, None if second == NIL else second)
+            for i in others:
+                kind = kinds[i]
+                if kind == MICROS and self.micros is not None:
+                    found[i] = self.micros[at + i]
                 else:
-                    yield objects[first] if kind == OBJECT else None
+                    found[i] = self.objects[found[i]] if kind == OBJECT else None
+            yield from found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(_same, self, other))
@@ -121,26 +121,19 @@ class Packer:
             if np.array_equal(plain == NIL, nil):
                 return Values(np.zeros(len(values), np.int8), plain, np.zeros(len(values), np.int64), self.objects)
         kind = np.zeros(len(values), np.int8)
-        firsts: list[int] = []
+        # Most are integers, or nothing: only what is neither is looked at one by one.
+        firsts: list[Any] = [NIL if value is None or value is missing else value for value in values]
+        untold = [i for i, value in enumerate(values) if value is missing]
+        nils = list(map(type, values)).count(type(None)) + len(untold)
         seconds: list[int] = []
         pairs: list[int] = []
         others: list[int] = []
-        untold: list[int] = []
-        nils = 0
-        keep = firsts.append
-        for i, value in enumerate(values):
+        for i, value in enumerate(firsts):
             what = type(value)
             if what is int:
-                keep(value)
-            elif value is None:
-                keep(NIL)
-                nils += 1
-            elif value is missing:
-                keep(NIL)
-                nils += 1
-                untold.append(i)
-            elif what is str:
-                keep(self._string(value))
+                continue
+            if what is str:
+                firsts[i] = self._string(value)
                 others.append(i)
             else:
                 if (what is list or what is tuple) and len(value) == 2:
@@ -152,12 +145,12 @@ class Packer:
                         b = NIL
                         nils += 1
                     if type(a) is int and type(b) is int:
-                        keep(a)
+                        firsts[i] = a
                         seconds.append(b)
                         pairs.append(i)
                         continue
                     nils -= (value[0] is None) + (value[1] is None)
-                keep(self._object(frozen(value)))
+                firsts[i] = self._object(frozen(value))
                 others.append(i)
         first, second = np.empty(len(values), np.int64), np.zeros(len(values), np.int64)
         try:

@@ -235,6 +235,20 @@ def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) ->
     assert found.reason == "the workload tests nothing of linearizability"
 
 
+@pytest.mark.parametrize(("model", "standing", "untested"), [
+    ("linearizable", "holds", ""), ("sets complete", "holds", ""), ("strict-serializable", "holds", ""),
+    ("fences kept", "holds in part", "that no acknowledged write is lost"),
+    ("locks exclusive", "holds in part", "linearizability or that no acknowledged write is lost"),
+])
+def test_a_claim_holds_in_part_where_the_workload_tests_a_part_of_it(model: str, standing: str, untested: str) -> None:
+    claimed = Claim(text="t", source="s", promises=("linearizable", "no-lost-write", "converges"))
+    found = judged(Says(model=model), claim=claimed).claim
+    assert found is not None and found.standing == standing
+    assert found.reason.endswith(f", whose workload does not test {untested}" if untested else "in this run")
+    alone = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("no-lost-write",))).claim
+    assert alone is not None and (alone.standing == "holds") is (untested == "")
+
+
 @pytest.mark.parametrize(("promise", "checker", "against"), [
     ("causal", "sessions", True), ("causal", "transactions", False), ("sequential", "transactions", False),
     ("strict-serializable", "transactions", True), ("strict-serializable", "sessions", False),

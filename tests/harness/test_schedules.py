@@ -10,14 +10,16 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause
+from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause, Skew
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
+from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.combination import Combination
 from splitbrain.nemeses.partitions import Halves
+from tests.conftest import ROOT
 
 OLDER = Path(__file__).parent / "history" / "format-2.jsonl"
 
@@ -76,6 +78,20 @@ def test_when_the_primary_changes() -> None:
     assert [(step.when, step.at) for step in steps] == [("primary-changes", 5)]
 
 
+def test_the_outages_that_are_shipped() -> None:
+    regions, cut = schedule(resolve({"database": "etcd"}, ROOT / "atlantic.toml"))
+    assert regions.nemesis == "regions" and regions.at < cut.at < cut.at + cut.duration < regions.at + regions.duration
+    (spec,) = cut.specs
+    assert isinstance(spec, Cut)
+    graph = everything(f"n{number}" for number in range(1, 6))
+    graph.remove_edges_from(spec.links)
+    america, europe, asia = ("n1", "n4"), ("n2", "n5"), ("n3",)  # as the nemesis deals them
+    assert {frozenset(link) for link in spec.links} == {frozenset((one, other)) for one in america for other in europe}
+    assert all(graph.has_edge(a, b) and graph.has_edge(b, a) for a in asia for b in (*america, *europe))
+    one, many = schedule(resolve({"database": "redis"}, ROOT / "too-many-removed.toml"))
+    assert (one.scenario, many.scenario) == ("follower", "majority") and one.at + one.duration < many.at
+
+
 def test_a_script_tells_scenarios_targets_and_overlaps(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("""
@@ -131,12 +147,12 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
     ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
     ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
-    ({"nemesis": "delay", "testbed": "docker"},
-     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
-    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Impair((("n1", "n2"),), loss=0.1),)),)},
-     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
-    ({"nemesis": "power-loss", "testbed": "docker"},
-     "can take the power from the disk of a data folder, .*, not docker: namespaces can"),
+    ({"nemesis": "clock-jump", "testbed": "docker"},
+     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
+    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Skew(("n1",), offset=9.0),)),)},
+     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
+    ({"nemesis": "full-disk", "testbed": "docker"},
+     "needs a testbed that can .*fill the disk of a data folder.*, not docker: namespaces can"),
 ])
 def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):

@@ -35,7 +35,8 @@ from functools import cached_property
 import msgspec
 
 from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Lineages, Newest, Version, text
+from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Lineages, Version, text
+from splitbrain.checkers.linearizability.evidence.newest import Newest, newest_by
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import Register
 from splitbrain.checkers.verdict import Moment
@@ -296,37 +297,38 @@ class Explanation(Lineages):
                         version.overtaken, version.overtaken_by = self.ret[row], row
                 if child.overtaken < version.overtaken:
                     version.overtaken, version.overtaken_by = child.overtaken, child.overtaken_by
-        observed = sorted(
-            ((row, self.versions[value]) for row, value in self.observed if not self.versions[value].odd),
-            key=lambda pair: self.inv[pair[0]],
-        )
+        saw = {row: version for row, value in self.observed if not (version := self.versions[value]).odd}
+        observed = sorted(saw, key=self.inv.__getitem__)
         reads = [
-            (row, version) for row, version in observed
-            if version.there < NEVER and (self.f[row] == "read" or self.outcome[row] == FAIL
-                                          or self.values[row][0] == self.values[row][1])
+            row for row in observed
+            if saw[row].there < NEVER and (self.f[row] == "read" or self.outcome[row] == FAIL
+                                           or self.values[row][0] == self.values[row][1])
         ]
         stale: set[int] = set()
-        newest = Newest([(v.written[1], v.written[0], v.writer, v.root) for v in self.order if v.acked and not v.lost])
-        for row, version in reads:
+        roots = {one.writer: one.root for one in self.order if one.acked and not one.lost}
+        for row, (first, root, second) in zip(
+            reads, newest_by(self.inv, self.ret, roots, [self.inv[row] for row in reads]), strict=True
+        ):
+            version = saw[row]
             newer = version.replaced_by
             if newer is not None and version.replaced < self.inv[row]:
                 stale.add(row)
                 if self._counts("stale-read", self._when(row)):
                     self._stale(row, newer, {version.writer, *self._between(newer, version)})
                 continue
-            write = newest.before(self.inv[row], version.root, stale)
+            write = second if root == version.root else first
             if write >= 0 and self.inv[write] > version.there:
                 stale.add(row)
                 if self._counts("stale-read", self._when(row)):
                     self._stale(row, self.versions[self._set_by(write)], {*self._origin(version, self.inv[write])})
-        newest = Newest([
-            (self.ret[row], self.inv[row], row, version.root) for row, version in observed
-            if not version.lost and row not in lost
-        ])
+        newest = Newest(self.inv, self.ret, {
+            row: version.root for row in observed if not (version := saw[row]).lost and row not in lost
+        })
         wrong = stale
-        for row, version in reads:
+        for row in reads:
             if row in wrong:
                 continue
+            version = saw[row]
             seen = version.overtaken_by
             if version.overtaken < self.inv[row] and seen not in wrong:
                 wrong.add(row)

@@ -10,17 +10,22 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.models.specifications import CasRegister, Register
 from splitbrain.harness.history.history import FAIL, INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
+from splitbrain.harness.history.names import NO_NAME
 from splitbrain.harness.history.operation import MISMATCH
 from splitbrain.harness.history.sides import listed
-from splitbrain.harness.history.values import MISSING, canonical
+from splitbrain.harness.history.values import MISSING, PAIR, SCALAR, canonical
 
 LONG_AGO = -NEVER - 1
 """Before every moment; times may be negative."""
@@ -75,6 +80,18 @@ class Version:
     overtaken_by: int = -1
 
 
+class _Sightings(NamedTuple):
+    """The observations in the order in which they were asked for: when, their rows, and in columns their servers, their homes,
+    and which version each saw, by its place among all versions (`at`) and in the walk (`enter`)."""
+
+    asked: list[int]
+    rows: list[int]
+    server: NDArray[np.int64]
+    home: NDArray[np.int64]
+    at: NDArray[np.int64]
+    enter: NDArray[np.int64]
+
+
 class Lineages:
     """The versions of one key; `homes` are the codes of all nodes that did anything. Raises `Exhausted`."""
 
@@ -82,25 +99,22 @@ class Lineages:
         self.course = course
         self.homes = homes
         self.settled = None if course is None else course.settled
-        self.by_server: dict[int, list[tuple[int, int]]] = {}
-        self.runs: dict[Hashable, set[Hashable]] = {}
+        self.runs: dict[Hashable, tuple[set[Hashable], NDArray[np.bool_]]] = {}
         self.budget = budget
         self.history = history
         self.model = model
-        self.f = [history.fs[code] for code in history.f.tolist()]
+        self.f = list(map(history.fs.__getitem__, history.f.tolist()))
         self.inv: list[int] = history.invoked.tolist()
-        outcome = history.outcome.tolist()
-        self.outcome = outcome
-        completed = history.completed.tolist()
-        self.ret = [NEVER if how == INFO else at for how, at in zip(outcome, completed, strict=True)]
+        self.outcome: list[int] = history.outcome.tolist()
+        self.ret: list[int] = np.where(history.outcome == INFO, NEVER, history.completed).tolist()
         self.values: list[Any] = []
+        plain = bool(((history.values.kind == SCALAR) | (history.values.kind == PAIR)).all())
         for row, value in enumerate(history.values):
             if not row % _OFTEN:
                 budget.check()
-            self.values.append(canonical(value))
-        servers, homes = history.server.tolist(), history.node.tolist()
-        self.server: list[int] = [s if s >= 0 else h for s, h in zip(servers, homes, strict=True)]
-        self.home: list[int] = [h if h >= 0 else s for s, h in zip(servers, homes, strict=True)]
+            self.values.append(value if plain else canonical(value))
+        self.server: list[int] = np.where(history.server >= 0, history.server, history.node).tolist()
+        self.home: list[int] = np.where(history.node >= 0, history.node, history.server).tolist()
         self.clock = history.timed
         self.versions: dict[Hashable, Version] = {}
         self.failed: dict[Hashable, int] = {}
@@ -113,30 +127,24 @@ class Lineages:
         self.budget.check()
         self._link()
         self.seen_by = dict(self.observed)
-        self.sightings = sorted((self.inv[row], row) for row in self.seen_by)
-        # Of each of them its server, its home and what it saw.
-        self.sighted = [
-            (row, self.server[row], self.home[row], self.versions[self.seen_by[row]]) for _, row in self.sightings
-        ]
         self._close()
 
     def _read(self) -> None:
         """Find the versions, their writers and who observed them."""
-        model, values = self.model, self.values
-        errors = self.history.errors
-        missing = self.history.values.kind == MISSING
+        model, values, history = self.model, self.values, self.history
+        errors = history.errors
         first = canonical(model.initial)
         self.versions[first] = Version(first)
+        reads = history.f == (history.fs.index("read") if "read" in history.fs else NO_NAME)
+        telling = np.flatnonzero(reads & (history.outcome == OK) & (history.values.kind != MISSING)).tolist()
+        seen = [(row, values[row]) for row in telling if not (values[row] is None and model.nil == "wildcard")]
         maybe: dict[Hashable, int] = {}
         swaps: list[int] = []
-        for row, f in enumerate(self.f):
-            if not row % _OFTEN:
+        for number, row in enumerate(np.flatnonzero(~reads).tolist()):
+            if not number % _OFTEN:
                 self.budget.check()
-            how, value = self.outcome[row], values[row]
-            if f == "read":
-                if how == OK and not missing[row] and not (value is None and model.nil == "wildcard"):
-                    self.observed.append((row, value))
-            elif f == "write":
+            f, how, value = self.f[row], self.outcome[row], values[row]
+            if f == "write":
                 if how == FAIL:
                     self.failed.setdefault(value, row)
                 else:
@@ -145,23 +153,24 @@ class Lineages:
                 expected, new = value
                 if how == FAIL:
                     self.failed.setdefault(new, row)
-                    code = int(self.history.error[row])
+                    code = int(history.error[row])
                     if code >= 0 and errors[code] == MISMATCH:
                         self.refused.add(row)
-                        if row in self.history.seen:
-                            self.observed.append((row, canonical(self.history.seen[row][0])))
+                        if row in history.seen:
+                            seen.append((row, canonical(history.seen[row][0])))
                 elif expected == new:
                     if how == OK:
-                        self.observed.append((row, expected))
+                        seen.append((row, expected))
                 elif how == OK:
                     swaps.append(row)
                 else:
                     maybe[new] = row
+        self.observed = sorted(seen, key=itemgetter(0))
         # An info cas counts only if its value was observed, directly or through others that count.
         for row in swaps:
             self.observed.append((row, values[row][0]))
         at = 0
-        while at < len(self.observed):
+        while maybe and at < len(self.observed):
             row = maybe.pop(self.observed[at][1], -1)
             at += 1
             if row >= 0:
@@ -171,15 +180,26 @@ class Lineages:
         for row in swaps:
             expected, new = values[row]
             self._written(row, new)
-            parent = self.versions.setdefault(expected, Version(expected))
+            parent = self._version(expected)
             child = self.versions[new]
             child.parent = parent
             parent.children.append(child)
+        versions = self.versions
         for row, value in self.observed:
-            self.versions.setdefault(value, Version(value)).observers.append(row)
+            version = versions.get(value)
+            if version is None:
+                version = versions[value] = Version(value)
+            version.observers.append(row)
+
+    def _version(self, value: Hashable) -> Version:
+        """The version of that value, a new one where there was none."""
+        version = self.versions.get(value)
+        if version is None:
+            version = self.versions[value] = Version(value)
+        return version
 
     def _written(self, row: int, value: Hashable) -> None:
-        version = self.versions.setdefault(value, Version(value))
+        version = self._version(value)
         version.writer = row
         version.acked = self.outcome[row] == OK
         version.written = (self.inv[row], self.ret[row])
@@ -202,16 +222,16 @@ class Lineages:
                 version.root = version.value
             if version.value == initial and version.writer < 0:
                 version.there = LONG_AGO
-            for row in self._own(version):
-                version.there = min(version.there, self.ret[row])
+            version.there = min([version.there, *map(self.ret.__getitem__, self._own(version))])
         self.budget.check()
         for version in reversed(order):
             version.leave = 1 + sum(child.leave for child in version.children)
-            for row in version.observers:
-                if self.inv[row] > version.sought:
-                    version.sought, version.sought_by = self.inv[row], row
-                if self.ret[row] < version.early:
-                    version.early, version.early_by = self.ret[row], row
+            if version.observers:
+                last = max(version.observers, key=self.inv.__getitem__)
+                version.sought, version.sought_by = self.inv[last], last
+                first = min(version.observers, key=self.ret.__getitem__)
+                if self.ret[first] < NEVER:
+                    version.early, version.early_by = self.ret[first], first
             for child in version.children:
                 if child.early < version.early:
                     version.early, version.early_by = child.early, child.early_by
@@ -269,7 +289,7 @@ class Lineages:
             return None
         moment, _, row, survivor, dead = min(seen, key=lambda found: found[:2])
         # Nothing of the one that died may be there later on, not even what overwrote it where it was.
-        own = [self.versions[value] for value in self._run(dead)]
+        own = [self.versions[value] for value in self._run(dead)[0]]
         if any(version.sought >= moment for version in (dead, *own)):
             return None
         return survivor, row
@@ -279,10 +299,11 @@ class Lineages:
         places = ("server", self.server[head.writer]), ("home", self.home[head.writer])
         return {(kind, code) for kind, code in places if code >= 0}
 
-    def _run(self, head: Version) -> set[Hashable]:
-        """As `_acknowledged_on`, asked for once."""
+    def _run(self, head: Version) -> tuple[set[Hashable], NDArray[np.bool_]]:
+        """As `_acknowledged_on`, asked for once; and by its place among all versions whether one is among them."""
         if head.value not in self.runs:
-            self.runs[head.value] = self._acknowledged_on(head)
+            values = self._acknowledged_on(head)
+            self.runs[head.value] = values, np.fromiter(map(values.__contains__, self.versions), np.bool_, len(self.versions))
         return self.runs[head.value]
 
     def _acknowledged_on(self, head: Version) -> set[Hashable]:
@@ -292,10 +313,10 @@ class Lineages:
         if server < 0 or self.course is None:
             return found
         heal = min((moment for moment in self.course.heals if moment > self.inv[head.writer]), default=LONG_AGO)
-        answers = self._answers()[server]
-        at = bisect_left(answers, (self.inv[head.writer], -1))
-        for asked, row in answers[at:at + FAR]:
-            if asked >= heal or self.ret[row] >= heal:
+        asked, rows = self._answers[server]
+        at = bisect_left(asked, self.inv[head.writer])
+        for row in rows[at:at + FAR]:
+            if self.inv[row] >= heal or self.ret[row] >= heal:
                 break
             if self.f[row] != "read" and self.outcome[row] == OK and self.values[row] is not None:
                 value = self._set_by(row)
@@ -311,36 +332,64 @@ class Lineages:
                     break
         return found
 
-    def _answers(self) -> dict[int, list[tuple[int, int]]]:
+    @cached_property
+    def _answers(self) -> dict[int, tuple[list[int], list[int]]]:
         """Server → when its answers were asked for, and their rows."""
-        if not self.by_server:
-            for row in sorted(range(len(self.inv)), key=self.inv.__getitem__):
-                self.by_server.setdefault(self.server[row], []).append((self.inv[row], row))
-        return self.by_server
+        order = np.argsort(self.history.invoked, kind="stable")
+        server = np.array(self.server, np.int64)[order]
+        found = {}
+        for code in np.unique(server).tolist():
+            rows = order[server == code]
+            found[code] = self.history.invoked[rows].tolist(), rows.tolist()
+        return found
+
+    @cached_property
+    def _sightings(self) -> _Sightings:
+        rows = sorted(sorted(self.seen_by), key=self.inv.__getitem__)
+        places = {value: at for at, value in enumerate(self.versions)}
+        values = [self.seen_by[row] for row in rows]
+        columns = (
+            [self.server[row] for row in rows], [self.home[row] for row in rows], [places[value] for value in values],
+            [self.versions[value].enter for value in values],
+        )
+        return _Sightings([self.inv[row] for row in rows], rows, *(np.array(column, np.int64) for column in columns))
 
     def _taken_up(self, survivor: Version, places: set[tuple[str, int]], after: int) -> int:
         """The first observation of the versions of `survivor` at one of these places, asked for after a moment; -1 if none."""
-        run, low, high = self._run(survivor), survivor.enter, survivor.leave
-        servers, homes = ({code for kind, code in places if kind == wanted} for wanted in ("server", "home"))
-        at = bisect_left(self.sightings, (after + 1, -1))
-        for row, server, home, version in self.sighted[at:at + FAR]:
-            if (server in servers or home in homes) and (low <= version.enter < high or version.value in run):
-                return row
-        return -1
+        _, run = self._run(survivor)
+        told = self._sightings
+        at = bisect_left(told.asked, after + 1)
+        part = slice(at, at + FAR)
+        enter = told.enter[part]
+        here = np.zeros(len(enter), np.bool_)
+        for kind, code in places:
+            here |= (told.server if kind == "server" else told.home)[part] == code
+        here &= ((survivor.enter <= enter) & (enter < survivor.leave)) | run[told.at[part]]
+        found = int(here.argmax()) if len(here) else 0
+        return told.rows[at + found] if len(here) and here[found] else -1
 
     def _old_everywhere(self, version: Version, known: int) -> list[int]:
         """Observations of versions older than this one, asked for after it was acknowledged and last seen, until there is one
         from every home."""
+        told = self._sightings
+        at = bisect_left(told.asked, known + 1)
+        part = slice(at, at + _NEAR)
+        older = np.flatnonzero(self._sound_since[told.at[part]] < version.written[0])
         rows: list[int] = []
-        missing, began = set(self.homes), version.written[0]
-        at = bisect_left(self.sightings, (known + 1, -1))
-        for row, _, home, seen in self.sighted[at:at + _NEAR]:
-            if home in missing and seen.there < began and not seen.odd:
-                rows.append(row)
+        missing = set(self.homes)
+        for place, home in zip(older.tolist(), told.home[part][older].tolist(), strict=True):
+            if home in missing:
+                rows.append(told.rows[at + place])
                 missing.discard(home)
                 if not missing:
                     return rows
         return []
+
+    @cached_property
+    def _sound_since(self) -> NDArray[np.int64]:
+        """Of all versions since when each was there, `NEVER` where its lineage contradicts itself: to be asked for when that is
+        known of all."""
+        return np.array([NEVER if version.odd else version.there for version in self.versions.values()], np.int64)
 
     def _found_again(self) -> str:
         """Who read what in its place."""
@@ -533,30 +582,6 @@ class Lineages:
         where = self._through(row)
         by = f" by {where}" if where else ""
         return f"{self._name(row)} of client {int(self.history.process[row])}, acknowledged{by}{self._at(self.ret[row])}"
-
-
-class Newest:
-    """Among operations (returned, invoked, row, lineage) that returned before a moment, the one of another lineage than a
-    given one that was invoked last. Moments must not go back."""
-
-    def __init__(self, operations: list[tuple[int, int, int, Hashable]]) -> None:
-        self.waiting = sorted(operations, key=lambda operation: -operation[0])
-        self.first: tuple[int, int, Hashable] = (LONG_AGO, -1, None)
-        self.second: tuple[int, int, Hashable] = self.first
-
-    def before(self, moment: int, root: Hashable, without: set[int]) -> int:
-        """That operation's row, -1 where there is none; rows in `without` do not count from now on."""
-        while self.waiting and self.waiting[-1][0] < moment:
-            _, inv, row, lineage = self.waiting.pop()
-            if row in without:
-                continue
-            if inv > self.first[0]:
-                if lineage != self.first[2]:
-                    self.second = self.first
-                self.first = (inv, row, lineage)
-            elif inv > self.second[0] and lineage != self.first[2]:
-                self.second = (inv, row, lineage)
-        return self.second[1] if self.first[2] == root else self.first[1]
 
 
 def text(value: Hashable) -> str:

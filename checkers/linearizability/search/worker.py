@@ -1,4 +1,4 @@
-"""One process of the pool: a task comes in on standard input, decisions go out on standard output.
+"""One process of the pool: a piece of work comes in on standard input, what it came to goes out on standard output.
 
 Standard input stays open until the parent closes it or dies, and then this process ends at once, whatever it is doing.
 """
@@ -10,15 +10,16 @@ import pickle
 import sys
 import threading
 
-from splitbrain.checkers.budget import Budget
-from splitbrain.checkers.linearizability.search.rotation import TIME_IS_UP, rotate
-from splitbrain.checkers.linearizability.search.start import start
+import msgspec
+
+from splitbrain.checkers.budget import resident
 
 
 def main() -> None:
-    """Judge one task: (histories, model, seconds, memory), pickled after its length in eight bytes."""
+    """Do one piece: (a function, its arguments, the budget that it gets as its last), pickled after its length in eight
+    bytes."""
     source = sys.stdin.buffer
-    histories, model, seconds, memory = pickle.loads(source.read(int.from_bytes(source.read(8), "big")))
+    work, arguments, budget = pickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -27,11 +28,7 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    budget = Budget.of(seconds, memory)
-    searches = [start(history, model) for history in histories]
-    rotate(searches, budget)
-    decisions = [search.decision(search.spent or TIME_IS_UP) for search in searches]
-    answers.write(pickle.dumps(decisions))
+    answers.write(pickle.dumps(work(*arguments, msgspec.structs.replace(budget, held=resident()))))
     answers.flush()
     os._exit(0)
 

@@ -165,6 +165,22 @@ def test_processes_give_the_same_answers() -> None:
     assert [d.valid for d in decisions] == [search(part, CasRegister()).valid for part in parts]
 
 
+@pytest.mark.parametrize("executable", (sys.executable, "/bin/false", "/nonexistent"))
+def test_keys_are_explained_the_same_by_several_processes(monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+    """Also where the others fail."""
+    operations = [
+        msgspec.structs.replace(operation, key=key, process=100 * key + operation.process)
+        for key in range(9) for operation in register_history(random.Random(f"explained {key}"), operations=30, broken=1.0)
+    ]
+    history = History.of(operations)
+    alone = check(history, CasRegister(), processes=1)
+    monkeypatch.setattr(engine_module, "EXPLAINED_APART", 0)
+    monkeypatch.setattr(sys, "executable", executable)
+    several = check(history, CasRegister(), processes=3)
+    assert alone.coverage is not None and alone.coverage.refuted > 3 and len(alone.counts) > 1
+    assert msgspec.structs.replace(several, seconds=0.0) == msgspec.structs.replace(alone, seconds=0.0)
+
+
 def test_a_model_of_a_script_stays_in_this_process() -> None:
     foreign = type("Foreign", (Register2,), {"__module__": "__main__"})()
     assert judge_apart([History.of([])], foreign, Budget.of(1.0), 1) is None

@@ -164,6 +164,13 @@ def test_two_primaries_that_go_on_after_the_heal_overwrite_what_tells_which_of_t
     assert discarded(recorded([*TWO, *TWO_GO_ON, went_over]), CUT) == gone(untold=2), "each key by itself"
 
 
+def test_a_lineage_that_did_not_hold_the_other_when_that_had_ended_is_what_the_others_clients_then_read() -> None:
+    later = [at("n2", "write", 21, 10.9), at("n2", "read", 21, 11, home="n1")]
+    assert through_primaries([*TWO, *TWO_GO_ON, at("n2", "read", 20, 10.8), *later]) == BOTH_GONE
+    assert through_primaries([*TWO, *TWO_GO_ON, at("n2", "read", 20, 10.55), *later]) == gone(untold=2), "it had not ended"
+    assert through_primaries([*TWO, *TWO_GO_ON, *later]) == gone(untold=2), "it may have held it"
+
+
 @pytest.mark.parametrize(("after", "why"), [
     ([*TWO_GO_ON, at("n2", "read", 20, 11)], "its own clients may still have been behind"),
     ([*TWO_GO_ON[1:], at("n2", "write", 20, 10.7), at("n2", "read", 20, 11, home="n1")], "it may have come later"),

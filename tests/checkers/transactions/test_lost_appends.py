@@ -97,6 +97,29 @@ def test_just_what_was_taken_out_of_a_store_is_found_to_be_lost(seed: int) -> No
     assert "lost-append" not in check(history).counts
 
 
+TORN = txn(1, 6, 7, ("append", "x", 2), ("append", "y", 3))
+UPON = txn(2, 8, 9, ("append", "y", 5), ("append", "x", 1))
+BOTH = txn(3, 21, 22, ("r", "x", (1,)), ("r", "y", (3, 5)))
+
+
+def test_nobody_claims_to_know_where_a_lost_append_stood() -> None:
+    result = judge(recorded(TORN, UPON, BOTH), (Transactions(),))
+    assert "G0" not in result.counts and result.counts["lost-append"] == 1
+    states = {one.model: one.state for one in result.standings}
+    assert {states[level] for level in ("consistent-view", "snapshot-isolation", "strict-serializable")} == {"refuted"}
+    assert {states[level] for level in ("read-uncommitted", "read-committed", "read-atomic")} == {"undecided"}
+    before = judge(recorded(TORN, UPON, BOTH, final=False), (Transactions(),))
+    assert before.counts == {"G0": 1}, "nothing is lost as long as it may still be read: it came behind all that was read"
+
+
+def test_the_places_of_what_was_found_are_known_beside_a_loss() -> None:
+    crossed = (txn(4, 1, 9, ("append", "v", 1), ("append", "w", 2)), txn(5, 1, 9, ("append", "w", 1), ("append", "v", 2)))
+    reads = txn(3, 23, 24, ("r", "v", (1, 2)), ("r", "w", (1, 2)))
+    result = judge(recorded(TORN, UPON, *crossed, BOTH, reads), (Transactions(),))
+    assert (result.counts["lost-append"], result.counts["G0"]) == (1, 1)
+    assert {one.state for one in result.standings if one.model == "read-uncommitted"} == {"refuted"}
+
+
 FIRST = txn(0, 1, 3, ("r", "x", (9,)), ("append", "x", 1))
 OTHER = txn(1, 1, 4, ("r", "x", (9,)), ("append", "x", 2))
 BEFORE, BETWEEN = txn(2, 0, 0.5, ("append", "x", 9)), txn(2, 3.2, 3.4, ("r", "x", (9, 1)))
