@@ -1,7 +1,8 @@
 """Result: everything that a judged run says. The terminal, the report, JUnit and the comparison print this and nothing else.
 
 Moments are seconds from the start of the run and durations are seconds, both floats, unless a name ends in `_ms`; shares
-are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nanoseconds of the history.
+are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nanoseconds of the history. It is one file
+because all of it is one document, `result.json`.
 """
 
 from __future__ import annotations
@@ -603,8 +604,5 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
 
 def _in_order(result: Result) -> Result:
     """The result with its anomalies in the order in which they are told everywhere; in the file they are by name."""
-    def told(counts: dict[str, int]) -> dict[str, int]:
-        return in_order(counts) | counts
-
-    rows = tuple(msgspec.structs.replace(row, anomalies=told(row.anomalies)) for row in result.scenarios)
-    return msgspec.structs.replace(result, counts=told(result.counts), outside=told(result.outside), scenarios=rows)
+    rows = tuple(msgspec.structs.replace(row, anomalies=in_order(row.anomalies)) for row in result.scenarios)
+    return msgspec.structs.replace(result, counts=in_order(result.counts), outside=in_order(result.outside), scenarios=rows)
