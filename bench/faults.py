@@ -102,9 +102,10 @@ class Bed(ABC):
         """Kills its server."""
 
     def run(self) -> None:
-        """Measure, and print the table's lines."""
+        """Measure, and print the table's lines. Ends this process where the one that measures was ended."""
         self.testbed = self.made()
-        self.testbed.inside(lambda: asyncio.run(self.measure()) or 0)
+        if code := self.testbed.inside(lambda: asyncio.run(self.measure()) or 0):
+            sys.exit(code)
 
     async def prepare(self) -> None:
         """What people would have ready before."""

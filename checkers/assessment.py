@@ -6,13 +6,21 @@ import re
 from collections.abc import Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, is_one, losing, undoing
-from splitbrain.checkers.cases.flash_sale import CHARGES, STOCKS
+from splitbrain.checkers.cases.cart import KEPT as CARTS
+from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
+from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
 from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
+from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
+from splitbrain.checkers.structures.counter import FINAL as SUMS
 from splitbrain.checkers.structures.lock import EXCLUSIVE
+from splitbrain.checkers.structures.long_fork import MODEL as PREFIXED
+from splitbrain.checkers.structures.monotonic import MODEL as VALUES
+from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
+from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
 from splitbrain.checkers.structures.watch import MODEL as WATCHES
 from splitbrain.checkers.transactions.lattice import LEVELS, weaker
 from splitbrain.checkers.verdict import Standing, Validity, Verdict
@@ -27,7 +35,8 @@ def claim(
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
-    with a quorum answered, and stood. Not tested: anything else. `verdicts` are those of the workload's checkers;
+    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, and
+    that stood. Not tested: anything else. `verdicts` are those of the workload's checkers;
     `overwritten`: transactions set registers, so that what is no longer there may have been overwritten."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
@@ -74,8 +83,11 @@ def claim(
             return assess("not tested", unclear)
         open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
-            told = " and ".join(_TOLD[promise] for promise in asked)
-            return assess("holds", f"nothing refuted {told} in this run")
+            told = f"nothing refuted {' and '.join(_TOLD[promise] for promise in asked)} in this run"
+            unasked = [_TOLD[promise] for promise in claimed.promises if promise in _OF_OPERATIONS and promise not in asked]
+            if unasked:
+                return assess("holds in part", f"{told}, whose workload does not test {' or '.join(unasked)}")
+            return assess("holds", told)
         return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
@@ -154,19 +166,28 @@ _BESIDE = frozenset({EXCLUSIVE, WATCHES, STOCKS, CHARGES, LIMITS})
 a lease; watches, for it is said of single operations (etcd exempts them by name); and what a service makes of its database,
 which may look and then write in two steps."""
 
-_OF_BALANCES: dict[Promise, tuple[str, ...]] = {
-    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE),
-    "serializable": (CONSERVED, COVERED, AT_ONCE),
-    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE),
+_OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
+"""What is promised of single operations."""
+
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+"""The models that a lost write is against, where somebody reads in the end."""
+
+_OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
+    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
+    "serializable": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
+    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, PREFIXED),
 }
 """What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
-transfers from one account at once only one commits (first committer wins)."""
+transfers from one account at once only one commits (first committer wins); and for writes of single keys that transactions read
+together, of which all see a prefix of one order."""
 
 
 def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
     """Whether the run's models are of those that a promise says something of."""
     if promise == "linearizable":
         return any(one.model not in _BESIDE for one in standings)
+    if promise == "no-lost-write":
+        return any(one.model in _LOSSES for one in standings)
     return promise not in _MODELS or any(one.model == promise for one in standings)
 
 
@@ -211,7 +232,7 @@ def _broken(
                         return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
-            models = (*_implied(promise), *_OF_BALANCES.get(promise, ()))
+            models = (*_implied(promise), *_OF_STRUCTURES.get(promise, ()))
             found = next((one for one in standings if one.model in models and one.state == "refuted"), None)
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 

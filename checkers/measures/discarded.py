@@ -220,10 +220,12 @@ def _made(recording: Recording, fault: Fault) -> _Made | None:
     written &= (history.invoked >= fault.started) & (history.completed <= fault.healed)
     within = (history.invoked >= span[0]) & (history.completed <= span[1])
     writers: defaultdict[int, dict[Hashable, _Write]] = defaultdict(dict)
-    for row in np.flatnonzero(written).tolist():
-        if (server := int(place[row])) in side:
-            first, last = (bisect_right(parted.began, int(at[row])) - 1 for at in (history.invoked, history.completed))
-            writers[int(history.key[row])][_new(history, row)] = _Write(row, bool(within[row]), side[server], first, last)
+    rows = np.flatnonzero(written)
+    rows = rows[np.isin(place[rows], list(side))]
+    first, last = (np.searchsorted(parted.began, at[rows], "right") - 1 for at in (history.invoked, history.completed))
+    columns = (rows, history.key[rows], within[rows], place[rows], first, last)
+    for row, key, inside, server, begun, ended in zip(*(column.tolist() for column in columns), strict=True):
+        writers[key][_new(history, row)] = _Write(row, inside, side[server], begun, ended)
     alike = {
         key: list({write.known: write for write in values.values() if write.within}.values()) for key, values in writers.items()
     }
@@ -249,9 +251,10 @@ def _fates(recording: Recording, fault: Fault, made: _Made) -> _Fates:
     seen = (history.outcome == OK) & (history.f == history.fs.index("read"))
     seen &= (history.invoked >= end) & (history.invoked < until) & np.isin(history.key, list(made.writers))
     lineages = _Lineages(recording, fault, made, fates, until)
-    for row in np.flatnonzero(seen).tolist():
-        key, home, at = (int(column[row]) for column in (history.key, history.node, history.invoked))
-        value, reader = canonical(history.values[row]), made.side.get(home)
+    rows = np.flatnonzero(seen)
+    columns = (column[rows].tolist() for column in (history.key, history.node, history.invoked))
+    for told, key, home, at in zip(history.values.take(rows), *columns, strict=True):
+        value, reader = canonical(told), made.side.get(home)
         found = made.writers[key].get(value)
         if found is None:
             lineages.tell(fates, key, value, home, at)
@@ -290,27 +293,29 @@ class _Lineages:
         rows = np.flatnonzero(
             (history.outcome == OK) & (history.server >= 0) & (history.completed > healed) & (history.invoked < until)
             & np.isin(history.key, list(made.writers))
-        ).tolist()
+        )
+        sides = np.array([made.side.get(code, -1) for code in (*range(len(history.nodes)), -1)])  # The last is what -1 finds.
+        home, server, reads = sides[history.node[rows]], sides[history.server[rows]], history.f[rows] == read
         ended: dict[tuple[int, int], int] = {}
         primaries: set[tuple[int, int]] = set()
         for key, values in made.writers.items():
             for write in values.values():
                 primaries.add((fates.shard(key), int(history.server[write.row])))
                 self._wrote[key, write.side].append((int(history.invoked[write.row]), int(history.completed[write.row])))
-        for row in rows:
-            key, home = int(history.key[row]), made.side.get(int(history.node[row]))
-            if home is not None and (fates.shard(key), home) not in ended:
-                found = made.writers[key].get(canonical(history.values[row])) if history.f[row] == read else None
-                if made.side.get(int(history.server[row]), home) != home or (found is not None and found.side != home):
-                    ended[fates.shard(key), home] = int(history.invoked[row])
-        for row in rows:
-            key, server = int(history.key[row]), int(history.server[row])
-            shard, side, over = fates.shard(key), made.side.get(server), int(history.completed[row])
-            if history.f[row] == read or side is None or (shard, server) not in primaries:
-                continue
-            if over < ended.get((shard, side), NEVER):
+        telling = (home >= 0) & (reads | ((server >= 0) & (server != home)))
+        columns = (rows, history.key[rows], home, server, reads, history.invoked[rows])
+        for row, key, mine, other, looks, began in zip(*(column[telling].tolist() for column in columns), strict=True):
+            if (fates.shard(key), mine) not in ended:
+                found = made.writers[key].get(canonical(history.values[row])) if looks else None
+                if other not in (mine, -1) or (found is not None and found.side != mine):
+                    ended[fates.shard(key), mine] = began
+        wrote = (server >= 0) & ~reads
+        columns = (rows, history.key[rows], history.server[rows], server, history.invoked[rows], history.completed[rows])
+        for row, key, name, side, began, over in zip(*(column[wrote].tolist() for column in columns), strict=True):
+            shard = fates.shard(key)
+            if (shard, name) in primaries and over < ended.get((shard, side), NEVER):
                 self._later[key][_new(history, row)] = side, over
-                self._wrote[key, side].append((int(history.invoked[row]), over))
+                self._wrote[key, side].append((began, over))
         for (key, side), written in self._wrote.items():
             written.sort()
             self._last[fates.shard(key), side] = max(self._last[fates.shard(key), side], *(over for _, over in written))

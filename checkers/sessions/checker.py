@@ -17,13 +17,14 @@ from splitbrain.checkers.models.specifications import Nil
 from splitbrain.checkers.sessions.causality import causal_breaks
 from splitbrain.checkers.sessions.guarantees import Break, find
 from splitbrain.checkers.sessions.models import GUARANTEES, MODELS, Guarantee, Model
-from splitbrain.checkers.sessions.observations import observed, unanswered_apart
+from splitbrain.checkers.sessions.observations import in_time, observed, unanswered_apart
 from splitbrain.checkers.sessions.refusals import refused_in, untold_refusals
 from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.transactions import completion, decide, rw_register
 from splitbrain.checkers.transactions.decide import Facts
 from splitbrain.checkers.transactions.decide.facts import Flaw
+from splitbrain.checkers.transactions.serial import TURNS
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Fault
@@ -365,7 +366,8 @@ class _View:
         if causal.state == "refuted":
             return _Judgement("refuted", causal.by)
         try:
-            inference = rw_register.infer(self.told, budget)
+            # An order of time as well would be all there is to know; it is not looked for where there is none.
+            inference = rw_register.infer(self.told, budget, TURNS if in_time(self.told) else 0)
         except Exhausted as limit:
             return _Judgement("undecided", limit=str(limit))
         refusals = untold_refusals(self.history)

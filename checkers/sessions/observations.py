@@ -95,6 +95,27 @@ def unanswered_apart(told: History, outcome: NDArray[np.int8]) -> History:
     return apart
 
 
+def in_time(told: History) -> bool:
+    """Whether what was observed may be explained by an order of time, for all that two versions of one key tell: not where each
+    was known, for an operation on it had been answered, before an operation on the other was called (Gibbons & Korach 1997)."""
+    micros = told.micros
+    assert micros is not None
+    owner = micros.owners()
+    rows = np.flatnonzero((micros.value != UNKNOWN) & (told.outcome[owner] == OK))
+    rows = rows[np.lexsort((micros.value[rows], micros.key[rows]))]
+    key, value = micros.key[rows], micros.value[rows]
+    begin = np.flatnonzero(np.append(True, (key[1:] != key[:-1]) | (value[1:] != value[:-1]))[: len(rows)])
+    if not len(begin):
+        return True
+    known = np.minimum.reduceat(told.completed[owner[rows]], begin)
+    asked = np.maximum.reduceat(told.invoked[owner[rows]], begin)
+    # All the time from when it was known until it was last asked for, that version was there.
+    held = np.flatnonzero(known < asked)
+    held = held[np.lexsort((known[held], key[begin[held]]))]
+    keys = key[begin[held]]
+    return not ((keys[1:] == keys[:-1]) & (known[held[1:]] < asked[held[:-1]])).any()
+
+
 def _take_as_done(changed: History, micros: Micros, told: NDArray[np.bool_], telling: NDArray[np.bool_]) -> None:
     """Take as done every compare-and-set that was not answered and whose new value somebody read; so it had found what it
     expected, too. `told` are reads with a value, `telling` those that tell of one write alone."""

@@ -180,11 +180,12 @@ async def connections(channel: Channel, cat: str) -> str:
     return completed.stdout  # without IPv6 in the kernel the second does not exist
 
 
-async def apply(
-    restore: Mapping[str, Callable[[firewall.Rules], Awaitable[int]]], texts: Mapping[str, firewall.Rules]
-) -> Applied:
-    """Give every node that `texts` names its rules, all at once. `restore` maps a node to what puts rules in force there and
-    tells when (nanoseconds). Raises `SetupError` where a node refused."""
+Restore = Callable[[firewall.Rules], Awaitable[int]]
+"""Puts rules in force on a node and tells when (nanoseconds). Raises `SetupError` where the node refuses."""
+
+
+async def apply(restore: Mapping[str, Restore], texts: Mapping[str, firewall.Rules]) -> Applied:
+    """Give every node that `texts` names its rules, all at once. Raises `SetupError` where a node refused."""
     times = await together(restore[name](rules) for name, rules in texts.items())
     return Applied(
         spread=max(times) - min(times) if times else 0, rules={name: rules.text() for name, rules in texts.items()}

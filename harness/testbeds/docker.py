@@ -43,17 +43,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
 from splitbrain.harness.testbeds.engine import in_thread
-from splitbrain.harness.testbeds.namespaces import empty
+from splitbrain.harness.testbeds.namespaces import Namespaces, empty
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
+from splitbrain.harness.testbeds.shaping import Shaping
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
+from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
 
 TOOLS = "splitbrain/tools:2"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
@@ -84,7 +86,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "wipe", "unplug"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -102,14 +104,18 @@ class Docker(Probed):
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
         self._unpluggable = False
         self._disks: list[VolatileDisk] = []
+        self._shaping: Shaping | None = None
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether a container can be given a disk whose power can be taken, is tried with one."""
-        if ability != "unplug":
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether a container can be given a
+        disk whose power can be taken, with one."""
+        if ability not in ("impair", "unplug"):
             return ""
         if os.geteuid() != 0:
-            return "only root may mount a disk for a container: run splitbrain as root."
+            return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
+        if ability == "impair":
+            return Namespaces.lacks(ability)
         with tempfile.TemporaryDirectory() as folder:
             testbed = cls(Plan(database="", variant=""), "try", Path(folder))
 
@@ -416,6 +422,16 @@ class Docker(Probed):
             raise SetupError(f"{name}: its disk cannot lose its power: that is made before the node is.")
         return disk
 
+    async def impair(self, links: Mapping[Link, Impair]) -> Applied:
+        """See `Shaping.impair`."""
+        if self._agent is None:
+            raise RuntimeError("impair() comes after up()")
+        if self._shaping is None:
+            channels = {node.name: node.entrance.channel for node in self.nodes}
+            self._shaping = Shaping(self._agent, channels, self._folder / "shaper.log")
+        own = {node.name: firewall.Addresses(node.address, "") for node in self.nodes}
+        return await self._shaping.impair(links, own, {node.name: node.restore for node in self.nodes})
+
     async def wipe(self, name: str, keep: Collection[str]) -> None:
         """Give the node a new and empty volume, or empty the disk that it has, and remove the containers of its services: those
         that are made next find there what they are given. So nothing is kept but that. Raises `SetupError`."""
@@ -450,6 +466,9 @@ class Docker(Probed):
         """Remove every container, the network and the volumes; with the plan's `keep`, what the volumes hold is copied into
         the nodes' folders before. Idempotent."""
         self._close_prober()
+        if self._shaping is not None:
+            self._shaping.close()
+            self._shaping = None
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
             await asyncio.wait(set(self._calls))
         for image in self._images.values():

@@ -238,18 +238,8 @@ class Namespaces(Probed):
         if self._init is None:
             raise RuntimeError("impair() comes after up()")
         if self._shaping is None:
-            if not links:
-                return Applied(0, {})
             self._shaping = Shaping(self._init, {node.name: node.channel for node in self.nodes}, self._folder / "shaper.log")
-            await self._shaping.begin()
-            own = self._addresses()
-            await commands.together(node.restore(firewall.install_queues(own[node.name])) for node in self.nodes)
-        await self._shaping.tell(links)
-        texts = firewall.queues(links, self._addresses())
-        applied = await commands.apply({node.name: node.restore for node in self.nodes}, texts)
-        if not links:
-            await self._shaping.tell({})  # What came meanwhile is let go too.
-        return applied
+        return await self._shaping.impair(links, self._addresses(), {node.name: node.restore for node in self.nodes})
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clocks of a node's servers wrong (clocks.py). Raises `SetupError` where the kernel refuses."""

@@ -13,7 +13,9 @@ import msgspec
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link
+from splitbrain.harness.testbeds import commands, firewall
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt
+from splitbrain.harness.testbeds.testbed import Applied
 
 _NETLINK_NETFILTER = 12
 _PROGRAM = Path(__file__).with_name("shaper.py")
@@ -31,6 +33,7 @@ class Shaping:
         self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._told = asyncio.Lock()
+        self._begun = False
 
     async def begin(self) -> None:
         """Start it, with its sockets in every node. Raises `SetupError` where the kernel has no such queues."""
@@ -50,6 +53,22 @@ class Shaping:
         finally:
             for one in made:
                 one.close()
+
+    async def impair(self, links: Mapping[Link, Impair], own: Mapping[str, firewall.Addresses],
+                     restores: Mapping[str, commands.Restore]) -> Applied:
+        """Hold back, lose, double or damage the packets of these links, by rules that each node's firewall restores. Raises
+        `SetupError` where the kernel refuses; nothing is then impaired that was not before."""
+        if not self._begun:
+            if not links:
+                return Applied(0, {})
+            await self.begin()
+            await commands.together(restore(firewall.install_queues(own[name])) for name, restore in restores.items())
+            self._begun = True
+        await self.tell(links)
+        applied = await commands.apply(restores, firewall.queues(links, own))
+        if not links:
+            await self.tell({})  # What came meanwhile is let go too.
+        return applied
 
     async def tell(self, links: Mapping[Link, Impair]) -> None:
         """What happens on which links from now on; with none, everything that is held back is let go. Raises `SetupError`."""

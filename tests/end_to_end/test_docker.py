@@ -270,12 +270,12 @@ def test_a_container_that_is_started_again_is_still_cut(splitbrain: Splitbrain, 
     need("etcd")
     file = tmp_path / "both.toml"
     file.write_text("""
-time = 18.0
+time = 21.0
 concurrency = 1
 nodes = 3
 [[schedule]]
 at = 3.0
-duration = 9.0
+duration = 12.0
 [[schedule.specs]]
 type = "cut"
 links = [["n1", "n2"], ["n2", "n1"], ["n1", "n3"], ["n3", "n1"]]

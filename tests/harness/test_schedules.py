@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause
+from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause, Skew
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
@@ -147,10 +147,10 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
     ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
     ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
-    ({"nemesis": "delay", "testbed": "docker"},
-     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
-    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Impair((("n1", "n2"),), loss=0.1),)),)},
-     "needs a testbed that can have packets come late, seldom, twice or damaged, not docker: namespaces can"),
+    ({"nemesis": "clock-jump", "testbed": "docker"},
+     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
+    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Skew(("n1",), offset=9.0),)),)},
+     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
     ({"nemesis": "full-disk", "testbed": "docker"},
      "needs a testbed that can .*fill the disk of a data folder.*, not docker: namespaces can"),
 ])

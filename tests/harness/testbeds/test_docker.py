@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, SERVER, plan
 from tests.harness.testbeds.test_namespaces import without
 from tests.lab import built, inside, removed
+from tests.nemeses.driver import Driver, step
 
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 
@@ -219,6 +220,26 @@ def test_probes_see_what_is_cut_and_what_is_not(lab: Any, tmp_path: Path) -> Non
                 writer.close()
             before = graph
 
+    with_nodes(bed(tmp_path), 3, work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may impair the links of containers")
+def test_links_are_impaired_and_over_afterwards(lab: Any, tmp_path: Path) -> None:
+    async def work(testbed: Docker) -> None:
+        driver = Driver(testbed, "n1")
+
+        async def meanwhile() -> None:
+            await testbed.nodes[0].stop("server", kill=True)  # a server that comes back is slow still
+            await testbed.nodes[0].start(ON_PYTHON)
+
+        fault = await driver.do(step("delay", "to-primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.specs[0].touched == {"n1", "n2", "n3"}, (fault.proofs, fault.undone)
+        (begun, *held), ended = fault.proofs, fault.undone[0]
+        assert {link[1] for link in begun.measured} == {"n1"} and all(proof.figures[0].least >= 90 for proof in (begun, *held))
+        assert ended.holds and ended.figures[0].intended == 0
+        assert await driver.controller.prove_healed() == ()
+
+    assert Docker.lacks("impair") == ""
     with_nodes(bed(tmp_path), 3, work)
 
 
