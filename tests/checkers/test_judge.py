@@ -201,7 +201,7 @@ SERVICES = ("stocks kept", "charges single", "limits kept")
 SESSIONS = ("read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads")
 COMMITTED = ("read-uncommitted", "read-committed")
 SNAPSHOT = (*COMMITTED, "read-atomic", "consistent-view", "parallel-snapshot-isolation", "snapshot-isolation",
-            "totals conserved")
+            "totals conserved", "reads prefixed")
 STRONG = ("read-committed-session", "read-atomic-session", "causal", "prefix", "strong-session-parallel-snapshot-isolation",
           "strong-session-snapshot-isolation", "strong-session-serializable", "strong-snapshot-isolation")
 AGAINST: dict[Promise, tuple[str, ...]] = {
