@@ -3,8 +3,9 @@
     python -m bench.judging [OPERATIONS]
 
 The run is simulated: a cluster of five nodes is cut in two for most of the load, and both sides go on, each with registers of
-its own, of which only the larger side's are there after the heal. What takes more of one processor or more memory than it may,
-scaled to the number of operations, is a failure, and 1 is the exit code then.
+its own, of which only the larger side's are there after the heal. Told are the seconds that pass, those of all processors
+together, and the memory of all processes together. What takes longer or more memory than it may, scaled to the number of
+operations, is a failure, and 1 is the exit code then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -30,7 +32,7 @@ from splitbrain.harness.store import Run
 
 OPERATIONS = 1_000_000
 SECONDS, MEMORY = 30.0, 3 << 29
-"""What a million operations may take: of one processor, and bytes."""
+"""What a million operations may take: seconds that pass, and bytes of all processes together."""
 NODES = ("n1", "n2", "n3", "n4", "n5")
 MAJORITY = NODES[2:]
 HOMES = ("n1", "n2", "n3", "n1", "n2", "n4", "n1", "n5")
@@ -45,24 +47,32 @@ CALL = 1_000_000
 """Nanoseconds that half a call takes on average."""
 PACE = CLIENTS * SECOND // (3 * CALL)
 """Operations in a second of the run, about."""
+LOOK = 0.25
+"""Seconds between two looks at the memory."""
+
+
+class Spent(msgspec.Struct):
+    """What a command took: seconds that passed, seconds of all processors, and the most bytes of its processes together."""
+
+    passed: float
+    computed: float
+    peak: int
 
 
 class Measured(msgspec.Struct):
-    """Seconds of one processor and the most memory in bytes, of loading alone and of all."""
+    """What loading alone took, and all; `size` is that of the journal in bytes."""
 
     operations: int
     anomalies: int
     size: int
-    loading: float
-    loading_peak: int
-    seconds: float
-    peak: int
+    loading: Spent
+    whole: Spent
 
     @property
     def kept(self) -> bool:
         """Whether all was within its bounds."""
         millions = max(1.0, self.operations / 1e6)
-        return self.seconds <= SECONDS * millions and self.peak <= MEMORY * millions
+        return self.whole.passed <= SECONDS * millions and self.whole.peak <= MEMORY * millions
 
 
 def write(folder: Path, operations: int) -> Run:
@@ -187,28 +197,46 @@ def measured(operations: int) -> Measured:
         whole = _spent("-m", "splitbrain.harness.cli", "check", str(run.folder))
         result = json.loads(run.result.read_bytes())
         return Measured(
-            result["totals"]["operations"], sum(result["counts"].values()), run.journal.stat().st_size, *loading, *whole
+            result["totals"]["operations"], sum(result["counts"].values()), run.journal.stat().st_size, loading, whole
         )
 
 
-def _spent(*command: str) -> tuple[float, int]:
-    """What a Python process took: seconds of one processor, and bytes at most."""
+def _spent(*command: str) -> Spent:
+    """What a Python process took, with those that it began."""
+    began, together = time.monotonic(), 0
     child = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
-    _, status, spent = os.wait4(child.pid, 0)
+    while True:
+        ended, status, spent = os.wait4(child.pid, os.WNOHANG)
+        if ended:
+            break
+        together = max(together, _occupied(child.pid))
+        time.sleep(LOOK)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in (0, 1, 2):
         raise RuntimeError(f"{' '.join(command)}: ended with {child.returncode}")
-    return spent.ru_utime + spent.ru_stime, spent.ru_maxrss * 1024
+    return Spent(time.monotonic() - began, spent.ru_utime + spent.ru_stime, max(together, spent.ru_maxrss * 1024))
+
+
+def _occupied(process: int) -> int:
+    """Bytes that a process and those that it began occupy together: what they share counts once."""
+    try:
+        told = Path(f"/proc/{process}/smaps_rollup").read_text()
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:  # It has just ended.
+        return 0
+    own = next((int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:")), 0)
+    return own * 1024 + sum(_occupied(int(child)) for child in children)
 
 
 def tell(found: Measured) -> str:
     """A sentence of Markdown."""
+    loading, whole, processors = found.loading, found.whole, len(os.sched_getaffinity(0))
     return (
         f"**A run of {found.operations:,} operations with {found.anomalies:,} anomalies** (a journal of "
-        f"{found.size / 1e6:,.0f} MB) is loaded, judged and reported in {found.seconds:.1f} s of one processor, with "
-        f"{found.peak / 2**30:.2f} GiB of memory at most; loading alone takes {found.loading:.1f} s and "
-        f"{found.loading_peak / 2**30:.2f} GiB. Within {SECONDS:.0f} s and {MEMORY / 2**30:.1f} GiB a million: "
-        f"{'yes' if found.kept else 'no'}."
+        f"{found.size / 1e6:,.0f} MB) is loaded, judged and reported in {whole.passed:.1f} s, {whole.computed:.1f} s of "
+        f"processors ({processors} there), with {whole.peak / 2**30:.2f} GiB of memory at most; loading alone takes "
+        f"{loading.passed:.1f} s, {loading.computed:.1f} s of processors, and {loading.peak / 2**30:.2f} GiB. Within "
+        f"{SECONDS:.0f} s and {MEMORY / 2**30:.1f} GiB a million: {'yes' if found.kept else 'no'}."
     )
 
 

@@ -17,6 +17,7 @@ from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import FINAL as SUMS
 from splitbrain.checkers.structures.lock import EXCLUSIVE
+from splitbrain.checkers.structures.long_fork import MODEL as PREFIXED
 from splitbrain.checkers.structures.monotonic import MODEL as VALUES
 from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
 from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
@@ -171,13 +172,14 @@ _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 _LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
-_OF_BALANCES: dict[Promise, tuple[str, ...]] = {
-    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE),
-    "serializable": (CONSERVED, COVERED, AT_ONCE),
-    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE),
+_OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
+    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
+    "serializable": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
+    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, PREFIXED),
 }
 """What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
-transfers from one account at once only one commits (first committer wins)."""
+transfers from one account at once only one commits (first committer wins); and for writes of single keys that transactions read
+together, of which all see a prefix of one order."""
 
 
 def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
@@ -230,7 +232,7 @@ def _broken(
                         return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
-            models = (*_implied(promise), *_OF_BALANCES.get(promise, ()))
+            models = (*_implied(promise), *_OF_STRUCTURES.get(promise, ()))
             found = next((one for one in standings if one.model in models and one.state == "refuted"), None)
             return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
 

@@ -412,7 +412,8 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
     text += f", and {totals.final:,} final reads" if totals.final else ""
     proven = sum(row.bit for row in rows)
     names = dict.fromkeys(row.name for row in rows)
-    text += f"; {proven} of {len(rows)} faults proven ({', '.join(names)})" if rows else "; no fault"
+    faults = f"its fault {'' if proven else 'not '}proven" if len(rows) == 1 else f"{proven:,} of {len(rows):,} faults proven"
+    text += f"; {faults} ({', '.join(names)})" if rows else "; no fault"
     return text + "."
 
 

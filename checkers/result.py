@@ -1,7 +1,8 @@
 """Result: everything that a judged run says. The terminal, the report, JUnit and the comparison print this and nothing else.
 
 Moments are seconds from the start of the run and durations are seconds, both floats, unless a name ends in `_ms`; shares
-are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nanoseconds of the history.
+are fractions from 0 to 1. Only the operations inside an `Anomaly` keep the nanoseconds of the history. It is one file
+because all of it is one document, `result.json`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.verdict import Anomaly, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.operation import Key, Kind
@@ -592,9 +594,15 @@ def decode(text: bytes, path: Path | str = "result.json") -> Result:
                 "with 'splitbrain check'.", path=str(path),
             )
         if not damaged:
-            return msgspec.json.decode(text, type=Result)
+            return _in_order(msgspec.json.decode(text, type=Result))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not damaged:
             why = f"not a result of splitbrain: {error}; 'splitbrain check' judges a run again."
             raise HistoryError(why, path=str(path)) from error
     raise HistoryError("the result is damaged: 'splitbrain check' judges the run again.", path=str(path))
+
+
+def _in_order(result: Result) -> Result:
+    """The result with its anomalies in the order in which they are told everywhere; in the file they are by name."""
+    rows = tuple(msgspec.structs.replace(row, anomalies=in_order(row.anomalies)) for row in result.scenarios)
+    return msgspec.structs.replace(result, counts=in_order(result.counts), outside=in_order(result.outside), scenarios=rows)

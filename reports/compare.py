@@ -69,7 +69,8 @@ def suites(first: Sequence[Told], second: Sequence[Told]) -> list[Line]:
     places = [_places(runs) for runs in (first, second)]
     for place in dict.fromkeys([*places[0], *places[1]]):
         here, there = places[0].get(place, []), places[1].get(place, [])
-        name = " ".join(place)
+        database, variant, nodes, workload, under = place
+        name = f"{database} {variant} on {nodes}, {workload} under {under}"
         if not here or not there:
             first_told, second_told = (plural(len(those), "run") if those else "not run" for those in (here, there))
             lines.append(Line(name, first_told, second_told, True))

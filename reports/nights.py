@@ -117,7 +117,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 def headline(runs: Sequence[Told]) -> str:
     """How a night stands: how many of its runs were as they should be; where nothing was expected of any, what they showed."""
     if any(run.expect for run in runs):
-        return f"{count(sum(run.exit_code == 0 for run in runs))} of {plural(len(runs), 'run')} as they should be"
+        right = sum(run.exit_code == 0 for run in runs)
+        return f"{count(right)} of {plural(len(runs), 'run')} as {'it' if len(runs) == 1 else 'they'} should be"
     verdicts = Counter(run.verdict for run in runs)
     every: tuple[Verdict, ...] = ("valid", "invalid", "unknown", "not judged")
     told = ", ".join(f"{count(verdicts[word])} {word}" for word in every if verdicts[word])

@@ -11,6 +11,8 @@ import msgspec
 
 from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
 from splitbrain.checkers.result import Discarded, Result, Scenario, Side
+from splitbrain.checkers.sets import MODEL
+from splitbrain.checkers.structures.bank import CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.history.sides import listed
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
@@ -36,6 +38,35 @@ TIMES = {
     "duplicate": "an element was there, or was handed out, once too often",
 }
 """What was seen so many times, in everyday words, where writes that were lost and reads of old data do not say it."""
+
+WHOLE = frozenset({"linearizable", "strict-serializable", MODEL, "counters consistent"})
+"""Models of which whoever keeps them loses no confirmed write and answers no read wrongly."""
+
+KEPT = {
+    CONSERVED: "every total was right",
+    COVERED: "no account was overdrawn",
+    UP_TO_DATE: "every confirmed transfer was kept",
+    "sets complete": "no confirmed element was lost",
+    "sets fresh": "no read of a set was old",
+    "queues complete": "no confirmed element was lost or handed out twice",
+    "locks exclusive": "no two clients held the same lock at once",
+    "fences kept": "no former holder of a lock could write",
+    "identifiers unique": "no identifier was handed out twice",
+    "watches complete": "no watcher missed a change",
+    "limits kept": "no request over the limit was let through",
+    "stocks kept": "nothing was sold that was not there",
+    "orders kept": "no confirmed order was lost",
+    "charges single": "no payment was carried out twice",
+    "messages kept": "no confirmed message was lost",
+    "carts kept": "nothing was lost from a cart",
+    "removals kept": "nothing that had been removed came back",
+    "blocks kept": "no blocked person was shown",
+    "deletions kept": "no deleted post was shown",
+}
+"""Models that are about one thing, and what whoever keeps them is known to have done."""
+
+LOSSES = frozenset({UP_TO_DATE, "sets complete", "queues complete", "orders kept", "messages kept", "carts kept"})
+"""Those of them that no database keeps which loses what it confirmed."""
 
 CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
 """The anomalies that are circles of transactions, each of which must come before the next."""
@@ -114,7 +145,26 @@ def _kept(result: Result) -> str:
         rule = f" ({printable(result.standings[0].model)})" if result.standings else ""
         breaks = "anomaly breaks" if found == 1 else "anomalies break"
         return f"the rule that was tested{rule} held, and {count(found)} {breaks} only stricter ones"
-    return "no confirmed write was lost and no read was wrong"
+    return _rules([one.model for one in result.standings if one.state == "holds"])
+
+
+def _rules(held: Sequence[str]) -> str:
+    """What these models, which hold, say in everyday words: no more than was tested."""
+    if not held:
+        return "nothing wrong was found"
+    if held[0] in WHOLE:
+        return "no confirmed write was lost and no read was wrong"
+    told = [KEPT[model] for model in held if model in KEPT]
+    if not told:
+        return f"the rule that was tested ({printable(held[0])}) held"
+    untold = CONSERVED in held and UP_TO_DATE not in held
+    return listed(told[:CLAUSES]) + ("; whether every confirmed transfer was kept is not known" if untold else "")
+
+
+def tells_losses(result: Result) -> bool:
+    """Whether a confirmed write that was lost would have been found: the totals of a bank are right without a transfer."""
+    tested = {one.model for one in result.standings}
+    return not tested & KEPT.keys() or bool(tested & LOSSES)
 
 
 def _damage(seen: _Seen, worst: Scenario | None, validity: Validity) -> str:

@@ -79,6 +79,8 @@ def phrase(operation: Operation) -> tuple[str, str]:
             call = f"cas {value(expected)} to {value(new)}"
         case argument if returned or argument is None:
             call = operation.f
+        case [*micros] if operation.f == "txn" and all(isinstance(one, list | tuple) and len(one) == 3 for one in micros):
+            call = f"txn: {', '.join(_micro(one, done=operation.outcome == 'ok') for one in micros)}"
         case argument:
             call = f"{operation.f} {value(argument)}"
     reason = f" ({printable(operation.error, 60)})" if operation.error else ""
@@ -92,6 +94,25 @@ def phrase(operation: Operation) -> tuple[str, str]:
         answer = f"failed{reason}"
     return printable(call), answer
 
+
+def _micro(micro: Sequence[Any], *, done: bool) -> str:
+    """What a transaction did to one key: `read 58: [… 2722 2730 2755]`, `append 2771 to 59`."""
+    f, key, given = micro
+    match f:
+        case "r" if done:
+            newest = isinstance(given, list | tuple) and len(given) > NEWEST
+            return f"read {value(key)}: " + (f"[… {' '.join(map(value, given[-NEWEST:]))}]" if newest else value(given))
+        case "r":
+            return f"read {value(key)}"
+        case "append":
+            return f"append {value(given)} to {value(key)}"
+        case "w":
+            return f"write {value(given)} to {value(key)}"
+    return value(list(micro))
+
+
+NEWEST = 3
+"""Of a list that a transaction read, so many of the last elements are told; all of it is in the journal."""
 
 _RETURNING = frozenset({"read", "elements", "dequeue", "poll", "pop", "get"})
 
@@ -130,7 +151,9 @@ def during(anomaly: Anomaly, scenario: Scenario) -> str:
     label = printable(scenario.label)
     if scenario.links_cut and not scenario.struck:
         when = "while the links were being cut" if early else "that goes back to the partition before"
-        return f"{'in that partition' if there else when}, {label}: {scenario.sentence}"
+        if there:
+            return f"in that partition, {label}: {scenario.sentence.replace(' during the partition', '')}"
+        return f"{when}, {label}: {scenario.sentence}"
     when = "this was just being done" if early else "that goes back to what was done before"
     told = f"{'this was done meanwhile' if there else when}: {label}"
     if scenario.links_cut:
@@ -256,7 +279,10 @@ def replicas(held: Held) -> str:
 
 def time_left(took: float, done: int, left: int) -> str:
     """How long the `left` runs take if they take what the `done` ones took, in `took` seconds; empty where nothing tells it."""
-    return f"about {took / done * left / 60:.0f} min left" if done and left > 0 else ""
+    if not done or left <= 0:
+        return ""
+    minutes = round(took / done * left / 60)
+    return f"about {minutes} min left" if minutes else "less than a minute left"
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

@@ -631,5 +631,7 @@ def verdict(before: Sequence[Measure], rows: Sequence[Scenario]) -> Verdict:
                 reason=f"the cluster was not healthy before the first fault: of the {found.kind}s {share}.",
             )
     blocked = sum(any(side.of(kind).state == "blocked" for side in row.asked_sides for kind in KINDS) for row in rows)
-    reason = f"some side was blocked in {blocked} of {len(rows)} faults." if rows else "no fault happened."
+    reason = f"some side was blocked in {blocked:,} of {len(rows):,} faults." if rows else "no fault happened."
+    if len(rows) == 1:
+        reason = f"{'some' if blocked else 'no'} side was blocked in the fault."
     return Verdict(checker="availability", validity="valid", reason=reason)

@@ -58,7 +58,7 @@ def convergence(recording: Recording) -> Convergence:
     after = "the heal" if beside else "the end of the load"
     known = Convergence(rounds=len({read.round for read in reads}), keys=len(copies), how=how)
     if differing:
-        reason = f"{len(differing)} of {len(copies)} keys still differed between nodes {spent:.1f} s after {after}"
+        reason = f"{_of(len(differing), len(copies))} still differed between nodes {spent:.1f} s after {after}"
         shown = tuple(_told(key, copies[key]) for key in differing[:SHOWN])
         doubt = _doubt(recording, max(read.time for read in reads))
         return msgspec.structs.replace(
@@ -67,15 +67,23 @@ def convergence(recording: Recording) -> Convergence:
     if unread:
         missing = sorted({node for key in unread for node in recording.nodes if _missing(copies[key], node)})
         why = next((read.error for key in unread for read in copies[key].values() if read.error), "not read")
-        reason = f"{len(unread)} of {len(copies)} keys could not be compared: {', '.join(missing)} did not answer ({why})"
+        reason = f"{_of(len(unread), len(copies))} could not be compared: {', '.join(missing)} did not answer ({why})"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
     if not any(_whole(recording.phase(name)) for name in ("settle", "final-reads")):
-        reason = f"all of the {len(copies)} keys that were compared were equal, but the recording ended before that was done"
+        were = f"all of the {len(copies):,} keys that were compared were"
+        were = "the key that was compared was" if len(copies) == 1 else were
+        reason = f"{were} equal, but the recording ended before that was done"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
     seen = (_agreed(beside) if beside else None) or _agreed(reads)
     spent = spent if seen is None else max(0, seen - since) / SECOND
-    reason = f"all {len(copies)} keys were equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
+    were = "the key was" if len(copies) == 1 else f"all {len(copies):,} keys were"
+    reason = f"{were} equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
     return msgspec.structs.replace(known, state="agreed", reason=reason, seconds=spent if beside or latest is None else None)
+
+
+def _of(some: int, every: int) -> str:
+    """`2 of 40 keys`, `the key`."""
+    return "the key" if every == 1 else f"{some:,} of {every:,} keys"
 
 
 def _last_copies(reads: Sequence[LocalRead]) -> Mapping[Key, Mapping[str, LocalRead]]:

@@ -293,27 +293,29 @@ class _Lineages:
         rows = np.flatnonzero(
             (history.outcome == OK) & (history.server >= 0) & (history.completed > healed) & (history.invoked < until)
             & np.isin(history.key, list(made.writers))
-        ).tolist()
+        )
+        sides = np.array([made.side.get(code, -1) for code in (*range(len(history.nodes)), -1)])  # The last is what -1 finds.
+        home, server, reads = sides[history.node[rows]], sides[history.server[rows]], history.f[rows] == read
         ended: dict[tuple[int, int], int] = {}
         primaries: set[tuple[int, int]] = set()
         for key, values in made.writers.items():
             for write in values.values():
                 primaries.add((fates.shard(key), int(history.server[write.row])))
                 self._wrote[key, write.side].append((int(history.invoked[write.row]), int(history.completed[write.row])))
-        for row in rows:
-            key, home = int(history.key[row]), made.side.get(int(history.node[row]))
-            if home is not None and (fates.shard(key), home) not in ended:
-                found = made.writers[key].get(canonical(history.values[row])) if history.f[row] == read else None
-                if made.side.get(int(history.server[row]), home) != home or (found is not None and found.side != home):
-                    ended[fates.shard(key), home] = int(history.invoked[row])
-        for row in rows:
-            key, server = int(history.key[row]), int(history.server[row])
-            shard, side, over = fates.shard(key), made.side.get(server), int(history.completed[row])
-            if history.f[row] == read or side is None or (shard, server) not in primaries:
-                continue
-            if over < ended.get((shard, side), NEVER):
+        telling = (home >= 0) & (reads | ((server >= 0) & (server != home)))
+        columns = (rows, history.key[rows], home, server, reads, history.invoked[rows])
+        for row, key, mine, other, looks, began in zip(*(column[telling].tolist() for column in columns), strict=True):
+            if (fates.shard(key), mine) not in ended:
+                found = made.writers[key].get(canonical(history.values[row])) if looks else None
+                if other not in (mine, -1) or (found is not None and found.side != mine):
+                    ended[fates.shard(key), mine] = began
+        wrote = (server >= 0) & ~reads
+        columns = (rows, history.key[rows], history.server[rows], server, history.invoked[rows], history.completed[rows])
+        for row, key, name, side, began, over in zip(*(column[wrote].tolist() for column in columns), strict=True):
+            shard = fates.shard(key)
+            if (shard, name) in primaries and over < ended.get((shard, side), NEVER):
                 self._later[key][_new(history, row)] = side, over
-                self._wrote[key, side].append((int(history.invoked[row]), over))
+                self._wrote[key, side].append((began, over))
         for (key, side), written in self._wrote.items():
             written.sort()
             self._last[fates.shard(key), side] = max(self._last[fates.shard(key), side], *(over for _, over in written))

@@ -121,5 +121,6 @@ def verdict(rows: tuple[Scenario, ...]) -> Verdict:
                 checker="recovery", validity="unknown", reason=f"fault {row.fault}: {row.recovery_reason}."
             )
     slowest = max((row.recovery or 0.0 for row in rows), default=0.0)
-    reason = f"every home was served again within {slowest:.3f} s of each heal." if rows else "no fault happened."
+    heal = "the heal" if len(rows) == 1 else "each heal"
+    reason = f"every home was served again within {slowest:.3f} s of {heal}." if rows else "no fault happened."
     return Verdict(checker="recovery", validity="valid", reason=reason)

@@ -449,7 +449,7 @@ def _reason(found: Findings, asked: Sequence[Level], validity: Validity, counts:
     first = _names(weakest(level for level in LEVELS if states[level] == "refuted"))
     nothing = "; no level certainly holds" if len(found.sought) == len(LEVELS) else ""
     remains = f"; what holds is {holds}" if holds else nothing
-    cause = f" (nor does {first})" if first != wrong else ""
+    cause = f" (nor {'do' if ' and ' in first else 'does'} {first})" if first != wrong else ""
     return f"{wrong} does not hold{cause}: {told}{remains}."
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 
@@ -24,9 +25,17 @@ def kept(function: Callable[..., Any]) -> bool:
 
 
 @cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """That function as machine code: compiled when it is first called, or as it is kept on disk from before."""
+def compiled(function: Callable[..., Any], *parts: Callable[..., Any]) -> Callable[..., Any]:
+    """That function as machine code: compiled when it is first called, or as it is kept on disk from before. `parts` are the
+    functions of its module that it calls, each behind those that it calls itself: they become parts of its code, while plain
+    Python goes on with them as they are. Neither may make arrays then."""
     from numba import njit
 
-    made: Callable[..., Any] = njit(cache=True)(function)
-    return made
+    if not parts:
+        return njit(cache=True)(function)
+    # Whoever makes no arrays need not count who has them, at every call.
+    uncounted: dict[str, Any] = {"_nrt": False}
+    names = dict(function.__globals__)
+    for part in parts:
+        names[part.__name__] = njit(inline="always", **uncounted)(FunctionType(part.__code__, names))
+    return njit(cache=True, **uncounted)(FunctionType(function.__code__, names))  # type: ignore[no-any-return]

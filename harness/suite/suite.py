@@ -150,7 +150,8 @@ def _beside(
         yield "the consistency contract of each database and variant", "contract.html"
     if before and told:
         last = before[-1]
-        links = [(f"index of {name}", f"../{quote(name)}/index.html") for name in (last.name, folder.name)]
+        # The night before is named and not linked: it may be dropped, and a job publishes this folder alone.
+        links = [(f"index of {folder.name}", "index.html")]
         compare.write(folder / "compare.html", comparison.suites(last.runs, told), last.name, folder.name, links)
         yield f"compared with the last night before, {last.name}", "compare.html"
     else:

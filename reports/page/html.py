@@ -31,7 +31,7 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
 from splitbrain.reports.contract import contract, recovery
 from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip, templates
-from splitbrain.reports.plain import plain
+from splitbrain.reports.plain import plain, tells_losses
 from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
 
 P = ParamSpec("P")
@@ -116,6 +116,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         cited=wording.cited,
         interval=_interval,
         lasted=_lasted,
+        tells_losses=tells_losses,
     )
     template = environment.get_template("report.html.j2")
     chosen = {row.fault for row in strip.worst_first(result.scenarios)[:PICTURED]}

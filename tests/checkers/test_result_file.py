@@ -35,3 +35,11 @@ def test_a_result_without_a_digest_is_an_older_one_and_one_that_is_none_is_refus
     for text in (b"", b"\xff", b"{}", b"[" * 100_000):
         with pytest.raises(HistoryError):
             decode(text)
+
+
+def test_anomalies_of_a_stored_result_are_told_in_the_order_of_the_one_that_was_judged() -> None:
+    counts = {"lost-write": 1, "split-brain": 2, "stale-read": 3, "non-monotonic-read": 4}
+    made = story.result(story.recording())
+    rows = (msgspec.structs.replace(made.scenarios[0], anomalies=counts),)
+    stored = decode(encode(msgspec.structs.replace(made, counts=counts, outside=counts, scenarios=rows)))
+    assert [list(one) for one in (stored.counts, stored.outside, stored.scenarios[0].anomalies)] == [list(counts)] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
 from pathlib import Path
@@ -141,6 +142,27 @@ def test_a_killed_suite_goes_on_where_it_was(nightly: Path, tmp_path: Path) -> N
     assert ran == read(nightly) and finished.finished and worst(finished) == 2
     with open_suite(nightly, tmp_path / "runs") as new:
         assert new.folder != first.folder
+
+
+def test_a_suite_that_went_on_says_the_same_as_one_that_was_never_stopped(nightly: Path, tmp_path: Path) -> None:
+    def pages(name: str, stops: list[int]) -> dict[str, str]:
+        def perform(plan: Plan, folder: Path) -> Ended:
+            if stops and len(list(folder.glob("run-*"))) == stops[0]:
+                stops.pop(0)
+                raise KeyboardInterrupt
+            result = kept(folder, f"run-{plan.seed}", plan=plan, run=f"run-{plan.seed}")
+            return Ended(result.run, result.exit_code)
+
+        nightly.write_text(f"seed = 7\n{NIGHTLY}")  # Otherwise seeds are those of the day.
+        while True:
+            with open_suite(nightly, tmp_path / name) as suite, suppress(KeyboardInterrupt):
+                publish(run_suite(suite, perform, publish))
+                break
+        return {path.name: path.read_text().replace(suite.folder.name, "") for path in suite.folder.iterdir() if path.is_file()}
+
+    whole = pages("whole", [])
+    assert {"index.html", "summary.md", "junit.xml", "runs.json", "results.json", "contract.html"} <= whole.keys()
+    assert pages("stopped", [0, 2, 7]) == whole
 
 
 def test_two_at_once_on_one_file_are_two_suites(nightly: Path, tmp_path: Path) -> None:
@@ -445,7 +467,7 @@ def test_a_page_that_cannot_be_made_costs_no_result(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("nights", [1, 2])
-def test_no_page_of_tonight_leads_to_a_night_that_is_gone(
+def test_no_page_of_a_night_leads_to_one_that_is_gone_or_out_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightly: Path, nights: int
 ) -> None:
     def ended(plan: Plan, runs: Path, progress: object, name: str = "") -> Outcome:
@@ -458,8 +480,10 @@ def test_no_page_of_tonight_leads_to_a_night_that_is_gone(
         night.run_night(nightly, tmp_path / "runs", Console(file=StringIO(), width=300), kept=nights)
     folders = sorted((tmp_path / "runs").iterdir())
     assert len(folders) == nights
-    links = {link for page in folders[-1].glob("*.html") for link in re.findall(r'href="([^"#:]+)"', page.read_text())}
-    assert len(links) > 3 and [link for link in links if not (folders[-1] / unquote(link)).exists()] == []
+    for folder in folders:
+        links = {link for page in folder.glob("*.html") for link in re.findall(r'href="([^"#:]+)"', page.read_text())}
+        assert len(links) > 3 and [link for link in links if not (folder / unquote(link)).exists()] == []
+        assert not any(unquote(link).startswith(("..", "/")) for link in links), "a job publishes this folder alone"
     assert ("compare.html" in links, 'class="trend"' in (folders[-1] / "index.html").read_text()) == (nights > 1,) * 2
 
 
@@ -473,7 +497,7 @@ def test_runs_at_once_are_the_same_suite(tmp_path: Path, monkeypatch: pytest.Mon
     night.run_night(file, tmp_path / "runs", screen, parallel=8)
     told = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "8 runs at once would need 16 processors, 2 a run, and this machine has 4: 2 at a time." in told
-    assert re.search(r"run \d of 4: reference .* \(1 of 4 done, about \d+ min left\)", told), told
+    assert re.search(r"run \d of 4: reference .* \(1 of 4 done, (about \d+ min|less than a minute) left\)", told), told
     assert told.index("run 2 of 4: ") < told.index(" (1 of 4 done")
     with open_suite(file, tmp_path / "runs") as after:
         (folder,) = (one for one in (tmp_path / "runs").iterdir() if one != after.folder)

@@ -309,7 +309,7 @@ def result(of: Recording, hostile: bool = False) -> Result:
         validity="invalid",
         heading="NOT LINEARIZABLE",
         reason=f"2 of 40 keys: acknowledged writes were lost (lost-write){text}",
-        exercised="11,000 operations on 40 keys by 15 workers; 1 of 1 faults proven",
+        exercised="11,000 operations on 40 keys by 15 workers; its fault proven",
         totals=Totals(
             operations=len(outcomes), ok=outcomes.count("ok"), fail=outcomes.count("fail"), info=outcomes.count("info"), keys=40
         ),

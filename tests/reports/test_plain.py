@@ -9,7 +9,7 @@ from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Check, Discarded, Measure, Quality, Result, Scenario
 from splitbrain.checkers.verdict import Lost, Standing, Verdict
 from splitbrain.harness.history.fault import Kill, Other, Pause, Skew
-from splitbrain.reports.plain import TIMES, plain
+from splitbrain.reports.plain import TIMES, plain, tells_losses
 from tests.checkers.scenes import NODES, Says, anomaly, death, during, fault, overlapping, recording
 from tests.reports import story
 
@@ -20,6 +20,7 @@ def told(row: Scenario | None = None, **changes: object) -> str:
     rows = () if row is None else (row,)
     changes.setdefault("counts", {})
     changes.setdefault("lost", Lost())
+    changes.setdefault("standings", (Standing(model="linearizable", state="holds"),))
     changes.setdefault("blast", msgspec.structs.replace(result.blast, lost=0))
     return plain(msgspec.structs.replace(result, scenarios=rows, **changes))
 
@@ -210,6 +211,26 @@ def test_what_the_rule_permits_is_not_called_wrong_where_something_else_is_unkno
     assert told(counts={"G1a": 1}, validity="unknown", consistency="undecided") == "Whether data stayed correct is not known."
 
 
+def test_of_a_rule_that_says_less_no_more_is_told() -> None:
+    def kept(*models: str) -> str:
+        standings = tuple(Standing(model=model, state="holds") for model in models)
+        return told(consistency="held", validity="valid", standings=standings)
+
+    bank = ("totals conserved", "accounts covered")
+    assert kept(*bank) == (
+        "Every total was right and no account was overdrawn; whether every confirmed transfer was kept is not known."
+    )
+    assert kept(*bank, "balances of one moment", "balances up to date") == (
+        "Every total was right, no account was overdrawn and every confirmed transfer was kept."
+    )
+    assert kept("strict-serializable", "serializable") == "No confirmed write was lost and no read was wrong."
+    assert kept("serializable") == "The rule that was tested (serializable) held."
+    assert kept("stocks kept", "orders kept", "charges single") == (
+        "Nothing was sold that was not there, no confirmed order was lost and no payment was carried out twice."
+    )
+    assert kept() == "Nothing wrong was found."
+
+
 def test_who_was_not_measured_is_not_said_to_have_gone_on() -> None:
     quiet = served(row(anomalies={}), write=Measure(kind="write"))
     assert ", nobody was seen to be shut out; " in told(quiet, consistency="held", validity="valid")
@@ -234,3 +255,13 @@ def test_copies_that_stayed_different_are_not_blamed_on_a_network_that_was_whole
         "While n1 was cut off from the other 4 nodes, every client went on working; no confirmed write was lost and no read "
         "was wrong; once the network was whole again, copies of the data stayed different."
     )
+
+
+def test_whether_a_lost_write_would_have_been_found_is_told_by_what_was_tested() -> None:
+    def tells(*models: str) -> bool:
+        standings = tuple(Standing(model=model, state="holds") for model in models)
+        return tells_losses(msgspec.structs.replace(story.result(story.recording()), standings=standings))
+
+    assert tells("linearizable") and tells("snapshot-isolation") and tells("sets complete", "sets fresh")
+    assert not tells("totals conserved", "accounts covered") and not tells("locks exclusive")
+    assert tells("totals conserved", "balances up to date")

@@ -235,3 +235,20 @@ def test_keys_that_gave_way_without_a_write_of_another_side_are_told_as_others()
     assert wording.gave_way(of) == ("2 keys were written on several sides, others on one that gave way as a whole; "
                                     "after the heal 3 acknowledged writes on 3 keys gave way, 3 of them the last there "
                                     "(by {n1})")
+
+
+def test_a_transaction_is_told_by_what_it_did_and_its_newest_reads() -> None:
+    micros = [["r", 58, list(range(20, 29))], ["append", 59, 2771], ["r", "x", None], ["w", "y", 5], ["r", 4, []]]
+    made = Operation(process=1, f="txn", value=micros, invoked=0, completed=1)
+    assert wording.phrase(made) == (
+        'txn: read 58: [… 26 27 28], append 2771 to 59, read "x": nil, write 5 to "y", read 4: []', "ok"
+    )
+    lost = Operation(process=1, f="txn", value=[["r", 4, None], ["append", 4, 1]], outcome="info", invoked=0)
+    assert wording.phrase(lost) == ("txn: read 4, append 1 to 4", "no answer")
+    strange = Operation(process=1, f="txn", value=[["swap", 4, 1], ["r", 4]], invoked=0, completed=1)
+    assert wording.phrase(strange)[0] == 'txn [["swap" 4 1] ["r" 4]]'
+
+
+def test_how_long_is_left_is_never_told_as_no_time() -> None:
+    assert wording.time_left(60.0, 1, 3) == "about 3 min left" and wording.time_left(20.0, 1, 1) == "less than a minute left"
+    assert not wording.time_left(0.0, 0, 3) and not wording.time_left(60.0, 3, 0)

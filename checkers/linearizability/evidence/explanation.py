@@ -36,7 +36,7 @@ import msgspec
 
 from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.evidence.lineages import FAR, Course, Lineages, Version, text
-from splitbrain.checkers.linearizability.evidence.newest import Newest
+from splitbrain.checkers.linearizability.evidence.newest import Newest, newest_by
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.models.specifications import Register
 from splitbrain.checkers.verdict import Moment
@@ -305,8 +305,10 @@ class Explanation(Lineages):
                                            or self.values[row][0] == self.values[row][1])
         ]
         stale: set[int] = set()
-        newest = Newest(self.inv, self.ret, {one.writer: one.root for one in self.order if one.acked and not one.lost})
-        for row in reads:
+        roots = {one.writer: one.root for one in self.order if one.acked and not one.lost}
+        for row, (first, root, second) in zip(
+            reads, newest_by(self.inv, self.ret, roots, [self.inv[row] for row in reads]), strict=True
+        ):
             version = saw[row]
             newer = version.replaced_by
             if newer is not None and version.replaced < self.inv[row]:
@@ -314,7 +316,7 @@ class Explanation(Lineages):
                 if self._counts("stale-read", self._when(row)):
                     self._stale(row, newer, {version.writer, *self._between(newer, version)})
                 continue
-            write = newest.before(self.inv[row], version.root, stale)
+            write = second if root == version.root else first
             if write >= 0 and self.inv[write] > version.there:
                 stale.add(row)
                 if self._counts("stale-read", self._when(row)):

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable
 
 from splitbrain.checkers.linearizability.evidence.lineages import LONG_AGO
+
+
+def newest_by(
+    inv: list[int], ret: list[int], lineage: dict[int, Hashable], moments: list[int]
+) -> list[tuple[int, Hashable, int]]:
+    """Of each moment, in any order, which of these operations that had returned before was invoked last, its lineage, and which
+    one of the other lineages was; -1 where there is none."""
+    newest = Newest(inv, ret, lineage)
+    returned = sorted(map(ret.__getitem__, lineage))
+    states: list[tuple[int, Hashable, int]] = [(-1, None, -1)]
+    for moment in returned:
+        newest.before(moment + 1, None, set())
+        states.append((newest.first[1], newest.first[2], newest.second[1]))
+    return [states[bisect_left(returned, moment)] for moment in moments]
 
 
 class Newest:

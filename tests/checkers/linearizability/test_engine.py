@@ -173,10 +173,10 @@ def test_keys_are_explained_the_same_by_several_processes(monkeypatch: pytest.Mo
         for key in range(9) for operation in register_history(random.Random(f"explained {key}"), operations=30, broken=1.0)
     ]
     history = History.of(operations)
-    alone = check(history, CasRegister(), processes=1)
+    alone = check(history, CasRegister(), processes=1, time_limit=600.0)
     monkeypatch.setattr(engine_module, "EXPLAINED_APART", 0)
     monkeypatch.setattr(sys, "executable", executable)
-    several = check(history, CasRegister(), processes=3)
+    several = check(history, CasRegister(), processes=3, time_limit=600.0)
     assert alone.coverage is not None and alone.coverage.refuted > 3 and len(alone.counts) > 1
     assert msgspec.structs.replace(several, seconds=0.0) == msgspec.structs.replace(alone, seconds=0.0)
 

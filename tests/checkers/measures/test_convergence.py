@@ -142,3 +142,7 @@ def test_a_time_that_nobody_looked_at_is_not_told() -> None:
     found = compared(local(0, 10.2, 9, 9, 9), faults=[fault(ended=6)])
     assert (found.state, found.seconds) == ("agreed", None)
     assert "0.2 s after the end of the load" in found.reason
+
+
+def test_one_key_is_told_as_one() -> None:
+    assert compared(local(0, 11, 7, 7, 7)).reason.startswith("the key was equal on 3 nodes ")
