@@ -59,11 +59,12 @@ class Classified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def classify(
-    rows: Sequence[Scenario], before: Sequence[Measure], converged: Convergence, *, nodes: int, lost: int, model: str
+    rows: Sequence[Scenario], before: Sequence[Measure], converged: Convergence, *, nodes: int, lost: int, model: str,
+    outside: Mapping[str, int] = {},
 ) -> Classified:
     """Classes for rows whose sides, consistency, anomalies and recovery are filled in. `before` is the baseline, `nodes` the
     size of the cluster, `lost` the number of acknowledged writes that were lost, `model` what the run tests
-    (`linearizable`)."""
+    (`linearizable`), `outside` the anomalies that refute it and that no fault caused."""
     words = _Words(model)
     done = tuple(_row(row, before, converged, words) for row in rows)
     classes = {kind: _over([row.classes[kind] for row in done]) for kind in KINDS}
@@ -77,6 +78,8 @@ def classify(
     else:
         whole = _over([row.classification for row in done])
         sentence = _spelled(whole, classes, done)
+        if outside and all(row.consistency != "refuted" for row in done):
+            whole, sentence, classes = _besides(whole, sentence, classes, outside, words)
     given_up = sum(row.discarded.writes for row in done if row.discarded)
     if lost:
         sentence += f", {lost:,} acknowledged {'write' if lost == 1 else 'writes'} lost"
@@ -87,6 +90,18 @@ def classify(
         rows=done, classification=whole, sentence=sentence, classes=classes,
         sacrifices={kind: _sacrifice(done, kind) for kind in KINDS},
     )
+
+
+def _besides(
+    whole: Class, sentence: str, classes: dict[Kind, Class], outside: Mapping[str, int], words: _Words
+) -> tuple[Class, str, dict[Kind, Class]]:
+    """These, where no fault refuted the model and something else did: then it is not consistent, whatever it gave up for it."""
+    spared = {"write"} if refutes_reads_only(outside) else set()
+    classes = {kind: "unknown" if cls == "CP" and kind not in spared else cls for kind, cls in classes.items()}
+    if whole == "CP":
+        told = f"unknown: {words.refuted}, though no fault is the cause; during the faults a side was blocked"
+        return "unknown", told, classes
+    return whole, f"{sentence}; {words.refuted}, but not by a fault", classes
 
 
 def consistency(row: Scenario, kind: Kind) -> Consistency:

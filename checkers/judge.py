@@ -105,6 +105,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
     standings = tuple(standing for verdict in own for standing in verdict.standings)
     known = classify(
         found.rows, found.baseline, found.convergence, nodes=len(recording.nodes), lost=lost.total, model=_tested(own, held),
+        outside=sum((Counter(one.outside) for one in own if one.validity == "invalid" and _decides(one, own)), Counter()),
     )
     blast = _blast(recording, known.rows, found.convergence, own, lost.total)
     took, _ = _guarded("latency", (), latency.latencies, calm)

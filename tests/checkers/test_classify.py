@@ -293,6 +293,25 @@ def test_concurrent_writes_that_gave_way_are_told(given_up: int, told: str) -> N
     assert found.sentence == result.sentence + told.replace(", ", ", at least ")
 
 
+def test_what_is_wrong_before_any_fault_leaves_no_class_that_needs_consistency() -> None:
+    held = judged(None, during(5, 13, ("n1",), "silent"), [fault()])
+    assert (held.classification, held.classes["write"]) == ("CP", "CP")
+    wrong = judged(STALE, during(5, 13, ("n1",), "silent"), [fault()], readers=True)
+
+    def found(outside: dict[str, int], rows: tuple[Any, ...] = held.scenarios) -> Any:
+        return classify(rows, held.baseline, held.convergence, nodes=5, lost=0, model="linearizable", outside=outside)
+
+    lost, stale = found({"lost-write": 1}), found({"stale-read": 1})
+    assert lost.classification == "unknown"
+    assert lost.sentence.startswith("unknown: not linearizable, though no fault is the cause")
+    assert set(lost.classes.values()) == {"unknown"}
+    assert (stale.classification, stale.classes["write"], stale.classes["read"]) == ("unknown", "CP", "unknown")
+    assert found({"stale-read": 1}, wrong.scenarios) == found({}, wrong.scenarios), "a fault refuted it, too"
+    idle = judged(None, served, [fault()])
+    unharmed = found({"stale-read": 1}, idle.scenarios)
+    assert unharmed.classification == "not-exercised" and unharmed.sentence.endswith("; not linearizable, but not by a fault")
+
+
 def test_writes_that_several_sides_took_for_a_key_are_no_more_consistent_than_the_stale_reads_beside_them() -> None:
     result = judged(STALE, during(5, 13, ("n1",), "silent", ("write",)), [fault()], readers=True)
     for contested, write in ((0, "CP"), (1, "neither")):
