@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
 from pathlib import Path
@@ -141,6 +142,27 @@ def test_a_killed_suite_goes_on_where_it_was(nightly: Path, tmp_path: Path) -> N
     assert ran == read(nightly) and finished.finished and worst(finished) == 2
     with open_suite(nightly, tmp_path / "runs") as new:
         assert new.folder != first.folder
+
+
+def test_a_suite_that_went_on_says_the_same_as_one_that_was_never_stopped(nightly: Path, tmp_path: Path) -> None:
+    def pages(name: str, stops: list[int]) -> dict[str, str]:
+        def perform(plan: Plan, folder: Path) -> Ended:
+            if stops and len(list(folder.glob("run-*"))) == stops[0]:
+                stops.pop(0)
+                raise KeyboardInterrupt
+            result = kept(folder, f"run-{plan.seed}", plan=plan, run=f"run-{plan.seed}")
+            return Ended(result.run, result.exit_code)
+
+        nightly.write_text(f"seed = 7\n{NIGHTLY}")  # Otherwise seeds are those of the day.
+        while True:
+            with open_suite(nightly, tmp_path / name) as suite, suppress(KeyboardInterrupt):
+                publish(run_suite(suite, perform, publish))
+                break
+        return {path.name: path.read_text().replace(suite.folder.name, "") for path in suite.folder.iterdir() if path.is_file()}
+
+    whole = pages("whole", [])
+    assert {"index.html", "summary.md", "junit.xml", "runs.json", "results.json", "contract.html"} <= whole.keys()
+    assert pages("stopped", [0, 2, 7]) == whole
 
 
 def test_two_at_once_on_one_file_are_two_suites(nightly: Path, tmp_path: Path) -> None:
