@@ -45,6 +45,9 @@ other, which leaves far less open and is decided in a fraction of the time."""
 _EASY: tuple[Level, ...] = ("read-committed-session", "read-atomic", "read-atomic-session", "causal")
 """The levels that are decided in near-linear time, and are asked first."""
 
+_SOON = weaker("causal")
+"""Those, and what follows from them: no order proves them sooner."""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -141,8 +144,11 @@ def find(
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
     timed = history.ends_told()
-    # An order that they can be run in proves all levels. Without times little helps to find one, and few are decided soon.
+    # An order that they can be run in proves all levels. Without times little helps to find one, few are decided soon, and the
+    # easy levels at once.
     turns = serial.TURNS if timed or len(history) > _FEW else serial.HASTY_TURNS if len(sought) == len(LEVELS) else 0
+    if not timed and sought <= _SOON:
+        turns = 0
     inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, turns)
     sought = frozenset(LEVELS) if lists else sought
     if inference.ambiguous:
@@ -269,8 +275,8 @@ def _order_registers(
     spread: Spread | None,
 ) -> None:
     """Decide the levels of registers that are tried by an order of the versions that luck finds, and by the complete
-    procedures. Where there are many transactions luck comes cheaper than a proof, and only there."""
-    many = len(inference.history) > _FEW
+    procedures. Where there are many transactions luck comes cheaper than the proof of a hard level, and only there."""
+    many = len(inference.history) > _FEW and not tried <= _SOON
     if many:
         known.holds |= completion.holding(inference, orderable - known.holds, budget)
     holds, proofs, limits = _decided(inference, tried, frozenset(known.by), frozenset(known.holds), budget, spread)
