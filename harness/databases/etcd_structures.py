@@ -118,9 +118,10 @@ class EtcdStructures(EtcdClient):
 
     async def acquire(self, key: Key, owner: int, lease: float) -> int:
         """Look whether the lock is free, be granted a lease of whole seconds (of at least two, says the server), and put the
-        lock's key on that lease unless somebody else has; the fence is the revision of the put."""
+        lock's key on that lease unless somebody else has; the fence is the revision of the put. The look spares a lease, and is
+        no member's own: whom only a stale copy refuses nobody has answered."""
         name = f"lock/{key}"
-        held = (await self._held([name]))[name]
+        held = (await self._held([name], own=False))[name]
         if held.value is not None:
             raise Mismatch(held.value)
         granted = await self.call("/v3/lease/grant", {"TTL": str(ceil(lease))})
@@ -209,9 +210,10 @@ class EtcdStructures(EtcdClient):
         held = await self._held([name])
         await self._put_unless_changed(held, {name: await self._number(held[name]) + amount})
 
-    async def _held(self, names: Sequence[str]) -> dict[str, _Held]:
-        """What these keys hold, all at one moment: one transaction of ranges."""
-        ranges = [{"request_range": {"key": encode(name), "serializable": self._serializable}} for name in names]
+    async def _held(self, names: Sequence[str], *, own: bool = True) -> dict[str, _Held]:
+        """What these keys hold, all at one moment: one transaction of ranges, of the member's `own` copy where reads may be."""
+        serializable = self._serializable and own
+        ranges = [{"request_range": {"key": encode(name), "serializable": serializable}} for name in names]
         answer = await self.call("/v3/kv/txn", {"success": ranges})
         try:
             found = [response["response_range"].get("kvs", []) for response in answer["responses"]]
