@@ -94,7 +94,7 @@ def _detected(raw: bytes, path: Path) -> Format:
     if dbcop.begins(raw):
         return "dbcop"
     if b"\0" in raw:
-        message = "expected EDN, JSON or lines of Jepsen's log, found a byte of zeros."
+        message = "expected text, or what dbcop writes, found a byte of zeros."
         raise HistoryError(message, path=str(path), line=raw.count(b"\n", 0, raw.index(b"\0")) + 1, column=1)
     begin = head.lstrip()
     if plume.LINE.match(begin.partition("\n")[0]):
@@ -109,7 +109,7 @@ def _detected(raw: bytes, path: Path) -> Format:
         return "edn"
     if begin:
         raise HistoryError(
-            f"expected EDN, JSON or lines of Jepsen's log, found {begin[:20]!r} (--format says what it is).",
+            f"expected the beginning of one of {', '.join(FORMATS)}, found {begin[:20]!r} (--format says which it is).",
             path=str(path), line=1, column=1,
         )
     return _SUFFIXES.get(path.suffix, "edn")

@@ -81,7 +81,8 @@ def test_an_empty_file_is_an_empty_history(file: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n", "1:1: expected EDN, JSON or lines of Jepsen's log, found 'a,b"),
+        ("a,b\n1,2\n", "1:1: expected the beginning of one of edn, elle-cli, jepsen-log, porcupine-kv, jsonl, plume, awdit, "
+         "dbcop, cobra, found 'a,b"),
         ("[1 2]", "1:2: expected the map of an operation, found a number"),
         ("{:type :begin :process 0}", "1:1: expected type invoke, ok, fail or info, found 'begin'"),
         ("{:type :invoke :f :read :process 1.5}", "1:1: expected a number or a word as process, found 1.5"),
