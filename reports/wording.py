@@ -245,7 +245,8 @@ def cost(of: Blast) -> list[tuple[str, str]]:
     rows = [("Writes rejected", told(of.rejected, "of those tried while a fault was in force were refused or not answered",
                                     "none was tried, or no fault was proven"))]
     rows += [(f"{one.of.capitalize()} without {one.kind}s", f"{count(one.touched)} of {count(one.asked)} that were asked "
-              f"answered less than half of the {one.kind}s, in fault {one.fault}") for one in of.touched]
+              f"answered less than half of the {one.kind}s, in {f'fault {one.fault}' if one.touched else 'any fault'}")
+             for one in of.touched]
     rows += [("Quorum in reach", told(of.quorum, "of homes, over the time of all partitions", "no link was proven to be cut")),
              ("Keys in conflict", told(of.contested, "of those written during a partition were written on several sides",
                                        "sides were not parted, or the workload does not tell"))]

@@ -321,6 +321,13 @@ def touched(page: Page, block: Block, kind: str) -> Sequence[float]:
     return page.run.reach("key" if page.last.startswith("Keys") else "server", kind)
 
 
+@figure(rf"{N} of {N} that were asked answered less than half of the {KIND}, in any fault", "sacrifice")
+def untouched(page: Page, block: Block, kind: str) -> Sequence[float]:
+    few, asked, _ = page.run.reach("key" if page.last.startswith("Keys") else "server", kind)
+    assert few == 0
+    return few, asked
+
+
 @figure(rf"{N} of homes, over the time of all partitions", "sacrifice")
 def quorum(page: Page, block: Block) -> float:
     run = page.run
