@@ -106,8 +106,12 @@ def test_runs_are_spread_one_at_a_time_on_each_machine_and_come_back_also_from_a
         machines.connect(made.scheduler_address) as reached,
     ):
         def kill(where: str) -> None:
-            running = reached.client.run(_has_runs)
-            worker = next(address for address, has in running.items() if has and where in address)
+            until = time.monotonic() + 60
+            # On a slow machine that run may have ended by now; then it is the next one's.
+            while not (found := [one for one, has in reached.client.run(_has_runs).items() if has and where in one]):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            worker = found[0]
             killed.append(where)
             os.kill(reached.client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -157,6 +158,8 @@ def test_containers_lose_power(lab: Any, tmp_path: Path) -> None:
     with packed.open("wb") as file:
         file.writelines(lab.images.get(built("reference")).save(named=True))
     alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    command = [*alone, sys.executable, "-m", "tests.nemeses.unplugged", str(tmp_path), str(packed)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
+    # The names of the engine's sockets may not be long.
+    with tempfile.TemporaryDirectory(prefix="unplugged-") as place:
+        command = [*alone, sys.executable, "-m", "tests.nemeses.unplugged", place, str(packed)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=ROOT, check=False)
     assert ran.stdout == "lost\ncleaned\nrefused\n", ran.stderr

@@ -21,7 +21,7 @@ from splitbrain.checkers.linearizability import Linearizability, check
 from splitbrain.checkers.linearizability import engine as engine_module
 from splitbrain.checkers.linearizability.registers import zones
 from splitbrain.checkers.linearizability.search.plain import search
-from splitbrain.checkers.linearizability.search.pool import judge_apart
+from splitbrain.checkers.linearizability.search.pool import judge_apart, searched
 from splitbrain.checkers.models.specifications import MODELS, Call, CasRegister, KeyValue, Model, Mutex, State
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Fault, PlainFault
@@ -198,7 +198,7 @@ def test_a_worker_ends_with_its_parent() -> None:
         [sys.executable, "-m", "splitbrain.checkers.linearizability.search.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[3],
     )
-    task = pickle.dumps(([_hard(1, writers=20)], CasRegister(), 3600.0, 1 << 40))
+    task = pickle.dumps((searched, ([_hard(1, writers=20)], CasRegister()), Budget.of(3600.0, 1 << 40)))
     assert worker.stdin is not None and worker.stdout is not None
     worker.stdin.write(len(task).to_bytes(8, "big") + task)
     worker.stdin.flush()
