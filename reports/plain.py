@@ -10,9 +10,22 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
+from splitbrain.checkers.cases.cart import KEPT as CARTS
+from splitbrain.checkers.cases.cart import REMOVED
+from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
+from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
+from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
+from splitbrain.checkers.cases.social_feed import BLOCKS, DELETIONS
 from splitbrain.checkers.result import Discarded, Result, Scenario, Side
-from splitbrain.checkers.sets import MODEL
+from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import CONSERVED, COVERED, UP_TO_DATE
+from splitbrain.checkers.structures.counter import MODEL as COUNTERS
+from splitbrain.checkers.structures.ids import MODEL as IDENTIFIERS
+from splitbrain.checkers.structures.lock import EXCLUSIVE, FENCED
+from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
+from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
+from splitbrain.checkers.structures.set_full import FRESH
+from splitbrain.checkers.structures.watch import MODEL as WATCHES
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.history.sides import listed
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
@@ -39,33 +52,33 @@ TIMES = {
 }
 """What was seen so many times, in everyday words, where writes that were lost and reads of old data do not say it."""
 
-WHOLE = frozenset({"linearizable", "strict-serializable", MODEL, "counters consistent"})
+WHOLE = frozenset({"linearizable", "strict-serializable", SETS, COUNTERS})
 """Models of which whoever keeps them loses no confirmed write and answers no read wrongly."""
 
 KEPT = {
     CONSERVED: "every total was right",
     COVERED: "no account was overdrawn",
     UP_TO_DATE: "every confirmed transfer was kept",
-    "sets complete": "no confirmed element was lost",
-    "sets fresh": "no read of a set was old",
-    "queues complete": "no confirmed element was lost or handed out twice",
-    "locks exclusive": "no two clients held the same lock at once",
-    "fences kept": "no former holder of a lock could write",
-    "identifiers unique": "no identifier was handed out twice",
-    "watches complete": "no watcher missed a change",
-    "limits kept": "no request over the limit was let through",
-    "stocks kept": "nothing was sold that was not there",
-    "orders kept": "no confirmed order was lost",
-    "charges single": "no payment was carried out twice",
-    "messages kept": "no confirmed message was lost",
-    "carts kept": "nothing was lost from a cart",
-    "removals kept": "nothing that had been removed came back",
-    "blocks kept": "no blocked person was shown",
-    "deletions kept": "no deleted post was shown",
+    SETS_FULL: "no confirmed element was lost",
+    FRESH: "no read of a set was old",
+    QUEUES: "no confirmed element was lost or handed out twice",
+    EXCLUSIVE: "no two clients held the same lock at once",
+    FENCED: "no former holder of a lock could write",
+    IDENTIFIERS: "no identifier was handed out twice",
+    WATCHES: "no watcher missed a change",
+    LIMITS: "no request over the limit was let through",
+    STOCKS: "nothing was sold that was not there",
+    ORDERS: "no confirmed order was lost",
+    CHARGES: "no payment was carried out twice",
+    MESSAGES: "no confirmed message was lost",
+    CARTS: "nothing was lost from a cart",
+    REMOVED: "nothing that had been removed came back",
+    BLOCKS: "no blocked person was shown",
+    DELETIONS: "no deleted post was shown",
 }
 """Models that are about one thing, and what whoever keeps them is known to have done."""
 
-LOSSES = frozenset({UP_TO_DATE, "sets complete", "queues complete", "orders kept", "messages kept", "carts kept"})
+LOSSES = frozenset({UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
 """Those of them that no database keeps which loses what it confirmed."""
 
 CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
