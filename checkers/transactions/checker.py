@@ -144,17 +144,14 @@ def find(
     assert micros is not None
     lists = bool((micros.f == APPEND).any()) or (not (micros.f == WRITE).any() and len(micros.list_start) > 1)
     timed = history.ends_told()
-    # An order that they can be run in proves all levels. Without times little helps to find one, few are decided soon, and the
-    # easy levels at once.
-    turns = serial.TURNS if timed or len(history) > _FEW else serial.HASTY_TURNS if len(sought) == len(LEVELS) else 0
-    if not timed and sought <= _SOON:
-        turns = 0
+    # An order that they can be run in proves all levels. Without times little helps to find one, and few are decided soon.
+    turns = serial.TURNS if timed or _by_luck(history, sought) else serial.HASTY_TURNS if len(sought) == len(LEVELS) else 0
     inference = list_append.infer(history, budget) if lists else rw_register.infer(history, budget, turns)
     sought = frozenset(LEVELS) if lists else sought
     if inference.ambiguous:
         return Findings(inference, dict.fromkeys(LEVELS, "undecided"), (), {}, timed, (inference.ambiguous,))
     gone = list_append.lost(inference, final) if lists and timed and final < NEVER else None
-    if gone is not None and len(gone):
+    if gone:
         inference = replace(inference, problems=(gone, *inference.problems))
     known = _Known(limits=[*inference.limits])
     for problems in inference.problems:
@@ -163,7 +160,7 @@ def find(
     beneath = frozenset(below for level in tried for below in weaker(level))
     found = cycles.search(inference, budget, _suspects(inference), spread, beneath)
     unsure: frozenset[Level] = frozenset()
-    if gone is not None and len(gone) and found.refuted:
+    if gone and found.refuted:
         behind, kept = found, list_append.without_place(inference, gone.row)
         found = cycles.search(kept, budget, _suspects(inference), spread, beneath)
         unsure = _above(behind.refuted) - _above(found.refuted)
@@ -178,7 +175,7 @@ def find(
     # Where the inference is cut short, an order of what is known of the versions is none of all of them.
     orderable = frozenset() if inference.limits else left if timed else left - STRICT
     if lists:
-        _order_lists(inference, known, orderable, budget, lost=gone is not None and len(gone) > 0)
+        _order_lists(inference, known, orderable, budget, lost=bool(gone))
     else:
         _order_registers(inference, known, orderable & tried, tried if timed else tried - STRICT, budget, spread)
     return Findings(
@@ -270,20 +267,26 @@ def _order_lists(
             known.prove(against)
 
 
+def _by_luck(history: History, levels: frozenset[Level]) -> bool:
+    """Whether an order that luck finds comes cheaper than a proof: where there are many transactions, and a hard level among
+    these."""
+    return len(history) > _FEW and not levels <= _SOON
+
+
 def _order_registers(
     inference: Inference, known: _Known, orderable: frozenset[Level], tried: frozenset[Level], budget: Budget,
     spread: Spread | None,
 ) -> None:
     """Decide the levels of registers that are tried by an order of the versions that luck finds, and by the complete
-    procedures. Where there are many transactions luck comes cheaper than the proof of a hard level, and only there."""
-    many = len(inference.history) > _FEW and not tried <= _SOON
-    if many:
+    procedures."""
+    by_luck = _by_luck(inference.history, tried)
+    if by_luck:
         known.holds |= completion.holding(inference, orderable - known.holds, budget)
     holds, proofs, limits = _decided(inference, tried, frozenset(known.by), frozenset(known.holds), budget, spread)
     known.holds |= holds
     known.limits += limits
     known.prove(proofs)
-    if not many:
+    if not by_luck:
         known.holds |= completion.holding(inference, orderable - known.by.keys() - known.holds, budget)
 
 

@@ -104,7 +104,7 @@ def judge_apart(
     order = sorted(range(len(histories)), key=lambda at: -len(histories[at]))
     shares = [share for share in (order[k::workers] for k in range(workers)) if share]
     decisions: list[Decision | None] = [None] * len(histories)
-    memory = max(0, budget.memory - budget.grown) // len(shares)
+    memory = max(0, budget.room) // len(shares)
     try:
         with beside(budget) as pool:
             for share in shares:
