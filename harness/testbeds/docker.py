@@ -15,6 +15,10 @@ an image of our own that has iptables and Python; it connects to a socket in the
 handed through that like on the host. A node's own containers have no capability more than Docker's default, and nothing is
 added to an image.
 
+**A node's files** are reached by a process that sees what its keeper sees, a container with the node's volume: `setns` in a
+process on the host where we may, else in one more container, which has the rights for it (`hand`) and sees the processes of
+the engine's machine. So what a user may do who may speak to the engine does not depend on whether he is root.
+
 **A disk can lose its power** where the engine and the harness, as root, have one mount namespace: the harness mounts a file
 system of ours (power.py) in a folder of the run, before there is a container, and the node's volume is that folder, bound.
 Whether the engine sees there what the harness does is tried, not assumed.
@@ -46,7 +50,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel, power
+from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
 from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.namespaces import Namespaces, empty
@@ -57,15 +61,19 @@ from splitbrain.harness.testbeds.shaping import Shaping
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
 from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
 
-TOOLS = "splitbrain/tools:2"
+TOOLS = "splitbrain/tools:3"
 """The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""
 
 _MARK = "splitbrain.mark"  # tells two runs of one name apart
+SIGN = "/name"
+"""A file in a keeper that says which one it is."""
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _HOLDER = "splitbrain/holder:1"
+_SIDECAR = "a sidecar container"
 _PULL = 60.0
+_ANSWER = 60.0
 _MOST_NODES = 250
 _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
@@ -86,7 +94,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "damage", "wipe", "unplug"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -99,6 +107,7 @@ class Docker(Probed):
         self._client: Any = None
         self._agent_end: socket.socket | None = None
         self._agent: Channel | None = None
+        self._hand: asyncio.Task[Channel] | None = None
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
@@ -108,11 +117,11 @@ class Docker(Probed):
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether a container can be given a
-        disk whose power can be taken, with one."""
-        if ability not in ("impair", "unplug"):
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether the files of a container can
+        be reached, and whether it can be given a disk whose power can be taken, with one."""
+        if ability not in ("impair", "damage", "unplug"):
             return ""
-        if os.geteuid() != 0:
+        if ability in ("impair", "unplug") and os.geteuid() != 0:
             return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
         if ability == "impair":
             return Namespaces.lacks(ability)
@@ -121,8 +130,11 @@ class Docker(Probed):
 
             async def tried() -> None:
                 try:
-                    await testbed.unpluggable(1)
+                    if ability == "unplug":
+                        await testbed.unpluggable(1)
                     await testbed.up(1)
+                    if ability == "damage":
+                        await testbed.last_written("n1", ())
                 finally:
                     await testbed.down()
 
@@ -284,9 +296,7 @@ class Docker(Probed):
             volumes={node.volume: {"bind": FOLDER, "mode": "rw"}},
             mem_limit="32m", pids_limit=16, cap_drop=["ALL"], security_opt=["no-new-privileges"],
         )
-        # Whoever the server runs as, the volume is its own; official images begin as root and then become somebody else.
-        holder.put_archive("/", archive({}, FOLDER.lstrip("/")))
-        node.keeper = holder
+        _keep(node, holder)
         if node.disk is not None:
             _look_at(node.disk, holder)
         holder.start()
@@ -302,7 +312,7 @@ class Docker(Probed):
             programs, what = (iptables, ip6tables, cat), "a process of the harness"
         else:
             channel = await self._channel_of_sidecar(node)
-            programs, what = IN_TOOLS, "a sidecar container"
+            programs, what = IN_TOOLS, _SIDECAR
         node.entrance = Entrance(channel, commands.Firewall(channel), *programs, what)
 
     async def _channel_of_process(self, node: DockerNode) -> Channel | None:
@@ -328,6 +338,13 @@ class Docker(Probed):
         return None
 
     async def _channel_of_sidecar(self, node: DockerNode) -> Channel:
+        return await self._channel_of_container(
+            node.name, network_mode=f"container:{node.holder.id}", cap_add=["NET_ADMIN", "NET_RAW"],
+            security_opt=["no-new-privileges", "label=disable"],
+        )
+
+    async def _channel_of_container(self, name: str, **how: Any) -> Channel:
+        """A container of our own, and the channel to it."""
         if not await self.call(partial(self._client.images.list, TOOLS)):
             raise SetupError(
                 f"this user may not enter the nodes' networks, and there is no image {TOOLS}, by which a container could: "
@@ -338,27 +355,75 @@ class Docker(Probed):
         place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             try:
-                listener.bind(f"/proc/self/fd/{place}/{node.name}")  # the folder's own path may be too long for a socket
+                listener.bind(f"/proc/self/fd/{place}/{name}")  # the folder's own path may be too long for a socket
             finally:
                 os.close(place)
             listener.listen(1)
             listener.setblocking(False)
-            await self.call(partial(self._sidecar, node, folder))
+            await self.call(partial(
+                self._client.containers.run, TOOLS, [f"/channels/{name}"], name=f"{self._mark}-{name}-tools",
+                labels=self._labels, detach=True, volumes={str(folder): {"bind": "/channels", "mode": "rw"}}, mem_limit="128m",
+                **how,
+            ))
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(_ANSWER):
                     end, _ = await asyncio.get_running_loop().sock_accept(listener)
             except TimeoutError as error:
-                raise SetupError(f"{node.name}: the sidecar from {TOOLS} does not answer; build it again.") from error
-        channel = Channel(node.name, end)
+                wrong = f"{name}: the container from {TOOLS} did not answer within {_ANSWER:.0f} s"
+                raise SetupError(f"{wrong}: `splitbrain images build tools` builds it again.") from error
+        channel = Channel(name, end)
         await channel.ready()
         return channel
 
-    def _sidecar(self, node: DockerNode, folder: Path) -> None:
-        self._client.containers.run(
-            TOOLS, [f"/channels/{node.name}"], name=f"{self._mark}-{node.name}-tools", labels=self._labels, detach=True,
-            network_mode=f"container:{node.holder.id}", volumes={str(folder): {"bind": "/channels", "mode": "rw"}},
-            cap_add=["NET_ADMIN", "NET_RAW"], security_opt=["no-new-privileges", "label=disable"], mem_limit="128m",
-        )
+    async def _files(self, name: str) -> Channel:
+        """A process that sees the volume of a node where its servers do. Raises `SetupError` where there can be none."""
+        node = self._node(name)
+        async with node.looking:
+            if node.files is None:
+                await self.call(node.keeper.reload)
+                hand = await self._reaching()
+                try:
+                    files = await hand.beside(name, node.keeper.attrs["State"]["Pid"])
+                except SetupError as error:
+                    raise SetupError(f"{name}: its files cannot be reached: {error}") from error
+                seen = await files.file(SIGN)
+                if seen is None or folders.content(seen).decode() != node.keeper.name:
+                    files.close()
+                    raise SetupError(f"{name}: its files cannot be reached: the engine's processes have other numbers here.")
+                node.files = files
+            return node.files
+
+    async def _reaching(self) -> Channel:
+        """Who may see what any container sees: the process from which those in the nodes' networks come, or a container."""
+        if self._agent is None:
+            raise RuntimeError("this comes after up()")
+        if self.nodes[0].entrance.what != _SIDECAR:
+            return self._agent
+        if self._hand is None:
+            self._hand = asyncio.create_task(self._channel_of_container(
+                "hand", pid_mode="host", network_mode="none", cap_add=["SYS_ADMIN", "SYS_PTRACE"],
+                security_opt=["no-new-privileges", "label=disable", "apparmor=unconfined"],
+            ))
+        return await asyncio.shield(self._hand)
+
+    async def last_written(self, name: str, given: Collection[str]) -> str:
+        """As the node's servers see it. Raises `SetupError`."""
+        return await (await self._files(name)).last_written(FOLDER, given)
+
+    async def read(self, name: str, file: str) -> bytes | None:
+        """As the node's servers see it. Raises `SetupError`."""
+        opened = await (await self._files(name)).file(f"{FOLDER}/{file}")
+        return None if opened is None else folders.content(opened)
+
+    async def rewrite(self, name: str, file: str, content: bytes) -> None:
+        """Where the node's servers see it. Raises `SetupError`."""
+        opened = await (await self._files(name)).file(f"{FOLDER}/{file}")
+        if opened is None:
+            raise SetupError(f"{name}: there is no {file}.")
+        folders.rewrite(opened, content)
+
+    def _node(self, name: str) -> DockerNode:
+        return next(node for node in self.nodes if node.name == name)
 
     async def _container(self, node: DockerNode, service: Service) -> Any:
         """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
@@ -417,7 +482,7 @@ class Docker(Probed):
         return self._disk(name).folder
 
     def _disk(self, name: str) -> VolatileDisk:
-        disk = next(node.disk for node in self.nodes if node.name == name)
+        disk = self._node(name).disk
         if disk is None:
             raise SetupError(f"{name}: its disk cannot lose its power: that is made before the node is.")
         return disk
@@ -435,23 +500,25 @@ class Docker(Probed):
     async def wipe(self, name: str, keep: Collection[str]) -> None:
         """Give the node a new and empty volume, or empty the disk that it has, and remove the containers of its services: those
         that are made next find there what they are given. So nothing is kept but that. Raises `SetupError`."""
-        node = next(node for node in self.nodes if node.name == name)
+        node = self._node(name)
         await node.forget()
         if node.disk is not None:
             empty(node.disk.folder, ())
         else:
             await self.call(partial(self._empty, node))
+            node.look_away()
 
     def _empty(self, node: DockerNode) -> None:
-        """Make a node's next volume, and a container that is never started, through which files come into it."""
+        """Make a node's next volume, and a container that keeps it, through which files come into it."""
         node.wiped += 1
         volume = self._client.volumes.create(f"{self._mark}-{node.name}-{node.wiped}", labels=self._labels).name
         keeper = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}-keeper-{node.wiped}", labels=self._labels,
             network_mode="none", volumes={volume: {"bind": FOLDER, "mode": "rw"}},
         )
-        keeper.put_archive("/", archive({}, FOLDER.lstrip("/")))
-        node.volume, node.keeper = volume, keeper
+        _keep(node, keeper)
+        keeper.start()
+        node.volume = volume
 
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
@@ -469,10 +536,10 @@ class Docker(Probed):
         if self._shaping is not None:
             self._shaping.close()
             self._shaping = None
+        for task in (*self._images.values(), *filter(None, [self._hand])):
+            task.cancel()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
             await asyncio.wait(set(self._calls))
-        for image in self._images.values():
-            image.cancel()
         for node in self.nodes:
             node.close()
         nodes, self.nodes = self.nodes, ()
@@ -480,6 +547,9 @@ class Docker(Probed):
             if self._client is not None:
                 await self._remove(nodes)
         finally:
+            if self._hand is not None and self._hand.done() and not self._hand.cancelled() and not self._hand.exception():
+                self._hand.result().close()
+            self._hand = None
             if self._agent is not None:
                 self._agent.close()
                 self._agent = None
@@ -504,6 +574,13 @@ class Docker(Probed):
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return await asyncio.shield(call)
+
+
+def _keep(node: DockerNode, keeper: Any) -> None:
+    """Have a container keep a node's volume. Whoever the server runs as, the volume is its own; official images begin as root
+    and then become somebody else. Blocking."""
+    keeper.put_archive("/", archive({SIGN.lstrip("/"): File(keeper.name.encode())}, FOLDER.lstrip("/")))
+    node.keeper = keeper
 
 
 def _look_at(disk: VolatileDisk, container: Any) -> None:
