@@ -24,7 +24,7 @@ from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.servers import SEARCH, find_program, is_fetched
 from splitbrain.harness.testbeds import engine
-from splitbrain.harness.testbeds.docker import IN_TOOLS, TOOLS
+from splitbrain.harness.testbeds.docker_access import IN_TOOLS, TOOLS
 
 TOOLS_NAME = TOOLS.split("/")[1].split(":")[0]
 """What is asked for instead of a database to get the image of the sidecars."""

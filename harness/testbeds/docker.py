@@ -51,29 +51,21 @@ from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, power
-from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
+from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
+from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.namespaces import Namespaces, empty
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.shaping import Shaping
-from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
+from splitbrain.harness.testbeds.spawner import Channel, serve
 from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
 
-TOOLS = "splitbrain/tools:3"
-"""The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
-IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
-"""The programs in that image."""
-
 _MARK = "splitbrain.mark"  # tells two runs of one name apart
-SIGN = "/name"
-"""A file in a keeper that says which one it is."""
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _HOLDER = "splitbrain/holder:1"
-_SIDECAR = "a sidecar container"
 _PULL = 60.0
-_ANSWER = 60.0
 _MOST_NODES = 250
 _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
@@ -106,8 +98,7 @@ class Docker(Probed):
         self._mark = f"splitbrain-{re.sub(r'[^A-Za-z0-9_.-]', '-', run)}-{self._labels[_MARK]}"
         self._client: Any = None
         self._agent_end: socket.socket | None = None
-        self._agent: Channel | None = None
-        self._hand: asyncio.Task[Channel] | None = None
+        self._access: Access | None = None
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
@@ -155,7 +146,7 @@ class Docker(Probed):
         found = []
         with contextlib.closing(client), engine.speaking():
             gateway = _gateway_of_default(client)
-            if gateway and not _is_here(gateway):
+            if gateway and not is_here(gateway):
                 found.append(Problem(*_ELSEWHERE))
             if os.geteuid() == 0 and find_program("iptables-restore") is None:
                 found.append(Problem("the program iptables-restore is missing", "sudo apt-get install iptables"))
@@ -225,8 +216,13 @@ class Docker(Probed):
             raise RuntimeError("up() belongs inside inside()")
         if not 1 <= count <= _MOST_NODES:
             raise SetupError(f"{count} nodes: a network holds 1 to {_MOST_NODES}.")
-        self._agent = Channel("the harness", self._agent_end)
-        self._client = await in_thread(engine.connect)
+        agent = Channel("the harness", self._agent_end)
+        try:
+            self._client = await in_thread(engine.connect)
+        except BaseException:
+            agent.close()
+            raise
+        self._access = Access(agent, self._client, self.call, self._folder / "nodes" / "channels", self._mark, self._labels)
         names = [f"n{number}" for number in range(1, count + 1)]
         try:
             for name in names:
@@ -236,7 +232,7 @@ class Docker(Probed):
         subnet = await self.call(self._network)
         await self.call(partial(_provide_holder, self._client))
         self._gateway = str(subnet[254])
-        if not _is_here(self._gateway):
+        if not is_here(self._gateway):
             raise SetupError(": ".join(_ELSEWHERE))
         addresses = {name: str(subnet[number]) for number, name in enumerate(names, 1)}
         self.nodes = tuple(
@@ -250,15 +246,15 @@ class Docker(Probed):
         self._unpluggable = True
 
     async def _up(self, node: DockerNode, hosts: Mapping[str, str]) -> None:
+        access = self._ways()
         if self._unpluggable:
-            assert self._agent is not None
             folder = self._folder / "nodes" / node.name / "disk"
             disk = VolatileDisk(folder, folder.with_name("disk.log"))
             self._disks.append(disk)
-            await disk.begin(self._agent)
+            await disk.begin(access.agent)
             node.disk = disk
         node.holder = await self.call(partial(self._holder, node, hosts))
-        await self._enter(node)
+        await access.enter(node)
         await node.refuse_ipv6()
         await node.restore(firewall.install(firewall.Addresses(node.address, "")))
 
@@ -303,109 +299,6 @@ class Docker(Probed):
         holder.reload()
         return holder
 
-    async def _enter(self, node: DockerNode) -> None:
-        """Have a process serve in the node's network: one of this machine, or else a container."""
-        channel = await self._channel_of_process(node)
-        if channel is not None:
-            iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
-            cat = commands.program("cat", "coreutils")
-            programs, what = (iptables, ip6tables, cat), "a process of the harness"
-        else:
-            channel = await self._channel_of_sidecar(node)
-            programs, what = IN_TOOLS, _SIDECAR
-        node.entrance = Entrance(channel, commands.Firewall(channel), *programs, what)
-
-    async def _channel_of_process(self, node: DockerNode) -> Channel | None:
-        """None where this user may not enter the node's network, or where the engine's process numbers are not ours."""
-        assert self._agent is not None
-        channel = None
-        try:
-            namespace = os.open(f"/proc/{node.holder.attrs['State']['Pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            channel = await self._agent.enter(node.name, namespace)
-            (proof,) = await channel.sockets([SocketAt(socket.AF_INET, socket.SOCK_DGRAM)])
-            with proof:
-                if _is_local(proof, node.address):
-                    return channel
-            channel.close()
-        except SetupError:
-            if channel is not None:
-                channel.close()
-        finally:
-            os.close(namespace)
-        return None
-
-    async def _channel_of_sidecar(self, node: DockerNode) -> Channel:
-        return await self._channel_of_container(
-            node.name, network_mode=f"container:{node.holder.id}", cap_add=["NET_ADMIN", "NET_RAW"],
-            security_opt=["no-new-privileges", "label=disable"],
-        )
-
-    async def _channel_of_container(self, name: str, **how: Any) -> Channel:
-        """A container of our own, and the channel to it."""
-        if not await self.call(partial(self._client.images.list, TOOLS)):
-            raise SetupError(
-                f"this user may not enter the nodes' networks, and there is no image {TOOLS}, by which a container could: "
-                "run `splitbrain images build tools` once, or splitbrain as root."
-            )
-        folder = self._folder / "nodes" / "channels"
-        folder.mkdir(exist_ok=True)
-        place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            try:
-                listener.bind(f"/proc/self/fd/{place}/{name}")  # the folder's own path may be too long for a socket
-            finally:
-                os.close(place)
-            listener.listen(1)
-            listener.setblocking(False)
-            await self.call(partial(
-                self._client.containers.run, TOOLS, [f"/channels/{name}"], name=f"{self._mark}-{name}-tools",
-                labels=self._labels, detach=True, volumes={str(folder): {"bind": "/channels", "mode": "rw"}}, mem_limit="128m",
-                **how,
-            ))
-            try:
-                async with asyncio.timeout(_ANSWER):
-                    end, _ = await asyncio.get_running_loop().sock_accept(listener)
-            except TimeoutError as error:
-                wrong = f"{name}: the container from {TOOLS} did not answer within {_ANSWER:.0f} s"
-                raise SetupError(f"{wrong}: `splitbrain images build tools` builds it again.") from error
-        channel = Channel(name, end)
-        await channel.ready()
-        return channel
-
-    async def _files(self, name: str) -> Channel:
-        """A process that sees the volume of a node where its servers do. Raises `SetupError` where there can be none."""
-        node = self._node(name)
-        async with node.looking:
-            if node.files is None:
-                await self.call(node.keeper.reload)
-                hand = await self._reaching()
-                try:
-                    files = await hand.beside(name, node.keeper.attrs["State"]["Pid"])
-                except SetupError as error:
-                    raise SetupError(f"{name}: its files cannot be reached: {error}") from error
-                seen = await files.file(SIGN)
-                if seen is None or folders.content(seen).decode() != node.keeper.name:
-                    files.close()
-                    raise SetupError(f"{name}: its files cannot be reached: the engine's processes have other numbers here.")
-                node.files = files
-            return node.files
-
-    async def _reaching(self) -> Channel:
-        """Who may see what any container sees: the process from which those in the nodes' networks come, or a container."""
-        if self._agent is None:
-            raise RuntimeError("this comes after up()")
-        if self.nodes[0].entrance.what != _SIDECAR:
-            return self._agent
-        if self._hand is None:
-            self._hand = asyncio.create_task(self._channel_of_container(
-                "hand", pid_mode="host", network_mode="none", cap_add=["SYS_ADMIN", "SYS_PTRACE"],
-                security_opt=["no-new-privileges", "label=disable", "apparmor=unconfined"],
-            ))
-        return await asyncio.shield(self._hand)
-
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """As the node's servers see it. Raises `SetupError`."""
         return await (await self._files(name)).last_written(FOLDER, given)
@@ -421,6 +314,14 @@ class Docker(Probed):
         if opened is None:
             raise SetupError(f"{name}: there is no {file}.")
         folders.rewrite(opened, content)
+
+    async def _files(self, name: str) -> Channel:
+        return await self._ways().files(self._node(name))
+
+    def _ways(self) -> Access:
+        if self._access is None:
+            raise RuntimeError("this comes after up()")
+        return self._access
 
     def _node(self, name: str) -> DockerNode:
         return next(node for node in self.nodes if node.name == name)
@@ -489,11 +390,9 @@ class Docker(Probed):
 
     async def impair(self, links: Mapping[Link, Impair]) -> Applied:
         """See `Shaping.impair`."""
-        if self._agent is None:
-            raise RuntimeError("impair() comes after up()")
         if self._shaping is None:
             channels = {node.name: node.entrance.channel for node in self.nodes}
-            self._shaping = Shaping(self._agent, channels, self._folder / "shaper.log")
+            self._shaping = Shaping(self._ways().agent, channels, self._folder / "shaper.log")
         own = {node.name: firewall.Addresses(node.address, "") for node in self.nodes}
         return await self._shaping.impair(links, own, {node.name: node.restore for node in self.nodes})
 
@@ -522,10 +421,8 @@ class Docker(Probed):
 
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
-        if self._agent is None:
-            raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, "", node.entrance.channel.sockets) for node in self.nodes}
-        harness = Site(self._gateway, "", self._agent.sockets)
+        harness = Site(self._gateway, "", self._ways().agent.sockets)
         connections = {node.name: node.connections for node in self.nodes}
         await self._open_prober(Prober(sites, harness, port, connections))
 
@@ -536,8 +433,10 @@ class Docker(Probed):
         if self._shaping is not None:
             self._shaping.close()
             self._shaping = None
-        for task in (*self._images.values(), *filter(None, [self._hand])):
-            task.cancel()
+        for image in self._images.values():
+            image.cancel()
+        if self._access is not None:
+            self._access.cancel()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
             await asyncio.wait(set(self._calls))
         for node in self.nodes:
@@ -547,12 +446,9 @@ class Docker(Probed):
             if self._client is not None:
                 await self._remove(nodes)
         finally:
-            if self._hand is not None and self._hand.done() and not self._hand.cancelled() and not self._hand.exception():
-                self._hand.result().close()
-            self._hand = None
-            if self._agent is not None:
-                self._agent.close()
-                self._agent = None
+            if self._access is not None:
+                self._access.close()
+                self._access = None
             while self._disks:
                 with contextlib.closing(self._disks.pop()) as disk:
                     disk.unmount()
@@ -612,23 +508,6 @@ def _gateway_of_default(client: Any) -> str:
         for pool in network.attrs["IPAM"]["Config"] or ():
             return str(pool.get("Gateway", ""))
     return ""
-
-
-def _is_here(address: str) -> bool:
-    """Whether this network namespace has that address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        return _is_local(one, address)
-
-
-def _is_local(datagrams: socket.socket, address: str) -> bool:
-    """Whether the network namespace of a socket has that address: it can be bound, and there is a way to it (in a namespace
-    without any route, any address can be bound)."""
-    try:
-        datagrams.bind((address, 0))
-        datagrams.connect((address, 9))
-    except OSError:
-        return False
-    return True
 
 
 def _routes() -> list[ipaddress.IPv4Network]:

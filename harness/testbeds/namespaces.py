@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TextIO
 
@@ -24,7 +24,8 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import binary, find_program, is_program
-from splitbrain.harness.testbeds import clocks, commands, firewall, folders, kernel, sandbox
+from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds.at_hand import AtHand
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.power import VolatileDisk
@@ -63,7 +64,7 @@ def empty(folder: Path, keep: Collection[str]) -> None:
         raise SetupError(f"{folder}: cannot be emptied: {error.strerror}.") from error
 
 
-class Namespaces(Probed):
+class Namespaces(AtHand, Probed):
     """N nodes, each with its own network, host name, processes and mounts, on one bridge.
 
     Addresses are 198.18.0.N/16 (RFC 2544: they belong to no one) and fd00:198:18::N/64; the harness is on the bridge
@@ -301,29 +302,6 @@ class Namespaces(Probed):
         """Remove it from here. Raises `SetupError`."""
         empty(self.data(name), keep)
 
-    async def full(self, name: str) -> bool:
-        """Try it from here. Raises `SetupError`."""
-        with _at_hand(self.data(name)):
-            return folders.is_full(self.data(name))
-
-    async def last_written(self, name: str, given: Collection[str]) -> str:
-        """Look from here. Raises `SetupError`."""
-        with _at_hand(self.data(name)):
-            return folders.last_written(self.data(name), given)
-
-    async def read(self, name: str, file: str) -> bytes | None:
-        """Read it from here. Raises `SetupError`."""
-        path = self.data(name) / file
-        with _at_hand(path), contextlib.suppress(FileNotFoundError):
-            return folders.content(folders.opened(path))
-        return None
-
-    async def rewrite(self, name: str, file: str, content: bytes) -> None:
-        """Write it from here. Raises `SetupError`."""
-        path = self.data(name) / file
-        with _at_hand(path):
-            folders.rewrite(folders.opened(path), content)
-
     def data(self, name: str) -> Path:
         """The node's data folder."""
         return self._folder / "nodes" / name / "data"
@@ -546,14 +524,6 @@ class NamespaceNode:
                 f"the program {program} is neither in PATH nor in a usual folder: 'splitbrain doctor' says how to get it."
             )
         return found
-
-
-@contextlib.contextmanager
-def _at_hand(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SetupError(f"{path}: {kernel.reason(error)}") from error
 
 
 async def _try_queues(init_end: socket.socket, said: TextIO) -> int:

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from splitbrain.harness.testbeds import docker
+from splitbrain.harness.testbeds import docker_access
 from splitbrain.harness.testbeds.container import FOLDER, File, archive
 from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.testbed import everything
@@ -37,6 +37,6 @@ async def cut_and_heal(testbed: Docker) -> int:
 
 
 if __name__ == "__main__":
-    docker.TOOLS = sys.argv[2]
+    docker_access.TOOLS = sys.argv[2]
     made = Docker(plan(), "a test", Path(sys.argv[1]))
     sys.exit(made.inside(lambda: asyncio.run(cut_and_heal(made))))

@@ -19,6 +19,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.testbeds import commands, docker, engine
 from splitbrain.harness.testbeds.container import _Running
 from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.docker_access import Access
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Service, everything
 from tests.conftest import ROOT
@@ -249,10 +250,10 @@ class Contained:
     def __init__(self, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if entered == "by sidecars":
             built("tools")
-            monkeypatch.setattr(Docker, "_channel_of_process", self._refused)
+            monkeypatch.setattr(Access, "_of_process", self._refused)
 
     @staticmethod
-    async def _refused(testbed: Docker, node: object) -> None:
+    async def _refused(access: Access, node: object) -> None:
         return None
 
 
