@@ -16,6 +16,7 @@ from splitbrain.checkers.sessions.models import MODELS as SESSIONS
 from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import FINAL as SUMS
+from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
 from splitbrain.checkers.structures.lock import EXCLUSIVE
 from splitbrain.checkers.structures.long_fork import MODEL as PREFIXED
 from splitbrain.checkers.structures.monotonic import MODEL as VALUES
@@ -169,13 +170,13 @@ which may look and then write in two steps."""
 _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 """What is promised of single operations."""
 
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
 _OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
     "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
     "serializable": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
-    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, PREFIXED),
+    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, TRANSFERS, PREFIXED),
 }
 """What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
 transfers from one account at once only one commits (first committer wins); and for writes of single keys that transactions read
@@ -311,7 +312,7 @@ _OTHERWISE = (
      "carry the version that was read into a conditional write, lock it while reading, or ask for serializable transactions."),
     (("duplicate-id",),
      "Do not take these identifiers for unique: let a unique index refuse the second, or give every node a range of its own."),
-    (("oversold", "charged-twice", "over-admitted", "wrong-total", "negative-balance", "out-of-bounds"),
+    (("oversold", "charged-twice", "over-admitted", "wrong-total", "wrong-balance", "negative-balance", "out-of-bounds"),
      "Do not confirm what one side alone cannot know: let a majority decide, or give every side a share of its own beforehand; "
      "after a partition reconcile what was confirmed."),
 )

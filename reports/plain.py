@@ -22,6 +22,7 @@ from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import MODEL as COUNTERS
 from splitbrain.checkers.structures.ids import MODEL as IDENTIFIERS
+from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
 from splitbrain.checkers.structures.lock import EXCLUSIVE, FENCED
 from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
 from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
@@ -49,6 +50,7 @@ TIMES = {
     "deleted-seen": "a deleted post was shown",
     "wrong-total": "a total was wrong",
     "inconsistent-analysis": "balances were read that never were so at one moment",
+    "wrong-balance": "an account held in the end what no transfers had left there",
     "negative-balance": "an account was seen overdrawn",
     "duplicate": "an element was there, or was handed out, once too often",
 }
@@ -60,7 +62,8 @@ WHOLE = frozenset({"linearizable", "strict-serializable", SETS, COUNTERS})
 KEPT = {
     CONSERVED: "every total was right",
     COVERED: "no account was overdrawn",
-    UP_TO_DATE: "every confirmed transfer was kept",
+    TRANSFERS: "every confirmed transfer was kept",
+    UP_TO_DATE: "no read missed a confirmed transfer",
     SETS_FULL: "no confirmed element was lost",
     FRESH: "no read of a set was old",
     QUEUES: "no confirmed element was lost or handed out twice",
@@ -80,7 +83,7 @@ KEPT = {
 }
 """Models that are about one thing, and what whoever keeps them is known to have done."""
 
-LOSSES = frozenset({UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
+LOSSES = frozenset({TRANSFERS, UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
 """Those of them that no database keeps which loses what it confirmed."""
 
 TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realtime")))
@@ -175,7 +178,7 @@ def _rules(held: Sequence[str]) -> str:
     told = [KEPT[model] for model in held if model in KEPT]
     if not told:
         return f"the rule that was tested ({printable(held[0])}) held"
-    untold = CONSERVED in held and UP_TO_DATE not in held
+    untold = CONSERVED in held and not {TRANSFERS, UP_TO_DATE} & set(held)
     return listed(told[:CLAUSES]) + ("; whether every confirmed transfer was kept is not known" if untold else "")
 
 

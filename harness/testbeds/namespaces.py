@@ -25,6 +25,7 @@ from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import binary, find_program, is_program
 from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds.at_hand import AtHand
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.power import VolatileDisk
@@ -63,7 +64,7 @@ def empty(folder: Path, keep: Collection[str]) -> None:
         raise SetupError(f"{folder}: cannot be emptied: {error.strerror}.") from error
 
 
-class Namespaces(Probed):
+class Namespaces(AtHand, Probed):
     """N nodes, each with its own network, host name, processes and mounts, on one bridge.
 
     Addresses are 198.18.0.N/16 (RFC 2544: they belong to no one) and fd00:198:18::N/64; the harness is on the bridge

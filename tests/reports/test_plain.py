@@ -244,6 +244,9 @@ def test_of_a_rule_that_says_less_no_more_is_told() -> None:
         "Every total was right and no account was overdrawn; whether every confirmed transfer was kept is not known."
     )
     assert kept(*bank, "balances of one moment", "balances up to date") == (
+        "Every total was right, no account was overdrawn and no read missed a confirmed transfer."
+    )
+    assert kept(*bank, "transfers kept") == (
         "Every total was right, no account was overdrawn and every confirmed transfer was kept."
     )
     assert kept("strict-serializable", "serializable") == "No confirmed write was lost and no read was wrong."
@@ -287,4 +290,4 @@ def test_whether_a_lost_write_would_have_been_found_is_told_by_what_was_tested()
 
     assert tells("linearizable") and tells("snapshot-isolation") and tells("sets complete", "sets fresh")
     assert not tells("totals conserved", "accounts covered") and not tells("locks exclusive")
-    assert tells("totals conserved", "balances up to date")
+    assert tells("totals conserved", "balances up to date") and tells("totals conserved", "transfers kept")
