@@ -50,7 +50,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, power
+from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, memory_disk, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
 from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
@@ -86,7 +86,7 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "damage", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "fill", "damage", "wipe", "unplug"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -102,15 +102,16 @@ class Docker(Probed):
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
+        self._bounded = False
         self._unpluggable = False
         self._disks: list[VolatileDisk] = []
         self._shaping: Shaping | None = None
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether the files of a container can
-        be reached, and whether it can be given a disk whose power can be taken, with one."""
-        if ability not in ("impair", "damage", "unplug"):
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; what is done to the files of a
+        container, and to its disk, with one."""
+        if ability not in ("impair", "fill", "damage", "unplug"):
             return ""
         if ability in ("impair", "unplug") and os.geteuid() != 0:
             return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
@@ -123,7 +124,11 @@ class Docker(Probed):
                 try:
                     if ability == "unplug":
                         await testbed.unpluggable(1)
+                    if ability == "fill":
+                        await testbed.bound(1)
                     await testbed.up(1)
+                    if ability == "fill":
+                        await testbed.fill("n1", full=True)
                     if ability == "damage":
                         await testbed.last_written("n1", ())
                 finally:
@@ -241,6 +246,10 @@ class Docker(Probed):
         )
         await commands.together(self._up(node, addresses) for node in self.nodes)
 
+    async def bound(self, count: int) -> None:
+        """`up` will give each node a volume in memory."""
+        self._bounded = True
+
     async def unpluggable(self, count: int) -> None:
         """`up` will give each node such a disk."""
         self._unpluggable = True
@@ -282,8 +291,7 @@ class Docker(Probed):
     def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
         """Make a node's volume and the container that holds its network, started."""
         rto = self._plan.tcp_rto_max_ms
-        bound = {"type": "none", "o": "bind", "device": str(node.disk.folder)} if node.disk else {}
-        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels, driver_opts=bound).name
+        node.volume = self._volume(node, f"{self._mark}-{node.name}")
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
@@ -298,6 +306,16 @@ class Docker(Probed):
         holder.start()
         holder.reload()
         return holder
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """See `memory_disk.fill`. Raises `SetupError`."""
+        if not self._bounded:
+            raise SetupError(f"{name}: its disk cannot be filled: that is made before the node is.")
+        await (await self._files(name)).fill(FOLDER, full=full)
+
+    async def full(self, name: str) -> bool:
+        """As the node's servers find it. Raises `SetupError`."""
+        return await (await self._files(name)).is_full(FOLDER)
 
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """As the node's servers see it. Raises `SetupError`."""
@@ -326,6 +344,15 @@ class Docker(Probed):
     def _node(self, name: str) -> DockerNode:
         return next(node for node in self.nodes if node.name == name)
 
+    def _volume(self, node: DockerNode, name: str) -> str:
+        """A volume of its own, in memory where it is to be filled, bound to the node's disk where that can lose its power. Its
+        keeper, which is never restarted, is why one in memory outlives the servers."""
+        how = {"type": "tmpfs", "device": "tmpfs", "o": f"size={memory_disk.ROOM},mode=0777"} if self._bounded else {}
+        if node.disk is not None:
+            how = {"type": "none", "o": "bind", "device": str(node.disk.folder)}
+        volume: str = self._client.volumes.create(name, labels=self._labels, driver_opts=how).name
+        return volume
+
     async def _container(self, node: DockerNode, service: Service) -> Any:
         """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
         official one; it is pulled where it is not here. Raises `SetupError` where it cannot be had."""
@@ -335,7 +362,8 @@ class Docker(Probed):
         if image not in self._images:
             self._images[image] = asyncio.create_task(self._fetch(image))
         await asyncio.shield(self._images[image])
-        memory = f"{MEMORY_FACTOR * service.memory_mb}m" if service.memory_mb else None
+        disk = memory_disk.ROOM if self._bounded else 0
+        memory = (MEMORY_FACTOR * service.memory_mb << 20) + disk if service.memory_mb else None
         return await self.call(partial(
             self._client.containers.create, image, [part.replace("{folder}", FOLDER) for part in service.argv],
             name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
@@ -410,7 +438,7 @@ class Docker(Probed):
     def _empty(self, node: DockerNode) -> None:
         """Make a node's next volume, and a container that keeps it, through which files come into it."""
         node.wiped += 1
-        volume = self._client.volumes.create(f"{self._mark}-{node.name}-{node.wiped}", labels=self._labels).name
+        volume = self._volume(node, f"{self._mark}-{node.name}-{node.wiped}")
         keeper = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}-keeper-{node.wiped}", labels=self._labels,
             network_mode="none", volumes={volume: {"bind": FOLDER, "mode": "rw"}},

@@ -18,7 +18,7 @@ from splitbrain.harness.testbeds import commands, folders
 from splitbrain.harness.testbeds.container import Call, DockerNode, Entrance
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt
 
-TOOLS = "splitbrain/tools:3"
+TOOLS = "splitbrain/tools:4"
 """The image of those containers (see harness/images.py): its entry point takes the path of a socket."""
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""

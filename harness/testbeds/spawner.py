@@ -23,7 +23,7 @@ from typing import NoReturn
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import clocks, families, folders, kernel
+from splitbrain.harness.testbeds import clocks, families, folders, kernel, memory_disk
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
@@ -132,6 +132,14 @@ class _File(msgspec.Struct, frozen=True, tag=True):
     path: str
 
 
+class _Fill(msgspec.Struct, frozen=True, tag=True):
+    """Leave no room on the disk in memory at a folder, or give it room again; with `full` None, say whether it has none."""
+
+    id: int
+    folder: str
+    full: bool | None
+
+
 class _Done(msgspec.Struct, frozen=True, tag=True):
     """The reply to a request: `pid` of what was spawned, what was `said`, or why it failed."""
 
@@ -156,7 +164,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File | _Fill
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -239,6 +247,11 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
         elif isinstance(request, _File):
             with contextlib.suppress(FileNotFoundError):
                 made.append(folders.opened(Path(request.path)))
+        elif isinstance(request, _Fill):
+            if request.full is None:
+                said = "full" if folders.is_full(Path(request.folder)) else ""
+            else:
+                memory_disk.fill(Path(request.folder), full=request.full)
         else:
             _enter(request.pid, *descriptors)
     except OSError as error:
@@ -445,6 +458,15 @@ class Channel:
         """A file, to be read and written (see `folders.opened`); None where there is none."""
         _, descriptors = await self._ask(_File(self._number(), path))
         return os.fdopen(descriptors[0], "r+b", buffering=0) if descriptors else None
+
+    async def fill(self, folder: str, *, full: bool) -> None:
+        """See `memory_disk.fill`."""
+        await self._ask(_Fill(self._number(), folder, full))
+
+    async def is_full(self, folder: str) -> bool:
+        """See `folders.is_full`."""
+        done, _ = await self._ask(_Fill(self._number(), folder, None))
+        return bool(done.said)
 
     async def ready(self) -> int:
         """Wait until the other end serves; its pid as this process sees it, 0 where it cannot tell."""

@@ -301,9 +301,45 @@ def test_files_are_damaged_and_whole_again(lab: Any, tmp_path: Path, entered: st
         assert await driver.cluster.serving(("n1",), timeout=60) == ()
         assert await testbed.read("n1", "deep/store") == bytes(1000)
 
-    assert Docker.lacks("damage") == ""
+    if entered == "from the host":
+        assert Docker.lacks("damage") == ""
     with_nodes(bed(tmp_path), 2, work, serving=False)
     assert not ours(lab)
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_a_disk_is_full_and_has_room_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Contained(entered, monkeypatch)
+
+    async def written(node: Any) -> int:
+        """The exit code of a program of a server's container that writes two pages into the data folder."""
+        done = await node.run(["python3", "-c", "open('more', 'wb').write(bytes(8192))"])
+        assert done.code == 0 or "No space left on device" in done.stderr
+        return int(done.code)
+
+    async def work(testbed: Docker) -> None:
+        one, two = testbed.nodes
+        driver = Driver(testbed, "n1")
+        codes: list[int] = []
+
+        async def meanwhile() -> None:
+            codes.append(await written(one))
+            await one.stop("server", kill=True)  # its volume is not another one when it comes back
+            await one.start(ON_PYTHON)
+            codes.extend([await written(one), await written(two)])
+
+        fault = await driver.do(step("full-disk", "primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
+        assert [bool(code) for code in codes] == [True, True, False] and await written(one) == 0
+        assert driver.told[0][1].startswith("1/1 without room (ENOSPC)") and driver.told[1] == ("make room", "written again")
+        assert await testbed.read("n1", "more") == bytes(8192)
+
+    if entered == "from the host":
+        assert Docker.lacks("fill") == ""
+    testbed = bed(tmp_path, keep=True)
+    asyncio.run(testbed.bound(2))
+    with_nodes(testbed, 2, work)
+    assert not ours(lab) and (tmp_path / "nodes/n1/data/more").stat().st_size == 8192
 
 
 def test_what_somebody_does_behind_the_harness_is_found(lab: Any, tmp_path: Path) -> None:
