@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.assessment import claim as assessed
+from splitbrain.checkers.assessment import recommendations
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import FORMAT, Convergence, Result, decode, encode
+from splitbrain.checkers.result import FORMAT, Check, Convergence, Result, decode, encode
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
@@ -439,6 +440,19 @@ def test_every_problem_comes_with_something_to_do() -> None:
     assert "stricter" in odd[0]
     nothing = judged(Says("unknown")).recommendations
     assert nothing[0].startswith("Run it longer") and "deadline" in nothing[1]
+    circle = judged(Says("invalid", (anomaly("G-single", 7),))).recommendations
+    assert "serializable transactions" in circle[0] and not any("decision on a read" in line for line in circle)
+
+
+def test_what_makes_a_run_prove_something_is_told_by_what_it_lacked() -> None:
+    def told(*names: str, limits: tuple[str, ...] = ()) -> str:
+        unmet = [Check(name, False, "no") for name in names]
+        return recommendations({}, "unknown", (), "unknown", unmet=unmet, limits=limits)[0]
+
+    assert told("phases", "baseline reads").startswith("See what failed, here")
+    assert "--baseline" in told("baseline writes") and "--fault" in told("fault 3 reads at {n1}")
+    assert "doctor" in told("fault 3") == told("fault 12 heal") and "longer" not in told("fault 3")
+    assert told("reads") == told() != told(limits=("time limit",))
 
 
 def test_a_result_survives_its_file() -> None:
