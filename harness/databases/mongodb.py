@@ -217,7 +217,7 @@ class MongoDB(Membership):
                 'the secondaries."',
                 source=f"MongoDB manual 6.0, Write concern: {_MANUAL}/reference/write-concern/",
                 promises=("converges",),
-                admits=("incompatible-order", "lost-append", "lost-update", "G2-item", "G-single-realtime"),
+                admits=("incompatible-order", "lost-append", "lost-transfer", "lost-update", "G2-item", "G-single-realtime"),
             ),
             "commits with writeConcern w: 1 (default majority since 5.0)",
         ),

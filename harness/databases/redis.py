@@ -55,7 +55,7 @@ def _sentinel(name: str, summary: str, text: str, source: str, *tuned: str) -> V
             text=text,
             source=source,
             promises=("converges",),
-            admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
+            admits=("lost-write", "lost-element", "lost-append", "lost-transfer", "split-brain", "stale-read"),
         ),
         labels=_LABELS,
         offers=_KEYED | {"transactions"},
@@ -127,7 +127,7 @@ class Redis(Membership):
                 source="Redis documentation, Redis cluster specification: "
                 "https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/",
                 promises=("converges",),
-                admits=("lost-write", "lost-element", "lost-append", "split-brain", "stale-read"),
+                admits=("lost-write", "lost-element", "lost-append", "lost-transfer", "split-brain", "stale-read"),
             ),
             labels=_LABELS[:1],
             offers=_KEYED,
