@@ -152,7 +152,7 @@ class Docker(Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The plan's image, where it is not here and no registry has it. Programs are never missing: images bring them."""
         if not plan.image:
             return ()

@@ -43,10 +43,10 @@ SETTLE = 0.2
 
 _TRAIN, _TRAINS = 25, 360
 """Datagrams of a train at least, and of all trains together."""
-_GAP = 0.01
+GAP = 0.01
 """Seconds between two datagrams of a train."""
-_BURST, _LARGE, _HEADERS = 60, 1200, 28
-_TIMED, _IN_BURST = 0xFFFF, 0xFFFF
+_BURST, LARGE, _HEADERS = 60, 1200, 28
+_TIMED, IN_BURST = 0xFFFF, 0xFFFF
 
 _TICK = 0.05
 _FRESH_EVERY = 2  # ticks
@@ -81,7 +81,7 @@ class _Standing:
         return established and fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
 
 
-class _Arrivals:
+class Arrivals:
     """The datagrams of a train as they come."""
 
     def __init__(self) -> None:
@@ -89,21 +89,24 @@ class _Arrivals:
         self.twice = self.overtaken = 0
         self.burst: list[tuple[float, int]] = []
 
-    def add(self, number: int, late: float, size: int) -> None:
-        if number == _IN_BURST:
-            self.burst.append((time.monotonic(), size))
+    def add(self, number: int, late: float, size: int, at: float) -> None:
+        """One that came so many milliseconds late, at that time (seconds)."""
+        if number == IN_BURST:
+            self.burst.append((at, size))
         elif number in self.late:
             self.twice += 1
         else:
             self.overtaken += bool(self.late) and number < max(self.late)
             self.late[number] = late
 
-    def train(self, sent: int, busy: float) -> Train:
+    def train(self, sent: int, busy: float, *, usual: float = 0.0, inexact: float = 0.0) -> Train:
+        """What became of them, in milliseconds more than is usual."""
         rate = 0.0
         if len(self.burst) > 1:
             size = sum(size + _HEADERS for _, size in self.burst[1:])
             rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
-        return Train(sent, tuple(self.late.values()), busy, self.twice, self.overtaken, rate)
+        late = tuple(max(0.0, one - usual) for one in self.late.values())
+        return Train(sent, late, busy, inexact, self.twice, self.overtaken, rate)
 
 
 class Probed:
@@ -207,7 +210,7 @@ class Prober:
         self._bytes: set[Link] = set()
         self._controls: dict[str, int] = {}
         self._news = asyncio.Event()
-        self._trains: dict[Link, _Arrivals] = {}
+        self._trains: dict[Link, Arrivals] = {}
 
     async def open(self) -> None:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
@@ -299,19 +302,19 @@ class Prober:
         as take a third of a second at that. `late` seconds are waited for the last."""
         self._nonce = secrets.token_bytes(8)
         controls = [(_HARNESS, name) for name in sorted({b for _, b in links})]
-        self._trains = {link: _Arrivals() for link in (*links, *controls)}
-        count = min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
+        self._trains = {link: Arrivals() for link in (*links, *controls)}
+        count = length(links)
         began = time.monotonic()
         for number in range(count):
             for a, b in (*links, *controls):
                 self._send_timed(a, b, number)
-            await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + (number + 1) * GAP - time.monotonic()))
         await self._waited(late + SETTLE)
-        burst = min(_BURST, round(rate * 1000 / 8 / 3 / _LARGE)) if rate else 0
+        burst = at_once(rate)
         if burst > 1:
             for a, b in links:
                 for _ in range(burst):
-                    self._send_timed(a, b, _IN_BURST, _LARGE)
+                    self._send_timed(a, b, IN_BURST, LARGE)
             await self._waited(late + SETTLE + 1)
         found, self._trains = self._trains, {}
         busy = {name: median(found[_HARNESS, name].late.values() or (0.0,)) for _, name in controls}
@@ -374,7 +377,8 @@ class Prober:
             if struct.unpack_from("!H", data, 8)[0] == _TIMED:
                 number, sent = struct.unpack_from("!HQ", data, 10)
                 if arrivals := self._trains.get((data[20:].rstrip(b"\0").decode(), name)):
-                    arrivals.add(number, (time.monotonic_ns() - sent) / 1e6, len(data))
+                    now = time.monotonic_ns()
+                    arrivals.add(number, (now - sent) / 1e6, len(data), now / 1e9)
                 continue
             sender = data[10:].decode()
             if sender == _HARNESS:
@@ -537,6 +541,16 @@ class Prober:
         for end in (connection.near, connection.far):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             end.close()
+
+
+def length(links: Sequence[Link]) -> int:
+    """How many datagrams a train over each of these links has."""
+    return min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
+
+
+def at_once(rate: float) -> int:
+    """How many large ones take a third of a second at that many kbit/s, or fewer; without a rate none."""
+    return min(_BURST, round(rate * 1000 / 8 / 3 / LARGE)) if rate else 0
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
