@@ -30,6 +30,7 @@ from splitbrain.harness.history.history import History
 from splitbrain.harness.history.moment import Time
 from splitbrain.harness.history.operation import Key, Kind, Operation, Outcome
 from splitbrain.harness.history.recording import LocalRead, Phase, PhaseName, Placement, Recording, Stall, View
+from splitbrain.harness.history.sums import summed
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 
@@ -39,7 +40,6 @@ Up to format 4 a fault was a partition. Up to format 5 an invocation did not tel
 then told by the function."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n?$')
-_SUMS = re.compile(rb',"sum":"([0-9a-f]{8})"\}\n')
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="type"):
@@ -303,13 +303,11 @@ class _Summed:
             return lines
         if self._ended:
             return b""
-        # All at once, for most of the reading of a large journal was spent on looking at one after the other.
-        *parts, rest = _SUMS.split(lines)
-        sum = self._sum
-        sums = [sum := zlib.crc32(body, sum) for body in parts[::2]]
-        if rest or len(sums) != lines.count(b"\n") or b"".join(parts[1::2]) != b"%08x" * len(sums) % tuple(sums):
+        # All at once: looking at one after the other is most of the reading of a large journal.
+        last = summed(lines, self._sum) if lines else self._sum
+        if last is None:
             return b"".join(self._one_by_one(lines))
-        self._sum, self._number = sum, self._number + len(sums)
+        self._sum, self._number = last, self._number + lines.count(b"\n")
         return lines
 
     def _one_by_one(self, lines: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -54,7 +55,8 @@ class DockerNode:
     """One node. `holder`, `volume`, `keeper` and `entrance` are there once `Docker.up` has made them; `create` makes a
     service's container, on the node's network and `volume`; that is bound to `disk` where it can lose its power. The keeper is
     a container that has the same volume, by which files come into it and out of it: the holder, until the node has been
-    wiped."""
+    wiped. `files` is a process that sees what the keeper sees, where somebody has asked for one; one at a time asks
+    (`looking`)."""
 
     holder: Any
     disk: VolatileDisk | None
@@ -75,6 +77,8 @@ class DockerNode:
         self._dead: list[Death] = []
         self.wiped = 0
         self.disk = None
+        self.files: Channel | None = None
+        self.looking = asyncio.Lock()
 
     @property
     def folder(self) -> str:
@@ -205,8 +209,15 @@ class DockerNode:
                         with path.open("wb") as copy:
                             shutil.copyfileobj(content, copy)
 
+    def look_away(self) -> None:
+        """Give up who sees its files. Idempotent."""
+        if self.files is not None:
+            self.files.close()
+            self.files = None
+
     def close(self) -> None:
-        """Give up the entrance, and what the services' processes are held by."""
+        """Give up the entrance, who sees its files, and what the services' processes are held by."""
+        self.look_away()
         for running in self._services.values():
             running.close()
         if hasattr(self, "entrance"):
