@@ -35,18 +35,14 @@ from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.testbeds.spawner import SocketAt
 from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Reach, Train, Unwritten
+from splitbrain.harness.testbeds.trains import GAP, IN_BURST, LARGE, Arrivals, at_once, length
 
 PORT = 9
 """Where probes listen on every node: the port of the discard protocol (RFC 863), which no database uses."""
 SETTLE = 0.2
 """How long, in seconds, a probe waits for packets that should not come."""
 
-_TRAIN, _TRAINS = 25, 360
-"""Datagrams of a train at least, and of all trains together."""
-GAP = 0.01
-"""Seconds between two datagrams of a train."""
-_BURST, LARGE, _HEADERS = 60, 1200, 28
-_TIMED, IN_BURST = 0xFFFF, 0xFFFF
+_TIMED = 0xFFFF
 
 _TICK = 0.05
 _FRESH_EVERY = 2  # ticks
@@ -79,34 +75,6 @@ class _Standing:
         """Whether it stands and everything that was sent has been acknowledged."""
         established = self.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED
         return established and fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
-
-
-class Arrivals:
-    """The datagrams of a train as they come."""
-
-    def __init__(self) -> None:
-        self.late: dict[int, float] = {}
-        self.twice = self.overtaken = 0
-        self.burst: list[tuple[float, int]] = []
-
-    def add(self, number: int, late: float, size: int, at: float) -> None:
-        """One that came so many milliseconds late, at that time (seconds)."""
-        if number == IN_BURST:
-            self.burst.append((at, size))
-        elif number in self.late:
-            self.twice += 1
-        else:
-            self.overtaken += bool(self.late) and number < max(self.late)
-            self.late[number] = late
-
-    def train(self, sent: int, busy: float, *, usual: float = 0.0, inexact: float = 0.0) -> Train:
-        """What became of them, in milliseconds more than is usual."""
-        rate = 0.0
-        if len(self.burst) > 1:
-            size = sum(size + _HEADERS for _, size in self.burst[1:])
-            rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
-        late = tuple(max(0.0, one - usual) for one in self.late.values())
-        return Train(sent, late, busy, inexact, self.twice, self.overtaken, rate)
 
 
 class Probed:
@@ -557,16 +525,6 @@ class Prober:
         for end in (connection.near, connection.far):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             end.close()
-
-
-def length(links: Sequence[Link]) -> int:
-    """How many datagrams a train over each of these links has."""
-    return min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
-
-
-def at_once(rate: float) -> int:
-    """How many large ones take a third of a second at that many kbit/s, or fewer; without a rate none."""
-    return min(_BURST, round(rate * 1000 / 8 / 3 / LARGE)) if rate else 0
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Link
 from splitbrain.harness.testbeds.commands import together
-from splitbrain.harness.testbeds.prober import GAP, IN_BURST, LARGE, SETTLE, Arrivals, Prober, Site, at_once, length
+from splitbrain.harness.testbeds.prober import SETTLE, Prober, Site
 from splitbrain.harness.testbeds.spawner import SocketAt
 from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Train
+from splitbrain.harness.testbeds.trains import GAP, IN_BURST, LARGE, Arrivals, at_once, length
 
 ENOUGH = 4
 """Packets that are sent over a link before it may count as lost."""
