@@ -30,7 +30,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from splitbrain.harness.testbeds import engine, firewall
-from splitbrain.harness.testbeds.docker import TOOLS, Docker
+from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.docker_access import TOOLS
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import Service, everything

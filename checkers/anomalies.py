@@ -70,6 +70,8 @@ _ROWS = (
                "end.", True, ("stale-read",)),
     Phenomenon("lost-append", _BOTH, ("transactions",), "An acknowledged append is in none of the lists that were read in "
                "the end.", True, ("G-single-realtime",)),
+    Phenomenon("lost-transfer", _BOTH, ("bank",), "What accounts hold in the end is what all acknowledged transfers leave but "
+               "some that one server acknowledged one after the other: these are gone.", True, ("wrong-balance",)),
     Phenomenon("lost-update", _BOTH, ("transactions", "counter"), "A transaction replaced a version that it had read, without "
                "having seen another one that replaced it, too: the effect of one is gone.", True, ("G-single",), kept=True),
     Phenomenon("double-hold", _BOTH, ("lock",), "Two clients held a lock at the same time.", False, ("non-linearizable",)),
@@ -98,6 +100,8 @@ _ROWS = (
                False, ("stale-read",)),
     Phenomenon("wrong-total", _BOTH, ("bank", "counter", "service"), "The balances, or a counter, do not add up to what "
                "they must.", False, ("stale-read",)),
+    Phenomenon("wrong-balance", _BOTH, ("bank",), "What accounts hold in the end is not what the acknowledged transfers leave: "
+               "some are gone, or happened twice, or a refused one happened.", False, ("non-linearizable",)),
     Phenomenon("inconsistent-analysis", _BOTH, ("bank",), "Balances were read that add up, but that were so at no one moment: "
                "no order of the transfers explains them (where real time is promised, none in which what was over came before "
                "what began later).", False, ("non-linearizable",)),

@@ -10,12 +10,13 @@ from splitbrain.checkers.cases.cart import KEPT as CARTS
 from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
 from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
-from splitbrain.checkers.result import Answer, Assessment, Class, Consistency, Convergence, Half, Pacelc, Scenario
+from splitbrain.checkers.result import Answer, Assessment, Check, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
 from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import FINAL as SUMS
+from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
 from splitbrain.checkers.structures.lock import EXCLUSIVE
 from splitbrain.checkers.structures.long_fork import MODEL as PREFIXED
 from splitbrain.checkers.structures.monotonic import MODEL as VALUES
@@ -35,9 +36,10 @@ def claim(
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
-    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, and
-    that stood. Not tested: anything else. `verdicts` are those of the workload's checkers;
-    `overwritten`: transactions set registers, so that what is no longer there may have been overwritten."""
+    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
+    an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
+    workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
+    overwritten."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -64,9 +66,14 @@ def claim(
         return assess("not tested", "the side with a quorum answered nothing during the partition")
     # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
     asked = [promise for promise in claimed.promises if _asked(promise, standings[promise])]
-    if claimed.promises and not asked:
+    parts = {promise: found for promise in claimed.promises
+             if promise not in asked and (found := _parts(promise, standings[promise]))}
+    if claimed.promises and not asked and not parts:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
-    if asked and validity == "valid":
+    refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
+    # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
+    untouched = validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    if (asked or parts) and (validity == "valid" or untouched):
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
@@ -83,11 +90,13 @@ def claim(
             return assess("not tested", unclear)
         open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
-            told = f"nothing refuted {' and '.join(_TOLD[promise] for promise in asked)} in this run"
+            stood = [*(_TOLD[promise] for promise in asked),
+                     *(f"what there is of {_TOLD[promise]} ({', '.join(found)})" for promise, found in parts.items())]
+            told = f"nothing refuted {' and '.join(stood)} in this run"
             unasked = [_TOLD[promise] for promise in claimed.promises if promise in _OF_OPERATIONS and promise not in asked]
             if unasked:
-                return assess("holds in part", f"{told}, whose workload does not test {' or '.join(unasked)}")
-            return assess("holds", told)
+                told += f", whose workload does not test {' or '.join(unasked)}"
+            return assess("holds in part" if unasked or parts else "holds", told)
         return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
@@ -169,13 +178,13 @@ which may look and then write in two steps."""
 _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 """What is promised of single operations."""
 
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
 _OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
     "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
     "serializable": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
-    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, PREFIXED),
+    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, TRANSFERS, PREFIXED),
 }
 """What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
 transfers from one account at once only one commits (first committer wins); and for writes of single keys that transactions read
@@ -189,6 +198,11 @@ def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
     if promise == "no-lost-write":
         return any(one.model in _LOSSES for one in standings)
     return promise not in _MODELS or any(one.model == promise for one in standings)
+
+
+def _parts(promise: Promise, standings: Sequence[Standing]) -> list[str]:
+    """What follows from a promise, which is no standing itself, and was decided to hold."""
+    return [one.model for one in standings if one.model in _OF_STRUCTURES.get(promise, ()) and one.state == "holds"]
 
 
 def _tested(promise: str, standings: Sequence[Standing]) -> bool:
@@ -303,19 +317,59 @@ _OTHERWISE = (
      "grant a number that grows (a fencing token), and let the storage refuse a write with an older one."),
     (("missed-event", "event-reordered", "event-from-the-past"),
      "Do not build a state on events alone: read it anew after every reconnect, and watch on from the revision that was read."),
+    (("blocked-seen", "deleted-seen", "came-back"),
+     "Ask the leader or a quorum, at the moment of showing, for what must not be shown (who is blocked, what was removed), and "
+     "keep what was removed as a mark of its own, so that an old copy cannot bring it back."),
     (("lost-update",),
      "Do not write what was made of an earlier read unless the database refuses it where that was replaced in the meantime: "
      "carry the version that was read into a conditional write, lock it while reading, or ask for serializable transactions."),
     (("duplicate-id",),
      "Do not take these identifiers for unique: let a unique index refuse the second, or give every node a range of its own."),
-    (("oversold", "charged-twice", "over-admitted", "wrong-total", "negative-balance", "out-of-bounds"),
+    (("oversold", "charged-twice", "over-admitted", "wrong-total", "wrong-balance", "negative-balance", "out-of-bounds"),
      "Do not confirm what one side alone cannot know: let a majority decide, or give every side a share of its own beforehand; "
      "after a partition reconcile what was confirmed."),
 )
 """What to do about anomalies that are not about reads and writes of registers."""
 
 
+CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
+"""The anomalies that are circles of transactions, each of which must come before the next."""
+
+
 _LONGER = "Run it longer or with more load, and look at the failed questions of the test's quality."
+
+
+_BETTER = {
+    "servers": "See in that server's log why it ended, mend that, and run again: a longer run would end alike.",
+    "harness": "Run it on a machine that has less else to do, or with less load (--rate, --concurrency).",
+    "complete": "Run it again and let it come to its end.",
+    "phases": "See what failed, here and in the servers' logs, mend that, and run again: a longer run would fail alike.",
+    "concurrent": "Run it with more clients at once (--concurrency), so that their calls meet.",
+    "shared keys": "Run it with fewer keys (--keys) or more clients (--concurrency), so that they meet on the same data.",
+    "baseline": "Give the time before the first fault more calls: a longer --baseline, or more load (--rate, --concurrency). "
+                "Where calls failed in it, see why: the report lists them by reason.",
+    "faults": "See why no fault could happen, or leave it more --time, and run again.",
+    "proof": "See what was not as intended ('splitbrain doctor' tells what this machine lacks), and run again.",
+    "asked": "Let the fault last longer (--fault), or give it more load (--rate, --concurrency).",
+    "final reads": "See why the data could not be read after the last heal, or give it longer to come to rest (--settle).",
+}
+"""What makes a run prove something, by the first grave question that was answered with no."""
+
+
+def _better(unmet: Sequence[Check], limits: Sequence[str]) -> str:
+    """What to do about a run that proves nothing, or too little: of its quality, else of a checker's limits."""
+    if not unmet:
+        return _LIMITED if limits else _LONGER
+    name = unmet[0].name
+    if re.match(r"fault \d+", name):
+        return _BETTER["asked" if " at " in name else "proof"]
+    return _BETTER.get(name.removesuffix(" reads").removesuffix(" writes") if name.startswith("baseline") else name, _LONGER)
+
+
+_LIMITED = (
+    "Judge it again with more time (splitbrain check --time-limit), or make a run that is easier to judge: shorter, or with "
+    "more keys (--keys) and fewer clients."
+)
 
 
 _FAILED = (
@@ -326,13 +380,14 @@ _FAILED = (
 
 
 def recommendations(
-    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity, failed: Sequence[str] = ()
+    counts: Mapping[str, int], seen: Class, rows: tuple[Scenario, ...], validity: Validity, failed: Sequence[str] = (),
+    unmet: Sequence[Check] = (), limits: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does; and of
-    checkers that `failed`, that they did."""
+    """What a reader can do about it, the most urgent first: of a run that proves nothing, how to make one that does, by what
+    was `unmet` of its quality and by the `limits` that checkers hit; and of checkers that `failed`, that they did."""
     proves_nothing = validity == "unknown" and not counts
     broken = [_FAILED.format(", ".join(dict.fromkeys(failed)))] if failed else []
-    found = [*(broken or [_LONGER])] if proves_nothing else []
+    found = [*(broken or [_better(unmet, limits)])] if proves_nothing else []
     found += [told for names, told in _OTHERWISE if any(counts.get(name) for name in names)]
     if any(counts.get(name) for name in (*undoing(), "split-brain")):
         found.append(
@@ -340,7 +395,14 @@ def recommendations(
             "concern, quorum, WAIT), or make the old primary stop by itself, fenced by a generation number, before a new one "
             "is chosen; after a partition reconcile what clients believe to be written."
         )
-    if any(counts.get(name) and name in ANOMALIES and "write" not in ANOMALIES[name].refutes for name in counts):
+    circles = [name for name in counts if counts[name] and name in CIRCLES]
+    if circles:
+        found.append(
+            "Where a transaction decides by what it reads, ask for serializable transactions (strict serializable ones where "
+            "it matters which was over first), or lock what it reads until it is over."
+        )
+    if any(counts[name] and name in ANOMALIES and "write" not in ANOMALIES[name].refutes
+           for name in counts if name not in circles):
         found.append(
             "Do not base a decision on a read: read through the leader or a quorum where freshness matters, or carry the "
             "version that was read into a conditional write."
@@ -353,16 +415,18 @@ def recommendations(
         found.append("Run an explicit repair after a partition and compare replicas: they did not agree by themselves.")
     if validity == "invalid" and not found:
         found.append("Do not rely on what was tested here: ask for a stricter guarantee, and run again to see if it holds.")
-    clear = [row for row in rows if not row.dead]
-    if any(side.of(kind).state == "blocked" for row in clear for side in row.cut_sides for kind in ("read", "write")):
+    shut = [row for row in rows if not row.dead
+            and any(side.of(kind).state == "blocked" for side in row.cut_sides for kind in KINDS)]
+    if shut:
+        when = "a partition" if any(row.links_cut and not row.struck for row in shut) else "such a fault"
         found.append(
-            "Give clients a deadline and a plan for refusals: during a partition some of them cannot work; keep them on the "
-            "side that holds a majority."
+            f"Expect that in {when} some clients cannot work: give every call a deadline, and decide what clients do when "
+            "they are refused."
         )
     if seen == "not-exercised" and any(row.links_cut for row in rows):
         found.append("Cut other nodes, or for longer: this fault did not hurt, so it shows nothing of the trade-off.")
     elif seen == "not-exercised" and rows:
         found.append("Cut links between nodes too (--nemesis partition-primary): without that nothing of the trade-off shows.")
     if not proves_nothing:
-        found += broken or ([_LONGER] if seen == "unknown" else [])
+        found += broken or ([_better(unmet, limits)] if seen == "unknown" else [])
     return tuple(found)

@@ -144,6 +144,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         ),
         recommendations=recommendations(
             counts, known.classification, known.rows, validity, [one.checker for one in verdicts if one.traceback],
+            found.quality.failed, [limit for verdict in verdicts for limit in verdict.limits],
         ) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )

@@ -24,7 +24,7 @@ from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.servers import SEARCH, find_program, is_fetched
 from splitbrain.harness.testbeds import engine
-from splitbrain.harness.testbeds.docker import IN_TOOLS, TOOLS
+from splitbrain.harness.testbeds.docker_access import IN_TOOLS, TOOLS
 
 TOOLS_NAME = TOOLS.split("/")[1].split(":")[0]
 """What is asked for instead of a database to get the image of the sidecars."""
@@ -216,7 +216,8 @@ def _tools(root: _Root) -> None:
     root.tree(Path(msgspec.__file__).parent, place / "msgspec")
     ours = Path(splitbrain.__file__).parent
     room = Path("harness")
-    testbeds = [f"testbeds/{name}.py" for name in ("__init__", "clocks", "families", "kernel", "spawner")]
+    needed = ("__init__", "clocks", "families", "folders", "kernel", "memory_disk", "spawner")
+    testbeds = [f"testbeds/{name}.py" for name in needed]
     for module in ("__init__.py", "errors.py", *testbeds):
         root.file(ours / room / module, place / "splitbrain" / room / module)
     root.file(ours / "__init__.py", place / "splitbrain" / "__init__.py")

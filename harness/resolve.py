@@ -183,8 +183,16 @@ def _tables(file: Mapping[str, Any], flags: Mapping[str, Any], plan: Plan) -> di
         before = Plan(database="", variant="", **named, **take(Plan, {"schedule": file.get("schedule", ())}))
         gone = options.kinds(before).keys() - options.kinds(plan).keys()
         tables = {name: table for name, table in tables.items() if name not in gone}
-    for name, table in flags.get("options", {}).items():
-        tables[name] = {**tables.get(name, {}), **table} if isinstance(table, Mapping) else table
+    for told in (file, flags):
+        for name, kind in options.kinds(plan).items():
+            followed = {key: told[known.setting.follows] for key, known in keys(kind.Options).items()
+                        if known.setting.follows in told}
+            if followed:
+                table = tables.get(name, {})
+                tables[name] = ({**followed, **table} if told is file else {**table, **followed})
+        if told is flags:
+            for name, table in told.get("options", {}).items():
+                tables[name] = {**tables.get(name, {}), **table} if isinstance(table, Mapping) else table
     return tables
 
 

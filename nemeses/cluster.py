@@ -7,20 +7,15 @@ last who ended its node lets go. So faults may overlap in any order, and letting
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import stat
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
 import networkx as nx
 
-from splitbrain.harness.databases.database import Database
-from splitbrain.harness.errors import SetupError
+from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.history.sides import sides
 from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, Unwritten, everything
@@ -157,6 +152,12 @@ class Cluster:
     def sides(self) -> tuple[tuple[str, ...], ...]:
         """The groups of nodes that can work together (see `fault.sides`)."""
         return sides(self.names, {link for links in self._cuts.values() for link in links}, self.out())
+
+    def detection(self) -> Detection | None:
+        """After how long a silence its servers take one of them for gone; None where nobody tells."""
+        if self.database is None or self.testbed.attached:
+            return None
+        return self.database.detection(self.database.variant)
 
     # --- links
 
@@ -386,9 +387,9 @@ class Cluster:
 
         return await self._each(nodes, one)
 
-    def full(self, nodes: Iterable[str]) -> tuple[str, ...]:
+    async def full(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """Those of these nodes in whose data folder a write fails, for want of room."""
-        return tuple(name for name in nodes if _no_room(self.testbed.data(name)))
+        return tuple([name for name in nodes if await self.testbed.full(name)])
 
     async def lose_power(self, nodes: Iterable[str], how: str, seed: int) -> dict[str, Unwritten]:
         """Take the power from the disks of those of these nodes on which nothing runs; what each lost."""
@@ -434,15 +435,11 @@ class Cluster:
         """The servers of a node that do not run, of those that did when something was done to its data or to them."""
         return tuple(service for service in self._watched.get(name, ()) if not self._node(name).running(service.name))
 
-    def last_written(self, name: str) -> Path | None:
+    async def last_written(self, name: str) -> str:
         """The file in the data folder of a node that was written last, of those with something in them which its servers made
-        themselves; None where there is none."""
-        folder = self.testbed.data(name)
-        given = {folder / file for service in self._watched.get(name, ()) for file in service.files}
-        files = (file for file in folder.rglob("*") if file not in given and file.parent.name != "__pycache__")
-        written = [(status.st_mtime_ns, str(file)) for file in files
-                   if stat.S_ISREG((status := file.lstat()).st_mode) and status.st_size]
-        return Path(max(written)[1]) if written else None
+        themselves; empty where there is none."""
+        given = {file for service in self._watched.get(name, ()) for file in service.files}
+        return await self.testbed.last_written(name, given)
 
     async def _started(self, name: str, services: Iterable[Service]) -> None:
         """Start these in their order. Where somebody has them stand still or puts their clocks wrong, they are so at once."""
@@ -490,21 +487,6 @@ class Cluster:
 
     def _node(self, name: str) -> Any:
         return next(node for node in self.testbed.nodes if node.name == name)
-
-
-def _no_room(folder: Path) -> bool:
-    """Whether a page can be written in a folder. Raises `SetupError` where it cannot for another reason than want of room."""
-    probe = folder / ".splitbrain-room"
-    try:
-        try:
-            probe.write_bytes(bytes(os.sysconf("SC_PAGESIZE")))
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise SetupError(f"{folder}: whether it has room cannot be tried: {error.strerror}.") from error
-        return True
-    return False
 
 
 def longest(impair: Impair) -> float:

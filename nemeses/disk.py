@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Nodes, Other, Proof, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
@@ -31,6 +29,10 @@ AGAIN = 0.1
 """Seconds between two looks whether a full disk has got room, as by a file that was removed."""
 PATIENCE = 5.0
 """Seconds that a server which runs may need until it serves with a damaged file."""
+BLOCK = 4096
+"""Bytes that are compared at once."""
+SHOWN = 8
+"""Places in a damaged file that are told."""
 
 
 class FullDisk(Processes):
@@ -52,7 +54,7 @@ class FillInjector(Injector[Other]):
 
     async def start(self, spec: Other, cluster: Cluster) -> Proof:
         """Fill, and try to write."""
-        return _filled(spec, cluster, await cluster.fill(self, spec.nodes))
+        return await _filled(spec, cluster, await cluster.fill(self, spec.nodes))
 
     async def during(self, spec: Other, cluster: Cluster) -> None:
         """A server that removes a file has no room of it."""
@@ -62,14 +64,14 @@ class FillInjector(Injector[Other]):
 
     async def still(self, spec: Other, cluster: Cluster) -> Proof:
         """Try again."""
-        return _filled(spec, cluster, Changed(cluster.clock(), 0))
+        return await _filled(spec, cluster, Changed(cluster.clock(), 0))
 
     async def undo(self, spec: Other, cluster: Cluster) -> Proof:
         """Make room, start who ended of it, and write."""
         changed = await cluster.make_room(self, spec.nodes)
         revived = await cluster.revive(spec.nodes)
         silent = await cluster.serving(spec.nodes, timeout=RETURN)
-        full = cluster.full(spec.nodes)
+        full = await cluster.full(spec.nodes)
         told = "written again" if not full else f"no room at {' '.join(full)}"
         if ended := [name for name in spec.nodes if name not in revived.idle]:
             told += f", started again {' '.join(ended)}"
@@ -78,8 +80,8 @@ class FillInjector(Injector[Other]):
                      measured=spec.nodes, detail=told + (f", not serving {' '.join(silent)}" if silent else ""))
 
 
-def _filled(spec: Other, cluster: Cluster, changed: Changed) -> Proof:
-    full = cluster.full(spec.nodes)
+async def _filled(spec: Other, cluster: Cluster, changed: Changed) -> Proof:
+    full = await cluster.full(spec.nodes)
     wrong = tuple(name for name in spec.nodes if name not in full)
     return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=full,
                  detail=f"{len(full)}/{len(spec.nodes)} without room (ENOSPC)")
@@ -157,23 +159,26 @@ class DamageInjector(Injector[Other]):
     """Damages files of servers that are down. Proven by reading them: their bytes differ."""
 
     def __init__(self) -> None:
-        self._before: dict[str, tuple[Path, bytes, bytes]] = {}
+        self._before: dict[str, tuple[str, bytes, bytes]] = {}
         """Node → its file, what was in it, and what was made of it."""
 
     async def start(self, spec: Other, cluster: Cluster) -> Proof:
         """End the servers, damage a file of each, and start them. A node without a file is wrong, or one that did not run."""
         ended = await cluster.end(self, spec.nodes)
+        testbed = cluster.testbed
+        differ = []
         for name in spec.nodes:
-            if name not in ended.idle and (file := cluster.last_written(name)) is not None:
-                content = file.read_bytes()
+            file = "" if name in ended.idle else await cluster.last_written(name)
+            if content := await testbed.read(name, file) if file else None:
                 self._before[name] = file, content, damaged(content, spec.options)
-                _rewrite(file, self._before[name][2])
-        differ = tuple(name for name, (file, content, _) in self._before.items() if file.read_bytes() != content)
+                await testbed.rewrite(name, file, self._before[name][2])
+                if await testbed.read(name, file) not in (None, content):
+                    differ.append(name)
         changed = await cluster.start(self, spec.nodes)
         wrong = tuple(name for name in spec.nodes if name not in differ)
         told = [f"{name}: {self._changed(name)}" for name in differ]
-        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=differ,
-                     detail=", ".join(told) or "no file to damage")
+        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                     measured=tuple(differ), detail=", ".join(told) or "no file to damage")
 
     async def undo(self, spec: Other, cluster: Cluster) -> Proof:
         """Who serves is left alone, who does not gets the file back and is started."""
@@ -187,8 +192,8 @@ class DamageInjector(Injector[Other]):
             elif name in self._before:
                 changed = await cluster.end(self, [name])
                 file, content, made = self._before[name]
-                if back := file.exists() and file.read_bytes() == made:
-                    _rewrite(file, content)
+                if back := await cluster.testbed.read(name, file) == made:
+                    await cluster.testbed.rewrite(name, file, content)
                 told.append(f"{name} did not, {'its file was put back' if back else 'its file was written to since'}")
                 await cluster.start(self, [name])
                 await cluster.revive([name])
@@ -197,20 +202,21 @@ class DamageInjector(Injector[Other]):
                      measured=spec.nodes, detail=", ".join(told))
 
     def _changed(self, name: str) -> str:
+        """`8 of 1000 bytes of data/store differ (at 12 97 ...)`."""
         file, content, made = self._before[name]
         if len(made) < len(content):
-            return f"{len(content) - len(made)} of {len(content)} bytes of {file.name} gone"
-        return f"{sum(a != b for a, b in zip(content, made, strict=True))} of {len(content)} bytes of {file.name} differ"
+            return f"{len(content) - len(made)} of {len(content)} bytes of {file} gone"
+        places = list(differences(content, made))
+        shown = " ".join(map(str, places[:SHOWN])) + (" ..." if len(places) > SHOWN else "")
+        return f"{len(places)} of {len(content)} bytes of {file} differ (at {shown})"
 
 
-def _rewrite(file: Path, content: bytes) -> None:
-    """In its place, so that a full disk has room for it. Raises `SetupError`."""
-    try:
-        with file.open("r+b") as opened:
-            opened.write(content)
-            opened.truncate()
-    except OSError as error:
-        raise SetupError(f"{file}: cannot be written: {error.strerror}.") from error
+def differences(one: bytes, other: bytes) -> Iterator[int]:
+    """The places of the bytes that differ in two files of one length."""
+    for begin in range(0, len(one), BLOCK):
+        a, b = one[begin : begin + BLOCK], other[begin : begin + BLOCK]
+        if a != b:
+            yield from (begin + at for at in range(len(a)) if a[at] != b[at])
 
 
 def damaged(content: bytes, how: dict[str, Any]) -> bytes:

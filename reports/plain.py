@@ -9,24 +9,27 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from splitbrain.checkers.anomalies import ANOMALIES, generalises, in_order, losing
+from splitbrain.checkers.anomalies import generalises, in_order, losing
+from splitbrain.checkers.assessment import CIRCLES
 from splitbrain.checkers.cases.cart import KEPT as CARTS
 from splitbrain.checkers.cases.cart import REMOVED
 from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
 from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
 from splitbrain.checkers.cases.social_feed import BLOCKS, DELETIONS
-from splitbrain.checkers.result import Discarded, Result, Scenario, Side
+from splitbrain.checkers.result import Discarded, Measure, Result, Scenario, Side
 from splitbrain.checkers.sets import MODEL as SETS
 from splitbrain.checkers.structures.bank import CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import MODEL as COUNTERS
 from splitbrain.checkers.structures.ids import MODEL as IDENTIFIERS
+from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
 from splitbrain.checkers.structures.lock import EXCLUSIVE, FENCED
 from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
 from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
 from splitbrain.checkers.structures.set_full import FRESH
 from splitbrain.checkers.structures.watch import MODEL as WATCHES
 from splitbrain.checkers.verdict import Validity
+from splitbrain.harness.history.operation import Kind
 from splitbrain.harness.history.sides import listed
 from splitbrain.reports.wording import count, plural, printable, seconds, sentence
 
@@ -47,6 +50,7 @@ TIMES = {
     "deleted-seen": "a deleted post was shown",
     "wrong-total": "a total was wrong",
     "inconsistent-analysis": "balances were read that never were so at one moment",
+    "wrong-balance": "an account held in the end what no transfers had left there",
     "negative-balance": "an account was seen overdrawn",
     "duplicate": "an element was there, or was handed out, once too often",
 }
@@ -58,7 +62,8 @@ WHOLE = frozenset({"linearizable", "strict-serializable", SETS, COUNTERS})
 KEPT = {
     CONSERVED: "every total was right",
     COVERED: "no account was overdrawn",
-    UP_TO_DATE: "every confirmed transfer was kept",
+    TRANSFERS: "every confirmed transfer was kept",
+    UP_TO_DATE: "no read missed a confirmed transfer",
     SETS_FULL: "no confirmed element was lost",
     FRESH: "no read of a set was old",
     QUEUES: "no confirmed element was lost or handed out twice",
@@ -78,14 +83,11 @@ KEPT = {
 }
 """Models that are about one thing, and what whoever keeps them is known to have done."""
 
-LOSSES = frozenset({UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
+LOSSES = frozenset({TRANSFERS, UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
 """Those of them that no database keeps which loses what it confirmed."""
 
-CIRCLES = frozenset(name for name in ANOMALIES if name.startswith(("G0", "G1c", "G2", "G-")))
-"""The anomalies that are circles of transactions, each of which must come before the next."""
-
 TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realtime")))
-"""Those of them that are none where it does not matter which transaction was over before another began."""
+"""Those circles of transactions that are none where it does not matter which transaction was over before another began."""
 
 CLAUSES = 3
 """Kinds of damage that the sentence names; the report lists all."""
@@ -109,7 +111,8 @@ def plain(result: Result) -> str:
     run shows more, a sentence of its own says so."""
     if result.validity == "unknown" and not result.counts:
         because = _because(result)
-        return f"This run proves nothing either way{because}: {result.reason if because else sentence(result.reason)}"
+        reason = result.reason.rstrip(".").removesuffix(": nothing is proven")
+        return sentence(f"this run proves nothing either way{because}: {reason}")
     worst = _worst(result)
     blast = result.blast
     lost = result.lost.total or blast.lost
@@ -121,7 +124,12 @@ def plain(result: Result) -> str:
     here = _Seen(_beside_divergence(worst.anomalies), worst.lost, gone.writes, gone.untold > 0)
     damage, refused = _damage(here, worst, result.validity), _refused(worst)
     more = here.counts != whole.counts and everywhere != damage
-    told = [damage, refused] if damage else [refused or _served(worst), "" if more else _kept(result)]
+    if not damage:
+        told = [refused or _served(worst), "" if more else _kept(result)]
+    elif refused and not _answered(worst, "read"):  # What nobody read then came to light before or after.
+        told = [refused, f"what came of it: {damage}"]
+    else:
+        told = [damage, refused or _all_served(worst)]
     first = sentence(f"{_cause(worst, result.scenarios)}, {'; '.join(filter(None, told))}{_apart(result)}")
     return f"{first} {sentence(f'in the whole run, {everywhere}')}" if more else first
 
@@ -170,7 +178,7 @@ def _rules(held: Sequence[str]) -> str:
     told = [KEPT[model] for model in held if model in KEPT]
     if not told:
         return f"the rule that was tested ({printable(held[0])}) held"
-    untold = CONSERVED in held and UP_TO_DATE not in held
+    untold = CONSERVED in held and not {TRANSFERS, UP_TO_DATE} & set(held)
     return listed(told[:CLAUSES]) + ("; whether every confirmed transfer was kept is not known" if untold else "")
 
 
@@ -257,30 +265,79 @@ def _read(seen: _Seen) -> list[str]:
     return [f"{plural(old, 'read')} returned old data"] if old else []
 
 
+def _answered(row: Scenario, kind: Kind) -> bool:
+    """Whether a call of that kind was answered while the fault was in force, or none was made."""
+    measures = [part.of(kind) for part in row.asked_sides]
+    return any(one.answered for one in measures) or not any(one.attempted for one in measures)
+
+
+def _all_served(row: Scenario) -> str:
+    """That all clients went on working, where that was measured; else nothing."""
+    told = _served(row)
+    return "" if told == NOT_KNOWN else told
+
+
+NOT_KNOWN = "nobody was seen to be shut out"
+"""Said of clients where too little was measured to say more."""
+
+
 def _served(row: Scenario) -> str:
     """Who went on working, where nobody was refused: what was not measured is not claimed."""
     measures = [measure for part in row.asked_sides for measure in (part.read, part.write)]
     asked = {measure.kind for measure in measures if measure.attempted or measure.state != "unknown"}
     if not asked or any(measure.state == "unknown" for measure in measures if measure.kind in asked):
-        return "nobody was seen to be shut out"
+        return NOT_KNOWN
     return f"{'clients beside the other nodes' if row.struck and not row.links_cut else 'every client'} went on working"
 
 
 def _refused(row: Scenario) -> str:
-    """Who could not work."""
-    shut = [part for part in row.asked_sides if "blocked" in (part.read.state, part.write.state)]
-    if not shut:
+    """Who could not work: the sides one by one, or all clients where the same befell them."""
+    told = {part.nodes: _shut(part) for part in row.asked_sides if "blocked" in (part.read.state, part.write.state)}
+    if not told:
         return ""
-    told = [_shut(part, row) for part in shut[:2]]
-    return " and ".join(told) + (f" (and on {plural(len(shut) - 2, 'more side')})" if len(shut) > 2 else "")
+    if len(told) == len(row.asked_sides) and len(set(told.values())) == 1 and not (row.struck and not row.links_cut):
+        (what,) = set(told.values())
+        return f"no client {what.replace('could not', 'could', 1)}" if what.endswith(AT_ALL) else f"clients {what}"
+    shown = [f"clients beside {listed(list(map(printable, nodes)))} {what}" for nodes, what in list(told.items())[:2]]
+    return "; ".join(shown) + (f" (and on {plural(len(told) - 2, 'more side')})" if len(told) > 2 else "")
 
 
-def _shut(part: Side, row: Scenario) -> str:
-    kinds = [measure for measure in (part.write, part.read) if measure.state == "blocked"]
-    what = " or ".join({"write": "write", "read": "read"}[measure.kind] for measure in kinds)
-    who = "clients" if len(row.asked_sides) == 1 else f"clients beside {listed(list(map(printable, part.nodes)))}"
-    if any(measure.outage_ended and measure.outage >= BLIP and measure.answered for measure in kinds):
-        return f"{who} could not {what} for {seconds(max(measure.outage for measure in kinds))}"
-    if all(measure.answered == 0 for measure in kinds):
-        return f"{who} could not {what} at all"
-    return f"{who} could often not {what}"
+AT_ALL = " at all"
+
+
+def _shut(part: Side) -> str:
+    """What its clients could not do: `could not write at all, and could not read for 1.2 s`."""
+    ways: dict[str, list[Measure]] = {}
+    for measure in (part.write, part.read):
+        if measure.state == "blocked":
+            ways.setdefault(_way(measure), []).append(measure)
+    return ", and ".join(_told(way, " or ".join(one.kind for one in of), of) for way, of in ways.items())
+
+
+def _long(of: Sequence[Measure], last: str) -> str:
+    """How long their longest outages were: `1.2 s`, `the last 1.2 s`, and of two kinds that differ `up to 1.2 s`."""
+    told = {seconds(one.outage): one.outage for one in of}
+    return ("up to " if len(told) > 1 else "") + last + max(told, key=lambda text: told[text])
+
+
+def _way(measure: Measure) -> str:
+    """How it was refused: never answered, not for a time, not any more in the end, or now and then."""
+    if not measure.answered:
+        return "never"
+    if measure.outage >= BLIP:
+        return "for a time" if measure.outage_ended else "in the end"
+    return "seldom" if measure.answered >= 0.9 * measure.attempted else "often"
+
+
+def _told(way: str, what: str, of: Sequence[Measure]) -> str:
+    match way:
+        case "never":
+            return f"could not {what}{AT_ALL}"
+        case "for a time":
+            return f"could not {what} for {_long(of, '')}"
+        case "in the end":
+            return f"could not {what} for {_long(of, 'the last ')}"
+        case "seldom":
+            return f"could not always {what}"
+        case _:
+            return f"often could not {what}"

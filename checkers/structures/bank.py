@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import Ints, check_functions, integers_of, rows_of, sizes_of, values_of
 from splitbrain.checkers.structures.findings import Findings, Told
+from splitbrain.checkers.structures.kept import judge_ending
 from splitbrain.checkers.structures.ledger import MOST_OPEN, Exhausted, Ledger, Seen
 from splitbrain.checkers.verdict import Coverage, Verdict
 from splitbrain.harness.errors import UsageError
@@ -65,6 +66,9 @@ class BankChecker:
     saw the later one of two transfers alone is serializable. That is asked where the first balances are told, or were read
     before the first transfer, and all transfers say what they move; where it could not be answered for every read, the models
     that it decides are not among the standings unless they are refuted.
+
+    Where each account's `deposit` is told and a run has final reads, acknowledged transfers that are gone in the end are
+    `lost-transfer`, and balances that no transfers leave `wrong-balance` (`structures.kept`).
     """
 
     name = "bank"
@@ -121,6 +125,8 @@ class BankChecker:
         accounts = _Accounts.of(history, reads[some], [told[at] for at in some.tolist()], self.deposit, timely)
         if accounts is not None:
             models |= accounts.judge(found, len(some) == len(reads))
+        if self.deposit is not None:
+            models |= judge_ending(found, reads, told, self.deposit)
         return found.verdict(
             self.name, models, Coverage(keys=1, operations=len(history)), judged=len(reads), things="accounts", note=note,
         )

@@ -111,7 +111,7 @@ class Ledger:
                     yield Seen(NONE, frozenset())
                     continue
                 left = (wanted - self._base[head]).tolist()
-                for chosen in _chosen(self._open(head), left, steps):
+                for chosen in subsets(self._open(head), left, steps):
                     yield Seen(head, chosen)
         finally:
             self._left -= _STEP * (given - steps[0])
@@ -186,7 +186,7 @@ def _sums(rows: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([np.zeros((1, rows.shape[1]), np.int64), np.cumsum(rows, axis=0)])
 
 
-def _chosen(transfers: Steps, left: list[int], steps: list[int]) -> Iterator[frozenset[int]]:
+def subsets(transfers: Steps, left: list[int], steps: list[int]) -> Iterator[frozenset[int]]:
     """The sets of these transfers that change balances by what is `left`. Raises `Exhausted`, after as many steps as are left
     in `steps`."""
     # What the transfers from each place on may change an account by.

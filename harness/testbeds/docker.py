@@ -15,6 +15,10 @@ an image of our own that has iptables and Python; it connects to a socket in the
 handed through that like on the host. A node's own containers have no capability more than Docker's default, and nothing is
 added to an image.
 
+**A node's files** are reached by a process that sees what its keeper sees, a container with the node's volume: `setns` in a
+process on the host where we may, else in one more container, which has the rights for it (`hand`) and sees the processes of
+the engine's machine. So what a user may do who may speak to the engine does not depend on whether he is root.
+
 **A disk can lose its power** where the engine and the harness, as root, have one mount namespace: the harness mounts a file
 system of ours (power.py) in a folder of the run, before there is a container, and the node's volume is that folder, bound.
 Whether the engine sees there what the harness does is tried, not assumed.
@@ -46,26 +50,24 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, holder, kernel, power
-from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, Entrance, File, archive
+from splitbrain.harness.testbeds import clocks, commands, engine, firewall, folders, holder, kernel, memory_disk, power
+from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
+from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
 from splitbrain.harness.testbeds.namespaces import Namespaces, empty
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.power import VolatileDisk
 from splitbrain.harness.testbeds.prober import Probed, Prober, Site
 from splitbrain.harness.testbeds.shaping import Shaping
-from splitbrain.harness.testbeds.spawner import Channel, SocketAt, serve
+from splitbrain.harness.testbeds.spawner import Channel, serve
 from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Service, Unwritten, Wanted
-
-TOOLS = "splitbrain/tools:2"
-"""The image of the sidecars (see harness/images.py): its entry point takes the path of a socket."""
-IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
-"""The programs in that image."""
 
 _MARK = "splitbrain.mark"  # tells two runs of one name apart
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _HOLDER = "splitbrain/holder:1"
 _PULL = 60.0
+_AGAIN = 0.1
+"""Seconds between two looks whether a clock is still as wrong as it was put."""
 _MOST_NODES = 250
 _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
@@ -86,7 +88,9 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -98,31 +102,44 @@ class Docker(Probed):
         self._mark = f"splitbrain-{re.sub(r'[^A-Za-z0-9_.-]', '-', run)}-{self._labels[_MARK]}"
         self._client: Any = None
         self._agent_end: socket.socket | None = None
-        self._agent: Channel | None = None
+        self._access: Access | None = None
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
+        self._bounded = False
         self._unpluggable = False
         self._disks: list[VolatileDisk] = []
         self._shaping: Shaping | None = None
+        self._skewing: asyncio.Task[None] | None = None
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether a container can be given a
-        disk whose power can be taken, with one."""
-        if ability not in ("impair", "unplug"):
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; what is done to the clock and the
+        files of a container, and to its disk, with one."""
+        if ability not in ("impair", "skew", "fill", "damage", "unplug"):
             return ""
-        if os.geteuid() != 0:
+        if ability in ("impair", "unplug") and os.geteuid() != 0:
             return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
         if ability == "impair":
             return Namespaces.lacks(ability)
+        if ability == "skew" and (refusal := clocks.refusal()):
+            return refusal
         with tempfile.TemporaryDirectory() as folder:
             testbed = cls(Plan(database="", variant=""), "try", Path(folder))
 
             async def tried() -> None:
                 try:
-                    await testbed.unpluggable(1)
+                    if ability == "unplug":
+                        await testbed.unpluggable(1)
+                    if ability == "fill":
+                        await testbed.bound(1)
                     await testbed.up(1)
+                    if ability == "fill":
+                        await testbed.fill("n1", full=True)
+                    if ability == "skew":
+                        await testbed.try_clock("n1")
+                    if ability == "damage":
+                        await testbed.last_written("n1", ())
                 finally:
                     await testbed.down()
 
@@ -143,7 +160,7 @@ class Docker(Probed):
         found = []
         with contextlib.closing(client), engine.speaking():
             gateway = _gateway_of_default(client)
-            if gateway and not _is_here(gateway):
+            if gateway and not is_here(gateway):
                 found.append(Problem(*_ELSEWHERE))
             if os.geteuid() == 0 and find_program("iptables-restore") is None:
                 found.append(Problem("the program iptables-restore is missing", "sudo apt-get install iptables"))
@@ -213,8 +230,13 @@ class Docker(Probed):
             raise RuntimeError("up() belongs inside inside()")
         if not 1 <= count <= _MOST_NODES:
             raise SetupError(f"{count} nodes: a network holds 1 to {_MOST_NODES}.")
-        self._agent = Channel("the harness", self._agent_end)
-        self._client = await in_thread(engine.connect)
+        agent = Channel("the harness", self._agent_end)
+        try:
+            self._client = await in_thread(engine.connect)
+        except BaseException:
+            agent.close()
+            raise
+        self._access = Access(agent, self._client, self.call, self._folder / "nodes" / "channels", self._mark, self._labels)
         names = [f"n{number}" for number in range(1, count + 1)]
         try:
             for name in names:
@@ -224,7 +246,7 @@ class Docker(Probed):
         subnet = await self.call(self._network)
         await self.call(partial(_provide_holder, self._client))
         self._gateway = str(subnet[254])
-        if not _is_here(self._gateway):
+        if not is_here(self._gateway):
             raise SetupError(": ".join(_ELSEWHERE))
         addresses = {name: str(subnet[number]) for number, name in enumerate(names, 1)}
         self.nodes = tuple(
@@ -233,20 +255,24 @@ class Docker(Probed):
         )
         await commands.together(self._up(node, addresses) for node in self.nodes)
 
+    async def bound(self, count: int) -> None:
+        """`up` will give each node a volume in memory."""
+        self._bounded = True
+
     async def unpluggable(self, count: int) -> None:
         """`up` will give each node such a disk."""
         self._unpluggable = True
 
     async def _up(self, node: DockerNode, hosts: Mapping[str, str]) -> None:
+        access = self._ways()
         if self._unpluggable:
-            assert self._agent is not None
             folder = self._folder / "nodes" / node.name / "disk"
             disk = VolatileDisk(folder, folder.with_name("disk.log"))
             self._disks.append(disk)
-            await disk.begin(self._agent)
+            await disk.begin(access.agent)
             node.disk = disk
         node.holder = await self.call(partial(self._holder, node, hosts))
-        await self._enter(node)
+        await access.enter(node)
         await node.refuse_ipv6()
         await node.restore(firewall.install(firewall.Addresses(node.address, "")))
 
@@ -274,8 +300,7 @@ class Docker(Probed):
     def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
         """Make a node's volume and the container that holds its network, started."""
         rto = self._plan.tcp_rto_max_ms
-        bound = {"type": "none", "o": "bind", "device": str(node.disk.folder)} if node.disk else {}
-        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels, driver_opts=bound).name
+        node.volume = self._volume(node, f"{self._mark}-{node.name}")
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
@@ -284,81 +309,80 @@ class Docker(Probed):
             volumes={node.volume: {"bind": FOLDER, "mode": "rw"}},
             mem_limit="32m", pids_limit=16, cap_drop=["ALL"], security_opt=["no-new-privileges"],
         )
-        # Whoever the server runs as, the volume is its own; official images begin as root and then become somebody else.
-        holder.put_archive("/", archive({}, FOLDER.lstrip("/")))
-        node.keeper = holder
+        _keep(node, holder)
         if node.disk is not None:
             _look_at(node.disk, holder)
         holder.start()
         holder.reload()
         return holder
 
-    async def _enter(self, node: DockerNode) -> None:
-        """Have a process serve in the node's network: one of this machine, or else a container."""
-        channel = await self._channel_of_process(node)
-        if channel is not None:
-            iptables, ip6tables = (commands.program(name, "iptables") for name in ("iptables-restore", "ip6tables-restore"))
-            cat = commands.program("cat", "coreutils")
-            programs, what = (iptables, ip6tables, cat), "a process of the harness"
-        else:
-            channel = await self._channel_of_sidecar(node)
-            programs, what = IN_TOOLS, "a sidecar container"
-        node.entrance = Entrance(channel, commands.Firewall(channel), *programs, what)
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clocks of a node's servers wrong (clocks.py), and again where a server has become another program since, as
+        official images have it: their first one prepares the server and then makes room for it. Raises `SetupError`."""
+        node = self._node(name)
+        node.ahead = nanoseconds
+        await node.skew(await self._ways().reaching(node))
+        if nanoseconds and (self._skewing is None or self._skewing.done()):
+            self._skewing = asyncio.create_task(self._skew_again())
 
-    async def _channel_of_process(self, node: DockerNode) -> Channel | None:
-        """None where this user may not enter the node's network, or where the engine's process numbers are not ours."""
-        assert self._agent is not None
-        channel = None
-        try:
-            namespace = os.open(f"/proc/{node.holder.attrs['State']['Pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            channel = await self._agent.enter(node.name, namespace)
-            (proof,) = await channel.sockets([SocketAt(socket.AF_INET, socket.SOCK_DGRAM)])
-            with proof:
-                if _is_local(proof, node.address):
-                    return channel
-            channel.close()
-        except SetupError:
-            if channel is not None:
-                channel.close()
-        finally:
-            os.close(namespace)
-        return None
+    async def _skew_again(self) -> None:
+        while skewed := [node for node in self.nodes if node.ahead]:
+            await asyncio.sleep(_AGAIN)
+            for node in skewed:
+                with contextlib.suppress(SetupError):  # One that ends meanwhile; what did not hold is seen by its proof.
+                    await node.skew(await self._ways().reaching(node))
 
-    async def _channel_of_sidecar(self, node: DockerNode) -> Channel:
-        if not await self.call(partial(self._client.images.list, TOOLS)):
-            raise SetupError(
-                f"this user may not enter the nodes' networks, and there is no image {TOOLS}, by which a container could: "
-                "run `splitbrain images build tools` once, or splitbrain as root."
-            )
-        folder = self._folder / "nodes" / "channels"
-        folder.mkdir(exist_ok=True)
-        place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            try:
-                listener.bind(f"/proc/self/fd/{place}/{node.name}")  # the folder's own path may be too long for a socket
-            finally:
-                os.close(place)
-            listener.listen(1)
-            listener.setblocking(False)
-            await self.call(partial(self._sidecar, node, folder))
-            try:
-                async with asyncio.timeout(10):
-                    end, _ = await asyncio.get_running_loop().sock_accept(listener)
-            except TimeoutError as error:
-                raise SetupError(f"{node.name}: the sidecar from {TOOLS} does not answer; build it again.") from error
-        channel = Channel(node.name, end)
-        await channel.ready()
-        return channel
+    async def try_clock(self, name: str) -> None:
+        """Put the clock of a node's holder wrong, whom nobody asks. Raises `SetupError`."""
+        node = self._node(name)
+        hand = await self._ways().reaching(node)
+        await hand.skew(node.holder.attrs["State"]["Pid"], "", 1_000_000_000, paused=False)
 
-    def _sidecar(self, node: DockerNode, folder: Path) -> None:
-        self._client.containers.run(
-            TOOLS, [f"/channels/{node.name}"], name=f"{self._mark}-{node.name}-tools", labels=self._labels, detach=True,
-            network_mode=f"container:{node.holder.id}", volumes={str(folder): {"bind": "/channels", "mode": "rw"}},
-            cap_add=["NET_ADMIN", "NET_RAW"], security_opt=["no-new-privileges", "label=disable"], mem_limit="128m",
-        )
+    async def fill(self, name: str, *, full: bool) -> None:
+        """See `memory_disk.fill`. Raises `SetupError`."""
+        if not self._bounded:
+            raise SetupError(f"{name}: its disk cannot be filled: that is made before the node is.")
+        await (await self._files(name)).fill(FOLDER, full=full)
+
+    async def full(self, name: str) -> bool:
+        """As the node's servers find it. Raises `SetupError`."""
+        return await (await self._files(name)).is_full(FOLDER)
+
+    async def last_written(self, name: str, given: Collection[str]) -> str:
+        """As the node's servers see it. Raises `SetupError`."""
+        return await (await self._files(name)).last_written(FOLDER, given)
+
+    async def read(self, name: str, file: str) -> bytes | None:
+        """As the node's servers see it. Raises `SetupError`."""
+        opened = await (await self._files(name)).file(f"{FOLDER}/{file}")
+        return None if opened is None else folders.content(opened)
+
+    async def rewrite(self, name: str, file: str, content: bytes) -> None:
+        """Where the node's servers see it. Raises `SetupError`."""
+        opened = await (await self._files(name)).file(f"{FOLDER}/{file}")
+        if opened is None:
+            raise SetupError(f"{name}: there is no {file}.")
+        folders.rewrite(opened, content)
+
+    async def _files(self, name: str) -> Channel:
+        return await self._ways().files(self._node(name))
+
+    def _ways(self) -> Access:
+        if self._access is None:
+            raise RuntimeError("this comes after up()")
+        return self._access
+
+    def _node(self, name: str) -> DockerNode:
+        return next(node for node in self.nodes if node.name == name)
+
+    def _volume(self, node: DockerNode, name: str) -> str:
+        """A volume of its own, in memory where it is to be filled, bound to the node's disk where that can lose its power. Its
+        keeper, which is never restarted, is why one in memory outlives the servers."""
+        how = {"type": "tmpfs", "device": "tmpfs", "o": f"size={memory_disk.ROOM},mode=0777"} if self._bounded else {}
+        if node.disk is not None:
+            how = {"type": "none", "o": "bind", "device": str(node.disk.folder)}
+        volume: str = self._client.volumes.create(name, labels=self._labels, driver_opts=how).name
+        return volume
 
     async def _container(self, node: DockerNode, service: Service) -> Any:
         """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
@@ -369,7 +393,8 @@ class Docker(Probed):
         if image not in self._images:
             self._images[image] = asyncio.create_task(self._fetch(image))
         await asyncio.shield(self._images[image])
-        memory = f"{MEMORY_FACTOR * service.memory_mb}m" if service.memory_mb else None
+        disk = memory_disk.ROOM if self._bounded else 0
+        memory = (MEMORY_FACTOR * service.memory_mb << 20) + disk if service.memory_mb else None
         return await self.call(partial(
             self._client.containers.create, image, [part.replace("{folder}", FOLDER) for part in service.argv],
             name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
@@ -417,48 +442,46 @@ class Docker(Probed):
         return self._disk(name).folder
 
     def _disk(self, name: str) -> VolatileDisk:
-        disk = next(node.disk for node in self.nodes if node.name == name)
+        disk = self._node(name).disk
         if disk is None:
             raise SetupError(f"{name}: its disk cannot lose its power: that is made before the node is.")
         return disk
 
     async def impair(self, links: Mapping[Link, Impair]) -> Applied:
         """See `Shaping.impair`."""
-        if self._agent is None:
-            raise RuntimeError("impair() comes after up()")
         if self._shaping is None:
             channels = {node.name: node.entrance.channel for node in self.nodes}
-            self._shaping = Shaping(self._agent, channels, self._folder / "shaper.log")
+            self._shaping = Shaping(self._ways().agent, channels, self._folder / "shaper.log")
         own = {node.name: firewall.Addresses(node.address, "") for node in self.nodes}
         return await self._shaping.impair(links, own, {node.name: node.restore for node in self.nodes})
 
     async def wipe(self, name: str, keep: Collection[str]) -> None:
         """Give the node a new and empty volume, or empty the disk that it has, and remove the containers of its services: those
         that are made next find there what they are given. So nothing is kept but that. Raises `SetupError`."""
-        node = next(node for node in self.nodes if node.name == name)
+        node = self._node(name)
         await node.forget()
         if node.disk is not None:
             empty(node.disk.folder, ())
         else:
             await self.call(partial(self._empty, node))
+            node.look_away()
 
     def _empty(self, node: DockerNode) -> None:
-        """Make a node's next volume, and a container that is never started, through which files come into it."""
+        """Make a node's next volume, and a container that keeps it, through which files come into it."""
         node.wiped += 1
-        volume = self._client.volumes.create(f"{self._mark}-{node.name}-{node.wiped}", labels=self._labels).name
+        volume = self._volume(node, f"{self._mark}-{node.name}-{node.wiped}")
         keeper = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}-keeper-{node.wiped}", labels=self._labels,
             network_mode="none", volumes={volume: {"bind": FOLDER, "mode": "rw"}},
         )
-        keeper.put_archive("/", archive({}, FOLDER.lstrip("/")))
-        node.volume, node.keeper = volume, keeper
+        _keep(node, keeper)
+        keeper.start()
+        node.volume = volume
 
     async def listen(self, port: int) -> None:
         """See `Prober.open`."""
-        if self._agent is None:
-            raise RuntimeError("listen() comes after up()")
         sites = {node.name: Site(node.address, "", node.entrance.channel.sockets) for node in self.nodes}
-        harness = Site(self._gateway, "", self._agent.sockets)
+        harness = Site(self._gateway, "", self._ways().agent.sockets)
         connections = {node.name: node.connections for node in self.nodes}
         await self._open_prober(Prober(sites, harness, port, connections))
 
@@ -469,10 +492,12 @@ class Docker(Probed):
         if self._shaping is not None:
             self._shaping.close()
             self._shaping = None
+        for task in (*self._images.values(), *filter(None, [self._skewing])):
+            task.cancel()
+        if self._access is not None:
+            self._access.cancel()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container
             await asyncio.wait(set(self._calls))
-        for image in self._images.values():
-            image.cancel()
         for node in self.nodes:
             node.close()
         nodes, self.nodes = self.nodes, ()
@@ -480,9 +505,9 @@ class Docker(Probed):
             if self._client is not None:
                 await self._remove(nodes)
         finally:
-            if self._agent is not None:
-                self._agent.close()
-                self._agent = None
+            if self._access is not None:
+                self._access.close()
+                self._access = None
             while self._disks:
                 with contextlib.closing(self._disks.pop()) as disk:
                     disk.unmount()
@@ -504,6 +529,13 @@ class Docker(Probed):
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return await asyncio.shield(call)
+
+
+def _keep(node: DockerNode, keeper: Any) -> None:
+    """Have a container keep a node's volume. Whoever the server runs as, the volume is its own; official images begin as root
+    and then become somebody else. Blocking."""
+    keeper.put_archive("/", archive({SIGN.lstrip("/"): File(keeper.name.encode())}, FOLDER.lstrip("/")))
+    node.keeper = keeper
 
 
 def _look_at(disk: VolatileDisk, container: Any) -> None:
@@ -535,23 +567,6 @@ def _gateway_of_default(client: Any) -> str:
         for pool in network.attrs["IPAM"]["Config"] or ():
             return str(pool.get("Gateway", ""))
     return ""
-
-
-def _is_here(address: str) -> bool:
-    """Whether this network namespace has that address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        return _is_local(one, address)
-
-
-def _is_local(datagrams: socket.socket, address: str) -> bool:
-    """Whether the network namespace of a socket has that address: it can be bound, and there is a way to it (in a namespace
-    without any route, any address can be bound)."""
-    try:
-        datagrams.bind((address, 0))
-        datagrams.connect((address, 9))
-    except OSError:
-        return False
-    return True
 
 
 def _routes() -> list[ipaddress.IPv4Network]:

@@ -161,6 +161,22 @@ class Probed:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot wipe the data of its nodes.")
 
+    async def full(self, name: str) -> bool:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot fill a disk.")
+
+    async def last_written(self, name: str, given: Collection[str]) -> str:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot damage a file.")
+
+    async def read(self, name: str, file: str) -> bytes | None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot damage a file.")
+
+    async def rewrite(self, name: str, file: str, content: bytes) -> None:
+        """Nothing, unless a testbed has the ability."""
+        raise SetupError("this testbed cannot damage a file.")
+
     def data(self, name: str) -> Path:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed does not have the data of its nodes at hand.")

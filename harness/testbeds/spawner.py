@@ -15,14 +15,15 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import clocks, families, kernel
+from splitbrain.harness.testbeds import clocks, families, folders, kernel, memory_disk
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
@@ -90,7 +91,8 @@ class _Resume(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Skew(msgspec.Struct, frozen=True, tag=True):
-    """Put their wall clocks wrong by so many nanoseconds, or right again (0)."""
+    """Put their wall clocks wrong by so many nanoseconds, or right again (0). Without a service: of all in the pid namespace of
+    `pid`, a container's."""
 
     id: int
     pid: int
@@ -109,17 +111,42 @@ class _Fork(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Enter(msgspec.Struct, frozen=True, tag=True):
-    """Make a process in a network namespace that is there already, and have it serve. With it: the socket that it serves,
-    and a descriptor of the namespace."""
-
-    id: int
-
-
-class _Done(msgspec.Struct, frozen=True, tag=True):
-    """The reply to a request: `pid` of what was spawned, or why it failed."""
+    """Make a process in a namespace that is there already, and have it serve. With it: the socket that it serves, and a
+    descriptor of a network namespace; or none, and it sees the files of the process `pid`."""
 
     id: int
     pid: int = 0
+
+
+class _LastWritten(msgspec.Struct, frozen=True, tag=True):
+    """Tell the file below `folder` that was written last and is none of `given`."""
+
+    id: int
+    folder: str
+    given: tuple[str, ...]
+
+
+class _File(msgspec.Struct, frozen=True, tag=True):
+    """Open a file to be read and written; the reply carries it, or nothing where there is none."""
+
+    id: int
+    path: str
+
+
+class _Fill(msgspec.Struct, frozen=True, tag=True):
+    """Leave no room on the disk in memory at a folder, or give it room again; with `full` None, say whether it has none."""
+
+    id: int
+    folder: str
+    full: bool | None
+
+
+class _Done(msgspec.Struct, frozen=True, tag=True):
+    """The reply to a request: `pid` of what was spawned, what was `said`, or why it failed."""
+
+    id: int
+    pid: int = 0
+    said: str = ""
     error: str = ""
 
 
@@ -138,7 +165,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File | _Fill
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -195,8 +222,8 @@ def serve(channel: socket.socket, *, child: int | None = None, control: int | No
 
 
 def _answer(channel: socket.socket, request: _Request, descriptors: list[int], spawned: set[int]) -> None:
-    pid = 0
-    made: list[socket.socket] = []
+    pid, said = 0, ""
+    made: list[socket.socket | FileIO] = []
     try:
         if isinstance(request, _Spawn):
             pid = _spawn(request, descriptors)
@@ -216,12 +243,22 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
             _skew(request)
         elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
+        elif isinstance(request, _LastWritten):
+            said = folders.last_written(Path(request.folder), request.given)
+        elif isinstance(request, _File):
+            with contextlib.suppress(FileNotFoundError):
+                made.append(folders.opened(Path(request.path)))
+        elif isinstance(request, _Fill):
+            if request.full is None:
+                said = "full" if folders.is_full(Path(request.folder)) else ""
+            else:
+                memory_disk.fill(Path(request.folder), full=request.full)
         else:
-            _enter(*descriptors)
+            _enter(request.pid, *descriptors)
     except OSError as error:
-        reply = _Done(request.id, 0, kernel.reason(error))
+        reply = _Done(request.id, error=kernel.reason(error))
     else:
-        reply = _Done(request.id, pid)
+        reply = _Done(request.id, pid, said)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -264,10 +301,16 @@ def _socket(at: SocketAt) -> socket.socket:
 
 
 def _skew(request: _Skew) -> None:
-    """A process that was just asking the time is let go on for a moment."""
+    """A process that was just asking the time is let go on for a moment. A container that is paused is frozen already: one that
+    is told to stop there would stop when it goes on."""
+    frozen = request.paused and not request.service
+    with contextlib.suppress(OSError):  # One that has just ended.
+        if all(clocks.is_skewed(pid, request.nanoseconds) for pid in families.family(request.pid, request.service)):
+            return
     for attempt in range(_ATTEMPTS):
-        families.pause(request.pid, request.service)
         try:
+            if not frozen:
+                families.pause(request.pid, request.service)
             clocks.skew(families.family(request.pid, request.service), request.nanoseconds)
         except BlockingIOError:
             if attempt == _ATTEMPTS - 1:
@@ -324,13 +367,19 @@ def _node(request: _Fork, channel: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _enter(descriptor: int, namespace: int) -> None:
+def _enter(pid: int, descriptor: int, network: int = -1) -> None:
     if os.fork() == 0:
         channel = socket.socket(fileno=os.dup(descriptor))
         try:
             os.setsid()
-            kernel.setns(namespace, kernel.CLONE_NEWNET)
-            _close_all_but(channel)
+            if pid:
+                mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+                _close_all_but(channel, mounts)
+                kernel.setns(mounts, kernel.CLONE_NEWNS)
+                os.close(mounts)
+            else:
+                kernel.setns(network, kernel.CLONE_NEWNET)
+                _close_all_but(channel)
             _send(channel, _Ready(os.getpid()))
             serve(channel)
         except OSError as error:
@@ -347,9 +396,9 @@ def join(path: str) -> None:
     serve(channel)
 
 
-def _close_all_but(channel: socket.socket) -> None:
+def _close_all_but(channel: socket.socket, *kept: int) -> None:
     for other in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if other > 2 and other != channel.fileno():
+        if other > 2 and other not in (channel.fileno(), *kept):
             with contextlib.suppress(OSError):  # the descriptor that listed them
                 os.close(other)
 
@@ -398,6 +447,34 @@ class Channel:
         await entered.ready()
         return entered
 
+    async def beside(self, name: str, pid: int) -> Channel:
+        """A process that sees the files which the process `pid` sees: its channel."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        entered = Channel(name, ours)
+        with theirs:
+            await self._ask(_Enter(self._number(), pid), [theirs.fileno()])
+        await entered.ready()
+        return entered
+
+    async def last_written(self, folder: str, given: Collection[str]) -> str:
+        """See `folders.last_written`."""
+        done, _ = await self._ask(_LastWritten(self._number(), folder, tuple(given)))
+        return done.said
+
+    async def file(self, path: str) -> FileIO | None:
+        """A file, to be read and written (see `folders.opened`); None where there is none."""
+        _, descriptors = await self._ask(_File(self._number(), path))
+        return os.fdopen(descriptors[0], "r+b", buffering=0) if descriptors else None
+
+    async def fill(self, folder: str, *, full: bool) -> None:
+        """See `memory_disk.fill`."""
+        await self._ask(_Fill(self._number(), folder, full))
+
+    async def is_full(self, folder: str) -> bool:
+        """See `folders.is_full`."""
+        done, _ = await self._ask(_Fill(self._number(), folder, None))
+        return bool(done.said)
+
     async def ready(self) -> int:
         """Wait until the other end serves; its pid as this process sees it, 0 where it cannot tell."""
         ready = await self._ready
@@ -435,10 +512,10 @@ class Channel:
         """Stop the process and everything that came of it where they stand; returns once nothing of it runs."""
         await self._ask(_Pause(self._number(), process.pid, service))
 
-    async def skew(self, process: Process, service: str, nanoseconds: int, *, paused: bool) -> None:
-        """Put the wall clocks of the process and of everything that came of it wrong by so much; 0 is right. They stand still
-        meanwhile, and afterwards too if they are paused."""
-        await self._ask(_Skew(self._number(), process.pid, service, nanoseconds, paused))
+    async def skew(self, pid: int, service: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the wall clocks of a process and of everything that came of it wrong by so much; 0 is right. They stand still
+        meanwhile, and afterwards too if they are paused. Without a service: of all in its pid namespace."""
+        await self._ask(_Skew(self._number(), pid, service, nanoseconds, paused))
 
     async def resume(self, process: Process, service: str) -> None:
         """Have the process and everything that came of it go on."""

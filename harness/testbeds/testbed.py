@@ -309,9 +309,27 @@ class Testbed(Protocol):
         with the ability `wipe`. Raises `SetupError`."""
         ...
 
+    async def full(self, name: str) -> bool:
+        """Whether a page cannot be written into the data folder of a node, for want of room. Asked only of a testbed with the
+        ability `fill`."""
+        ...
+
+    async def last_written(self, name: str, given: Collection[str]) -> str:
+        """The file in the data folder of a node that was written last, of those with something in them that are none of
+        `given`; empty where there is none. Asked, as the next two, only of a testbed with the ability `damage`."""
+        ...
+
+    async def read(self, name: str, file: str) -> bytes | None:
+        """What is in such a file; None where it is there no more."""
+        ...
+
+    async def rewrite(self, name: str, file: str, content: bytes) -> None:
+        """Put this into such a file, in its place, so that a full disk has room for it."""
+        ...
+
     def data(self, name: str) -> Path:
         """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
-        `fill`, `damage` or `unplug`."""
+        `unplug`."""
         ...
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:

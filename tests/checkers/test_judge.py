@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.assessment import claim as assessed
+from splitbrain.checkers.assessment import recommendations
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import FORMAT, Convergence, Result, decode, encode
+from splitbrain.checkers.result import FORMAT, Check, Convergence, Result, decode, encode
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
@@ -207,13 +208,14 @@ STRONG = ("read-committed-session", "read-atomic-session", "causal", "prefix", "
 AGAINST: dict[Promise, tuple[str, ...]] = {
     "linearizable": ("linearizable", "sequential", "causal", *SESSIONS, "sets fresh", "queues ordered", "fences kept",
                      "identifiers unique", "values monotonic", "counters consistent", "totals conserved", "balances up to date",
+                     "transfers kept",
                      # Where a variant promises that of its single operations, a transaction is one of them.
                      *SNAPSHOT, *STRONG, "serializable", "strict-serializable"),
     "sequential": ("sequential", "causal", *SESSIONS), "causal": ("causal", *SESSIONS),
     "read-your-writes": ("read-your-writes",), "monotonic-reads": ("monotonic-reads",),
     "monotonic-writes": ("monotonic-writes",), "writes-follow-reads": ("writes-follow-reads",),
     "read-committed": COMMITTED, "snapshot-isolation": SNAPSHOT, "serializable": (*SNAPSHOT, "serializable"),
-    "strict-serializable": (*SNAPSHOT, *STRONG, "serializable", "strict-serializable", "balances up to date"),
+    "strict-serializable": (*SNAPSHOT, *STRONG, "serializable", "strict-serializable", "balances up to date", "transfers kept"),
 }
 BESIDE = ("locks exclusive", "watches complete", *SERVICES)
 
@@ -236,7 +238,8 @@ def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) ->
 
 
 @pytest.mark.parametrize(("model", "standing", "untested"), [
-    ("linearizable", "holds", ""), ("sets complete", "holds", ""), ("strict-serializable", "holds", ""),
+    ("linearizable", "holds", ""), ("sets complete", "holds", ""), ("transfers kept", "holds", ""),
+    ("strict-serializable", "holds", ""),
     ("fences kept", "holds in part", "that no acknowledged write is lost"),
     ("locks exclusive", "holds in part", "linearizability or that no acknowledged write is lost"),
 ])
@@ -247,6 +250,40 @@ def test_a_claim_holds_in_part_where_the_workload_tests_a_part_of_it(model: str,
     assert found.reason.endswith(f", whose workload does not test {untested}" if untested else "in this run")
     alone = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("no-lost-write",))).claim
     assert alone is not None and (alone.standing == "holds") is (untested == "")
+
+
+def test_what_is_beside_a_promise_leaves_the_rest_of_the_run_to_support_it() -> None:
+    """Two believed that they held a lock, which no linearizable store prevents, and its fences grew as they must."""
+    class Lock(Says):
+        def check(self, recording: Recording) -> Verdict:
+            fences = Standing(model="fences kept", state="holds")
+            return msgspec.structs.replace(super().check(recording), standings=(*super().check(recording).standings, fences))
+
+    claimed = Claim(text="t", source="s", promises=("linearizable", "no-lost-write"))
+    held = judged(Lock("invalid", (anomaly("double-hold", 7),), model="locks exclusive"), claim=claimed).claim
+    assert held is not None and held.standing == "holds in part", held
+    broken = judged(Lock("invalid", (anomaly("double-hold", 7),), model="queues ordered"), claim=claimed).claim
+    assert broken is not None and broken.standing == "does not hold", broken
+
+
+@pytest.mark.parametrize(("more", "standing"), [("no-lost-write", "holds"), ("converges", "does not hold")])
+def test_copies_that_differ_leave_a_promise_of_linearizability_supported(more: Promise, standing: str) -> None:
+    from tests.checkers.test_classify import diverged
+
+    found = judged(local=diverged(), claim=Claim(text="t", source="s", promises=("linearizable", more))).claim
+    assert found is not None and found.standing == standing, found
+
+
+@pytest.mark.parametrize("promised", [("snapshot-isolation",), ("converges", "snapshot-isolation")])
+def test_a_level_of_which_a_bank_shows_a_part_holds_in_part(promised: tuple[Promise, ...]) -> None:
+    claimed = Claim(text="t", source="s", promises=promised)
+    found = judged(Says(model=CONSERVED), claim=claimed).claim
+    assert found is not None and found.standing == "holds in part"
+    assert found.reason.endswith("what there is of snapshot isolation (totals conserved) in this run")
+    decided = judged(Says(model="snapshot-isolation"), claim=claimed).claim
+    assert decided is not None and decided.standing == "holds"
+    unknown = judged(Says("unknown", model=CONSERVED), claim=claimed).claim
+    assert unknown is not None and unknown.standing == "not tested"
 
 
 @pytest.mark.parametrize(("promise", "checker", "against"), [
@@ -411,6 +448,19 @@ def test_every_problem_comes_with_something_to_do() -> None:
     assert "stricter" in odd[0]
     nothing = judged(Says("unknown")).recommendations
     assert nothing[0].startswith("Run it longer") and "deadline" in nothing[1]
+    circle = judged(Says("invalid", (anomaly("G-single", 7),))).recommendations
+    assert "serializable transactions" in circle[0] and not any("decision on a read" in line for line in circle)
+
+
+def test_what_makes_a_run_prove_something_is_told_by_what_it_lacked() -> None:
+    def told(*names: str, limits: tuple[str, ...] = ()) -> str:
+        unmet = [Check(name, False, "no") for name in names]
+        return recommendations({}, "unknown", (), "unknown", unmet=unmet, limits=limits)[0]
+
+    assert told("phases", "baseline reads").startswith("See what failed, here")
+    assert "--baseline" in told("baseline writes") and "--fault" in told("fault 3 reads at {n1}")
+    assert "doctor" in told("fault 3") == told("fault 12 heal") and "longer" not in told("fault 3")
+    assert told("reads") == told() != told(limits=("time limit",))
 
 
 def test_a_result_survives_its_file() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import nemesis
+from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.disk import damaged
 from splitbrain.nemeses.nemesis import Outlook
@@ -45,7 +46,8 @@ def test_never_more_than_a_minority_is_damaged() -> None:
 
 
 @pytest.mark.parametrize("name", ["full-disk", "bit-flips", "truncate"])
-def test_a_testbed_that_cannot_do_it_is_refused(name: str) -> None:
+def test_a_testbed_that_cannot_do_it_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Docker, "abilities", frozenset({"cut", "end"}))
     with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
         resolve({"database": "reference", "testbed": "docker", "nemesis": name})
 
@@ -91,9 +93,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         await driver.cluster.fill("one", ["n1"])
         await driver.cluster.fill("other", ["n1"])
         await driver.cluster.make_room("one", ["n1"])
-        assert driver.cluster.full(("n1", "n2")) == ("n1",), "somebody else fills it still"
+        assert await driver.cluster.full(("n1", "n2")) == ("n1",), "somebody else fills it still"
         await driver.cluster.make_room("other", ["n1"])
-        assert driver.cluster.full(("n1", "n2")) == ()
+        assert await driver.cluster.full(("n1", "n2")) == ()
 
     with_disks(tmp_path, 2, work)
     assert not any((tmp_path / "nodes" / "n1" / "data").iterdir()), "its disk is gone with the nodes"
@@ -162,6 +164,9 @@ def test_a_damaged_file(tmp_path: Path, mends: bool) -> None:
             fault = await driver.do(step(name, "primary"), meanwhile)
             assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
             assert seen[-1] != bytes(1000) and read() == bytes(1000)
+            if name == "bit-flips":
+                places = driver.told[-2][1].partition("(at ")[2].partition(")")[0].split()
+                assert places == [str(at) for at, byte in enumerate(seen[-1]) if byte]
             assert driver.told[-1] == ("mend", "n1 serves" if mends else "n1 did not, its file was put back")
             assert await driver.controller.prove_healed() == ()
         assert driver.told[-2][0] == "cut 25% off a file of n1"

@@ -9,6 +9,7 @@ from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import Check, Discarded, Measure, Quality, Result, Scenario
 from splitbrain.checkers.verdict import Lost, Standing, Verdict
 from splitbrain.harness.history.fault import Kill, Other, Pause, Skew
+from splitbrain.harness.history.operation import KINDS
 from splitbrain.reports.plain import TIMES, plain, tells_losses
 from tests.checkers.scenes import NODES, Says, anomaly, death, during, fault, overlapping, recording
 from tests.reports import story
@@ -56,7 +57,8 @@ def test_writes_that_nobody_proved_lost_gave_way() -> None:
     both = served(row(discarded=Discarded(contested=3, writes=7, keys=3, last=3), lost=0, anomalies={"split-brain": 2}))
     blast = msgspec.structs.replace(story.result(story.recording()).blast, lost=0, discarded=7)
     text = told(both, counts={"split-brain": 2}, blast=blast)
-    assert "both sides accepted writes and 7 confirmed writes gave way to the other side's." in text
+    assert "both sides accepted writes and 7 confirmed writes gave way to the other side's; every client went on working." in \
+        text
     assert "lost" not in text
 
 
@@ -81,16 +83,37 @@ def test_who_was_refused_is_named_and_nothing_else_is_blamed() -> None:
 
 def test_a_side_that_answered_too_little_had_no_outage_for_it() -> None:
     few = Measure(kind="write", attempted=90, answered=50, state="blocked", outage=0.035, outage_ended=True)
-    assert "clients beside n1 could often not write" in told(served(row(anomalies={}), write=few))
+    assert "clients beside n1 often could not write" in told(served(row(anomalies={}), write=few))
     long = msgspec.structs.replace(few, outage=1.2)
     assert "clients beside n1 could not write for 1.2 s" in told(served(row(anomalies={}), write=long))
+
+
+def test_how_clients_were_refused_is_told_of_each_kind() -> None:
+    never = Measure(kind="read", attempted=9, state="blocked", outage=8.0, outage_ended=False)
+    late = Measure(kind="write", attempted=900, answered=60, state="blocked", outage=7.4, outage_ended=False)
+    seldom = Measure(kind="write", attempted=196, answered=192, state="blocked", outage=0.1)
+    assert "clients beside n1 could not write for the last 7.4 s, and could not read at all; no" in told(
+        served(row(anomalies={}), write=late, read=never), consistency="held", validity="valid")
+    assert "clients beside n1 could not always write; no" in told(
+        served(row(anomalies={}), write=seldom), consistency="held", validity="valid")
+
+
+def test_what_nobody_could_read_then_came_of_it() -> None:
+    shut = {kind: Measure(kind=kind, attempted=9, state="blocked", outage=8.0) for kind in KINDS}
+    found = {"wrong-total": 3}
+    alone = served(row(lost=0, discarded=None, anomalies=found), **shut)
+    everywhere = msgspec.structs.replace(alone, sides=tuple(msgspec.structs.replace(side, **shut) for side in alone.sides))
+    assert told(everywhere, counts=found) == (
+        "While n1 was cut off from the other 4 nodes, no client could write or read at all; what came of it: 3 times a total "
+        "was wrong."
+    )
 
 
 def test_what_was_not_decided_is_not_claimed() -> None:
     text = told(served(row(anomalies={})), consistency="undecided", validity="valid")
     assert "every client went on working; whether data stayed correct is not known" in text
     assert told(row(), validity="unknown", reason="too few operations") == (
-        "This run proves nothing either way: Too few operations."
+        "This run proves nothing either way: too few operations."
     )
 
 
@@ -100,7 +123,7 @@ def test_why_a_run_proves_nothing_comes_before_what_a_program_said() -> None:
     quality = Quality(checks=(Check("reads", True, "fine"), planned))
     asked = Verdict(checker="quality", validity="unknown", reason="load: OSError: [Errno 5].")
     assert told(row(), validity="unknown", reason=thrown.reason, verdicts=(thrown,)) == (
-        "This run proves nothing either way, because a program that judges it failed: the checker failed: KeyError: 'primary'"
+        "This run proves nothing either way, because a program that judges it failed: the checker failed: KeyError: 'primary'."
     )
     assert told(row(), validity="unknown", reason=asked.reason, verdicts=(asked,), quality=quality) == (
         "This run proves nothing either way, because the run did not go as planned: load: OSError: [Errno 5]."
@@ -160,8 +183,8 @@ def test_a_fault_is_told_with_what_came_of_it_and_the_run_with_the_rest() -> Non
     fault = served(row(lost=0, discarded=None, anomalies={"stale-read": 2}))
     text = told(fault, counts={"lost-write": 1, "stale-read": 9}, lost=Lost(total=1))
     assert text == (
-        "While n1 was cut off from the other 4 nodes, 2 reads returned old data. In the whole run, 1 write that had been "
-        "confirmed was lost and 9 reads returned old data."
+        "While n1 was cut off from the other 4 nodes, 2 reads returned old data; every client went on working. In the "
+        "whole run, 1 write that had been confirmed was lost and 9 reads returned old data."
     )
     assert told(msgspec.structs.replace(fault, anomalies={}), counts={"stale-read": 9}) == (
         "While n1 was cut off from the other 4 nodes, every client went on working. In the whole run, 9 reads returned "
@@ -187,8 +210,8 @@ def test_what_was_seen_is_told_in_everyday_words() -> None:
     assert set(TIMES) <= set(ANOMALIES)
     found = {"double-hold": 85, "diverged": 1}
     assert told(served(row(lost=0, discarded=None, anomalies=found)), counts=found) == (
-        "While n1 was cut off from the other 4 nodes, 85 times two clients held the same lock; once the network was whole "
-        "again, copies of the data stayed different."
+        "While n1 was cut off from the other 4 nodes, 85 times two clients held the same lock; every client went on "
+        "working; once the network was whole again, copies of the data stayed different."
     )
 
 
@@ -221,6 +244,9 @@ def test_of_a_rule_that_says_less_no_more_is_told() -> None:
         "Every total was right and no account was overdrawn; whether every confirmed transfer was kept is not known."
     )
     assert kept(*bank, "balances of one moment", "balances up to date") == (
+        "Every total was right, no account was overdrawn and no read missed a confirmed transfer."
+    )
+    assert kept(*bank, "transfers kept") == (
         "Every total was right, no account was overdrawn and every confirmed transfer was kept."
     )
     assert kept("strict-serializable", "serializable") == "No confirmed write was lost and no read was wrong."
@@ -264,4 +290,4 @@ def test_whether_a_lost_write_would_have_been_found_is_told_by_what_was_tested()
 
     assert tells("linearizable") and tells("snapshot-isolation") and tells("sets complete", "sets fresh")
     assert not tells("totals conserved", "accounts covered") and not tells("locks exclusive")
-    assert tells("totals conserved", "balances up to date")
+    assert tells("totals conserved", "balances up to date") and tells("totals conserved", "transfers kept")

@@ -19,6 +19,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.testbeds import commands, docker, engine
 from splitbrain.harness.testbeds.container import _Running
 from splitbrain.harness.testbeds.docker import Docker
+from splitbrain.harness.testbeds.docker_access import Access
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.testbed import Service, everything
 from tests.conftest import ROOT
@@ -27,7 +28,7 @@ from tests.harness.testbeds.test_namespaces import without
 from tests.lab import built, inside, removed
 from tests.nemeses.driver import Driver, step
 
-WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 
 
 def bed(folder: Path, **settings: Any) -> Docker:
@@ -243,6 +244,151 @@ def test_links_are_impaired_and_over_afterwards(lab: Any, tmp_path: Path) -> Non
     with_nodes(bed(tmp_path), 3, work)
 
 
+class Contained:
+    """How the harness comes into containers: as root, or as one who may only speak to the engine, by containers of its own."""
+
+    def __init__(self, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if entered == "by sidecars":
+            built("tools")
+            monkeypatch.setattr(Access, "_of_process", self._refused)
+
+    @staticmethod
+    async def _refused(access: Access, node: object) -> None:
+        return None
+
+
+STORED = msgspec.structs.replace(ON_PYTHON, files={"server.py": """
+import os
+os.makedirs("deep", exist_ok=True)
+if not os.path.exists("deep/store"):
+    open("deep/store", "wb").write(bytes(1000))
+    os.chmod("deep/store", 0o600)
+    os.chown("deep/store", 1234, 1234)
+stored = os.stat("deep/store")
+if open("deep/store", "rb").read() != bytes(1000) or (stored.st_uid, stored.st_mode & 0o777) != (1234, 0o600):
+    raise SystemExit("damaged")
+""" + ON_PYTHON.files["server.py"]})
+"""A server with a file, without which, whole, it does not run."""
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_files_are_damaged_and_whole_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Contained(entered, monkeypatch)
+    does = ("bit-flips" if entered == "from the host" else "truncate", "primary")
+    told = "n1: 8 of 1000 bytes of deep/store differ (at " if does[0] == "bit-flips" else "250 of 1000 bytes of deep/store gone"
+
+    async def work(testbed: Docker) -> None:
+        await asyncio.gather(*(node.start(STORED) for node in testbed.nodes))
+        await logged(testbed, "server", "listening\n")
+        await testbed.listen(PORT)
+        driver = Driver(testbed, "n1")
+        seen: list[bytes | None] = []
+
+        async def meanwhile() -> None:
+            seen.append(await testbed.read("n1", "deep/store"))
+            seen.append(await testbed.read("n2", "deep/store"))
+
+        fault = await driver.do(step(*does), meanwhile)
+        assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
+        assert told in driver.told[0][1] and driver.told[1] == ("mend", "n1 did not, its file was put back")
+        assert seen[0] not in (None, bytes(1000)) and seen[1] == bytes(1000)
+        assert await testbed.read("n1", "deep/store") == bytes(1000) and await testbed.read("n1", "store") is None
+        assert testbed.nodes[0].log("server").read_text().count("damaged") == 1
+        await testbed.nodes[0].stop("server", kill=True)
+        await testbed.wipe("n1", ())
+        assert await testbed.last_written("n1", ()) == "", "its new volume"
+        await testbed.nodes[0].start(STORED)
+        assert await driver.cluster.serving(("n1",), timeout=60) == ()
+        assert await testbed.read("n1", "deep/store") == bytes(1000)
+
+    if entered == "from the host":
+        assert Docker.lacks("damage") == ""
+    with_nodes(bed(tmp_path), 2, work, serving=False)
+    assert not ours(lab)
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_a_disk_is_full_and_has_room_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Contained(entered, monkeypatch)
+
+    async def written(node: Any) -> int:
+        """The exit code of a program of a server's container that writes two pages into the data folder."""
+        done = await node.run(["python3", "-c", "open('more', 'wb').write(bytes(8192))"])
+        assert done.code == 0 or "No space left on device" in done.stderr
+        return int(done.code)
+
+    async def work(testbed: Docker) -> None:
+        one, two = testbed.nodes
+        driver = Driver(testbed, "n1")
+        codes: list[int] = []
+
+        async def meanwhile() -> None:
+            codes.append(await written(one))
+            await one.stop("server", kill=True)  # its volume is not another one when it comes back
+            await one.start(ON_PYTHON)
+            codes.extend([await written(one), await written(two)])
+
+        fault = await driver.do(step("full-disk", "primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
+        assert [bool(code) for code in codes] == [True, True, False] and await written(one) == 0
+        assert driver.told[0][1].startswith("1/1 without room (ENOSPC)") and driver.told[1] == ("make room", "written again")
+        assert await testbed.read("n1", "more") == bytes(8192)
+
+    if entered == "from the host":
+        assert Docker.lacks("fill") == ""
+    testbed = bed(tmp_path, keep=True)
+    asyncio.run(testbed.bound(2))
+    with_nodes(testbed, 2, work)
+    assert not ours(lab) and (tmp_path / "nodes/n1/data/more").stat().st_size == 8192
+
+
+BECOMES = msgspec.structs.replace(ON_PYTHON, argv=("python3", "-S", "-E", "-c", """
+import os, time
+time.sleep(0.3)
+os.execvp("python3", ["python3", "-S", "-E", "server.py"])
+"""))
+"""A server whose first program prepares it, and then becomes it, as in official images."""
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_clocks_are_wrong_and_right_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Contained(entered, monkeypatch)
+
+    async def work(testbed: Docker) -> None:
+        await asyncio.gather(*(node.start(BECOMES) for node in testbed.nodes))
+        await logged(testbed, "server", "listening\n")
+        await testbed.listen(PORT)
+        driver = Driver(testbed, "n1")
+
+        async def until(name: str, low: float, high: float) -> None:
+            """Its server says so in the end."""
+            async with asyncio.timeout(100):
+                while not ((told := await driver.cluster.ahead([name])) and low <= told[name].seconds <= high):
+                    await asyncio.sleep(0.05)
+
+        async def meanwhile() -> None:
+            await until("n1", 59, 61)
+            await until("n2", -1, 1)
+            await testbed.nodes[0].pause("server")
+            await testbed.skew("n1", 90_000_000_000, paused=True)
+            await testbed.nodes[0].resume("server")
+            await until("n1", 89, 91)
+            await testbed.skew("n1", 60_000_000_000, paused=False)
+            await testbed.nodes[0].stop("server", kill=True)  # As a fault does that is over before this one.
+            await testbed.nodes[0].start(BECOMES)
+            await until("n1", 59, 61)
+
+        fault = await driver.do(step("clock-jump", "primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
+        assert fault.proofs[0].figures[0].least >= 58 and fault.undone[0].figures[0].middle < 1
+        await until("n1", -1, 1)
+
+    if entered == "from the host":
+        assert Docker.lacks("skew") == ""
+    with_nodes(bed(tmp_path), 2, work, serving=False)
+    assert not ours(lab)
+
+
 def test_what_somebody_does_behind_the_harness_is_found(lab: Any, tmp_path: Path) -> None:
     async def work(testbed: Docker) -> None:
         whole = everything(node.name for node in testbed.nodes)
@@ -281,13 +427,7 @@ while True:
 def test_a_node_that_is_killed_and_started_again_is_still_cut(
     lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if entered == "by sidecars":
-        built("tools")
-
-        async def refused(testbed: Docker, node: object) -> None:
-            return None
-
-        monkeypatch.setattr(Docker, "_channel_of_process", refused)
+    Contained(entered, monkeypatch)
 
     def talker(node: int, words: str) -> Service:
         other = f"n{3 - node}"
@@ -339,7 +479,8 @@ def test_a_node_whose_holder_was_killed_does_not_come_back(lab: Any, tmp_path: P
 def test_without_rights_on_this_machine_sidecars_do_it(lab: Any, tmp_path: Path) -> None:
     command = [*WITHOUT_RIGHTS, sys.executable, "-m", "tests.harness.testbeds.cut", str(tmp_path), built("tools")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
-    assert ran.stdout == "6 cut\n0 cut\nput in force in each node's network by a sidecar container\n", ran.stderr
+    faults = "put in force in each node's network by a sidecar container"
+    assert ran.stdout == f"6 cut\n0 cut\n{faults}\nstore: b'not'\n", ran.stderr
     command[-1] = "splitbrain/no-tools:1"
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
     assert ran.returncode != 0 and "run `splitbrain images build tools` once" in ran.stderr

@@ -926,7 +926,7 @@ def damage(page: Page, block: Block, whole: str = "") -> tuple[float, float]:
     return lost[True] + (0 if whole else lost[False]), old[True] + (0 if whole else old[False])
 
 
-@figure(rf"could not write or read for {N}", "header")
+@figure(rf"could not write or read for (?:up to )?{N}", "header")
 def could_not(page: Page, block: Block) -> float:
     run = page.run
     return max(run.measure(side, kind, run.window(fault)).outage
