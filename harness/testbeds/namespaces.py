@@ -429,7 +429,7 @@ class NamespaceNode:
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clock of a service and of everything that came of it wrong."""
-        await self.channel.skew(self._services[name].process, name, nanoseconds, paused=paused)
+        await self.channel.skew(self._services[name].process.pid, name, nanoseconds, paused=paused)
 
     async def resume(self, name: str) -> None:
         """Resume a paused service."""
