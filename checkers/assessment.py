@@ -36,9 +36,10 @@ def claim(
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
-    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, and
-    that stood. Not tested: anything else. `verdicts` are those of the workload's checkers;
-    `overwritten`: transactions set registers, so that what is no longer there may have been overwritten."""
+    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
+    an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
+    workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
+    overwritten."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -65,9 +66,14 @@ def claim(
         return assess("not tested", "the side with a quorum answered nothing during the partition")
     # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
     asked = [promise for promise in claimed.promises if _asked(promise, standings[promise])]
-    if claimed.promises and not asked:
+    parts = {promise: found for promise in claimed.promises
+             if promise not in asked and (found := _parts(promise, standings[promise]))}
+    if claimed.promises and not asked and not parts:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
-    if asked and validity == "valid":
+    refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
+    # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
+    untouched = validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    if (asked or parts) and (validity == "valid" or untouched):
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
@@ -84,11 +90,13 @@ def claim(
             return assess("not tested", unclear)
         open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
         if not open_ones:
-            told = f"nothing refuted {' and '.join(_TOLD[promise] for promise in asked)} in this run"
+            stood = [*(_TOLD[promise] for promise in asked),
+                     *(f"what there is of {_TOLD[promise]} ({', '.join(found)})" for promise, found in parts.items())]
+            told = f"nothing refuted {' and '.join(stood)} in this run"
             unasked = [_TOLD[promise] for promise in claimed.promises if promise in _OF_OPERATIONS and promise not in asked]
             if unasked:
-                return assess("holds in part", f"{told}, whose workload does not test {' or '.join(unasked)}")
-            return assess("holds", told)
+                told += f", whose workload does not test {' or '.join(unasked)}"
+            return assess("holds in part" if unasked or parts else "holds", told)
         return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
@@ -190,6 +198,11 @@ def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
     if promise == "no-lost-write":
         return any(one.model in _LOSSES for one in standings)
     return promise not in _MODELS or any(one.model == promise for one in standings)
+
+
+def _parts(promise: Promise, standings: Sequence[Standing]) -> list[str]:
+    """What follows from a promise, which is no standing itself, and was decided to hold."""
+    return [one.model for one in standings if one.model in _OF_STRUCTURES.get(promise, ()) and one.state == "holds"]
 
 
 def _tested(promise: str, standings: Sequence[Standing]) -> bool:

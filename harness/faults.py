@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.errors import ours, raised_by, returned_by
-from splitbrain.harness.history.fault import Fault, Nodes, Proof, Spec, places
+from splitbrain.harness.history.fault import Fault, Nodes, Pause, Proof, Spec, places
 from splitbrain.harness.history.moment import moment
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.plan import Tables
@@ -119,7 +119,7 @@ class Controller:
         found = nemesis(step.nemesis, self._options)
         try:
             rng = random.Random(f"{self._seed}/nemesis/{number}")
-            specs = await self._again(step) if step.specs else await self._aim(found, step, rng)
+            specs = _timed(await self._again(step) if step.specs else await self._aim(found, step, rng), step)
         except NoTarget as error:
             self._nothing(fault, str(error))
             return
@@ -204,7 +204,11 @@ class Controller:
                 )
                 self._record(fault)
                 self._tell(fault.in_force or fault.started, fault.doing(names), fault.proof(names))
-                await self._last(fault.specs, injectors, duration)
+                left = duration
+                if any(isinstance(spec, Pause) and spec.length for spec in fault.specs):
+                    # The proof just before its end takes as long as this one took.
+                    left -= 2 * (clock() - max(proof.acted for proof in proofs)) / 1e9
+                await self._last(fault.specs, injectors, left)
                 for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
                     proofs[at] = _both(proofs[at], await _proof(injector.still, spec, self.cluster, or_none=True))
                 fault = msgspec.structs.replace(fault, proofs=tuple(proofs), heal_began=clock())
@@ -261,6 +265,12 @@ class Controller:
             if await self._stops_within(LOOK):
                 return False
         return True
+
+
+def _timed(specs: tuple[Spec, ...], step: Step) -> tuple[Spec, ...]:
+    """The specs, where pauses of them that are to last exactly as long as the fault are told how long that is."""
+    return tuple(msgspec.structs.replace(spec, length=step.duration) if isinstance(spec, Pause) and (step.exact or spec.length)
+                 else spec for spec in specs)
 
 
 async def _to_its_end(task: asyncio.Future[None], most: float | None = None) -> None:

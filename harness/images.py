@@ -216,7 +216,8 @@ def _tools(root: _Root) -> None:
     root.tree(Path(msgspec.__file__).parent, place / "msgspec")
     ours = Path(splitbrain.__file__).parent
     room = Path("harness")
-    testbeds = [f"testbeds/{name}.py" for name in ("__init__", "clocks", "families", "folders", "kernel", "spawner")]
+    needed = ("__init__", "clocks", "families", "folders", "kernel", "memory_disk", "spawner")
+    testbeds = [f"testbeds/{name}.py" for name in needed]
     for module in ("__init__.py", "errors.py", *testbeds):
         root.file(ours / room / module, place / "splitbrain" / room / module)
     root.file(ours / "__init__.py", place / "splitbrain" / "__init__.py")

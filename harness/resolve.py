@@ -183,8 +183,16 @@ def _tables(file: Mapping[str, Any], flags: Mapping[str, Any], plan: Plan) -> di
         before = Plan(database="", variant="", **named, **take(Plan, {"schedule": file.get("schedule", ())}))
         gone = options.kinds(before).keys() - options.kinds(plan).keys()
         tables = {name: table for name, table in tables.items() if name not in gone}
-    for name, table in flags.get("options", {}).items():
-        tables[name] = {**tables.get(name, {}), **table} if isinstance(table, Mapping) else table
+    for told in (file, flags):
+        for name, kind in options.kinds(plan).items():
+            followed = {key: told[known.setting.follows] for key, known in keys(kind.Options).items()
+                        if known.setting.follows in told}
+            if followed:
+                table = tables.get(name, {})
+                tables[name] = ({**followed, **table} if told is file else {**table, **followed})
+        if told is flags:
+            for name, table in told.get("options", {}).items():
+                tables[name] = {**tables.get(name, {}), **table} if isinstance(table, Mapping) else table
     return tables
 
 
@@ -348,7 +356,8 @@ def check_machine(plan: Plan) -> None:
     testbed = registry.look_up("testbeds", plan.testbed)
     if problems := testbed.problems():
         raise SetupError(f"the testbed {plan.testbed} does not work here: {problems[0].what}: {problems[0].mend}")
-    for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
+    needs = schedules.needs(plan)
+    for ability in sorted(needs - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
             raise SetupError(f"this machine cannot {DEEDS[ability]} on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
@@ -357,5 +366,5 @@ def check_machine(plan: Plan) -> None:
             raise SetupError(
                 f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
             )
-    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs]):
+    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs], needs):
         raise SetupError("; ".join(f"{problem.what}: {problem.mend}" for problem in problems))

@@ -6,6 +6,7 @@ scenario, or the very targets that a run before had.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Collection, Sequence
@@ -14,11 +15,12 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.harness import registry
-from splitbrain.harness.errors import PlanError
-from splitbrain.harness.history.fault import Flap, Kill, Other, Spec
+from splitbrain.harness.databases.database import Database, Detection
+from splitbrain.harness.errors import PlanError, returned_by
+from splitbrain.harness.history.fault import Flap, Kill, Other, Pause, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
-from splitbrain.harness.rehearsal import made, rehearse_nemesis
+from splitbrain.harness.rehearsal import ask, made, rehearse_nemesis
 from splitbrain.harness.testbeds.testbed import DEEDS
 from splitbrain.nemeses.combination import AND, Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
@@ -37,7 +39,7 @@ class Step(msgspec.Struct, frozen=True):
     """One fault of a schedule: it starts `at` seconds into the load, no sooner than so many `writes` were acknowledged, or
     `when` something happens after that, and is undone `duration` seconds later. `specs` are its targets where they are known
     before; `primary` is then the node whose part the primary of that moment takes. One that comes `alone` waits for the heal of
-    the one before to be proven."""
+    the one before to be proven. Pauses of one that is `exact` last so long in all, the proofs of them included."""
 
     at: float
     duration: float
@@ -48,6 +50,7 @@ class Step(msgspec.Struct, frozen=True):
     primary: str = ""
     writes: int = 0
     alone: bool = False
+    exact: bool = False
 
 
 def nemesis(name: str, options: Tables | None = None) -> Nemesis:
@@ -100,23 +103,23 @@ def length(plan: Plan) -> float:
 def interval(plan: Plan) -> tuple[Step, ...]:
     """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
     healthy seconds: less is left of them where a heal takes long, and none comes before the one before is healed. With
-    `plan.time` 0 every scenario comes exactly once."""
+    `plan.time` 0 every scenario comes exactly once, or again until there was a fault of every length that the nemesis has."""
     scenarios = [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)]
-    steps = _in_turn(plan, scenarios, plan.fault + plan.between)
+    steps = _in_turn(plan, scenarios)
     return tuple(msgspec.structs.replace(step, alone=True) for step in steps)
 
 
 def staggered(plan: Plan) -> tuple[Step, ...]:
     """The parts of a combination, each a fault of its own, one beginning `plan.between` seconds after the other began: where
     faults last longer than that, they overlap."""
-    return _in_turn(plan, _apart(plan), plan.between)
+    return _in_turn(plan, _apart(plan), every=plan.between)
 
 
 def shuffled(plan: Plan) -> tuple[Step, ...]:
     """Faults of random length, one in three with another one inside, and the cluster left alone for a quarter of the time.
     Which part of a combination comes how often shifts over the run, so that every mix is met."""
     choices = _apart(plan)
-    rng = random.Random(f"{plan.seed}/schedule")
+    rng, own = (random.Random(f"{plan.seed}/{name}") for name in ("schedule", "lengths"))
     end = plan.time or plan.baseline + len(choices) * (plan.fault + plan.between)
     steps: list[Step] = []
     at = plan.baseline
@@ -127,9 +130,9 @@ def shuffled(plan: Plan) -> tuple[Step, ...]:
         turn = math.tau * at / end
         weights = [1.1 + math.cos(turn - math.tau * number / len(choices)) for number in range(len(choices))]
         one, other = rng.choices(choices, weights, k=2)
-        steps.append(Step(at, length, *one))
+        steps.append(_within(Step(at, length, *one), plan, own))
         if rng.random() < 1 / 3:
-            steps.append(Step(at + length / 4, length / 2, *other))
+            steps.append(_within(Step(at + length / 4, length / 2, *other), plan, own))
         at += length * (1 + rng.uniform(0.5, 1.5) * QUIET / (1 - QUIET))
     return ()
 
@@ -143,21 +146,61 @@ def replay(recording: Recording) -> dict[int, ScriptedFault]:
     for fault in recording.faults:
         if fault.specs and fault.heal_began is not None:
             nemesis, scenario = ("" if name == SCRIPTED else name for name in (fault.nemesis, fault.scenario))
+            exact = max((spec.length for spec in fault.specs if isinstance(spec, Pause)), default=0.0)
             script[fault.id] = ScriptedFault(
                 at=round(max(0, fault.started - began) / 1e9, 3), nemesis=nemesis, scenario=scenario, specs=fault.specs,
-                duration=max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3)),
+                duration=exact or max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3)),
                 primary=fault.primary or "",
             )
     return script
 
 
-def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float) -> tuple[Step, ...]:
+def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float = 0.0) -> tuple[Step, ...]:
+    """One beginning `every` seconds after the other, or with 0 `plan.between` seconds after its end."""
+    lengths = [_lengths(plan, *scenario) for scenario in scenarios]
+    rng = random.Random(f"{plan.seed}/lengths")
     steps: list[Step] = []
     at = plan.baseline
-    while scenarios and (len(steps) < len(scenarios) if plan.time == 0 else at + plan.fault + plan.between <= plan.time):
-        steps.append(Step(at, plan.fault, *scenarios[len(steps) % len(scenarios)]))
-        at += every
+    for number in range(max(len(lengths), *map(len, lengths))) if scenarios and plan.time == 0 else itertools.count():
+        if not scenarios:
+            break
+        turn = number % len(scenarios)
+        length = _drawn(lengths[turn], number, rng) or plan.fault
+        if plan.time and at + length + plan.between > plan.time:
+            break
+        steps.append(Step(at, length, *scenarios[turn], exact=bool(lengths[turn])))
+        at += every or length + plan.between
     return tuple(steps)
+
+
+def _lengths(plan: Plan, name: str, scenario: str) -> Sequence[tuple[float, float]]:
+    """How long faults of a scenario last, where that is the nemesis' to say. Raises `UsageError`."""
+    found = nemesis(name, plan.options)
+    return ask(found.lengths, scenario, plan.fault, detection(plan))
+
+
+def _within(step: Step, plan: Plan, rng: random.Random) -> Step:
+    """A fault as long as its nemesis has it, where that says it, and no longer than it was to be."""
+    lengths = _lengths(plan, step.nemesis, step.scenario)
+    drawn = _drawn(lengths, rng.randrange(len(lengths)), rng) if lengths else step.duration
+    return msgspec.structs.replace(step, duration=min(step.duration, drawn), exact=bool(lengths))
+
+
+def _drawn(lengths: Sequence[tuple[float, float]], number: int, rng: random.Random) -> float:
+    """The length of the fault of that number; 0 where there are none."""
+    return round(rng.uniform(*lengths[number % len(lengths)]), 3) if lengths else 0.0
+
+
+def detection(plan: Plan) -> Detection | None:
+    """After how long a silence the servers of a plan take one of them for gone; None where nobody tells, as of a cluster that
+    is set as its owner likes. Raises `UsageError`."""
+    database: type[Database] = registry.look_up("databases", plan.database)
+    if registry.look_up("testbeds", plan.testbed).attached:
+        return None
+    told = ask(database.detection, next(variant for variant in database.variants if variant.name == plan.variant))
+    if told is not None and not isinstance(told, Detection):
+        raise returned_by(database.detection, told, "neither a splitbrain.Detection nor None")
+    return told
 
 
 def _apart(plan: Plan) -> list[tuple[str, str]]:

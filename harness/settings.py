@@ -32,7 +32,7 @@ _LENGTH = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:
 class Setting(msgspec.Struct, frozen=True):
     """What a key means, in a sentence or two; its unit; its bounds, both included; the word for 0 where 0 is no number of that
     kind (a load of no length); what its default is where that is not one value; its flag (None: `--` and its name, empty: it
-    has none)."""
+    has none); of an option, the key of the plan whose value it has where a person tells that and not this (`follows`)."""
 
     help: str
     unit: str = ""
@@ -41,6 +41,7 @@ class Setting(msgspec.Struct, frozen=True):
     zero: str = ""
     default: str = ""
     flag: str | None = None
+    follows: str = ""
 
 
 class Key(NamedTuple):

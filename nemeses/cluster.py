@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 import networkx as nx
 
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.history.sides import sides
 from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Service, Testbed, Train, Unwritten, everything
@@ -152,6 +152,12 @@ class Cluster:
     def sides(self) -> tuple[tuple[str, ...], ...]:
         """The groups of nodes that can work together (see `fault.sides`)."""
         return sides(self.names, {link for links in self._cuts.values() for link in links}, self.out())
+
+    def detection(self) -> Detection | None:
+        """After how long a silence its servers take one of them for gone; None where nobody tells."""
+        if self.database is None or self.testbed.attached:
+            return None
+        return self.database.detection(self.database.variant)
 
     # --- links
 

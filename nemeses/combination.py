@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.history.fault import OnServers, Other, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability
@@ -50,6 +50,10 @@ class Combination(Nemesis):
         each = [scenarios for part in self.parts if (scenarios := part.beside(nodes))]
         longest = max(map(len, each), default=0)
         return tuple(AND.join(scenarios[at % len(scenarios)] for scenarios in each) for at in range(longest))
+
+    def lengths(self, scenario: str, fault: float, detection: Detection | None) -> Sequence[tuple[float, float]]:
+        """Those of a part that is alone; several are in force together for as long as the plan says."""
+        return self.parts[0].nemesis.lengths(scenario, fault, detection) if len(self.parts) == 1 else ()
 
     def apart(self, scenario: str, nodes: int) -> Sequence[tuple[Nemesis, str]]:
         """Each part that acts, with its own of a scenario of all, in their order."""

@@ -1,4 +1,5 @@
-"""Injectors: who does a spec, proves it by probes, and undoes it. One class for each kind of spec."""
+"""Injectors: who does a spec, proves it by probes, and undoes it. One class for each kind of spec; it is one file because
+`injector` names all of them, as the journal does their specs."""
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ HEAL_TIMEOUT = 2.0
 """The same after heal."""
 SILENCE = 0.3
 """How long, in seconds, a server that stands still is given to take a connection."""
+JUST = (0.8, 1.4)
+"""How many times its database's own time a pause lasts, from and to, that is told to be just under or over it."""
 RETURN = 25.0
 """How long, in seconds, a server that was started again may need until it takes connections."""
 
@@ -196,8 +199,10 @@ def as_meant(meant: Impair, train: Train) -> bool:
     if not train.late:
         return lost**train.sent > 1e-6
     late = median(train.late)
-    least = 0.9 * meant.delay - meant.jitter / 2 - 1
-    most = 2 * meant.delay + meant.jitter + SLACK + 3 * train.busy + (1000.0 if meant.rate else 0.0)
+    least = 0.9 * meant.delay - meant.jitter / 2 - 1 - train.inexact
+    if meant.delay and train.inexact:  # It must be more than what wrong clocks alone would show.
+        least = max(least, train.inexact)
+    most = 2 * meant.delay + meant.jitter + SLACK + 3 * train.busy + train.inexact + (1000.0 if meant.rate else 0.0)
     if not (least <= late <= most or meant.reorder >= 0.5) or not _likely(train.lost, lost, train.sent):
         return False
     # Whatever else is sent shares the bandwidth.
@@ -302,25 +307,32 @@ class KillInjector(Injector[Kill]):
 
 
 class PauseInjector(Injector[Pause]):
-    """Has servers stand still. Proven by connections that nobody takes."""
+    """Has servers stand still. Proven by connections that nobody takes; how long they did is measured, and held against the
+    time after which the database takes a server for gone."""
 
     def __init__(self) -> None:
         self._idle: tuple[str, ...] = ()
+        self._since: int | None = None
 
     async def start(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have every server of the nodes stand still, and connect to each. A node on which nothing runs is wrong."""
         changed = await cluster.pause(self, spec.nodes)
-        self._idle = changed.idle
-        return await _out(spec.nodes, cluster, changed)
+        self._idle, self._since = changed.idle, changed.at
+        return await _out(spec.nodes, cluster, changed, silence=_brief(spec))
 
     async def still(self, spec: Pause, cluster: Cluster) -> Proof:
         """Whether they stand still."""
-        return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0))
+        return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0), silence=_brief(spec))
 
     async def undo(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have them go on, and wait until they serve."""
         changed = await cluster.resume(self, spec.nodes)
-        return await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
+        proof = await _back([name for name in spec.nodes if name not in self._idle], cluster, changed)
+        if self._since is None or self._idle or proof.detail:
+            return proof
+        stood = (changed.at - changed.spread - self._since) / 1e9
+        figures = (_figure("stood still", "s", [spec.length], [stood]),) if spec.length else ()
+        return msgspec.structs.replace(proof, figures=figures, detail=_against(stood, cluster))
 
 
 class SkewInjector(Injector[Skew]):
@@ -536,8 +548,26 @@ INEXACT = 1.5
 not changed while it is asked."""
 
 
-async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed) -> Proof:
-    silent = await cluster.silent(nodes, timeout=SILENCE)
+def _brief(spec: Pause) -> float:
+    """How long a server that stands still is given to take a connection: no more than a part of a short pause."""
+    return min(SILENCE, spec.length / 4) if spec.length else SILENCE
+
+
+def _against(seconds: float, cluster: Cluster) -> str:
+    """How long servers stood still, and how long that is for their database; empty where there is none."""
+    if cluster.database is None:
+        return ""
+    told = f"stood still for {seconds:.2f} s"
+    detection = cluster.detection()
+    if detection is None:
+        return f"{told} (after how long others miss a server is not known of it)"
+    times = seconds / detection.seconds
+    just = "just " if JUST[0] < times < JUST[1] else ""
+    return f"{told}, {just}{'under' if times < 1 else 'over'} its {detection.name} of {detection.seconds:g} s"
+
+
+async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed, silence: float = SILENCE) -> Proof:
+    silent = await cluster.silent(nodes, timeout=silence)
     wrong = tuple(name for name in nodes if name not in silent or name in changed.idle)
     return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=silent)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.history.fault import Nodes, Spec
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
@@ -87,6 +87,11 @@ class Nemesis(ABC):
     def beside(self, nodes: int) -> Sequence[str]:
         """The ones that a schedule takes while another nemesis acts at the same time."""
         return self.scenarios(nodes)
+
+    def lengths(self, scenario: str, fault: float, detection: Detection | None) -> Sequence[tuple[float, float]]:
+        """How long faults of that scenario last, where that is the nemesis' to say: seconds, from and to, one after the other
+        and again from the first; `detection` is the database's. None of them: each lasts for the plan's `fault` seconds."""
+        return ()
 
     @abstractmethod
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:

@@ -10,12 +10,16 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
+from splitbrain.harness.databases.database import Detection
 from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
-from splitbrain.nemeses.roles import nodes_of, played
+from splitbrain.nemeses.roles import OWNER, nodes_of, played
+
+AROUND = ((3.0, 5.0), (0.85, 1.35), (0.5, 0.8))
+"""How many times as long as the database's own time a pause lasts, from and to: clearly longer, about as long, shorter."""
 
 
 class Processes(Nemesis):
@@ -105,11 +109,34 @@ class CrashLoop(Processes):
 
 class PauseServers(Processes):
     """SIGSTOP, and SIGCONT at the end: a long garbage collection, a frozen machine. A primary that goes on does not know that
-    time has passed."""
+    time has passed.
+
+    What comes of it turns on whether the others have missed it meanwhile. So where the database tells after what silence they
+    do, pauses are clearly longer than that, about as long, and shorter, in turn. A lock's lease is not that time: where its
+    owner is paused, and where the database tells none or one that no fault of the plan reaches, each lasts as any fault."""
 
     name: ClassVar[str] = "pause"
     summary: ClassVar[str] = "SIGSTOP of the servers by role (primary, follower, minority, majority, all), later SIGCONT"
     needs: ClassVar[frozenset[Ability]] = frozenset({"pause"})
+
+    class Options(OptionTable, frozen=True):
+        """How long a server stands still."""
+
+        length: Annotated[float, Setting(
+            'How long a server stands still; "around": longer than, about as long as and shorter than the silence after which '
+            "the database takes a server for gone, in turn, or as long as a fault where that is not known.",
+            unit=SECOND, high=3600, zero="around", default="the plan's fault where that is told, else around",
+            follows="fault")] = 0.0
+
+    options: Options
+
+    def lengths(self, scenario: str, fault: float, detection: Detection | None) -> Sequence[tuple[float, float]]:
+        """The option's, or around the database's own time."""
+        if length := self.options.length:
+            return ((length, length),)
+        if scenario == OWNER or detection is None or detection.seconds > fault:
+            return ()
+        return tuple((least * detection.seconds, most * detection.seconds) for least, most in AROUND)
 
     def spec(self, nodes: Nodes) -> Spec:
         return Pause(nodes)

@@ -31,6 +31,9 @@ FEW = 10
 """Operations that a side must have tried of each kind, unless it is proven to be blocked."""
 BUSY = 0.9
 """The part of a CPU from which on the harness, which computes on one, was at its limit."""
+WAITED = 0.5
+"""The part of a fault in which the clients of a side waited for answers, from which on they asked what they could: who waits
+does not ask again, and a server that stands still for less than a call may take answers nobody meanwhile."""
 OVERLAP = 0.1
 """The part of the operations that must have begun while another one was open."""
 
@@ -215,18 +218,37 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
             yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}", why=undone)
         for side in row.sides:
             nodes = group(side.nodes)
+            waited = _waited(recording, fault, side.nodes) if fault.out else 0.0
             for kind in KINDS:
                 found = side.of(kind)
                 if set(side.nodes) <= fault.hushed:
                     yield Check(f"{name} {kind}s at {nodes}", True, f"{row.name}: nobody was to call at {nodes}")
                     continue
                 passed = found.attempted >= FEW or found.state == "blocked"
+                if not passed and waited >= WAITED:
+                    told = f"{found.attempted} {kind}s tried at {nodes}, whose clients waited for {waited:.0%} of the time"
+                    yield Check(f"{name} {kind}s at {nodes}", True, f"{row.name}: {told}")
+                    continue
                 yield Check(f"{name} {kind}s at {nodes}", passed, f"{row.name}: {_asked(found, nodes)}", why=few)
         yield Check(
             f"{name} recovery", row.recovery is not None, grave=False,
             text=f"{row.name}: served again after {row.recovery:.1f} s" if row.recovery is not None
             else f"{row.name}: {row.recovery_reason}",
         )
+
+
+def _waited(recording: Recording, fault: Fault, nodes: Sequence[str]) -> float:
+    """The part of a fault in which the usual clients at these homes waited for an answer, on average; 0 where it was not in
+    force."""
+    history, plan = recording.history, recording.plan
+    if plan is None or fault.in_force is None or fault.heal_began is None or fault.heal_began <= fault.in_force:
+        return 0.0
+    rows = np.isin(history.node, [code for code, name in enumerate(history.nodes) if name in nodes])
+    invoked = history.invoked[rows]
+    over = np.minimum(history.completed[rows], invoked + round(plan.timeout * SECOND))
+    began, ended = np.maximum(invoked, fault.in_force), np.minimum(over, fault.heal_began)
+    whole = len(nodes) * plan.concurrency * (fault.heal_began - fault.in_force)
+    return float(np.maximum(0, ended - began).sum() / whole)
 
 
 def _asked(found: Measure, nodes: str) -> str:

@@ -9,6 +9,7 @@ no compare-and-set, and no queues and locks either, which take one.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ from splitbrain.harness.databases.cassandra_server import (
     delays,
 )
 from splitbrain.harness.databases.cassandra_structures import CounterTable, Plain, Serial
-from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
@@ -54,6 +55,9 @@ DELAY, QUARANTINE = 1, 60
 """Seconds that the ring is given to hear of a change, and that who left is not heard, where no member changes."""
 CHANGING_DELAY, CHANGING_QUARANTINE = 10, 30
 """The same where members change. Until all have heard of one that leaves or joins, they send it, or its heirs, no writes."""
+
+PHI = 8
+"""`phi_convict_threshold`, the default."""
 
 _LOOK = 0.5
 """Seconds between two looks whether a node has left."""
@@ -393,6 +397,21 @@ class Cassandra(Membership):
         rows = await (await self._own.to(node)).call("SELECT toUnixTimestamp(current_timestamp()) AS told FROM system.local")
         return float(rows[0]["told"]) / 1000
 
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection:
+        """Of all variants: nobody is elected, but who is silent so long is taken for down."""
+        return Detection(
+            "phi_convict_threshold", _silence(PHI),
+            "N. Hayashibara et al., The phi accrual failure detector (2004), as Cassandra 5.0's FailureDetector has it: a node "
+            f"is down when its silence is {PHI} (the default) times ln 10 as long as the heartbeats are apart, a second",
+        )
+
+    async def detects_after(self, node: Node) -> float:
+        """That of its settings."""
+        select = "SELECT value FROM system_views.settings WHERE name = 'phi_convict_threshold'"
+        rows = await (await self._own.to(node)).call(select)
+        return _silence(float(rows[0]["value"]))
+
     async def members(self, asked: Node) -> frozenset[str]:
         """Those in its ring, each under the host identifier that it has now. Raises `Refused` where it is in no ring itself."""
         ring = await self._ring(asked)
@@ -467,6 +486,11 @@ async def _went(step: Awaitable[bool]) -> bool:
         return await step
     except (Refused, Indeterminate):
         return False
+
+
+def _silence(phi: float) -> float:
+    """The seconds of silence that make so much suspicion, of heartbeats that are a second apart."""
+    return round(phi * math.log(10), 1)
 
 
 def _last_words(node: Node) -> str:

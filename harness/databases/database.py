@@ -27,6 +27,15 @@ class Program(msgspec.Struct, frozen=True):
     mend: str
 
 
+class Detection(msgspec.Struct, frozen=True):
+    """After how many seconds of silence the servers of a cluster take one of them for gone, as they are started here: what that
+    is called (`election time-out`), and `source`, where the number comes from."""
+
+    name: str
+    seconds: float
+    source: str
+
+
 class Closable(Client, Protocol):
     """A client that knows whether it was closed."""
 
@@ -186,6 +195,16 @@ class Database(ABC):
         """Why no operator can let nodes of that variant serve without a quorum, the end of a sentence that names it; empty
         where one can: see `Switchable`."""
         return "its file names no such switch"
+
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection | None:
+        """After how long a silence the servers of that variant take one of them for gone, so that faults can be shorter and
+        longer than that; None where its file does not say."""
+        return None
+
+    async def detects_after(self, node: Node) -> float | None:
+        """The seconds of `detection` as the server on that node has them; None where it cannot be asked."""
+        return None
 
     @staticmethod
     def stamp(line: str) -> float | None:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.etcd_client import encode
 from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets
 from splitbrain.harness.databases.membership import Membership
@@ -32,6 +32,12 @@ _BEHIND = ("G-single-process", "G-single-realtime", "G2-item-process", "G2-item-
 """What a stale read is in transactions."""
 
 _PRE_VOTE = "--pre-vote=true (the default since 3.5; without it, in 3.4, a member that comes back unseats the leader)"
+
+_ELECTION = Detection(
+    "election time-out", 1.0,
+    "etcd documentation v3.5, Tuning: --election-timeout is 1000 ms by default; a member stands for election after one to two "
+    "of them: https://etcd.io/docs/v3.5/tuning/",
+)
 
 _GUARANTEES = "etcd documentation v3.5, KV API guarantees: https://etcd.io/docs/v3.5/learning/api_guarantees/"
 _LABELS = (
@@ -226,6 +232,20 @@ class Etcd(Membership):
         client = await self._own.to(node)
         await client.call("/v3/maintenance/status", {})
         return parsedate_to_datetime(client.date).timestamp() + 0.5
+
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection:
+        """The default, of all variants."""
+        return _ELECTION
+
+    async def detects_after(self, node: Node) -> float | None:
+        """What a member logs when it starts: no answer of it tells that. `election = 1000ms` is of etcd 3.4, JSON of 3.5."""
+        log = node.log("etcd")
+        found = re.search(r'election = ([\d.]+)(m?s)|"election-timeout":"([\d.]+)(m?s)"', log.read_text(errors="replace"))
+        if found is None:
+            return None
+        number, unit = found[1] or found[3], found[2] or found[4]
+        return float(number) / (1000 if unit == "ms" else 1)
 
     @staticmethod
     def stamp(line: str) -> float | None:

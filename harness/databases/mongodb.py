@@ -9,7 +9,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
@@ -354,6 +354,20 @@ class MongoDB(Membership):
             raise Refused("not-primary")
         config = (await client.call({"replSetGetConfig": 1}, "admin"))["config"]
         return {key: value for key, value in config.items() if key != "term"}
+
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection:
+        """What `start` configures, of all variants."""
+        return Detection(
+            "electionTimeoutMillis", ELECTION_MS / 1000,
+            "the replica set's configuration; MongoDB manual 6.0, Replica set configuration: \"the time limit [...] for "
+            f"detecting when a replica set's primary is unreachable\": {_MANUAL}/reference/replica-configuration/",
+        )
+
+    async def detects_after(self, node: Node) -> float:
+        """That of the configuration which the member there has."""
+        answer = await (await self._own.to(node)).call({"replSetGetConfig": 1}, "admin")
+        return int(answer["config"]["settings"]["electionTimeoutMillis"]) / 1000
 
     async def clock(self, node: Node) -> float:
         """`localTime` of `hello`."""

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from itertools import count
 
-from splitbrain.harness.databases.database import Connections, Program, since_1970
+from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
@@ -228,6 +228,15 @@ class Redis(Membership):
         if variant.name == "cluster":
             return ""
         return "a sentinel forgets one replica only with all of them (SENTINEL RESET), and nobody commits that"
+
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection:
+        """What its sentinels, or the servers of a cluster, are told."""
+        return Cluster.DETECTION if variant.name == "cluster" else Sentinel.DETECTION
+
+    async def detects_after(self, node: Node) -> float:
+        """What the sentinel there, or the server, has been told."""
+        return await self._deployment.detects_after(node)
 
     async def members(self, asked: Node) -> frozenset[str]:
         """Those of CLUSTER NODES."""

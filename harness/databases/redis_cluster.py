@@ -17,7 +17,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from splitbrain.harness.databases.database import Connections
+from splitbrain.harness.databases.database import Connections, Detection
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError, UsageError
 from splitbrain.harness.history.operation import Key
@@ -39,6 +39,12 @@ class Cluster:
         f"cluster-node-timeout {_NODE_TIMEOUT_MS} (default 15000)",
         "repl-diskless-sync-delay 0 (default 5)",
         "protected-mode no (default yes)",
+    )
+
+    DETECTION: ClassVar[Detection] = Detection(
+        "cluster-node-timeout", _NODE_TIMEOUT_MS / 1000,
+        "redis.conf; Redis documentation, Redis cluster specification: a node is taken for failing that is \"not reachable for "
+        "more than NODE_TIMEOUT time\"",
     )
 
     def __init__(self, nodes: Sequence[Node], own: Connections[RedisClient], port: int, image: str) -> None:
@@ -138,6 +144,11 @@ class Cluster:
         """Who serves each shard, as the server on that node knows. Raises `Refused` or `Indeterminate` where it does not
         answer."""
         return self._owners(await (await self.local(node)).call("CLUSTER", "SLOTS"))
+
+    async def detects_after(self, node: Node) -> float:
+        """What the server on that node says. Raises `Refused` or `Indeterminate` where it does not answer."""
+        _, milliseconds = await (await self.local(node)).call("CONFIG", "GET", "cluster-node-timeout")
+        return int(milliseconds) / 1000
 
     def _owners(self, reply: list[list[Any]]) -> tuple[str | None, ...]:
         """The owner of each shard's first slot in an answer to CLUSTER SLOTS."""

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
-from splitbrain.harness.databases.database import Connections
+from splitbrain.harness.databases.database import Connections, Detection
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
@@ -36,6 +36,12 @@ class Sentinel:
         f"SENTINEL DEBUG {_TIMING} (defaults 10000, 1000, 2000, 1000, 10000 ms; Redis 7.0 and later)",
         "repl-diskless-sync-delay 0 (default 5)",
         "protected-mode no (default yes)",
+    )
+
+    DETECTION: ClassVar[Detection] = Detection(
+        "down-after-milliseconds", _DOWN_AFTER_MS / 1000,
+        "sentinel.conf; Redis documentation, High availability with Redis Sentinel: the time \"an instance should not be "
+        "reachable [...] for a Sentinel starting to think it is down\"",
     )
 
     def __init__(
@@ -144,6 +150,11 @@ class Sentinel:
         sentinel = await self._contact(node)
         reply = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group)
         return (self._by_address.get(reply[0].decode()) if reply else None,)
+
+    async def detects_after(self, node: Node) -> float:
+        """What the sentinel on that node says. Raises `Refused` or `Indeterminate` where it does not answer."""
+        master = _pairs(await (await self._contact(node)).call("SENTINEL", "MASTER", self._group))
+        return int(master["down-after-milliseconds"]) / 1000
 
     def holders(self, key: Key) -> tuple[str, ...]:
         """Every node."""

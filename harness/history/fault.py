@@ -266,8 +266,11 @@ class Kill(OnServers, frozen=True, omit_defaults=True, tag="kill"):
         return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} down"
 
 
-class Pause(OnServers, frozen=True, tag="pause"):
-    """Every process of the servers of these nodes stands still, with its memory and its connections."""
+class Pause(OnServers, frozen=True, omit_defaults=True, tag="pause"):
+    """Every process of the servers of these nodes stands still, with its memory and its connections: for `length` seconds in
+    all, or with 0 for as long as the fault lasts once it was proven."""
+
+    length: float = 0.0
 
     needs: ClassVar[str] = "pause"
     undoing: ClassVar[str] = "resume"

@@ -50,7 +50,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, power
+from splitbrain.harness.testbeds import clocks, commands, engine, firewall, folders, holder, kernel, memory_disk, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
 from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
@@ -66,6 +66,8 @@ _MARK = "splitbrain.mark"  # tells two runs of one name apart
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _HOLDER = "splitbrain/holder:1"
 _PULL = 60.0
+_AGAIN = 0.1
+"""Seconds between two looks whether a clock is still as wrong as it was put."""
 _MOST_NODES = 250
 _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
@@ -86,7 +88,9 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "damage", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -102,20 +106,24 @@ class Docker(Probed):
         self._gateway = ""
         self._calls: set[asyncio.Future[Any]] = set()
         self._images: dict[str, asyncio.Task[engine.Image]] = {}
+        self._bounded = False
         self._unpluggable = False
         self._disks: list[VolatileDisk] = []
         self._shaping: Shaping | None = None
+        self._skewing: asyncio.Task[None] | None = None
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; whether the files of a container can
-        be reached, and whether it can be given a disk whose power can be taken, with one."""
-        if ability not in ("impair", "damage", "unplug"):
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; what is done to the clock and the
+        files of a container, and to its disk, with one."""
+        if ability not in ("impair", "skew", "fill", "damage", "unplug"):
             return ""
         if ability in ("impair", "unplug") and os.geteuid() != 0:
             return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
         if ability == "impair":
             return Namespaces.lacks(ability)
+        if ability == "skew" and (refusal := clocks.refusal()):
+            return refusal
         with tempfile.TemporaryDirectory() as folder:
             testbed = cls(Plan(database="", variant=""), "try", Path(folder))
 
@@ -123,7 +131,13 @@ class Docker(Probed):
                 try:
                     if ability == "unplug":
                         await testbed.unpluggable(1)
+                    if ability == "fill":
+                        await testbed.bound(1)
                     await testbed.up(1)
+                    if ability == "fill":
+                        await testbed.fill("n1", full=True)
+                    if ability == "skew":
+                        await testbed.try_clock("n1")
                     if ability == "damage":
                         await testbed.last_written("n1", ())
                 finally:
@@ -155,7 +169,7 @@ class Docker(Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The plan's image, where it is not here and no registry has it. Programs are never missing: images bring them."""
         if not plan.image:
             return ()
@@ -241,6 +255,10 @@ class Docker(Probed):
         )
         await commands.together(self._up(node, addresses) for node in self.nodes)
 
+    async def bound(self, count: int) -> None:
+        """`up` will give each node a volume in memory."""
+        self._bounded = True
+
     async def unpluggable(self, count: int) -> None:
         """`up` will give each node such a disk."""
         self._unpluggable = True
@@ -282,8 +300,7 @@ class Docker(Probed):
     def _holder(self, node: DockerNode, hosts: Mapping[str, str]) -> Any:
         """Make a node's volume and the container that holds its network, started."""
         rto = self._plan.tcp_rto_max_ms
-        bound = {"type": "none", "o": "bind", "device": str(node.disk.folder)} if node.disk else {}
-        node.volume = self._client.volumes.create(f"{self._mark}-{node.name}", labels=self._labels, driver_opts=bound).name
+        node.volume = self._volume(node, f"{self._mark}-{node.name}")
         endpoint = self._client.api.create_endpoint_config(ipv4_address=node.address)
         holder = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}", hostname=node.name, labels=self._labels,
@@ -298,6 +315,38 @@ class Docker(Probed):
         holder.start()
         holder.reload()
         return holder
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clocks of a node's servers wrong (clocks.py), and again where a server has become another program since, as
+        official images have it: their first one prepares the server and then makes room for it. Raises `SetupError`."""
+        node = self._node(name)
+        node.ahead = nanoseconds
+        await node.skew(await self._ways().reaching(node))
+        if nanoseconds and (self._skewing is None or self._skewing.done()):
+            self._skewing = asyncio.create_task(self._skew_again())
+
+    async def _skew_again(self) -> None:
+        while skewed := [node for node in self.nodes if node.ahead]:
+            await asyncio.sleep(_AGAIN)
+            for node in skewed:
+                with contextlib.suppress(SetupError):  # One that ends meanwhile; what did not hold is seen by its proof.
+                    await node.skew(await self._ways().reaching(node))
+
+    async def try_clock(self, name: str) -> None:
+        """Put the clock of a node's holder wrong, whom nobody asks. Raises `SetupError`."""
+        node = self._node(name)
+        hand = await self._ways().reaching(node)
+        await hand.skew(node.holder.attrs["State"]["Pid"], "", 1_000_000_000, paused=False)
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """See `memory_disk.fill`. Raises `SetupError`."""
+        if not self._bounded:
+            raise SetupError(f"{name}: its disk cannot be filled: that is made before the node is.")
+        await (await self._files(name)).fill(FOLDER, full=full)
+
+    async def full(self, name: str) -> bool:
+        """As the node's servers find it. Raises `SetupError`."""
+        return await (await self._files(name)).is_full(FOLDER)
 
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """As the node's servers see it. Raises `SetupError`."""
@@ -326,6 +375,15 @@ class Docker(Probed):
     def _node(self, name: str) -> DockerNode:
         return next(node for node in self.nodes if node.name == name)
 
+    def _volume(self, node: DockerNode, name: str) -> str:
+        """A volume of its own, in memory where it is to be filled, bound to the node's disk where that can lose its power. Its
+        keeper, which is never restarted, is why one in memory outlives the servers."""
+        how = {"type": "tmpfs", "device": "tmpfs", "o": f"size={memory_disk.ROOM},mode=0777"} if self._bounded else {}
+        if node.disk is not None:
+            how = {"type": "none", "o": "bind", "device": str(node.disk.folder)}
+        volume: str = self._client.volumes.create(name, labels=self._labels, driver_opts=how).name
+        return volume
+
     async def _container(self, node: DockerNode, service: Service) -> Any:
         """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
         official one; it is pulled where it is not here. Raises `SetupError` where it cannot be had."""
@@ -335,7 +393,8 @@ class Docker(Probed):
         if image not in self._images:
             self._images[image] = asyncio.create_task(self._fetch(image))
         await asyncio.shield(self._images[image])
-        memory = f"{MEMORY_FACTOR * service.memory_mb}m" if service.memory_mb else None
+        disk = memory_disk.ROOM if self._bounded else 0
+        memory = (MEMORY_FACTOR * service.memory_mb << 20) + disk if service.memory_mb else None
         return await self.call(partial(
             self._client.containers.create, image, [part.replace("{folder}", FOLDER) for part in service.argv],
             name=f"{self._mark}-{node.name}-{service.name}", labels=self._labels, environment=service.env, working_dir=FOLDER,
@@ -410,7 +469,7 @@ class Docker(Probed):
     def _empty(self, node: DockerNode) -> None:
         """Make a node's next volume, and a container that keeps it, through which files come into it."""
         node.wiped += 1
-        volume = self._client.volumes.create(f"{self._mark}-{node.name}-{node.wiped}", labels=self._labels).name
+        volume = self._volume(node, f"{self._mark}-{node.name}-{node.wiped}")
         keeper = self._client.containers.create(
             _HOLDER, ["/holder"], name=f"{self._mark}-{node.name}-keeper-{node.wiped}", labels=self._labels,
             network_mode="none", volumes={volume: {"bind": FOLDER, "mode": "rw"}},
@@ -433,8 +492,8 @@ class Docker(Probed):
         if self._shaping is not None:
             self._shaping.close()
             self._shaping = None
-        for image in self._images.values():
-            image.cancel()
+        for task in (*self._images.values(), *filter(None, [self._skewing])):
+            task.cancel()
         if self._access is not None:
             self._access.cancel()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container

@@ -24,7 +24,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import binary, find_program, is_program
-from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, sandbox
+from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, memory_disk, sandbox
 from splitbrain.harness.testbeds.at_hand import AtHand
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
@@ -44,10 +44,6 @@ _BRIDGE = "198.18.255.254"
 _BRIDGE6 = "fd00:198:18::ffff"
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME")
 _MOST_NODES = 250
-_ON_DISK = kernel.MS_NOSUID | kernel.MS_NODEV
-_ROOM = "1g"
-"""The size of a data folder's own disk, in memory, while it is not full."""
-_ATTEMPTS = 50
 
 
 def empty(folder: Path, keep: Collection[str]) -> None:
@@ -125,7 +121,7 @@ class Namespaces(AtHand, Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The programs that this machine has not got, where the plan names no folder of them."""
         missing = [] if plan.binary else [wanted for wanted in programs if find_program(wanted.name) is None]
         return [Problem(f"the program {wanted.name} is not on this machine", wanted.mend) for wanted in missing]
@@ -248,28 +244,22 @@ class Namespaces(AtHand, Probed):
         await commands.together(node.skew(service.name, nanoseconds, paused=paused) for service in node.services)
 
     async def bound(self, count: int) -> None:
-        """A disk in memory for every data folder, whose size the kernel lets us change at any time. Raises `SetupError`."""
+        """A disk in memory for every data folder (memory_disk.py). Raises `SetupError`."""
         for number in range(1, count + 1):
             data = self.data(f"n{number}")
             try:
                 data.mkdir(parents=True, exist_ok=True)
-                kernel.mount("tmpfs", str(data), "tmpfs", _ON_DISK, f"mode=755,size={_ROOM}")
+                memory_disk.mount(data)
             except OSError as error:
                 raise SetupError(f"n{number}: its data folder cannot have a disk of its own: {kernel.reason(error)}") from error
             self._bounded.append(data)
 
     async def fill(self, name: str, *, full: bool) -> None:
-        """Make the disk as small as what lies on it. The kernel refuses where more was written meanwhile: then again."""
-        data = self.data(name)
-        for attempt in range(_ATTEMPTS):
-            disk = os.statvfs(data)
-            size = max(1, disk.f_blocks - disk.f_bfree) * disk.f_frsize
-            try:
-                kernel.mount("tmpfs", str(data), "tmpfs", _ON_DISK | kernel.MS_REMOUNT, f"size={size if full else _ROOM}")
-                return
-            except OSError as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise SetupError(f"{name}: the size of its disk cannot be changed: {kernel.reason(error)}") from error
+        """See `memory_disk.fill`. Raises `SetupError`."""
+        try:
+            memory_disk.fill(self.data(name), full=full)
+        except OSError as error:
+            raise SetupError(f"{name}: the size of its disk cannot be changed: {kernel.reason(error)}") from error
 
     async def unpluggable(self, count: int) -> None:
         """A FUSE mount for every data folder, which all mounts of the nodes are copied from. Raises `SetupError`."""
@@ -439,7 +429,7 @@ class NamespaceNode:
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clock of a service and of everything that came of it wrong."""
-        await self.channel.skew(self._services[name].process, name, nanoseconds, paused=paused)
+        await self.channel.skew(self._services[name].process.pid, name, nanoseconds, paused=paused)
 
     async def resume(self, name: str) -> None:
         """Resume a paused service."""

@@ -23,7 +23,7 @@ from typing import NoReturn
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import clocks, families, folders, kernel
+from splitbrain.harness.testbeds import clocks, families, folders, kernel, memory_disk
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
@@ -91,7 +91,8 @@ class _Resume(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Skew(msgspec.Struct, frozen=True, tag=True):
-    """Put their wall clocks wrong by so many nanoseconds, or right again (0)."""
+    """Put their wall clocks wrong by so many nanoseconds, or right again (0). Without a service: of all in the pid namespace of
+    `pid`, a container's."""
 
     id: int
     pid: int
@@ -132,6 +133,14 @@ class _File(msgspec.Struct, frozen=True, tag=True):
     path: str
 
 
+class _Fill(msgspec.Struct, frozen=True, tag=True):
+    """Leave no room on the disk in memory at a folder, or give it room again; with `full` None, say whether it has none."""
+
+    id: int
+    folder: str
+    full: bool | None
+
+
 class _Done(msgspec.Struct, frozen=True, tag=True):
     """The reply to a request: `pid` of what was spawned, what was `said`, or why it failed."""
 
@@ -156,7 +165,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File | _Fill
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -239,6 +248,11 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
         elif isinstance(request, _File):
             with contextlib.suppress(FileNotFoundError):
                 made.append(folders.opened(Path(request.path)))
+        elif isinstance(request, _Fill):
+            if request.full is None:
+                said = "full" if folders.is_full(Path(request.folder)) else ""
+            else:
+                memory_disk.fill(Path(request.folder), full=request.full)
         else:
             _enter(request.pid, *descriptors)
     except OSError as error:
@@ -287,10 +301,16 @@ def _socket(at: SocketAt) -> socket.socket:
 
 
 def _skew(request: _Skew) -> None:
-    """A process that was just asking the time is let go on for a moment."""
+    """A process that was just asking the time is let go on for a moment. A container that is paused is frozen already: one that
+    is told to stop there would stop when it goes on."""
+    frozen = request.paused and not request.service
+    with contextlib.suppress(OSError):  # One that has just ended.
+        if all(clocks.is_skewed(pid, request.nanoseconds) for pid in families.family(request.pid, request.service)):
+            return
     for attempt in range(_ATTEMPTS):
-        families.pause(request.pid, request.service)
         try:
+            if not frozen:
+                families.pause(request.pid, request.service)
             clocks.skew(families.family(request.pid, request.service), request.nanoseconds)
         except BlockingIOError:
             if attempt == _ATTEMPTS - 1:
@@ -446,6 +466,15 @@ class Channel:
         _, descriptors = await self._ask(_File(self._number(), path))
         return os.fdopen(descriptors[0], "r+b", buffering=0) if descriptors else None
 
+    async def fill(self, folder: str, *, full: bool) -> None:
+        """See `memory_disk.fill`."""
+        await self._ask(_Fill(self._number(), folder, full))
+
+    async def is_full(self, folder: str) -> bool:
+        """See `folders.is_full`."""
+        done, _ = await self._ask(_Fill(self._number(), folder, None))
+        return bool(done.said)
+
     async def ready(self) -> int:
         """Wait until the other end serves; its pid as this process sees it, 0 where it cannot tell."""
         ready = await self._ready
@@ -483,10 +512,10 @@ class Channel:
         """Stop the process and everything that came of it where they stand; returns once nothing of it runs."""
         await self._ask(_Pause(self._number(), process.pid, service))
 
-    async def skew(self, process: Process, service: str, nanoseconds: int, *, paused: bool) -> None:
-        """Put the wall clocks of the process and of everything that came of it wrong by so much; 0 is right. They stand still
-        meanwhile, and afterwards too if they are paused."""
-        await self._ask(_Skew(self._number(), process.pid, service, nanoseconds, paused))
+    async def skew(self, pid: int, service: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the wall clocks of a process and of everything that came of it wrong by so much; 0 is right. They stand still
+        meanwhile, and afterwards too if they are paused. Without a service: of all in its pid namespace."""
+        await self._ask(_Skew(self._number(), pid, service, nanoseconds, paused))
 
     async def resume(self, process: Process, service: str) -> None:
         """Have the process and everything that came of it go on."""

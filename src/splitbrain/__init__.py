@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from splitbrain.checkers.result import Result
     from splitbrain.checkers.verdict import Anomaly, Checker, Moment, Standing, Verdict
     from splitbrain.harness.check import CheckedFile, check, check_file
-    from splitbrain.harness.databases.database import Connections, Database, Program
+    from splitbrain.harness.databases.database import Connections, Database, Detection, Program
     from splitbrain.harness.databases.membership import Membership
     from splitbrain.harness.databases.switchable import Switchable
     from splitbrain.harness.errors import (
@@ -65,12 +65,13 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Database",
-    "Elsewhere", "Fault", "Figure", "History", "HistoryError", "Impair", "Indeterminate", "Injector", "Invocation", "Kill",
-    "Label", "Linearizability", "Membership", "Mismatch", "Model", "Moment", "Nemesis", "NoTarget", "Node", "Operation",
-    "OptionTable", "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program", "Proof", "Recording", "Refused",
-    "Result", "Service", "Setting", "SetupError", "Skew", "Spec", "SplitbrainError", "Standing", "Switchable", "Testbed",
-    "UsageError", "Variant", "Verdict", "Workload", "check", "check_file", "load_machine_code", "read", "run", "verify",
+    "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut",
+    "Database", "Detection", "Elsewhere", "Fault", "Figure", "History", "HistoryError", "Impair", "Indeterminate",
+    "Injector", "Invocation", "Kill", "Label", "Linearizability", "Membership", "Mismatch", "Model", "Moment", "Nemesis",
+    "NoTarget", "Node", "Operation", "OptionTable", "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program",
+    "Proof", "Recording", "Refused", "Result", "Service", "Setting", "SetupError", "Skew", "Spec", "SplitbrainError",
+    "Standing", "Switchable", "Testbed", "UsageError", "Variant", "Verdict", "Workload", "check", "check_file",
+    "load_machine_code", "read", "run", "verify",
 ]
 
 _HOMES = {
@@ -80,7 +81,7 @@ _HOMES = {
     "splitbrain.checkers.verdict": ("Anomaly", "Checker", "Moment", "Standing", "Verdict"),
     "splitbrain.checkers.result": ("Result",),
     "splitbrain.harness.check": ("CheckedFile", "check", "check_file"),
-    "splitbrain.harness.databases.database": ("Connections", "Database", "Program"),
+    "splitbrain.harness.databases.database": ("Connections", "Database", "Detection", "Program"),
     "splitbrain.harness.databases.membership": ("Membership",),
     "splitbrain.harness.databases.switchable": ("Switchable",),
     "splitbrain.harness.errors": (

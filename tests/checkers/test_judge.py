@@ -252,6 +252,40 @@ def test_a_claim_holds_in_part_where_the_workload_tests_a_part_of_it(model: str,
     assert alone is not None and (alone.standing == "holds") is (untested == "")
 
 
+def test_what_is_beside_a_promise_leaves_the_rest_of_the_run_to_support_it() -> None:
+    """Two believed that they held a lock, which no linearizable store prevents, and its fences grew as they must."""
+    class Lock(Says):
+        def check(self, recording: Recording) -> Verdict:
+            fences = Standing(model="fences kept", state="holds")
+            return msgspec.structs.replace(super().check(recording), standings=(*super().check(recording).standings, fences))
+
+    claimed = Claim(text="t", source="s", promises=("linearizable", "no-lost-write"))
+    held = judged(Lock("invalid", (anomaly("double-hold", 7),), model="locks exclusive"), claim=claimed).claim
+    assert held is not None and held.standing == "holds in part", held
+    broken = judged(Lock("invalid", (anomaly("double-hold", 7),), model="queues ordered"), claim=claimed).claim
+    assert broken is not None and broken.standing == "does not hold", broken
+
+
+@pytest.mark.parametrize(("more", "standing"), [("no-lost-write", "holds"), ("converges", "does not hold")])
+def test_copies_that_differ_leave_a_promise_of_linearizability_supported(more: Promise, standing: str) -> None:
+    from tests.checkers.test_classify import diverged
+
+    found = judged(local=diverged(), claim=Claim(text="t", source="s", promises=("linearizable", more))).claim
+    assert found is not None and found.standing == standing, found
+
+
+@pytest.mark.parametrize("promised", [("snapshot-isolation",), ("converges", "snapshot-isolation")])
+def test_a_level_of_which_a_bank_shows_a_part_holds_in_part(promised: tuple[Promise, ...]) -> None:
+    claimed = Claim(text="t", source="s", promises=promised)
+    found = judged(Says(model=CONSERVED), claim=claimed).claim
+    assert found is not None and found.standing == "holds in part"
+    assert found.reason.endswith("what there is of snapshot isolation (totals conserved) in this run")
+    decided = judged(Says(model="snapshot-isolation"), claim=claimed).claim
+    assert decided is not None and decided.standing == "holds"
+    unknown = judged(Says("unknown", model=CONSERVED), claim=claimed).claim
+    assert unknown is not None and unknown.standing == "not tested"
+
+
 @pytest.mark.parametrize(("promise", "checker", "against"), [
     ("causal", "sessions", True), ("causal", "transactions", False), ("sequential", "transactions", False),
     ("strict-serializable", "transactions", True), ("strict-serializable", "sessions", False),

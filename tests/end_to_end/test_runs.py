@@ -171,12 +171,13 @@ def test_a_paused_primary_is_told_in_its_own_words(splitbrain: Splitbrain, one: 
     assert (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
     assert row.bit and row.links_cut == 0 and row.struck == (row.primary,) and row.label == f"pause {row.primary}"
     assert ran.result.classification == "not-exercised" and f"no link was cut (pause {row.primary})" in ran.result.sentence
-    assert f"pause {row.primary} " in ran.said and "1/1 standing still" in ran.said and "resume " in ran.said
+    assert f"pause {row.primary} " in ran.said and "1/1 standing still" in ran.said and "resume" in ran.said
+    assert "over its lease of 0.6 s" in ran.said and "over its lease of 0.6 s" in (ran.folder / "journal.jsonl").read_text()
     assert "links" not in ran.stdout and "partition" not in ran.stdout
     went = next(side for side in row.sides if side.quorum)
     assert len(went.nodes) == 4 and went.write.answered > 10, "another primary was elected"
     report = (ran.folder / "report.html").read_text()
-    assert "took no connection" in report and "directed links" not in report
+    assert "over its lease of 0.6 s" in report and "took no connection" in report and "directed links" not in report
 
 
 def test_nothing_is_claimed_of_a_primary_that_is_cut_off_and_killed(splitbrain: Splitbrain, one: Path) -> None:

@@ -73,6 +73,49 @@ def test_a_random_schedule_is_the_seeds_leaves_quiet_and_mixes() -> None:
     assert shuffled(plan(nemesis="none")) == ()
 
 
+def lengths(database: str, nemesis: str, **settings: Any) -> list[float]:
+    return [step.duration for step in schedule(resolve({"database": database, "nemesis": nemesis, "seed": 5, **settings}))]
+
+
+def around(times: list[float], seconds: float) -> list[str]:
+    """What each of some lengths is to a database's own time."""
+    return ["longer" if length > 2 * seconds else "about" if length > 0.82 * seconds else "shorter" for length in times]
+
+
+@pytest.mark.parametrize(("database", "variant", "seconds"), [
+    ("etcd", "linearizable", 1.0), ("redis", "sentinel", 1.0), ("redis", "cluster", 2.0), ("mongodb", "majority", 2.0),
+    ("reference", "fenced-primary", 0.6), ("reference", "primary-async", 0.6),
+])
+def test_pauses_last_around_the_time_after_which_a_server_is_missed(database: str, variant: str, seconds: float) -> None:
+    found = lengths(database, "pause:primary", variant=variant)
+    assert around(found, seconds) == ["longer", "about", "shorter"], "each of them, where time is auto"
+    assert found == lengths(database, "pause:primary", variant=variant)
+    assert found != lengths(database, "pause:primary", variant=variant, seed=6)
+    every = schedule(resolve({"database": database, "nemesis": "pause", "variant": variant, "time": 300.0}))
+    assert all(step.exact for step in every) and len({(step.scenario, number % 3) for number, step in enumerate(every)}) == 15
+    assert all(b.at == pytest.approx(a.at + a.duration + 5) for a, b in itertools.pairwise(every))
+    assert around([step.duration for step in every], seconds)[:6] == ["longer", "about", "shorter"] * 2
+    mixed = schedule(resolve({"database": database, "nemesis": "pause+kill", "variant": variant, "pace": "random",
+                              "time": 600.0, "seed": 1}))
+    assert set(around([step.duration for step in mixed if step.nemesis == "pause"], seconds)) == {"longer", "about", "shorter"}
+    assert all(step.duration >= 2 for step in mixed if step.nemesis == "kill")
+
+
+def test_where_no_time_is_known_or_a_length_is_told_a_pause_is_as_long_as_any_fault(tmp_path: Path) -> None:
+    assert lengths("etcd", "pause:primary", fault=3.0) == lengths("etcd", "pause:primary", options={"pause": {"length": 3.0}})
+    assert lengths("etcd", "pause:primary", fault=3.0) == [3.0]
+    assert lengths("etcd", "pause:primary", fault=3.0, options={"pause": {"length": "2s"}}) == [2.0]
+    assert lengths("reference", "pause:primary", variant="majority") == [8.0], "nobody is elected"
+    assert lengths("cassandra", "pause:primary") == [8.0], "less than its failure detector takes"
+    assert lengths("etcd", "pause:lock-owner", workload="lock") == [8.0], "a lock's lease is another time"
+    assert lengths("etcd", "halves+pause:primary") == [8.0], "the cut is not over before"
+    kept = tmp_path / "plan.toml"
+    kept.write_text(written(resolve({"database": "etcd", "nemesis": "pause:primary", "seed": 5})))
+    assert "fault = 8.0" in kept.read_text() and 'length = "around"' in kept.read_text()
+    assert schedule(resolve({}, kept)) == schedule(resolve({"database": "etcd", "nemesis": "pause:primary", "seed": 5}))
+    assert [step.duration for step in schedule(resolve({"fault": 4.0}, kept))] == [4.0], "a flag wins over a file"
+
+
 def test_when_the_primary_changes() -> None:
     steps = schedule(plan(nemesis="pause:primary", pace="primary-changes"))
     assert [(step.when, step.at) for step in steps] == [("primary-changes", 5)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
+from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.history.fault import Kill, Nodes, Pause
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
@@ -89,6 +93,37 @@ def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path)
         assert not any(node.ended() for node in testbed.nodes), "what a nemesis ends did not die on its own"
 
     with_cluster(tmp_path, 5, work)
+
+
+class Missing:
+    """As much of a database as tells after what silence a server is missed."""
+
+    variant = None
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def detection(self, variant: object) -> Detection | None:
+        return Detection("election time-out", self.seconds, "a test") if self.seconds else None
+
+
+def test_how_long_servers_stood_still_is_measured_and_held_against_the_databases_own_time(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+        for seconds, told in ((30.0, ", under its election time-out of 30 s"), (0.05, ", over its election time-out of 0.05 s"),
+                              (0.0, " (after how long others miss a server is not known of it)")):
+            driver.cluster.database = cast("Database", Missing(seconds))
+            fault = await driver.do(Step(0.0, 0.4, "pause", "minority", exact=True))
+            (spec,) = fault.specs
+            assert isinstance(spec, Pause) and spec.length == 0.4 and fault.bit and fault.healed
+            (figure,) = fault.undone[0].figures
+            assert (figure.what, figure.intended) == ("stood still", 0.4) and figure.middle > 0.1
+            assert driver.told[-1][0] == "resume"
+            assert re.fullmatch(rf"1/1 serving, stood still for \d+\.\d\d s{re.escape(told)}", driver.told[-1][1])
+            again = await driver.do(Step(0.0, 0.4, "scripted", "scripted", (msgspec.structs.replace(spec, length=9.0),)))
+            assert again.specs == (spec,), "a script may ask for another length"
+
+    with_cluster(tmp_path, 3, work)
 
 
 def test_a_restart_and_a_crash_loop(tmp_path: Path) -> None:

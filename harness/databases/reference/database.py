@@ -13,10 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from splitbrain.harness.databases.database import Connections, Program
+from splitbrain.harness.databases.database import Connections, Detection, Program
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.reference.client import MAX_LINE, ReferenceClient
 from splitbrain.harness.databases.reference.server.modes.dynamo import N, preference
+from splitbrain.harness.databases.reference.server.modes.fenced_primary import FencedPrimary
+from splitbrain.harness.databases.reference.server.unfenced import Unfenced
 from splitbrain.harness.databases.switchable import Switchable
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
@@ -397,6 +399,15 @@ class Reference(Membership, Switchable):
     def fixed(cls, variant: Variant) -> str:
         """All but `majority` have their members from their command line."""
         return "" if variant.name in ("majority", "majority-amnesia") else "its servers are started with a list of them"
+
+    @classmethod
+    def detection(cls, variant: Variant) -> Detection | None:
+        """That of the modes which have a primary; in the others nobody is elected, and nobody is taken for gone."""
+        if variant.writes == "home":
+            return None
+        if variant.name in ("primary-async", "split-brain"):
+            return Detection("patience with a primary", Unfenced.PATIENCE_WITH_PRIMARY, "reference/server/unfenced.py")
+        return Detection("lease", FencedPrimary.HOLD, "reference/server/modes/fenced_primary.py")
 
     async def members(self, asked: Node) -> frozenset[str]:
         """What its status says, while it votes."""

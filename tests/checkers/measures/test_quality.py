@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import Quality
+from splitbrain.checkers.result import Check, Quality
+from splitbrain.harness.history.fault import Pause
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.recording import Phase
 from splitbrain.harness.plan import Plan
@@ -93,6 +94,28 @@ def test_a_side_that_tried_little_because_it_waited_says_so() -> None:
     told = {check.name: check for check in judge(hung, (Says(),)).quality.checks}["fault 1 writes at {n1}"]
     assert told.passed
     assert told.text.endswith("0 writes tried at {n1}: clients waited for calls from before, nothing was answered for 8.0 s")
+
+
+def test_clients_that_waited_for_a_server_that_stood_still_for_less_than_a_call_may_take_asked_enough() -> None:
+    short = msgspec.structs.replace(fault(1, 5, 5.6), specs=(Pause(("n1",), length=0.6),))
+    made = recording(served, [short])
+    others = [op for op in made.history if op.node != "n1" or not 4 <= op.invoked / SECOND < 6]
+
+    def told(workers: int) -> dict[str, Check]:
+        waiting = [
+            msgspec.structs.replace(next(op for op in others if op.f == "read"), process=900 + n, outcome="ok",
+                                    invoked=int(4.9 * SECOND) + n, completed=int(5.7 * SECOND), node="n1")
+            for n in range(workers)
+        ]
+        hung = msgspec.structs.replace(made, history=History.of([*others, *waiting]))
+        return {check.name: check for check in judge(hung, (Says(),)).quality.checks}
+
+    assert made.plan is not None
+    busy, idle = told(made.plan.concurrency), told(0)
+    for kind in ("reads", "writes"):
+        assert not idle[f"fault 1 {kind} at {{n1}}"].passed and busy[f"fault 1 {kind} at {{n1}}"].passed
+        assert busy[f"fault 1 {kind} at {{n1}}"].text.endswith(
+            f"0 {kind} tried at {{n1}}, whose clients waited for 100% of the time")
 
 
 def test_too_little_load_fails() -> None:

@@ -68,6 +68,7 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
         await fences_are_right(first, second)
 
         assert list((await database.versions()).values()) == ["5.0.2"] * 3
+        assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
         assert await database.primary(nodes[0]) is None
         async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:

@@ -100,6 +100,7 @@ async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:
         versions = await database.versions()
         assert list(versions) == ["n1", "n2", "n3"]
         assert all(version.startswith("3.") for version in versions.values())
+        assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
         client = await database.connect(nodes[0])
         await client.write(1, 5)
         await client.add("s", 7)

@@ -65,6 +65,7 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
 
         versions = await database.versions()
         assert list(versions) == ["n1", "n2", "n3"] and len(set(versions.values())) == 1
+        assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
         async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:
                 await asyncio.sleep(0.02)

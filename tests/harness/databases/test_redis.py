@@ -56,6 +56,7 @@ async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path
         nodes = list(database.nodes.values())
         assert {await database.primary(node) for node in nodes} == {"n1"}
         assert all(version.count(".") == 2 for version in (await database.versions()).values())
+        assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
         client = await database.connect(nodes[0])
         assert await client.read(1) is None
         await client.cas(1, None, 5)
