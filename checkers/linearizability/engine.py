@@ -178,7 +178,8 @@ def check(
             if told.limit and told.limit not in limits:
                 limits.append(told.limit)
         if left := explained.count(None):
-            limits.append(f"{budget.limit}: {left} of {len(invalid)} refuted keys are not explained")
+            which = f"{left} of {len(invalid)} refuted keys are" if len(invalid) > 1 else "the one refuted key is"
+            limits.append(f"{budget.limit}: {which} not explained")
     return _verdict(history, model, keys, methods, found, unknown, limits, time.monotonic() - began)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Operation, Outcome
 from splitbrain.reports import wording
 from splitbrain.reports.customers import phrase
 from splitbrain.workloads.cases.social_feed import NOBODY
 
 
-def made(f: str, key: Any, value: Any, outcome: str = "ok", error: str = "") -> Operation:
+def made(f: str, key: Any, value: Any, outcome: Outcome = "ok", error: str = "") -> Operation:
     return Operation(process=3, f=f, key=key, value=value, invoked=1, completed=2, outcome=outcome, error=error or None)
 
 
