@@ -71,7 +71,9 @@ def claim(
     if claimed.promises and not asked and not parts:
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
-    if (asked or parts) and (validity == "valid" or (validity == "invalid" and refuted and refuted <= _BESIDE)):
+    # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
+    untouched = validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    if (asked or parts) and (validity == "valid" or untouched):
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:
             return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")

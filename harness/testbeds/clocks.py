@@ -71,6 +71,17 @@ def skew(pids: Iterable[int], nanoseconds: int) -> None:
                 at += len(code) + 15 & ~15
 
 
+def is_skewed(pid: int, nanoseconds: int) -> bool:
+    """Whether the wall clock of a process is wrong by that much, or right (0). Raises `OSError`."""
+    image, entries = _image()
+    base = _mapped(pid)[0]
+    with Path("/proc", str(pid), "mem").open("rb", buffering=0) as memory:
+        memory.seek(base)
+        theirs = memory.read(len(image))
+    wrong = any(theirs[entry : entry + _JUMP] != image[entry : entry + _JUMP] for entry in entries.values())
+    return wrong == bool(nanoseconds) and (not wrong or theirs[-_OFFSET:] == struct.pack("<q", nanoseconds))
+
+
 def _code(name: str, at: int, number: int) -> bytes:
     """The code of a function that lies at `at`, with the distance to the number in it."""
     before, after = _CODE[name].split("{offset}")

@@ -56,7 +56,8 @@ class DockerNode:
     service's container, on the node's network and `volume`; that is bound to `disk` where it can lose its power. The keeper is
     a container that has the same volume, by which files come into it and out of it: the holder, until the node has been
     wiped. `files` is a process that sees what the keeper sees, where somebody has asked for one; one at a time asks
-    (`looking`)."""
+    (`looking`). Its servers' clocks are meant to be so many nanoseconds `ahead`; nobody freezes or thaws them while that is
+    seen to (`acting`)."""
 
     holder: Any
     disk: VolatileDisk | None
@@ -79,6 +80,8 @@ class DockerNode:
         self.disk = None
         self.files: Channel | None = None
         self.looking = asyncio.Lock()
+        self.acting = asyncio.Lock()
+        self.ahead = 0
 
     @property
     def folder(self) -> str:
@@ -136,13 +139,22 @@ class DockerNode:
 
     async def pause(self, name: str) -> None:
         """Freeze a service's container. The holder, which answers for the node's network, and a sidecar go on."""
-        if self.running(name) and not self._services[name].paused:
-            await self._call(self._services[name].pause)
+        async with self.acting:
+            if self.running(name) and not self._services[name].paused:
+                await self._call(self._services[name].pause)
 
     async def resume(self, name: str) -> None:
         """Resume a frozen container."""
-        if self.running(name) and self._services[name].paused:
-            await self._call(self._services[name].resume)
+        async with self.acting:
+            if self.running(name) and self._services[name].paused:
+                await self._call(self._services[name].resume)
+
+    async def skew(self, by: Channel) -> None:
+        """Have the clocks of its servers be as they are meant to. Raises `SetupError`."""
+        async with self.acting:
+            for name, running in self._services.items():
+                if self.running(name):
+                    await by.skew(running.number, "", self.ahead, paused=running.paused)
 
     @property
     def services(self) -> Sequence[Service]:
@@ -234,8 +246,9 @@ class _End(NamedTuple):
 
 
 class _Running:
-    """One start of a service's container. `gone` is set when its processes have ended, `over` when the engine has told so too:
-    `end` then says how. A thread copies what it prints into its log."""
+    """One start of a service's container. Its first process has the `number` on the engine's machine. `gone` is set when its
+    processes have ended, `over` when the engine has told so too: `end` then says how. A thread copies what it prints into its
+    log."""
 
     def __init__(self, service: Service, container: Any, log: Path) -> None:
         self.service = service
@@ -248,6 +261,7 @@ class _Running:
         self.stopped = False
         self.paused = False
         self._log = log
+        self.number = 0
         self._process: int | None = None
 
     def start(self) -> None:
@@ -255,7 +269,7 @@ class _Running:
         log = self._log.open("ab", buffering=0)
         output = self.container.attach(stdout=True, stderr=True, stream=True, logs=False)
         self.container.start()
-        self._process = _process(self.container)
+        self.number, self._process = _process(self.container)
         self.gone.clear()
         self.over.clear()
         threading.Thread(target=self._follow, args=(output, log), daemon=True, name="log").start()
@@ -341,20 +355,20 @@ def _sync(files: Sequence[Path]) -> None:
             os.fsync(opened.fileno())
 
 
-def _process(container: Any) -> int | None:
-    """A descriptor of a container's first process, which names no other one later; None where this user may not signal it, or
-    the numbers that the engine tells are not those of this process' /proc. Blocking."""
-    number = container.client.api.inspect_container(container.id)["State"]["Pid"]
+def _process(container: Any) -> tuple[int, int | None]:
+    """The number of a container's first process, and a descriptor of it, which names no other one later; None where this user
+    may not signal it, or the numbers that the engine tells are not those of this process' /proc. Blocking."""
+    number: int = container.client.api.inspect_container(container.id)["State"]["Pid"]
     try:
         process = os.pidfd_open(number)
     except OSError:  # it has ended already, or the kernel is older than 5.3
-        return None
+        return number, None
     with contextlib.suppress(OSError):
         if container.id in Path("/proc", str(number), "cgroup").read_text():
             signal.pidfd_send_signal(process, 0)  # it was there while that was read, and may be signalled
-            return process
+            return number, process
     os.close(process)
-    return None
+    return number, None
 
 
 class File(NamedTuple):

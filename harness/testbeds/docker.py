@@ -50,7 +50,7 @@ from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
-from splitbrain.harness.testbeds import commands, engine, firewall, folders, holder, kernel, memory_disk, power
+from splitbrain.harness.testbeds import clocks, commands, engine, firewall, folders, holder, kernel, memory_disk, power
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
 from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
@@ -66,6 +66,8 @@ _MARK = "splitbrain.mark"  # tells two runs of one name apart
 _RANGE = ipaddress.ip_network("198.19.0.0/16")
 _HOLDER = "splitbrain/holder:1"
 _PULL = 60.0
+_AGAIN = 0.1
+"""Seconds between two looks whether a clock is still as wrong as it was put."""
 _MOST_NODES = 250
 _ELSEWHERE = (
     "the engine's networks are not on this machine, or not in this network namespace",
@@ -86,7 +88,9 @@ class Docker(Probed):
 
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "fill", "damage", "wipe", "unplug"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         if plan.binary:
@@ -106,17 +110,20 @@ class Docker(Probed):
         self._unpluggable = False
         self._disks: list[VolatileDisk] = []
         self._shaping: Shaping | None = None
+        self._skewing: asyncio.Task[None] | None = None
 
     @classmethod
     def lacks(cls, ability: Ability) -> str:
-        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; what is done to the files of a
-        container, and to its disk, with one."""
-        if ability not in ("impair", "fill", "damage", "unplug"):
+        """Whether the kernel has packet queues, for impaired links, is tried in a sandbox; what is done to the clock and the
+        files of a container, and to its disk, with one."""
+        if ability not in ("impair", "skew", "fill", "damage", "unplug"):
             return ""
         if ability in ("impair", "unplug") and os.geteuid() != 0:
             return f"only root may {DEEDS[ability]} in containers: run splitbrain as root."
         if ability == "impair":
             return Namespaces.lacks(ability)
+        if ability == "skew" and (refusal := clocks.refusal()):
+            return refusal
         with tempfile.TemporaryDirectory() as folder:
             testbed = cls(Plan(database="", variant=""), "try", Path(folder))
 
@@ -129,6 +136,8 @@ class Docker(Probed):
                     await testbed.up(1)
                     if ability == "fill":
                         await testbed.fill("n1", full=True)
+                    if ability == "skew":
+                        await testbed.try_clock("n1")
                     if ability == "damage":
                         await testbed.last_written("n1", ())
                 finally:
@@ -160,7 +169,7 @@ class Docker(Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The plan's image, where it is not here and no registry has it. Programs are never missing: images bring them."""
         if not plan.image:
             return ()
@@ -306,6 +315,28 @@ class Docker(Probed):
         holder.start()
         holder.reload()
         return holder
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clocks of a node's servers wrong (clocks.py), and again where a server has become another program since, as
+        official images have it: their first one prepares the server and then makes room for it. Raises `SetupError`."""
+        node = self._node(name)
+        node.ahead = nanoseconds
+        await node.skew(await self._ways().reaching(node))
+        if nanoseconds and (self._skewing is None or self._skewing.done()):
+            self._skewing = asyncio.create_task(self._skew_again())
+
+    async def _skew_again(self) -> None:
+        while skewed := [node for node in self.nodes if node.ahead]:
+            await asyncio.sleep(_AGAIN)
+            for node in skewed:
+                with contextlib.suppress(SetupError):  # One that ends meanwhile; what did not hold is seen by its proof.
+                    await node.skew(await self._ways().reaching(node))
+
+    async def try_clock(self, name: str) -> None:
+        """Put the clock of a node's holder wrong, whom nobody asks. Raises `SetupError`."""
+        node = self._node(name)
+        hand = await self._ways().reaching(node)
+        await hand.skew(node.holder.attrs["State"]["Pid"], "", 1_000_000_000, paused=False)
 
     async def fill(self, name: str, *, full: bool) -> None:
         """See `memory_disk.fill`. Raises `SetupError`."""
@@ -461,8 +492,8 @@ class Docker(Probed):
         if self._shaping is not None:
             self._shaping.close()
             self._shaping = None
-        for image in self._images.values():
-            image.cancel()
+        for task in (*self._images.values(), *filter(None, [self._skewing])):
+            task.cancel()
         if self._access is not None:
             self._access.cancel()
         if self._calls:  # a call that was given up goes on in its thread, and may yet make a container

@@ -18,7 +18,7 @@ from splitbrain.harness.testbeds import commands, folders
 from splitbrain.harness.testbeds.container import Call, DockerNode, Entrance
 from splitbrain.harness.testbeds.spawner import Channel, SocketAt
 
-TOOLS = "splitbrain/tools:4"
+TOOLS = "splitbrain/tools:5"
 """The image of those containers (see harness/images.py): its entry point takes the path of a socket."""
 IN_TOOLS = ("/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore", "/bin/cat")
 """The programs in that image."""
@@ -118,7 +118,7 @@ class Access:
         async with node.looking:
             if node.files is None:
                 await self._call(node.keeper.reload)
-                hand = await self._reaching(node)
+                hand = await self.reaching(node)
                 try:
                     files = await hand.beside(node.name, node.keeper.attrs["State"]["Pid"])
                 except SetupError as error:
@@ -130,13 +130,14 @@ class Access:
                 node.files = files
             return node.files
 
-    async def _reaching(self, node: DockerNode) -> Channel:
-        """Who may see what any container sees: the agent, or a container with the engine's processes before it."""
+    async def reaching(self, node: DockerNode) -> Channel:
+        """Who may see what any container sees, and change it: the agent, or a container with the engine's processes before
+        it."""
         if node.entrance.what != _SIDECAR:
             return self.agent
         if self._hand is None:
             self._hand = asyncio.create_task(self._of_container(
-                "hand", pid_mode="host", network_mode="none", cap_add=["SYS_ADMIN", "SYS_PTRACE"],
+                "hand", pid_mode="host", userns_mode="host", network_mode="none", cap_add=["SYS_ADMIN", "SYS_PTRACE"],
                 security_opt=["no-new-privileges", "label=disable", "apparmor=unconfined"],
             ))
         return await asyncio.shield(self._hand)

@@ -1,6 +1,6 @@
 """A server and everything that came of it: its family. Ended, or made to stand still and go on, all of it.
 
-Only the standard library, so that it can be sent to a machine as text (see ssh_helper.py).
+Only the standard library, so that it can be sent to a machine as text (see the folder helper).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def kill(leader: int, service: str) -> None:
     end = time.monotonic() + _TIMEOUT
     while alive := family(leader, service):
         if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{service} does not die: {', '.join(map(str, sorted(alive)))}")
+            raise OSError(errno.EBUSY, f"{service or leader} does not die: {', '.join(map(str, sorted(alive)))}")
         for pid in alive:
             send_signal(pid, signal.SIGKILL)
         time.sleep(0.001)
@@ -36,7 +36,7 @@ def pause(leader: int, service: str) -> None:
     told: set[int] = set()
     while not ((members := family(leader, service)) <= told and all(map(_stands, members))):
         if time.monotonic() > end:
-            raise OSError(errno.EBUSY, f"{service} does not stop: {', '.join(map(str, sorted(members)))}")
+            raise OSError(errno.EBUSY, f"{service or leader} does not stop: {', '.join(map(str, sorted(members)))}")
         for pid in members - told:
             send_signal(pid, signal.SIGSTOP)
         told |= members
@@ -51,7 +51,10 @@ def resume(leader: int, service: str) -> None:
 
 def family(leader: int, service: str) -> set[int]:
     """The processes that live of those that came of a spawned one: its session, its descendants, and what inherited
-    `service` in its environment (a daemon has left the first two)."""
+    `service` in its environment (a daemon has left the first two). Without a service, all of its pid namespace, as a container
+    has one of its own."""
+    if not service:
+        return _beside(leader)
     mark = f"{SERVICE}={service}".encode()
     found = {leader}
     alive: set[int] = set()
@@ -59,6 +62,22 @@ def family(leader: int, service: str) -> set[int]:
         if pid != 1 and (parent in found or session == leader or pid == leader or mark in environment(pid)):
             found.add(pid)
             alive.add(pid)
+    return alive
+
+
+def _beside(leader: int) -> set[int]:
+    """The processes that live in the pid namespace of one. Raises `OSError` where that is our own."""
+    alive: set[int] = set()
+    try:
+        there = Path("/proc", str(leader), "ns/pid").readlink()
+    except FileNotFoundError:
+        return alive
+    if there == Path("/proc/self/ns/pid").readlink():
+        raise OSError(errno.EPERM, f"process {leader} has no pid namespace of its own")
+    for pid, _, _ in _processes():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # The machine's own may be hidden.
+            if Path("/proc", str(pid), "ns/pid").readlink() == there:
+                alive.add(pid)
     return alive
 
 

@@ -121,7 +121,7 @@ class Namespaces(AtHand, Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The programs that this machine has not got, where the plan names no folder of them."""
         missing = [] if plan.binary else [wanted for wanted in programs if find_program(wanted.name) is None]
         return [Problem(f"the program {wanted.name} is not on this machine", wanted.mend) for wanted in missing]
@@ -429,7 +429,7 @@ class NamespaceNode:
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clock of a service and of everything that came of it wrong."""
-        await self.channel.skew(self._services[name].process, name, nanoseconds, paused=paused)
+        await self.channel.skew(self._services[name].process.pid, name, nanoseconds, paused=paused)
 
     async def resume(self, name: str) -> None:
         """Resume a paused service."""

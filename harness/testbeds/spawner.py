@@ -91,7 +91,8 @@ class _Resume(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Skew(msgspec.Struct, frozen=True, tag=True):
-    """Put their wall clocks wrong by so many nanoseconds, or right again (0)."""
+    """Put their wall clocks wrong by so many nanoseconds, or right again (0). Without a service: of all in the pid namespace of
+    `pid`, a container's."""
 
     id: int
     pid: int
@@ -300,10 +301,16 @@ def _socket(at: SocketAt) -> socket.socket:
 
 
 def _skew(request: _Skew) -> None:
-    """A process that was just asking the time is let go on for a moment."""
+    """A process that was just asking the time is let go on for a moment. A container that is paused is frozen already: one that
+    is told to stop there would stop when it goes on."""
+    frozen = request.paused and not request.service
+    with contextlib.suppress(OSError):  # One that has just ended.
+        if all(clocks.is_skewed(pid, request.nanoseconds) for pid in families.family(request.pid, request.service)):
+            return
     for attempt in range(_ATTEMPTS):
-        families.pause(request.pid, request.service)
         try:
+            if not frozen:
+                families.pause(request.pid, request.service)
             clocks.skew(families.family(request.pid, request.service), request.nanoseconds)
         except BlockingIOError:
             if attempt == _ATTEMPTS - 1:
@@ -505,10 +512,10 @@ class Channel:
         """Stop the process and everything that came of it where they stand; returns once nothing of it runs."""
         await self._ask(_Pause(self._number(), process.pid, service))
 
-    async def skew(self, process: Process, service: str, nanoseconds: int, *, paused: bool) -> None:
-        """Put the wall clocks of the process and of everything that came of it wrong by so much; 0 is right. They stand still
-        meanwhile, and afterwards too if they are paused."""
-        await self._ask(_Skew(self._number(), process.pid, service, nanoseconds, paused))
+    async def skew(self, pid: int, service: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the wall clocks of a process and of everything that came of it wrong by so much; 0 is right. They stand still
+        meanwhile, and afterwards too if they are paused. Without a service: of all in its pid namespace."""
+        await self._ask(_Skew(self._number(), pid, service, nanoseconds, paused))
 
     async def resume(self, process: Process, service: str) -> None:
         """Have the process and everything that came of it go on."""

@@ -266,6 +266,14 @@ def test_what_is_beside_a_promise_leaves_the_rest_of_the_run_to_support_it() -> 
     assert broken is not None and broken.standing == "does not hold", broken
 
 
+@pytest.mark.parametrize(("more", "standing"), [("no-lost-write", "holds"), ("converges", "does not hold")])
+def test_copies_that_differ_leave_a_promise_of_linearizability_supported(more: Promise, standing: str) -> None:
+    from tests.checkers.test_classify import diverged
+
+    found = judged(local=diverged(), claim=Claim(text="t", source="s", promises=("linearizable", more))).claim
+    assert found is not None and found.standing == standing, found
+
+
 @pytest.mark.parametrize("promised", [("snapshot-isolation",), ("converges", "snapshot-isolation")])
 def test_a_level_of_which_a_bank_shows_a_part_holds_in_part(promised: tuple[Promise, ...]) -> None:
     claimed = Claim(text="t", source="s", promises=promised)

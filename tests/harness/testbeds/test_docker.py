@@ -342,6 +342,53 @@ def test_a_disk_is_full_and_has_room_again(lab: Any, tmp_path: Path, entered: st
     assert not ours(lab) and (tmp_path / "nodes/n1/data/more").stat().st_size == 8192
 
 
+BECOMES = msgspec.structs.replace(ON_PYTHON, argv=("python3", "-S", "-E", "-c", """
+import os, time
+time.sleep(0.3)
+os.execvp("python3", ["python3", "-S", "-E", "server.py"])
+"""))
+"""A server whose first program prepares it, and then becomes it, as in official images."""
+
+
+@pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
+def test_clocks_are_wrong_and_right_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Contained(entered, monkeypatch)
+
+    async def work(testbed: Docker) -> None:
+        await asyncio.gather(*(node.start(BECOMES) for node in testbed.nodes))
+        await logged(testbed, "server", "listening\n")
+        await testbed.listen(PORT)
+        driver = Driver(testbed, "n1")
+
+        async def until(name: str, low: float, high: float) -> None:
+            """Its server says so in the end."""
+            async with asyncio.timeout(100):
+                while not ((told := await driver.cluster.ahead([name])) and low <= told[name].seconds <= high):
+                    await asyncio.sleep(0.05)
+
+        async def meanwhile() -> None:
+            await until("n1", 59, 61)
+            await until("n2", -1, 1)
+            await testbed.nodes[0].pause("server")
+            await testbed.skew("n1", 90_000_000_000, paused=True)
+            await testbed.nodes[0].resume("server")
+            await until("n1", 89, 91)
+            await testbed.skew("n1", 60_000_000_000, paused=False)
+            await testbed.nodes[0].stop("server", kill=True)  # As a fault does that is over before this one.
+            await testbed.nodes[0].start(BECOMES)
+            await until("n1", 59, 61)
+
+        fault = await driver.do(step("clock-jump", "primary"), meanwhile)
+        assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
+        assert fault.proofs[0].figures[0].least >= 58 and fault.undone[0].figures[0].middle < 1
+        await until("n1", -1, 1)
+
+    if entered == "from the host":
+        assert Docker.lacks("skew") == ""
+    with_nodes(bed(tmp_path), 2, work, serving=False)
+    assert not ours(lab)
+
+
 def test_what_somebody_does_behind_the_harness_is_found(lab: Any, tmp_path: Path) -> None:
     async def work(testbed: Docker) -> None:
         whole = everything(node.name for node in testbed.nodes)
@@ -488,8 +535,8 @@ def test_an_image_that_cannot_be_had(lab: Any, tmp_path: Path) -> None:
 
 
 def test_an_image_that_cannot_be_had_is_refused_before_a_folder_is_made(lab: Any) -> None:
-    assert Docker.missing(plan(image=built("reference")), ()) == () == Docker.missing(plan(), ())
-    (problem,) = Docker.missing(plan(image="127.0.0.1:1/no:1"), ())
+    assert Docker.missing(plan(image=built("reference")), (), ()) == () == Docker.missing(plan(), (), ())
+    (problem,) = Docker.missing(plan(image="127.0.0.1:1/no:1"), (), ())
     assert problem.what.startswith("the image 127.0.0.1:1/no:1 is not here and cannot be pulled (")
     assert problem.mend.startswith(("use the one that was built on this machine: --image splitbrain/", "build one from"))
 
