@@ -178,8 +178,7 @@ def check(
             if told.limit and told.limit not in limits:
                 limits.append(told.limit)
         if left := explained.count(None):
-            which = f"{left} of {len(invalid)} refuted keys are" if len(invalid) > 1 else "the one refuted key is"
-            limits.append(f"{budget.limit}: {which} not explained")
+            limits.append(f"{budget.limit}: no explanation for {left} of {len(invalid)} refuted keys")
     return _verdict(history, model, keys, methods, found, unknown, limits, time.monotonic() - began)
 
 
