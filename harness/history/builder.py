@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import compress
+from operator import itemgetter
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from splitbrain.harness.errors import HistoryError
 from splitbrain.harness.history.columns import Columns, arranged
 from splitbrain.harness.history.history import FAIL, INFO, KIND_CODES, NEVER, OK, History, moved
+from splitbrain.harness.history.lines import Read
 from splitbrain.harness.history.micros import OperationsPacker
 from splitbrain.harness.history.names import Names
 from splitbrain.harness.history.operation import Kind as Access
@@ -23,6 +26,7 @@ from splitbrain.harness.history.values import MAX_DEPTH, MICROS, MISSING, NIL, O
 BATCH = 32768
 _KIND = {"ok": OK, "fail": FAIL, "info": INFO, "invoke": 3}
 _INVOKE = 3
+_ACCESS = {str(kind): code for kind, code in KIND_CODES.items() if kind is not None}
 _TELLS_ARGUMENT = ("write", "add", "remove", "enqueue", "push", "put", "append", "cas")
 _DRAINING = -(1 << 61)
 
@@ -86,6 +90,40 @@ _OPEN_COLUMNS = (
 _Columns = dict[str, NDArray[Any]]
 
 
+@dataclass(slots=True)
+class _Told:
+    """What a batch of events tells, in columns: of all of them, then of the invocations and of the completions among them.
+    `noted` are the completions that tell what they saw, or a detail; `argument` is the value of an invocation."""
+
+    kinds: NDArray[np.int8]
+    process: NDArray[np.int64]
+    time: NDArray[np.int64]
+    f: NDArray[np.int32]
+    key: NDArray[np.int32]
+    values: Values
+    node: NDArray[np.int32]
+    server: NDArray[np.int32]
+    scheduled: NDArray[np.int64]
+    index: NDArray[np.int64]
+    access: NDArray[np.int8]
+    error: NDArray[np.int32]
+    noted: list[tuple[int, tuple[Any, ...] | None, str | None]]
+    argument: Callable[[int], Any]
+
+
+def _coded(
+    names: Names, column: NDArray[np.int8], table: list[str], others: NDArray[np.int64], told: list[Any]
+) -> NDArray[np.int32]:
+    """The codes of names of which a column tells the places in a table, and at the rows of `others` those that are told there.
+    New ones are numbered as they appear."""
+    first = {name: int(np.argmax(column == at)) for at, name in enumerate(table) if (column == at).any()}
+    appear = [*((row, name) for name, row in first.items()), *zip(others.tolist(), told, strict=True)]
+    names.encode([name for _, name in sorted(appear, key=itemgetter(0))])
+    codes = np.array([*map(names.code, table), -1], np.int32)[column]
+    codes[others] = names.encode(told)
+    return codes
+
+
 class Builder:
     """Pairs the events of each process and packs them into columns. `add` takes them in the order of the file.
 
@@ -136,6 +174,59 @@ class Builder:
         self._flush()
         if events:
             self._take(events, positions)
+
+    def extend_read(self, read: Read, others: Sequence[Event], positions: NDArray[np.int64]) -> bool:
+        """Take events that were read into columns, with those of the `others` among these, each found at its position; whether
+        that can be: where it cannot, they are to be taken as events, and none of them is taken."""
+        self._flush()
+        at = np.flatnonzero(read.others)
+        if (
+            self.clock != "times" or self._nameless or self.timed is False
+            or not _KIND.keys() >= set(read.names["type"]) or not _ACCESS.keys() >= set(read.names["kind"])
+            or "txn" in read.names["f"] or (read.f[~read.others] < 0).any()
+            or None in (processes := [event.process for event in others]) or None in (times := [event.time for event in others])
+            or any(event.f in (None, "txn") for event in others)
+        ):
+            return False
+        calls = [event for event in others if event.type == "invoke"]
+        try:
+            read.process[at], read.time[at] = np.array(processes, np.int64), np.array(times, np.int64)
+            index = np.array([-1 if event.index is None else event.index for event in calls], np.int64)
+            scheduled = np.array([NEVER if event.scheduled is None else event.scheduled for event in calls], np.int64)
+            values = self._values.pack([event.value for event in others], np.zeros(len(at), np.bool_), msgspec.UNSET)
+        except (OverflowError, RecursionError):
+            return False
+        self._nameless, self.timed = False, True
+        read.form[at], read.first[at], read.second[at] = values.kind, values.first, values.second
+        kinds = np.array([*map(_KIND.__getitem__, read.names["type"]), -1], np.int8)[read.type]
+        kinds[at] = [_KIND[event.type] for event in others]
+        starts = kinds == _INVOKE
+        among, ended = np.flatnonzero(read.others[starts]), np.flatnonzero(read.others[~starts])
+        fs = _coded(self._fs, read.f, read.names["f"], at, [event.f for event in others])
+        keys: list[Any] = read.key.tolist()
+        for i in np.flatnonzero(~read.keyed).tolist():
+            keys[i] = None
+        for i, event in zip(at.tolist(), others, strict=True):
+            keys[i] = event.key
+        node = _coded(self._nodes, read.node[starts], read.names["node"], among, [event.node for event in calls])
+        server = _coded(self._nodes, read.server[starts], read.names["server"], among, [event.server for event in calls])
+        indices, when = np.full(len(node), -1), read.scheduled[starts]
+        indices[among], when[among] = index, scheduled
+        access = np.array([*map(_ACCESS.__getitem__, read.names["kind"]), -1], np.int8)[read.kind[starts]]
+        access[among] = [KIND_CODES[event.kind] for event in calls]
+        answers = [event for event in others if event.type != "invoke"]
+        error = np.full(len(starts) - len(node), -1, np.int32)
+        error[ended] = self._errors.encode([event.error for event in answers])
+        told = dict(zip(among.tolist(), (event.value for event in calls), strict=True))
+        self._pair_up(_Told(
+            kinds=kinds, process=self._apart(read.process, fs), time=read.time, f=fs, key=self._keys.encode(keys),
+            values=Values(read.form, read.first, read.second, ()), node=node, server=server, scheduled=when, index=indices,
+            access=access, error=error,
+            noted=[(place, one.seen, one.detail) for place, one in zip(ended.tolist(), answers, strict=True)
+                   if one.seen or one.detail],
+            argument=told.__getitem__,
+        ), positions)
+        return True
 
     def history(self) -> History:
         """The history of all events taken. What was invoked and never completed is `info`."""
@@ -191,19 +282,15 @@ class Builder:
 
     def _take(self, events: Sequence[Event], positions: NDArray[np.int64]) -> None:
         kinds = np.fromiter([_KIND[event.type] for event in events], np.int8, len(events))
-        ordinal = np.arange(self.events, self.events + len(events))
-        self.events += len(events)
         process = self._processes(events, positions)
-        time = self._times(events, positions, ordinal)
+        time = self._times(events, positions, self.events)
         starts = kinds == _INVOKE
-        began, ended = np.flatnonzero(starts), np.flatnonzero(~starts)
+        began = positions[starts]
         invocations = list(compress(events, starts.tolist()))
         completions = list(compress(events, (~starts).tolist()))
         fs = self._fs.encode([event.f for event in events])
         keys = self._keys.encode([event.key for event in events])
-        if (drain := self._fs.code("drain")) >= 0:
-            # A drain stays open while its client dequeues.
-            process = np.where(fs == drain, _DRAINING - process, process)
+        process = self._apart(process, fs)
         transactions = (fs == self._fs.code("txn")) | (~starts & (fs < 0))
         values = [event.value for event in events]
         told_again = answer = np.zeros(0, np.int64)
@@ -218,39 +305,60 @@ class Builder:
             self._fail(positions[next(i for i, value in enumerate(values) if too_deep(value))], TOO_DEEP)
         for told_of in (told.kind, told.first, told.second):
             told_of[told_again] = told_of[answer]
+        self._pair_up(_Told(
+            kinds=kinds, process=process, time=time, f=fs, key=keys, values=told,
+            node=self._nodes.encode([e.node for e in invocations]),
+            server=self._nodes.encode([e.server for e in invocations]),
+            scheduled=self._integers([e.scheduled for e in invocations], NEVER, began, "scheduled"),
+            index=self._integers([e.index for e in invocations], -1, began, "index"),
+            access=np.fromiter([KIND_CODES[e.kind] for e in invocations], np.int8, len(invocations)),
+            error=self._errors.encode([e.error for e in completions]),
+            noted=[(at, e.seen, e.detail) for at, e in enumerate(completions) if e.seen or e.detail],
+            argument=lambda at: invocations[at].value,
+        ), positions)
 
+    def _apart(self, process: NDArray[np.int64], fs: NDArray[np.int32]) -> NDArray[np.int64]:
+        """A drain stays open while its client dequeues."""
+        drain = self._fs.code("drain")
+        return np.where(fs == drain, _DRAINING - process, process) if drain >= 0 else process
+
+    def _pair_up(self, told: _Told, positions: NDArray[np.int64]) -> None:
+        ordinal = np.arange(self.events, self.events + len(positions))
+        self.events += len(positions)
+        starts = told.kinds == _INVOKE
+        began, ended = np.flatnonzero(starts), np.flatnonzero(~starts)
         opened: _Columns = {
-            "process": process[began],
-            "invoked": time[began],
-            "f": fs[began],
-            "key": keys[began],
-            "node": self._nodes.encode([e.node for e in invocations]),
-            "server": self._nodes.encode([e.server for e in invocations]),
-            "scheduled": self._integers([e.scheduled for e in invocations], NEVER, positions[began], "scheduled"),
-            "index": self._integers([e.index for e in invocations], -1, positions[began], "index"),
+            "process": told.process[began],
+            "invoked": told.time[began],
+            "f": told.f[began],
+            "key": told.key[began],
+            "node": told.node,
+            "server": told.server,
+            "scheduled": told.scheduled,
+            "index": told.index,
             "began": ordinal[began],
-            "kind": np.fromiter([KIND_CODES[e.kind] for e in invocations], np.int8, len(invocations)),
-            "form": told.kind[began],
-            "first": told.first[began],
-            "second": told.second[began],
+            "kind": told.access,
+            "form": told.values.kind[began],
+            "first": told.values.first[began],
+            "second": told.values.second[began],
             "position": positions[began],
         }
-        self._shape(opened, invocations)
+        self._shape(opened, told.argument)
         untold = opened["index"] < 0
         opened["index"][untold] = opened["began"][untold]
         if (nameless := np.flatnonzero(opened["f"] < 0)).size:
             self._fail(opened["position"][nameless[0]], "an invocation does not tell its function (f)")
         closed: _Columns = {
-            "process": process[ended],
-            "completed": time[ended],
-            "outcome": kinds[ended],
-            "f": fs[ended],
-            "key": keys[ended],
-            "error": self._errors.encode([e.error for e in completions]),
+            "process": told.process[ended],
+            "completed": told.time[ended],
+            "outcome": told.kinds[ended],
+            "f": told.f[ended],
+            "key": told.key[ended],
+            "error": told.error,
             "ended": ordinal[ended],
-            "form": told.kind[ended],
-            "first": told.first[ended],
-            "second": told.second[ended],
+            "form": told.values.kind[ended],
+            "first": told.values.first[ended],
+            "second": told.values.second[ended],
             "position": positions[ended],
         }
         if self._open is not None:
@@ -261,14 +369,14 @@ class Builder:
         self._open = {name: opened[name][left] for name in _OPEN_COLUMNS}
         self._part(matched, answers)
         self._crashed = np.concatenate((self._crashed, closed["process"][closed["outcome"] == INFO]))
-        telling = [at for at, e in enumerate(completions) if e.seen or e.detail]
-        if telling:
-            began_of = np.full(len(completions), -1)
+        if told.noted:
+            began_of = np.full(len(ended), -1)
             began_of[ends_at] = matched["began"]
-            for at, began_at in zip(telling, began_of[telling].tolist(), strict=True):
-                if seen := completions[at].seen:
+            for at, seen, detail in told.noted:
+                began_at = int(began_of[at])
+                if seen:
                     self._seen[began_at] = seen
-                if detail := completions[at].detail:
+                if detail:
                     self._details[began_at] = detail
 
     def _packed(self, events: Sequence[Event], values: list[Any], transactions: NDArray[np.bool_]) -> Values:
@@ -283,7 +391,7 @@ class Builder:
                 values[at] = None if values[at] is None else event.value
         return self._values.pack(values, transactions, msgspec.UNSET)
 
-    def _shape(self, opened: _Columns, invocations: list[Event]) -> None:
+    def _shape(self, opened: _Columns, argument: Callable[[int], Any]) -> None:
         """Keep the shapes of the values that these invocations tell."""
         form, f = opened["form"], opened["f"]
         nil, also = opened["first"] == NIL, opened["second"] == NIL
@@ -297,7 +405,7 @@ class Builder:
                 self.shapes.add(name, [_PACKED_SHAPES[at]])
             else:
                 rows = np.flatnonzero((f == code) & (form == OBJECT)).tolist()
-                self.shapes.add(name, shapes_of([invocations[row].value for row in rows]))
+                self.shapes.add(name, shapes_of([argument(row) for row in rows]))
 
     def _told_again(
         self, process: NDArray[np.int64], kinds: NDArray[np.int8], values: list[Any], transactions: NDArray[np.bool_]
@@ -403,7 +511,7 @@ class Builder:
         return self._integers(told, 0, positions, "process")
 
     def _times(
-        self, events: Sequence[Event], positions: NDArray[np.int64], ordinal: NDArray[np.int64]
+        self, events: Sequence[Event], positions: NDArray[np.int64], before: int
     ) -> NDArray[np.int64]:
         told = [event.time for event in events]
         timeless = told.count(None)
@@ -414,7 +522,7 @@ class Builder:
             self._fail(positions[at], "some events tell their time and some do not")
         self.timed &= timeless == 0
         if not self.timed:
-            return ordinal
+            return np.arange(before, before + len(events))
         time = self._integers(told, 0, positions, "time")
         if self.clock == "file" and self.rising:
             self.rising = bool(time[0] > self._last and (np.diff(time) > 0).all())

@@ -169,7 +169,7 @@ class Docker(Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The plan's images that are not here and that no registry has. Programs are never missing: images bring them."""
         if not _images(plan):
             return ()

@@ -121,11 +121,13 @@ class Train(msgspec.Struct, frozen=True):
     """What became of `sent` datagrams over one link: the milliseconds that those which came were under way, in the order in
     which they came; how many came twice, and how many after a later one; and of as many more sent at once (0: none were), the
     kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are never impaired,
-    took to the same node meanwhile: the machine's doing."""
+    took to the same node meanwhile: the machine's doing. `inexact` are the milliseconds by which all times may be wrong, where
+    two machines' clocks told them."""
 
     sent: int
     late: tuple[float, ...]
     busy: float = 0.0
+    inexact: float = 0.0
     twice: int = 0
     overtaken: int = 0
     rate: float = 0.0
@@ -231,8 +233,9 @@ class Testbed(Protocol):
         ...
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
-        """What the nodes of this plan lack: looked at before the run has a folder. May raise `SetupError` too."""
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
+        """What the nodes of this plan lack to run these programs and to have such things done to them: looked at before the run
+        has a folder. May raise `SetupError` too."""
         ...
 
     @classmethod
