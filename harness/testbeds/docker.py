@@ -179,8 +179,9 @@ class Docker(Probed):
             return [error.problem]
         with contextlib.closing(client), engine.speaking():
             reasons = {image: reason for image in _images(plan) if (reason := engine.unobtainable(client, image))}
-            return [Problem(f"the image {image} is not here and cannot be pulled ({reason})",
-                            _instead(engine.built(client, plan.database), plan.database)) for image, reason in reasons.items()]
+            mend = _instead(engine.built(client, plan.database), plan.database) if reasons else ""
+        told = [f"the image {image} is not here and cannot be pulled ({reason})" for image, reason in reasons.items()]
+        return tuple(Problem(what, mend) for what in told)
 
     @classmethod
     def clean(cls) -> Sequence[str]:

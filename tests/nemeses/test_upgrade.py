@@ -33,10 +33,14 @@ class Versioned:
 
     programs = (Program("server", ""),)
     newer = Program("server-2", "")
+    variant = None
     same = False
 
     def __init__(self, machines: list[Machine]) -> None:
         self.nodes = {machine.name: machine for machine in machines}
+
+    def detection(self, variant: None) -> None:
+        return None
 
     async def versions(self) -> dict[str, str]:
         await asyncio.sleep(0.05)
