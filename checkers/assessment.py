@@ -257,8 +257,8 @@ def label(
 ) -> Assessment:
     """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
     against an anomaly; the half after the slash against what was seen without a partition (`otherwise`), where a run measured
-    that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part; so does
-    CP where so many acknowledged writes `gave_way` to another side's, which is against no model that the run tests."""
+    that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part; so
+    does CP where so many acknowledged writes `gave_way` to another side's, which is against no model that the run tests."""
     kinds = kinds or {}
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
@@ -273,8 +273,8 @@ def label(
         standing, reason = "not tested", "it names no class, or several"
     elif classes == {seen} == {"CP"} and gave_way:
         standing = "holds in part"
-        reason = (f"what was seen is CP by what was tested, but {gave_way:,} acknowledged write{'s' if gave_way > 1 else ''} gave "
-                  "way to another side's")
+        writes = f"{gave_way:,} acknowledged write{'s' if gave_way > 1 else ''}"
+        reason = f"what was seen is CP by what was tested, but {writes} gave way to another side's"
     elif classes == {seen}:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     elif seen == "hybrid" and len(set(kinds.values())) > 1 and classes & set(kinds.values()):

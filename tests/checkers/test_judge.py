@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.assessment import claim as assessed
-from splitbrain.checkers.assessment import label
-from splitbrain.checkers.assessment import recommendations
+from splitbrain.checkers.assessment import label, recommendations
 from splitbrain.checkers.judge import judge
 from splitbrain.checkers.result import FORMAT, Check, Class, Convergence, Result, decode, encode
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
