@@ -255,7 +255,8 @@ def check(plan: Plan) -> None:
         raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     for name, where in _nemeses(plan):
         found = schedules.nemesis(name, plan.options)
-        if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
+        if refusal := (found.refusal(database, variant) or found.unfit(plan.testbed)
+                       or found.too_few(database, variant, plan.nodes)):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
     _check_members(plan, database)
     _check_binary(plan, database)
@@ -356,7 +357,8 @@ def check_machine(plan: Plan) -> None:
     testbed = registry.look_up("testbeds", plan.testbed)
     if problems := testbed.problems():
         raise SetupError(f"the testbed {plan.testbed} does not work here: {problems[0].what}: {problems[0].mend}")
-    for ability in sorted(schedules.needs(plan) - {"cut", "end", "pause"}):
+    needs = schedules.needs(plan)
+    for ability in sorted(needs - {"cut", "end", "pause"}):
         if reason := testbed.lacks(ability):
             raise SetupError(f"this machine cannot {DEEDS[ability]} on the testbed {plan.testbed}: {reason}")
     database: type[Database] = registry.look_up("databases", plan.database)
@@ -365,5 +367,5 @@ def check_machine(plan: Plan) -> None:
             raise SetupError(
                 f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
             )
-    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs]):
+    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs], needs):
         raise SetupError("; ".join(f"{problem.what}: {problem.mend}" for problem in problems))

@@ -199,8 +199,10 @@ def as_meant(meant: Impair, train: Train) -> bool:
     if not train.late:
         return lost**train.sent > 1e-6
     late = median(train.late)
-    least = 0.9 * meant.delay - meant.jitter / 2 - 1
-    most = 2 * meant.delay + meant.jitter + SLACK + 3 * train.busy + (1000.0 if meant.rate else 0.0)
+    least = 0.9 * meant.delay - meant.jitter / 2 - 1 - train.inexact
+    if meant.delay and train.inexact:  # It must be more than what wrong clocks alone would show.
+        least = max(least, train.inexact)
+    most = 2 * meant.delay + meant.jitter + SLACK + 3 * train.busy + train.inexact + (1000.0 if meant.rate else 0.0)
     if not (least <= late <= most or meant.reorder >= 0.5) or not _likely(train.lost, lost, train.sent):
         return False
     # Whatever else is sent shares the bandwidth.

@@ -1,14 +1,14 @@
 """The testbed `attached`: a cluster of a person's own that runs already, on machines that an inventory names.
 
 Its servers are not ours: nothing is installed, started or configured, and what a fault changes is put back by the guards of
-ssh_helper.py also when the harness is killed. Only the machines that are named are touched, and only where the inventory says
-`disposable = true`: faults break what they are done to.
+the folder helper also when the harness is killed. Only the machines that are named are touched, and only where the inventory
+says `disposable = true`: faults break what they are done to.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,9 +43,9 @@ class Attached(Ssh):
         return self.abilities if all(host.start for host in self.hosts) else self.abilities - {"end"}
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """Look at every machine of the plan: whether it can be cut, and whether a server runs there."""
-        return cls.problems() or asyncio.run(lacking(cls, chosen(plan)[1], (), runs=port(plan)))
+        return cls.problems() or asyncio.run(lacking(cls, chosen(plan)[1], (), needs, runs=port(plan)))
 
     async def up(self, count: int) -> None:
         """Connect to every machine and find its server. Raises `SetupError` where none listens."""

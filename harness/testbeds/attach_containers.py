@@ -1,8 +1,8 @@
 """The testbed `containers`: a cluster of a person's own that runs already, in containers of this machine.
 
-Beside each container runs the helper of ssh_helper.py, here, in that container's network: so faults, probes and the guard are
-those of machines over SSH. Only containers that carry the label `splitbrain.disposable=true` are touched. A container that is
-started again has another network, so servers are not ended here.
+Beside each container runs the helper of machines over SSH (the folder helper), here, in that container's network: so faults,
+probes and the guard are theirs. Only containers that carry the label `splitbrain.disposable=true` are touched. A container that
+is started again has another network, so servers are not ended here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,9 +69,9 @@ class Containers(Attached):
         return ContainerLink(name, host)
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """Look at every container of the plan: whether it can be cut, and whether a server runs there."""
-        return cls.problems() or asyncio.run(lacking(cls, found(plan.containers)[: plan.nodes], (), runs=port(plan)))
+        return cls.problems() or asyncio.run(lacking(cls, found(plan.containers)[: plan.nodes], (), needs, runs=port(plan)))
 
     async def up(self, count: int) -> None:
         """Find every container's server. Raises `SetupError` where none listens."""

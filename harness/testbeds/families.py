@@ -1,6 +1,6 @@
 """A server and everything that came of it: its family. Ended, or made to stand still and go on, all of it.
 
-Only the standard library, so that it can be sent to a machine as text (see ssh_helper.py).
+Only the standard library, so that it can be sent to a machine as text (see the folder helper).
 """
 
 from __future__ import annotations

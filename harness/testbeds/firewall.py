@@ -27,6 +27,10 @@ _NEIGHBOUR_DISCOVERY = (
 )
 
 
+FIRST = 22_000
+"""The number of the first of our queues: programs that others have take low ones."""
+
+
 class Addresses(msgspec.Struct, frozen=True):
     """Where a node's packets come from. `ipv6` is empty where it has no IPv6."""
 
@@ -81,14 +85,15 @@ def install_queues(own: Addresses) -> Rules:
 
 def queues(links: Iterable[Link], addresses: Mapping[str, Addresses]) -> dict[str, Rules]:
     """Node → the text with which what comes over these links, and nothing else, goes through a queue of the kernel before it
-    is taken: that of the sender's place among the nodes. Resolving addresses is left alone."""
+    is taken: that of the sender's place among the nodes. Where nobody listens to it, packets pass as they come. Resolving
+    addresses is left alone."""
     place = {name: number for number, name in enumerate(addresses)}
     text = {}
     for node, own in addresses.items():
         senders = sorted((a for a, b in links if b == node), key=place.__getitem__)
-        ipv4 = "".join(f"-A {CHAIN} -s {addresses[a].ipv4}/32 -j NFQUEUE --queue-num {place[a]}\n" for a in senders)
-        ipv6 = "".join(f"-A {CHAIN} -s {addresses[a].ipv6}/128 -j NFQUEUE --queue-num {place[a]}\n"
-                       for a in senders if addresses[a].ipv6)
+        to = {a: f"-j NFQUEUE --queue-num {FIRST + place[a]} --queue-bypass" for a in senders}
+        ipv4 = "".join(f"-A {CHAIN} -s {addresses[a].ipv4}/32 {to[a]}\n" for a in senders)
+        ipv6 = "".join(f"-A {CHAIN} -s {addresses[a].ipv6}/128 {to[a]}\n" for a in senders if addresses[a].ipv6)
         text[node] = Rules(
             f"*mangle\n:{CHAIN} - [0:0]\n{ipv4}COMMIT\n",
             f"*mangle\n:{CHAIN} - [0:0]\n{_NEIGHBOUR_DISCOVERY if ipv6 else ''}{ipv6}COMMIT\n" if own.ipv6 else "",

@@ -121,7 +121,7 @@ class Namespaces(AtHand, Probed):
         return found
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """The programs that this machine has not got, where the plan names no folder of them."""
         missing = [] if plan.binary else [wanted for wanted in programs if find_program(wanted.name) is None]
         return [Problem(f"the program {wanted.name} is not on this machine", wanted.mend) for wanted in missing]

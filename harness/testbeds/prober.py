@@ -35,18 +35,14 @@ from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.testbeds.spawner import SocketAt
 from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Reach, Train, Unwritten
+from splitbrain.harness.testbeds.trains import GAP, IN_BURST, LARGE, Arrivals, at_once, length
 
 PORT = 9
 """Where probes listen on every node: the port of the discard protocol (RFC 863), which no database uses."""
 SETTLE = 0.2
 """How long, in seconds, a probe waits for packets that should not come."""
 
-_TRAIN, _TRAINS = 25, 360
-"""Datagrams of a train at least, and of all trains together."""
-_GAP = 0.01
-"""Seconds between two datagrams of a train."""
-_BURST, _LARGE, _HEADERS = 60, 1200, 28
-_TIMED, _IN_BURST = 0xFFFF, 0xFFFF
+_TIMED = 0xFFFF
 
 _TICK = 0.05
 _FRESH_EVERY = 2  # ticks
@@ -79,31 +75,6 @@ class _Standing:
         """Whether it stands and everything that was sent has been acknowledged."""
         established = self.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED
         return established and fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
-
-
-class _Arrivals:
-    """The datagrams of a train as they come."""
-
-    def __init__(self) -> None:
-        self.late: dict[int, float] = {}
-        self.twice = self.overtaken = 0
-        self.burst: list[tuple[float, int]] = []
-
-    def add(self, number: int, late: float, size: int) -> None:
-        if number == _IN_BURST:
-            self.burst.append((time.monotonic(), size))
-        elif number in self.late:
-            self.twice += 1
-        else:
-            self.overtaken += bool(self.late) and number < max(self.late)
-            self.late[number] = late
-
-    def train(self, sent: int, busy: float) -> Train:
-        rate = 0.0
-        if len(self.burst) > 1:
-            size = sum(size + _HEADERS for _, size in self.burst[1:])
-            rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
-        return Train(sent, tuple(self.late.values()), busy, self.twice, self.overtaken, rate)
 
 
 class Probed:
@@ -223,7 +194,7 @@ class Prober:
         self._bytes: set[Link] = set()
         self._controls: dict[str, int] = {}
         self._news = asyncio.Event()
-        self._trains: dict[Link, _Arrivals] = {}
+        self._trains: dict[Link, Arrivals] = {}
 
     async def open(self) -> None:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
@@ -315,19 +286,19 @@ class Prober:
         as take a third of a second at that. `late` seconds are waited for the last."""
         self._nonce = secrets.token_bytes(8)
         controls = [(_HARNESS, name) for name in sorted({b for _, b in links})]
-        self._trains = {link: _Arrivals() for link in (*links, *controls)}
-        count = min(200, max(_TRAIN, _TRAINS // max(1, len(links))))
+        self._trains = {link: Arrivals() for link in (*links, *controls)}
+        count = length(links)
         began = time.monotonic()
         for number in range(count):
             for a, b in (*links, *controls):
                 self._send_timed(a, b, number)
-            await asyncio.sleep(max(0.0, began + (number + 1) * _GAP - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + (number + 1) * GAP - time.monotonic()))
         await self._waited(late + SETTLE)
-        burst = min(_BURST, round(rate * 1000 / 8 / 3 / _LARGE)) if rate else 0
+        burst = at_once(rate)
         if burst > 1:
             for a, b in links:
                 for _ in range(burst):
-                    self._send_timed(a, b, _IN_BURST, _LARGE)
+                    self._send_timed(a, b, IN_BURST, LARGE)
             await self._waited(late + SETTLE + 1)
         found, self._trains = self._trains, {}
         busy = {name: median(found[_HARNESS, name].late.values() or (0.0,)) for _, name in controls}
@@ -390,7 +361,8 @@ class Prober:
             if struct.unpack_from("!H", data, 8)[0] == _TIMED:
                 number, sent = struct.unpack_from("!HQ", data, 10)
                 if arrivals := self._trains.get((data[20:].rstrip(b"\0").decode(), name)):
-                    arrivals.add(number, (time.monotonic_ns() - sent) / 1e6, len(data))
+                    now = time.monotonic_ns()
+                    arrivals.add(number, (now - sent) / 1e6, len(data), now / 1e9)
                 continue
             sender = data[10:].decode()
             if sender == _HARNESS:

@@ -3,14 +3,15 @@
 Written for kernels without netem; it needs no root, but the right to administer the network namespaces whose sockets it is
 given. Standard library only, and nothing of ours: it is started by its path, and starts within a moment.
 
-Its standard input is a `SOCK_SEQPACKET` socket with JSON messages, each of which is answered by one. The first names the nodes
-and comes with three sockets for each (netlink, raw IPv4, raw IPv6), in their order; every later one says what is to happen
-on which link, all of it: links that are not named let everything pass. A packet from node number A is in queue A of the node
-that receives it. It ends with that socket.
+Its standard input is a `SOCK_SEQPACKET` socket with JSON messages, each of which is answered by one. The first says how many
+nodes there are and comes with three sockets for each (netlink, raw IPv4, raw IPv6), in their order, or for that one alone
+which it names as its `own`; every later one says what is to happen on which link, all of it: links that are not named let
+everything pass. A packet from node number A is in queue `first` + A of the node that receives it. It ends with that socket.
 """
 
 from __future__ import annotations
 
+import array
 import gc
 import heapq
 import itertools
@@ -21,6 +22,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 _NFQUEUE = 3 << 8
@@ -33,6 +35,7 @@ _DROP, _ACCEPT = 0, 1
 _NO_BUFFER_ERRORS = 5  # NETLINK_NO_ENOBUFS
 _SOL_NETLINK = 270
 
+_DESCRIPTOR = array.array("i").itemsize
 _HELD = 1.0
 """Seconds that a packet waits for bandwidth at most; then the buffer counts as full, and it is lost."""
 _READ = 256
@@ -83,15 +86,16 @@ class _Shaper:
         self.control = control
         self.poll = select.epoll()
         self.poll.register(control, select.EPOLLIN)
-        self.netlink: list[socket.socket] = []
-        self.raw: list[tuple[socket.socket, socket.socket | None]] = []
+        self.netlink: dict[int, socket.socket] = {}
+        self.raw: dict[int, tuple[socket.socket, socket.socket | None]] = {}
+        self.first = 0
         self.links: dict[tuple[int, int], _Link] = {}
         self.held: list[tuple[float, int, int, int, int, bytes | None, bool]] = []
         """When due, a number, the node that receives, its queue, the packet's id there, its bytes where they are needed, and
         whether it is to come twice."""
         self.numbers = itertools.count()
         self.twice: list[tuple[int, bytes]] = []
-        """Packets, each with its sender, that were let go and are to come once more."""
+        """Packets, each with its queue, that were let go and are to come once more."""
         self.copies: dict[bytes, int] = {}
         """What was sent a second time, and comes through a queue again."""
 
@@ -103,17 +107,22 @@ class _Shaper:
                     if not self.told():
                         return
                 else:
-                    self.read(next(at for at, one in enumerate(self.netlink) if one.fileno() == ready))
+                    self.read(next(at for at, one in self.netlink.items() if one.fileno() == ready))
             self.release(time.monotonic())
 
     def told(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self.control, 1 << 18, 250)
+        data, beside, _, _ = self.control.recvmsg(1 << 18, socket.CMSG_SPACE(250 * _DESCRIPTOR))
         if not data:
             return False
+        descriptors = array.array("i")
+        for _, _, content in beside:
+            descriptors.frombytes(content[: len(content) - len(content) % _DESCRIPTOR])
         message: dict[str, Any] = json.loads(data)
         try:
             if "nodes" in message:
-                self.begin(message["nodes"], [socket.socket(fileno=descriptor) for descriptor in descriptors])
+                self.first = message["first"]
+                own = range(message["nodes"]) if message["own"] is None else [message["own"]]
+                self.begin(message["nodes"], own, [socket.socket(fileno=descriptor) for descriptor in descriptors])
             else:
                 self.links = {(a, b): _Link(shape) for a, b, shape in message["links"]}
                 if not self.links:
@@ -124,10 +133,10 @@ class _Shaper:
         self.control.send(json.dumps({"error": answer}).encode())
         return True
 
-    def begin(self, nodes: int, sockets: list[socket.socket]) -> None:
-        families = len(sockets) // nodes
-        for node in range(nodes):
-            netlink, *raw = sockets[families * node : families * (node + 1)]
+    def begin(self, nodes: int, own: Sequence[int], sockets: list[socket.socket]) -> None:
+        families = len(sockets) // len(own)
+        for at, node in enumerate(own):
+            netlink, *raw = sockets[families * at : families * (at + 1)]
             netlink.setsockopt(_SOL_NETLINK, _NO_BUFFER_ERRORS, 1)
             netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             netlink.setblocking(True)
@@ -138,13 +147,13 @@ class _Shaper:
                         _attribute(_CFG_PARAMETERS, struct.pack("!IB", 0xFFFF, _COPY_PACKET))
                         + _attribute(_CFG_MOST, struct.pack("!I", 1 << 16)),
                     ):
-                        netlink.send(_message(_CONFIG, _REQUEST | _ACK, queue, body))
+                        netlink.send(_message(_CONFIG, _REQUEST | _ACK, self.first + queue, body))
                         code = -struct.unpack_from("=i", netlink.recv(1 << 16), 16)[0]
                         if code:
                             raise OSError(code, f"the kernel's packet queue refuses ({code})")
             netlink.setblocking(False)
-            self.netlink.append(netlink)
-            self.raw.append((raw[0], raw[1] if len(raw) > 1 else None))
+            self.netlink[node] = netlink
+            self.raw[node] = raw[0], raw[1] if len(raw) > 1 else None
             self.poll.register(netlink, select.EPOLLIN)
 
     def read(self, node: int) -> None:
@@ -158,8 +167,8 @@ class _Shaper:
             verdicts += self.judge(node, now, data)
         if verdicts:
             self.netlink[node].send(verdicts)
-        for sender, packet in self.twice:
-            self.double(sender, packet)
+        for queue, packet in self.twice:
+            self.double(queue, node, packet)
         self.twice.clear()
 
     def judge(self, node: int, now: float, data: bytes) -> bytes:
@@ -175,7 +184,7 @@ class _Shaper:
             elif name & 0x7FFF == _PAYLOAD:
                 packet = data[at + 4 : at + length]
             at += (length + 3) & ~3 or 4
-        link = self.links.get((queue, node))
+        link = self.links.get((queue - self.first, node))
         if link is None:
             return _verdict(queue, number, _ACCEPT)
         if self.copies:
@@ -206,13 +215,13 @@ class _Shaper:
             if twice or len(verdicts[node]) > 1 << 15:
                 self.netlink[node].send(verdicts.pop(node))
             if twice and packet is not None:
-                self.double(queue, packet)
+                self.double(queue, node, packet)
         for node, said in verdicts.items():
             self.netlink[node].send(said)
 
-    def double(self, sender: int, packet: bytes) -> None:
-        """Send a packet once more, from where it came."""
-        ipv4, ipv6 = self.raw[sender]
+    def double(self, queue: int, node: int, packet: bytes) -> None:
+        """Send a packet once more, from where it came, or, where that is another machine, from where it is to go."""
+        ipv4, ipv6 = self.raw.get(queue - self.first, self.raw[node])
         content = _content(packet)
         self.copies[content] = self.copies.get(content, 0) + 1
         try:

@@ -18,7 +18,8 @@ from splitbrain.harness.testbeds.spawner import Channel, SocketAt
 from splitbrain.harness.testbeds.testbed import Applied
 
 _NETLINK_NETFILTER = 12
-_PROGRAM = Path(__file__).with_name("shaper.py")
+PROGRAM = Path(__file__).with_name("shaper.py")
+"""What the kernel hands packets to."""
 _PATIENCE = 10.0
 
 
@@ -42,11 +43,12 @@ class Shaping:
         if os.access("/proc/net/if_inet6", os.R_OK):
             wanted.append(SocketAt(socket.AF_INET6, socket.SOCK_RAW, protocol=socket.IPPROTO_RAW))
         made = [one for channel in self._nodes.values() for one in await channel.sockets(wanted)]
-        argv = (sys.executable, "-I", "-S", str(_PROGRAM))
+        begun = {"nodes": len(self._nodes), "own": None, "first": firewall.FIRST}
+        argv = (sys.executable, "-I", "-S", str(PROGRAM))
         try:
             with self._theirs, self._log.open("ab") as log:
                 await self._home.spawn(argv, {}, "/", (self._theirs.fileno(), log.fileno(), log.fileno()))
-            socket.send_fds(self._control, [msgspec.json.encode({"nodes": len(self._nodes)})], [one.fileno() for one in made])
+            socket.send_fds(self._control, [msgspec.json.encode(begun)], [one.fileno() for one in made])
             await self._answer()
         except OSError as error:
             raise SetupError(f"links cannot be impaired: {error}") from error
@@ -73,7 +75,7 @@ class Shaping:
     async def tell(self, links: Mapping[Link, Impair]) -> None:
         """What happens on which links from now on; with none, everything that is held back is let go. Raises `SetupError`."""
         place = {name: number for number, name in enumerate(self._nodes)}
-        told = [(place[a], place[b], _shape(one)) for (a, b), one in links.items()]
+        told = [(place[a], place[b], shape(one)) for (a, b), one in links.items()]
         async with self._told:
             try:
                 await asyncio.get_running_loop().sock_sendall(self._control, msgspec.json.encode({"links": told}))
@@ -97,7 +99,7 @@ class Shaping:
             raise SetupError(f"links cannot be impaired: {reason}")
 
 
-def _shape(impair: Impair) -> dict[str, float]:
+def shape(impair: Impair) -> dict[str, float]:
     """The numbers alone."""
     told = msgspec.structs.asdict(impair)
     return {name: value for name, value in told.items() if name != "links" and value}

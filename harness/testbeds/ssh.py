@@ -1,6 +1,6 @@
 """The testbed `ssh`: nodes are machines of a person's own, named in an inventory, with servers that splitbrain starts there.
 
-Everything on a machine is done by a helper (ssh_helper.py), as root, over one connection a machine; the connection is never
+Everything on a machine is done by a helper (the folder helper), as root, over one connection a machine; the connection is never
 cut, and when it ends, a guard there puts everything back.
 """
 
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from splitbrain.harness.errors import PlanError, SetupError, UsageError
+from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds import commands, firewall, kernel, ssh_notes
+from splitbrain.harness.testbeds import commands, firewall, kernel, shaping, ssh_notes
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
 from splitbrain.harness.testbeds.ssh_link import Link
 from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.ssh_prober import RemoteProber
-from splitbrain.harness.testbeds.testbed import Ability, Applied, Connectivity, Problem, Wanted
+from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Wanted
 
 INSTALL = 300.0
 """Seconds that installing what is missing on a machine may take."""
@@ -42,7 +43,7 @@ class Ssh(Probed):
 
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "wipe"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "wipe"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -50,6 +51,7 @@ class Ssh(Probed):
         self._run = run
         self._folder = folder
         self._machines: list[_Machine] = []
+        self._impaired = False
         self.inventory, self.hosts = chosen(plan)
 
     @classmethod
@@ -60,11 +62,11 @@ class Ssh(Probed):
         return []
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
         """Look at every machine of the plan, and install what is missing where the inventory says so."""
         if problems := cls.problems():
             return problems
-        return asyncio.run(lacking(cls, chosen(plan)[1], programs))
+        return asyncio.run(lacking(cls, chosen(plan)[1], programs, needs))
 
     @classmethod
     def clean(cls) -> Sequence[str]:
@@ -141,6 +143,28 @@ class Ssh(Probed):
         addresses = {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
         texts = firewall.rules(before, after, addresses)
         return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
+
+    async def impair(self, links: Mapping[fault.Link, fault.Impair]) -> Applied:
+        """Hold back, lose, double or damage the packets of these links on the machine that receives them. Raises `SetupError`
+        where its kernel refuses."""
+        if not links and not self._impaired:
+            return Applied(0, {})
+        self._impaired = True
+        own = {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
+        place = {name: number for number, name in enumerate(own)}
+
+        async def tell() -> None:
+            await commands.together(
+                node.impair(place[node.name], len(place), [
+                    (place[a], place[b], shaping.shape(one)) for (a, b), one in links.items() if b == node.name
+                ]) for node in self.nodes
+            )
+
+        await tell()
+        applied = await commands.apply({node.name: node.restore for node in self.nodes}, firewall.queues(links, own))
+        if not links:
+            await tell()  # What came meanwhile is let go too.
+        return applied
 
     async def listen(self, port: int) -> None:
         """See `RemoteProber.open`."""
@@ -221,23 +245,25 @@ async def _connected(
 
 
 async def lacking(
-    testbed: type[Ssh], hosts: Sequence[Host], programs: Sequence[Wanted], *, runs: int = 0
+    testbed: type[Ssh], hosts: Sequence[Host], programs: Sequence[Wanted], needs: Collection[Ability], *, runs: int = 0
 ) -> list[Problem]:
-    """What these machines lack, once what may be installed has been; also a server, where one `runs` on that port."""
+    """What these machines lack for such faults, once what may be installed has been; also a server, where one `runs` on that
+    port."""
     machines = await _connected(testbed.link, names(hosts), {wanted.name: wanted.mend for wanted in programs})
     try:
         refuse_own(machines)
         tools = [Wanted(name, "apt-get install iptables") for name in _TOOLS]
         return [
-            problem for found in await commands.together(_missing(machine, [*tools, *programs], runs) for machine in machines)
-            for problem in found
+            problem for found in await commands.together(
+                _missing(machine, [*tools, *programs], needs, runs) for machine in machines
+            ) for problem in found
         ]
     finally:
         for machine in machines:
             machine.link.close()
 
 
-async def _missing(machine: _Machine, wanted: Sequence[Wanted], runs: int) -> list[Problem]:
+async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collection[Ability], runs: int) -> list[Problem]:
     link, found, missing = machine.link, machine.found, []
     for left in found["left"]:
         missing.append(Problem(f"{link.place}: the run {left} left things in {link.host.folder}", "splitbrain clean"))
@@ -254,6 +280,12 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted], runs: int) -> li
             await _install(link, program.mend.split()[2:])
         else:
             missing.append(Problem(f"the program {program.name} is not on {link.place}", program.mend))
+    if "impair" in needs and not missing:
+        own = firewall.Addresses("198.18.0.1", "")
+        text = firewall.queues([("n2", "n1")], {"n2": own, "n1": own})["n1"].ipv4
+        if why := (await link.ask("refusal", source=shaping.PROGRAM.read_text(), text=text))["why"]:
+            mend = "its kernel needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
+            missing.append(Problem(f"{link.place} cannot {DEEDS['impair']}: {why}", mend))
     return missing
 
 

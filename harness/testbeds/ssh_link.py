@@ -1,4 +1,4 @@
-"""The connection to one machine: paramiko, and over it the helper (ssh_helper.py) that acts there.
+"""The connection to one machine: paramiko, and over it the helper (the folder helper) that acts there.
 
 The agent's keys and known_hosts are what a person's own `ssh` uses. A machine whose key is not known is refused, never
 trusted at first sight: faults are done there as root.
@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds import families
@@ -32,10 +32,19 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 SILENT = 12.0
 """Seconds without an answer after which a machine counts as lost: before its guard, which is patient for longer."""
+ASKED = 5
+"""How often a machine is asked for its clock where times have to be told apart."""
 ANSWER = 30.0
 """Seconds that a request may take."""
 
 BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
+
+
+class Time(NamedTuple):
+    """What to add to a time of a machine's monotonic clock for one of ours, and by how much that may be wrong, nanoseconds."""
+
+    offset: int
+    error: int
 
 
 class Link:
@@ -104,6 +113,13 @@ class Link:
         if "error" in found:
             raise SetupError(f"{self.place}: {found['error']}")
         return found
+
+    async def time(self) -> Time:
+        """That machine's monotonic clock, asked just now. Its error is by how much it may differ from that of another time,
+        since the way to and fro is as uneven now as it was then: what the round trip took longer than the shortest one."""
+        found = [await self._beat() for _ in range(ASKED)]
+        best = min(found, key=lambda one: one.error)
+        return Time(best.offset, best.error - self.error)
 
     def here(self, at: int) -> int:
         """A time of that machine's monotonic clock as one of ours."""
@@ -220,13 +236,14 @@ class Link:
                 return str(self._channel.recv_stderr(4096).decode(errors="replace")).strip()
         return ""
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> Time:
         began = time.monotonic_ns()
         reply = await self.ask("beat", CONNECT)
         ended = time.monotonic_ns()
-        if (ended - began) // 2 <= self.error:
-            self.error = (ended - began) // 2
-            self.offset = (began + ended) // 2 - reply["now"]
+        found = Time((began + ended) // 2 - reply["now"], (ended - began) // 2)
+        if found.error <= self.error:
+            self.offset, self.error = found
+        return found
 
     async def _beat_on(self) -> None:
         """Signs of life for the guard, and from it."""
@@ -253,17 +270,24 @@ def _explained(host: Host, said: str) -> str:
     return last
 
 
+MODULES = (
+    "families", "helper", "helper.machine", "helper.rules", "helper.guard", "helper.links", "helper.probes", "helper.main",
+)
+"""What the helper is made of, each after what it imports."""
+
+
 @cache
 def program() -> bytes:
     """The helper, as the line that the machine's Python reads first."""
-    folder = Path(families.__file__).parent
-    room = "splitbrain.harness.testbeds"
-    source = f"""
-import sys, types
-for name in {[room.rsplit('.', left)[0] for left in (2, 1)] + [room]!r} + ["{room}.families"]:
-    sys.modules[name] = types.ModuleType(name)
-exec(compile({(folder / "families.py").read_text()!r}, "families.py", "exec"), sys.modules["{room}.families"].__dict__)
-sys.modules["{room}"].families = sys.modules["{room}.families"]
-exec(compile({(folder / "ssh_helper.py").read_text()!r}, "ssh_helper.py", "exec"), {{"__name__": "__main__"}})
-"""
-    return base64.b64encode(zlib.compress(source.encode(), 9)) + b"\n"
+    room = families.__name__.rpartition(".")[0]
+    above = [room.rsplit(".", left)[0] for left in range(room.count("."), 0, -1)]
+    lines = ["import sys, types", f"for name in {[*above, room]!r}:", "    sys.modules[name] = types.ModuleType(name)"]
+    for name in MODULES:
+        path = Path(families.__file__).parent.joinpath(*name.split("."))
+        file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        lines += [
+            f'module = sys.modules["{room}.{name}"] = types.ModuleType("{room}.{name}")',
+            f'exec(compile({file.read_text()!r}, "{file.name}", "exec"), module.__dict__)',
+        ]
+    lines.append("module.Helper().serve()")
+    return base64.b64encode(zlib.compress("\n".join(lines).encode(), 9)) + b"\n"

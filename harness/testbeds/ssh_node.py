@@ -9,7 +9,7 @@ from typing import Any
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
-from splitbrain.harness.testbeds import firewall
+from splitbrain.harness.testbeds import firewall, shaping
 from splitbrain.harness.testbeds.ssh_link import Link
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
@@ -130,6 +130,12 @@ class SshNode:
         """Give the node's firewall its rules, and tell when the last of them was in force (our monotonic clock, ns)."""
         texts = {"iptables": rules.ipv4, **({"ip6tables": rules.ipv6} if rules.ipv6 else {})}
         return self.link.here((await self.link.ask("restore", texts=texts))["at"])
+
+    async def impair(self, own: int, nodes: int, links: Sequence[tuple[int, int, dict[str, float]]]) -> None:
+        """What happens from now on to packets that come over these links, all of it, once rules have them go through the node's
+        queues. It is number `own` of so many."""
+        source = shaping.PROGRAM.read_text()
+        await self.link.ask("impair", source=source, own=own, nodes=nodes, first=firewall.FIRST, links=links)
 
     async def connections(self) -> str:
         """The kernel's tables of the node's TCP connections."""

@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from splitbrain.harness.errors import SetupError
@@ -20,7 +21,8 @@ from splitbrain.harness.testbeds.commands import together
 from splitbrain.harness.testbeds.prober import SETTLE, Prober, Site
 from splitbrain.harness.testbeds.spawner import SocketAt
 from splitbrain.harness.testbeds.ssh_node import SshNode
-from splitbrain.harness.testbeds.testbed import Connectivity, Reach
+from splitbrain.harness.testbeds.testbed import Connectivity, Reach, Train
+from splitbrain.harness.testbeds.trains import GAP, IN_BURST, LARGE, Arrivals, at_once, length
 
 ENOUGH = 4
 """Packets that are sent over a link before it may count as lost."""
@@ -49,18 +51,21 @@ class RemoteProber(Prober):
         self._news6: set[Link] = set()
         self._news4: set[Link] = set()
         self._fresh: set[Link] = set()
+        self._usual: dict[Link, tuple[float, int]] = {}
 
     async def open(self) -> None:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
         addresses = {name: (node.address, node.address6) for name, node in self._machines.items()}
         await self._each(self._machines, "listen", lambda name: {"own": name, "addresses": addresses, "port": self._port})
-        missing = await self._stands_over([(a, b) for a in self._machines for b in self._machines if a != b], 5.0)
+        every = [(a, b) for a in self._machines for b in self._machines if a != b]
+        missing = await self._stands_over(every, 5.0)
         if missing:
             links = ", ".join(f"{a} to {b}" for a, b in missing)
             raise SetupError(
                 f"the machines cannot reach each other on port 9, by which links are probed, though nothing is cut ({links}): "
                 "let it through between them, TCP and UDP."
             )
+        await self._learn(every)
 
     def hear(self, name: str, message: dict[str, Any]) -> None:
         """What a helper says of its probes."""
@@ -128,6 +133,52 @@ class RemoteProber(Prober):
         names = [name for name in peers if peers[name]]
         replies = await self._each(names, "stand", lambda name: {"peers": peers[name], "timeout": timeout}, timeout + DEAF)
         return [(name, peer) for name, reply in replies.items() for peer in reply["missing"]]
+
+    async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> dict[Link, Train]:
+        """See `Prober.measure`. What a link takes by itself, which is known from before all faults, is taken off."""
+        arrivals, errors = await self._trains_over(links, late, rate)
+        trains = {}
+        for a, b in links:
+            usual, inexact = self._usual.get((a, b), (0.0, self._machines[a].link.error + self._machines[b].link.error))
+            busy = median(arrivals[b, b].late.values() or (0.0,))
+            inexact += errors[a] + errors[b]
+            trains[a, b] = arrivals[a, b].train(length(links), busy, usual=usual, inexact=inexact / 1e6)
+        return trains
+
+    async def _learn(self, links: Sequence[Link]) -> None:
+        """What each link takes by itself, and by how much that may be wrong, nanoseconds."""
+        arrivals, errors = await self._trains_over(links, 0.0, 0.0)
+        self._usual = {
+            (a, b): (median(arrivals[a, b].late.values()), errors[a] + errors[b]) for a, b in links if arrivals[a, b].late
+        }
+
+    async def _trains_over(
+        self, links: Sequence[Link], late: float, rate: float
+    ) -> tuple[Mapping[Link, Arrivals], Mapping[str, int]]:
+        """What came of trains over these links, and of those of each machine to itself, by our clock; and by how much each
+        machine's may be wrong, nanoseconds."""
+        names = sorted({name for link in links for name in link})
+        times = dict(zip(names, await together(self._machines[name].link.time() for name in names), strict=True))
+        peers = {name: [*(b for a, b in links if a == name), name] for name in names}
+        nonce = secrets.token_hex(8)
+        await self._each(names, "tune", lambda name: {"nonce": nonce})
+
+        async def send(number: int, count: int, gap: float, size: int) -> None:
+            what = {"number": number, "count": count, "gap": gap, "size": size}
+            await self._each(names, "train", lambda name: {"peers": peers[name], **what})
+            await asyncio.sleep(late + SETTLE)
+
+        await send(0, length(links), GAP, 0)
+        if burst := at_once(rate):
+            await send(IN_BURST, burst, 0.0, LARGE)
+            await asyncio.sleep(1)
+        arrivals = {link: Arrivals() for link in (*links, *((name, name) for name in names))}
+        for name, reply in (await self._each(names, "arrivals", lambda name: {})).items():
+            for sender, number, sent, at, size in reply["late"]:
+                if (sender, name) in arrivals:
+                    under_way = (at + times[name].offset) - (sent + times[sender].offset)
+                    arrivals[sender, name].add(number, under_way / 1e6, size, at / 1e9)
+        return arrivals, {name: time.error for name, time in times.items()}
 
     async def _each(self, names: Any, op: str, fields: Any, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
         found = await together(self._machines[name].link.ask(op, timeout, **fields(name)) for name in names)

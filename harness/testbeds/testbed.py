@@ -36,7 +36,7 @@ DEEDS: Mapping[str, str] = {
     "damage": "change the files of servers that are down",
     "wipe": "empty the data folder of a server that is down",
     "unplug": "take the power from the disk of a data folder, or make its syncs slow",
-    "exchange": "start servers with another program",
+    "exchange": "start servers as another version",
 }
 """What each ability is, as people are told of it."""
 
@@ -47,8 +47,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     `argv[0]` is the program's bare name; the testbed finds it (PATH or the plan's `binary` in a namespace, the image in a
     container). `files` (name → content) are written into the node's folder before its first start, and never again: a server
     that is started again finds what it made of them. `{folder}` in `argv` and in their content stands for that folder as the
-    server sees it. `image` is the official container image, pinned.
-    `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
+    server sees it. `image` is the official container image, pinned; `exchanged` is the one that a fault put in its place,
+    whatever the plan says. `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     files: dict[str, str] = {}
     image: str = ""
+    exchanged: str = ""
     memory_mb: int = 0
 
 
@@ -120,11 +121,13 @@ class Train(msgspec.Struct, frozen=True):
     """What became of `sent` datagrams over one link: the milliseconds that those which came were under way, in the order in
     which they came; how many came twice, and how many after a later one; and of as many more sent at once (0: none were), the
     kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are never impaired,
-    took to the same node meanwhile: the machine's doing."""
+    took to the same node meanwhile: the machine's doing. `inexact` are the milliseconds by which all times may be wrong, where
+    two machines' clocks told them."""
 
     sent: int
     late: tuple[float, ...]
     busy: float = 0.0
+    inexact: float = 0.0
     twice: int = 0
     overtaken: int = 0
     rate: float = 0.0
@@ -230,8 +233,9 @@ class Testbed(Protocol):
         ...
 
     @classmethod
-    def missing(cls, plan: Plan, programs: Sequence[Wanted]) -> Sequence[Problem]:
-        """What the nodes of this plan lack: looked at before the run has a folder. May raise `SetupError` too."""
+    def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
+        """What the nodes of this plan lack to run these programs and to have such things done to them: looked at before the run
+        has a folder. May raise `SetupError` too."""
         ...
 
     @classmethod

@@ -56,6 +56,10 @@ def test_words() -> None:
     (Impair(()), Train(25, (1.0,) * 25), True),
     (Impair(()), Train(25, (90.0,) * 25), False),
     (Impair(()), Train(25, (90.0,) * 25, busy=50.0), True),
+    (Impair((), delay=100), Train(25, (101.0,) * 25, inexact=5.0), True),
+    (Impair((), delay=25), Train(25, (15.0,) * 25, inexact=10.0), True),
+    (Impair((), delay=25), Train(25, (15.0,) * 25, inexact=16.0), False),  # wrong clocks alone may show as much
+    (Impair(()), Train(25, (-20.0,) * 25, inexact=30.0), True),
     (Impair(()), Train(100, (1.0,) * 90), False),
     (Impair((), loss=0.3), Train(100, (1.0,) * 68), True),
     (Impair((), loss=0.3), Train(100, (1.0,) * 100), False),

@@ -1,5 +1,5 @@
-"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off and pauses its server, on
-machines over SSH whose guards are so patient, says so, and waits to be killed."""
+"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off, pauses its server and
+delays the links of the others, on machines over SSH whose guards are so patient, says so, and waits to be killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from splitbrain.harness.history.fault import Impair
 from splitbrain.harness.testbeds import ssh_node
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import everything
@@ -24,6 +25,8 @@ async def fault(testbed: Ssh) -> None:
     await testbed.apply(whole, alone)
     assert (await testbed.probe(alone, timeout=2)).wrong(alone) == ()
     await testbed.nodes[0].pause("server")
+    await testbed.impair({link: Impair((link,), delay=300) for link in (("n2", "n3"), ("n3", "n2"))})
+    assert min((await testbed.measure([("n2", "n3")], late=0.3))["n2", "n3"].late) >= 299
     print("faulty", flush=True)
     await asyncio.sleep(600)
 

@@ -111,10 +111,13 @@ def test_kill_9_in_the_middle_of_a_fault_leaves_the_cluster_as_it_was(tmp_path: 
         start_theirs(machines)
         before = machines.sh(0, RULES)
         process = machines.splitbrain(
-            "test", "redis", *ATTACHED, "--nemesis", "kill:primary+everyone-alone", "--baseline", "1s", "--fault", "60s",
+            "test", "redis", *ATTACHED, "--nemesis", "kill:primary+one-node+delay", "--baseline", "1s", "--fault", "60s",
             "--time", "70s",
         )
-        assert until(lambda: state(machines, 0) == "" and "DROP" in machines.sh(0, RULES), 90), process.communicate()[0]
+        done = ("-j DROP", "-j NFQUEUE")
+        assert until(
+            lambda: state(machines, 0) == "" and all(rule in machines.sh(0, RULES) for rule in done), 90
+        ), process.communicate()[0]
         process.kill()
         process.wait()
         # By no command of ours.

@@ -535,8 +535,8 @@ def test_an_image_that_cannot_be_had(lab: Any, tmp_path: Path) -> None:
 
 
 def test_an_image_that_cannot_be_had_is_refused_before_a_folder_is_made(lab: Any) -> None:
-    assert Docker.missing(plan(image=built("reference")), ()) == () == Docker.missing(plan(), ())
-    (problem,) = Docker.missing(plan(image="127.0.0.1:1/no:1"), ())
+    assert Docker.missing(plan(image=built("reference")), (), ()) == () == Docker.missing(plan(), (), ())
+    (problem,) = Docker.missing(plan(image="127.0.0.1:1/no:1"), (), ())
     assert problem.what.startswith("the image 127.0.0.1:1/no:1 is not here and cannot be pulled (")
     assert problem.mend.startswith(("use the one that was built on this machine: --image splitbrain/", "build one from"))
 

@@ -7,14 +7,14 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds.ssh import Ssh
-from splitbrain.harness.testbeds.testbed import Wanted, everything
+from splitbrain.harness.testbeds.testbed import Ability, Wanted, everything
 from tests.conftest import need
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed
@@ -25,7 +25,7 @@ iptables -A INPUT -p tcp --dport 81 -j MINE
 iptables -A MINE -m comment --comment 'it is "mine"; $HOME' -j ACCEPT
 ip6tables -A INPUT -p tcp --dport 82 -j DROP
 """
-RULES = "iptables -S; ip6tables -S"
+RULES = "iptables -S; ip6tables -S; iptables -t mangle -S; ip6tables -t mangle -S"
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +93,12 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
+        assert "-s 198.18.0.2/32 -j NFQUEUE" in machines.sh(2, RULES)
         process.send_signal(how)
         # No command of ours: only a look, by another way.
         assert until(lambda: machines.sh(0, RULES) == before)
         assert until(lambda: state(machines, 0) in ("S", "R"))
-        assert all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2))
+        assert until(lambda: all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2)))
         if how == signal.SIGSTOP:  # its controller lives
             assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
             process.kill()
@@ -115,13 +116,20 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
 
 def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
-        def refused(*wanted: Wanted) -> str:
+        def refused(*wanted: Wanted, needs: Collection[Ability] = ()) -> str:
             try:
-                return "; ".join(f"{problem.what}: {problem.mend}" for problem in Ssh.missing(bed(machines)._plan, wanted))
+                found = Ssh.missing(bed(machines)._plan, wanted, needs)
+                return "; ".join(f"{problem.what}: {problem.mend}" for problem in found)
             except SetupError as error:
                 return str(error)
 
+        assert refused() == refused(needs={"impair"}) == ""
+        machines.sh(1, NO_QUEUES)
         assert refused() == ""
+        assert refused(needs={"impair"}) == (
+            "n2 (198.18.0.2) cannot have packets come late, seldom, twice or damaged: iptables: no NFQUEUE here: its kernel "
+            "needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
+        )
         assert refused(Wanted("no-such-server", "apt-get install it")) == (
             "the program no-such-server is not on n1 (198.18.0.1): apt-get install it; "
             "the program no-such-server is not on n2 (198.18.0.2): apt-get install it"
@@ -152,6 +160,14 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
 
     assert beside(tmp_path, 2, work) == 0
 
+
+NO_QUEUES = r"""
+mkdir /run/fakes && cd /run/fakes && printf '#!/bin/sh
+cat > /run/text; grep -q NFQUEUE /run/text && { echo no NFQUEUE here >&2; exit 1; }
+exec %s "$@" < /run/text
+' $(command -v iptables-restore) > iptables-restore && chmod 755 iptables-restore && mount --bind /run/fakes /usr/local/sbin
+"""
+"""A machine whose firewall knows no queues."""
 
 USERS = """
 cd /run && cp {folder}/authorized authorized && chmod 644 authorized
@@ -186,7 +202,7 @@ def test_who_is_not_root_needs_sudo_without_a_password(tmp_path: Path) -> None:
         asyncio.run(whole())
         machines.inventory.write_text(inventory.replace('user = "root"', 'user = "unable"'))
         with pytest.raises(SetupError, match=r"n1 .*: unable may not use sudo without a password \(sudo: .*\)"):
-            Ssh.missing(bed(machines, 1)._plan, ())
+            Ssh.missing(bed(machines, 1)._plan, (), ())
         return 0
 
     assert beside(tmp_path, 1, work) == 0

@@ -1,0 +1,77 @@
+"""What is put back on the machine, also by `clean`, and the guard that does it when nobody else can."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from typing import Any, NoReturn
+
+from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds.helper import rules
+from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids
+
+
+def put_back(run: str, state: Any) -> list[str]:
+    """Everything as it was before faults: our chains lifted, who stands still goes on, who was ended is started. A line for
+    each thing that was done."""
+    done = rules.lift(run)
+    if state.get("boot") != boot():  # nothing of it is left
+        return done
+    for leader, (started, mark) in state.get("paused", {}).items():
+        if is_same(int(leader), started):
+            families.resume(int(leader), mark)
+            done.append(f"{mark.rpartition('/')[2]}: resumed")
+    for name, argv in state.get("ended", {}).items():
+        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done.append(f"{name}: started again")
+    return done
+
+
+def end_all(run: str, state: Any) -> list[int]:
+    """Kill every process that came of the servers that were started, and whatever else carries the run's label: some servers
+    write over their environment."""
+    mark, killed = f"{RUN}={run}".encode(), []
+    for leader, (started, mark_of_service) in state.get("started", {}).items():
+        if state.get("boot") == boot() and is_same(int(leader), started):
+            killed += sorted(families.family(int(leader), mark_of_service))
+            families.kill(int(leader), mark_of_service)
+    for _ in range(200):
+        alive = [pid for pid in pids() if pid not in (1, os.getpid()) and mark in families.environment(pid) and lives(pid)]
+        if not alive:
+            break
+        for pid in alive:
+            families.send_signal(pid, signal.SIGKILL)
+        killed += [pid for pid in alive if pid not in killed]
+        time.sleep(0.01)
+    return killed
+
+
+def guard(told: int, helper: int, run: str, patience: float) -> NoReturn:
+    """Wait for the end of the helper, or the silence of the controller for `patience` seconds; then put everything back."""
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    state: Any = {}
+    rest = b""
+    while True:
+        if not select.select([told], [], [], patience)[0]:
+            os.kill(helper, signal.SIGKILL)
+            break
+        data = os.read(told, 1 << 16)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line:
+                state = json.loads(line)
+        if state.get("over"):
+            os._exit(0)
+    put_back(run, state)
+    os._exit(0)

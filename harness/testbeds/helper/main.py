@@ -1,0 +1,473 @@
+"""The helper: requests and replies are JSON, a line each, on the standard input and output, so that nothing that a person or a
+database names ever passes through a shell.
+
+Beside it runs its *guard* (guard.py), a process in a session of its own. It is told what will have to be put back before it is
+done, and it hears every sign of life of the controller. When the helper ends, however it ends, or when the controller has been
+silent for too long, the guard lifts our chains, has go on what stands still, and starts what was running before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds.helper import rules
+from splitbrain.harness.testbeds.helper.guard import end_all, guard, put_back
+from splitbrain.harness.testbeds.helper.links import Shaper, refusal
+from splitbrain.harness.testbeds.helper.machine import (
+    RUN,
+    SEARCH,
+    boot,
+    connection,
+    listener,
+    lives,
+    start_time,
+    which,
+)
+from splitbrain.harness.testbeds.helper.probes import Probes
+
+TICK = 0.05
+GRACE = 2.0
+MOST_LOG = 8 << 20
+
+_AT_ONCE = ("beat", "listen", "stand", "aim", "probe", "hush", "collect", "tune", "arrivals")
+"""Requests that are done in the order in which they come; any other has a thread of its own."""
+_LATER = ("stand", "hush", "collect")
+"""Those of them that are answered later."""
+
+
+class Service:
+    """A server that was started here, or that was here (`process` is None) and listens on `port`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process: Any = None
+        self.mark = ""
+        self.stopped = False
+        self.log = Path()
+        self.offset = 0
+        self.port = 0
+        self.pid = 0
+        self.start: list[str] = []
+
+
+class Helper:
+    """Does what comes in on the standard input."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, Service] = {}
+        self.run = ""
+        self.folder = Path()
+        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "ended": {}}
+        self.guard = -1
+        self.armed: dict[str, Any] = {}
+        self.writing = threading.Lock()
+        self.changing = threading.RLock()
+        self.logging = threading.Lock()
+        self.shaping = threading.Lock()
+        self.shaper: Any = None
+        self.gates: Any = ()
+        self.poll = select.poll()
+        self.readers: dict[int, Any] = {}
+        self.probes = Probes(self)
+        self.logged = 0.0
+
+    def serve(self) -> None:
+        """Until the controller hangs up."""
+        wake, waker = os.pipe()
+        for descriptor in (wake, waker):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.poll.register(0, select.POLLIN)
+        self.poll.register(wake, select.POLLIN)
+        rest = b""
+        while True:
+            for descriptor, _ in self.poll.poll(TICK * 1000):
+                if descriptor == wake:
+                    os.read(wake, 4096)
+                elif descriptor == 0:
+                    data = os.read(0, 1 << 16)
+                    if not data:
+                        return
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        self.take(json.loads(line))
+                elif descriptor in self.readers:
+                    self.readers[descriptor](descriptor)
+            self.probes.tick()
+            self.look()
+
+    def say(self, **message: Any) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with self.writing:
+            while line:
+                line = line[os.write(1, line):]
+
+    def take(self, request: Any) -> None:
+        if request["op"] in _AT_ONCE:
+            self.answer(request)
+        else:
+            threading.Thread(target=self.answer, args=(request,), daemon=True).start()
+
+    def answer(self, request: Any) -> None:
+        hidden = ("op",) if request["op"] in _LATER else ("op", "id")
+        fields = {name: value for name, value in request.items() if name not in hidden}
+        try:
+            reply = getattr(self, f"do_{request['op']}")(**fields)
+        except OSError as error:
+            told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+            self.say(id=request["id"], error=told)
+        except Exception as error:
+            self.say(id=request["id"], error=f"{type(error).__name__}: {error}")
+        else:
+            if reply is not None:
+                self.pump()
+                self.say(id=request["id"], **reply)
+            if request["op"] == "leave":
+                os._exit(0)
+
+    def keep(self) -> None:
+        """Tell the guard, and the disk, what will have to be put back."""
+        with self.changing:
+            line = json.dumps(self.state).encode()
+            if self.folder != Path():
+                fresh = self.folder / "state.new"
+                fresh.write_bytes(line)
+                fresh.replace(self.folder / "state.json")
+            data = line + b"\n"
+            while data:
+                data = data[os.write(self.guard, data):]
+
+    # --- requests
+
+    def do_beat(self) -> Any:
+        if self.guard >= 0:
+            os.write(self.guard, b"\n")
+        return {"now": time.monotonic_ns()}
+
+    def do_look(self, programs: Any, folder: str, address: str) -> Any:
+        """What there is on this machine; changes nothing."""
+        place = Path(folder)
+        while not place.exists():
+            place = place.parent
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            try:
+                one.bind((address, 0))
+                here = True
+            except OSError:
+                here = False
+        left = sorted(entry.parent.name for entry in Path(folder).glob("*/owner")) if os.access(folder, os.R_OK) else []
+        return {
+            "uid": os.getuid(), "connection": connection(), "kernel": os.uname().release,
+            "programs": {name: which(path) or "" for name, path in programs.items()},
+            "writable": os.access(place, os.W_OK), "left": left, "chains": rules.left(),
+            "here": here,
+        }
+
+    def do_refusal(self, source: str, text: str) -> Any:
+        """Why links cannot be impaired here; changes nothing."""
+        return {"why": refusal(source, text)}
+
+    def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float) -> Any:
+        """Take this machine for a run: its folder, its guard, its gate. `gates` are the controller's addresses with its port
+        here, which are let through before anything else."""
+        base = Path(folder)
+        base.mkdir(parents=True, exist_ok=True)
+        lock = os.open(str(base), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # held until helper and guard have ended
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            names = " ".join(entry.parent.name for entry in base.glob("*/owner"))
+            raise OSError(0, f"another run of splitbrain is at work here ({names or 'no name'})") from error
+        if left := rules.left():
+            raise OSError(0, f"rules of a run that was killed are still here; `splitbrain clean` lifts them: {left[0]}")
+        (base / run / node).mkdir(parents=True)
+        self.run, self.folder = run, base / run
+        (self.folder / "owner").write_text(owner)
+        read, self.guard = os.pipe()
+        helper = os.getpid()
+        if os.fork() == 0:
+            os.close(self.guard)
+            guard(read, helper, run, patience)
+        os.close(read)
+        self.gates = gates
+        self.keep()
+        self.arm("iptables")
+        try:
+            rules.gate(run, "filter", gates)
+        except OSError:
+            self.do_leave(keep=False)
+            raise
+        return {"folder": str(self.folder / node)}
+
+    def do_impair(self, source: str, own: int, nodes: int, first: int, links: Any) -> Any:
+        """What happens from now on to packets of other nodes, once rules have them go through queues; all of it."""
+        with self.shaping:
+            if self.shaper is None:
+                log = str(self.folder / f"shaper-{own}.log")
+                shaper = Shaper(source, own, nodes, first, self.run, log)
+                try:
+                    rules.gate(self.run, "mangle", self.gates)
+                except OSError:
+                    shaper.close()
+                    raise
+                self.shaper = shaper
+            self.shaper.tell(links)
+        return {}
+
+    def do_restore(self, texts: Any) -> Any:
+        """Put rules in force, both firewalls at once; when the last of them was."""
+        problems = []
+        running = [(program, self.arm(program), text) for program, text in texts.items()]
+        self.armed.clear()
+        for _, process, text in running:
+            process.stdin.write(text)
+            process.stdin.close()
+        for program, process, _ in running:
+            said = process.stdout.read()
+            if process.wait() != 0:
+                problems.append(f"{program}: {' '.join(said.split())}")
+            process.stdout.close()
+        at = time.monotonic_ns()
+        if problems:
+            raise OSError(0, "; ".join(problems))
+        threading.Timer(TICK, lambda: [self.arm(program) for program in texts]).start()
+        return {"at": at}
+
+    def arm(self, program: str) -> Any:
+        """An iptables-restore that is loaded and waits for its text: what it takes to start one is not between the nodes."""
+        with self.changing:
+            process = self.armed.get(program)
+            if process is None or process.poll() is not None:
+                process = self.armed[program] = subprocess.Popen(
+                    [which(f"{program}-restore") or program, "--noflush", rules.WAIT], stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                )
+            return process
+
+    def do_start(self, name: str, argv: Any, env: Any, files: Any, node: str) -> Any:
+        """Start a server in a session of its own."""
+        folder = self.folder / node
+        service = Service(name)
+        service.mark = f"{self.run}/{name}"
+        for path, content in files.items():
+            place = folder / path
+            if folder not in place.resolve().parents:
+                raise OSError(0, f"{path}: lies outside the node's folder")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(content)
+        program = which(argv[0]) if os.sep not in argv[0] else argv[0]
+        if argv[0] == "python3":
+            program = sys.executable
+        if program is None:
+            raise OSError(0, f"the program {argv[0]} is neither in PATH nor in a usual folder")
+        service.log = self.folder / f"{name}.log"
+        with self.logging:
+            before = self.services.pop(name, None)
+            service.offset = before.offset if before is not None else 0
+        kept = {key: os.environ[key] for key in ("LANG", "LC_ALL", "JAVA_HOME") if key in os.environ}
+        environment = {
+            "PATH": os.pathsep.join(SEARCH), "TZ": "UTC", **kept, "HOME": str(folder), "TMPDIR": str(folder), RUN: self.run,
+            **env, families.SERVICE: service.mark,
+        }
+        with service.log.open("ab") as log:
+            service.process = subprocess.Popen(
+                [program, *argv[1:]], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+        self.services[name] = service
+        with self.changing:
+            self.state["started"][str(service.process.pid)] = (start_time(service.process.pid), service.mark)
+            self.keep()
+        return {"pid": service.process.pid}
+
+    def do_adopt(self, name: str, port: int, start: Any) -> Any:
+        """A server that runs here already: whoever listens on that port."""
+        service = Service(name)
+        service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
+        pid = service.pid = listener(port)
+        if pid:
+            self.services[name] = service
+        command = Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if pid else ""
+        return {"pid": pid, "command": command.strip()}
+
+    def leader(self, service: Service) -> int:
+        return service.process.pid if service.process is not None else listener(service.port)
+
+    def do_stop(self, name: str, kill: bool) -> Any:
+        """End a server and everything that came of it."""
+        service = self.services.get(name)
+        if service is None:
+            return {}
+        service.stopped = True
+        pid = self.leader(service)
+        if service.process is None and pid:
+            with self.changing:
+                self.state["ended"][name] = service.start
+                self.keep()
+        if pid and not kill:
+            if service.process is None:
+                families.send_signal(pid, signal.SIGTERM)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGTERM)
+            end = time.monotonic() + GRACE
+            while time.monotonic() < end and self.alive(service, pid):
+                time.sleep(0.01)
+        if pid:
+            families.kill(pid, service.mark)
+        self.forget(str(pid))
+        if service.process is not None:
+            service.process.wait()
+        return {}
+
+    def alive(self, service: Service, pid: int) -> bool:
+        return service.process.poll() is None if service.process is not None else lives(pid)
+
+    def do_revive(self, name: str) -> Any:
+        """Start a server again that was here before us, by its own command."""
+        service = self.services[name]
+        done = subprocess.run(service.start, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise OSError(0, f"{' '.join(service.start)}: {' '.join((done.stderr or done.stdout).split())}")
+        with self.changing:
+            self.state["ended"].pop(name, None)
+            self.keep()
+        service.pid, service.stopped = 0, False
+        return {}
+
+    def do_pause(self, name: str) -> Any:
+        service = self.services[name]
+        pid = self.leader(service)
+        if not pid:
+            raise OSError(0, f"{name} does not run")
+        with self.changing:
+            self.state["paused"][str(pid)] = (start_time(pid), service.mark)
+            self.keep()
+        families.pause(pid, service.mark)
+        return {}
+
+    def do_resume(self, name: str) -> Any:
+        service = self.services[name]
+        for pid, (_, mark) in list(self.state["paused"].items()):
+            if mark == service.mark:
+                families.resume(int(pid), mark)
+                self.forget(pid)
+        return {}
+
+    def forget(self, pid: str) -> None:
+        with self.changing:
+            if self.state["paused"].pop(pid, None) is not None:
+                self.keep()
+
+    def do_run(self, argv: Any, stdin: str, limit: float, cwd: str, env: Any) -> Any:
+        """Run a command to its end."""
+        program = sys.executable if argv[0] == "python3" else which(argv[0]) if os.sep not in argv[0] else argv[0]
+        if program is None:
+            raise OSError(0, f"the program {argv[0]} is neither in PATH nor in a usual folder")
+        environment = {"PATH": os.pathsep.join(SEARCH), **({RUN: self.run} if self.run else {}), **env}
+        try:
+            done = subprocess.run(
+                [program, *argv[1:]], input=stdin, capture_output=True, text=True, errors="replace", timeout=limit,
+                cwd=cwd or "/", env=environment, check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(0, f"`{' '.join(argv)}` took longer than {limit:g} s") from error
+        return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    def do_connections(self) -> Any:
+        """The kernel's tables of TCP connections."""
+        text = ""
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with contextlib.suppress(OSError):
+                text += Path(table).read_text()
+        return {"text": text}
+
+    def do_leave(self, keep: bool) -> Any:
+        """The run is over: put everything back, end what was started here, remove the run's folder."""
+        put_back(self.run, self.state)
+        if self.shaper is not None:
+            self.shaper.close()
+        for service in self.services.values():
+            service.stopped = True
+        end_all(self.run, self.state)
+        self.pump()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif self.folder != Path():
+            (self.folder / "owner").unlink()
+        os.write(self.guard, json.dumps({"over": True}).encode() + b"\n")
+        with contextlib.suppress(OSError):  # somebody else has something there
+            self.folder.parent.rmdir()
+        return {}
+
+    def do_clean(self, run: str, folder: str) -> Any:
+        """Remove what that run left here, and exactly that."""
+        place = Path(folder) / run
+        state: Any = {}
+        with contextlib.suppress(OSError, ValueError):
+            state = json.loads((place / "state.json").read_text())
+        done = put_back(run, state)
+        done += [f"process {pid}: killed" for pid in end_all(run, state)]
+        if (place / "owner").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            done.append(f"{place}: removed")
+            with contextlib.suppress(OSError):  # somebody else has something there
+                place.parent.rmdir()
+        return {"done": done}
+
+    # --- what happens by itself
+
+    def look(self) -> None:
+        """Tell what servers print, and which ended though nobody stopped them."""
+        for service in list(self.services.values()):
+            if service.process is not None and service.process.poll() is not None and not service.stopped:
+                service.stopped = True
+                at = time.monotonic_ns()
+                self.pump()
+                self.say(event="ended", service=service.name, pid=service.process.pid, code=service.process.returncode, at=at)
+            if service.process is None and not service.stopped:
+                if service.pid and not lives(service.pid):
+                    self.say(event="ended", service=service.name, pid=service.pid, code=None, at=time.monotonic_ns())
+                    service.pid = 0
+                elif not service.pid and (pid := listener(service.port)):
+                    service.pid = pid
+                    self.say(event="returned", service=service.name, pid=pid)
+        if time.monotonic() > self.logged + TICK:
+            self.logged = time.monotonic()
+            self.pump()
+
+    def pump(self) -> None:
+        """Send what servers printed since."""
+        with self.logging:
+            for service in list(self.services.values()):
+                if service.process is None or not service.log.exists():
+                    continue
+                with service.log.open("rb") as log:
+                    log.seek(service.offset)
+                    while data := log.read(1 << 16):
+                        service.offset += len(data)
+                        self.say(event="log", service=service.name, text=data.decode("latin-1"))
+                        if service.offset > MOST_LOG:
+                            os.truncate(service.log, 0)
+                            service.offset = 0
+                            break
+
+
+
+if __name__ == "__main__":
+    Helper().serve()
