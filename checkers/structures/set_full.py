@@ -164,8 +164,12 @@ class _Sets:
         gone[shown] = self.completed[self.by[self.start[elements[shown] + 1] - 1]] < self.invoked[last[elements[shown]]]
         last_seen = self._last_seen(elements[gone])
         gone[gone] = (self.invoked[last[elements[gone]]] > last_seen) & (last_seen < final)
-        self._missing(elements[gone], last[elements[gone]], lost=True)
-        self._missing(elements[~gone], last[elements[~gone]], lost=False)
+        self._missing(elements[~gone], last[elements[~gone]])
+        lost = elements[gone]
+        # It is seen to be gone by the first of the reads that all miss it, which may be over before any fault begins.
+        there = np.maximum(self.known[lost], self._last_seen(lost))
+        first = self._first_behind(self.key[lost], there)
+        self._missing(lost, last[lost], self.completed[first])
 
     def _find_known(self) -> None:
         """When each element was first seen, and when it was known: acknowledged or seen."""
@@ -246,15 +250,21 @@ class _Sets:
 
     def missed(self) -> int:
         """How many reads missed any: those that show fewer elements than were known when they began."""
-        # The first read of its set that began after each element was known: of all reads together, set by set.
-        many, keys = len(self.reads) + 1, self.history.key[self.reads].astype(np.int64)
-        began = np.empty(len(self.reads), np.int64)
-        began[self.order] = self.invoked
-        before = np.searchsorted(began, self.known, side="right")
-        first = np.searchsorted(keys * many + self.order, self.key * many + before)
+        keys = self.history.key[self.reads]
+        first = self._first_behind(self.key, self.known)
         wanted = np.cumsum(np.bincount(first[first < self.ends], minlength=len(self.reads)))
         wanted -= np.append(0, wanted)[np.searchsorted(keys, keys, side="left")]
         return int((self.sizes - self._early() < wanted).sum())
+
+    def _first_behind(self, keys: Ints, moments: Ints) -> Ints:
+        """The place of the first read that began after a moment in a set, of each pair of these: of all reads together, set by
+        set; behind all of the set where none did."""
+        many, all_keys = len(self.reads) + 1, self.history.key[self.reads].astype(np.int64)
+        began = np.empty(len(self.reads), np.int64)
+        began[self.order] = self.invoked
+        before = np.searchsorted(began, moments, side="right")
+        found: Ints = np.searchsorted(all_keys * many + self.order, keys * many + before)
+        return found
 
     def _early(self) -> Ints:
         """How many elements each read shows that were not known yet when it began."""
@@ -276,9 +286,9 @@ class _Sets:
         unknown = self.invoked[by] <= np.repeat(self.known[open_ones], sizes)[later]
         return early + np.bincount(by[unknown], minlength=len(early))
 
-    def _missing(self, elements: Ints, reads: Ints, *, lost: bool) -> None:
-        """Tell what these reads missed: elements that are lost, or came late."""
-        since, seen = self.known[elements], self.completed[reads]
+    def _missing(self, elements: Ints, reads: Ints, gone: Ints | None = None) -> None:
+        """Tell what these reads missed: elements that came late, or are lost, and by when each of them was `gone`."""
+        since = self.known[elements]
         late = self.invoked[reads] - since
 
         def tell(at: int) -> Told:
@@ -287,14 +297,14 @@ class _Sets:
             value = addition.value if addition else "an element"
             who = f"a read at {read.node or 'a server'} at {clock(read.invoked)} missed {value}, known since "
             who += clock(int(since[at]))
-            after = ", and nobody saw it again." if lost else f": it came {late[at] / 1e9:.3f} s late or later."
+            after = ", and nobody saw it again." if gone is not None else f": it came {late[at] / 1e9:.3f} s late or later."
             return who + after, [*self._known_by(element), read]
 
-        if lost:
-            self.found.add_all("lost-element", since, seen, tell, lost=True)
+        if gone is not None:
+            self.found.add_all("lost-element", since, gone, tell, lost=self.sure[elements])
         else:
             self.late = late
-            self.found.add_all("stale-element", self.invoked[reads], seen, tell)
+            self.found.add_all("stale-element", self.invoked[reads], self.completed[reads], tell)
 
     def _addition(self, element: int) -> Operation | None:
         row = int(self.added[element])
