@@ -252,11 +252,13 @@ def _broken(
 
 
 def label(
-    given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None, kinds: Mapping[Kind, Class] | None = None
+    given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None, kinds: Mapping[Kind, Class] | None = None,
+    gave_way: int = 0,
 ) -> Assessment:
     """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
     against an anomaly; the half after the slash against what was seen without a partition (`otherwise`), where a run measured
-    that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part."""
+    that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part; so
+    does CP where so many acknowledged writes `gave_way` to another side's, which is against no model that the run tests."""
     kinds = kinds or {}
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
@@ -269,6 +271,10 @@ def label(
         standing, reason = "not tested", f"this run is {_WORDS[seen]}" + (f" ({_apart(kinds)})" if known else "")
     elif len(classes) != 1:
         standing, reason = "not tested", "it names no class, or several"
+    elif classes == {seen} == {"CP"} and gave_way:
+        standing = "holds in part"
+        writes = f"{gave_way:,} acknowledged write{'s' if gave_way > 1 else ''}"
+        reason = f"what was seen is CP by what was tested, but {writes} gave way to another side's"
     elif classes == {seen}:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     elif seen == "hybrid" and len(set(kinds.values())) > 1 and classes & set(kinds.values()):

@@ -139,7 +139,8 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
             variant.claim, counts, known.rows, own, found.convergence, validity, overwritten=_overwritten(recording.history),
         ) if variant else None,
         labels=tuple(
-            label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes)
+            label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes,
+                  blast.discarded or 0)
             for given in (variant.labels if variant else ())
         ),
         recommendations=recommendations(

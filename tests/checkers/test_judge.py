@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.assessment import claim as assessed
-from splitbrain.checkers.assessment import recommendations
+from splitbrain.checkers.assessment import label, recommendations
 from splitbrain.checkers.judge import judge
-from splitbrain.checkers.result import FORMAT, Check, Convergence, Result, decode, encode
+from splitbrain.checkers.result import FORMAT, Check, Class, Convergence, Result, decode, encode
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
@@ -372,6 +372,17 @@ def test_a_claim_of_losses_holds_only_where_something_was_lost() -> None:
                             "admits too, was, and is no loss")
     calm = judged(Says(), claim=claim).claim
     assert calm is not None and calm.reason.endswith("none of which was seen in this run")
+
+
+@pytest.mark.parametrize(("text", "seen", "gave_way", "standing"), [
+    ("CP", "CP", 0, "holds"), ("CP", "CP", 1, "holds in part"), ("PC/EC", "CP", 187, "holds in part"),
+    ("AP", "CP", 187, "does not hold"), ("AP", "AP", 187, "holds"), ("neither C nor A", "neither", 187, "holds"),
+])
+def test_cp_holds_in_part_where_acknowledged_writes_gave_way(text: str, seen: Class, gave_way: int, standing: str) -> None:
+    """Causality allows that two sides write beside each other and one of them gives way; who calls a database CP does not."""
+    found = label(Label(text, "a book"), seen, "held", gave_way=gave_way)
+    assert found.standing == standing
+    assert ("gave way to another side's" in found.reason) is (standing == "holds in part")
 
 
 def test_no_label_holds_of_a_run_that_proves_nothing() -> None:
