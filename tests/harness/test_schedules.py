@@ -16,6 +16,7 @@ from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
+from splitbrain.harness.testbeds.docker import Docker
 from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.combination import Combination
 from splitbrain.nemeses.partitions import Halves
@@ -197,7 +198,8 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "full-disk", "testbed": "docker"},
      "needs a testbed that can .*fill the disk of a data folder.*, not docker: namespaces can"),
 ])
-def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
+def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Docker, "abilities", frozenset({"cut", "end", "pause"}))
     with pytest.raises(UsageError, match=told):
         resolve({"database": "reference", **given})
 
