@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
+import numpy as np
 
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.verdict import Anomaly, Lost, Moment, Verdict
@@ -38,6 +39,22 @@ def _among(acting: list[Fault], moment: Moment) -> Fault | None:
     return next(standing, begun[-1] if begun else None)
 
 
+def _places(acting: list[Fault], moments: Sequence[Moment]) -> list[int]:
+    """As `_among`, of very many moments: which of these faults each belongs to, -1 for none."""
+    began = np.fromiter([moment.began for moment in moments], np.int64, len(moments))
+    seen = np.fromiter([moment.seen for moment in moments], np.int64, len(moments))
+    begun = np.searchsorted(np.array([fault.started for fault in acting], np.int64), seen, side="right")
+    found = begun - 1
+    left = np.flatnonzero(begun)
+    for at, fault in enumerate(acting):
+        left = left[begun[left] > at]
+        standing = np.ones(len(left), np.bool_) if fault.healed is None else began[left] <= fault.healed
+        found[left[standing]] = at
+        left = left[~standing]
+    places: list[int] = found.tolist()
+    return places
+
+
 def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
     """The verdict with the fault of every anomaly, and with all its counts by fault.
 
@@ -57,13 +74,13 @@ def attribute(verdict: Verdict, faults: Sequence[Fault]) -> Verdict:
             places = [anomaly.fault for anomaly in shown]
             gone = [anomaly.fault for anomaly in shown if anomaly.moment is not None and anomaly.moment.lost]
         else:
-            found = [(moment, _among(acting, moment)) for moment in told]
-            places = [None if fault is None else fault.id for _, fault in found]
-            gone = [None if fault is None else fault.id for moment, fault in found if moment.lost]
+            ids = [*(fault.id for fault in acting), None]  # The last is what -1 finds.
+            places = list(map(ids.__getitem__, _places(acting, told)))
+            gone = [place for place, moment in zip(places, told, strict=True) if moment.lost]
         total += len(gone)
         lost.update(fault for fault in gone if fault is not None)
-        for place in places:
-            (outside if place is None else by_fault[place])[name] += 1
+        for place, many in Counter(places).items():
+            (outside if place is None else by_fault[place])[name] += many
         outside[name] += max(0, verdict.counts.get(name, 0) - len(places))
     counts: Counter[str] = sum(by_fault.values(), Counter(outside))
     return msgspec.structs.replace(

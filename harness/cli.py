@@ -501,14 +501,15 @@ def images() -> None:
 
 @images.command()
 @click.argument("database", shell_complete=completion.of("databases"))
-def build(database: str) -> int:
+@click.option("--binary", default="", help="Its server in another version: a program by path, or name (etcd-3.5.1).")
+def build(database: str, binary: str) -> int:
     """Build the image of DATABASE from this machine's own programs.
 
     DATABASE may also be 'tools': what faults in containers need where splitbrain is not root.
     """
     from splitbrain.harness.images import TOOLS_NAME, build
 
-    built = build(database)
+    built = build(database, binary)
     click.echo(f"{built.name}  {built.digest}  {built.size / 1e6:.0f} MB")
     if database != TOOLS_NAME:
         click.echo(f"splitbrain test {database} --testbed docker --image {built.name}")

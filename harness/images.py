@@ -20,7 +20,7 @@ import msgspec
 
 import splitbrain
 from splitbrain.harness import programs, registry
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.servers import SEARCH, find_program, is_fetched
 from splitbrain.harness.testbeds import engine
@@ -53,9 +53,10 @@ class Built(msgspec.Struct, frozen=True):
     size: int
 
 
-def build(name: str) -> Built:
-    """The image for a database (or `TOOLS_NAME`) from this machine's files. Raises `UsageError` for a name that is none,
-    `SetupError` where a program is missing, cannot be packed, or the engine refuses."""
+def build(name: str, binary: str = "") -> Built:
+    """The image for a database (or `TOOLS_NAME`) from this machine's files; `binary` is its first program in another version,
+    by path or name. Raises `UsageError` for a name that is none, `SetupError` where a program is missing, cannot be packed, or
+    the engine refuses."""
     with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
         with _Root(packed) as root:
             if name == TOOLS_NAME:
@@ -64,8 +65,9 @@ def build(name: str) -> Built:
                 image, source, changes = TOOLS, "iptables and Python", [f"ENTRYPOINT {start}"]
             else:
                 database: type[Database] = registry.look_up("databases", name)
-                versions = [_program(root, program.name, program.mend) for program in database.programs]
-                image, changes = f"splitbrain/{database.name}:{versions[-1]}", []
+                given = {database.programs[0].name: binary} if binary else {}
+                versions = [_program(root, program, given.get(program.name, program.name)) for program in database.programs]
+                image, changes = f"splitbrain/{database.name}:{versions[0 if binary else -1]}", []
                 source = " and ".join(program.name for program in database.programs)
         packed.flush()
         return _give(packed.name, image, source, changes)
@@ -155,33 +157,34 @@ class _Root:
             self._libraries([real], all_of_them=True)
 
 
-def _program(root: _Root, name: str, mend: str) -> str:
-    """Put a server's program in; its version."""
-    found = sys.executable if name == "python3" else find_program(name)
+def _program(root: _Root, program: Program, called: str) -> str:
+    """Put a server's program in, which is called so here; its version."""
+    name = program.name
+    found = sys.executable if called == "python3" else find_program(called)
     if found is None:
-        raise SetupError(f"the program {name} is missing: {mend}")
+        raise SetupError(f"the program {called} is missing: {program.mend}")
     path = Path(found)
     if name == "python3":
         _python(root)
     elif name == "java":
         _java(root, path)
     elif is_fetched(path):
-        _fetched(root, path)
+        _fetched(root, path, name)
         return path.parent.name.rpartition("-")[2]
     elif _is_script(path):
-        raise SetupError(f"{path} is a script, and what it needs is not known: {mend}")
+        raise SetupError(f"{path} is a script, and what it needs is not known: {program.mend}")
     else:
         root.program(path, Path("/usr/bin", name))
     match = re.search(r"\d+(\.\d+)+", _output([found, "--version"]))
     return match[0] if match else "local"
 
 
-def _fetched(root: _Root, path: Path) -> None:
+def _fetched(root: _Root, path: Path, name: str) -> None:
     """A server that `splitbrain servers get` fetched: its whole folder, and a shell where it is a script."""
     root.tree(path.parent)
-    root.program(path, Path("/usr/bin", path.name))
-    for name in _OF_A_SCRIPT if _is_script(path) else ():
-        root.program(Path(find_program(name) or f"/usr/bin/{name}"), Path("/bin", name))
+    root.program(path, Path("/usr/bin", name))
+    for tool in _OF_A_SCRIPT if _is_script(path) else ():
+        root.program(Path(find_program(tool) or f"/usr/bin/{tool}"), Path("/bin", tool))
 
 
 def _java(root: _Root, path: Path) -> None:

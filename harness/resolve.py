@@ -255,7 +255,8 @@ def check(plan: Plan) -> None:
         raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     for name, where in _nemeses(plan):
         found = schedules.nemesis(name, plan.options)
-        if refusal := found.refusal(database, variant) or found.too_few(database, variant, plan.nodes):
+        if refusal := (found.refusal(database, variant) or found.unfit(plan.testbed)
+                       or found.too_few(database, variant, plan.nodes)):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
     _check_members(plan, database)
     _check_binary(plan, database)

@@ -273,15 +273,18 @@ class Cluster:
                 self._ended[name] = (service,)
             return bool(self._down[name])
 
-    async def exchange(self, who: object, name: str, program: str, other: str) -> None:
-        """End the servers of a node (SIGTERM) and start them again at once, those of this program with the other one. Where
-        somebody keeps them down, they are started so later."""
+    async def exchange(self, who: object, name: str, program: str, *, other: str = "", image: str = "") -> None:
+        """End the servers of a node (SIGTERM) and start them again at once, those of this program with the other one, or from
+        another image. Where somebody keeps them down, they are started so later."""
+
+        def exchanged(service: Service) -> Service:
+            if service.argv[0] != program:
+                return service
+            return msgspec.structs.replace(service, argv=(other or program, *service.argv[1:]), exchanged=image)
+
         await self.end(who, [name], "TERM")
         async with self._locks[name]:
-            self._ended[name] = tuple(
-                msgspec.structs.replace(service, argv=(other, *service.argv[1:])) if service.argv[0] == program else service
-                for service in self._ended.get(name, ())
-            )
+            self._ended[name] = tuple(map(exchanged, self._ended.get(name, ())))
         await self.start(who, [name])
 
     def watch(self, name: str) -> None:

@@ -83,6 +83,10 @@ class Combination(Nemesis):
         """That of the first part that has one."""
         return next(filter(None, (part.nemesis.refusal(database, variant) for part in self.parts)), "")
 
+    def unfit(self, testbed: str) -> str:
+        """That of the first part that has one."""
+        return next(filter(None, (part.nemesis.unfit(testbed) for part in self.parts)), "")
+
     def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
         """That of the first part that has one."""
         return next(filter(None, (part.nemesis.too_few(database, variant, nodes) for part in self.parts)), "")

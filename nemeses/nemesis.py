@@ -106,6 +106,11 @@ class Nemesis(ABC):
         where it can."""
         return ""
 
+    def unfit(self, testbed: str) -> str:
+        """Why it cannot be done on that testbed with the options that it has, as `refusal` says it; empty where it can, as far
+        as the testbed has the abilities that it needs."""
+        return ""
+
     def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
         """Why it cannot be done to so many nodes of that database though it can to more, as `refusal` says it."""
         return ""

@@ -27,6 +27,8 @@ from splitbrain.nemeses.cluster import POLL, Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
+CONTAINERS = "docker"
+"""The testbed whose servers' versions are those of images."""
 ASK = 5.0
 """Seconds that the servers are given to tell their versions."""
 
@@ -42,6 +44,7 @@ class Upgrade(Nemesis):
         """Into what."""
 
         binary: Annotated[str, Setting("The server's program in the other version; empty: the one that can be fetched.")] = ""
+        image: Annotated[str, Setting("In containers: the image of the other version.")] = ""
 
     options: Options
 
@@ -59,7 +62,7 @@ class Upgrade(Nemesis):
         turns = [name for name in view.names if name != primary]
         turns.insert(0 if scenario == "primary-first" else len(turns), primary)
         return (Other(nodes=view.names, name=self.name, does="upgrade, one after the other,", undoing="all upgraded",
-                      options={"turns": turns, "binary": self.options.binary}),)
+                      options={"turns": turns, "binary": self.options.binary, "image": self.options.image}),)
 
     def injector(self, spec: Spec) -> Injector[Any]:
         return UpgradeInjector()
@@ -68,12 +71,23 @@ class Upgrade(Nemesis):
         """Where there is one version only."""
         if (name := self.options.binary) and (not Path(name).is_file()):
             return f"cannot be upgraded: {name}, which [options.upgrade] names, is no file"
-        if name:
+        if name or self.options.image:
             return ""
         if database.newer is None:
-            return "cannot be upgraded: only one version can be had, unless [options.upgrade] binary names another"
+            return "cannot be upgraded: only one version can be had, unless [options.upgrade] names another"
         if find_program(database.newer.name) is None:
             return f"cannot be upgraded: only one version is here, and the other is got by '{database.newer.mend}'"
+        return ""
+
+
+    def unfit(self, testbed: str) -> str:
+        """Where the other version is named as another testbed has it."""
+        if testbed == CONTAINERS and not self.options.image:
+            return "cannot be upgraded in containers: [options.upgrade] image has to name the image of the other version"
+        if testbed == CONTAINERS and self.options.binary:
+            return "cannot be upgraded in containers by a program: [options.upgrade] binary is for other testbeds"
+        if testbed != CONTAINERS and self.options.image:
+            return "cannot be upgraded by an image: [options.upgrade] image is for --testbed docker"
         return ""
 
 
@@ -133,9 +147,11 @@ class UpgradeInjector(Injector[Other]):
 
     async def _upgrade(self, name: str, spec: Other, cluster: Cluster) -> None:
         database = _database(cluster)
-        program = spec.options["binary"] or (find_program(database.newer.name) if database.newer is not None else None)
-        if program is not None:
-            await cluster.exchange(self, name, database.programs[0].name, program)
+        image = spec.options.get("image", "")
+        other = spec.options["binary"] or (find_program(database.newer.name) if database.newer is not None else None)
+        if image or other is not None:
+            how = {"image": image} if image else {"other": other or ""}
+            await cluster.exchange(self, name, database.programs[0].name, **how)
             self._exchanged[name] = None
             with contextlib.suppress(TimeoutError):  # it may serve only when another fault is over: that is asked at the end
                 async with asyncio.timeout(ASK if cluster.troubled(name) else RETURN):

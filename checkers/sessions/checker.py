@@ -22,11 +22,13 @@ from splitbrain.checkers.sessions.refusals import refused_in, untold_refusals
 from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.transactions import completion, decide, rw_register
-from splitbrain.checkers.transactions.decide import Facts
+from splitbrain.checkers.transactions.decide import Decision, Facts
 from splitbrain.checkers.transactions.decide.facts import Flaw
+from splitbrain.checkers.transactions.decide.kernels import COMPILED_FROM
 from splitbrain.checkers.transactions.serial import TURNS
 from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.fault import Fault
 from splitbrain.harness.history.history import FAIL, NEVER, History
 from splitbrain.harness.history.micros import READ, UNKNOWN
@@ -38,6 +40,11 @@ from splitbrain.harness.history.values import NIL, canonical
 
 SEARCHED = 4_000
 """Operations up to which a sequential order is searched for where none was found at once."""
+
+_SOON = 1 << 26
+"""Operations times sessions up to which machine code tells within seconds whether causal consistency holds."""
+_FOR_ALL = 0.25
+"""Of the time, so much is for that."""
 
 IMPLIED: dict[Model, tuple[Model, ...]] = {
     "sequential": ("sequential", "causal", *GUARANTEES),
@@ -238,11 +245,23 @@ class _View:
     def models(self, found: Findings, counted: Sequence[Model], budget: Budget) -> dict[Model, _Judgement]:
         """Where the history stands to each model; what breaks those that are `counted` is found."""
         models: dict[Model, _Judgement] = {}
+        whole = self._at_once(budget)
         for guarantee in GUARANTEES:
-            models[guarantee] = self.guarantee(found if guarantee in counted else None, guarantee, budget)
-        models["causal"] = self.causal(found if "causal" in counted else None, models, budget)
+            holds = whole is not None and whole.state == "holds"
+            of = found if guarantee in counted else None
+            models[guarantee] = _Judgement("holds") if holds else self.guarantee(of, guarantee, budget)
+        models["causal"] = self.causal(found if "causal" in counted else None, models, whole, budget)
         models["sequential"] = self.sequential(found if "sequential" in counted else None, models["causal"], budget)
         return models
+
+    def _at_once(self, budget: Budget) -> Decision | None:
+        """Of a large history whether causal consistency holds, where that is soon known: then so do all guarantees, which need
+        not be looked at one by one."""
+        size = self.facts.size
+        if size < COMPILED_FROM or size * self.facts.sessions > _SOON or not machine_code.available():
+            return None
+        found = decide.decide(self.facts, "causal", self.micros.keys, budget.within(budget.left * _FOR_ALL))
+        return None if found.state == "undecided" else found
 
     def operation(self, node: int) -> Operation:
         return self.history[int(self.facts.row[node])]
@@ -344,12 +363,14 @@ class _View:
         early = all(fault.started > read.ended for fault in self.recording.faults)
         return "before the first fault" if early else "after a fault"
 
-    def causal(self, found: Findings | None, models: dict[Model, _Judgement], budget: Budget) -> _Judgement:
+    def causal(
+        self, found: Findings | None, models: dict[Model, _Judgement], whole: Decision | None, budget: Budget
+    ) -> _Judgement:
         broken = [model for model in GUARANTEES if models[model].state == "refuted"]
         if broken:
             return _Judgement("refuted", [name for model in broken for name in models[model].by])
         keys = self.micros.keys
-        decision = decide.decide(self.facts, "causal", keys, budget)
+        decision = whole or decide.decide(self.facts, "causal", keys, budget)
         if decision.state != "refuted":
             return _Judgement(decision.state, limit=decision.limit)
         name = [BROKEN["causal"]] if found is not None else []

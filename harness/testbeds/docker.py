@@ -89,7 +89,7 @@ class Docker(Probed):
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = "containers of a Docker engine on this machine, official images by default"
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug"}
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug", "exchange"}
     )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
@@ -170,19 +170,18 @@ class Docker(Probed):
 
     @classmethod
     def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
-        """The plan's image, where it is not here and no registry has it. Programs are never missing: images bring them."""
-        if not plan.image:
+        """The plan's images that are not here and that no registry has. Programs are never missing: images bring them."""
+        if not _images(plan):
             return ()
         try:
             client = engine.connect()
         except engine.Unreachable as error:
             return [error.problem]
         with contextlib.closing(client), engine.speaking():
-            reason = engine.unobtainable(client, plan.image)
-            if not reason:
-                return ()
-            return [Problem(f"the image {plan.image} is not here and cannot be pulled ({reason})",
-                            _instead(engine.built(client, plan.database), plan.database))]
+            reasons = {image: reason for image in _images(plan) if (reason := engine.unobtainable(client, image))}
+            mend = _instead(engine.built(client, plan.database), plan.database) if reasons else ""
+        told = [f"the image {image} is not here and cannot be pulled ({reason})" for image, reason in reasons.items()]
+        return tuple(Problem(what, mend) for what in told)
 
     @classmethod
     def clean(cls) -> Sequence[str]:
@@ -253,7 +252,8 @@ class Docker(Probed):
             DockerNode(name, address, self._folder / "nodes" / name, self.call, self._container)
             for name, address in addresses.items()
         )
-        await commands.together(self._up(node, addresses) for node in self.nodes)
+        # None is pulled while a fault is in force.
+        await commands.together([*map(self._here, _images(self._plan)), *(self._up(node, addresses) for node in self.nodes)])
 
     async def bound(self, count: int) -> None:
         """`up` will give each node a volume in memory."""
@@ -387,12 +387,10 @@ class Docker(Probed):
     async def _container(self, node: DockerNode, service: Service) -> Any:
         """A container for a service, created and not started, on its node's network and volume. The plan's image wins over the
         official one; it is pulled where it is not here. Raises `SetupError` where it cannot be had."""
-        image = self._plan.image or service.image
+        image = service.exchanged or self._plan.image or service.image
         if not image:
             raise SetupError(f"the service {service.name} names no container image: give one with --image.")
-        if image not in self._images:
-            self._images[image] = asyncio.create_task(self._fetch(image))
-        await asyncio.shield(self._images[image])
+        await self._here(image)
         disk = memory_disk.ROOM if self._bounded else 0
         memory = (MEMORY_FACTOR * service.memory_mb << 20) + disk if service.memory_mb else None
         return await self.call(partial(
@@ -402,6 +400,12 @@ class Docker(Probed):
             mem_limit=memory, memswap_limit=memory, security_opt=["no-new-privileges"],
             log_config={"type": "json-file", "config": {"max-size": "16m"}},
         ))
+
+    async def _here(self, image: str) -> None:
+        """Wait until the engine has it. Raises `SetupError`."""
+        if image not in self._images:
+            self._images[image] = asyncio.create_task(self._fetch(image))
+        await asyncio.shield(self._images[image])
 
     async def _fetch(self, name: str) -> engine.Image:
         try:
@@ -529,6 +533,12 @@ class Docker(Probed):
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return await asyncio.shield(call)
+
+
+def _images(plan: Plan) -> list[str]:
+    """The images that a plan names: that of its servers, and those into which a fault exchanges it."""
+    named = [plan.image, *(options.get("image", "") for options in plan.options.values())]
+    return [*dict.fromkeys(image for image in named if image)]
 
 
 def _keep(node: DockerNode, keeper: Any) -> None:

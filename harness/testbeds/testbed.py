@@ -36,7 +36,7 @@ DEEDS: Mapping[str, str] = {
     "damage": "change the files of servers that are down",
     "wipe": "empty the data folder of a server that is down",
     "unplug": "take the power from the disk of a data folder, or make its syncs slow",
-    "exchange": "start servers with another program",
+    "exchange": "start servers as another version",
 }
 """What each ability is, as people are told of it."""
 
@@ -47,8 +47,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     `argv[0]` is the program's bare name; the testbed finds it (PATH or the plan's `binary` in a namespace, the image in a
     container). `files` (name → content) are written into the node's folder before its first start, and never again: a server
     that is started again finds what it made of them. `{folder}` in `argv` and in their content stands for that folder as the
-    server sees it. `image` is the official container image, pinned.
-    `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
+    server sees it. `image` is the official container image, pinned; `exchanged` is the one that a fault put in its place,
+    whatever the plan says. `memory_mb` is what the server needs; where memory is limited, it gets several times as much.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     files: dict[str, str] = {}
     image: str = ""
+    exchanged: str = ""
     memory_mb: int = 0
 
 

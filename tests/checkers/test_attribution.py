@@ -45,6 +45,28 @@ def test_counts_by_fault_are_complete_and_add_up(found: dict[str, list[tuple[int
     assert told.lost.total == len(gone) == sum(told.lost.by_fault.values()) + sum(moment.seen < 10 for moment in gone)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(0, 30)), max_size=5),
+    st.lists(st.tuples(st.integers(-5, 60), st.integers(0, 20), st.booleans()), min_size=1, max_size=12),
+)
+def test_many_moments_belong_to_what_each_of_them_does(
+    stood: list[tuple[int, int | None]], found: list[tuple[int, int, bool]]
+) -> None:
+    faults = [
+        fault(at, 0, 0, started=began, healed=None if lasted is None else began + lasted)
+        for at, (began, lasted) in enumerate(stood)
+    ]
+    moments = tuple(Moment(at, at + took, lost) for at, took, lost in found)
+    verdict = Verdict(checker="c", validity="invalid", reason="", counts={"x": len(moments)}, moments={"x": moments})
+    told = attribute(verdict, faults)
+    blamed = [fault_of(faults, moment) for moment in moments]
+    for one in faults:
+        assert told.by_fault.get(one.id, {}).get("x", 0) == sum(fault is one for fault in blamed)
+        gone = [moment.lost for moment, fault in zip(moments, blamed, strict=True) if fault is one]
+        assert told.lost.by_fault.get(one.id, 0) == sum(gone)
+    assert told.outside.get("x", 0) == blamed.count(None)
+
+
 def test_what_no_moment_is_known_of() -> None:
     """A checker of somebody's own: what it shows tells its time, what it only counts is nobody's. Replicas that differ have no
     operations, and are what the last fault left."""

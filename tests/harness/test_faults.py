@@ -66,6 +66,8 @@ class Node:
 class Remembering:
     """A testbed that remembers its links, and does what it is told after a while."""
 
+    attached = False
+
     def __init__(self) -> None:
         self.nodes = [Node(name) for name in NAMES]
         self.up = set(everything(NAMES).edges)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splitbrain.harness import images
 from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.errors import Refused, UsageError
 from splitbrain.harness.history.fault import Cut, Kill, Pause, Spec
@@ -23,6 +24,7 @@ from splitbrain.nemeses.nemesis import Outlook
 from tests.conftest import Ran, need
 from tests.harness.jumping import run
 from tests.harness.test_faults import NAMES, Scene
+from tests.lab import built
 from tests.nemeses.test_membership import Machine
 
 
@@ -31,10 +33,14 @@ class Versioned:
 
     programs = (Program("server", ""),)
     newer = Program("server-2", "")
+    variant = None
     same = False
 
     def __init__(self, machines: list[Machine]) -> None:
         self.nodes = {machine.name: machine for machine in machines}
+
+    def detection(self, variant: None) -> None:
+        return None
 
     async def versions(self) -> dict[str, str]:
         await asyncio.sleep(0.05)
@@ -65,8 +71,14 @@ def test_where_there_is_one_version_it_is_refused(tmp_path: Path) -> None:
         resolve({"database": "redis", "nemesis": "upgrade"})
     with pytest.raises(UsageError, match=r"etcd linearizable cannot be upgraded: /no/etcd, which .* is no file"):
         resolve({"database": "etcd", "nemesis": "upgrade", "options": {"upgrade": {"binary": "/no/etcd"}}})
-    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not docker"):
+    with pytest.raises(UsageError, match=r"in containers: \[options.upgrade\] image has to name the image of the other"):
         resolve({"database": "etcd", "nemesis": "upgrade", "testbed": "docker"})
+    both = {"image": "etcd:2", "binary": __file__}
+    with pytest.raises(UsageError, match=r"by a program: \[options.upgrade\] binary is for other testbeds"):
+        resolve({"database": "etcd", "nemesis": "upgrade+kill", "testbed": "docker", "options": {"upgrade": both}})
+    with pytest.raises(UsageError, match=r"by an image: \[options.upgrade\] image is for --testbed docker"):
+        resolve({"database": "etcd", "nemesis": "upgrade", "options": {"upgrade": {"image": "etcd:2"}}})
+    resolve({"database": "redis", "nemesis": "upgrade", "testbed": "docker", "options": {"upgrade": {"image": "redis:9"}}})
     (other := tmp_path / "redis-server-9").touch()
     resolve({"database": "redis", "nemesis": "upgrade", "options": {"upgrade": {"binary": str(other)}}})
 
@@ -137,3 +149,22 @@ def test_etcd_lives_with_it(splitbrain: Callable[..., Ran]) -> None:
     (row,) = ran.result.scenarios
     assert row.bit and row.healed and (ran.code, ran.result.validity) == (0, "valid"), ran.stdout
     assert ran.result.classification == "not-exercised" and "all 3.5.1" in ran.said
+
+
+@pytest.mark.usefixtures("lab")
+def test_containers_are_upgraded_into_another_image(splitbrain: Callable[..., Ran], tmp_path: Path) -> None:
+    need("etcd")
+    if find_program("etcd-3.5.1") is None:
+        pytest.skip("etcd 3.5.1: splitbrain servers get etcd")
+    (plan := tmp_path / "plan.toml").write_text('[options.upgrade]\nimage = "splitbrain/etcd:no"\n')
+    command = ("test", "etcd", "--testbed", "docker", "--image", built("etcd"), "--nodes", "3", "--nemesis", "upgrade",
+               "--baseline", "2s", "--fault", "3s", "--between", "2s", "--plan", plan)
+    ran = splitbrain(*command)
+    assert ran.code == 3 and "the image splitbrain/etcd:no is not here and cannot be pulled" in ran.said + ran.stderr, ran
+    assert not ran.runs.exists()
+    plan.write_text(f'[options.upgrade]\nimage = "{images.build("etcd", "etcd-3.5.1").name}"\n')
+    ran = splitbrain(*command)
+    (row,) = ran.result.scenarios
+    assert row.bit and row.healed and ran.result.validity != "invalid", ran.stdout
+    assert "all 3.5.1" in ran.said and "splitbrain/etcd:3.5.1 (" in ran.result.facts["image"]
+    assert ran.result.facts["image"].count("splitbrain/etcd:") == 2

@@ -11,7 +11,11 @@ import pytest
 
 import splitbrain
 from splitbrain import Operation
-from splitbrain.checkers.sessions import GUARANTEES, MODELS, Sessions, observations
+from splitbrain.checkers.budget import Budget
+from splitbrain.checkers.sessions import GUARANTEES, MODELS, Sessions, guarantees, observations
+from splitbrain.checkers.sessions.guarantees import Finding
+from splitbrain.checkers.sessions.models import Guarantee
+from splitbrain.checkers.transactions.decide import Facts
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.fault import Cut, Fault
@@ -20,6 +24,8 @@ from splitbrain.harness.history.recording import Recording
 from tests.checkers.scenes import NODES, apart, overlapping
 from tests.checkers.sessions import fuzz
 from tests.checkers.transactions.histories import SHARED, of_line
+
+CHECKER = "splitbrain.checkers.sessions.checker"
 
 
 def sequence(*calls: tuple[Any, ...], nodes: tuple[str, ...] = ()) -> list[Operation]:
@@ -46,6 +52,23 @@ def states(verdict: Verdict) -> dict[str, str]:
 def test_random_small_histories_are_judged_as_the_definitions_say() -> None:
     found = fuzz.run(range(250))
     assert found["valid"] > 50 and found["invalid"] > 50
+
+
+def test_where_causal_consistency_is_asked_first_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of large histories, where machine code is to be had."""
+    monkeypatch.setattr(f"{CHECKER}.COMPILED_FROM", 0)
+    monkeypatch.setattr(f"{CHECKER}.machine_code.available", lambda: True)
+    looked: list[str] = []
+
+    def find(facts: Facts, guarantee: Guarantee, budget: Budget) -> Finding:
+        looked.append(guarantee)
+        return guarantees.find(facts, guarantee, budget)
+
+    monkeypatch.setattr(f"{CHECKER}.find", find)
+    verdict = judged(sequence((0, "write", 1), (1, "read", 1)))
+    assert {one.state for one in verdict.standings} == {"holds"} and not looked
+    found = fuzz.run(range(250))
+    assert found["valid"] and found["invalid"] and set(looked) == set(GUARANTEES)
 
 
 def test_compare_and_sets_that_tell_what_they_saw_are_the_same_transactions_in_columns_as_one_by_one() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -52,6 +53,12 @@ def state(machines: Machines, node: int) -> str:
     return found[0][0] if found else ""
 
 
+def ahead(machines: Machines, node: int) -> float:
+    """Seconds by which the clock of the small server is ahead of ours."""
+    with socket.create_connection((machines.nodes[node].address, PORT), timeout=60) as one:
+        return float(one.recv(100)) - time.time()
+
+
 def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
@@ -94,10 +101,12 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
         assert "-s 198.18.0.2/32 -j NFQUEUE" in machines.sh(2, RULES)
+        assert ahead(machines, 1) > 3000
         process.send_signal(how)
         # No command of ours: only a look, by another way.
         assert until(lambda: machines.sh(0, RULES) == before)
         assert until(lambda: state(machines, 0) in ("S", "R"))
+        assert until(lambda: abs(ahead(machines, 1)) < 600)
         assert until(lambda: all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2)))
         if how == signal.SIGSTOP:  # its controller lives
             assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
