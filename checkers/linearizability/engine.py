@@ -71,6 +71,8 @@ _FOR_PRECEDENCE = 0.85
 _READING = ("read", "get")
 EXPLAINED_APART = 200_000
 """Operations of refuted keys from which on it is worth the start of a process to explain some of them there."""
+_MEANWHILE = 150_000
+"""Operations whose keys are explained here while another process starts: about a second."""
 MOST_BESIDE = 3
 """So many processes explain keys beside this one at most: each takes the memory of its share."""
 SHOWN = 20
@@ -394,8 +396,10 @@ def _explain_all(
     small = type(model) not in (Register, CasRegister) or sum(len(case.history) for case in cases) < EXPLAINED_APART
     if many < 2 or budget.over or small:
         return _explain_each(cases, model, shown, course, budget)
-    # Dealt round, the first to this process.
-    shares = [cases[at::many] for at in range(many)]
+    # This process has explained some before the others have begun; what is left is dealt round, the first to this one.
+    sizes = np.cumsum([len(case.history) for case in cases])
+    ahead = min(int(np.searchsorted(sizes, _MEANWHILE)), len(cases) - many)
+    shares = [cases[ahead + at::many] for at in range(many)]
     found: list[_Explained | None] = [None] * len(cases)
     memory = max(0, budget.room) // many
     try:
@@ -403,13 +407,14 @@ def _explain_all(
             for share in shares[1:]:
                 sent = [(case.key, case.history, case.decision) for case in share]
                 pool.give(_explain_apart, (sent, model, shown, course), budget, memory)
-            found[::many] = _explain_each(shares[0], model, shown, course, budget)
+            found[:ahead] = _explain_each(cases[:ahead], model, shown, course, budget)
+            found[ahead::many] = _explain_each(shares[0], model, shown, course, budget)
             answers = pool.answers()
     except (OSError, pickle.PicklingError, AttributeError):
         return _explain_each(cases, model, shown, course, budget)
     for at, share in enumerate(shares[1:], 1):
         told = None if answers is None else msgspec.msgpack.decode(answers[at - 1], type=list[_Explained | None])
-        found[at::many] = _explain_each(share, model, shown, course, budget) if told is None else told
+        found[ahead + at::many] = _explain_each(share, model, shown, course, budget) if told is None else told
     return found
 
 
