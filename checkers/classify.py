@@ -278,7 +278,10 @@ def _unrefuted(row: Scenario, kind: Kind, held: Consistency, words: _Words) -> t
     if doubt:
         return "unknown", f"unknown: {doubt}"
     if not row.served_after:
-        return "unknown", f"unknown: {words.held} and blocked on a side, but not every home was served again after the heal"
+        short = row.recovery is None and row.recovery_reason.endswith("left after the heal")
+        told = f"{row.recovery_reason}: too little to see who was served again" if short else (
+            "not every home was served again after the heal")
+        return "unknown", f"unknown: {words.held} and blocked on a side, but {told}"
     went = "the side with a quorum went on" if quorum is not None else "no side had a quorum"
     return "CP", f"CP: {words.held}; a side was blocked during the partition, {went}"
 
@@ -289,6 +292,10 @@ def _doubted_quorum(row: Scenario, kind: Kind, quorum: Measure, words: _Words) -
         tried = f"{quorum.answered:,} of {quorum.attempted:,} {kind}s answered"
         if quorum.served is None and quorum.state != "blocked":
             return f"too little is known of how the side with a quorum was served ({tried})"
+        shut = [home.node for home in row.homes if (home.read if kind == "read" else home.write).state == "blocked"]
+        if len(row.sides) == 1 and 0 < len(shut) < len(row.homes):
+            joined = "though links by way of others joined them with a quorum"
+            return f"{kind}s at {group(shut)} were not served, {joined} ({tried})"
         return f"the side with a quorum did not serve steadily again before the heal ({tried})"
     others = [side for side in row.cut_sides if not side.quorum]
     states = [side.of(kind).state for side in others]

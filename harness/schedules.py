@@ -279,6 +279,7 @@ def check(plan: Plan) -> None:
 
 def _other_testbed(missing: Collection[str], plan: Plan) -> str:
     """What the testbed of a plan cannot do, in words, and which ones can."""
-    able = [name for name in registry.names("testbeds") if set(missing) <= registry.look_up("testbeds", name).abilities]
+    others = [name for name in registry.names("testbeds") if name != plan.testbed]
+    able = [name for name in others if set(missing) <= registry.look_up("testbeds", name).abilities]
     can = f": {' and '.join(able)} can" if able else ""
     return f"a testbed that can {' and '.join(DEEDS[one] for one in sorted(missing))}, not {plan.testbed}{can}."

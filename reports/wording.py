@@ -117,6 +117,14 @@ NEWEST = 3
 _RETURNING = frozenset({"read", "elements", "dequeue", "poll", "pop", "get"})
 
 
+def when(operation: Operation) -> str:
+    """From when to when: `0:15.076–0:15.082`, and `0:15.076` where it took less than can be told, or had no answer. So every
+    time that a sentence tells of it is there, be it that of the call or of the answer."""
+    began = clock(operation.invoked)
+    ended = began if operation.completed is None else clock(operation.completed)
+    return began if ended == began else f"{began}–{ended}"
+
+
 def failed(failure: Failure) -> str:
     """The reason of failures, and whether it leaves open what happened: `not-primary`, `timeout (may have happened)`."""
     return printable(failure.reason, 60) + (" (may have happened)" if failure.outcome == "info" else "")

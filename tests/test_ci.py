@@ -104,6 +104,14 @@ def test_the_words_of_a_job_are_quoted_as_in_a_shell_and_nothing_in_them_is_run(
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("<test><./my mine.py><--expect><CP 80%><--run-name><*.toml><$(touch><run)><`touch>")
     assert ran.stdout.endswith("<--runs><runs>") and not (tmp_path / "run").exists()
+    for at, name in enumerate(("new", "old one", "newest", "no run")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir()
+        (folder / ("notes" if name == "no run" else "journal.jsonl")).touch()
+        os.utime(folder / ("notes" if name == "no run" else "journal.jsonl"), (1e9 - at % 2 * 99 + at,) * 2)
+    again = subprocess.run([CI, "run"], cwd=tmp_path, env={**job, "WORDS": "test", "KEEP": "2"}, capture_output=True, text=True,
+                           timeout=240, check=False)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"new", "newest", "no run"}, again.stderr
     open_ended = {**job, "WORDS": "test 'mine.py"}
     ran = subprocess.run([CI, "run"], cwd=tmp_path, env=open_ended, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 64 and "a quotation mark is not closed: test 'mine.py" in ran.stderr and not ran.stdout
@@ -119,7 +127,9 @@ def test_a_night_that_failed_is_kept_for_the_next_one_s_index() -> None:
     assert evaluated("${{ inputs.artifact || github.job }}", artifact="redis-7") == "redis-7"
     for told in (r"path: \|\n(?: {10}\S.*\n)+", r" key: .+"):
         assert re.findall(told, restore[1]) == re.findall(told, save[1]) != []
-    assert re.search(r"cache:\n    key: \w+\n    when: always\b", (ROOT / "tools" / "gitlab.yml").read_text())
+    gitlab = (ROOT / "tools" / "gitlab.yml").read_text()
+    assert re.search(r"cache:\n    key: splitbrain-\$CI_JOB_NAME_SLUG .*\n    when: always\b", gitlab)
+    assert "    paths: [.splitbrain/cache, $RUNS]\n" in gitlab and "    RUNS: runs\n" in gitlab
 
 
 def test_the_source_on_gitlab_is_that_of_today_though_another_history_lies_there(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def check(
             if told.limit and told.limit not in limits:
                 limits.append(told.limit)
         if left := explained.count(None):
-            limits.append(f"{budget.limit}: {left} of {len(invalid)} refuted keys are not explained")
+            limits.append(f"{budget.limit}: no explanation for {left} of {len(invalid)} refuted keys")
     return _verdict(history, model, keys, methods, found, unknown, limits, time.monotonic() - began)
 
 

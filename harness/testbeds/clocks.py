@@ -3,23 +3,28 @@
 Programs ask the time of the vDSO, a page of code that the kernel lends to every process. Written to through /proc/PID/mem the
 page becomes the process' own, and what it then says is the kernel's time and a number that lies beside the code. It needs the
 right to trace the process and no other; children inherit it, and a program that is started anew has the kernel's page again.
-Clocks that only go forward are left alone. x86-64 only. Only the standard library.
+Clocks that only go forward are left alone. x86-64 only. Only the standard library, so that it can be sent to a machine as text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
+
+from splitbrain.harness.testbeds import families
 
 _TAIL = 512
 """Bytes at the end of the vDSO that nothing is in."""
 _OFFSET = 8
 """Where the number lies, from the end."""
 _JUMP = 5
+_ATTEMPTS = 50
 
 _CODE: dict[str, str] = {
     # The system call; then, for the wall clock, coarse or not, add the number to what it wrote at rsi.
@@ -69,6 +74,31 @@ def skew(pids: Iterable[int], nanoseconds: int) -> None:
                 _put(memory, base + at, code)
                 _put(memory, base + entry, b"\xe9" + struct.pack("<i", at - entry - _JUMP))
                 at += len(code) + 15 & ~15
+
+
+def skew_family(leader: int, service: str, nanoseconds: int, *, paused: bool) -> bool:
+    """The same for a process and everything that came of it (families.py), which stands still meanwhile, and afterwards too if
+    it is `paused`; whether anything had to be changed. One that was just asking the time is let go on for a moment. A container
+    that is paused is frozen already: one that is told to stop there would stop when it goes on. Raises `OSError`."""
+    frozen = paused and not service
+    with contextlib.suppress(OSError):  # One that has just ended.
+        if all(is_skewed(pid, nanoseconds) for pid in families.family(leader, service)):
+            return False
+    for attempt in range(_ATTEMPTS):
+        try:
+            if not frozen:
+                families.pause(leader, service)
+            skew(families.family(leader, service), nanoseconds)
+        except BlockingIOError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+        finally:
+            if not paused:
+                families.resume(leader, service)
+        time.sleep(0.001)
+    return True
 
 
 def is_skewed(pid: int, nanoseconds: int) -> bool:

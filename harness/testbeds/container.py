@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import os
-import select
 import shutil
 import signal
 import socket
@@ -124,7 +123,7 @@ class DockerNode:
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End a service and everything in its container; nothing happens where it does not run."""
         running = self._services.get(name)
-        if running is not None:
+        if running is not None and not (kill and await running.killed()):
             await self._call(partial(running.stop, kill=kill))
 
     async def forget(self) -> None:
@@ -306,13 +305,10 @@ class _Running:
         self.paused = False
 
     def stop(self, *, kill: bool) -> None:
-        """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once, and without waiting for the engine."""
+        """Blocking. SIGTERM and, after a grace, SIGKILL; with `kill` SIGKILL at once."""
         if self.gone.is_set():  # by itself, or stopped before
             return
         self.stopped = True
-        if kill and self._killed():
-            self.gone.set()
-            return
         if not kill:
             self._ask(partial(self.container.kill, "SIGTERM"))
             self.over.wait(_GRACE)
@@ -320,18 +316,30 @@ class _Running:
             self._ask(partial(self.container.kill, "SIGKILL"))
             self.over.wait()
 
-    def _killed(self) -> bool:
-        """Whether the container's processes could be killed from here: the first of them, with which all others go. One that is
-        frozen may not hear of it (control groups of version 1)."""
-        if self._process is None or self.paused:
+    async def killed(self) -> bool:
+        """Whether the container's processes could be killed from here, without the engine: the first of them, with which all
+        others go. One that is frozen may not hear of it (control groups of version 1). The signal is sent before anything is
+        waited for: what the end of one server has the engine do would hold up the next."""
+        if self._process is None or self.paused or self.gone.is_set():
             return False
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        before, self.stopped = self.stopped, True
         try:
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
         except OSError:  # it has ended, or has become somebody whom this user may not kill
+            self.stopped = before
             return False
-        poll = select.poll()
-        poll.register(self._process, select.POLLIN)
-        return bool(poll.poll(1000 * _GRACE))
+        loop.add_reader(self._process, ended.set)
+        try:
+            async with asyncio.timeout(_GRACE):
+                await ended.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._process)
+        self.gone.set()
+        return True
 
     def close(self) -> None:
         """Let go of its process. Idempotent."""

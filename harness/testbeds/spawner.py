@@ -27,7 +27,6 @@ from splitbrain.harness.testbeds import clocks, families, folders, kernel, memor
 
 _PACKET = 1 << 18
 _MOST_DESCRIPTORS = 250
-_ATTEMPTS = 50
 
 
 class SocketAt(msgspec.Struct, frozen=True):
@@ -240,7 +239,7 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
         elif isinstance(request, _Resume):
             families.resume(request.pid, request.service)
         elif isinstance(request, _Skew):
-            _skew(request)
+            clocks.skew_family(request.pid, request.service, request.nanoseconds, paused=request.paused)
         elif isinstance(request, _Fork):
             _fork(request, descriptors[0])
         elif isinstance(request, _LastWritten):
@@ -298,29 +297,6 @@ def _socket(at: SocketAt) -> socket.socket:
         made.close()
         raise OSError(error.errno, f"{at.address} port {at.port}: {error.strerror}") from error
     return made
-
-
-def _skew(request: _Skew) -> None:
-    """A process that was just asking the time is let go on for a moment. A container that is paused is frozen already: one that
-    is told to stop there would stop when it goes on."""
-    frozen = request.paused and not request.service
-    with contextlib.suppress(OSError):  # One that has just ended.
-        if all(clocks.is_skewed(pid, request.nanoseconds) for pid in families.family(request.pid, request.service)):
-            return
-    for attempt in range(_ATTEMPTS):
-        try:
-            if not frozen:
-                families.pause(request.pid, request.service)
-            clocks.skew(families.family(request.pid, request.service), request.nanoseconds)
-        except BlockingIOError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            return
-        finally:
-            if not request.paused:
-                families.resume(request.pid, request.service)
-        time.sleep(0.001)
 
 
 def _reap() -> list[tuple[int, int]]:

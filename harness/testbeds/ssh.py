@@ -43,7 +43,7 @@ class Ssh(Probed):
 
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "wipe"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew", "wipe", "exchange"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -166,6 +166,11 @@ class Ssh(Probed):
             await tell()  # What came meanwhile is let go too.
         return applied
 
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clocks of a node's servers wrong (clocks.py), not that of the machine. Raises `SetupError`."""
+        (node,) = (node for node in self.nodes if node.name == name)
+        await commands.together(node.skew(service.name, nanoseconds, paused=paused) for service in node.services)
+
     async def listen(self, port: int) -> None:
         """See `RemoteProber.open`."""
         await self._open_prober(RemoteProber(self.nodes, port))
@@ -286,6 +291,8 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collectio
         if why := (await link.ask("refusal", source=shaping.PROGRAM.read_text(), text=text))["why"]:
             mend = "its kernel needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
             missing.append(Problem(f"{link.place} cannot {DEEDS['impair']}: {why}", mend))
+    if "skew" in needs and not missing and (why := (await link.ask("clock"))["why"]):
+        missing.append(Problem(f"{link.place} cannot {DEEDS['skew']}: {why}", "use another machine, or other faults"))
     return missing
 
 

@@ -271,7 +271,8 @@ def _explained(host: Host, said: str) -> str:
 
 
 MODULES = (
-    "families", "helper", "helper.machine", "helper.rules", "helper.guard", "helper.links", "helper.probes", "helper.main",
+    "families", "clocks", "helper", "helper.machine", "helper.rules", "helper.guard", "helper.links", "helper.probes",
+    "helper.main",
 )
 """What the helper is made of, each after what it imports."""
 

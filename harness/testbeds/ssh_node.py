@@ -105,6 +105,11 @@ class SshNode:
         if self.running(name):
             await self.link.ask("resume", name=name)
 
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """Put the clock of a service and of everything that came of it wrong."""
+        if self.running(name):
+            await self.link.ask("skew", name=name, nanoseconds=nanoseconds, paused=paused)
+
     @property
     def services(self) -> Sequence[Service]:
         """The services that run, in the order in which they were started."""

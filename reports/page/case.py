@@ -10,9 +10,10 @@ import msgspec
 from splitbrain.checkers.result import NotJudged, Result
 from splitbrain.checkers.verdict import Anomaly, Figure
 from splitbrain.harness.files import write_whole
-from splitbrain.harness.history.operation import KINDS
+from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.plan import Plan, short
 from splitbrain.reports import wording
+from splitbrain.reports.customers import phrase
 from splitbrain.reports.page import templates
 from splitbrain.reports.plain import plain
 from splitbrain.reports.wording import count, plural, share
@@ -59,7 +60,9 @@ def write(path: Path, name: str, summary: str, runs: Sequence[Result | NotJudged
 def page(name: str, summary: str, runs: Sequence[Result | NotJudged], of: int) -> str:
     """The page as text; links lead to the runs' folders beside it."""
     environment = templates.environment()
-    environment.filters.update(clock=wording.clock, client=wording.client, sentence=wording.sentence)
+    environment.filters.update(
+        when=wording.when, client=wording.client, sentence=wording.sentence, phrase=lambda op, plan: " → ".join(told(op, plan)),
+    )
     judged = [run for run in runs if isinstance(run, Result)]
     return environment.get_template("case.html.j2").render(
         name=name, summary=summary, done=len(runs), of=of, steps=STEPS,
@@ -97,6 +100,11 @@ def _name(plan: Plan, runs: Sequence[Result | NotJudged]) -> str:
     if any(one.seed != plan.seed for one in alike):
         apart.append(f"seed {plan.seed}")
     return ", ".join([f"{short(plan.database)} {plan.variant}", *apart])
+
+
+def told(operation: Operation, plan: Plan | None) -> tuple[str, str]:
+    """The operation in the words of the study."""
+    return phrase(operation, plan.workload if plan is not None else "")
 
 
 def figures(run: Result | NotJudged) -> tuple[Figure, ...]:

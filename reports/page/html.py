@@ -30,9 +30,10 @@ from splitbrain.harness.history.operation import KINDS, Operation
 from splitbrain.harness.history.recording import Recording
 from splitbrain.reports import wording
 from splitbrain.reports.contract import contract, recovery
+from splitbrain.reports.customers import phrase
 from splitbrain.reports.page import charts, cluster, cycles, lanes, logs, strip, templates
 from splitbrain.reports.plain import plain, tells_losses
-from splitbrain.reports.wording import clock, count, moment, phrase, plural, printable, seconds, share, side, value
+from splitbrain.reports.wording import clock, count, moment, plural, printable, seconds, share, side, value
 
 P = ParamSpec("P")
 
@@ -119,6 +120,10 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         tells_losses=tells_losses,
     )
     template = environment.get_template("report.html.j2")
+    workload = result.plan.workload if result.plan is not None else ""
+    environment.filters.update(
+        call=lambda op: phrase(op, workload)[0], answer=lambda op: phrase(op, workload)[1], when=wording.when,
+    )
     chosen = {row.fault for row in strip.worst_first(result.scenarios)[:PICTURED]}
     shown = [row for row in result.scenarios if row.fault in chosen]
     pictured = chosen or {fault.id for fault in recording.faults[:PICTURED]}
@@ -131,9 +136,9 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         first=first,
         plain=plain(result),
         timed=timed,
-        evidence=_evidence(first, recording.faults, timed) if first else None,
+        evidence=_evidence(first, recording.faults, timed, workload) if first else None,
         logged=_drawn(logs.told, recording, first, folder) if first and timed else "",
-        more=[(other, _evidence(other, recording.faults, timed)) for other in _kinds(result)],
+        more=[(other, _evidence(other, recording.faults, timed, workload)) for other in _kinds(result)],
         whole=_drawn(cluster.draw, recording.nodes),
         pictures=[
             (fault, beside := _beside(recording, fault), _drawn(cluster.draw, recording.nodes, fault, beside))
@@ -163,7 +168,7 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         shut=wording.shut(result.blast, result.scenarios),
         declined=_declined(recording.history),
         bin=charts.bin_width(charts.extent(recording)[1] - charts.extent(recording)[0]),
-        timeline=timeline(recording, first) if first and timed else (),
+        timeline=timeline(recording, first, workload) if first and timed else (),
         contract=contract([result]),
         defined={"CP", "AP", "neither", "not-exercised", "discarded", *(name for name in result.counts if name in ANOMALIES)},
         meanings=[(name, ANOMALIES[name].meaning) for name in result.counts if name in ANOMALIES],
@@ -233,10 +238,10 @@ def _drawn(draw: Callable[P, Markup], *arguments: P.args, **named: P.kwargs) -> 
         )
 
 
-def _evidence(anomaly: Anomaly, faults: Sequence[Fault], timed: bool) -> Markup:
+def _evidence(anomaly: Anomaly, faults: Sequence[Fault], timed: bool, workload: str) -> Markup:
     """The cycle that an anomaly is, where it is one, and its operations in time."""
     cycle = _drawn(cycles.draw, anomaly) if anomaly.cycle else Markup()
-    return cycle + _drawn(lanes.draw, anomaly.operations, faults, timed)
+    return cycle + _drawn(lanes.draw, anomaly.operations, faults, timed, workload, anomaly.accused)
 
 
 def _kinds(result: Result) -> list[Anomaly]:
@@ -247,7 +252,7 @@ def _kinds(result: Result) -> list[Anomaly]:
     return list(found.values())[1:6]
 
 
-def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
+def timeline(recording: Recording, anomaly: Anomaly, workload: str = "") -> list[Row]:
     """The operations on the anomaly's key near its evidence, with the faults and the changes of primary in between."""
     history = recording.history
     wanted = {op.index for op in anomaly.operations}
@@ -262,9 +267,9 @@ def timeline(recording: Recording, anomaly: Anomaly) -> list[Row]:
         if before is not None and at > before + 1:
             skipped = plural(at - before - 1, "more operation")
             events.append((op.invoked, 0, Row("", "", f"{skipped} on this key", "", "", "gap")))
-        events.append((op.invoked, 1, _row(op, op.index in wanted)))
+        events.append((op.invoked, 1, _row(op, op.index in wanted, workload)))
     if not events:
-        events = [(op.invoked, 1, _row(op, True)) for op in anomaly.operations]
+        events = [(op.invoked, 1, _row(op, True, workload)) for op in anomaly.operations]
     if not events:
         return []
     first, last = events[0][0], max(time for time, *_ in events)
@@ -321,8 +326,8 @@ def _joined(rows: list[Row]) -> list[Row]:
     return joined
 
 
-def _row(op: Operation, evidence: bool) -> Row:
-    call, answer = phrase(op)
+def _row(op: Operation, evidence: bool, workload: str) -> Row:
+    call, answer = phrase(op, workload)
     took = wording.span(op.completed - op.invoked) if op.completed is not None else "never"
     return Row(clock(op.invoked), wording.client(op), call, answer, took, "evidence" if evidence else "op")
 

@@ -277,6 +277,19 @@ def test_one_blocked_home_blocks_its_side_however_busy_the_others_are() -> None:
     assert result.classification == "CP"
 
 
+def test_homes_that_were_refused_behind_a_bridge_are_named() -> None:
+    whole = fault(sides=(NODES,), primary="n1")
+    result = judged(None, during(5, 13, ("n3", "n4", "n5"), "refused"), [whole])
+    assert result.classification == "unknown"
+    assert "at {n3 n4 n5} were not served, though links by way of others joined them with a quorum" in result.sentence
+
+
+def test_a_load_that_ends_with_the_heal_tells_nobody_that_was_not_served_again() -> None:
+    result = judged(None, during(5, 99, ("n1",), "silent"), [fault()], length=13.6)
+    assert result.classification == "unknown" and "not every home" not in result.sentence
+    assert "less than a second was left after the heal: too little to see who was served again" in result.sentence
+
+
 def test_replicas_that_were_not_compared_leave_ap_open() -> None:
     assert judged(REFUTED, served, [fault()], local=[]).classification == "unknown"
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause, Skew
+from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
@@ -190,14 +190,16 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
     ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
     ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
-    ({"nemesis": "clock-jump", "testbed": "docker"},
-     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
-    ({"testbed": "docker", "schedule": (ScriptedFault(at=1, duration=1, specs=(Skew(("n1",), offset=9.0),)),)},
-     "needs a testbed that can put the clocks of servers wrong, not docker: namespaces can"),
-    ({"nemesis": "full-disk", "testbed": "docker"},
-     "needs a testbed that can .*fill the disk of a data folder.*, not docker: namespaces can"),
+    ({"nemesis": "full-disk", "testbed": "ssh"},
+     "needs a testbed that can .*fill the disk of a data folder.*, not ssh: docker and namespaces can"),
+    ({"testbed": "attached", "schedule": (ScriptedFault(at=1, duration=1, specs=(Kill(("n1",)),)),)},
+     "needs a testbed that can end and start servers, not attached: docker and namespaces and ssh can"),
 ])
-def test_a_nemesis_that_cannot_be_run_is_refused(given: dict[str, Any], told: str) -> None:
+def test_a_nemesis_that_cannot_be_run_is_refused(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+    if "testbed" in given:
+        inventory = tmp_path / "hosts.toml"
+        inventory.write_text("disposable = true\n" + "".join(f'[[hosts]]\nhost = "192.0.2.{at}"\n' for at in range(1, 6)))
+        given = {**given, "inventory": str(inventory), "nodes": 5}
     with pytest.raises(UsageError, match=told):
         resolve({"database": "reference", **given})
 

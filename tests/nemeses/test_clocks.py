@@ -7,7 +7,7 @@ import random
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -20,6 +20,9 @@ from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver
+
+if TYPE_CHECKING:
+    from splitbrain.harness.testbeds.testbed import Testbed  # which pytest would take for a test
 
 EXACT = 0.01
 
@@ -50,58 +53,58 @@ def since_boot() -> Between:
 
 
 def test_jump_strobe_and_drift(tmp_path: Path) -> None:
+    with_cluster(tmp_path, 2, jump_strobe_and_drift)
+
+
+async def jump_strobe_and_drift(testbed: Testbed) -> None:
     """However long an answer takes, it is held against the time that it took."""
+    driver = Driver(testbed, "n1")
+    seen: list[Between] = []
+    enough = False
+    wait = 0.1
 
-    async def work(testbed: Namespaces) -> None:
-        driver = Driver(testbed, "n1")
-        seen: list[Between] = []
+    async def meanwhile() -> None:
+        nonlocal wait
+        async with asyncio.timeout(100):
+            while not seen or not enough:
+                assert (await look(driver, "n2")).may_be(0)
+                seen.append(await look(driver, "n1"))
+                judge()
+                await asyncio.sleep(wait)
+                # Looks of the same rhythm as what goes to and fro would see one half of it alone.
+                wait = 0.03 + wait * 3.7 % 0.1
+
+    def judge() -> None:
+        nonlocal enough
+        if spec.every:
+            assert seen[-1].may_be(0) or seen[-1].may_be(spec.offset), seen
+            sure = [one.may_be(0) for one in seen if one.may_be(0) != one.may_be(spec.offset)]
+            enough = sum(before != after for before, after in pairwise(sure)) >= 3
+        elif spec.drift:
+            assert all(one.low <= later.high + EXACT for one, later in pairwise(seen)), seen
+            assert seen[-1].low <= spec.drift * (0.1 + time.monotonic() - began) + EXACT, seen
+            enough = seen[-1].low - seen[0].high > 10
+        else:
+            assert seen[-1].may_be(spec.offset), seen
+            enough = len(seen) == 5
+
+    host = since_boot()
+    for spec, told in (
+        (Skew(("n1",), offset=60), "put the clock of n1 60 s ahead"),
+        (Skew(("n1",), offset=-3600), "put the clock of n1 3600 s back"),
+        (Skew(("n1",), offset=10, every=0.1), "put the clock of n1 10 s ahead and right again, every 0.1 s"),
+        (Skew(("n1",), drift=20), "let the clock of n1 run 20 s a second too fast"),
+    ):
+        seen.clear()
         enough = False
-        wait = 0.1
-
-        async def meanwhile() -> None:
-            nonlocal wait
-            async with asyncio.timeout(100):
-                while not seen or not enough:
-                    assert (await look(driver, "n2")).may_be(0)
-                    seen.append(await look(driver, "n1"))
-                    judge()
-                    await asyncio.sleep(wait)
-                    # Looks of the same rhythm as what goes to and fro would see one half of it alone.
-                    wait = 0.03 + wait * 3.7 % 0.1
-
-        def judge() -> None:
-            nonlocal enough
-            if spec.every:
-                assert seen[-1].may_be(0) or seen[-1].may_be(spec.offset), seen
-                sure = [one.may_be(0) for one in seen if one.may_be(0) != one.may_be(spec.offset)]
-                enough = sum(before != after for before, after in pairwise(sure)) >= 3
-            elif spec.drift:
-                assert all(one.low <= later.high + EXACT for one, later in pairwise(seen)), seen
-                assert seen[-1].low <= spec.drift * (0.1 + time.monotonic() - began) + EXACT, seen
-                enough = seen[-1].low - seen[0].high > 10
-            else:
-                assert seen[-1].may_be(spec.offset), seen
-                enough = len(seen) == 5
-
-        host = since_boot()
-        for spec, told in (
-            (Skew(("n1",), offset=60), "put the clock of n1 60 s ahead"),
-            (Skew(("n1",), offset=-3600), "put the clock of n1 3600 s back"),
-            (Skew(("n1",), offset=10, every=0.1), "put the clock of n1 10 s ahead and right again, every 0.1 s"),
-            (Skew(("n1",), drift=20), "let the clock of n1 run 20 s a second too fast"),
-        ):
-            seen.clear()
-            enough = False
-            began = time.monotonic()
-            fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (spec,)), meanwhile)
-            assert fault.bit and fault.healed, (fault.proofs, fault.undone)
-            assert fault.struck == ("n1",) and fault.sides == (("n1", "n2"),) and driver.told[-2][0] == told
-            assert enough, seen
-            assert (await look(driver, "n1")).may_be(0)
-            now = since_boot()
-            assert now.low - 1 < host.high and host.low - 1 < now.high, "the machine's clock is as it was"
-
-    with_cluster(tmp_path, 2, work)
+        began = time.monotonic()
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (spec,)), meanwhile)
+        assert fault.bit and fault.healed, (fault.proofs, fault.undone)
+        assert fault.struck == ("n1",) and fault.sides == (("n1", "n2"),) and driver.told[-2][0] == told
+        assert enough, seen
+        assert (await look(driver, "n1")).may_be(0)
+        now = since_boot()
+        assert now.low - 1 < host.high and host.low - 1 < now.high, "the machine's clock is as it was"
 
 
 def test_a_slow_answer_is_asked_for_again_and_no_clock_is_changed_meanwhile(tmp_path: Path) -> None:

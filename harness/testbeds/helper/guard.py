@@ -10,17 +10,25 @@ import subprocess
 import time
 from typing import Any, NoReturn
 
-from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds import clocks, families
 from splitbrain.harness.testbeds.helper import rules
 from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids
 
 
 def put_back(run: str, state: Any) -> list[str]:
-    """Everything as it was before faults: our chains lifted, who stands still goes on, who was ended is started. A line for
-    each thing that was done."""
+    """Everything as it was before faults: our chains lifted, clocks right, who stands still goes on, who was ended is started.
+    A line for each thing that was done, or could not be."""
     done = rules.lift(run)
     if state.get("boot") != boot():  # nothing of it is left
         return done
+    for leader, (started, mark) in state.get("skewed", {}).items():
+        if is_same(int(leader), started):
+            name = mark.rpartition("/")[2]
+            try:
+                if clocks.skew_family(int(leader), mark, 0, paused=leader in state.get("paused", {})):
+                    done.append(f"{name}: its clock put right")
+            except OSError as error:
+                done.append(f"{name}: its clock is wrong still: {error.strerror}")
     for leader, (started, mark) in state.get("paused", {}).items():
         if is_same(int(leader), started):
             families.resume(int(leader), mark)

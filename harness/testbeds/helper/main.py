@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds import clocks, families
 from splitbrain.harness.testbeds.helper import rules
 from splitbrain.harness.testbeds.helper.guard import end_all, guard, put_back
 from splitbrain.harness.testbeds.helper.links import Shaper, refusal
@@ -71,13 +71,14 @@ class Helper:
         self.services: dict[str, Service] = {}
         self.run = ""
         self.folder = Path()
-        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "ended": {}}
+        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "skewed": {}, "ended": {}}
         self.guard = -1
         self.armed: dict[str, Any] = {}
         self.writing = threading.Lock()
         self.changing = threading.RLock()
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
+        self.skewing = threading.Lock()
         self.shaper: Any = None
         self.gates: Any = ()
         self.poll = select.poll()
@@ -181,6 +182,20 @@ class Helper:
     def do_refusal(self, source: str, text: str) -> Any:
         """Why links cannot be impaired here; changes nothing."""
         return {"why": refusal(source, text)}
+
+    def do_clock(self) -> Any:
+        """Why the clock of a process cannot be put wrong here: tried with one that does nothing."""
+        why = clocks.refusal()
+        if not why:
+            tried = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True)
+            try:
+                clocks.skew_family(tried.pid, "try", 1_000_000_000, paused=True)
+            except OSError as error:
+                why = f"{error.strerror}."
+            finally:
+                tried.kill()
+                tried.wait()
+        return {"why": why}
 
     def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float) -> Any:
         """Take this machine for a run: its folder, its guard, its gate. `gates` are the controller's addresses with its port
@@ -330,7 +345,7 @@ class Helper:
                 time.sleep(0.01)
         if pid:
             families.kill(pid, service.mark)
-        self.forget(str(pid))
+        self.forget(str(pid), "paused", "skewed")
         if service.process is not None:
             service.process.wait()
         return {}
@@ -366,12 +381,29 @@ class Helper:
         for pid, (_, mark) in list(self.state["paused"].items()):
             if mark == service.mark:
                 families.resume(int(pid), mark)
-                self.forget(pid)
+                self.forget(pid, "paused")
         return {}
 
-    def forget(self, pid: str) -> None:
+    def do_skew(self, name: str, nanoseconds: int, paused: bool) -> Any:
+        """Put the clock of a server and of everything that came of it wrong by so much, or right (0)."""
+        service = self.services[name]
+        pid = self.leader(service)
+        if not pid:
+            raise OSError(0, f"{name} does not run")
+        with self.skewing:
+            if nanoseconds and str(pid) not in self.state["skewed"]:
+                with self.changing:
+                    self.state["skewed"][str(pid)] = (start_time(pid), service.mark)
+                    self.keep()
+            clocks.skew_family(pid, service.mark, nanoseconds, paused=paused)
+            if not nanoseconds:
+                self.forget(str(pid), "skewed")
+        return {}
+
+    def forget(self, pid: str, *whats: str) -> None:
+        """A process is no more what was to be put back."""
         with self.changing:
-            if self.state["paused"].pop(pid, None) is not None:
+            if [what for what in whats if self.state[what].pop(pid, None) is not None]:
                 self.keep()
 
     def do_run(self, argv: Any, stdin: str, limit: float, cwd: str, env: Any) -> Any:

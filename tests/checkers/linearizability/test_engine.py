@@ -116,7 +116,7 @@ def test_what_is_refuted_stays_refuted_where_no_time_is_left_to_say_why(monkeypa
     monkeypatch.setattr(engine_module, "AT_LEAST", -1.0)
     verdict = check(_stale(800), CasRegister(), time_limit=0.0)
     assert verdict.validity == "invalid" and not verdict.anomalies
-    assert verdict.limits == ("time limit of 0 s: 1 of 1 refuted keys are not explained",)
+    assert verdict.limits == ("time limit of 0 s: no explanation for 1 of 1 refuted keys",)
     monkeypatch.undo()
     assert check(_stale(800), CasRegister()).counts == {"stale-read": 1}
 

@@ -1,5 +1,6 @@
-"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off, pauses its server and
-delays the links of the others, on machines over SSH whose guards are so patient, says so, and waits to be killed."""
+"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off, pauses its server, delays the
+links of the others and puts the clock of the server on n2 ahead, on machines over SSH whose guards are so patient, says so,
+and waits to be killed."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ async def fault(testbed: Ssh) -> None:
     await testbed.nodes[0].pause("server")
     await testbed.impair({link: Impair((link,), delay=300) for link in (("n2", "n3"), ("n3", "n2"))})
     assert min((await testbed.measure([("n2", "n3")], late=0.3))["n2", "n3"].late) >= 299
+    await testbed.skew("n2", 3600 * 10**9, paused=False)
     print("faulty", flush=True)
     await asyncio.sleep(600)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.errors import SetupError
+from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import Ability, Wanted, everything
 from tests.conftest import need
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
-from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed
+from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed, write_inventory
 
 OWN_RULES = """
 iptables -N MINE
@@ -50,6 +52,12 @@ def state(machines: Machines, node: int) -> str:
     """How the process of the small server is: S it sleeps, R it works, T it was stopped; empty where there is none."""
     found = machines.sh(node, "ps -wweo stat,args | grep 'server.p[y]' | head -1").split()
     return found[0][0] if found else ""
+
+
+def ahead(machines: Machines, node: int) -> float:
+    """Seconds by which the clock of the small server is ahead of ours."""
+    with socket.create_connection((machines.nodes[node].address, PORT), timeout=60) as one:
+        return float(one.recv(100)) - time.time()
 
 
 def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
@@ -94,10 +102,12 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
         assert "-s 198.18.0.2/32 -j NFQUEUE" in machines.sh(2, RULES)
+        assert ahead(machines, 1) > 3000
         process.send_signal(how)
         # No command of ours: only a look, by another way.
         assert until(lambda: machines.sh(0, RULES) == before)
         assert until(lambda: state(machines, 0) in ("S", "R"))
+        assert until(lambda: abs(ahead(machines, 1)) < 600)
         assert until(lambda: all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (1, 2)))
         if how == signal.SIGSTOP:  # its controller lives
             assert "nothing was left behind" in machines.splitbrain("clean", "--no-data").communicate()[0]
@@ -227,6 +237,29 @@ def test_a_machine_has_one_run_at_a_time(tmp_path: Path) -> None:
         return 0
 
     assert beside(tmp_path, 2, work) == 0
+
+
+def test_machines_are_upgraded(tmp_path: Path) -> None:
+    need("etcd")
+    newer = find_program("etcd-3.5.1")
+    if newer is None:
+        pytest.skip("etcd 3.5.1: splitbrain servers get etcd")
+
+    def work(machines: Machines) -> int:
+        words = "--testbed ssh --inventory inventory.toml --nemesis upgrade --baseline 2s --fault 3s --between 2s"
+
+        def told() -> str:
+            return " ".join(machines.splitbrain("test", "etcd", "--nodes", "3", *words.split()).communicate()[0].split())
+
+        said = told()
+        assert 'etcd-3.5.1 is not on n1 (198.18.0.1): name its path there in the inventory: programs = {"etcd-3.5.1" =' in said
+        hosts = {node.name: node.address for node in machines.nodes}
+        write_inventory(tmp_path, hosts, programs=f'{{"etcd-3.5.1" = "{newer}"}}')
+        said = told()
+        assert re.search("upgrade, one after the other, n1 n2 n3.* before all 3.4.* all upgraded all 3.5.1", said), said
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
 
 
 def test_a_whole_run(tmp_path: Path) -> None:

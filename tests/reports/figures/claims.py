@@ -795,24 +795,34 @@ def _answers(one: Call, answer: str) -> bool:
 CALL = r"(?P<call>[^→:]*) → (?P<answer>.*?)"
 
 
-@figure(rf"^{N} n\d+ client (?P<client>\d+)(?: via n\d+)?: {CALL}$", "why", tag="li")
-def step(page: Page, block: Block, client: str, call: str, answer: str) -> float:
-    return page.shown(client, block.text.split()[0], call, answer)
+WHEN = rf"{N}(?:–{N})?"
 
 
-@figure(rf"^n\d+ client (?P<client>\d+)(?: via n\d+)?: {CALL} at {N}, took {N}$", "why", tag="title")
-def hovered(page: Page, block: Block, client: str, call: str, answer: str) -> tuple[float, float]:
+def _spanned(page: Page, client: str, when: str, call: str, answer: str) -> list[float]:
+    """When the call began, and where that is told, when it was over."""
+    began, _, ended = when.partition("–")
+    first = page.shown(client, began, call, answer)
+    return [first, *([math.nan if page.evidence is None else page.evidence.ended / SECOND] if ended else [])]
+
+
+@figure(rf"^{WHEN} n\d+ client (?P<client>\d+)(?: via n\d+)?: {CALL}$", "why", tag="li")
+def step(page: Page, block: Block, client: str, call: str, answer: str) -> list[float]:
+    return _spanned(page, client, block.text.split()[0], call, answer)
+
+
+@figure(rf"^n\d+ client (?P<client>\d+)(?: via n\d+)?: {CALL} at {WHEN}, took {N}$", "why", tag="title")
+def hovered(page: Page, block: Block, client: str, call: str, answer: str) -> list[float]:
     at = block.text.rpartition(" at ")[2].partition(",")[0]
-    began = page.shown(client, at, call, answer)
-    return began, math.nan if page.evidence is None else (page.evidence.ended - page.evidence.invoked) / SECOND
+    span = _spanned(page, client, at, call, answer)
+    return [*span, math.nan if page.evidence is None else (page.evidence.ended - page.evidence.invoked) / SECOND]
 
 
-@figure(rf"^{CALL}(?: \(beside n\d+\))? {N}$", "why", tag="text")
-def drawn(page: Page, block: Block, call: str, answer: str) -> float:
+@figure(rf"^(?:✗ )?{CALL}(?: \(beside n\d+\))? {WHEN}$", "why", tag="text")
+def drawn(page: Page, block: Block, call: str, answer: str) -> list[float]:
     at = block.text.rpartition(" ")[2]
-    found = [page.shown(str(one.process), at, call, answer) for one in page.run.calls
-             if 0 <= one.invoked / SECOND - _seconds(at) < 0.001]
-    return next((time for time in found if not math.isnan(time)), math.nan)
+    found = [_spanned(page, str(one.process), at, call, answer) for one in page.run.calls
+             if 0 <= one.invoked / SECOND - _seconds(at.partition("–")[0]) < 0.001]
+    return next((times for times in found if not math.isnan(times[0])), [math.nan, *([math.nan] if "–" in at else [])])
 
 
 @figure(r"^client (\d+)$", "why", tag="text")

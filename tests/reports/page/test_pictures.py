@@ -73,6 +73,8 @@ def test_a_band_covers_exactly_what_happened_in_its_window() -> None:
 
     picture = ET.fromstring(lanes.draw([read(at) for at in (11.0, 12.2, 26.9, 27.1)], (FAULT,)))
     ((left, right),) = rectangles(picture, "band")
+    ((armed, proven),) = rectangles(picture, "arming")
+    assert armed <= left < proven <= right, "from its first rule to the proof"
     assert [left <= start and end <= right for start, end in sorted(rectangles(picture, "call"))] == [False, True, True, False]
 
 
@@ -226,3 +228,12 @@ def test_hostile_names_are_text() -> None:
     picture = cluster.draw((HOSTILE, "n2"))
     ET.fromstring(picture)
     assert "<script" not in picture
+
+
+def test_the_operation_that_is_wrong_is_marked_and_both_its_ends_are_told() -> None:
+    ops = [Operation(process=at, f="read", value=1, invoked=at * 10**9, completed=at * 10**9 + 9 * 10**6) for at in (13, 20)]
+    picture = ET.fromstring(lanes.draw(ops, (FAULT,), accused=1))
+    marked = [(tag.tag.rpartition("}")[2], tag.text) for tag in picture.iter() if "accused" in tag.get("class", "")]
+    assert marked == [("rect", None), ("text", "✗ read → 1")]
+    assert [tag.text for tag in picture.iter("tspan")] == ["  0:13.000–0:13.009", "  0:20.000–0:20.009"]
+    assert "accused" not in lanes.draw(ops[:1], (FAULT,), accused=0), "one alone needs no mark"
