@@ -43,7 +43,9 @@ class Ssh(Probed):
 
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew", "wipe", "damage"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "wipe", "exchange", "damage"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
