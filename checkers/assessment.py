@@ -32,20 +32,22 @@ from splitbrain.harness.history.variant import Claim, Label, Promise
 
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
-    converged: Convergence, validity: Validity, *, overwritten: bool = False,
+    converged: Convergence, validity: Validity, *, overwritten: bool = False, damage: str = "",
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
     with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
     an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
     workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
-    overwritten."""
+    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
     standings = {promise: _standings(promise, verdicts) for promise in claimed.promises}
     for promise in claimed.promises:
         if broken := _broken(promise, counts, rows, standings[promise], converged):
+            if damage:
+                return assess("not tested", f"{broken}, but {damage}")
             return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     seen = [name for name in claimed.admits if counts.get(name)]

@@ -114,7 +114,7 @@ def _cut_off(accused: Operation, fault: Fault) -> str:
     the operation lies in the fault's window: while links are being cut, or mended, nobody knows which of them are up."""
     if not fault.bit or fault.in_force is None or fault.in_force > accused.ended:
         return ""
-    if fault.heal_began is not None and fault.heal_began <= accused.invoked:
+    if fault.heal_began is not None and fault.heal_began <= max(accused.invoked, fault.in_force):
         return ""
     node = accused.server or accused.node
     cut = (fault.observed_cut or fault.cut) if fault.cut else ()

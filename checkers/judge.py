@@ -42,10 +42,13 @@ from splitbrain.checkers.result import (
 from splitbrain.checkers.verdict import Anomaly, Checker, Lost, Staleness, Standing, Validity, Verdict
 from splitbrain.harness.errors import INTERRUPTED, SplitbrainError, UsageError, described, returned_by
 from splitbrain.harness.errors import place as place_of
+from splitbrain.harness.history.fault import is_damage
 from splitbrain.harness.history.history import FAIL, INFO, OK, History
 from splitbrain.harness.history.micros import READ, WRITE
 from splitbrain.harness.history.operation import KINDS
 from splitbrain.harness.history.recording import Recording
+from splitbrain.harness.history.sides import listed, natural
+from splitbrain.harness.history.variant import Variant
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,6 +140,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         pacelc=otherwise,
         claim=claim(
             variant.claim, counts, known.rows, own, found.convergence, validity, overwritten=_overwritten(recording.history),
+            damage=_damage(recording, variant),
         ) if variant else None,
         labels=tuple(
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes,
@@ -149,6 +153,17 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         ) if plan is not None else (),
         limits=tuple(f"{verdict.checker}: {limit}" for verdict in verdicts for limit in verdict.limits),
     )
+
+
+def _damage(recording: Recording, variant: Variant) -> str:
+    """What was done to files of which nobody says that what they held is kept, and what is said; empty where nothing was."""
+    damaged = [spec for fault in recording.faults if fault.in_force is not None for spec in fault.specs if is_damage(spec)]
+    if not damaged or (variant.damage is not None and variant.damage.kept):
+        return ""
+    nodes = sorted({name for spec in damaged for name in spec.touched}, key=natural)
+    said = "and what is expected then its file does not say" if variant.damage is None else (
+        f"of which is known: {variant.damage.text} ({variant.damage.source})")
+    return f"files of {listed(tuple(nodes))} were damaged, {said}"
 
 
 def _overwritten(history: History) -> bool:

@@ -579,14 +579,19 @@ def encode(result: Result) -> bytes:
     return b'%b,\n  "digest": "%b"\n}\n' % (text, hashlib.sha256(text).hexdigest().encode())
 
 
+class _Head(msgspec.Struct):
+    """What is read of a result to know whether this version can read it."""
+
+    format: object = None
+
+
 def decode(text: bytes, path: Path | str = "result.json") -> Result:
     """The result in a `result.json`. Raises `HistoryError` naming `path` where it is none, is damaged, or of a newer
     version."""
     told = _DIGEST.search(text)
     damaged = told is not None and hashlib.sha256(text[: told.start()]).hexdigest().encode() != told[1]
     try:
-        head = msgspec.json.decode(text, type=dict[str, object])
-        number = head.get("format")
+        number = msgspec.json.decode(text, type=_Head).format
         # Before the digest: a newer version may count it otherwise.
         if isinstance(number, int) and number > FORMAT:
             raise HistoryError(

@@ -255,7 +255,7 @@ def check(plan: Plan) -> None:
         raise PlanError((key,), f"{plan.database} does not tell its servers' clocks: nothing could prove that they are wrong.")
     for name, where in _nemeses(plan):
         found = schedules.nemesis(name, plan.options)
-        if refusal := (found.refusal(database, variant) or found.unfit(plan.testbed)
+        if refusal := (found.refusal(database, variant) or found.unfit(database, plan.testbed)
                        or found.too_few(database, variant, plan.nodes)):
             raise PlanError(where, f"{plan.database} {plan.variant} {refusal}.")
     _check_members(plan, database)
@@ -367,5 +367,7 @@ def check_machine(plan: Plan) -> None:
             raise SetupError(
                 f"{plan.database} needs the Python module {module}: pip install 'splitbrain[{database.driver}]'."
             )
-    if problems := testbed.missing(plan, [Wanted(program.name, program.mend) for program in database.programs], needs):
+    others = [program for name, _ in _nemeses(plan) for program in schedules.nemesis(name, plan.options).programs(database)]
+    wanted = [Wanted(program.name, program.mend) for program in (*database.programs, *others)]
+    if problems := testbed.missing(plan, wanted, needs):
         raise SetupError("; ".join(f"{problem.what}: {problem.mend}" for problem in problems))

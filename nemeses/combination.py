@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from splitbrain.harness.databases.database import Database, Detection
+from splitbrain.harness.databases.database import Database, Detection, Program
 from splitbrain.harness.history.fault import OnServers, Other, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability
@@ -83,9 +83,13 @@ class Combination(Nemesis):
         """That of the first part that has one."""
         return next(filter(None, (part.nemesis.refusal(database, variant) for part in self.parts)), "")
 
-    def unfit(self, testbed: str) -> str:
+    def unfit(self, database: type[Database], testbed: str) -> str:
         """That of the first part that has one."""
-        return next(filter(None, (part.nemesis.unfit(testbed) for part in self.parts)), "")
+        return next(filter(None, (part.nemesis.unfit(database, testbed) for part in self.parts)), "")
+
+    def programs(self, database: type[Database]) -> Sequence[Program]:
+        """Those of all parts."""
+        return [program for part in self.parts for program in part.nemesis.programs(database)]
 
     def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
         """That of the first part that has one."""

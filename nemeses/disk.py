@@ -1,8 +1,11 @@
 """What happens to disks: the data folder of a server is full; a file of it is damaged while the server is down.
 
 A database is expected to survive a full disk at a minority: what it acknowledged stays, and it serves again once there is
-room. Of damage at a minority one is expected to survive whose records carry a sum: it refuses the file, or fetches what it
-lacks from the others. One without sums serves what the damage made of it.
+room.
+
+What one makes of damage is said by its variants (`Variant.damage`): sums alone save nothing, for who drops the records whose
+sum is wrong has forgotten what it had promised (R. Alagappan et al., Protocol-aware recovery for consensus-based storage, FAST
+2018).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Nodes, Other, Proof, Spec
+from splitbrain.harness.history.fault import DAMAGED, Nodes, Other, Proof, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability
@@ -110,7 +113,7 @@ class Damage(Processes):
 
     def spec(self, nodes: Nodes) -> Other:
         does, numbers = self.does()
-        return Other(nodes=nodes, name=self.name, does=does, undoing="mend", options=dict(numbers))
+        return Other(nodes=nodes, name=self.name, does=does, undoing="mend", options={DAMAGED: True, **numbers})
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
         """Raises `NoTarget`."""
@@ -177,6 +180,7 @@ class DamageInjector(Injector[Other]):
         changed = await cluster.start(self, spec.nodes)
         wrong = tuple(name for name in spec.nodes if name not in differ)
         told = [f"{name}: {self._changed(name)}" for name in differ]
+        told += [expected(cluster)] if differ and cluster.database is not None else []
         return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                      measured=tuple(differ), detail=", ".join(told) or "no file to damage")
 
@@ -209,6 +213,13 @@ class DamageInjector(Injector[Other]):
         places = list(differences(content, made))
         shown = " ".join(map(str, places[:SHOWN])) + (" ..." if len(places) > SHOWN else "")
         return f"{len(places)} of {len(content)} bytes of {file} differ (at {shown})"
+
+
+def expected(cluster: Cluster) -> str:
+    """What is expected of its database then."""
+    database = cluster.database
+    damage = database.variant.damage if database is not None else None
+    return f"expected: {damage.text} ({damage.source})" if damage else "what is expected then the database's file does not say"
 
 
 def differences(one: bytes, other: bytes) -> Iterator[int]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.databases.database import Database, Detection
+from splitbrain.harness.databases.database import Database, Detection, Program
 from splitbrain.harness.history.fault import Nodes, Spec
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
@@ -106,10 +106,14 @@ class Nemesis(ABC):
         where it can."""
         return ""
 
-    def unfit(self, testbed: str) -> str:
-        """Why it cannot be done on that testbed with the options that it has, as `refusal` says it; empty where it can, as far
-        as the testbed has the abilities that it needs."""
+    def unfit(self, database: type[Database], testbed: str) -> str:
+        """Why it cannot be done to that database on that testbed with the options that it has, as `refusal` says it; empty
+        where it can, as far as the testbed has the abilities that it needs."""
         return ""
+
+    def programs(self, database: type[Database]) -> Sequence[Program]:
+        """What it needs on the nodes beside the database's own programs."""
+        return ()
 
     def too_few(self, database: type[Database], variant: Variant, nodes: int) -> str:
         """Why it cannot be done to so many nodes of that database though it can to more, as `refusal` says it."""

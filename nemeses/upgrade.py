@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from splitbrain.harness.databases.database import Database
+from splitbrain.harness.databases.database import Database, Program
 from splitbrain.harness.history.fault import Other, Proof, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import OptionTable
@@ -29,6 +29,8 @@ from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
 CONTAINERS = "docker"
 """The testbed whose servers' versions are those of images."""
+HERE = "namespaces"
+"""The testbed whose servers' programs are those of this machine."""
 ASK = 5.0
 """Seconds that the servers are given to tell their versions."""
 
@@ -43,7 +45,9 @@ class Upgrade(Nemesis):
     class Options(OptionTable, frozen=True):
         """Into what."""
 
-        binary: Annotated[str, Setting("The server's program in the other version; empty: the one that can be fetched.")] = ""
+        binary: Annotated[str, Setting(
+            "The server's program in the other version; empty: the one that can be fetched. Over SSH a path there, or a name."
+        )] = ""
         image: Annotated[str, Setting("In containers: the image of the other version.")] = ""
 
     options: Options
@@ -69,26 +73,30 @@ class Upgrade(Nemesis):
 
     def refusal(self, database: type[Database], variant: Variant) -> str:
         """Where there is one version only."""
-        if (name := self.options.binary) and (not Path(name).is_file()):
-            return f"cannot be upgraded: {name}, which [options.upgrade] names, is no file"
-        if name or self.options.image:
-            return ""
-        if database.newer is None:
+        if database.newer is None and not self.options.binary and not self.options.image:
             return "cannot be upgraded: only one version can be had, unless [options.upgrade] names another"
-        if find_program(database.newer.name) is None:
+        return ""
+
+    def unfit(self, database: type[Database], testbed: str) -> str:
+        """Where the other version is not here, or is named as another testbed has it."""
+        binary, image = self.options.binary, self.options.image
+        if testbed == CONTAINERS and not image:
+            return "cannot be upgraded in containers: [options.upgrade] image has to name the image of the other version"
+        if testbed == CONTAINERS and binary:
+            return "cannot be upgraded in containers by a program: [options.upgrade] binary is for other testbeds"
+        if testbed != CONTAINERS and image:
+            return "cannot be upgraded by an image: [options.upgrade] image is for --testbed docker"
+        if testbed == HERE and binary and not Path(binary).is_file():
+            return f"cannot be upgraded: {binary}, which [options.upgrade] names, is no file"
+        if testbed == HERE and not binary and database.newer is not None and find_program(database.newer.name) is None:
             return f"cannot be upgraded: only one version is here, and the other is got by '{database.newer.mend}'"
         return ""
 
-
-    def unfit(self, testbed: str) -> str:
-        """Where the other version is named as another testbed has it."""
-        if testbed == CONTAINERS and not self.options.image:
-            return "cannot be upgraded in containers: [options.upgrade] image has to name the image of the other version"
-        if testbed == CONTAINERS and self.options.binary:
-            return "cannot be upgraded in containers by a program: [options.upgrade] binary is for other testbeds"
-        if testbed != CONTAINERS and self.options.image:
-            return "cannot be upgraded by an image: [options.upgrade] image is for --testbed docker"
-        return ""
+    def programs(self, database: type[Database]) -> Sequence[Program]:
+        """The other version, on machines: by its path there, or by a name, which the inventory gives a path."""
+        called = self.options.binary or (database.newer.name if database.newer is not None else "")
+        mend = f'name its path there in the inventory: programs = {{"{called}" = "/path"}}'
+        return [Program(called, mend)] if called and not self.options.image else []
 
 
 class UpgradeInjector(Injector[Other]):
@@ -148,9 +156,11 @@ class UpgradeInjector(Injector[Other]):
     async def _upgrade(self, name: str, spec: Other, cluster: Cluster) -> None:
         database = _database(cluster)
         image = spec.options.get("image", "")
-        other = spec.options["binary"] or (find_program(database.newer.name) if database.newer is not None else None)
-        if image or other is not None:
-            how = {"image": image} if image else {"other": other or ""}
+        other = spec.options["binary"] or (database.newer.name if database.newer is not None else "")
+        if cluster.testbed.name == HERE:
+            other = find_program(other) or other
+        if image or other:
+            how = {"image": image} if image else {"other": other}
             await cluster.exchange(self, name, database.programs[0].name, **how)
             self._exchanged[name] = None
             with contextlib.suppress(TimeoutError):  # it may serve only when another fault is over: that is asked at the end

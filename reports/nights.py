@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from math import comb
 from pathlib import Path
 from typing import Literal
 
@@ -269,14 +270,14 @@ def rates_seen(tonight: Sequence[Told], before: Sequence[Night]) -> tuple[RateSe
 
 def at_most(seen: int, of: int, rate: float) -> float:
     """How probable it is that at most `seen` of so many runs show what a run shows with that probability."""
-    from scipy.stats import binom  # Seconds on a busy machine, which what only reads the lines need not wait for.
+    from scipy.special import bdtr  # Not scipy.stats, which takes seconds to load on a busy machine.
 
-    return float(binom.cdf(seen, of, rate))
+    return float(bdtr(seen, of, rate))
 
 
 def differ(seen: int, of: int, other_seen: int, other_of: int) -> bool:
     """Whether two counts of runs differ by more than chance (Fisher's exact test, 5%)."""
-    import numpy as np
-    from scipy.stats import fisher_exact
-
-    return float(fisher_exact(np.array([[seen, of - seen], [other_seen, other_of - other_seen]])).pvalue) < 0.05
+    drawn = seen + other_seen
+    ways = [comb(of, here) * comb(other_of, drawn - here) for here in range(max(0, drawn - other_of), min(of, drawn) + 1)]
+    as_odd = sum(one for one in ways if one <= comb(of, seen) * comb(other_of, other_seen))
+    return 20 * as_odd < comb(of + other_of, drawn)

@@ -44,7 +44,7 @@ from splitbrain.harness.databases.database import Connections, Detection, Progra
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -86,6 +86,12 @@ _TUNED = (
 )
 _DYNAMO = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/dynamo.html"
 _GUARANTEES = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/guarantees.html"
+_DAMAGE = Damage(
+    text="every chunk of a table and every section of the commit log has a sum: a node stops serving that reads a wrong one of "
+    "a table, does not start with a log that is wrong before its end, and may go on without an end that is",
+    source="Cassandra documentation 5.0, crc_check_chance of a table, disk_failure_policy and commit_failure_policy: "
+    "https://cassandra.apache.org/doc/5.0/cassandra/managing/configuration/cass_yaml_file.html",
+)
 _LABELS = (
     Label("AP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
     Label(
@@ -108,7 +114,7 @@ def _variant(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
     """A variant of plain reads and writes."""
     return Variant(
         name=name, summary=summary, reads="home", writes="home", claim=claim, labels=_LABELS, offers=_PLAIN,
-        tuned=(*_TUNED, *tuned), local=_LOCAL,
+        tuned=(*_TUNED, *tuned), damage=_DAMAGE, local=_LOCAL,
     )
 
 

@@ -14,7 +14,7 @@ from splitbrain.harness.databases.etcd_client import encode
 from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused
-from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server, fetch_program
 from splitbrain.harness.testbeds.testbed import Node, Service
@@ -37,6 +37,13 @@ _ELECTION = Detection(
     "election time-out", 1.0,
     "etcd documentation v3.5, Tuning: --election-timeout is 1000 ms by default; a member stands for election after one to two "
     "of them: https://etcd.io/docs/v3.5/tuning/",
+)
+
+_DAMAGE = Damage(
+    text="a member whose log has wrong sums does not start, one whose log has lost its end goes on without it; its tree of "
+    "keys has no sums, and is compared with the others' only where that is switched on, which it is not",
+    source="R. Alagappan et al., Protocol-aware recovery for consensus-based storage, FAST 2018; etcd documentation v3.5, Data "
+    "corruption: https://etcd.io/docs/v3.5/op-guide/data_corruption/",
 )
 
 _GUARANTEES = "etcd documentation v3.5, KV API guarantees: https://etcd.io/docs/v3.5/learning/api_guarantees/"
@@ -70,6 +77,7 @@ class Etcd(Membership):
             labels=_LABELS,
             offers=_OFFERS,
             tuned=(_PRE_VOTE,),
+            damage=_DAMAGE,
             local="a serializable range at each member",
         ),
         Variant(
@@ -87,6 +95,7 @@ class Etcd(Membership):
             labels=_LABELS,
             offers=_OFFERS - {"watches"},  # which promise nothing of the time at which they tell
             tuned=(_PRE_VOTE, "reads are sent with serializable: true (the API's default is false)"),
+            damage=_DAMAGE,
             local="a serializable range at each member",
         ),
         Variant(
@@ -98,6 +107,7 @@ class Etcd(Membership):
             labels=_LABELS,
             offers=frozenset({"sets"}),
             tuned=(_PRE_VOTE,),
+            damage=_DAMAGE,
             local="a serializable range at each member",
         ),
     )

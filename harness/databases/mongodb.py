@@ -15,7 +15,7 @@ from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
-from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server, fetch_program
 from splitbrain.harness.testbeds.testbed import Node, Service
@@ -40,6 +40,11 @@ _TUNED = (
     "wiredTigerCacheSizeGB 0.25 (default half of the memory)",
     "diagnosticDataCollectionEnabled false (default true)",
     f"transactionLifetimeLimitSeconds {_EXPIRY_S} (default 60)",
+)
+_DAMAGE = Damage(
+    text="every block and every record of the journal has a sum: a member ends that reads a wrong one, and may go on without "
+    "the end of its journal where that is lost",
+    source="MongoDB, SERVER-35630: https://jira.mongodb.org/browse/SERVER-35630",
 )
 _LABELS = (
     Label("CP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
@@ -87,7 +92,7 @@ def _across(name: str, summary: str, claim: Claim, *tuned: str) -> Variant:
     """A variant of transactions over several documents."""
     return Variant(
         name=name, summary=summary, reads="primary", writes="primary", claim=claim, labels=_LABELS, offers=_ACROSS,
-        tuned=(*_TUNED, *tuned), local=_LOCAL,
+        tuned=(*_TUNED, *tuned), damage=_DAMAGE, local=_LOCAL,
     )
 
 
@@ -113,6 +118,7 @@ class MongoDB(Membership):
             labels=_LABELS,
             offers=_LOCKING,
             tuned=(*_TUNED, "readConcern majority (default local)"),
+            damage=_DAMAGE,
             local=_LOCAL,
         ),
         Variant(
@@ -137,6 +143,7 @@ class MongoDB(Membership):
             ),
             offers=_WITHIN,
             tuned=(*_TUNED, "writeConcern w: 1, j: false (default majority since 5.0)"),
+            damage=_DAMAGE,
             local=_LOCAL,
         ),
         Variant(
@@ -154,6 +161,7 @@ class MongoDB(Membership):
             labels=_LABELS,
             offers=_WITHIN,
             tuned=(*_TUNED, "writeConcern w: 1, j: true (default majority since 5.0)"),
+            damage=_DAMAGE,
             local=_LOCAL,
         ),
         Variant(
@@ -170,6 +178,7 @@ class MongoDB(Membership):
             labels=_LABELS,
             offers=_LOCKING,
             tuned=(*_TUNED, "readConcern linearizable with maxTimeMS (default local)"),
+            damage=_DAMAGE,
             local=_LOCAL,
         ),
         Variant(
@@ -187,6 +196,7 @@ class MongoDB(Membership):
             labels=_LABELS,
             offers=_WITHIN,
             tuned=(*_TUNED, "read preference secondaryPreferred (default primary)", "readConcern majority (default local)"),
+            damage=_DAMAGE,
             local=_LOCAL,
         ),
         _across(

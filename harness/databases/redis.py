@@ -15,7 +15,7 @@ from splitbrain.harness.databases.redis_cluster import Cluster
 from splitbrain.harness.databases.redis_sentinel import Sentinel
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -32,6 +32,11 @@ _DOCUMENTATION = (
 )
 _PERSISTENCE = (
     "Redis documentation, Redis persistence: https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"
+)
+_DAMAGE = Damage(
+    text="a server does not load a snapshot whose sum is wrong; its log of commands has no sums: one that lost its end is "
+    "loaded without it, one that is no log in its middle is refused, other values are taken for the true ones, by replicas too",
+    source=f"{_PERSISTENCE}; redis.conf, rdbchecksum and aof-load-truncated",
 )
 _LABELS = (
     Label("CP", "N. Hurst, Visual guide to NoSQL systems (2010): http://blog.nahurst.com/visual-guide-to-nosql-systems"),
@@ -60,6 +65,7 @@ def _sentinel(name: str, summary: str, text: str, source: str, *tuned: str) -> V
         labels=_LABELS,
         offers=_KEYED | {"transactions"},
         tuned=(*Sentinel.TUNED, *tuned),
+        damage=_DAMAGE,
         local="GET or SMEMBERS at each server, replica or not",
     )
 
@@ -132,6 +138,7 @@ class Redis(Membership):
             labels=_LABELS[:1],
             offers=_KEYED,
             tuned=Cluster.TUNED,
+            damage=_DAMAGE,
             local="GET or SMEMBERS at each server that holds the key's shard, replica or not",
         ),
     )

@@ -446,6 +446,15 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
 Spec = Cut | Flap | Impair | Kill | Pause | Skew | Surge | Hush | Sever | Retry | Other
 
 
+DAMAGED = "damaged"
+"""The option of an `Other` that damages files which a server had written."""
+
+
+def is_damage(spec: Spec) -> bool:
+    """Whether it damages what servers had written to their disks."""
+    return isinstance(spec, Other) and bool(spec.options.get(DAMAGED))
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault as it happened. Times are nanoseconds from the start of the run; None where it was never reached.
 

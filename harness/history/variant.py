@@ -39,6 +39,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     admits: tuple[str, ...] = ()
 
 
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected of a cluster when a file of servers was damaged that were stopped, of a minority at most: what they do
+    with it, in a sentence, and where that is from. `kept`: what was acknowledged stays, and is told rightly, all the same."""
+
+    text: str
+    source: str
+    kept: bool = False
+
+
 class Label(msgspec.Struct, frozen=True):
     """A label that literature gives (`CP`, `PC/EC`) and where. Labels contradict each other: all are shown."""
 
@@ -52,6 +61,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     `offers` are the capabilities of its clients. `tuned` says, a line each, what differs from the vendor's defaults.
     `nodes` is the size of cluster that it has by default, 0 where that of its database does; `least` the smallest that it works
     on.
+    `damage` says what is expected of damaged files; None: nobody says it, and nothing is held against it where some were.
     `keys` is the number of keys that it needs by default, 0 where the plan's own will do: where calls that meet on a key
     hinder each other, more keys keep them apart. `local` says what a final, node-local read is here ("GET on each replica").
     """
@@ -67,6 +77,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 0
     least: int = 1
     keys: int = 0
+    damage: Damage | None = None
     local: str = "a read of each node's own copy"
 
     def route(self, kind: Kind) -> Route:

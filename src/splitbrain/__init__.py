@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from splitbrain.harness.history.history import History
     from splitbrain.harness.history.operation import Operation
     from splitbrain.harness.history.recording import Recording
-    from splitbrain.harness.history.variant import Capability, Claim, Label, Variant
+    from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
     from splitbrain.harness.load.client import Client
     from splitbrain.harness.plan import OptionTable, Plan
     from splitbrain.harness.run import Outcome, run
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut",
+    "Anomaly", "Call", "Capability", "CheckedFile", "Checker", "Claim", "Client", "Cluster", "Connections", "Cut", "Damage",
     "Database", "Detection", "Elsewhere", "Fault", "Figure", "History", "HistoryError", "Impair", "Indeterminate",
     "Injector", "Invocation", "Kill", "Label", "Linearizability", "Membership", "Mismatch", "Model", "Moment", "Nemesis",
     "NoTarget", "Node", "Operation", "OptionTable", "Other", "Outcome", "Outlook", "Partition", "Pause", "Plan", "Program",
@@ -94,7 +94,7 @@ _HOMES = {
     "splitbrain.harness.history.history": ("History",),
     "splitbrain.harness.history.operation": ("Operation",),
     "splitbrain.harness.history.recording": ("Recording",),
-    "splitbrain.harness.history.variant": ("Capability", "Claim", "Label", "Variant"),
+    "splitbrain.harness.history.variant": ("Capability", "Claim", "Damage", "Label", "Variant"),
     "splitbrain.harness.load.client": ("Client",),
     "splitbrain.harness.plan": ("OptionTable", "Plan"),
     "splitbrain.harness.settings": ("Setting",),

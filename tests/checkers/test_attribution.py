@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from splitbrain.checkers.attribution import attribute, fault_of
@@ -90,6 +90,7 @@ EDGES = ("started", "in_force", "proven", "heal_began", "healed")
     st.lists(st.integers(1, 60), min_size=5, max_size=5).map(sorted), st.integers(0, 5), st.integers(0, 70),
     st.none() | st.integers(0, 70), st.booleans(), st.sampled_from(["n1", "n2", "n3"]), st.booleans(),
 )
+@example(times=[1, 1, 1, 1, 1], reached=3, at=0, took=1, wrong=False, node="n1", paused=False)  # It stood no time at all.
 def test_a_node_is_cut_off_while_all_links_are_and_at_no_other_moment(
     times: list[int], reached: int, at: int, took: int | None, wrong: bool, node: str, paused: bool,
 ) -> None:

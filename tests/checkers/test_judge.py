@@ -14,11 +14,11 @@ from splitbrain.checkers.result import FORMAT, Check, Class, Convergence, Result
 from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, UP_TO_DATE
 from splitbrain.checkers.verdict import Moment, Standing, Verdict
 from splitbrain.harness.errors import HistoryError, UsageError
-from splitbrain.harness.history.fault import Kill, Skew, Spec
+from splitbrain.harness.history.fault import DAMAGED, Kill, Other, Skew, Spec
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
-from splitbrain.harness.history.variant import Claim, Label, Promise
+from splitbrain.harness.history.variant import Claim, Damage, Label, Promise
 from tests.checkers.scenes import MS, NODES, SECOND, Says, anomaly, apart, both, during, fault, overlapping, recording, served
 
 CUT = during(5, 13, ("n1",), "silent")
@@ -428,6 +428,27 @@ def test_a_claim_is_not_tested_without_a_proven_fault() -> None:
     found = judge(recording(CUT, [fault(proven=None)], claim=claim), (Says(),)).claim
     assert found is not None
     assert found.standing == "not tested"
+
+
+@pytest.mark.parametrize(("damage", "standing", "told"), [
+    (None, "not tested", "files of n1 were damaged, and what is expected then its file does not say"),
+    (Damage(text="one forgets", source="a paper"), "not tested", "were damaged, of which is known: one forgets (a paper)"),
+    (Damage(text="all is kept", source="a paper", kept=True), "does not hold", "it promises"),
+])
+def test_what_comes_of_damaged_files_is_held_against_a_claim_where_it_says_that_all_is_kept(
+    damage: Damage | None, standing: str, told: str,
+) -> None:
+    claim = Claim(text="t", source="s", promises=("no-lost-write",))
+    spec = Other(nodes=("n1",), name="bit-flips", does="damage", options={DAMAGED: True})
+    one = msgspec.structs.replace(fault(), specs=(spec,))
+    made = recording(CUT, [one], claim=claim)
+    assert made.variant is not None
+    made = msgspec.structs.replace(made, variant=msgspec.structs.replace(made.variant, damage=damage))
+    found = judge(made, (LOST,)).claim
+    assert found is not None and found.standing == standing and told in found.reason
+    calm = judge(msgspec.structs.replace(made, faults=(fault(),)), (LOST,)).claim
+    assert calm is not None and calm.standing == "does not hold", "nothing was damaged"
+    assert judge(made, (LOST,)).validity == "invalid", "what was lost is told all the same"
 
 
 @pytest.mark.parametrize(("text", "says", "standing"), [

@@ -66,6 +66,7 @@ class Node:
 class Remembering:
     """A testbed that remembers its links, and does what it is told after a while."""
 
+    name = "namespaces"
     attached = False
 
     def __init__(self) -> None:

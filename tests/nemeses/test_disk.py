@@ -7,13 +7,19 @@ import functools
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import is_damage
+from splitbrain.harness.history.variant import Damage
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import nemesis
 from splitbrain.harness.testbeds.docker import Docker
@@ -171,6 +177,24 @@ def test_a_damaged_file(tmp_path: Path, mends: bool) -> None:
             assert await driver.controller.prove_healed() == ()
         assert driver.told[-2][0] == "cut 25% off a file of n1"
         assert "250 of 1000 bytes of store gone" in driver.told[-2][1]
+
+    with_cluster(tmp_path, 2, work)
+
+
+def test_every_variant_says_what_is_expected_of_damaged_files(tmp_path: Path) -> None:
+    for name in registry.names("databases"):
+        for variant in registry.look_up("databases", name).variants:
+            assert variant.damage is not None and len(variant.damage.source) > 10, (name, variant.name)
+
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+        for damage, told in ((Damage(text="one forgets", source="a paper"), "expected: one forgets (a paper)"),
+                             (None, "what is expected then the database's file does not say")):
+            driver.cluster.database = cast("Database", SimpleNamespace(variant=SimpleNamespace(damage=damage)))
+            store(testbed, bytes(1000))
+            fault = await driver.do(step("truncate", "primary"))
+            assert fault.bit and all(is_damage(spec) for spec in fault.specs)
+            assert driver.told[-2][1] == f"n1: 250 of 1000 bytes of store gone, {told}, spread {fault.spread / 1e6:.0f} ms"
 
     with_cluster(tmp_path, 2, work)
 

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-from scipy.stats import binom
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, fisher_exact
 
 from splitbrain.checkers.expectations import meets, parse
 from splitbrain.checkers.result import Expectation, NotJudged, Result
@@ -282,3 +285,13 @@ def test_what_was_claimed_stands_beside_what_was_observed() -> None:
     assert text.index("Claimed and observed") < text.index("does not hold 2") < text.index("documentation of Sentinel")
     assert text.count("<small>does not hold: ") == len({one.reason for one in told.claims if one.standing == "does not hold"})
     assert "<small>holds: " not in text
+
+
+@given(st.tuples(*[st.integers(0, 40)] * 4))
+def test_two_counts_differ_by_more_than_chance_as_fisher_says(table: tuple[int, int, int, int]) -> None:
+    seen, missing, other_seen, other_missing = table
+    chance = fisher_exact(np.array([[seen, missing], [other_seen, other_missing]])).pvalue
+    if abs(chance - 0.05) > 1e-9:
+        assert nights.differ(seen, seen + missing, other_seen, other_seen + other_missing) == (chance < 0.05)
+    if seen + missing:
+        assert nights.at_most(seen, seen + missing, 0.8) == pytest.approx(binom.cdf(seen, seen + missing, 0.8))

@@ -10,7 +10,8 @@ The names, in the order in which the first that applies is reported:
 * `lost-write`: an acknowledged write (or cas) on a lineage that died. That two lineages went on from one version is proven by a
   cas that took effect on a version that was there before the write; which of them survived is told by what every home read in
   the end (after the heal and the settling), and where that does not descend from either, by who took up whose versions first.
-  In a run that settled, also a write newer than what every home, without exception, read later, if nobody found it again. One
+  In a run that settled, also a write newer than what every home, without exception, read later, if nobody found it again, and
+  if no other write had replaced it before that: where a server comes back empty, its registers' last writes are lost. One
   replica that lags looks the same as a loss, so that without these closing reads nothing is called lost.
 * `split-brain`: two lineages went on from one version, and which of them survived is not known, or both went on.
 * `stale-read`: a version was read that was there before a write that had been acknowledged when the read began, and that
@@ -28,9 +29,10 @@ or where there was none before, the value of a failed write (`aborted-read`) or 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable
 from functools import cached_property
+from itertools import accumulate
 
 import msgspec
 
@@ -275,11 +277,29 @@ class Explanation(Lineages):
             if not rows or len({self.home[row] for row in rows} & self.homes) < len(self.homes):
                 continue
             version.lost = True
+            if self._overwritten(version, self.inv[rows[0]]):
+                first = self._old_everywhere(version, known)
+                if not first or self._overwritten(version, self.inv[first[0]]):
+                    continue
             if self._counts("lost-write", self._gone_when(version, rows[0])):
                 self._show("lost-write", version.writer, {*proof, rows[0]}, (
                     f"{self._acked(version.writer)}, was lost: {self._did(rows[0])}, which is older, and "
                     f"{self._found_again()}"
                 ))
+
+    def _overwritten(self, version: Version, moment: int) -> bool:
+        """Whether a write that asks for nothing had replaced it before a moment: what is gone then is that one, if anything."""
+        began, over = self._blind
+        at = bisect_right(began, version.written[1])
+        return at < len(began) and over[at] < moment
+
+    @cached_property
+    def _blind(self) -> tuple[list[int], list[int]]:
+        """The acknowledged writes that ask for nothing: when each began, ascending, and when the first of those was over that
+        began no earlier."""
+        writes = sorted(one.written for one in self.order if one.acked and one.parent is None and not one.odd)
+        over = list(accumulate((end for _, end in reversed(writes)), min))[::-1]
+        return [begin for begin, _ in writes], over
 
     def _reads(self) -> None:
         """Reads of a version older than one that had been acknowledged, or read, when they began."""

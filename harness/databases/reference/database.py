@@ -22,7 +22,7 @@ from splitbrain.harness.databases.reference.server.unfenced import Unfenced
 from splitbrain.harness.databases.switchable import Switchable
 from splitbrain.harness.errors import Indeterminate, Refused
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Capability, Claim, Label, Promise, Route, Variant
+from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node, Service
 
@@ -39,6 +39,13 @@ APART = "-apart"
 
 SKEW = 0.25
 """Seconds."""
+
+
+_DAMAGE = Damage(
+    text="its journal has no sums: a last line that is torn is cut off, one that is no JSON ends the server, and other values "
+    "are taken for the true ones",
+    source="reference/server/journal.py",
+)
 
 
 def mode(variant: str) -> str:
@@ -68,6 +75,7 @@ def _variant(
         labels=(Label(label, source),),
         offers=offers,
         keys=keys,
+        damage=_DAMAGE,
         local="what each server's own copy holds",
     )
 

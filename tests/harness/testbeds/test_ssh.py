@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from splitbrain.harness.errors import SetupError
+from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import Ability, Wanted, everything
 from tests.conftest import need
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
-from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed
+from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed, write_inventory
 
 OWN_RULES = """
 iptables -N MINE
@@ -241,6 +242,29 @@ def test_a_machine_has_one_run_at_a_time(tmp_path: Path) -> None:
         return 0
 
     assert beside(tmp_path, 2, work) == 0
+
+
+def test_machines_are_upgraded(tmp_path: Path) -> None:
+    need("etcd")
+    newer = find_program("etcd-3.5.1")
+    if newer is None:
+        pytest.skip("etcd 3.5.1: splitbrain servers get etcd")
+
+    def work(machines: Machines) -> int:
+        words = "--testbed ssh --inventory inventory.toml --nemesis upgrade --baseline 2s --fault 3s --between 2s"
+
+        def told() -> str:
+            return " ".join(machines.splitbrain("test", "etcd", "--nodes", "3", *words.split()).communicate()[0].split())
+
+        said = told()
+        assert 'etcd-3.5.1 is not on n1 (198.18.0.1): name its path there in the inventory: programs = {"etcd-3.5.1" =' in said
+        hosts = {node.name: node.address for node in machines.nodes}
+        write_inventory(tmp_path, hosts, programs=f'{{"etcd-3.5.1" = "{newer}"}}')
+        said = told()
+        assert re.search("upgrade, one after the other, n1 n2 n3.* before all 3.4.* all upgraded all 3.5.1", said), said
+        return 0
+
+    assert beside(tmp_path, 3, work) == 0
 
 
 def test_a_whole_run(tmp_path: Path) -> None:

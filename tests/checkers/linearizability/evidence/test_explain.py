@@ -158,6 +158,29 @@ def test_what_a_run_that_settled_has_lost(case: str) -> None:
     assert "lost-write" not in check(History.of(operations), CasRegister(), course=Course(1000, (50,))).counts
 
 
+LAST = [_r(1, 60, 61, at="a"), _r(1, 62, 63, at="b"), _r(1, 100, 101, at="a"), _r(1, 102, 103, at="b")]
+
+
+@pytest.mark.parametrize(("writes", "lost"), [
+    ([_w(2, 2, 3), _w(3, 4, 5), _w(4, 6, 7)], [4]),
+    ([_w(2, 2, 3), _w(3, 4, 8), _w(4, 6, 7)], [3, 4]),  # Nobody knows which of the two replaced the other.
+    ([_w(2, 2, 5), _w(3, 4, 7)], [2, 3]),
+    ([_w(2, 2, 3), _c(2, 3, 4, 5)], [2, 3]),  # What was made of it is gone with it.
+    ([_w(2, 2, 3), _c(2, 3, 4, 5), _w(4, 6, 7)], [4]),
+    # It was gone before another one took its place.
+    ([_w(2, 2, 3), _r(1, 52, 53, at="a"), _r(1, 54, 55, at="b"), _w(3, 56, 57)], [2, 3]),
+])
+def test_what_was_overwritten_before_is_not_lost(writes: list[Operation], lost: list[int]) -> None:
+    """In the end there is 1 again, as where a server comes back without what it had not written to its disk."""
+    operations = [_w(1, 0, 1), *writes, *LAST]
+    homes = [msgspec.structs.replace(op, node=op.node or "a") for op in operations]
+    verdict = check(History.of(homes), CasRegister(), course=Course(100, (50,)))
+    accused = [one.operations[one.accused].value for one in verdict.anomalies
+               if one.identifier == "lost-write" and one.accused is not None]
+    assert sorted(value if isinstance(value, int) else value[1] for value in accused) == lost
+    _confirm(verdict, CasRegister())
+
+
 def _confirm(verdict: Verdict, model: CasRegister) -> None:
     for anomaly in verdict.anomalies:
         again = check(History.of(anomaly.operations), model)
