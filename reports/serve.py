@@ -95,11 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         if "\0" in asked:
             return None
+        found = _within(self.folder, self.folder / asked.lstrip("/"))
         try:
-            found = (self.folder / asked.lstrip("/")).resolve()
-            inside = found == self.folder or self.folder in found.parents
-            return found if inside and (found.is_dir() or found.is_file()) else None
-        except (OSError, ValueError, RuntimeError):
+            return found if found is not None and (found.is_dir() or found.is_file()) else None
+        except OSError:  # A name that is too long.
             return None
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str, *, body: bool) -> None:
@@ -115,10 +114,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+def _within(root: Path, path: Path) -> Path | None:
+    """Where a path leads to, if that is `root` or lies in it; None where it leads out, or in circles."""
+    try:
+        found = path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return found if found == root or root in found.parents else None
+
+
 def listing(root: Path, folder: Path) -> str:
     """The page of a folder: its runs and suites, the newest first, and its files."""
     title = "Runs" if folder == root else printable(folder.name)
-    lines = list(_entries(folder))
+    lines = list(_entries(root.resolve(), folder))
     up = "" if folder == root else '<p><a href="../">all of it</a></p>'
     rows = "\n".join(lines) or '<tr><td class="muted" colspan="3">nothing yet</td></tr>'
     return f"""<!doctype html>
@@ -133,8 +141,9 @@ def listing(root: Path, folder: Path) -> str:
 """
 
 
-def _entries(folder: Path) -> Iterator[str]:
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+def _entries(root: Path, folder: Path) -> Iterator[str]:
+    """What lies in the folder; of a link that leads out of `root` nothing is told."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".") and _within(root, path)]
     folders = sorted((path for path in inside if not path.is_file()), key=lambda path: path.name, reverse=True)
     for path in [*folders, *sorted(path for path in inside if path.is_file())]:
         link = urllib.parse.quote(path.name) + ("/" if path.is_dir() else "")

@@ -24,3 +24,16 @@ def test_runs_come_first_the_newest_at_the_top_and_a_suite_that_has_just_begun_i
     assert told[f"{begun.name}/"][0].startswith("suite: none of its runs judged yet")
     assert told[f"{older.name}/"][0] == "run: under way, or not judged"
     assert told[f"{newer.name}/"][1] == f'<a href="{newer.name}/report.html">report</a>'
+
+
+def test_of_a_link_that_leads_out_nothing_is_told(tmp_path: Path) -> None:
+    runs, outside = tmp_path / "runs", tmp_path / "outside"
+    for folder in (runs, outside):
+        folder.mkdir()
+    (outside / "result.json").write_text('{"heading": "SECRET"}')
+    (outside / "journal.jsonl").touch()
+    (runs / "out").symlink_to(outside)
+    (runs / "circle").symlink_to(runs / "circle")
+    (runs / "notes.md").touch()
+    (runs / "in").symlink_to(runs / "notes.md")
+    assert re.findall(r'<tr><td><a href="([^"]+)">', serve.listing(runs, runs)) == ["in", "notes.md"]
