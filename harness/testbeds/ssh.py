@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from splitbrain.harness.errors import PlanError, SetupError, UsageError
 from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds import commands, firewall, kernel, shaping, ssh_notes
+from splitbrain.harness.testbeds import commands, firewall, kernel, shaping, ssh_files, ssh_notes
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
@@ -43,7 +43,9 @@ class Ssh(Probed):
 
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew", "wipe", "exchange"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {"cut", "end", "pause", "impair", "skew", "wipe", "exchange", "damage"}
+    )
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -119,12 +121,27 @@ class Ssh(Probed):
 
     async def wipe(self, name: str, keep: Collection[str]) -> None:
         """Remove it there, with find. Raises `SetupError`."""
-        node = next(node for node in self.nodes if node.name == name)
+        node = self._named(name)
         spared = [word for file in sorted(keep) for word in ("!", "-path", f"./{file}")]
         for what in (("!", "-type", "d", *spared), ("-type", "d", "-empty")):
             done = await node.run(["find", ".", "-mindepth", "1", *what, "-delete"])
             if done.code:
                 raise SetupError(f"{name}: {node.folder}: cannot be emptied: {done.stderr.strip()}")
+
+    async def last_written(self, name: str, given: Collection[str]) -> str:
+        """In the folder of the run there. Raises `SetupError`."""
+        return await ssh_files.last_written(self._named(name), given)
+
+    async def read(self, name: str, file: str) -> bytes | None:
+        """From the folder of the run there. Raises `SetupError`."""
+        return await ssh_files.read(self._named(name), file)
+
+    async def rewrite(self, name: str, file: str, content: bytes) -> None:
+        """In the folder of the run there, and nowhere else. Raises `SetupError`."""
+        await ssh_files.rewrite(self._named(name), file, content)
+
+    def _named(self, name: str) -> SshNode:
+        return next(node for node in self.nodes if node.name == name)
 
     async def facts(self) -> dict[str, str]:
         """The machines, and how well their clocks are known."""
