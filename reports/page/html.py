@@ -91,11 +91,16 @@ def write(path: Path, result: Result, recording: Recording) -> None:
     write_whole(path, page(result, recording, path.parent))
 
 
+SUMMED = 800
+"""Letters of the sentence of a further anomaly that are shown: a circle of two hundred transactions has as many steps."""
+
+
 def page(result: Result, recording: Recording, folder: Path) -> str:
     """The report as text; `folder` is the run's, whose files it names."""
     environment = templates.environment()
     environment.filters.update(
         clock=clock,
+        shortly=lambda text: printable(text, SUMMED),
         failed=wording.failed,
         moment=moment,
         seconds=seconds,
