@@ -273,6 +273,8 @@ def _unrefuted(row: Scenario, kind: Kind, held: Consistency, words: _Words) -> t
         return "unknown", f"unknown: {words.held}, but {_masked(masked)}"
     if not blocked:
         everywhere = f"{words.held} and available everywhere{_aside(row)}"
+        if row.discarded is not None and row.discarded.writes:
+            return "not-exercised", f"not exercised: {everywhere}, the fault cost nothing that was tested"
         return "not-exercised", f"not exercised: {everywhere}, the fault cost nothing: {_why(row)}"
     doubt = "" if quorum is None else _doubted_quorum(row, kind, quorum, words)
     if doubt:

@@ -71,6 +71,8 @@ _FOR_PRECEDENCE = 0.85
 _READING = ("read", "get")
 EXPLAINED_APART = 200_000
 """Operations of refuted keys from which on it is worth the start of a process to explain some of them there."""
+_MEANWHILE = 150_000
+"""Operations whose keys are explained here while another process starts: about a second."""
 MOST_BESIDE = 3
 """So many processes explain keys beside this one at most: each takes the memory of its share."""
 SHOWN = 20
@@ -203,8 +205,7 @@ def _decide(
         status = append.decide(history, model, every_key=explanation, budget=budget)
         keys = _sort_out(history, status, "append", methods, cases, open_cases, every_key=explanation)
     else:
-        parts = list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))]
-        keys = len(parts)
+        keys = len(parts := list(history.by_key()) if model.per_key else [(None, np.arange(len(history)))])
         special = _SPECIAL.get(type(model))
         for key, rows in parts:
             case = _Case(key, history if keys == 1 else history.select(rows))
@@ -249,8 +250,8 @@ def _registers(
     if len(history) <= SMALL and len(history.keys) <= 1:
         open_cases.append(_Case(history.keys[0] if history.keys else None, history))
         return 1
-    name = "chains" if "cas" in history.fs else "zones"
-    return _sort_out(history, zones.decide(history, model, budget), name, methods, cases, open_cases)
+    status = zones.decide(history, model, budget)
+    return _sort_out(history, status, "chains" if "cas" in history.fs else "zones", methods, cases, open_cases)
 
 
 def _impossible(
@@ -336,8 +337,7 @@ def _search(
         for case in cases:
             if not budget.over:
                 case.decision = _by_machine_code(case.history, model, trace)
-        cases = [case for case in cases if case.decision is None]
-        if not cases:
+        if not (cases := [case for case in cases if case.decision is None]):
             return
     searches = [start(case.history, model, budget) for case in cases]
     sooner = budget.within(budget.left - reserve)
@@ -367,8 +367,7 @@ def _search(
 def _by_machine_code(history: History, model: Register, trace: bool) -> Decision | None:
     """The decision of the compiled search, None where it has none. Where a refuted history got stuck only the plain search
     can tell; that is worth a few steps."""
-    status = compiled.register(history, model)
-    if status == zones.UNDECIDED:
+    if (status := compiled.register(history, model)) == zones.UNDECIDED:
         return None
     if status == zones.INVALID and trace:
         traced = search(history, model, max_steps=_AT_ONCE)
@@ -394,31 +393,32 @@ def _explain_all(
     small = type(model) not in (Register, CasRegister) or sum(len(case.history) for case in cases) < EXPLAINED_APART
     if many < 2 or budget.over or small:
         return _explain_each(cases, model, shown, course, budget)
-    # Dealt round, the first to this process.
-    shares = [cases[at::many] for at in range(many)]
+    # This process has explained some before the others have begun; what is left is dealt round, the first to this one.
+    ahead = min(int(np.searchsorted(np.cumsum([len(case.history) for case in cases]), _MEANWHILE)), len(cases) - many)
+    shares = [cases[ahead + at::many] for at in range(many)]
     found: list[_Explained | None] = [None] * len(cases)
     memory = max(0, budget.room) // many
     try:
         with beside(budget) as pool:
             for share in shares[1:]:
-                sent = [(case.key, case.history, case.decision) for case in share]
+                sent = [(case.key, case.history, -1, case.decision) for case in share]
                 pool.give(_explain_apart, (sent, model, shown, course), budget, memory)
-            found[::many] = _explain_each(shares[0], model, shown, course, budget)
+            found[:ahead] = _explain_each(cases[:ahead], model, shown, course, budget)
+            found[ahead::many] = _explain_each(shares[0], model, shown, course, budget)
             answers = pool.answers()
     except (OSError, pickle.PicklingError, AttributeError):
         return _explain_each(cases, model, shown, course, budget)
     for at, share in enumerate(shares[1:], 1):
         told = None if answers is None else msgspec.msgpack.decode(answers[at - 1], type=list[_Explained | None])
-        found[at::many] = _explain_each(share, model, shown, course, budget) if told is None else told
+        found[ahead + at::many] = _explain_each(share, model, shown, course, budget) if told is None else told
     return found
 
 
 def _explain_apart(
-    sent: list[tuple[Key, History, Decision]], model: Model, shown: int, course: Course | None, budget: Budget
+    sent: list[tuple[Key, History, int, Decision]], model: Model, shown: int, course: Course | None, budget: Budget
 ) -> bytes:
     """As `_explain_each`, as MessagePack."""
-    cases = [_Case(key, history, decision=decision) for key, history, decision in sent]
-    return msgspec.msgpack.encode(_explain_each(cases, model, shown, course, budget))
+    return msgspec.msgpack.encode(_explain_each([_Case(*one) for one in sent], model, shown, course, budget))
 
 
 def _explain_each(
@@ -595,6 +595,6 @@ def _moment(history: History, finding: Finding) -> Moment:
     if finding.moment is not None:
         return finding.moment
     accused = history[finding.accused]
-    last = max(int(history.invoked[row]) for row in finding.rows)
-    lost = finding.identifier == "lost-write"
-    return Moment(accused.ended, max(accused.ended, last), True) if lost else Moment(accused.invoked, accused.ended)
+    if finding.identifier != "lost-write":
+        return Moment(accused.invoked, accused.ended)
+    return Moment(accused.ended, max(accused.ended, *(int(history.invoked[row]) for row in finding.rows)), True)

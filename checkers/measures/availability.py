@@ -122,15 +122,20 @@ def operations(
     """The operations of that kind by workers of these homes (None: all, also workers without a home), on keys of these codes
     (none: all)."""
     # Of a million operations this is asked for very often: only the rows that live there are looked at again.
-    here = np.arange(len(history))
+    reads, here = history.reads(), None
     if homes is not None:
         wanted = np.array([*(name in homes for name in history.nodes), False])  # The last is what -1 finds.
         here = np.flatnonzero(wanted[history.node])
-    rows = here[history.reads()[here] == (kind == "read")]
+    if here is None or len(here) == len(history):
+        began, ended = history.invoked, history.completed
+        rows = np.flatnonzero(reads == (kind == "read"))
+    else:
+        began, ended = history.invoked[here], history.completed[here]
+        rows = here[reads[here] == (kind == "read")]
     if keys:
         rows = rows[np.isin(history.key[rows], keys)]
     decided = history.answered() if answered is None else answered
-    lived = int(history.invoked[here].min(initial=NEVER)), int(history.completed[here].max(initial=0))
+    lived = int(began.min(initial=NEVER)), int(ended.max(initial=0))
     return Operations(history.invoked[rows], history.completed[rows], decided[rows], rows, lived)
 
 

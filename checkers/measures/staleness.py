@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import rows_of
 from splitbrain.checkers.verdict import Staleness
+from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.history import NEVER, OK, History
 from splitbrain.harness.history.values import NIL, PAIR, SCALAR, canonical
+
+COMPILED_FROM = 500_000
+"""Operations from which on machine code repays loading it, or compiling it once on a machine."""
 
 
 def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
@@ -25,6 +30,7 @@ def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
     if {history.fs[code] for code in np.unique(history.f[answered]).tolist()} - {"read", "write", "cas"}:
         return None
     codes, is_read = _codes(history), rows_of(history, "read")
+    compiled = len(history) >= COMPILED_FROM and machine_code.available()
     late: list[NDArray[np.int64]] = []
     reads = 0
     for _, rows in history.by_key():
@@ -49,7 +55,7 @@ def staleness(history: History, *, lossy: bool = False) -> Staleness | None:
         if lossy:
             again = found[written][order]
             missed = np.flatnonzero(overwritten < invoked)
-            overwritten[missed] = _earliest_found_again(acknowledged, again, place[missed], invoked[missed])
+            overwritten[missed] = _earliest_found_again(acknowledged, again, place[missed], invoked[missed], compiled)
         late.append((invoked - overwritten)[overwritten < invoked])
     return ages(np.concatenate(late) / 1e6 if late else (), reads, lossy=lossy) if reads else None
 
@@ -68,33 +74,47 @@ def _codes(history: History) -> NDArray[np.int64]:
 
 
 def _earliest_found_again(
-    acknowledged: NDArray[np.int64], again: NDArray[np.int64], since: NDArray[np.int64], read: NDArray[np.int64]
+    acknowledged: NDArray[np.int64], again: NDArray[np.int64], since: NDArray[np.int64], read: NDArray[np.int64],
+    compiled: bool = False,
 ) -> NDArray[np.int64]:
     """For each read, which began at `read` and missed all writes from the place `since` on: when the first of those was
     acknowledged that somebody found `again` no sooner, `NEVER` where nobody did."""
     many = len(acknowledged)
-    # By Fenwick's tree of least values, over the places from behind: the latest reads first, beside what was found as late.
-    tree = [NEVER] * (many + 1)
     latest = np.argsort(-again, kind="stable")
     latest = latest[again[latest] >= 0]
-    writes = zip(again[latest].tolist(), (many - latest).tolist(), acknowledged[latest].tolist(), strict=True)
-    write = next(writes, None)
-    least = np.full(len(since), NEVER)
     order = np.argsort(-read, kind="stable")
-    for at, since_place, moment in zip(order.tolist(), (many - since[order]).tolist(), read[order].tolist(), strict=True):
-        while write is not None and write[0] >= moment:
-            _, node, earliest = write
+    columns = again[latest], many - latest, acknowledged[latest], read[order], many - since[order]
+    least, tree = np.empty(len(since), np.int64), np.full(many + 1, NEVER)
+    if compiled:
+        machine_code.compiled(_sweep)(*columns, tree, least)
+    else:  # Plain Python reads lists several times as fast as arrays.
+        told = least.tolist()
+        plain: Callable[..., None] = _sweep
+        plain(*(column.tolist() for column in columns), tree.tolist(), told)
+        least[:] = told
+    earliest = np.empty(len(since), np.int64)
+    earliest[order] = least
+    return earliest
+
+
+def _sweep(again: Any, place: Any, acknowledged: Any, read: Any, since: Any, tree: Any, least: Any) -> None:
+    """Fill in `least` for each read, the latest first, as the writes do that were found again; places are counted from
+    behind, from 1."""
+    # By Fenwick's tree of least values, over the places: the latest reads first, beside what was found as late.
+    write = 0
+    for at in range(len(read)):
+        while write < len(again) and again[write] >= read[at]:
+            node, earliest = place[write], acknowledged[write]
             # Whatever is above is of no greater value.
-            while node <= many and tree[node] > earliest:
+            while node < len(tree) and tree[node] > earliest:
                 tree[node] = earliest
                 node += node & -node
-            write = next(writes, None)
-        node, told = since_place, NEVER
+            write += 1
+        node, told = since[at], NEVER
         while node:
             told = min(told, tree[node])
             node &= node - 1
         least[at] = told
-    return least
 
 
 def ages(late: Sequence[float] | NDArray[np.float64], reads: int, *, lossy: bool = False) -> Staleness:

@@ -110,6 +110,14 @@ def test_unavailable() -> None:
     assert result.sacrifices["write"] == "blocked everywhere"
 
 
+def test_writes_that_gave_way_are_a_cost_though_nothing_that_was_tested_forbids_it() -> None:
+    result = judged(None, served, [fault()])
+    rows = [msgspec.structs.replace(row, discarded=Discarded(contested=9, writes=7)) for row in result.scenarios]
+    told = classify(rows, result.baseline, result.convergence, nodes=len(NODES), lost=0, model="causal")
+    assert told.classification == "not-exercised"
+    assert told.sentence.endswith("the fault cost nothing that was tested, 7 acknowledged writes discarded")
+
+
 def test_not_exercised() -> None:
     result = judged(None, served, [fault()])
     assert result.classification == "not-exercised"
