@@ -18,9 +18,11 @@ from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.checkers.expectations import WORDS
 from splitbrain.checkers.models.specifications import MODELS
 from splitbrain.checkers.transactions.lattice import IMPLIED, RULED_OUT
+from splitbrain.harness import registry
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.settings import keys
 from splitbrain.harness.testbeds.ssh_inventory import Host
+from splitbrain.harness.testbeds.testbed import DEEDS
 
 
 class Bar(NamedTuple):
@@ -198,6 +200,15 @@ def levels() -> str:
     return "\n".join(rows)
 
 
+def abilities() -> str:
+    """What each testbed can do to its nodes."""
+    testbeds = {name: registry.look_up("testbeds", name) for name in registry.names("testbeds")}
+    rows = [f"| what is done to nodes | {' | '.join(f'`{name}`' for name in testbeds)} |", "| --- " * (len(testbeds) + 1) + "|"]
+    for ability, deed in DEEDS.items():
+        rows.append(f"| {deed} | {' | '.join('yes' if ability in one.abilities else '-' for one in testbeds.values())} |")
+    return "\n".join(rows)
+
+
 def expectations() -> str:
     """Every word that `--expect` takes."""
     return ", ".join(f"`{word}`" for word in WORDS) + "."
@@ -211,7 +222,7 @@ def example() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "anomalies": anomalies, "plan": plan, "inventory": inventory, "models": models, "levels": levels,
-    "expectations": expectations, "example": example,
+    "expectations": expectations, "example": example, "abilities": abilities,
 }
 
 

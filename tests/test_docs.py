@@ -20,6 +20,7 @@ from splitbrain.harness.cli import commands
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
+from splitbrain.harness.testbeds.testbed import DEEDS
 from tests.conftest import ROOT, Ran
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -47,6 +48,8 @@ def test_it_builds_strictly(tmp_path: Path) -> None:
     assert anomalies.count("<svg class=\"history\"") == len(ANOMALIES) and "generated:" not in anomalies
     plan = (tmp_path / "site" / "plan" / "index.html").read_text()
     assert all(f"<code>{key}</code>" in plan for key in Plan.__struct_fields__)
+    limits = (tmp_path / "site" / "limits" / "index.html").read_text()
+    assert all(f"<td>{deed}</td>" in limits for deed in DEEDS.values())
     api = (tmp_path / "site" / "api" / "index.html").read_text()
     untold = {name for name in splitbrain.__all__ if not re.search(rf'id="splitbrain[\w.]*\.{name}"', api)}
     assert untold == {"Spec"}, "a union of what is told"

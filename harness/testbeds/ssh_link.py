@@ -89,9 +89,11 @@ class Link:
             for _ in range(3):
                 await self._beat()
         except SetupError as error:
-            said = self._last_words()
+            why = _explained(self.host, self._last_words())
             self.close()
-            raise SetupError(f"{self.place}: {_explained(self.host, said) or error}") from error
+            if not why:
+                raise
+            raise SetupError(f"{self.place}: {why}") from error
         self._beating = asyncio.create_task(self._beat_on())
 
     async def ask(self, op: str, within: float = ANSWER, **fields: Any) -> dict[str, Any]:

@@ -135,16 +135,19 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
 
         assert refused() == refused(needs={"impair"}) == ""
         machines.sh(1, NO_QUEUES)
+        keys, inventory = machines.known_hosts.read_text(), machines.inventory.read_text()
+        second = 'host = "198.18.0.2"'
+        machines.inventory.write_text(inventory.replace(second, f'{second}\npython = "/run/fakes/interpreter"'))
         assert refused() == ""
         assert refused(needs={"impair"}) == (
             "n2 (198.18.0.2) cannot have packets come late, seldom, twice or damaged: iptables: no NFQUEUE here: its kernel "
             "needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
         )
+        machines.inventory.write_text(inventory)
         assert refused(Wanted("no-such-server", "apt-get install it")) == (
             "the program no-such-server is not on n1 (198.18.0.1): apt-get install it; "
             "the program no-such-server is not on n2 (198.18.0.2): apt-get install it"
         )
-        keys, inventory = machines.known_hosts.read_text(), machines.inventory.read_text()
         first, second = keys.splitlines()
         machines.known_hosts.write_text(second + "\n")
         said = refused()
@@ -175,7 +178,9 @@ NO_QUEUES = r"""
 mkdir /run/fakes && cd /run/fakes && printf '#!/bin/sh
 cat > /run/text; grep -q NFQUEUE /run/text && { echo no NFQUEUE here >&2; exit 1; }
 exec %s "$@" < /run/text
-' $(command -v iptables-restore) > iptables-restore && chmod 755 iptables-restore && mount --bind /run/fakes /usr/local/sbin
+' $(command -v iptables-restore) > iptables-restore
+printf '#!/bin/sh\nPATH=/run/fakes:$PATH exec python3 "$@"\n' > interpreter
+chmod 755 iptables-restore interpreter
 """
 """A machine whose firewall knows no queues."""
 
