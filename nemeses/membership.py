@@ -90,6 +90,9 @@ class MembershipInjector(Injector[Other]):
         """The nodes whose removal was tried, and may have been done."""
         self._before: frozenset[str] = frozenset()
         self._replaced: list[str] = []
+        self._working: asyncio.Future[None] | None = None
+        """The replacing of all in turn, which goes on though the time of the fault is over: who is just joining must not be
+        removed and added once more, for the others know a node at its address."""
         self._refused = ""
         """Why a server last refused to let a member go that is one still."""
 
@@ -103,7 +106,11 @@ class MembershipInjector(Injector[Other]):
 
     async def during(self, spec: Other, cluster: Cluster) -> None:
         """Add the first again, and replace all others, each as soon as the one before serves."""
-        turns = spec.options.get("turns", ())
+        if self._working is None:
+            self._working = asyncio.ensure_future(self._replace(spec.options.get("turns", ()), cluster))
+        await asyncio.shield(self._working)
+
+    async def _replace(self, turns: Sequence[str], cluster: Cluster) -> None:
         for name in turns:
             if name not in self._replaced:
                 if not (await self._remove(name, cluster) and await self._add(name, cluster)):
@@ -124,6 +131,9 @@ class MembershipInjector(Injector[Other]):
         """Add who is no member, and wait until all are members and serve. What was begun is brought to its end first: a removal
         whose answer was lost may be done yet."""
         began = cluster.clock()
+        if self._working is not None and not self._working.done():
+            self._working.cancel()
+            await asyncio.wait([self._working])
         for name in list(self._begun):
             if name not in self._replaced and await self._remove(name, cluster):
                 await self._add(name, cluster)

@@ -536,8 +536,8 @@ class Docker(Probed):
 
 
 def _images(plan: Plan) -> list[str]:
-    """The images that a plan names: that of its servers, and those into which a fault exchanges it."""
-    named = [plan.image, *(options.get("image", "") for options in plan.options.values())]
+    """The images that a plan names: that of its servers, and that into which they are upgraded."""
+    named = [plan.image, plan.options.get("upgrade", {}).get("image", "")]
     return [*dict.fromkeys(image for image in named if image)]
 
 

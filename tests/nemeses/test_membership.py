@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from splitbrain.harness.databases.cassandra import Cassandra
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, UsageError
+from splitbrain.harness.history.fault import Other
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import Step, nemesis, schedule
@@ -112,8 +113,10 @@ class Members(Scene):
         self.testbed.wipe = self._wipe  # type: ignore[attr-defined]
         self.group = Group(self.testbed, folder, random.Random(seed))
         self.cluster.database = self.group
+        self.wiped: list[str] = []
 
     async def _wipe(self, name: str, keep: Collection[str]) -> None:
+        self.wiped.append(name)
         empty(self.group.folder / name, keep)
 
     @property
@@ -252,6 +255,21 @@ def test_a_node_leaves_and_joins_empty(tmp_path: Path, role: str) -> None:
         assert fault.bit and fault.healed and scene.whole and scene.group.fewest == 2, (fault.proofs, fault.undone)
         assert scene.group.new == set(fault.struck) == (set(NAMES) if role == "rolling" else set(fault.struck))
         assert fault.undone[0].detail == "members n1 n2 n3" and "before n1 n2 n3" in fault.proofs[0].detail
+
+    run(work())
+
+
+@pytest.mark.parametrize("tenths", range(1, 30, 2))
+def test_who_is_joining_when_the_time_of_the_fault_is_over_is_not_removed_once_more(tmp_path: Path, tenths: int) -> None:
+    async def work() -> None:
+        scene = Members(tmp_path)
+        await scene.controller.inject([Step(1, tenths / 10, "membership", "rolling")])
+        fault = scene.last[1]
+        assert fault.bit and fault.healed and scene.whole, (fault.proofs, fault.undone)
+        (spec,) = fault.specs
+        assert isinstance(spec, Other)
+        first, *others = spec.options["turns"]
+        assert scene.wiped == [first, first, *others], "none after it began to join; the first at once, and when it is its turn"
 
     run(work())
 
