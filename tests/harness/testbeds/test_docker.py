@@ -273,6 +273,7 @@ if open("deep/store", "rb").read() != bytes(1000) or (stored.st_uid, stored.st_m
 
 @pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
 def test_files_are_damaged_and_whole_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ours(lab)
     Contained(entered, monkeypatch)
     does = ("bit-flips" if entered == "from the host" else "truncate", "primary")
     told = "n1: 8 of 1000 bytes of deep/store differ (at " if does[0] == "bit-flips" else "250 of 1000 bytes of deep/store gone"
@@ -304,11 +305,12 @@ def test_files_are_damaged_and_whole_again(lab: Any, tmp_path: Path, entered: st
     if entered == "from the host":
         assert Docker.lacks("damage") == ""
     with_nodes(bed(tmp_path), 2, work, serving=False)
-    assert not ours(lab)
+    assert ours(lab) == before
 
 
 @pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
 def test_a_disk_is_full_and_has_room_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ours(lab)
     Contained(entered, monkeypatch)
 
     async def written(node: Any) -> int:
@@ -339,7 +341,7 @@ def test_a_disk_is_full_and_has_room_again(lab: Any, tmp_path: Path, entered: st
     testbed = bed(tmp_path, keep=True)
     asyncio.run(testbed.bound(2))
     with_nodes(testbed, 2, work)
-    assert not ours(lab) and (tmp_path / "nodes/n1/data/more").stat().st_size == 8192
+    assert ours(lab) == before and (tmp_path / "nodes/n1/data/more").stat().st_size == 8192
 
 
 BECOMES = msgspec.structs.replace(ON_PYTHON, argv=("python3", "-S", "-E", "-c", """
@@ -352,6 +354,7 @@ os.execvp("python3", ["python3", "-S", "-E", "server.py"])
 
 @pytest.mark.parametrize("entered", ["from the host", "by sidecars"])
 def test_clocks_are_wrong_and_right_again(lab: Any, tmp_path: Path, entered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ours(lab)
     Contained(entered, monkeypatch)
 
     async def work(testbed: Docker) -> None:
@@ -386,7 +389,7 @@ def test_clocks_are_wrong_and_right_again(lab: Any, tmp_path: Path, entered: str
     if entered == "from the host":
         assert Docker.lacks("skew") == ""
     with_nodes(bed(tmp_path), 2, work, serving=False)
-    assert not ours(lab)
+    assert ours(lab) == before
 
 
 def test_what_somebody_does_behind_the_harness_is_found(lab: Any, tmp_path: Path) -> None:
@@ -477,6 +480,7 @@ def test_a_node_whose_holder_was_killed_does_not_come_back(lab: Any, tmp_path: P
 
 
 def test_without_rights_on_this_machine_sidecars_do_it(lab: Any, tmp_path: Path) -> None:
+    before = ours(lab)
     command = [*WITHOUT_RIGHTS, sys.executable, "-m", "tests.harness.testbeds.cut", str(tmp_path), built("tools")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
     faults = "put in force in each node's network by a sidecar container"
@@ -484,7 +488,7 @@ def test_without_rights_on_this_machine_sidecars_do_it(lab: Any, tmp_path: Path)
     command[-1] = "splitbrain/no-tools:1"
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
     assert ran.returncode != 0 and "run `splitbrain images build tools` once" in ran.stderr
-    assert not ours(lab)
+    assert ours(lab) == before
 
 
 def test_a_container_that_somebody_removes_is_a_death(lab: Any, tmp_path: Path) -> None:
@@ -542,6 +546,7 @@ def test_an_image_that_cannot_be_had_is_refused_before_a_folder_is_made(lab: Any
 
 
 def test_it_is_cancelled_while_it_comes_up(lab: Any, tmp_path: Path) -> None:
+    before = ours(lab)
     for delay in (0.05, 0.2, 0.5, 0.8, 1.2):
         testbed = bed(tmp_path)
 
@@ -560,7 +565,7 @@ def test_it_is_cancelled_while_it_comes_up(lab: Any, tmp_path: Path) -> None:
             return 0
 
         assert testbed.inside(inner) == 0
-        assert ours(lab) == []
+        assert ours(lab) == before
 
 
 def test_a_binary_is_for_namespaces(tmp_path: Path) -> None:
@@ -573,12 +578,13 @@ def test_this_machine_can_do_it(lab: Any) -> None:
 
 
 def test_an_engine_whose_networks_are_elsewhere(lab: Any, tmp_path: Path) -> None:
+    before = ours(lab)
     with inside(None):
         (problem,) = Docker.problems()
         assert "not on this machine" in problem.what
         with pytest.raises(SetupError, match="not on this machine, or not in this network namespace"):
             with_nodes(bed(tmp_path), 1, lambda testbed: asyncio.sleep(0), serving=False)
-    assert ours(lab) == []
+    assert ours(lab) == before
 
 
 def test_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
