@@ -221,6 +221,13 @@ def test_an_anomaly_is_told_once() -> None:
     assert told(counts=found) == "2 reads returned old data, 3 times a deleted post was shown and 1 time a total was wrong."
 
 
+def test_a_read_that_is_wrong_in_two_ways_is_counted_once() -> None:
+    """One read of a queue may show what was out already, and not show what waits."""
+    assert told(counts={"stale-read": 37, "stale-element": 190}) == "At least 190 reads returned old data."
+    assert told(counts={"stale-read": 2, "stale-element": 1}) == "At least 2 reads returned old data."
+    assert told(counts={"stale-element": 3}) == "3 reads returned old data."
+
+
 def test_an_order_that_only_time_forbids_is_not_said_to_be_none() -> None:
     text = told(counts={"G2-item-realtime": 1, "G-single-process": 1}, validity="invalid", consistency="refuted")
     assert text == "2 times no order of the transactions that fits when they were made explains what they saw."

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tests.reports.figures import registers
+from tests.reports.figures import queues, registers
 from tests.reports.figures.page import Block
 from tests.reports.figures.recount import SECOND, Call, Measured, Recount
 
@@ -22,7 +22,8 @@ SIDE = r"\{(?P<side>[^}]*)\}"
 KIND = r"(?P<kind>[Rr]ead|[Ww]rite)s?"
 
 FIRED = r"would (?:not )?have fired"
-NAME = r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write)"
+NAME = (r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write"
+        r"|stale-element|duplicate|reordered)")
 
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "%": 0.01, "": 1.0}
 
@@ -106,11 +107,12 @@ class Page:
         self.evidence: Call | None = None
         """The call that was shown last."""
         self.registers = registers.registers(run) if run.plan["workload"] == "register" else []
-        self.moments = registers.moments(self.registers)
+        self.queues = queues.queues(run) if run.plan["workload"] == "queue" else []
+        self.moments = queues.moments(self.queues) if self.queues else registers.moments(self.registers)
 
     def began(self, name: str) -> Counter[bool]:
         """How many anomalies of a name were first seen once the first fault had begun, and how many before."""
-        if not self.registers:
+        if not self.registers and not self.queues:
             return self.run.began(name)
         return Counter(moment >= self.run.faults[0]["started"] for moment in self.moments[name])
 
@@ -125,6 +127,8 @@ class Page:
 
     def lost(self) -> int:
         """Acknowledged writes that are certainly gone."""
+        if self.queues:
+            return len(self.moments["lost-element"])
         return len(self.moments["lost-write"]) if self.registers else self.run.lost()
 
     def labelled(self, text: str) -> dict[str, Any]:
@@ -140,6 +144,8 @@ class Page:
         """The keys of which that checker has shown something."""
         if block.cells[0] == "linearizability" and self.registers:
             return sum(one.refuted for one in self.registers)
+        if block.cells[0] == "queue":
+            return sum(one.refuted for one in self.queues)
         if block.cells[0] != "set":
             return 0
         return len({add.key for add in self.run.gone} | {read.key for read, _ in self.run.missing})
@@ -777,6 +783,8 @@ def _value(of: Any) -> str:
 
 
 def _called(one: Call) -> tuple[str, ...]:
+    if one.f == "dequeue":
+        return ("dequeue",)
     if one.f == "cas":
         return tuple(f"cas {one.value[0]} {word} {one.value[1]}" for word in ("to", "→"))
     return ("read",) if one.f == "read" else (f"{one.f} {_value(one.value)}",)
@@ -785,10 +793,11 @@ def _called(one: Call) -> tuple[str, ...]:
 def _answers(one: Call, answer: str) -> bool:
     if one.f == "read" and one.outcome == "ok":
         if isinstance(one.value, list):
-            return set(answer.strip("[]").split()) <= set(map(str, one.value))
+            told, cut, _ = answer.strip("[]").partition("…")
+            return set(told.split()[: -1 if cut else None]) <= set(map(str, one.value))
         return answer == _value(one.value)
     if one.outcome == "ok":
-        return answer == "ok"
+        return answer == (_value(one.value) if one.f == "dequeue" else "ok")
     return answer.startswith("no answer" if one.outcome == "info" else ("failed", "refused"))
 
 
@@ -883,7 +892,7 @@ def time_of(page: Page, block: Block) -> float:
 
 
 @figure(r"^(?:n\d+ )?client (\d+)(?: via n\d+)?$", "timeline", "Who")
-@figure(r"^(?:write|add|cas) (\d+)(?: to (\d+))?$", "timeline", "What")
+@figure(r"^(?:write|add|enqueue|cas) (\d+)(?: to (\d+))?$", "timeline", "What")
 @figure(r"^(-?\d+)$", "timeline", "Answer")
 def of_call(page: Page, block: Block) -> list[float]:
     """All of a row is held against its call where its time is; here only which number it is."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.reports.figures.queue_claims  # noqa: F401  # What it claims is listed with the rest.
 from splitbrain.harness.run import judge_run
 from splitbrain.harness.store import Run
 from splitbrain.reports.page import html
