@@ -118,6 +118,15 @@ class Register:
         return found
 
     @cached_property
+    def lost_itself(self) -> dict[Any, float]:
+        """The lost versions that were not replaced, before that showed, by a later write that had been acknowledged: then that one
+        is lost, and not what it had overwritten."""
+        return {value: moment for value, moment in self.lost.items() if value in self.parted.lost or not any(
+            other.f == "write" and other.outcome == "ok" and self.writer[value].ended < other.invoked and other.ended < moment
+            for other in self.writer.values()
+        )}
+
+    @cached_property
     def parted(self) -> Parted:
         """What came of every two lines that went on beside each other: two compare-and-sets on one version, or one on a version
         that was there before another was written, and made after that had been acknowledged."""
@@ -300,7 +309,7 @@ def moments(every: Sequence[Register]) -> dict[str, list[float]]:
     """The name of each anomaly, and when each of its kind was seen."""
     found: dict[str, list[float]] = {}
     tells: dict[str, Callable[[Register], Iterable[float]]] = {
-        "lost-write": lambda one: one.lost.values(),
+        "lost-write": lambda one: one.lost_itself.values(),
         "split-brain": lambda one: (call.ended for call in one.parted.split),
         "stale-read": lambda one: (call.ended for call in one.stale),
         "non-monotonic-read": lambda one: (call.ended for call in one.backwards),
