@@ -119,12 +119,13 @@ class Register:
 
     @cached_property
     def lost_itself(self) -> dict[Any, float]:
-        """The lost versions that were not replaced, before that showed, by a later write that had been acknowledged: then that one
-        is lost, and not what it had overwritten."""
-        return {value: moment for value, moment in self.lost.items() if value in self.parted.lost or not any(
-            other.f == "write" and other.outcome == "ok" and self.writer[value].ended < other.invoked and other.ended < moment
-            for other in self.writer.values()
-        )}
+        """The lost versions that no later acknowledged write had replaced before that showed: of the others that write is the
+        one that is lost."""
+        writes = [call for call in self.writer.values() if call.f == "write" and call.outcome == "ok"]
+        return {
+            value: moment for value, moment in self.lost.items() if value in self.parted.lost
+            or not any(self.writer[value].ended < other.invoked and other.ended < moment for other in writes)
+        }
 
     @cached_property
     def parted(self) -> Parted:
