@@ -135,18 +135,18 @@ class Queue:
             if any(wrong(first, second) for at, first in enumerate(self.shown[read]) for second in self.shown[read][at + 1:])
         ]
 
-    @property
-    def refuted(self) -> bool:
-        """Whether anything is wrong with it."""
-        return bool(self.handed_out or self.back_again or self.lost or self.missed or self.overtaken or self.crossed)
 
-
-def queues(run: Recount) -> list[Queue]:
+class Queues:
     """Every queue of a run."""
-    calls: defaultdict[Any, list[Call]] = defaultdict(list)
-    for call in run.calls:
-        calls[call.key].append(call)
-    return [Queue(run, found) for found in calls.values()]
+
+    gone = "lost-element"
+
+    def __init__(self, run: Recount) -> None:
+        self.every = queues(run)
+        self.moments = moments(self.every)
+
+    def lost(self) -> int:
+        return len(self.moments["lost-element"])
 
 
 def moments(every: Sequence[Queue]) -> dict[str, list[float]]:
