@@ -136,6 +136,14 @@ class Queue:
         ]
 
 
+def queues(run: Recount) -> list[Queue]:
+    """Every queue of a run."""
+    calls: defaultdict[Any, list[Call]] = defaultdict(list)
+    for call in run.calls:
+        calls[call.key].append(call)
+    return [Queue(run, found) for found in calls.values()]
+
+
 class Queues:
     """Every queue of a run."""
 
