@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.reports.figures import registers
 from tests.reports.figures.page import Block
@@ -22,7 +22,10 @@ SIDE = r"\{(?P<side>[^}]*)\}"
 KIND = r"(?P<kind>[Rr]ead|[Ww]rite)s?"
 
 FIRED = r"would (?:not )?have fired"
-NAME = r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write)"
+NAME = (
+    r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write"
+    r"|wrong-total|negative-balance|double-hold)"
+)
 
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "%": 0.01, "": 1.0}
 
@@ -90,6 +93,21 @@ def claimed(block: Block, page: Page) -> Iterator[tuple[int, int, str]]:
             yield found.start(), found.end(), wrong
 
 
+class Count(Protocol):
+    """What is wrong in a run of one workload, counted anew: when each kind was seen."""
+
+    moments: dict[str, list[float]]
+    gone: str
+    """What an acknowledged write is called that is certainly gone."""
+
+    def lost(self) -> int:
+        """How many are."""
+
+
+COUNTS: dict[str, Callable[[Recount], Count]] = {}
+"""Such counts by their workloads; the modules that make them enter them here."""
+
+
 class Page:
     """What a page speaks of: the run, and what its last texts have named."""
 
@@ -106,17 +124,20 @@ class Page:
         self.evidence: Call | None = None
         """The call that was shown last."""
         self.registers = registers.registers(run) if run.plan["workload"] == "register" else []
-        self.moments = registers.moments(self.registers)
+        self.counts = COUNTS[run.plan["workload"]](run) if run.plan["workload"] in COUNTS else None
+        self.moments = self.counts.moments if self.counts else registers.moments(self.registers)
 
     def began(self, name: str) -> Counter[bool]:
         """How many anomalies of a name were first seen once the first fault had begun, and how many before."""
-        if not self.registers:
+        if not self.registers and not self.counts:
             return self.run.began(name)
         return Counter(moment >= self.run.faults[0]["started"] for moment in self.moments[name])
 
     @property
     def gone(self) -> str:
         """What an acknowledged write is called that is certainly gone."""
+        if self.counts:
+            return self.counts.gone
         return "lost-write" if self.registers else "lost-element"
 
     def stale(self) -> list[float]:
@@ -125,6 +146,8 @@ class Page:
 
     def lost(self) -> int:
         """Acknowledged writes that are certainly gone."""
+        if self.counts:
+            return self.counts.lost()
         return len(self.moments["lost-write"]) if self.registers else self.run.lost()
 
     def labelled(self, text: str) -> dict[str, Any]:
@@ -936,11 +959,13 @@ def damage(page: Page, block: Block, whole: str = "") -> tuple[float, float]:
     return lost[True] + (0 if whole else lost[False]), old[True] + (0 if whole else old[False])
 
 
-@figure(rf"could not write or read for (?:up to )?{N}", "header")
-def could_not(page: Page, block: Block) -> float:
+@figure(rf"(?:clients beside (?P<nodes>n\d+(?:(?:, | and )n\d+)*) )?could not (?P<what>write or read|write|read) "
+        rf"for (?:up to )?{N}", "header")
+def could_not(page: Page, block: Block, what: str, nodes: str = "") -> float:
+    """Of that side, or of all."""
     run = page.run
-    return max(run.measure(side, kind, run.window(fault)).outage
-               for fault in run.faults for side in run.sides(fault) for kind in ("read", "write"))
+    return max(run.measure(side, kind, run.window(fault)).outage for fault in run.faults for side in run.sides(fault)
+               for kind in what.split(" or ") if not nodes or set(side) == set(homes(nodes)))
 
 
 @figure(rf"(?<=, ){N} acknowledged writes? lost(?:$|,)", "verdict")

@@ -118,6 +118,16 @@ class Register:
         return found
 
     @cached_property
+    def lost_itself(self) -> dict[Any, float]:
+        """The lost versions that no later acknowledged write had replaced before that showed: of the others that write is the
+        one that is lost."""
+        writes = [call for call in self.writer.values() if call.f == "write" and call.outcome == "ok"]
+        return {
+            value: moment for value, moment in self.lost.items() if value in self.parted.lost
+            or not any(self.writer[value].ended < other.invoked and other.ended < moment for other in writes)
+        }
+
+    @cached_property
     def parted(self) -> Parted:
         """What came of every two lines that went on beside each other: two compare-and-sets on one version, or one on a version
         that was there before another was written, and made after that had been acknowledged."""
@@ -300,7 +310,7 @@ def moments(every: Sequence[Register]) -> dict[str, list[float]]:
     """The name of each anomaly, and when each of its kind was seen."""
     found: dict[str, list[float]] = {}
     tells: dict[str, Callable[[Register], Iterable[float]]] = {
-        "lost-write": lambda one: one.lost.values(),
+        "lost-write": lambda one: one.lost_itself.values(),
         "split-brain": lambda one: (call.ended for call in one.parted.split),
         "stale-read": lambda one: (call.ended for call in one.stale),
         "non-monotonic-read": lambda one: (call.ended for call in one.backwards),
