@@ -126,7 +126,7 @@ class _Experiment:
         await clients[0].call("ALTER TABLE splitbrain.sets WITH speculative_retry = 'NEVER'")
         told = "SELECT speculative_retry FROM system_schema.tables WHERE keyspace_name = 'splitbrain' AND table_name = 'sets'"
         async with asyncio.timeout(60):
-            while any((await client.call(told))[0]["speculative_retry"] != "NEVER" for client in clients):
+            while {(await client.call(told))[0]["speculative_retry"] for client in clients} != {"NEVER"}:
                 await asyncio.sleep(0.1)
 
     async def copies(self, key: str) -> list[set[int]]:
