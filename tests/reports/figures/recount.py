@@ -188,7 +188,8 @@ class Recount:
             return None
         first = min(news, key=lambda view: view["time"])
         answers = [call.ended for call in self.made(kind, side, fault["started"])
-                   if call.answered and call.server == first["primary"] and call.ended <= over]
+                   if call.answered and call.ended <= over
+                   and (call.ended >= first["time"] if self.variant[f"{kind}s"] == "home" else call.server == first["primary"])]
         if not answers:
             return None
         start = max(began, min(answers))
