@@ -374,7 +374,8 @@ def _spelled(whole: Class, classes: Mapping[Kind, Class], rows: Sequence[Scenari
     matching = [row for row in rows if row.classification == whole]
     if whole == "unknown" and len(matching) < len(rows):
         return f"{matching[0].sentence} (in '{matching[0].name}'; otherwise: {_apart([r for r in rows if r not in matching])})"
-    sentence = matching[0].sentence
+    # One that cut links says more than one that did not.
+    sentence = next((row for row in matching if row.links_cut), matching[0]).sentence
     if len(matching) < len(rows):
         others = [row for row in rows if row not in matching]
         spared = all(row.classification == "not-exercised" and not row.links_cut and not row.links_flapping for row in others)

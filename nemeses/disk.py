@@ -133,7 +133,7 @@ class BitFlips(Damage):
     class Options(OptionTable, frozen=True):
         """How many."""
 
-        bits: Annotated[int, Setting("How many bits are turned round, anywhere in the file.", low=1, high=100_000)] = 8
+        bits: Annotated[int, Setting("How many bits of what was written are turned round.", low=1, high=100_000)] = 8
 
     options: Options
 
@@ -150,7 +150,7 @@ class Truncation(Damage):
     class Options(OptionTable, frozen=True):
         """How much."""
 
-        percent: Annotated[int, Setting("How much of the file is cut off.", unit="%", low=1, high=100)] = 25
+        percent: Annotated[int, Setting("How much of what was written is cut off.", unit="%", low=1, high=100)] = 25
 
     options: Options
 
@@ -209,7 +209,9 @@ class DamageInjector(Injector[Other]):
         """`8 of 1000 bytes of data/store differ (at 12 97 ...)`."""
         file, content, made = self._before[name]
         if len(made) < len(content):
-            return f"{len(content) - len(made)} of {len(content)} bytes of {file} gone"
+            full = written(content)
+            room = ", with the room behind them" if full < len(content) else ""
+            return f"{full - len(made)} of {full} bytes of {file} gone{room}"
         places = list(differences(content, made))
         shown = " ".join(map(str, places[:SHOWN])) + (" ..." if len(places) > SHOWN else "")
         return f"{len(places)} of {len(content)} bytes of {file} differ (at {shown})"
@@ -230,13 +232,20 @@ def differences(one: bytes, other: bytes) -> Iterator[int]:
             yield from (begin + at for at in range(len(a)) if a[at] != b[at])
 
 
+def written(content: bytes) -> int:
+    """How many bytes of a file are of what a server wrote. Zeros at its end are room that it took beforehand (etcd's log is
+    64 MB from its first entry on), and whatever happens to them harms nobody."""
+    return len(content.rstrip(b"\0")) or len(content)
+
+
 def damaged(content: bytes, how: dict[str, Any]) -> bytes:
-    """What damage makes of a file: so many bits of it turned round, no bit twice, or so many percent cut off its end. `seed`
-    says where."""
+    """What damage makes of a file: of what was written into it so many bits turned round, no bit twice, or so many percent cut
+    off, with all that lies behind. `seed` says where."""
+    full = written(content)
     if percent := how.get("percent"):
-        return content[: len(content) - -(-len(content) * percent // 100)]
+        return content[: full - -(-full * percent // 100)]
     made = bytearray(content)
     rng = random.Random(how["seed"])
-    for bit in rng.sample(range(8 * len(content)), min(how["bits"], 8 * len(content))):
+    for bit in rng.sample(range(8 * full), min(how["bits"], 8 * full)):
         made[bit // 8] ^= 1 << bit % 8
     return bytes(made)

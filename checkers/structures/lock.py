@@ -108,7 +108,7 @@ class LockChecker:
         refused = self._writes(found, history)
         note = f"Two held a lock together {together:,} times, for {longest / 1e9:.3f} s at most" if together else ""
         if self.fenced:
-            note = f"{note or 'No two held a lock together'}; the fence refused {refused:,} writes"
+            note = f"{note or 'No two held a lock together'}; the fence refused {refused:,} write{'s' if refused != 1 else ''}"
         models = {FENCED: ("stale-fence", "fence-passed")} if self.fenced else {
             EXCLUSIVE: ("double-hold",), FENCED: ("stale-fence", "fence-passed"),
         }

@@ -316,7 +316,9 @@ def _decided(
     proofs: list[Cycle] = []
     limits: list[str] = []
     rest = [level for level in reversed(LEVELS) if level not in _EASY]
-    ways = [level for level in (*_EASY, *rest) if level in tried - holds - against]
+    # Consistent view has no rule of its own: it is asked for by its other name.
+    named = {"parallel-snapshot-isolation" if level == "consistent-view" else level for level in tried - holds - against}
+    ways = [level for level in (*_EASY, *rest) if level in named]
     facts = decide.facts(inference.history) if ways else None
     if facts is None:
         return frozenset(holds), proofs, limits

@@ -143,7 +143,8 @@ def _order(inference: Inference, rule: Rule, budget: Budget) -> Ints | None:
         # What time orders as well orders nothing more.
         apart = inference.history.completed[source] >= inference.history.invoked[target] if len(chain[0]) else slice(None)
         parts = [(source[apart], target[apart]), chain]
-    sources, targets = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    parts = [part for part in parts if len(part[0])] or parts[:1]
+    sources, targets = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
     if rule.shape == "any" and not (inference.micros.f == APPEND).any():
         return serial_order(inference, sources, targets, vertices, budget)
     matrix = csr_matrix((np.ones(len(sources), np.int8), (sources, targets)), shape=(vertices, vertices))

@@ -11,6 +11,8 @@ from splitbrain.harness.history.history import NEVER, History
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Codes = NDArray[np.int32]
+"""Numbers below 2^31, of which there are many at once."""
 
 WW, WR, RW, PROCESS, REALTIME = range(5)
 KINDS = ("ww", "wr", "rw", "process", "realtime")
@@ -36,7 +38,7 @@ class Edges:
     __slots__ = ("source", "target", "kind", "scope", "key", "row")
 
     def __init__(
-        self, source: Ints, target: Ints, kind: NDArray[np.int8], scope: NDArray[np.int8], key: Ints, row: Ints
+        self, source: Ints, target: Ints, kind: NDArray[np.int8], scope: NDArray[np.int8], key: Codes, row: Codes
     ) -> None:
         self.source = source
         self.target = target
@@ -55,10 +57,10 @@ class Edges:
         """Edges of one kind and scope; those from a transaction to itself are left out."""
         apart = source != target
         many = int(np.count_nonzero(apart))
-        none = np.full(many, -1)
+        none = np.full(many, -1, np.int32)
         return cls(
             source[apart], target[apart], np.full(many, kind, np.int8), np.full(many, scope, np.int8),
-            none if key is None else key[apart].astype(np.int64), none if row is None else row[apart].astype(np.int64),
+            none if key is None else key[apart].astype(np.int32), none if row is None else row[apart].astype(np.int32),
         )
 
     @classmethod

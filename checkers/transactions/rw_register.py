@@ -82,6 +82,7 @@ class _Registers:
             return serial
         self._draw(external, committed)
         edges = Edges.joined(self.parts)
+        self.parts.clear()
         # At most one writer of a key: there is nothing to order.
         total = not len(edges) or bool((np.bincount(self.key[self.installed], minlength=1) <= 1).all())
         return Inference(

@@ -149,6 +149,12 @@ def test_two_cuts_one_after_the_other_do_not() -> None:
 
 
 @pytest.mark.parametrize("strike", STRIKES)
+def test_of_faults_that_cost_nothing_the_one_that_cut_links_is_told(strike: Spec) -> None:
+    result = judged(served, fault(1, 5, 8, strike), fault(2, 9, 13, apart(ALONE, REST)))
+    assert result.classification == "not-exercised" and "no link was cut" not in result.sentence, result.sentence
+
+
+@pytest.mark.parametrize("strike", STRIKES)
 def test_a_strike_alone_cuts_nothing(strike: Spec) -> None:
     result = judged(during(5, 13, ALONE, "refused"), fault(1, 5, 13, strike))
     row = result.scenarios[0]

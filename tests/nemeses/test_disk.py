@@ -30,15 +30,24 @@ from tests.conftest import Ran
 from tests.harness.testbeds.cluster import SERVER, plan, with_cluster
 from tests.nemeses.driver import Driver, step
 
+WRITTEN = st.tuples(st.binary(max_size=200), st.integers(1, 255)).map(lambda pair: pair[0] + bytes([pair[1]]))
 
-@given(st.binary(min_size=1, max_size=200), st.integers(1, 40), st.integers(1, 100), st.integers())
-def test_damage(content: bytes, bits: int, percent: int, seed: int) -> None:
+
+@given(WRITTEN, st.integers(0, 2000), st.integers(1, 40), st.integers(1, 100), st.integers())
+def test_damage(wrote: bytes, room: int, bits: int, percent: int, seed: int) -> None:
+    content = wrote + bytes(room)
     flipped = damaged(content, {"bits": bits, "seed": seed})
     differ = sum((a ^ b).bit_count() for a, b in zip(content, flipped, strict=True))
-    assert differ == min(bits, 8 * len(content)) and damaged(content, {"bits": bits, "seed": seed}) == flipped
+    assert differ == min(bits, 8 * len(wrote)) and damaged(content, {"bits": bits, "seed": seed}) == flipped
+    assert flipped.endswith(bytes(room)), "room that nothing was written into yet is no place for damage"
     cut = damaged(content, {"percent": percent, "seed": seed})
-    share = percent / 100 * len(content)
-    assert content.startswith(cut) and share - 1e-9 <= len(content) - len(cut) < share + 1
+    share = percent / 100 * len(wrote)
+    assert wrote.startswith(cut) and share - 1e-9 <= len(wrote) - len(cut) < share + 1
+
+
+def test_a_file_of_zeros_is_damaged_too() -> None:
+    assert damaged(bytes(1000), {"percent": 25, "seed": 1}) == bytes(750)
+    assert sum(byte.bit_count() for byte in damaged(bytes(1000), {"bits": 8, "seed": 1})) == 8
 
 
 def test_never_more_than_a_minority_is_damaged() -> None:

@@ -439,7 +439,8 @@ class Helper:
         end_all(self.run, self.state)
         self.pump()
         if not keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with self.logging:  # whose log is gone between two looks at it would end the helper in the middle of this
+                shutil.rmtree(self.folder, ignore_errors=True)
         elif self.folder != Path():
             (self.folder / "owner").unlink()
         os.write(self.guard, json.dumps({"over": True}).encode() + b"\n")

@@ -326,7 +326,7 @@ def test_fences_that_do_not_grow_and_that_let_through() -> None:
     assert judged(LockChecker(fenced=True), passed).counts == {"fence-passed": 1}
     refused = [*passed[:3], replace(passed[3], outcome="fail", error="mismatch")]
     assert judged(LockChecker(fenced=True), refused).validity == "valid"
-    assert "the fence refused 1 writes" in judged(LockChecker(fenced=True), refused).reason
+    assert "the fence refused 1 write." in judged(LockChecker(fenced=True), refused).reason
     unanswered = [*passed[:2], replace(passed[2], outcome="info"), passed[3]]
     assert judged(LockChecker(fenced=True), unanswered).validity == "valid"
 

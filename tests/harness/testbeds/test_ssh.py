@@ -278,7 +278,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
         assert "OBSERVED" in said and "3 nodes (ssh)" in said, said
         for node in range(3):
             assert "redis" not in machines.sh(node, "ps -e") and "SPLITBRAIN" not in machines.sh(node, RULES)
-        assert not list(tmp_path.glob("machine-*"))
+        left = sorted(map(str, tmp_path.glob("machine-*/**/*")))
+        assert not list(tmp_path.glob("machine-*")), (said, left)
         return 0
 
     assert beside(tmp_path, 3, work) == 0

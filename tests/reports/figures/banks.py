@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from tests.reports.figures.claims import COUNTS, N, Page, figure, homes
 from tests.reports.figures.page import Block
@@ -18,7 +19,8 @@ TOLD = {"a total was wrong": "wrong-total", "an account was seen overdrawn": "ne
 
 
 class Bank:
-    """The reads of a bank that was recorded, and what is wrong with them. `moments` are when such a read was answered."""
+    """The reads of a bank that was recorded, and what is wrong with them. `moments` are when such a read was answered, or
+    what is there in the end."""
 
     gone = "lost-transfer"
 
@@ -30,27 +32,46 @@ class Bank:
         self.moments: dict[str, list[float]] = {
             "wrong-total": [read.ended for read in self.wrong],
             "negative-balance": [read.ended for read in self.overdrawn],
+            "lost-transfer": [self.last.ended] * self.lost(),
         }
 
     def lost(self) -> int:
+        return len(self.lost_transfers)
+
+    @cached_property
+    def last(self) -> Call:
+        """What is there in the end, by the first of the last reads, that all tell the same."""
+        reads = [read for read in self.reads if read.invoked >= self.run.final]
+        assert all(one.value == reads[0].value for one in reads)
+        return reads[0]
+
+    @cached_property
+    def lost_transfers(self) -> list[Call]:
         """Acknowledged transfers that are certainly gone: none, where money came or went by another way than a transfer, and
-        none, where the others and some of those of which nobody knows leave what is there in the end."""
-        last = [read.value for read in self.reads if read.invoked >= self.run.final]
-        assert last and all(one == last[0] for one in last)
-        if sum(last[0]) != DEPOSIT * len(last[0]):
-            return 0
-        moved = [call for call in self.run.calls if call.f == "transfer"]
-        left = [balance - DEPOSIT for balance in last[0]]
-        for call in moved:
-            if call.outcome == "ok":
-                source, target, amount = call.value
-                left[source] += amount
-                left[target] -= amount
+        none, where the others and some of those of which nobody knows leave what is there in the end; else the one run of those
+        that a server acknowledged without which, and with some of those, it is what is left."""
+        value = self.last.value
+        if sum(value) != DEPOSIT * len(value):
+            return []
+        moved = sorted((call for call in self.run.calls if call.f == "transfer"), key=lambda call: call.ended)
+        done = [call for call in moved if call.outcome == "ok"]
+        (left,) = _left([balance - DEPOSIT for balance in value], done, every=True)
         open_ = [call for call in moved if call.outcome == "info"]
-        half = _left(left, open_[::2], 1)
-        if half & _left([0] * len(left), open_[1::2], -1):
-            return 0
-        raise AssertionError("which transfers are gone is not counted here")
+        nothing = (0,) * len(value)
+        known = _left(nothing, open_[1::2], sign=-1)
+        if _left(left, open_[::2]) & known:
+            return []
+        wanted = _left(left, open_)
+        found = []
+        for server in sorted({call.server for call in done}):
+            mine = [call for call in done if call.server == server]
+            for begin in range(len(mine)):
+                gone = nothing
+                for end in range(begin, len(mine)):
+                    (gone,) = _left(gone, [mine[end]], every=True)
+                    found += [mine[begin : end + 1]] if gone in wanted else []
+        (only,) = found
+        return only
 
     def read(self, node: str, at: str, told: str) -> Call | None:
         """The read that was answered there at that time, as the page writes it, with these balances."""
@@ -60,14 +81,15 @@ class Bank:
                      and read.value == [int(one) for one in told.split(", ")]), None)
 
 
-def _left(balances: list[int], transfers: list[Call], sign: int) -> set[tuple[int, ...]]:
-    """What is left of these balances to explain by each set of transfers, or with -1, what each set explains."""
+def _left(balances: Sequence[int], transfers: list[Call], sign: int = 1, every: bool = False) -> set[tuple[int, ...]]:
+    """What is left of these balances to explain by each set of transfers, or by all; with -1, what they hold with them."""
     found = {tuple(balances)}
     for call in transfers:
         source, target, amount = call.value
-        found |= {
+        moved = {
             tuple(held + sign * amount * ((at == source) - (at == target)) for at, held in enumerate(one)) for one in found
         }
+        found = moved if every else found | moved
     return found
 
 
@@ -84,8 +106,8 @@ def of_reads(page: Page, block: Block) -> float:
     return len(bank(page).reads)
 
 
-@figure(rf"(?<=of accounts: ){N} (?P<name>wrong-total|negative-balance)", "header checkers")
-@figure(rf"(?<=[a-z], ){N} (?P<name>wrong-total|negative-balance)", "header checkers")
+@figure(rf"(?<=of accounts: ){N} (?P<name>wrong-total|negative-balance|lost-transfer)", "header checkers")
+@figure(rf"(?<=[a-z], ){N} (?P<name>wrong-total|negative-balance|lost-transfer)", "header checkers")
 def of_name(page: Page, block: Block, name: str) -> float:
     return len(bank(page).moments[name])
 
@@ -122,6 +144,25 @@ def wrong_read(page: Page, block: Block, node: str, at: str, told: str, why: str
     else:
         assert why == f": {sum(read.value)} in all, where there are {DEPOSIT * len(read.value)}" and read in bank(page).wrong
     return []
+
+
+@figure(r"[Cc]lient (\d+)'s transfer of (\d+) from (\d+) to (\d+), acknowledged by (?P<server>n\d+) at ([\d:.]+\d), is gone: "
+        r"in the end accounts hold (?P<held>[-\d:, ]+), which is what all acknowledged transfers leave but the ([\d,]+) that "
+        r"(?P<of>n\d+) acknowledged from ([\d:.]+\d) to ([\d:.]+\d)", "why")
+def gone(page: Page, block: Block, server: str, held: str, of: str) -> list[float]:
+    one = bank(page)
+    call = next(call for call in one.lost_transfers if f"lient {call.process}'s transfer of {call.value[2]} " in block.text
+                and call.server == server == of)
+    assert held == ", ".join(f"{at}: {balance}" for at, balance in enumerate(one.last.value))
+    source, target, amount = call.value
+    first, last = one.lost_transfers[0].ended / SECOND, one.lost_transfers[-1].ended / SECOND
+    return [call.process, amount, source, target, call.ended / SECOND, one.lost(), first, last]
+
+
+@figure(rf"{N} writes? that had been confirmed (?:was|were) lost(?! and)", "header")
+def confirmed(page: Page, block: Block) -> float:
+    assert "In the whole run" not in block.text
+    return bank(page).lost()
 
 
 # What a run of one key tells

@@ -24,7 +24,7 @@ KIND = r"(?P<kind>[Rr]ead|[Ww]rite)s?"
 FIRED = r"would (?:not )?have fired"
 NAME = (
     r"(?P<name>lost-element|lost-write|split-brain|stale-read|non-monotonic-read|read-went-back|missed-own-write"
-    r"|wrong-total|negative-balance|double-hold|stale-element|duplicate|reordered)"
+    r"|wrong-total|negative-balance|lost-transfer|double-hold|stale-element|duplicate|reordered)"
 )
 
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "%": 0.01, "": 1.0}
