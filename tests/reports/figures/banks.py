@@ -159,7 +159,7 @@ def gone(page: Page, block: Block, server: str, held: str, of: str) -> list[floa
     return [call.process, amount, source, target, call.ended / SECOND, one.lost(), first, last]
 
 
-@figure(rf"{N} writes? that had been confirmed (?:was|were) lost(?! and)", "header")
+@figure(rf"{N} writes? that had been confirmed (?:was|were) lost(?! and|, at least)", "header")
 def confirmed(page: Page, block: Block) -> float:
     assert "In the whole run" not in block.text
     return bank(page).lost()
