@@ -96,20 +96,15 @@ def _left(balances: Sequence[int], transfers: list[Call], sign: int = 1, every: 
 COUNTS["bank"] = Bank
 
 
-def bank(page: Page) -> Bank:
-    assert isinstance(page.counts, Bank)
-    return page.counts
-
-
 @figure(rf"of {N} reads of accounts: ", "header checkers")
 def of_reads(page: Page, block: Block) -> float:
-    return len(bank(page).reads)
+    return len(page.counted(Bank).reads)
 
 
 @figure(rf"(?<=of accounts: ){N} (?P<name>wrong-total|negative-balance|lost-transfer)", "header checkers")
 @figure(rf"(?<=[a-z], ){N} (?P<name>wrong-total|negative-balance|lost-transfer)", "header checkers")
 def of_name(page: Page, block: Block, name: str) -> float:
-    return len(bank(page).moments[name])
+    return len(page.counted(Bank).moments[name])
 
 
 @figure(rf"(?<=Of these, ){N} (?P<name>wrong-total|negative-balance)", "why", tag="p")
@@ -130,19 +125,20 @@ def in_faults(page: Page, block: Block, first: str, second: str = "") -> list[fl
 
 @figure(rf"(?<=In the whole run, ){TIMES}", "header")
 def in_all(page: Page, block: Block, first: str, second: str = "") -> list[float]:
-    return [len(bank(page).moments[TOLD[one]]) for one in (first, second) if one]
+    return [len(page.counted(Bank).moments[TOLD[one]]) for one in (first, second) if one]
 
 
 @figure(r"[Aa] read at (?P<node>n\d+) at (?P<at>[\d:.]+) told \[(?P<told>[-\d, ]+)\](?P<why>[^.]*)\.", "why")
 def wrong_read(page: Page, block: Block, node: str, at: str, told: str, why: str) -> list[float]:
     """Such a read was made, and it is what it is said to be."""
-    read = bank(page).read(node, at, told)
+    read = page.counted(Bank).read(node, at, told)
     assert read is not None, told
     overdrawn = re.fullmatch(r": account (\d+) is overdrawn", why)
     if overdrawn:
         assert int(overdrawn[1]) == next(at for at, balance in enumerate(read.value) if balance < 0)
     else:
-        assert why == f": {sum(read.value)} in all, where there are {DEPOSIT * len(read.value)}" and read in bank(page).wrong
+        assert why == f": {sum(read.value)} in all, where there are {DEPOSIT * len(read.value)}"
+        assert read in page.counted(Bank).wrong
     return []
 
 
@@ -150,7 +146,7 @@ def wrong_read(page: Page, block: Block, node: str, at: str, told: str, why: str
         r"in the end accounts hold (?P<held>[-\d:, ]+), which is what all acknowledged transfers leave but the ([\d,]+) that "
         r"(?P<of>n\d+) acknowledged from ([\d:.]+\d) to ([\d:.]+\d)", "why")
 def gone(page: Page, block: Block, server: str, held: str, of: str) -> list[float]:
-    one = bank(page)
+    one = page.counted(Bank)
     call = next(call for call in one.lost_transfers if f"lient {call.process}'s transfer of {call.value[2]} " in block.text
                 and call.server == server == of)
     assert held == ", ".join(f"{at}: {balance}" for at, balance in enumerate(one.last.value))
@@ -162,7 +158,7 @@ def gone(page: Page, block: Block, server: str, held: str, of: str) -> list[floa
 @figure(rf"{N} writes? that had been confirmed (?:was|were) lost(?! and|, at least)", "header")
 def confirmed(page: Page, block: Block) -> float:
     assert "In the whole run" not in block.text
-    return bank(page).lost()
+    return page.counted(Bank).lost()
 
 
 # What a run of one key tells

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tests.reports.figures import registers
 from tests.reports.figures.page import Block
@@ -104,6 +104,8 @@ class Count(Protocol):
         """How many are."""
 
 
+C = TypeVar("C")
+
 COUNTS: dict[str, Callable[[Recount], Count]] = {}
 """Such counts by their workloads; the modules that make them enter them here."""
 
@@ -126,6 +128,11 @@ class Page:
         self.registers = registers.registers(run) if run.plan["workload"] == "register" else []
         self.counts = COUNTS[run.plan["workload"]](run) if run.plan["workload"] in COUNTS else None
         self.moments = self.counts.moments if self.counts else registers.moments(self.registers)
+
+    def counted(self, kind: type[C]) -> C:
+        """The counts of the run's workload, which are of this kind."""
+        assert isinstance(self.counts, kind)
+        return self.counts
 
     def began(self, name: str) -> Counter[bool]:
         """How many anomalies of a name were first seen once the first fault had begun, and how many before."""

@@ -65,33 +65,28 @@ class Locks:
 COUNTS["lock"] = Locks
 
 
-def locks(page: Page) -> Locks:
-    assert isinstance(page.counts, Locks)
-    return page.counts
-
-
 @figure(rf"of {N} holds of locks: ", "header checkers")
 def of_holds(page: Page, block: Block) -> float:
-    return len(locks(page).holds)
+    return len(page.counted(Locks).holds)
 
 
 @figure(rf"{N} times two clients held the same lock", "header")
 @figure(rf"(?<=of locks: ){N} double-hold", "header checkers")
 @figure(rf"Two held a lock together {N} times", "header checkers")
 def double(page: Page, block: Block) -> float:
-    return len(locks(page).double)
+    return len(page.counted(Locks).double)
 
 
 @figure(rf"Two held a lock together [\d,]+ times, for {N} at most", "header checkers")
 def longest(page: Page, block: Block) -> float:
-    return max(first.meets(second) for first, second in locks(page).double) / SECOND
+    return max(first.meets(second) for first, second in page.counted(Locks).double) / SECOND
 
 
 @figure(r"Client (\d+) at n\d+ and client (\d+) at n\d+ held lock (\d+) together for ([\d.]+ s) from ([\d:.]+\d): "
         r"the first had it since ([\d:.]+\d), and had not given it back", "why")
 def together(page: Page, block: Block) -> list[float]:
     one, other, key = map(int, re.findall(r"lient (\d+) at.* client (\d+) at .* held lock (\d+)", block.text)[0])
-    first, second = next((first, second) for first, second in locks(page).double if first.taken.process == one
+    first, second = next((first, second) for first, second in page.counted(Locks).double if first.taken.process == one
                          and second.taken.process == other and second.taken.key == key)
     homes_of = re.findall(r"lient \d+ at (n\d+)", block.text)[:2]
     assert homes_of == [first.taken.node, second.taken.node]

@@ -14,32 +14,28 @@ from tests.reports.figures.recount import SECOND, Call
 COUNTS["queue"] = Queues
 
 
-def _queues(page: Page) -> list[Queue]:
-    assert isinstance(page.counts, Queues)
-    return page.counts.every
-
-
 @figure(rf"of {N} answers of queues: {N} lost-element, {N} duplicate, {N} stale-read, {N} stale-element, {N} reordered",
         "header checkers")
 def of_queues(page: Page, block: Block) -> list[float]:
     """Answers are reads, and dequeues that handed something out."""
     names = ("lost-element", "duplicate", "stale-read", "stale-element", "reordered")
-    return [sum(len(one.reads) + len(one.took) for one in _queues(page)), *(len(page.moments[name]) for name in names)]
+    answers = sum(len(one.reads) + len(one.took) for one in page.counted(Queues).every)
+    return [answers, *(len(page.moments[name]) for name in names)]
 
 
 @figure(rf"{N} writes that had been confirmed were lost, at least {N} reads returned old data and {N} times an element was "
         r"there, or was handed out, once too often", "header")
 def damage(page: Page, block: Block) -> list[float]:
     """Of reads that are wrong in two ways the page says how many are so in one: there are no fewer of them."""
-    back = {read for one in _queues(page) for read in one.back_again}
-    kinds = [back, {look for one in _queues(page) for look in one.missed}]
+    back = {read for one in page.counted(Queues).every for read in one.back_again}
+    kinds = [back, {look for one in page.counted(Queues).every for look in one.missed}]
     assert max(map(len, kinds)) < len(kinds[0] | kinds[1]) < sum(map(len, kinds))
     return [len(page.moments["lost-element"]), max(map(len, kinds)), len(page.moments["duplicate"])]
 
 
 def _call(page: Page, at: str, f: str, value: str = "") -> Iterator[tuple[Queue, Call]]:
     """The calls that were over at that time."""
-    for one in _queues(page):
+    for one in page.counted(Queues).every:
         for call in (*one.put.values(), *one.took, *one.looks):
             if call.f == f and agrees(at, call.ended / SECOND) and value in ("", str(call.value)):
                 yield one, call
@@ -48,7 +44,7 @@ def _call(page: Page, at: str, f: str, value: str = "") -> Iterator[tuple[Queue,
 @figure(rf"(?<!\w)(\d+), acknowledged by n\d+ at {AT}, was gone from queue (\d+) by {AT}: nobody took it out", "why")
 def lost(page: Page, block: Block) -> list[float]:
     value = int(re.search(r"(\d+), acknowledged", block.text)[1])  # type: ignore[index]
-    one = next(one for one in _queues(page) if value in one.lost)
+    one = next(one for one in page.counted(Queues).every if value in one.lost)
     return [value, one.put[value].ended / SECOND, int(one.put[value].key), one.lost[value].ended / SECOND]
 
 
@@ -81,7 +77,7 @@ def missed(page: Page, block: Block) -> list[float]:
         r"before (\d+) was put in", "why")
 def overtaken(page: Page, block: Block) -> list[float]:
     early, late = map(int, re.search(r"(\d+) came out .*?, before (\d+), which", block.text).groups())  # type: ignore[union-attr]
-    one = next(one for one in _queues(page) if early in one.overtaken.get(late, ()))
+    one = next(one for one in page.counted(Queues).every if early in one.overtaken.get(late, ()))
     out = one.taken[early]
     return [early, int(out.key), out.ended / SECOND, late, one.there[late] / SECOND, early]
 
