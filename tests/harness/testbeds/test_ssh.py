@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds.ssh import Ssh
-from splitbrain.harness.testbeds.testbed import Ability, Wanted, everything
+from splitbrain.harness.testbeds.testbed import Ability, Service, Wanted, everything
 from tests.conftest import need
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 from tests.harness.testbeds.machines import CONTROLLER, Machines, beside, needed, write_inventory
@@ -37,6 +37,22 @@ def possible() -> None:
 
 def bed(machines: Machines, count: int = 2, run: str = "a-run") -> Ssh:
     return Ssh(plan(testbed="ssh", inventory=str(machines.inventory), nodes=count), run, machines.folder / "run")
+
+
+def with_servers(testbed: Ssh, work: Callable[[Ssh], Awaitable[None]], service: Service = ON_PYTHON) -> None:
+    """Run `work` beside the testbed's machines, each with that server."""
+
+    async def whole() -> None:
+        try:
+            await testbed.up(len(testbed.hosts))
+            for node in testbed.nodes:
+                await node.start(service)
+            await testbed.listen(PORT)
+            await work(testbed)
+        finally:
+            await testbed.down()
+
+    asyncio.run(whole())
 
 
 def until(true: Callable[[], bool], seconds: float = 60) -> bool:
@@ -64,28 +80,20 @@ def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
 
-        async def whole() -> None:
-            testbed = bed(machines)
-            try:
-                await testbed.up(2)
-                for node in testbed.nodes:
-                    await node.start(ON_PYTHON)
-                await testbed.listen(PORT)
-                one = testbed.nodes[0]
-                # Whatever is written into the chain of cuts, even that everything is lost.
-                lost = f"*filter\n:SPLITBRAIN - [0:0]\n-A SPLITBRAIN -s {CONTROLLER} -j DROP\n-A SPLITBRAIN -j DROP\nCOMMIT\n"
-                await one.link.ask("restore", texts={"iptables": lost, "ip6tables": lost.replace(f"-s {CONTROLLER} ", "")})
-                assert not (await testbed.serving(timeout=0.5))["n1"]  # it bites
-                assert (await one.run(["echo", "still here"])).stdout == "still here\n"
-                await one.link.ask("restore", texts={"iptables": "*filter\n:SPLITBRAIN - [0:0]\nCOMMIT\n"})
-                assert (await testbed.serving(timeout=60))["n1"]
-                # Nothing that is named passes through a shell.
-                for odd in ("a b", "'; touch /tmp/no; '", "$(id)`id`", '"\\', "é\n"):
-                    assert (await one.run(["printf", "%s", odd])).stdout == odd
-            finally:
-                await testbed.down()
+        async def whole(testbed: Ssh) -> None:
+            one = testbed.nodes[0]
+            # Whatever is written into the chain of cuts, even that everything is lost.
+            lost = f"*filter\n:SPLITBRAIN - [0:0]\n-A SPLITBRAIN -s {CONTROLLER} -j DROP\n-A SPLITBRAIN -j DROP\nCOMMIT\n"
+            await one.link.ask("restore", texts={"iptables": lost, "ip6tables": lost.replace(f"-s {CONTROLLER} ", "")})
+            assert not (await testbed.serving(timeout=0.5))["n1"]  # it bites
+            assert (await one.run(["echo", "still here"])).stdout == "still here\n"
+            await one.link.ask("restore", texts={"iptables": "*filter\n:SPLITBRAIN - [0:0]\nCOMMIT\n"})
+            assert (await testbed.serving(timeout=60))["n1"]
+            # Nothing that is named passes through a shell.
+            for odd in ("a b", "'; touch /tmp/no; '", "$(id)`id`", '"\\', "é\n"):
+                assert (await one.run(["printf", "%s", odd])).stdout == odd
 
-        asyncio.run(whole())
+        with_servers(bed(machines, 2), whole)
         assert machines.sh(0, RULES) == before
         assert not list(tmp_path.glob("machine-*")) and not list((tmp_path / "state").rglob("*.json"))
         return 0

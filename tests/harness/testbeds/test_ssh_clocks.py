@@ -3,7 +3,6 @@ where a machine cannot."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 
 from splitbrain.harness.testbeds import clocks
 from splitbrain.harness.testbeds.ssh import Ssh
-from tests.harness.testbeds.cluster import ON_PYTHON, PORT
 from tests.harness.testbeds.machines import Machines, beside, needed
-from tests.harness.testbeds.test_ssh import bed
+from tests.harness.testbeds.test_ssh import bed, with_servers
 from tests.nemeses.test_clocks import jump_strobe_and_drift
 
 
@@ -26,18 +24,7 @@ def possible() -> None:
 
 def test_jump_strobe_and_drift(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
-        async def whole() -> None:
-            testbed = bed(machines)
-            try:
-                await testbed.up(2)
-                for node in testbed.nodes:
-                    await node.start(ON_PYTHON)
-                await testbed.listen(PORT)
-                await jump_strobe_and_drift(testbed)
-            finally:
-                await testbed.down()
-
-        asyncio.run(whole())
+        with_servers(bed(machines), jump_strobe_and_drift)
         return 0
 
     assert beside(tmp_path, 2, work) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import msgspec
@@ -12,9 +11,9 @@ from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds import ssh_files
 from splitbrain.harness.testbeds.attach import Attached
 from splitbrain.harness.testbeds.ssh import Ssh
-from tests.harness.testbeds.cluster import ON_PYTHON, PORT
+from tests.harness.testbeds.cluster import ON_PYTHON
 from tests.harness.testbeds.machines import Machines, beside, needed
-from tests.harness.testbeds.test_ssh import bed
+from tests.harness.testbeds.test_ssh import bed, with_servers
 from tests.nemeses.driver import Driver, step
 
 WRITES = msgspec.structs.replace(ON_PYTHON, files={"server.py": """
@@ -36,10 +35,6 @@ def test_a_file_is_damaged_and_no_other(tmp_path: Path) -> None:
 
     def work(machines: Machines) -> int:
         async def whole(testbed: Ssh) -> None:
-            await testbed.up(2)
-            for node in testbed.nodes:
-                await node.start(WRITES)
-            await testbed.listen(PORT)
             driver, node = Driver(testbed, "n1"), testbed.nodes[0]
             assert await driver.cluster.serving(("n1", "n2"), timeout=60) == ()
             seen: list[bytes | None] = []
@@ -65,14 +60,7 @@ def test_a_file_is_damaged_and_no_other(tmp_path: Path) -> None:
                         await asked
             assert outside.read_bytes() == b"mine"
 
-        async def bounded() -> None:
-            testbed = bed(machines)
-            try:
-                await whole(testbed)
-            finally:
-                await testbed.down()
-
-        asyncio.run(bounded())
+        with_servers(bed(machines), whole, WRITES)
         return 0
 
     assert beside(tmp_path, 2, work) == 0
