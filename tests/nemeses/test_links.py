@@ -83,7 +83,7 @@ def test_every_impairment_is_measured_and_over_afterwards(tmp_path: Path) -> Non
         for spec, what in (
             (Impair(all_links, delay=100), "one way"), (Impair(all_links, delay=50, jitter=50), "spread"),
             (Impair(all_links, loss=0.3), "lost"), (Impair(all_links, duplicate=0.5), "twice"),
-            (Impair(all_links, delay=25, reorder=0.25), "overtaken"), (Impair(all_links, corrupt=0.2), "lost"),
+            (Impair(all_links, delay=25, reorder=0.25), "overtook others"), (Impair(all_links, corrupt=0.2), "lost"),
             (Impair(all_links, rate=500), "rate"),
         ):
             fault = await driver.do(impair(spec))
