@@ -69,8 +69,9 @@ def test_they_are_cut_and_left_as_they_were(
     containers = theirs(**composed)
     before = rules(containers[0])
     ran = splitbrain(
-        "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary+delay+clock-jump:follower",
-        "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
+        "test", "reference", "--compose", str(file), "--variant", "majority",
+        "--nemesis", "partition-primary+delay+clock-jump:follower", "--baseline", "1s", "--fault", "4s",
+        "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
     (fault,) = load(ran.folder / "journal.jsonl")[1].faults
     assert len(fault.specs) == 3 and fault.bit and fault.healed, (fault.proofs, fault.undone)
