@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, keys_of, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
@@ -50,7 +50,7 @@ class CounterChecker:
             unsettled += counter.judge(recording.final)
         return found.verdict(
             self.name, {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)},
-            Coverage(keys=keys_of(history), operations=len(history)), judged=int(read.sum()), things="counters",
+            keys=keys_of(history), judged=int(read.sum()), things="counters",
             unproven={FINAL: "nobody read in the end what was acknowledged"} if unsettled else {},
         )
 
@@ -131,7 +131,7 @@ class _Counter:
         if name == "wrong-total" and len(acknowledged):
             # Less than nothing is too little even where nothing had been acknowledged.
             began = np.where(known > 0, acknowledged[known - 1], began)
-        self.found.add_all(name, began, history.completed[reads], tell)
+        self.found.add_all(name, history.key[reads], began, history.completed[reads], tell)
 
     def _high(self, high: Ints, can: NDArray[Any]) -> None:
         history, reads = self.history, self.reads[high]

@@ -32,6 +32,7 @@ def put_back(run: str, state: Any) -> list[str]:
                     done.append(f"{name}: its clock put right")
             except OSError as error:
                 done.append(f"{name}: its clock is wrong still: {error.strerror}")
+            families.resume(int(leader), mark)  # Who was about to change it had it stand still, and may have ended there.
     for leader, (started, mark) in state.get("paused", {}).items():
         if is_same(int(leader), started):
             families.resume(int(leader), mark)
