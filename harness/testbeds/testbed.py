@@ -331,8 +331,8 @@ class Testbed(Protocol):
         """Put this into such a file, in its place, so that a full disk has room for it."""
         ...
 
-    def data(self, name: str) -> Path:
-        """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
+    async def timed_sync(self, name: str) -> float:
+        """Milliseconds that a sync of a file in the data folder of a node takes. Asked only of a testbed with the ability
         `unplug`."""
         ...
 
