@@ -35,7 +35,7 @@ class Containers(Attached):
 
     name: ClassVar[str] = "containers"
     summary: ClassVar[str] = "containers of your own that run already: --containers LABEL, or --compose FILE"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "pause"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "pause", "impair", "skew"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         Probed.__init__(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +13,10 @@ import docker
 import pytest
 
 from splitbrain.harness.databases.reference import database
+from splitbrain.harness.history.journal import load
+from splitbrain.harness.testbeds import clocks
 from tests.conftest import ROOT, Ran
-from tests.harness.testbeds.test_ssh import until
+from tests.harness.testbeds.test_ssh import RULES, until
 from tests.lab import built
 
 PORT = database.Reference.port
@@ -55,7 +56,7 @@ def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
 
 def rules(container: Any) -> str:
     container.reload()
-    command = ["nsenter", f"--target={container.attrs['State']['Pid']}", "--net", "iptables", "-S"]
+    command = ["nsenter", f"--target={container.attrs['State']['Pid']}", "--net", "sh", "-c", RULES]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -68,10 +69,12 @@ def test_they_are_cut_and_left_as_they_were(
     containers = theirs(**composed)
     before = rules(containers[0])
     ran = splitbrain(
-        "test", "reference", "--compose", str(file), "--variant", "majority", "--nemesis", "partition-primary",
-        "--baseline", "1s", "--fault", "4s", "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
+        "test", "reference", "--compose", str(file), "--variant", "majority",
+        "--nemesis", "partition-primary+delay+clock-jump:follower", "--baseline", "1s", "--fault", "4s",
+        "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
-    assert re.search("4/6 links|6/6 links as intended", ran.said), ran.stdout + ran.stderr
+    (fault,) = load(ran.folder / "journal.jsonl")[1].faults
+    assert len(fault.specs) == 3 and fault.bit and fault.healed, (fault.proofs, fault.undone)
     assert ran.code in (0, 2) and "3 nodes (containers)" in ran.said, ran.stdout
     assert rules(containers[0]) == before
     assert not list(Path("/run").glob("splitbrain-theirs*"))
@@ -92,13 +95,18 @@ def test_kill_9_in_the_middle_of_a_fault_leaves_them_as_they_were(theirs: Callab
     containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
     before = rules(containers[0])
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path)}
-    words = "test reference --containers mine=yes --nemesis everyone-alone+pause:all --baseline 1s --fault 60s --time 70s"
+    words = "test reference --containers mine=yes --nemesis everyone-alone+delay+pause:primary+clock-jump:follower"
+    words += " --baseline 1s --fault 60s --time 70s"
     command = [sys.executable, "-m", "splitbrain.harness.cli"]
     with subprocess.Popen([*command, *words.split()], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
-        assert until(lambda: "DROP" in rules(containers[0]) and stopped(containers[0]), 60)
+        def in_force() -> bool:
+            changed = all(rule in rules(one) for one in containers for rule in ("-j DROP", "-j NFQUEUE"))
+            return changed and any(map(stopped, containers)) and any(map(wrong, containers))
+
+        assert until(in_force, 60)
         process.kill()
     # By no command of ours.
-    assert until(lambda: all(rules(one) == before and not stopped(one) for one in containers))
+    assert until(lambda: all(rules(one) == before and not stopped(one) and not wrong(one) for one in containers))
     command += ["clean", "--attached"]
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert said.stdout.count(": removed") == 3 and "killed" not in said.stdout
@@ -108,3 +116,9 @@ def test_kill_9_in_the_middle_of_a_fault_leaves_them_as_they_were(theirs: Callab
 def stopped(container: Any) -> bool:
     container.reload()
     return Path("/proc", str(container.attrs["State"]["Pid"]), "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def wrong(container: Any) -> bool:
+    """Whether its server's clock is."""
+    container.reload()
+    return not clocks.is_skewed(container.attrs["State"]["Pid"], 0)
