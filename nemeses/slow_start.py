@@ -34,7 +34,7 @@ class SlowStart(Processes):
         """How slowly."""
 
         percent: Annotated[int, Setting(
-            "The part of the time in which a server may run while it starts; to have it stand still again takes some more of it.",
+            "The part of the time in which a server may run while it starts; that it stands still again takes more.",
             unit="%", low=1, high=50)] = 1
 
     options: Options
