@@ -35,8 +35,9 @@ def put_back(run: str, state: Any) -> list[str]:
             families.resume(int(leader), mark)
             done.append(f"{mark.rpartition('/')[2]}: resumed")
     for name, argv in state.get("ended", {}).items():
-        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        done.append(f"{name}: started again")
+        said = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        why = " ".join((said.stderr or said.stdout).split())
+        done.append(f"{name}: not started again: {why}" if said.returncode else f"{name}: started again")
     return done
 
 

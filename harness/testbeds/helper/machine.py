@@ -61,7 +61,7 @@ def listener(port: int) -> int:
                 fields = line.split()
                 if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                     inodes.add(f"socket:[{fields[9]}]")
-    for pid in sorted(pids(), key=lambda pid: (int(start_time(pid) or 0), pid)):
+    for pid in sorted(pids() if inodes else (), key=lambda pid: (int(start_time(pid) or 0), pid)):
         with contextlib.suppress(OSError):
             for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
                 with contextlib.suppress(OSError):
