@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from splitbrain.harness.testbeds import clocks, families
 from splitbrain.harness.testbeds.helper import rules
-from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids
+from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_beside, is_same, lives, pids
 
 
 def put_back(run: str, state: Any) -> list[str]:
@@ -42,15 +42,16 @@ def put_back(run: str, state: Any) -> list[str]:
 
 
 def end_all(run: str, state: Any) -> list[int]:
-    """Kill every process that came of the servers that were started, and whatever else carries the run's label: some servers
-    write over their environment."""
+    """Kill every process that came of the servers that were started, and whatever else in this network carries the run's label:
+    some servers write over their environment."""
     mark, killed = f"{RUN}={run}".encode(), []
     for leader, (started, mark_of_service) in state.get("started", {}).items():
         if state.get("boot") == boot() and is_same(int(leader), started):
             killed += sorted(families.family(int(leader), mark_of_service))
             families.kill(int(leader), mark_of_service)
     for _ in range(200):
-        alive = [pid for pid in pids() if pid not in (1, os.getpid()) and mark in families.environment(pid) and lives(pid)]
+        labelled = [pid for pid in pids() if pid not in (1, os.getpid()) and mark in families.environment(pid)]
+        alive = [pid for pid in labelled if is_beside(pid) and lives(pid)]
         if not alive:
             break
         for pid in alive:

@@ -36,6 +36,13 @@ def is_same(leader: int, started: str) -> bool:
     return start_time(leader) in (started, "")
 
 
+def is_beside(pid: int) -> bool:
+    """Whether a process has the network that this one has: that of a container has others beside it on the machine."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+    return False
+
+
 def boot() -> str:
     """Which boot of the machine this is."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
