@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, is_one, losing, undoing
 from splitbrain.checkers.cases.cart import KEPT as CARTS
@@ -53,6 +53,8 @@ def claim(
     seen = [name for name in claimed.admits if counts.get(name)]
     if any(name in admitted for name in seen):
         return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
+    if "lost-write" in admitted and _short(one for verdict in verdicts for one in verdict.standings):
+        return assess("holds", "it admits lost-write, and a counter held less in the end than was acknowledged, which is one")
     shown = [name for name in counts if counts[name] and name not in losing()]
     kinds = [(kind, name) for kind in admitted for name in shown if is_one(name, kind)]
     if kinds:
@@ -225,6 +227,11 @@ def _implied(promise: Promise) -> tuple[str, ...]:
             return (promise,)
 
 
+def _short(standings: Iterable[Standing]) -> bool:
+    """Whether a counter fell short in the end: an addition is a write, and what was acknowledged of them is not there."""
+    return any(one.model == SUMS and one.state == "refuted" for one in standings)
+
+
 def _broken(
     promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
     converged: Convergence,
@@ -237,7 +244,8 @@ def _broken(
             return "seen: " + (", ".join(seen) or f"no {_TOLD[promise]}") if refuted else ""
         case "no-lost-write":
             lost = sum(counts.get(name, 0) for name in undoing())
-            return "acknowledged writes were lost" if lost else ""
+            short = "a counter held less in the end than was acknowledged" if _short(standings) else ""
+            return "acknowledged writes were lost" if lost else short
         case "converges":
             return converged.reason if converged.state == "diverged" else ""
         case "available":

@@ -216,10 +216,10 @@ def all_as_meant(meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> 
     if not _likely(sum(train.lost * train.sent for train in trains.values()) / sent, lost, sent):
         return False
     twice = sum(meant[link].duplicate * train.sent for link, train in trains.items())
-    overtaken = sum(meant[link].reorder * train.sent for link, train in trains.items())
+    overtaking = sum(meant[link].reorder * train.sent for link, train in trains.items())
     seen_twice = sum(train.twice for train in trains.values())
     return (_often(twice, seen_twice) and not (seen_twice and not twice)
-            and _often(overtaken, sum(train.overtaken for train in trains.values())))
+            and _often(overtaking, sum(train.overtook for train in trains.values())))
 
 
 def share_lost(meant: Impair) -> float:
@@ -249,8 +249,8 @@ def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Tr
         (spec.loss or spec.corrupt, "lost", map(share_lost, meant.values()), [train.lost for train in trains.values()]),
         (spec.duplicate, "twice", (one.duplicate for one in meant.values()),
          [train.twice / train.sent for train in trains.values()]),
-        (spec.reorder, "overtaken", (one.reorder for one in meant.values()),
-         [train.overtaken / train.sent for train in trains.values()]),
+        (spec.reorder, "overtook others", (one.reorder for one in meant.values()),
+         [train.overtook / train.sent for train in trains.values()]),
     ):
         if wanted:
             told.append(_figure(what, "%", [100 * share for share in intended], [100 * share for share in seen]))
@@ -504,7 +504,7 @@ class SeverInjector(Injector[Sever]):
 
 class RetryInjector(Injector[Retry]):
     """Has clients try again what fails. Proven at its end by the load, which counts the tries: where nothing failed there was
-    no storm."""
+    no storm, nor where no server was in reach of those whose calls did."""
 
     async def start(self, spec: Retry, cluster: Cluster) -> Proof:
         """From now on."""
@@ -515,10 +515,11 @@ class RetryInjector(Injector[Retry]):
 
     async def still(self, spec: Retry, cluster: Cluster) -> Proof:
         """Count."""
-        failed, tries = cluster.load.persisted(self) if cluster.load is not None else (0, 0)
+        failed, tries, lost = cluster.load.persisted(self) if cluster.load is not None else (0, 0, 0)
         at = cluster.clock()
+        nowhere = f", {lost:,} of which had no server in reach to try" if lost else ""
         return Proof(holds=tries > 0, acted=at, at=at, wrong=() if tries else spec.homes, measured=spec.homes,
-                     detail=f"{tries:,} more tries of {failed:,} calls that failed")
+                     detail=f"{tries:,} more tries of {failed:,} calls that failed{nowhere}")
 
     async def undo(self, spec: Retry, cluster: Cluster) -> Proof:
         """No more."""

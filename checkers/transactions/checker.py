@@ -105,7 +105,8 @@ def check(
         moments=moments,
         complete=not any(found.states[level] == "undecided" for level in found.sought),
         coverage=Coverage(
-            keys=int(np.count_nonzero(np.bincount(micros.key))), operations=int(np.count_nonzero(np.diff(micros.start)))
+            keys=int(np.count_nonzero(np.bincount(micros.key))), operations=int(np.count_nonzero(np.diff(micros.start))),
+            refuted=None,
         ),
         limits=found.limits,
         seconds=time.monotonic() - began,
