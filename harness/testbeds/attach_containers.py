@@ -197,7 +197,7 @@ class Containers(Attached):
         before.close()
         link.heard = self._hear(node)
         node.link = link
-        await node.take(self._run, owner(), ())
+        await node.take(self._run, owner(), (), "")
         assert self._up is not None
         if rules := firewall.rules(everything(addresses), self._up, addresses).get(node.name):
             await node.restore(rules)
@@ -266,7 +266,7 @@ class ContainerLink(Link):
         command = [*within, sys.executable, "-I", "-c", BOOT]
         self._client = self._channel = _Pipes(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-                             start_new_session=True)
+                             cwd="/", start_new_session=True)
         )
         self._outgoing.put(program())
 

@@ -501,7 +501,10 @@ class Helper:
         return {"text": text}
 
     def do_leave(self, keep: bool) -> Any:
-        """The run is over: put everything back, end what was started here, remove the run's folder."""
+        """The run is over: put everything back, end what was started here, remove the run's folder. One that has not begun here
+        has none."""
+        if self.folder == Path():
+            return {}
         put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()
@@ -515,7 +518,7 @@ class Helper:
         if not keep:
             with self.logging:  # whose log is gone between two looks at it would end the helper in the middle of this
                 shutil.rmtree(self.folder, ignore_errors=True)
-        elif self.folder != Path():
+        else:
             (self.folder / "owner").unlink()
         self.tell_guard({"over": True})
         with contextlib.suppress(OSError):  # somebody else has something there
