@@ -10,6 +10,7 @@ from splitbrain.checkers.cases.cart import KEPT as CARTS
 from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
 from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
+from splitbrain.checkers.cases.social_feed import LIKES
 from splitbrain.checkers.result import Answer, Assessment, Check, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
@@ -182,7 +183,7 @@ which may look and then write in two steps."""
 _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 """What is promised of single operations."""
 
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, LIKES, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
 _OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
@@ -229,7 +230,7 @@ def _implied(promise: Promise) -> tuple[str, ...]:
 
 def _short(standings: Iterable[Standing]) -> bool:
     """Whether a counter fell short in the end: an addition is a write, and what was acknowledged of them is not there."""
-    return any(one.model == SUMS and one.state == "refuted" for one in standings)
+    return any(one.model in (SUMS, LIKES) and one.state == "refuted" and "wrong-total" in one.by for one in standings)
 
 
 def _broken(

@@ -234,8 +234,9 @@ def test_a_promise_is_broken_by_what_is_against_it_and_by_nothing_else(promise: 
     ({"promises": ("no-lost-write",)}, "does not hold"), ({"admits": ("lost-write",)}, "holds"),
     ({"admits": ("lost-transfer", "stale-read")}, "not tested"), ({"promises": ("converges",)}, "not tested"),
 ])
-def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str, Any], standing: str) -> None:
-    refuted = Standing(model="sums right", state="refuted", by=("wrong-total",))
+@pytest.mark.parametrize("model", ["sums right", "likes counted"])
+def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str, Any], standing: str, model: str) -> None:
+    refuted = Standing(model=model, state="refuted", by=("wrong-total",))
     verdict = Verdict(checker="counter", validity="invalid", reason="r", standings=(refuted,))
     claimed = Claim(text="t", source="s", **changes)
     told = assessed(claimed, {"wrong-total": 1}, (), (verdict,), Convergence(), "invalid")
