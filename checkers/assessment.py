@@ -115,6 +115,8 @@ def _unseen(admitted: list[str], counts: Mapping[str, int]) -> str:
     unseen = "which was not" if len(admitted) == 1 else "none of which was"
     less = next(((name, kind) for kind in admitted for name in counts if counts[name] and is_one(kind, name)), None)
     beside = f"; {less[0]}, which was, shows no {less[1]}" if less else ""
+    lost = [name for name in losing() if counts.get(name) and name not in admitted]
+    beside += f"; of {' and '.join(lost)}, which {'was' if len(lost) == 1 else 'were'} seen, it does not speak" if lost else ""
     return f"it admits {' and '.join(admitted)}, {unseen} seen in this run{beside}"
 
 

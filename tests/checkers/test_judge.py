@@ -245,6 +245,16 @@ def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str
         assert "a counter held less in the end than was acknowledged" in told.reason
 
 
+def test_a_loss_that_a_claim_does_not_speak_of_is_told_beside_it() -> None:
+    refuted = Standing(model="carts kept", state="refuted", by=("lost-element",))
+    verdict = Verdict(checker="cart", validity="invalid", reason="r", standings=(refuted,))
+    claimed = Claim(text="t", source="s", admits=("lost-write",))
+    told = assessed(claimed, {"lost-element": 1}, (), (verdict,), Convergence(), "invalid")
+    assert (told.standing, told.reason) == (
+        "not tested", "it admits lost-write, which was not seen in this run; of lost-element, which was seen, it does not speak"
+    )
+
+
 @pytest.mark.parametrize("model", BESIDE)
 def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) -> None:
     found = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("linearizable",))).claim
