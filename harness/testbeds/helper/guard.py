@@ -45,8 +45,9 @@ def put_back(run: str, state: Any) -> list[str]:
 
 
 def note(folder: Path, state: Any) -> None:
-    """Write down, in the folder of the run, what will have to be put back."""
+    """Write down, in the folder of the run, what will have to be put back. Nobody else reads it: environments may be secret."""
     fresh = folder / "state.new"
+    fresh.touch(0o600)
     fresh.write_text(json.dumps(state))
     fresh.replace(folder / "state.json")
 
