@@ -17,9 +17,16 @@ from tests.harness.testbeds.test_ssh import bed, state, until, with_servers
 from tests.nemeses.driver import Driver, step
 from tests.nemeses.unplugged import WRITER
 
-OWN = "mkdir {0}/mine; mount -t tmpfs mine {0}/mine; echo mine > {0}/mine/file"
+OWN = "mount --make-rshared /; mkdir {0}/mine; mount -t tmpfs mine {0}/mine; echo mine > {0}/mine/file"
 MOUNTS = "cat {0}/mine/file; grep {0} /proc/self/mounts"
-"""What is mounted where the machines' folders lie, beside which somebody has mounted something."""
+"""What is mounted where the machines' folders lie, beside which somebody has mounted something, on a machine whose mounts are
+shared, as systemd has them."""
+
+UNABLE = r"""
+printf '#!/bin/sh\nexec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin python3 "$@"\n' > /run/python
+chmod 755 /run/python
+"""
+"""A machine where root may not mount."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +77,20 @@ def test_a_full_disk(tmp_path: Path) -> None:
             assert "No space" not in await tell(testbed, 0, write)
             assert driver.told[0] == ("fill the disk of n1", "1/1 without room (ENOSPC), spread 0 ms")
             assert driver.told[1:] == [("make room", "written again")]
+            assert f"{tmp_path}/mine" in await tell(testbed, 0, "cat /proc/self/mounts")
+            machines.sh(0, f"umount {tmp_path}/mine")
+            assert f"{tmp_path}/mine" not in await tell(testbed, 0, "cat /proc/self/mounts"), "it would be in use for ever"
 
-        with_servers(bed(machines, kind=Bounded), whole)
-        assert machines.sh(0, mounts) == before and not list(tmp_path.glob("machine-*"))
+        testbed = bed(machines, kind=Bounded)
+        with_servers(testbed, whole)
+        assert machines.sh(0, mounts) == "" and not list(tmp_path.glob("machine-*"))
+
+        machines.sh(1, UNABLE)
+        text = machines.inventory.read_text()
+        machines.inventory.write_text(text.replace('host = "198.18.0.2"', 'host = "198.18.0.2"\npython = "/run/python"'))
+        assert not Ssh.missing(testbed._plan, (), ())
+        (problem,) = Ssh.missing(testbed._plan, (), {"fill"})
+        assert problem.what == f"n2 (198.18.0.2) cannot {DEEDS['fill']}: unshare: Operation not permitted"
         return 0
 
     assert beside(tmp_path, 2, work) == 0
