@@ -337,7 +337,9 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collectio
         if link.host.install and program.mend.startswith("apt-get install "):
             await _install(link, program.mend.split()[2:])
         else:
-            missing.append(Problem(f"the program {program.name} is not on {link.place}", program.mend))
+            path = f'name its path there in the inventory: programs = {{"{program.name}" = "/path"}}'
+            mend = path if program.mend.startswith("splitbrain ") else program.mend  # which would get it to this machine
+            missing.append(Problem(f"the program {program.name} is not on {link.place}", mend))
     if "impair" in needs and not missing:
         own = firewall.Addresses("198.18.0.1", "")
         text = firewall.queues([("n2", "n1")], {"n2": own, "n1": own})["n1"].ipv4

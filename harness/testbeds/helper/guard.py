@@ -94,7 +94,7 @@ def guard(told: int, helper: int, folder: Path, run: str, patience: float, disk:
     on the `disk` of the data folder, where it has one."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: None)  # what it starts would ignore for ever what it ignored
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
