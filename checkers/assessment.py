@@ -10,6 +10,7 @@ from splitbrain.checkers.cases.cart import KEPT as CARTS
 from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
 from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
+from splitbrain.checkers.cases.social_feed import LIKES
 from splitbrain.checkers.result import Answer, Assessment, Check, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
@@ -33,13 +34,15 @@ from splitbrain.harness.history.variant import Claim, Label, Promise
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
     converged: Convergence, validity: Validity, *, overwritten: bool = False, damage: str = "",
+    tested: bool = True,
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
     with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
     an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
     workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
-    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was."""
+    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was; `tested`: the run
+    was one that may support a claim at all."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -76,7 +79,7 @@ def claim(
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
     # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
-    untouched = validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    untouched = tested and validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
     if (asked or parts) and (validity == "valid" or untouched):
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:
@@ -114,6 +117,8 @@ def _unseen(admitted: list[str], counts: Mapping[str, int]) -> str:
     unseen = "which was not" if len(admitted) == 1 else "none of which was"
     less = next(((name, kind) for kind in admitted for name in counts if counts[name] and is_one(kind, name)), None)
     beside = f"; {less[0]}, which was, shows no {less[1]}" if less else ""
+    lost = [name for name in losing() if counts.get(name) and name not in admitted]
+    beside += f"; of {' and '.join(lost)}, which {'was' if len(lost) == 1 else 'were'} seen, it does not speak" if lost else ""
     return f"it admits {' and '.join(admitted)}, {unseen} seen in this run{beside}"
 
 
@@ -182,7 +187,7 @@ which may look and then write in two steps."""
 _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 """What is promised of single operations."""
 
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, LIKES, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
 _OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
@@ -229,7 +234,7 @@ def _implied(promise: Promise) -> tuple[str, ...]:
 
 def _short(standings: Iterable[Standing]) -> bool:
     """Whether a counter fell short in the end: an addition is a write, and what was acknowledged of them is not there."""
-    return any(one.model == SUMS and one.state == "refuted" for one in standings)
+    return any(one.model in (SUMS, LIKES) and one.state == "refuted" and "wrong-total" in one.by for one in standings)
 
 
 def _broken(

@@ -336,11 +336,16 @@ class PauseInjector(Injector[Pause]):
 
 
 class SkewInjector(Injector[Skew]):
-    """Puts clocks wrong. Proven by asking each server for its clock, before, meanwhile and after."""
+    """Puts clocks wrong. Proven by asking each server for its clock, before, meanwhile and after; one that drifts is not proven
+    until it is so far ahead that it can be told."""
 
     def __init__(self) -> None:
         self._before: dict[str, float] = {}
         self._began = 0
+        self._drifted = 0.0
+        """Seconds by which a clock that drifts was put ahead."""
+        self._told = False
+        """Whether it was seen ahead by more than may be wrong with what a server tells."""
 
     async def start(self, spec: Skew, cluster: Cluster) -> Proof:
         """Ask, put the clocks wrong, and ask again. A clock that nobody tells is wrong."""
@@ -357,14 +362,24 @@ class SkewInjector(Injector[Skew]):
             await asyncio.sleep(spec.every or STEP)
             number += 1
             seconds = spec.offset * (number % 2 == 0) if spec.every else spec.offset
-            seconds += spec.drift * (cluster.clock() - self._began) / 1e9
+            self._drifted = spec.drift * (cluster.clock() - self._began) / 1e9
+            seconds += self._drifted
             await cluster.skew(self, dict.fromkeys(spec.nodes, round(seconds * 1e9)))
+            if not self._told and abs(self._drifted) > 2 * INEXACT:
+                self._told = (await self._proof(spec, cluster, Changed(cluster.clock(), 0))).holds
 
     async def still(self, spec: Skew, cluster: Cluster) -> Proof | None:
         """Ask again, where another fault has not taken every one of them since: there is no clock then to be wrong."""
-        if not _others(spec.nodes, cluster):
+        proof = await self._proof(spec, cluster, Changed(cluster.clock(), 0)) if _others(spec.nodes, cluster) else None
+        if not spec.drift:
+            return proof
+        last = "".join(f"in the end {str(figure).removeprefix('ahead ')}" for figure in proof.figures[:1]) if proof else ""
+        if proof is None and self._told:
             return None
-        return await self._proof(spec, cluster, Changed(cluster.clock(), 0))
+        if proof is not None and (self._told or not proof.holds or abs(self._drifted) > INEXACT):
+            return msgspec.structs.replace(proof, detail=last)
+        at, few = cluster.clock(), "too little to be told from what a server says of its clock"
+        return Proof(holds=False, acted=at, at=at, wrong=spec.nodes, detail=", ".join(filter(None, (last, few))))
 
     async def undo(self, spec: Skew, cluster: Cluster) -> Proof:
         """Put the clocks right, and ask. A server that another fault keeps is not asked: it goes on, or is started again, with
@@ -504,7 +519,7 @@ class SeverInjector(Injector[Sever]):
 
 class RetryInjector(Injector[Retry]):
     """Has clients try again what fails. Proven at its end by the load, which counts the tries: where nothing failed there was
-    no storm, nor where no server was in reach of those whose calls did."""
+    no storm, nor where no server was in reach of nearly all whose calls did."""
 
     async def start(self, spec: Retry, cluster: Cluster) -> Proof:
         """From now on."""
@@ -518,7 +533,8 @@ class RetryInjector(Injector[Retry]):
         failed, tries, lost = cluster.load.persisted(self) if cluster.load is not None else (0, 0, 0)
         at = cluster.clock()
         nowhere = f", {lost:,} of which had no server in reach to try" if lost else ""
-        return Proof(holds=tries > 0, acted=at, at=at, wrong=() if tries else spec.homes, measured=spec.homes,
+        holds = tries > 0 and failed - lost >= STORM * failed
+        return Proof(holds=holds, acted=at, at=at, wrong=() if holds else spec.homes, measured=spec.homes,
                      detail=f"{tries:,} more tries of {failed:,} calls that failed{nowhere}")
 
     async def undo(self, spec: Retry, cluster: Cluster) -> Proof:
@@ -542,6 +558,8 @@ BROKEN_OFF = 0.05
 """Seconds in which calls that are broken off have ended: an answer that had come already is still taken."""
 COUNTED = 0.5
 """Seconds for which calls are counted."""
+STORM = 0.1
+"""The part of the calls that failed which must have been tried again at a server."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
 INEXACT = 1.5
@@ -559,7 +577,7 @@ def _against(seconds: float, cluster: Cluster) -> str:
     if cluster.database is None:
         return ""
     told = f"stood still for {seconds:.2f} s"
-    detection = cluster.detection()
+    detection = cluster.detection
     if detection is None:
         return f"{told} (after how long others miss a server is not known of it)"
     times = seconds / detection.seconds

@@ -234,14 +234,25 @@ def test_a_promise_is_broken_by_what_is_against_it_and_by_nothing_else(promise: 
     ({"promises": ("no-lost-write",)}, "does not hold"), ({"admits": ("lost-write",)}, "holds"),
     ({"admits": ("lost-transfer", "stale-read")}, "not tested"), ({"promises": ("converges",)}, "not tested"),
 ])
-def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str, Any], standing: str) -> None:
-    refuted = Standing(model="sums right", state="refuted", by=("wrong-total",))
+@pytest.mark.parametrize("model", ["sums right", "likes counted"])
+def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str, Any], standing: str, model: str) -> None:
+    refuted = Standing(model=model, state="refuted", by=("wrong-total",))
     verdict = Verdict(checker="counter", validity="invalid", reason="r", standings=(refuted,))
     claimed = Claim(text="t", source="s", **changes)
     told = assessed(claimed, {"wrong-total": 1}, (), (verdict,), Convergence(), "invalid")
     assert told.standing == standing, told.reason
     if standing != "not tested":
         assert "a counter held less in the end than was acknowledged" in told.reason
+
+
+def test_a_loss_that_a_claim_does_not_speak_of_is_told_beside_it() -> None:
+    refuted = Standing(model="carts kept", state="refuted", by=("lost-element",))
+    verdict = Verdict(checker="cart", validity="invalid", reason="r", standings=(refuted,))
+    claimed = Claim(text="t", source="s", admits=("lost-write",))
+    told = assessed(claimed, {"lost-element": 1}, (), (verdict,), Convergence(), "invalid")
+    assert (told.standing, told.reason) == (
+        "not tested", "it admits lost-write, which was not seen in this run; of lost-element, which was seen, it does not speak"
+    )
 
 
 @pytest.mark.parametrize("model", BESIDE)
@@ -286,6 +297,15 @@ def test_copies_that_differ_leave_a_promise_of_linearizability_supported(more: P
 
     found = judged(local=diverged(), claim=Claim(text="t", source="s", promises=("linearizable", more))).claim
     assert found is not None and found.standing == standing, found
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_a_run_that_was_no_good_test_supports_no_promise_though_copies_differ(tested: bool) -> None:
+    verdict = Verdict(checker="x", validity="valid", reason="r", standings=(Standing(model="linearizable", state="holds"),))
+    claimed = Claim(text="t", source="s", promises=("linearizable",))
+    rows = judged().scenarios
+    told = assessed(claimed, {"diverged": 1}, rows, (verdict,), Convergence(), "invalid", tested=tested)
+    assert told.standing == ("holds" if tested else "not tested"), told
 
 
 @pytest.mark.parametrize("promised", [("snapshot-isolation",), ("converges", "snapshot-isolation")])
