@@ -273,8 +273,8 @@ def _explained(host: Host, said: str) -> str:
 
 
 MODULES = (
-    "families", "clocks", "helper", "helper.machine", "helper.rules", "helper.guard", "helper.links", "helper.probes",
-    "helper.main",
+    "families", "clocks", "helper", "helper.machine", "helper.rules", "helper.wall", "helper.guard", "helper.links",
+    "helper.probes", "helper.main",
 )
 """What the helper is made of, each after what it imports."""
 

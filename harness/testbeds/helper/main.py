@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.testbeds import clocks, families
-from splitbrain.harness.testbeds.helper import rules
+from splitbrain.harness.testbeds.helper import rules, wall
 from splitbrain.harness.testbeds.helper.guard import end_all, guard, put_back
 from splitbrain.harness.testbeds.helper.links import Shaper, refusal
 from splitbrain.harness.testbeds.helper.machine import (
@@ -72,6 +72,7 @@ class Helper:
         self.run = ""
         self.folder = Path()
         self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "skewed": {}, "ended": {}}
+        self.clock: Any = {}
         self.guard = -1
         self.armed: dict[str, Any] = {}
         self.writing = threading.Lock()
@@ -176,7 +177,7 @@ class Helper:
             "uid": os.getuid(), "connection": connection(), "kernel": os.uname().release,
             "programs": {name: which(path) or "" for name, path in programs.items()},
             "writable": os.access(place, os.W_OK), "left": left, "chains": rules.left(),
-            "here": here,
+            "here": here, "boot": boot(),
         }
 
     def do_refusal(self, source: str, text: str) -> Any:
@@ -196,6 +197,11 @@ class Helper:
                 tried.kill()
                 tried.wait()
         return {"why": why}
+
+    def do_wall(self, controller: str) -> Any:
+        """Why the clock of the whole machine cannot be put wrong here, for a controller of that boot; changes nothing."""
+        why, mend = wall.refusal(controller)
+        return {"why": why, "mend": mend}
 
     def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float) -> Any:
         """Take this machine for a run: its folder, its guard, its gate. `gates` are the controller's addresses with its port
@@ -400,6 +406,30 @@ class Helper:
                 self.forget(str(pid), "skewed")
         return {}
 
+    def do_set(self, controller: str, nanoseconds: int) -> Any:
+        """Put the clock of the whole machine wrong by so much, or right (0)."""
+        with self.skewing:
+            if nanoseconds and "clock" not in self.state:
+                with self.changing:
+                    self.clock = self.state["clock"] = wall.before(controller)
+                    self.keep()
+            if nanoseconds:
+                wall.put(self.clock, nanoseconds)
+            elif "clock" in self.state:
+                wall.put_right(self.clock)
+                with self.changing:
+                    del self.state["clock"]
+                    self.keep()
+        return {}
+
+    def do_ahead(self, controller: str) -> Any:
+        """By how much the clock of the whole machine is ahead of what it was before the last fault, or what it is now, and by
+        how much that may be wrong."""
+        with self.skewing:
+            self.clock = self.clock or wall.before(controller)
+            start, error = wall.read()
+        return {"ahead": start - self.clock["start"], "inexact": error}
+
     def forget(self, pid: str, *whats: str) -> None:
         """A process is no more what was to be put back."""
         with self.changing:
@@ -431,7 +461,8 @@ class Helper:
 
     def do_leave(self, keep: bool) -> Any:
         """The run is over: put everything back, end what was started here, remove the run's folder."""
-        put_back(self.run, self.state)
+        with self.skewing:
+            put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()
         for service in self.services.values():
