@@ -15,7 +15,10 @@ demo: setup
 	@echo "Commands as they are printed run once this shell knows them:  . $(BIN)/activate"
 
 # Three files at a time: real clusters mostly wait. A file's tests stay in one process, since they share what they set up.
-TESTS := $(BIN)/pytest --numprocesses 3 --dist loadfile
+# tests/conftest.py says in which order files are taken.
+TESTS := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Hundreds of processes are started: what one has compiled, the next need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 test: setup fast servers aids lint
 	./tools/docker-lab $(TESTS)

@@ -137,8 +137,8 @@ _ROWS = (
                "before the read began.", False, ("non-monotonic-read", "inconsistent-analysis")),
     Phenomenon("stale-element", _READS, ("set", "queue"), "A read missed an element that had been acknowledged or seen before "
                "it began and was there again later; or a dequeue found nothing while one was there.", False, ("stale-read",)),
-    Phenomenon("non-monotonic-read", _READS, ("register", "set"), "What was read went back: something new was seen, and later "
-               "something older.", False, ("non-linearizable",)),
+    Phenomenon("non-monotonic-read", _READS, ("register", "set", "counter"), "What was read went back: something new was seen, "
+               "and later something older.", False, ("non-linearizable",)),
     Phenomenon("missed-own-write", _READS, ("register",), "A client read something older than what it had itself written (read "
                "your writes).", False, ("causality-broken",)),
     Phenomenon("read-went-back", _READS, ("register",), "A client read something older than what it had read before (monotonic "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from splitbrain.checkers.anomalies import ANOMALIES, is_one, losing, undoing
 from splitbrain.checkers.cases.cart import KEPT as CARTS
 from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
 from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
 from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
+from splitbrain.checkers.cases.social_feed import LIKES
 from splitbrain.checkers.result import Answer, Assessment, Check, Class, Consistency, Convergence, Half, Pacelc, Scenario
 from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
@@ -53,6 +54,8 @@ def claim(
     seen = [name for name in claimed.admits if counts.get(name)]
     if any(name in admitted for name in seen):
         return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
+    if "lost-write" in admitted and _short(one for verdict in verdicts for one in verdict.standings):
+        return assess("holds", "it admits lost-write, and a counter held less in the end than was acknowledged, which is one")
     shown = [name for name in counts if counts[name] and name not in losing()]
     kinds = [(kind, name) for kind in admitted for name in shown if is_one(name, kind)]
     if kinds:
@@ -112,6 +115,8 @@ def _unseen(admitted: list[str], counts: Mapping[str, int]) -> str:
     unseen = "which was not" if len(admitted) == 1 else "none of which was"
     less = next(((name, kind) for kind in admitted for name in counts if counts[name] and is_one(kind, name)), None)
     beside = f"; {less[0]}, which was, shows no {less[1]}" if less else ""
+    lost = [name for name in losing() if counts.get(name) and name not in admitted]
+    beside += f"; of {' and '.join(lost)}, which {'was' if len(lost) == 1 else 'were'} seen, it does not speak" if lost else ""
     return f"it admits {' and '.join(admitted)}, {unseen} seen in this run{beside}"
 
 
@@ -180,7 +185,7 @@ which may look and then write in two steps."""
 _OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
 """What is promised of single operations."""
 
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
+_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, LIKES, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
 """The models that a lost write is against, where somebody reads in the end."""
 
 _OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
@@ -225,6 +230,11 @@ def _implied(promise: Promise) -> tuple[str, ...]:
             return (promise,)
 
 
+def _short(standings: Iterable[Standing]) -> bool:
+    """Whether a counter fell short in the end: an addition is a write, and what was acknowledged of them is not there."""
+    return any(one.model in (SUMS, LIKES) and one.state == "refuted" and "wrong-total" in one.by for one in standings)
+
+
 def _broken(
     promise: Promise, counts: Mapping[str, int], rows: tuple[Scenario, ...], standings: Sequence[Standing],
     converged: Convergence,
@@ -237,7 +247,8 @@ def _broken(
             return "seen: " + (", ".join(seen) or f"no {_TOLD[promise]}") if refuted else ""
         case "no-lost-write":
             lost = sum(counts.get(name, 0) for name in undoing())
-            return "acknowledged writes were lost" if lost else ""
+            short = "a counter held less in the end than was acknowledged" if _short(standings) else ""
+            return "acknowledged writes were lost" if lost else short
         case "converges":
             return converged.reason if converged.state == "diverged" else ""
         case "available":

@@ -241,7 +241,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def told(self) -> tuple[Side, ...]:
         """The sides, as people are told of them: where links are cut and yet all nodes are connected (a bridge, a ring)
-        there is one side only, and every home is told apart."""
+        there is one side only, and every home is told apart. None where it is not known since when it was in force: then no
+        call is counted, whoever called."""
+        if self.in_force is None:
+            return ()
         if len(self.sides) != 1 or not self.links_cut:
             return self.sides
         return tuple(

@@ -34,7 +34,7 @@ MODEL = "sets consistent"
 
 
 class SetChecker:
-    """Judges every set of a history of `add` and `read`, within so many seconds."""
+    """Judges every set of a history of `add` and `read`, within so many seconds of processor time."""
 
     name = "set"
 
@@ -50,7 +50,7 @@ class SetChecker:
         if unknown:
             raise UsageError(f"the set checker has no operation {unknown[0]!r}, only add and read: choose another checker")
         judged = _Judgement(recording)
-        budget = Budget.of(self.time_limit)
+        budget = Budget.of(self.time_limit, computed=True)
         for key, rows in history.by_key():
             try:
                 judged.judge(key, rows, budget)

@@ -96,12 +96,12 @@ class Undecided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checker looked at: how many `keys` and `operations`, how many keys are `refuted`, how many each way decided
-    (`methods`), and which keys are `undecided`."""
+    """What a checker looked at: how many `keys` and `operations`, how many keys are `refuted` (None where an anomaly may be of
+    several keys together), how many each way decided (`methods`), and which keys are `undecided`."""
 
     keys: int = 0
     operations: int = 0
-    refuted: int = 0
+    refuted: int | None = 0
     methods: dict[str, int] = {}
     undecided: tuple[Undecided, ...] = ()
 

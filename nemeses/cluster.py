@@ -86,8 +86,9 @@ class Crowd(Protocol):
         """What fails at these homes is tried again so many times, until `who` has it no more."""
         ...
 
-    def persisted(self, who: object) -> tuple[int, int]:
-        """How many calls were tried again for `who` by now, and how many tries that made."""
+    def persisted(self, who: object) -> tuple[int, int, int]:
+        """How many calls were to be tried again for `who` by now, how many tries that made, and for how many of the calls there
+        could be none, since no server was in reach that it could have gone to."""
         ...
 
     async def relent(self, who: object) -> None:

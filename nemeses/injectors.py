@@ -216,10 +216,10 @@ def all_as_meant(meant: Mapping[Link, Impair], trains: Mapping[Link, Train]) -> 
     if not _likely(sum(train.lost * train.sent for train in trains.values()) / sent, lost, sent):
         return False
     twice = sum(meant[link].duplicate * train.sent for link, train in trains.items())
-    overtaken = sum(meant[link].reorder * train.sent for link, train in trains.items())
+    overtaking = sum(meant[link].reorder * train.sent for link, train in trains.items())
     seen_twice = sum(train.twice for train in trains.values())
     return (_often(twice, seen_twice) and not (seen_twice and not twice)
-            and _often(overtaken, sum(train.overtaken for train in trains.values())))
+            and _often(overtaking, sum(train.overtook for train in trains.values())))
 
 
 def share_lost(meant: Impair) -> float:
@@ -249,8 +249,8 @@ def figures(spec: Impair, meant: Mapping[Link, Impair], trains: Mapping[Link, Tr
         (spec.loss or spec.corrupt, "lost", map(share_lost, meant.values()), [train.lost for train in trains.values()]),
         (spec.duplicate, "twice", (one.duplicate for one in meant.values()),
          [train.twice / train.sent for train in trains.values()]),
-        (spec.reorder, "overtaken", (one.reorder for one in meant.values()),
-         [train.overtaken / train.sent for train in trains.values()]),
+        (spec.reorder, "overtook others", (one.reorder for one in meant.values()),
+         [train.overtook / train.sent for train in trains.values()]),
     ):
         if wanted:
             told.append(_figure(what, "%", [100 * share for share in intended], [100 * share for share in seen]))
@@ -336,11 +336,16 @@ class PauseInjector(Injector[Pause]):
 
 
 class SkewInjector(Injector[Skew]):
-    """Puts clocks wrong. Proven by asking each server for its clock, before, meanwhile and after."""
+    """Puts clocks wrong. Proven by asking each server for its clock, before, meanwhile and after; one that drifts is not proven
+    until it is so far ahead that it can be told."""
 
     def __init__(self) -> None:
         self._before: dict[str, float] = {}
         self._began = 0
+        self._drifted = 0.0
+        """Seconds by which a clock that drifts was put ahead."""
+        self._told = False
+        """Whether it was seen ahead by more than may be wrong with what a server tells."""
 
     async def start(self, spec: Skew, cluster: Cluster) -> Proof:
         """Ask, put the clocks wrong, and ask again. A clock that nobody tells is wrong."""
@@ -357,14 +362,24 @@ class SkewInjector(Injector[Skew]):
             await asyncio.sleep(spec.every or STEP)
             number += 1
             seconds = spec.offset * (number % 2 == 0) if spec.every else spec.offset
-            seconds += spec.drift * (cluster.clock() - self._began) / 1e9
+            self._drifted = spec.drift * (cluster.clock() - self._began) / 1e9
+            seconds += self._drifted
             await cluster.skew(self, dict.fromkeys(spec.nodes, round(seconds * 1e9)))
+            if not self._told and abs(self._drifted) > 2 * INEXACT:
+                self._told = (await self._proof(spec, cluster, Changed(cluster.clock(), 0))).holds
 
     async def still(self, spec: Skew, cluster: Cluster) -> Proof | None:
         """Ask again, where another fault has not taken every one of them since: there is no clock then to be wrong."""
-        if not _others(spec.nodes, cluster):
+        proof = await self._proof(spec, cluster, Changed(cluster.clock(), 0)) if _others(spec.nodes, cluster) else None
+        if not spec.drift:
+            return proof
+        last = "".join(f"in the end {str(figure).removeprefix('ahead ')}" for figure in proof.figures[:1]) if proof else ""
+        if proof is None and self._told:
             return None
-        return await self._proof(spec, cluster, Changed(cluster.clock(), 0))
+        if proof is not None and (self._told or not proof.holds or abs(self._drifted) > INEXACT):
+            return msgspec.structs.replace(proof, detail=last)
+        at, few = cluster.clock(), "too little to be told from what a server says of its clock"
+        return Proof(holds=False, acted=at, at=at, wrong=spec.nodes, detail=", ".join(filter(None, (last, few))))
 
     async def undo(self, spec: Skew, cluster: Cluster) -> Proof:
         """Put the clocks right, and ask. A server that another fault keeps is not asked: it goes on, or is started again, with
@@ -516,7 +531,7 @@ class SeverInjector(Injector[Sever]):
 
 class RetryInjector(Injector[Retry]):
     """Has clients try again what fails. Proven at its end by the load, which counts the tries: where nothing failed there was
-    no storm."""
+    no storm, nor where no server was in reach of those whose calls did."""
 
     async def start(self, spec: Retry, cluster: Cluster) -> Proof:
         """From now on."""
@@ -527,10 +542,11 @@ class RetryInjector(Injector[Retry]):
 
     async def still(self, spec: Retry, cluster: Cluster) -> Proof:
         """Count."""
-        failed, tries = cluster.load.persisted(self) if cluster.load is not None else (0, 0)
+        failed, tries, lost = cluster.load.persisted(self) if cluster.load is not None else (0, 0, 0)
         at = cluster.clock()
+        nowhere = f", {lost:,} of which had no server in reach to try" if lost else ""
         return Proof(holds=tries > 0, acted=at, at=at, wrong=() if tries else spec.homes, measured=spec.homes,
-                     detail=f"{tries:,} more tries of {failed:,} calls that failed")
+                     detail=f"{tries:,} more tries of {failed:,} calls that failed{nowhere}")
 
     async def undo(self, spec: Retry, cluster: Cluster) -> Proof:
         """No more."""

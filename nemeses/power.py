@@ -8,16 +8,12 @@ not synced is said by `harness/testbeds/volatile.py`.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import time
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Figure, Kill, Nodes, Other, Proof, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
@@ -152,26 +148,10 @@ class SlowFsyncInjector(Injector[Other]):
 
     async def _proof(self, spec: Other, cluster: Cluster, changed: Changed) -> Proof:
         meant = [1000 * cluster.slowed(name) for name in spec.nodes]
-        seen = await asyncio.gather(*(asyncio.to_thread(_sync, cluster.testbed.data(name)) for name in spec.nodes))
+        seen = await asyncio.gather(*(cluster.testbed.timed_sync(name) for name in spec.nodes))
         slack = 0.9 * spec.options["delay"]
         wrong = tuple(name for name, least, took in zip(spec.nodes, meant, seen, strict=True)
                       if took < 0.9 * least or (not least and took > slack))
         figure = Figure("fsync", "ms", *(round(one, 1) for one in (max(meant), median(seen), min(seen), max(seen))))
         return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                      measured=spec.nodes, figures=(figure,), detail=str(figure))
-
-
-def _sync(folder: Path) -> float:
-    """Milliseconds that a sync takes. Raises `SetupError`."""
-    file = folder / ".splitbrain-fsync"
-    try:
-        with file.open("wb") as opened:
-            opened.write(b"-")
-            opened.flush()
-            began = time.monotonic()
-            os.fsync(opened.fileno())
-            took = time.monotonic() - began
-        file.unlink()
-    except OSError as error:
-        raise SetupError(f"{folder}: how long a sync takes cannot be tried: {error.strerror}.") from error
-    return 1000 * took

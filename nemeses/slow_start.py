@@ -27,14 +27,15 @@ class SlowStart(Processes):
     """SIGKILL; started again, and stood still for nearly all of the time (SIGSTOP, SIGCONT, in turn) until it serves."""
 
     name: ClassVar[str] = "slow-start"
-    summary: ClassVar[str] = "kill -9 of the servers by role, which then have 1% of the time to run until they serve again"
+    summary: ClassVar[str] = "kill -9 of the servers by role, which then may hardly run (1% of the time) until they serve again"
     needs: ClassVar[frozenset[Ability]] = frozenset({"end", "pause"})
 
     class Options(OptionTable, frozen=True):
         """How slowly."""
 
         percent: Annotated[int, Setting(
-            "The part of the time in which a server may run while it starts.", unit="%", low=1, high=50)] = 1
+            "The part of the time in which a server may run while it starts; that it stands still again takes more.",
+            unit="%", low=1, high=50)] = 1
 
     options: Options
 
@@ -94,8 +95,8 @@ class SlowStartInjector(Injector[Other]):
         at = cluster.clock()
         times = {name: self._served.get(name, (self._so_far(cluster), self._ran)) for name in spec.nodes}
         wrong = tuple(name for name, (took, ran) in times.items() if name in self._idle or took - ran < SLOW)
-        told = [f"{name} {'served' if name in self._served else 'did not serve'} in {took:.1f} s, for {ran:.2f} s of which it "
-                "could run" for name, (took, ran) in times.items()]
+        told = [f"{name} {'served' if name in self._served else 'did not serve'} in {took:.1f} s, of which it could run for "
+                f"{ran:.2f} s ({ran / took:.0%}, intended {spec.options['percent']}%)" for name, (took, ran) in times.items()]
         return Proof(holds=not wrong, acted=at, at=at, wrong=wrong, measured=spec.nodes, detail="; ".join(told))
 
     async def undo(self, spec: Other, cluster: Cluster) -> Proof:

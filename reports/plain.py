@@ -26,7 +26,7 @@ from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
 from splitbrain.checkers.structures.lock import EXCLUSIVE, FENCED
 from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
 from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
-from splitbrain.checkers.structures.set_full import FRESH
+from splitbrain.checkers.structures.set_full import FRESH, SetFullChecker
 from splitbrain.checkers.structures.watch import MODEL as WATCHES
 from splitbrain.checkers.verdict import Validity
 from splitbrain.harness.history.operation import Kind
@@ -56,7 +56,7 @@ TIMES = {
 }
 """What was seen so many times, in everyday words, where writes that were lost and reads of old data do not say it."""
 
-WHOLE = frozenset({"linearizable", "strict-serializable", SETS, COUNTERS})
+WHOLE = frozenset({"linearizable", "strict-serializable", SETS})
 """Models of which whoever keeps them loses no confirmed write and answers no read wrongly."""
 
 KEPT = {
@@ -64,6 +64,7 @@ KEPT = {
     COVERED: "no account was overdrawn",
     TRANSFERS: "every confirmed transfer was kept",
     UP_TO_DATE: "no read missed a confirmed transfer",
+    COUNTERS: "no read of a counter missed a confirmed addition or went back",
     SETS_FULL: "no confirmed element was lost",
     FRESH: "no read of a set was old",
     QUEUES: "no confirmed element was lost or handed out twice",
@@ -83,7 +84,7 @@ KEPT = {
 }
 """Models that are about one thing, and what whoever keeps them is known to have done."""
 
-LOSSES = frozenset({TRANSFERS, UP_TO_DATE, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
+LOSSES = frozenset({TRANSFERS, UP_TO_DATE, COUNTERS, SETS_FULL, QUEUES, ORDERS, MESSAGES, CARTS})
 """Those of them that no database keeps which loses what it confirmed."""
 
 TIMED = frozenset(name for name in CIRCLES if name.endswith(("-process", "-realtime")))
@@ -98,12 +99,14 @@ BLIP = 0.2
 
 class _Seen(msgspec.Struct, frozen=True):
     """What came to light under one fault, or in a whole run: anomalies by name, acknowledged writes that were lost, and those
-    that gave way to another side's (`untold`: there may be more)."""
+    that gave way to another side's (`untold`: there may be more). `by_element`: of those that came late each element was
+    counted, and not each read that missed any."""
 
     counts: Mapping[str, int]
     lost: int
     gone: int
     untold: bool
+    by_element: bool
 
 
 def plain(result: Result) -> str:
@@ -116,12 +119,13 @@ def plain(result: Result) -> str:
     worst = _worst(result)
     blast = result.blast
     lost = result.lost.total or blast.lost
-    whole = _Seen(_beside_divergence(result.counts), lost, blast.discarded or 0, blast.discarded_untold > 0)
+    by_element = any(verdict.checker == SetFullChecker.name for verdict in result.verdicts)
+    whole = _Seen(_beside_divergence(result.counts), lost, blast.discarded or 0, blast.discarded_untold > 0, by_element)
     everywhere = _damage(whole, None, result.validity) or _kept(result)
     if worst is None:
         return sentence(everywhere + _apart(result))
     gone = worst.discarded or Discarded()
-    here = _Seen(_beside_divergence(worst.anomalies), worst.lost, gone.writes, gone.untold > 0)
+    here = _Seen(_beside_divergence(worst.anomalies), worst.lost, gone.writes, gone.untold > 0, by_element)
     damage, refused = _damage(here, worst, result.validity), _refused(worst)
     more = here.counts != whole.counts and everywhere != damage
     if not damage:
@@ -265,6 +269,10 @@ def _read(seen: _Seen) -> list[str]:
            (*losing(), "split-brain", *TIMES)}
     missed = old.pop("stale-element", 0)
     others = sum(old.values())
+    if missed and seen.by_element:
+        were = "was" if missed == 1 else "were"
+        return [f"{plural(missed, 'element')} that {were} there {were} missing from what was read",
+                *([f"{plural(others, 'read')} returned old data"] if others else [])]
     if not missed or not others:
         return [f"{plural(missed + others, 'read')} returned old data"] if missed or others else []
     return [f"at least {plural(max(missed, others), 'read')} returned old data"]

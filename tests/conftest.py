@@ -30,17 +30,67 @@ NOT_COPIED = shutil.ignore_patterns(
 STARTERS = {"with_cluster", "with_power", "beside", "inside"}
 """What elsewhere a test that starts some calls."""
 
+LONG = (
+    "end_to_end/test_runs.py",
+    "end_to_end/test_docker.py",
+    "end_to_end/test_bad_luck.py",
+    "harness/databases/test_partitions.py",
+    "end_to_end/test_cassandra.py",
+    "newcomers/test_new.py",
+    "newcomers/test_pytest_plugin.py",
+    "harness/testbeds/test_docker.py",
+    "harness/test_suite.py",
+    "harness/testbeds/test_attach.py",
+    "end_to_end/test_guarantees.py",
+    "end_to_end/test_structures.py",
+    "harness/test_machines.py",
+    "harness/testbeds/test_ssh.py",
+    "harness/databases/test_reference.py",
+    "walks/test_walks.py",
+    "nemeses/test_membership.py",
+    "harness/testbeds/test_attach_containers.py",
+    "newcomers/test_mistakes.py",
+    "harness/testbeds/test_namespaces.py",
+    "end_to_end/test_mongodb.py",
+    "harness/databases/test_cassandra.py",
+    "end_to_end/test_public_run.py",
+    "nemeses/test_load.py",
+    "nemeses/test_power.py",
+    "harness/databases/test_reference_members.py",
+    "end_to_end/test_standstill.py",
+    "end_to_end/test_cases.py",
+    "harness/databases/test_mongodb.py",
+    "nemeses/test_upgrade.py",
+)
+"""Files that take about a minute or longer, most of it waiting; the longest first, and those with Docker's engine, which only
+one has at a time, far from each other."""
+
 # How fast examples are made says how busy the machine is.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make check` leaves out."""
+    """Mark what `make check` leaves out, and put the files in turn."""
     slow = [ROOT / "tests" / folder for folder in SERVERS]
     for item in items:
         if any(folder in item.path.parents for folder in slow) or starts(item):
             item.add_marker(pytest.mark.servers)
+    items[:] = in_turn(items)
+
+
+def in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The same tests, file by file: the long files evenly among the others, the longest first.
+
+    So what waits runs beside what computes, and processes that take the next file when they have done one end together.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = [path for name in LONG if (path := ROOT / "tests" / name) in files]
+    others = sorted((path for path in files if path not in long), key=lambda path: -len(files[path]))
+    place = {path: at / len(some) for some in (long, others) for at, path in enumerate(some)}
+    return [item for path in sorted((*long, *others), key=place.__getitem__) for item in files[path]]
 
 
 def starts(item: pytest.Item) -> bool:

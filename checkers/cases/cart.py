@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.checkers.verdict import Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -60,7 +60,7 @@ class CartChecker:
         ]
         return found.verdict(
             self.name, {KEPT: ("lost-element",), REMOVED: ("came-back",)},
-            Coverage(keys=keys_of(history), operations=len(history)), judged=views, things="carts", what="views",
+            keys=keys_of(history), judged=views, things="carts", what="views",
             figures=figures,
         )
 
@@ -85,4 +85,5 @@ def _tell(
     found: Findings, identifier: str, change: Operation, view: Operation, first: Operation, what: str, end: str, *, lost: bool
 ) -> None:
     sentence = f"item {change.value} was {what} cart {change.key} by {server_of(change)} at {clock(change.ended)}, {end}."
-    found.add(identifier, Moment(began=change.ended, seen=first.ended, lost=lost), lambda: (sentence, (view, change)))
+    moment = Moment(began=change.ended, seen=first.ended, lost=lost)
+    found.add(identifier, change.key, moment, lambda: (sentence, (view, change)))

@@ -16,7 +16,7 @@ from functools import partial
 from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.checkers.verdict import Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -79,7 +79,7 @@ class FlashSaleChecker:
         models = {STOCKS: ("oversold",), ORDERS: ("lost-write",), CHARGES: ("charged-twice",)}
         unproven = {ORDERS: f"no book of {unread:,} items was read after their last sale"} if unread and not settled else {}
         return found.verdict(
-            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=sold, things="items",
+            self.name, models, keys=keys_of(history), judged=sold, things="items",
             what="sales", figures=figures, unproven=unproven,
         )
 
@@ -98,7 +98,7 @@ class FlashSaleChecker:
                 f"order {sale.value[1]} of item {sale.key} was confirmed at {clock(sale.ended)} by {server_of(sale)}, "
                 f"though {self.stock} units were all there were, and {self.stock + at} had been sold by then."
             )
-            found.add("oversold", Moment(began=cause.invoked, seen=cause.ended),
+            found.add("oversold", sale.key, Moment(began=cause.invoked, seen=cause.ended),
                       partial(_told, sentence, confirmed[: self.stock], sale))
 
 
@@ -162,7 +162,7 @@ def _lost(
             f"order {order} of item {sale.key} was confirmed at {clock(sale.ended)} by {server_of(sale)}, "
             f"and is in no book of that item that was read in the end."
         )
-        found.add("lost-write", Moment(began=sale.ended, seen=without.ended, lost=True),
+        found.add("lost-write", sale.key, Moment(began=sale.ended, seen=without.ended, lost=True),
                   partial(_told, sentence, [*books.chain(reads[-1].value), reads[-1]], sale))
     return True
 
@@ -174,7 +174,8 @@ def _charged(found: Findings, carried_out: Sequence[Operation]) -> None:
             f"{again.key} was carried out at {clock(again.ended)} by {server_of(again)}, though it had been with the same "
             f"idempotency key at {clock(first.ended)} by {server_of(first)}."
         )
-        found.add("charged-twice", Moment(began=again.invoked, seen=again.ended), partial(_told, sentence, (first,), again))
+        found.add("charged-twice", again.key, Moment(began=again.invoked, seen=again.ended),
+                  partial(_told, sentence, (first,), again))
 
 
 def _confirmed(operations: Sequence[Operation]) -> list[Operation]:

@@ -12,7 +12,7 @@ from functools import partial
 from splitbrain.checkers.cases.customers import server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.checkers.verdict import Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -63,7 +63,7 @@ class MessagingChecker:
         ]
         models = {KEPT: ("lost-element",), ORDERED: ("reordered",)}
         return found.verdict(
-            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=reads, things="inboxes",
+            self.name, models, keys=keys_of(history), judged=reads, things="inboxes",
             figures=figures,
         )
 
@@ -101,7 +101,7 @@ def _lost(found: Findings, inbox: _Inbox) -> None:
                 f"message {message} was confirmed as delivered to inbox {send.key} at {clock(send.ended)} by "
                 f"{server_of(send)}, and nobody who read the inbox in the end found it."
             )
-            found.add("lost-element", Moment(began=send.ended, seen=without.ended, lost=True),
+            found.add("lost-element", send.key, Moment(began=send.ended, seen=without.ended, lost=True),
                       partial(_told, sentence, inbox.last[-1], send))
 
 
@@ -125,7 +125,7 @@ def _reordered(found: Findings, inbox: _Inbox) -> None:
                         f"{clock(read.ended)}, though it had been delivered at {clock(send.ended)}, and message "
                         f"{newest[1] // COPIES}, which was sent after that, had been shown."
                     )
-                    found.add("reordered", Moment(began=before.invoked, seen=before.ended),
+                    found.add("reordered", read.key, Moment(began=before.invoked, seen=before.ended),
                               partial(_told, sentence, send, newer, before, read))
             shown |= {copy // COPIES for copy in copies}
             latest = max(((inbox.copies[copy].invoked, copy) for copy in copies), default=newest)

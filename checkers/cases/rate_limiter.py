@@ -11,7 +11,7 @@ from functools import partial
 
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.checkers.verdict import Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -49,7 +49,7 @@ class RateLimiterChecker:
                     f"{request.node or 'a gateway'} let a request of {key} through at {clock(request.ended)}, of which it had "
                     f"counted {request.value[1]}, though {at} had been let through and {self.limit} may."
                 )
-                found.add("over-admitted", Moment(began=request.invoked, seen=request.ended),
+                found.add("over-admitted", key, Moment(began=request.invoked, seen=request.ended),
                           partial(_told, sentence, admitted[: self.limit], request))
         figures = [
             Figure(name="requests admitted", least=passed, most=passed, of=asked),
@@ -58,7 +58,7 @@ class RateLimiterChecker:
             Figure(name="requests blocked though there was room", least=blocked, most=blocked, of=asked, price="availability"),
         ]
         return found.verdict(
-            self.name, {MODEL: ("over-admitted",)}, Coverage(keys=keys_of(history), operations=len(history)), judged=passed,
+            self.name, {MODEL: ("over-admitted",)}, keys=keys_of(history), judged=passed,
             things="customers", what="requests", figures=figures,
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from splitbrain.checkers.cases.customers import Requests, server_of
 from splitbrain.checkers.structures.columns import check_functions, keys_of
 from splitbrain.checkers.structures.findings import Findings
-from splitbrain.checkers.verdict import Coverage, Figure, Moment, Verdict
+from splitbrain.checkers.verdict import Figure, Moment, Verdict
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import Recording
@@ -79,7 +79,7 @@ class SocialFeedChecker:
         if likes.given:
             models[LIKES] = ("wrong-total", "out-of-bounds")
         return found.verdict(
-            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=views, things="feeds",
+            self.name, models, keys=keys_of(history), judged=views, things="feeds",
             what="views", figures=figures,
             unproven={LIKES: "nobody counted in the end all likes that were confirmed"} if likes.unsettled else {},
         )
@@ -190,16 +190,16 @@ class _Likes:
     def _tell_high(self, count: Operation, can: int) -> None:
         sentence = (f"{count.value} likes were shown in {count.key} by {server_of(count)} at {clock(count.ended)}, though no "
                     f"more than {can} had been given, or may have been.")
-        self._found.add("out-of-bounds", Moment(began=count.invoked, seen=count.ended), lambda: (sentence, (count,)))
+        self._found.add("out-of-bounds", count.key, Moment(began=count.invoked, seen=count.ended), lambda: (sentence, (count,)))
 
     def _tell_low(self, done: Sequence[Operation], end: Operation) -> None:
         sentence = (f"{end.value} likes were shown in {end.key} by {server_of(end)} at {clock(end.ended)}, the most of all "
                     f"counts in the end, though {len(done)} had been confirmed.")
         moment = Moment(began=done[-1].ended, seen=end.ended)
-        self._found.add("wrong-total", moment, lambda: (sentence, (*done[: end.value + 1], end)))
+        self._found.add("wrong-total", end.key, moment, lambda: (sentence, (*done[: end.value + 1], end)))
 
 
 def _tell(found: Findings, identifier: str, cause: Operation, view: Operation, what: str, though: str) -> None:
     seen = view.ended
     sentence = f"{what} by {server_of(view)} at {clock(seen)}, though {though} ({cause.f} at {clock(cause.ended)})."
-    found.add(identifier, Moment(began=view.invoked, seen=seen), lambda: (sentence, (cause, view)))
+    found.add(identifier, view.key, Moment(began=view.invoked, seen=seen), lambda: (sentence, (cause, view)))

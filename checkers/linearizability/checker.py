@@ -23,6 +23,9 @@ class Linearizability:
     Where the last round of final reads found the same value of a register on every node, after all operations had ended,
     that value is what the register held: each of these reads joins the history. So a write that was acknowledged, never
     overwritten and is on no replica is proven lost.
+
+    `time_limit` is in seconds of the clock, for several `processes` may search: on a busy machine hard keys may be left
+    undecided that would be decided on an idle one.
     """
 
     name = "linearizability"

@@ -522,7 +522,7 @@ def conclude(
     moments: Mapping[str, Sequence[Moment]], limits: tuple[str, ...], seconds: float,
 ) -> Verdict:
     """The verdict that what was covered and found amounts to, with its reason."""
-    keys, refuted, undecided = coverage.keys, coverage.refuted, len(coverage.undecided)
+    keys, refuted, undecided = coverage.keys, coverage.refuted or 0, len(coverage.undecided)
     of_keys = f"{refuted} of {keys} keys" if keys > 1 else "the history"
     validity: Validity
     if refuted:

@@ -86,7 +86,7 @@ def merge(verdicts: Sequence[Verdict], history: History, model: Model, seconds: 
             moments.setdefault(name, []).extend(times)
     coverage = Coverage(
         keys=sum(verdict.coverage.keys for verdict in verdicts), operations=len(history), methods=dict(methods),
-        refuted=sum(verdict.coverage.refuted for verdict in verdicts),
+        refuted=sum(verdict.coverage.refuted or 0 for verdict in verdicts),
         undecided=tuple(one for verdict in verdicts for one in verdict.coverage.undecided),
     )
     limits = tuple(dict.fromkeys(limit for verdict in verdicts for limit in verdict.limits))

@@ -473,6 +473,8 @@ def stretches(recording: Recording) -> Iterator[Stretch]:
         acting = [fault for fault, span in mixed if span[0] < end and begin < span[1]]
         if not acting:
             continue
+        # A fault that is being put in force is at some nodes already, and not at all of them.
+        end = min([end, *(fault.started for fault, span in mixed if span[0] == end and fault.started > begin)])
         specs = tuple(spec for fault in acting for spec in fault.specs)
         yield Stretch(tuple(fault.id for fault in acting), Fault(
             id=acting[0].id, nemesis="", scenario="", started=begin, specs=specs, in_force=begin, heal_began=end, healed=end,

@@ -217,7 +217,7 @@ def _faults(recording: Recording, rows: Sequence[Scenario]) -> Iterator[Check]:
         else:
             again = (spec.again(proof) for spec, proof in zip(fault.specs, fault.undone, strict=False))
             yield Check(f"{name} heal", not fault.heal_wrong, f"{row.name}: {'; '.join(again)}", why=undone)
-        for side in row.sides:
+        for side in row.sides if fault.in_force is not None else ():
             nodes = group(side.nodes)
             waited = _waited(recording, fault, side.nodes) if fault.out else 0.0
             for kind in KINDS:

@@ -26,7 +26,7 @@ from splitbrain.checkers.transactions.decide import Decision, Facts
 from splitbrain.checkers.transactions.decide.facts import Flaw
 from splitbrain.checkers.transactions.decide.kernels import COMPILED_FROM
 from splitbrain.checkers.transactions.serial import TURNS
-from splitbrain.checkers.verdict import Coverage, Moment, Standing, State, Verdict
+from splitbrain.checkers.verdict import Moment, Standing, State, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history import machine_code
 from splitbrain.harness.history.fault import Fault
@@ -123,7 +123,7 @@ def _flawed(found: Findings, promised: Sequence[Model], told: History, facts: Fa
             read = found.recording.history[row]
             moment = Moment(began=read.invoked, seen=read.ended)
             others = _beginning(found, told, row, key)
-            found.add(_FLAWS[what], moment, partial(_flaw, read, told.micros.keys[key], what, others))
+            found.add(_FLAWS[what], read.key, moment, partial(_flaw, read, told.micros.keys[key], what, others))
     sentence = "; ".join(dict.fromkeys(_WAS_READ[what] for what, _, _ in flaws))
     models = {model: _Judgement("refuted", names, sentence=sentence) for model in MODELS}
     return _verdict(found, promised, models, int((told.micros.f == READ).sum()), ())
@@ -168,9 +168,7 @@ def _verdict(
 ) -> Verdict:
     recording = found.recording
     keys = len(np.unique(recording.history.key)) if recording.history.micros is None else len(recording.history.micros.keys)
-    verdict = found.verdict(
-        "sessions", {}, Coverage(keys=keys, operations=len(recording.history)), judged=reads, things="registers"
-    )
+    verdict = found.verdict("sessions", {}, keys=keys, judged=reads, things="registers", apart=False)
     order = [*promised, *(model for model in MODELS if model not in promised)]
     states = [models[model].state for model in promised]
     validity = "invalid" if "refuted" in states else "valid" if set(states) == {"holds"} and reads else "unknown"
@@ -297,7 +295,7 @@ class _View:
             row = int(self.facts.row[one.reader])
             invoked, completed = int(self.history.invoked[row]), int(self.history.completed[row])
             moment = Moment(began=invoked, seen=invoked if completed == NEVER else completed)
-            found.add(identifier, moment, partial(self._told, nodes, one, model, age))
+            found.add(identifier, self.history[row].key, moment, partial(self._told, nodes, one, model, age))
         return worst
 
     def _told(self, nodes: Callable[[Break], list[int]], one: Break, model: Model, age: int) -> Told:
@@ -423,7 +421,7 @@ class _View:
             operations = [self.history[row] for row in rows]
             last = max(operations, key=lambda op: op.invoked)
             moment = Moment(began=last.invoked, seen=last.ended)
-            found.add(name, moment, lambda: (sentence + ".", [*(one for one in operations if one is not last), last]))
+            found.add(name, None, moment, lambda: (sentence + ".", [*(one for one in operations if one is not last), last]))
         return _Judgement("refuted", [name] if found is not None else [], sentence=sentence)
 
 

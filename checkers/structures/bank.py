@@ -23,7 +23,7 @@ from splitbrain.checkers.structures.columns import Ints, check_functions, intege
 from splitbrain.checkers.structures.findings import Findings, Told
 from splitbrain.checkers.structures.kept import judge_ending
 from splitbrain.checkers.structures.ledger import MOST_OPEN, Exhausted, Ledger, Seen
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
@@ -124,11 +124,11 @@ class BankChecker:
         some = right[np.linspace(0, len(right) - 1, min(_MOST, len(right))).astype(np.int64)]
         accounts = _Accounts.of(history, reads[some], [told[at] for at in some.tolist()], self.deposit, timely)
         if accounts is not None:
-            models |= accounts.judge(found, len(some) == len(reads))
+            models |= accounts.judge(found, len(some) == len(reads), len(some) == int((totals == total).sum()))
         if self.deposit is not None:
             models |= judge_ending(found, reads, told, self.deposit)
         return found.verdict(
-            self.name, models, Coverage(keys=1, operations=len(history)), judged=len(reads), things="accounts", note=note,
+            self.name, models, keys=1, judged=len(reads), things="accounts", note=note,
         )
 
 
@@ -185,11 +185,11 @@ class _Accounts:
         first = int(early[np.argmin(history.completed[reads[early]])])
         return cls(history, reads, balances, balances[first], int(reads[first]), rows, transfers, timely)
 
-    def judge(self, found: Findings, every: bool) -> dict[str, tuple[str, ...]]:
+    def judge(self, found: Findings, every: bool, whole: bool) -> dict[str, tuple[str, ...]]:
         """Tell what is wrong with the reads; the models that are decided by it, `every`: where these are all reads, and else
-        those that are refuted."""
+        those that are refuted. `whole`: these are all that add up."""
         history, ledger = self.history, self.ledger
-        current = every
+        current, looked = every, whole
         unexplained: list[int] = []
         stale: list[tuple[int, int]] = []
         alone: list[tuple[Seen, int]] = []
@@ -208,13 +208,17 @@ class _Accounts:
                 if len(ways) == 1 and ledger.ample:
                     alone.append((ways[0], at))
             except Exhausted:
-                current = False
+                current = looked = False
+        at_once, up_to_date = ("inconsistent-analysis", "long-fork"), ("stale-read",)
+        if not looked:
+            found.least |= {*at_once, *up_to_date}
+        elif not ledger.ample:  # Of some reads only one explanation was asked for.
+            found.least.add("long-fork")
         self._unexplained(found, unexplained)
         self._stale(found, stale)
         self._forked(found, alone)
         # Where each read is explained in one way, and of every two one saw all that the other did, they are all in one order.
         decided = every and len(alone) == len(self.reads)
-        at_once, up_to_date = ("inconsistent-analysis", "long-fork"), ("stale-read",)
         models: dict[str, tuple[str, ...]] = {}
         if decided or any(found.counts[name] for name in at_once):
             models[AT_ONCE] = at_once
@@ -325,7 +329,7 @@ class _Accounts:
 
         pairs = self.reads[[[first, second] for first, second, _, _ in forks]].reshape(-1, 2)
         began, ended = history.invoked[pairs].min(axis=1, initial=NEVER), history.completed[pairs].max(axis=1, initial=0)
-        found.add_all("long-fork", began, ended, tell)
+        found.add_all("long-fork", history.key[pairs[:, 0]], began, ended, tell)
 
 
 def _by_name(value: Any) -> dict[str, int]:

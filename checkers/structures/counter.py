@@ -3,7 +3,8 @@
 Additions are of positive amounts. A read takes effect somewhere between its invocation and its completion, so it returns at
 least the sum of what was acknowledged before its invocation, and at most the sum of everything that was invoked before its
 completion and did not certainly fail. An addition that may have happened (`info`) counts for the most, and not for the least.
-Both bounds are necessary; that no read breaks them does not prove the history linearizable, and is not said to.
+And it returns no less than another read that was over before its invocation. All of this is necessary; that no read breaks it
+does not prove the history linearizable, and is not said to.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, keys_of, rows_of
+from splitbrain.checkers.structures.columns import Flags, Ints, check_functions, keys_of, latest_before, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, OK, History
 from splitbrain.harness.history.moment import clock
@@ -31,7 +32,8 @@ class CounterChecker:
     """Judges counters of `add` (a positive amount) and `read` (nil: nothing was counted yet).
 
     A read below what it must have counted is `stale-read`, and `wrong-total` where the reads in the end, all of them, did not
-    tell enough either. A read above what it can have counted is `out-of-bounds`.
+    tell enough either. One that told less than an earlier one had, and no less than it must, is `non-monotonic-read`. A read
+    above what it can have counted is `out-of-bounds`.
     """
 
     name = "counter"
@@ -49,8 +51,8 @@ class CounterChecker:
             counter = _Counter(found, history, numbers, key, rows[added[rows]], rows[read[rows]])
             unsettled += counter.judge(recording.final)
         return found.verdict(
-            self.name, {MODEL: ("stale-read", "wrong-total", "out-of-bounds"), FINAL: ("wrong-total",)},
-            Coverage(keys=keys_of(history), operations=len(history)), judged=int(read.sum()), things="counters",
+            self.name, {MODEL: ("stale-read", "wrong-total", "non-monotonic-read", "out-of-bounds"), FINAL: ("wrong-total",)},
+            keys=keys_of(history), judged=int(read.sum()), things="counters",
             unproven={FINAL: "nobody read in the end what was acknowledged"} if unsettled else {},
         )
 
@@ -103,7 +105,8 @@ class _Counter:
         counted = np.searchsorted(history.completed[self.done], invoked, side="left")
         must = least[counted]
         can = most[np.searchsorted(history.invoked[self.begun], completed, side="right")]
-        later = np.append(np.maximum.accumulate(value[::-1])[::-1], 0)[1:]
+        # Behind the last read there is none, which told less than any.
+        later = np.append(np.maximum.accumulate(value[::-1])[::-1], value.min(initial=0) - 1)[1:]
         low = np.flatnonzero(value < must)
         last = value[invoked >= final]
         right = later[low] >= must[low]
@@ -114,6 +117,9 @@ class _Counter:
         else:
             self._low("stale-read", low, counted, ".")
         self._high(np.flatnonzero(value > can), can)
+        fine = np.flatnonzero(value <= can)
+        reached = latest_before(completed[fine], value[fine], invoked, 0)
+        self._back(np.flatnonzero((value < reached) & (value >= must)), fine, reached)
         return 0 if len(last) else int((~right).sum())
 
     def _low(self, name: str, low: Ints, counted: Ints, end: str) -> None:
@@ -131,7 +137,7 @@ class _Counter:
         if name == "wrong-total" and len(acknowledged):
             # Less than nothing is too little even where nothing had been acknowledged.
             began = np.where(known > 0, acknowledged[known - 1], began)
-        self.found.add_all(name, began, history.completed[reads], tell)
+        self.found.add_all(name, history.key[reads], began, history.completed[reads], tell)
 
     def _high(self, high: Ints, can: NDArray[Any]) -> None:
         history, reads = self.history, self.reads[high]
@@ -142,6 +148,27 @@ class _Counter:
             return said, (history[row],)
 
         self.found.add_rows("out-of-bounds", reads, tell)
+
+    def _back(self, back: Ints, fine: Ints, reached: NDArray[Any]) -> None:
+        """Tell reads that told less than had been `reached` by one of the `fine` ones, behind the first of these."""
+        history, reads = self.history, self.reads[back]
+
+        def tell(at: int) -> Told:
+            row, most = int(reads[at]), reached[back[at]]
+            same = self.reads[fine[self.numbers[self.reads[fine]] == most]]
+            knew = int(same[np.argmin(history.completed[same])])
+            earlier = history[knew]
+            said = (
+                f"client {earlier.process} at {earlier.node or 'a client'} had been told {most} by "
+                f"{clock(int(history.completed[knew]))}."
+            )
+            # As few additions as come to what was told then.
+            begun = self.begun[history.invoked[self.begun] <= history.completed[knew]]
+            largest = begun[np.argsort(-self.numbers[begun], kind="stable")]
+            enough = int(np.searchsorted(np.cumsum(self.numbers[largest]), most, side="left")) + 1
+            return self._said(row, said), [history[one] for one in [*sorted(largest[:enough].tolist()), knew, row]]
+
+        self.found.add_rows("non-monotonic-read", reads, tell)
 
     def _said(self, row: int, why: str) -> str:
         read = self.history[row]

@@ -11,7 +11,7 @@ import numpy as np
 from splitbrain.checkers.anomalies import in_order
 from splitbrain.checkers.structures.columns import Flags, Integers, Ints
 from splitbrain.checkers.verdict import Anomaly, Coverage, Figure, Moment, Standing, State, Verdict
-from splitbrain.harness.history.operation import Operation
+from splitbrain.harness.history.operation import Key, Operation
 from splitbrain.harness.history.recording import Recording
 
 SHOWN = 5
@@ -28,15 +28,18 @@ class Findings:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.counts: Counter[str] = Counter()
-        self.keys: set[int] = set()
-        """Of which keys there are any, as far as that is told."""
+        self.keys: set[Key] = set()
+        """Of which keys there are any."""
+        self.least: set[str] = set()
+        """Identifiers of which there may be more than were counted."""
         self._moments: defaultdict[str, list[Moment]] = defaultdict(list)
         self._shown: defaultdict[tuple[str, int], list[Anomaly]] = defaultdict(list)
         self._starts = np.array(sorted(fault.started for fault in recording.faults), np.int64)
         self._began = time.monotonic()
 
-    def add(self, identifier: str, moment: Moment, tell: Callable[[], Told]) -> None:
-        """Count an anomaly, and show what `tell` tells of it if few like it are shown."""
+    def add(self, identifier: str, key: Key, moment: Moment, tell: Callable[[], Told]) -> None:
+        """Count an anomaly of a key, and show what `tell` tells of it if few like it are shown."""
+        self.keys.add(key)
         self.counts[identifier] += 1
         self._moments[identifier].append(moment)
         between = int(np.searchsorted(self._starts, moment.began, side="right"))
@@ -44,14 +47,13 @@ class Findings:
             self._show(identifier, between, moment, tell())
 
     def add_all(
-        self, identifier: str, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False,
-        keys: Integers | None = None,
+        self, identifier: str, keys: Integers, began: Ints, seen: Ints, tell: Callable[[int], Told], lost: bool | Flags = False,
     ) -> None:
-        """Add an anomaly for each of these moments, of these `keys`; `tell` gets a place among them."""
+        """Add an anomaly for each of these moments, of keys by their codes in the history; `tell` gets a place among them."""
         if not len(began):
             return
-        if keys is not None:
-            self.keys.update((np.flatnonzero(np.bincount(keys + 1)) - 1).tolist())
+        names = self.recording.history.keys
+        self.keys.update(names[code - 1] if code else None for code in np.flatnonzero(np.bincount(keys + 1)).tolist())
         moments = list(map(Moment, began.tolist(), seen.tolist(), np.broadcast_to(lost, len(began)).tolist()))
         self.counts[identifier] += len(moments)
         self._moments[identifier] += moments
@@ -64,7 +66,7 @@ class Findings:
     def add_rows(self, identifier: str, rows: Ints, tell: Callable[[int], Told]) -> None:
         """Add an anomaly for each of these rows, which happened while that call was open; `tell` gets a place among them."""
         history = self.recording.history
-        self.add_all(identifier, history.invoked[rows], history.completed[rows], tell, keys=history.key[rows])
+        self.add_all(identifier, history.key[rows], history.invoked[rows], history.completed[rows], tell)
 
     def _show(self, identifier: str, between: int, moment: Moment, told: Told) -> None:
         sentence, operations = told[0], tuple(told[1])
@@ -74,13 +76,13 @@ class Findings:
         ))
 
     def verdict(
-        self, checker: str, models: Mapping[str, Sequence[str]], coverage: Coverage, *, judged: int, things: str,
+        self, checker: str, models: Mapping[str, Sequence[str]], *, keys: int, judged: int, things: str,
         what: str = "reads", note: str = "", unproven: Mapping[str, str] | None = None,
-        figures: Sequence[Figure] = (),
+        figures: Sequence[Figure] = (), apart: bool = True,
     ) -> Verdict:
         """The verdict. `models` maps each model that is decided to the identifiers that refute it; `judged` reads (or `what`)
-        were, of `things`. `note` is what else is to be said; `unproven` maps each model of which the answers
-        prove nothing to why."""
+        were, of `things`, of which there are so many `keys`, judged each `apart` or together. `note` is what else is to be
+        said; `unproven` maps each model of which the answers prove nothing to why."""
         unproven = unproven or {}
         counts = in_order(self.counts)
         states: list[Standing] = []
@@ -91,7 +93,9 @@ class Findings:
         # A valid history satisfies them all: what it breaks is told first.
         states.sort(key=lambda one: one.state != "refuted")
         if counts:
-            told = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+            told = ", ".join(
+                f"{'at least ' if name in self.least else ''}{number:,} {name}" for name, number in counts.items()
+            )
             reason = f"of {judged:,} {what} of {things}: {told}."
         elif judged and unproven:
             reason = f"{'; '.join(dict.fromkeys(unproven.values()))}: nothing is proven."
@@ -105,7 +109,10 @@ class Findings:
         return Verdict(
             checker=checker, validity="invalid" if counts else "valid" if judged and not unproven else "unknown", reason=reason,
             standings=tuple(states), anomalies=tuple(anomalies), counts=counts,
-            moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True, coverage=coverage,
+            moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True,
+            coverage=Coverage(
+                keys=keys, operations=len(self.recording.history), refuted=len(self.keys) if apart else None
+            ),
             figures=tuple(figures),
             seconds=time.monotonic() - self._began,
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from splitbrain.checkers.structures.columns import Numbers, check_functions, coded, keys_of, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.history.history import OK
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
@@ -41,8 +41,7 @@ class IdsChecker:
             return sentence, (before, twice)
 
         found.add_rows("duplicate-id", again, tell)
-        keys = keys_of(history)
         return found.verdict(
-            self.name, {MODEL: ("duplicate-id",)}, Coverage(keys=keys, operations=len(history)), judged=len(rows),
-            things="identifiers", what="answers",
+            self.name, {MODEL: ("duplicate-id",)}, keys=keys_of(history), judged=len(rows), things="identifiers",
+            what="answers",
         )

@@ -149,7 +149,7 @@ def _tell_gone(found: Findings, ending: Ending, gone: Ints) -> None:
         ), (transfer, history[ending.row])
 
     seen = np.full(len(gone), history.completed[ending.row])
-    found.add_all("lost-transfer", history.completed[gone], seen, tell, True)
+    found.add_all("lost-transfer", history.key[gone], history.completed[gone], seen, tell, True)
 
 
 def _tell_wrong(found: Findings, ending: Ending) -> None:
@@ -167,7 +167,7 @@ def _tell_wrong(found: Findings, ending: Ending) -> None:
     sentence = f"{_ends(ending)}, {why}: some are gone, or happened twice, or one that was refused happened."
     touching = [row for row in ending.done[::-1].tolist() if place in ending.moves[row][:2]][:1]
     evidence = [history[row] for row in (*touching, ending.row)]
-    found.add("wrong-balance", Moment(done, int(history.completed[ending.row])), lambda: (sentence, evidence))
+    found.add("wrong-balance", None, Moment(done, int(history.completed[ending.row])), lambda: (sentence, evidence))
 
 
 def _ends(ending: Ending) -> str:

@@ -25,7 +25,7 @@ from splitbrain.checkers.structures.columns import (
     rows_of,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.history.history import INFO, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import Recording
@@ -115,7 +115,7 @@ class LockChecker:
         if not self.fenced and not self._has_fences(history):
             models.pop(FENCED)
         return found.verdict(
-            self.name, models, Coverage(keys=keys_of(history), operations=len(history)), judged=len(held.row),
+            self.name, models, keys=keys_of(history), judged=len(held.row),
             things="locks", what="holds", note=note + "." if note else "",
         )
 
@@ -135,7 +135,8 @@ class LockChecker:
                 longest = max(longest, span)
                 if not self.fenced:
                     moment = Moment(began=began[at], seen=began[at] + span)
-                    found.add("double-hold", moment, partial(self._double, history, held, open_row, at, span))
+                    tell = partial(self._double, history, held, open_row, at, span)
+                    found.add("double-hold", history[rows[at]].key, moment, tell)
             if ended[at] > open_end:
                 open_row, open_end = at, ended[at]
         return times, longest

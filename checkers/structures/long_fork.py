@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.micros import READ, UNKNOWN, WRITE
@@ -39,7 +39,7 @@ class LongForkChecker:
         found = Findings(recording)
         models = {MODEL: ("long-fork",)}
         if not len(history):
-            return found.verdict(self.name, models, Coverage(keys=0, operations=0), judged=0, things="groups")
+            return found.verdict(self.name, models, keys=0, judged=0, things="groups", apart=False)
         if micros is None or set(np.unique(history.f).tolist()) - {history.fs.index("txn")}:
             raise UsageError("the long-fork checker needs transactions of reads and writes: choose another checker")
         written = micros.key[micros.f == WRITE]
@@ -69,8 +69,7 @@ class LongForkChecker:
                         self._tell(found, recording, views[other], views[view], min(other - view), min(view - other))
         self._across(groups, found, recording)
         return found.verdict(
-            self.name, models, Coverage(keys=len(micros.keys), operations=len(history)), judged=reads,
-            things="groups",
+            self.name, models, keys=len(micros.keys), judged=reads, things="groups", apart=False,
         )
 
     def _across(
@@ -96,7 +95,7 @@ class LongForkChecker:
             began=int(min(history.invoked[one], history.invoked[other])),
             seen=int(max(history.completed[one], history.completed[other])),
         )
-        found.add("long-fork", moment, partial(_told, history, (first, second), (one, other)))
+        found.add("long-fork", None, moment, partial(_told, history, (first, second), (one, other)))
 
 
 def _told(history: History, keys: tuple[int, int], reads: tuple[int, int]) -> Told:

@@ -10,7 +10,7 @@ import numpy as np
 
 from splitbrain.checkers.structures.columns import Ints, check_functions, keys_of, latest_before, rows_of
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import OK, History
 from splitbrain.harness.history.moment import clock
@@ -50,7 +50,7 @@ class MonotonicChecker:
             if len(back):
                 self._tell(found, history, rows, back, reached, before[back])
         return found.verdict(
-            self.name, {MODEL: ("non-monotonic-read",)}, Coverage(keys=keys_of(history), operations=len(history)),
+            self.name, {MODEL: ("non-monotonic-read",)}, keys=keys_of(history),
             judged=judged, things="registers",
         )
 
@@ -70,4 +70,4 @@ class MonotonicChecker:
             )
             return sentence, (earlier, operation)
 
-        found.add_all("non-monotonic-read", completed[knew], completed[back], tell)
+        found.add_all("non-monotonic-read", history.key[rows[back]], completed[knew], completed[back], tell)

@@ -33,7 +33,7 @@ from splitbrain.checkers.structures.queues.reads import (
 )
 from splitbrain.checkers.structures.queues.search import find_unexplained
 from splitbrain.checkers.structures.stretches import Stretches
-from splitbrain.checkers.verdict import Coverage, Verdict
+from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import OK
 from splitbrain.harness.history.recording import Recording
@@ -120,7 +120,7 @@ class QueueChecker:
         note = f"What became of {untold:,} elements nobody looked at." if untold and not blind else ""
         return found.verdict(
             self.name, {COMPLETE: lost, ORDERED: ("reordered", "non-linearizable")},
-            Coverage(keys=keys_of(history), operations=len(history)), judged=int(real.sum()) + len(reads),
+            keys=keys_of(history), judged=int(real.sum()) + len(reads),
             things="queues", what="answers", note=note,
             unproven=blind,
         )

@@ -27,7 +27,7 @@ from splitbrain.checkers.structures.columns import (
     shown_elements,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Staleness, Verdict
+from splitbrain.checkers.verdict import Staleness, Verdict
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.operation import Operation
@@ -66,7 +66,7 @@ class SetFullChecker:
                 COMPLETE: ("lost-element", "duplicate", "unexpected", "aborted-read", "future-read"),
                 FRESH: ("stale-element", "lost-element"),
             },
-            Coverage(keys=keys_of(history), operations=len(history)), judged=reads, things="sets",
+            keys=keys_of(history), judged=reads, things="sets",
             note="; ".join(notes) + ("." if notes else ""),
             unproven={} if sets.looked_for else dict.fromkeys((COMPLETE, FRESH), "no read began after an element was known"),
         )
@@ -301,10 +301,10 @@ class _Sets:
             return who + after, [*self._known_by(element), read]
 
         if gone is not None:
-            self.found.add_all("lost-element", since, gone, tell, lost=self.sure[elements])
+            self.found.add_all("lost-element", self.key[elements], since, gone, tell, lost=self.sure[elements])
         else:
             self.late = late
-            self.found.add_all("stale-element", self.invoked[reads], self.completed[reads], tell)
+            self.found.add_all("stale-element", self.key[elements], self.invoked[reads], self.completed[reads], tell)
 
     def _addition(self, element: int) -> Operation | None:
         row = int(self.added[element])

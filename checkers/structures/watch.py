@@ -43,7 +43,7 @@ from splitbrain.checkers.structures.columns import (
     values_of,
 )
 from splitbrain.checkers.structures.findings import Findings, Told
-from splitbrain.checkers.verdict import Coverage, Moment, Verdict
+from splitbrain.checkers.verdict import Moment, Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import FAIL, NEVER, OK, History
 from splitbrain.harness.history.moment import clock
@@ -68,7 +68,7 @@ class WatchChecker:
         streams = _Streams(Findings(recording), history)
         streams.judge()
         return streams.found.verdict(
-            self.name, {MODEL: NAMES}, Coverage(keys=keys_of(history), operations=len(history)), judged=len(streams.watches),
+            self.name, {MODEL: NAMES}, keys=keys_of(history), judged=len(streams.watches),
             things="changes", what="watches",
         )
 
@@ -156,7 +156,7 @@ class _Streams:
         began = history.invoked[rows]
         if lost is not None and lost.any():
             began = np.where(lost, history.completed[others[0]], began)
-        self.found.add_all(name, began, history.completed[rows], tell, lost=False if lost is None else lost)
+        self.found.add_all(name, history.key[rows], began, history.completed[rows], tell, lost=False if lost is None else lost)
 
     def _contradictions(self) -> None:
         """Revisions that had another value before, and values that had another revision."""
@@ -392,7 +392,7 @@ class _Streams:
             return sentence, [*(history[one] for one in dict.fromkeys(proof) if one != last), watch]
 
         moment = Moment(began=int(history.completed[row]), seen=int(history.completed[last]), lost=True)
-        self.found.add("missed-event", moment, tell)
+        self.found.add("missed-event", history[row].key, moment, tell)
 
 
 class _Cover:

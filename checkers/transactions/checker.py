@@ -71,8 +71,8 @@ def check(
     alone: bool = False,
 ) -> Verdict:
     """The verdict on the transactions of a history: on every level, or on these `alone` (of registers). `time_limit` is in
-    seconds; from `final` on (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is
-    lost. `spread` has parts of it judged elsewhere."""
+    seconds of processor time, of the clock where there is a `spread`, which has parts of it judged elsewhere; from `final` on
+    (nanoseconds) everything was healed, so that an acknowledged append that no read finds there is lost."""
     began = time.monotonic()
     micros = history.micros
     if micros is None or not len(micros.f):
@@ -86,7 +86,7 @@ def check(
         return Verdict(checker="transactions", validity="unknown", reason=mixed, standings=undecided)
     try:
         sought = frozenset(levels) if alone and levels else frozenset(LEVELS)
-        found = find(history, Budget.of(time_limit), final, spread, sought)
+        found = find(history, Budget.of(time_limit, computed=spread is None), final, spread, sought)
     except Exhausted as limit:
         return Verdict(
             checker="transactions", validity="unknown", reason=f"nothing could be decided: {limit}.",
@@ -105,7 +105,8 @@ def check(
         moments=moments,
         complete=not any(found.states[level] == "undecided" for level in found.sought),
         coverage=Coverage(
-            keys=int(np.count_nonzero(np.bincount(micros.key))), operations=int(np.count_nonzero(np.diff(micros.start)))
+            keys=int(np.count_nonzero(np.bincount(micros.key))), operations=int(np.count_nonzero(np.diff(micros.start))),
+            refuted=None,
         ),
         limits=found.limits,
         seconds=time.monotonic() - began,

@@ -21,6 +21,7 @@ from splitbrain.harness.databases.cassandra_client import (
     ALL,
     ANY,
     BIGINT,
+    NODE_LOCAL,
     ONE,
     QUORUM,
     SERIAL,
@@ -83,6 +84,7 @@ _TUNED = (
     "joins has auto_bootstrap true and cassandra.ring_delay_ms 40000, so that all hear it before it is given its rows",
     "commitlog_segment_size 4MiB (default 32MiB), memtable_heap_space 64MiB, -Xmx256m, SerialGC, C1 alone: for memory",
     "cassandra.memtable.row_overhead_size 180: the bytes that a node otherwise measures at every start, for seconds",
+    "cassandra.enable_nodelocal_queries true (default false): a node is asked for its own copy, and no client uses it",
 )
 _DYNAMO = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/dynamo.html"
 _GUARANTEES = "https://cassandra.apache.org/doc/5.0/cassandra/architecture/guarantees.html"
@@ -100,7 +102,10 @@ _LABELS = (
         "https://www.cs.umd.edu/~abadi/papers/abadi-pacelc.pdf",
     ),
 )
-_LOCAL = "SELECT with consistency ONE at each node that holds the row, which asks itself first and another one where it is slow"
+_LOCAL = (
+    "SELECT with consistency NODE_LOCAL at each node that holds the row, which asks nobody else (ONE where a server does not "
+    "permit that: it asks itself first, and another one where it is slow)"
+)
 _PLAIN: frozenset[Capability] = frozenset({"registers", "sets", "counters", "accounts", "ids"})
 _CONDITIONAL: frozenset[Capability] = frozenset(
     {"registers", "compare-and-set", "sets", "queues", "counters", "locks", "fences", "ids", "transactions"}
@@ -259,6 +264,7 @@ class Cassandra(Membership):
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
         self._own = Connections(self._open)
+        self._copies = Connections(self._open_copy)
         self._hosts: dict[str, Any] = {}
         """Node that was to leave → its host identifier then."""
         self._left: dict[str, Any] = {}
@@ -395,8 +401,8 @@ class Cassandra(Membership):
         return tuple(names[(first + more) % len(names)] for more in range(self._replicas))
 
     async def local(self, node: Node) -> CassandraClient:
-        """A connection that reads with consistency ONE: that node's own copy, where it is a replica of the key."""
-        return await self._own.to(node)
+        """A connection that reads that node's own copy, where it is a replica of the key."""
+        return await self._copies.to(node)
 
     async def clock(self, node: Node) -> float:
         """The node's own time of day; `now()` would never go back."""
@@ -470,6 +476,7 @@ class Cassandra(Membership):
 
     async def close(self) -> None:
         """Close the connections of its own."""
+        await self._copies.close()
         await self._own.close()
 
     async def _open(self, server: Node, level: Level | None = None) -> CassandraClient:
@@ -484,6 +491,22 @@ class Cassandra(Membership):
             await client.close()
             raise
         return client
+
+
+    async def _open_copy(self, server: Node) -> CassandraClient:
+        client = await self._open(server, Level(NODE_LOCAL, ONE))
+        try:
+            await client.call("SELECT release_version FROM system.local", consistency=NODE_LOCAL)
+            return client
+        except Refused as error:
+            await client.close()
+            if error.reason != "invalid":
+                raise
+        except BaseException:
+            await client.close()
+            raise
+        # A server that was not started for this, as one of somebody else, refuses the level.
+        return await self._open(server)
 
 
 async def _went(step: Awaitable[bool]) -> bool:

@@ -20,8 +20,9 @@ from splitbrain.harness.databases.connection import Stream
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.operation import Key
 
-ANY, ONE, QUORUM, ALL, SERIAL = 0, 1, 4, 5, 8
-"""Consistency levels, as the protocol numbers them."""
+ANY, ONE, QUORUM, ALL, SERIAL, NODE_LOCAL = 0, 1, 4, 5, 8, 11
+"""Consistency levels, as the protocol numbers them. The last is that of the node's own copy, which no driver knows
+(`QueryProcessor` of Cassandra 4.0 and later)."""
 
 VOID, ROWS, SCHEMA_CHANGE = 1, 2, 5
 """Kinds of results."""

@@ -64,6 +64,7 @@ JAVA = (
     "-Dcassandra-rackdc.properties=file://{folder}/cassandra-rackdc.properties",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.memtable.row_overhead_size=180",
+    "-Dcassandra.enable_nodelocal_queries=true",
 )
 
 

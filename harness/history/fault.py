@@ -34,9 +34,14 @@ class Figure(msgspec.Struct, frozen=True):
     most: float
 
     def __str__(self) -> str:
-        same = f"{self.least:.3g}" == f"{self.most:.3g}"
-        span = "" if same else f"{self.least:.3g} to {self.most:.3g}, "
-        return f"{self.what} {self.middle:.3g} {self.unit} ({span}intended {self.intended:g})"
+        middle, least, most = (_digits(number) for number in (self.middle, self.least, self.most))
+        span = "" if least == most else f"{least} to {most}, "
+        return f"{self.what} {middle} {self.unit} ({span}intended {_digits(self.intended, 6)})"
+
+
+def _digits(number: float, most: int = 3) -> str:
+    """At most so many digits that matter, and large numbers as whole ones: `0.123`, `26.7`, `4,613`."""
+    return f"{number:,.0f}" if abs(number) >= 999.5 else f"{number:.{most}g}"
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

@@ -146,10 +146,11 @@ class Load:
         """What the database does not answer at these homes is tried again at once, so many times, until `who` relents."""
         self._retries[who] = _Retries(frozenset(homes), tries)
 
-    def persisted(self, who: object) -> tuple[int, int]:
-        """How many calls were tried again for `who` by now, and how many tries that made."""
+    def persisted(self, who: object) -> tuple[int, int, int]:
+        """How many calls were to be tried again for `who` by now, how many tries that made, and for how many of the calls there
+        could be none, since no server was in reach that it could have gone to."""
         retries = self._retries.get(who)
-        return (retries.failed, retries.made) if retries is not None else (0, 0)
+        return (retries.failed, retries.made, retries.lost) if retries is not None else (0, 0, 0)
 
     async def relent(self, who: object) -> None:
         """As before, as far as `who` had it otherwise; returns when no try is open."""
@@ -180,12 +181,14 @@ class Load:
         """Each time on a connection of its own, until it is answered. What it answers is of no interest; what a client raises
         against its contract it raises in recorded calls too, where it is told."""
         route = self._database.variant.route(invocation.kind)
-        for _ in range(retries.tries):
+        lost = True
+        for left in reversed(range(retries.tries)):
             if retries.over or self.stopped or self.silent(home):
                 return
             client: Client | None = None
             try:
                 server = self.server(home, route, invocation.key)
+                lost = False
                 retries.made += 1
                 self._begun[home] += 1
                 async with asyncio.timeout(self._plan.timeout):
@@ -196,6 +199,7 @@ class Load:
                 if is_cancelled():
                     raise
             except Exception:
+                retries.lost += lost and not left
                 await asyncio.sleep(0)
             finally:
                 if client is not None:
@@ -289,7 +293,7 @@ class _Retries:
     def __init__(self, homes: frozenset[str], tries: int) -> None:
         self.homes = homes
         self.tries = tries
-        self.failed = self.made = 0
+        self.failed = self.made = self.lost = 0
         self.over = False
         self.tasks: set[asyncio.Task[None]] = set()
 

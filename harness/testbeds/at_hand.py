@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
@@ -22,6 +23,11 @@ class AtHand(ABC):
         """Try it from here."""
         with _at_hand(self.data(name)):
             return folders.is_full(self.data(name))
+
+    async def timed_sync(self, name: str) -> float:
+        """Time it from here."""
+        with _at_hand(self.data(name)):
+            return await asyncio.to_thread(folders.timed_sync, self.data(name))
 
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """Look from here."""

@@ -28,7 +28,9 @@ class Attached(Ssh):
     name: ClassVar[str] = "attached"
     summary: ClassVar[str] = "a cluster of your own that runs already, on machines over SSH: --hosts FILE --attach"
     attached: ClassVar[bool] = True
-    abilities: ClassVar[frozenset[Ability]] = Ssh.abilities - {"wipe", "exchange", "damage"}  # whose data is not ours
+    abilities: ClassVar[frozenset[Ability]] = Ssh.abilities - {
+        "wipe", "exchange", "damage", "fill", "unplug"  # whose data is not ours
+    }
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         super().__init__(plan, run, folder)

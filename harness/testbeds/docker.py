@@ -441,6 +441,14 @@ class Docker(Probed):
         """See `VolatileDisk.slow`."""
         await self._disk(name).slow(seconds)
 
+    async def timed_sync(self, name: str) -> float:
+        """Where the disk of the node is mounted. Raises `SetupError`."""
+        folder = self.data(name)
+        try:
+            return await asyncio.to_thread(folders.timed_sync, folder)
+        except OSError as error:
+            raise SetupError(f"{name}: how long a sync takes cannot be tried: {kernel.reason(error)}") from error
+
     def data(self, name: str) -> Path:
         """Where the disk of a node is mounted."""
         return self._disk(name).folder

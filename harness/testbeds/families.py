@@ -59,7 +59,8 @@ def family(leader: int, service: str) -> set[int]:
     found = {leader}
     alive: set[int] = set()
     for pid, parent, session in sorted(_processes()):
-        if pid != 1 and (parent in found or session == leader or pid == leader or mark in environment(pid)):
+        if pid != 1 and (parent in found or session == leader or pid == leader
+                         or (mark in environment(pid) and is_beside(pid, leader))):
             found.add(pid)
             alive.add(pid)
     return alive
@@ -79,6 +80,15 @@ def _beside(leader: int) -> set[int]:
             if Path("/proc", str(pid), "ns/pid").readlink() == there:
                 alive.add(pid)
     return alive
+
+
+def is_beside(pid: int, other: int) -> bool:
+    """Whether two processes are in one pid namespace, as far as can be told: of one in another, a container on this machine,
+    what its environment says is another run's business."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{other}/ns/pid")  # noqa: PTH115
+    except OSError:
+        return True
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -1,5 +1,5 @@
-"""A node's data folder, for who has it before him: the file that was written last, whether there is room, and a size that is
-changed. Only the standard library, so that it can be sent to a machine as text, or lie in an image.
+"""A node's data folder, for who has it before him: the file that was written last, whether there is room, and how long a
+sync takes. Only the standard library, so that it can be sent to a machine as text, or lie in an image.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Collection
 from io import FileIO
 from pathlib import Path
@@ -38,6 +39,19 @@ def rewrite(file: FileIO, content: bytes) -> None:
         while rest:
             rest = rest[file.write(rest) or 0 :]
         file.truncate()
+
+
+def timed_sync(folder: Path) -> float:
+    """Milliseconds that a sync of a file in a folder takes. Raises `OSError`."""
+    file = folder / ".splitbrain-fsync"
+    with file.open("wb") as opened:
+        opened.write(b"-")
+        opened.flush()
+        began = time.monotonic()
+        os.fsync(opened.fileno())
+        took = time.monotonic() - began
+    file.unlink()
+    return 1000 * took
 
 
 def is_full(folder: Path) -> bool:

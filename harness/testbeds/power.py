@@ -8,6 +8,7 @@ nothing but errors. It goes with the mount namespace that it is in; where that i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -18,14 +19,11 @@ from pathlib import Path
 import msgspec
 
 from splitbrain.harness.errors import SetupError
-from splitbrain.harness.testbeds import kernel
+from splitbrain.harness.testbeds import fuse, kernel
 from splitbrain.harness.testbeds.owner import is_gone, owner
 from splitbrain.harness.testbeds.spawner import Channel
 from splitbrain.harness.testbeds.testbed import Unwritten
 
-_DEVICE = "/dev/fuse"
-_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
-_OPTIONS = "rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
 _PATIENCE = 20.0
 _SOURCE = "splitbrain:"
 """What such a mount says that it is of, before its owner."""
@@ -46,21 +44,14 @@ class VolatileDisk:
         """Mount it, with the server beside the first process of `home`. Raises `SetupError` where FUSE is not to be had."""
         environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
-            device = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SetupError(f"{_DEVICE} cannot be opened ({error.strerror}): run `sudo modprobe fuse`, and let this user read "
-                             "and write it (`sudo chmod 666 /dev/fuse`).") from error
-        try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kernel.mount(_SOURCE + owner(), str(self.folder), "fuse", _FLAGS, f"fd={device},{_OPTIONS}")
+            device = fuse.mount(_SOURCE + owner(), self.folder)
             self._mounted = True
-            with self._theirs, self._log.open("ab") as log:
+            with self._theirs, self._log.open("ab") as log, contextlib.closing(os.fdopen(device, "rb", buffering=0)):
                 argv = (sys.executable, "-m", "splitbrain.harness.testbeds.volatile_server", "0", "1")
                 await home.spawn(argv, environment, "/", (device, self._theirs.fileno(), log.fileno()))
         except OSError as error:
-            raise SetupError(f"FUSE cannot be mounted: {kernel.reason(error)}.") from error
-        finally:
-            os.close(device)
+            raise SetupError(kernel.reason(error)) from error
         await self._ask({"delay": 0.0})
 
     async def lose_power(self, how: str, seed: int) -> Unwritten:

@@ -25,7 +25,6 @@ import struct
 import termios
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
@@ -152,9 +151,9 @@ class Probed:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot damage a file.")
 
-    def data(self, name: str) -> Path:
+    async def timed_sync(self, name: str) -> float:
         """Nothing, unless a testbed has the ability."""
-        raise SetupError("this testbed does not have the data of its nodes at hand.")
+        raise SetupError("this testbed cannot make a disk slow.")
 
     async def measure(self, links: Sequence[Link], *, late: float, rate: float = 0.0) -> Mapping[Link, Train]:
         """See `Prober.measure`."""

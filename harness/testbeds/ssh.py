@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
+
 from splitbrain.harness.errors import PlanError, SetupError, UsageError
 from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
@@ -20,10 +22,10 @@ from splitbrain.harness.testbeds.helper.machine import boot
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
-from splitbrain.harness.testbeds.ssh_link import Link
-from splitbrain.harness.testbeds.ssh_node import SshNode
+from splitbrain.harness.testbeds.ssh_link import Link, disk_server
+from splitbrain.harness.testbeds.ssh_node import Disk, SshNode
 from splitbrain.harness.testbeds.ssh_prober import RemoteProber
-from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Wanted
+from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Unwritten, Wanted
 
 INSTALL = 300.0
 """Seconds that installing what is missing on a machine may take."""
@@ -45,8 +47,10 @@ class Ssh(Probed):
     name: ClassVar[str] = "ssh"
     summary: ClassVar[str] = "machines over SSH, named in an inventory; servers are started there"
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {"cut", "end", "pause", "impair", "skew", "wipe", "exchange", "damage"}
+        {"cut", "end", "pause", "impair", "skew", "fill", "damage", "wipe", "unplug", "exchange"}
     )
+
+    _disk: Disk = ""
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         self.nodes: tuple[SshNode, ...] = ()
@@ -99,7 +103,8 @@ class Ssh(Probed):
             node.link.heard = self._hear(node)
         seen = [machine.found["connection"] for machine in self._machines]
         await commands.together(
-            node.take(self._run, owner(), (one[0], one[3]) if one else ()) for node, one in zip(self.nodes, seen, strict=True)
+            node.take(self._run, owner(), (one[0], one[3]) if one else (), self._disk)
+            for node, one in zip(self.nodes, seen, strict=True)
         )
 
     @classmethod
@@ -128,6 +133,37 @@ class Ssh(Probed):
             done = await node.run(["find", ".", "-mindepth", "1", *what, "-delete"])
             if done.code:
                 raise SetupError(f"{name}: {node.folder}: cannot be emptied: {done.stderr.strip()}")
+
+    async def bound(self, count: int) -> None:
+        """`up` will give each node a disk in memory."""
+        self._disk = "memory"
+
+    async def fill(self, name: str, *, full: bool) -> None:
+        """See `memory_disk.fill`, which the helper calls. Raises `SetupError`."""
+        await self._named(name).link.ask("fill", full=full)
+
+    async def full(self, name: str) -> bool:
+        """As the node's servers find it. Raises `SetupError`."""
+        return await ssh_files.full(self._named(name))
+
+    async def unpluggable(self, count: int) -> None:
+        """`up` will give each node a disk by FUSE. Raises `SetupError`."""
+        if self._disk:
+            raise SetupError("a disk can be filled or lose its power, not both in one run.")
+        self._disk = "volatile"
+
+    async def lose_power(self, name: str, how: str, seed: int) -> Unwritten:
+        """What its server has not been told yet was never written. Raises `SetupError`."""
+        found = await self._named(name).link.ask("lose_power", how=how, seed=seed)
+        return msgspec.convert(found["lost"], Unwritten)
+
+    async def slow(self, name: str, seconds: float) -> None:
+        """Its server is told. Raises `SetupError`."""
+        await self._named(name).link.ask("slow", seconds=seconds)
+
+    async def timed_sync(self, name: str) -> float:
+        """In the folder of the run there. Raises `SetupError`."""
+        return await ssh_files.timed_sync(self._named(name))
 
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """In the folder of the run there. Raises `SetupError`."""
@@ -331,6 +367,11 @@ async def _missing(
         if why := (await link.ask("refusal", source=shaping.PROGRAM.read_text(), text=text))["why"]:
             mend = "its kernel needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
             missing.append(Problem(f"{link.place} cannot {DEEDS['impair']}: {why}", mend))
+    kinds: dict[Ability, Disk] = {"fill": "memory", "unplug": "volatile"}
+    for ability, kind in kinds.items():
+        source = disk_server() if kind == "volatile" else ""
+        if ability in needs and not missing and (why := (await link.ask("disk", kind=kind, source=source))["why"]):
+            missing.append(Problem(f"{link.place} cannot {DEEDS[ability]}: {why}", "use another machine, or other faults"))
     if "skew" in needs and not missing:
         missing += await _unskewable(machine, machines)
     return missing

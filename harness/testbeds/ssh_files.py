@@ -1,5 +1,6 @@
 """Files in the data folder of a run on a machine over SSH: the one that was written last, its content, and a new content in its
-place. Python there does it, in one program for each call (`folders.py` and the lines here), started in that folder.
+place; whether there is room for one, and how long its sync takes. Python there does it, in one program for each call
+(`folders.py` and the lines here), started in that folder.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ what, *words = sys.argv[1:]
 folder = Path.cwd().resolve()
 if what == "last-written":
     print(last_written(folder, words))
+elif what == "full":
+    print(is_full(folder))
+elif what == "sync":
+    print(timed_sync(folder))
 else:
     file = folder / words[0]
     if folder not in (file.parent.resolve(), *file.parent.resolve().parents):
@@ -48,6 +53,16 @@ async def read(node: SshNode, file: str) -> bytes | None:
 async def rewrite(node: SshNode, file: str, content: bytes) -> None:
     """As `Testbed.rewrite`. Raises `SetupError`, also for a file that is not in the node's folder."""
     await _ask(node, "rewrite", file, stdin=base64.b64encode(zlib.compress(content, 1)).decode())
+
+
+async def full(node: SshNode) -> bool:
+    """As `Testbed.full`. Raises `SetupError`."""
+    return (await _ask(node, "full")).strip() == "True"
+
+
+async def timed_sync(node: SshNode) -> float:
+    """As `Testbed.timed_sync`. Raises `SetupError`."""
+    return float(await _ask(node, "sync"))
 
 
 async def _ask(node: SshNode, *words: str, stdin: str = "") -> str:

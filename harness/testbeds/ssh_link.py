@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -273,8 +273,8 @@ def _explained(host: Host, said: str) -> str:
 
 
 MODULES = (
-    "families", "clocks", "helper", "helper.machine", "helper.rules", "helper.wall", "helper.guard", "helper.links",
-    "helper.probes", "helper.main",
+    "families", "clocks", "kernel", "memory_disk", "fuse", "helper", "helper.machine", "helper.rules", "helper.wall",
+    "helper.guard", "helper.links", "helper.disks", "helper.probes", "helper.main",
 )
 """What the helper is made of, each after what it imports."""
 
@@ -282,15 +282,30 @@ MODULES = (
 @cache
 def program() -> bytes:
     """The helper, as the line that the machine's Python reads first."""
+    return base64.b64encode(zlib.compress(_assembled(MODULES, "module.Helper().serve()").encode(), 9)) + b"\n"
+
+
+@cache
+def disk_server() -> str:
+    """What serves a disk that can lose its power, told on standard output what to do. It is given the descriptors of the mount
+    namespace that it enters, and of the mount."""
+    enter = 'import socket, sys; sys.modules["{room}.kernel"].setns(int(sys.argv[1]), 0)'
+    serve = "module.Server(int(sys.argv[2])).serve(socket.socket(fileno=1))"
+    return _assembled(("kernel", "volatile", "volatile_server"), f"{enter}; {serve}")
+
+
+def _assembled(modules: Sequence[str], last: str) -> str:
+    """A program of these modules of this folder that ends with the line `last`, where `{room}` stands for the folder and
+    `module` is the last of them."""
     room = families.__name__.rpartition(".")[0]
     above = [room.rsplit(".", left)[0] for left in range(room.count("."), 0, -1)]
     lines = ["import sys, types", f"for name in {[*above, room]!r}:", "    sys.modules[name] = types.ModuleType(name)"]
-    for name in MODULES:
+    for name in modules:
         path = Path(families.__file__).parent.joinpath(*name.split("."))
         file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
         lines += [
             f'module = sys.modules["{room}.{name}"] = types.ModuleType("{room}.{name}")',
             f'exec(compile({file.read_text()!r}, "{file.name}", "exec"), module.__dict__)',
         ]
-    lines.append("module.Helper().serve()")
-    return base64.b64encode(zlib.compress("\n".join(lines).encode(), 9)) + b"\n"
+    lines.append(last.replace("{room}", room))
+    return "\n".join(lines)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import firewall, shaping
 from splitbrain.harness.testbeds.helper.machine import boot
-from splitbrain.harness.testbeds.ssh_link import Link
+from splitbrain.harness.testbeds.ssh_link import Link, disk_server
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
 DEAD_MAN = 15.0
 """Seconds of our silence after which a machine's guard puts everything back."""
 SLACK = 5.0
 """Seconds that the answer to a command may take longer than the command."""
+
+Disk = Literal["", "memory", "volatile"]
+"""What a data folder lies on: the machine's disk, or one of its own (helper/disks.py), in memory or by FUSE."""
 
 
 class SshNode:
@@ -37,13 +40,15 @@ class SshNode:
         self._dead: list[Death] = []
         self._down = False
 
-    async def take(self, run: str, owner: str, gate: Sequence[str]) -> None:
+    async def take(self, run: str, owner: str, gate: Sequence[str], disk: Disk) -> None:
         """Take the machine for a run: from now on its guard watches. `gate` is the controller's address and the port there that
-        it is connected to, nothing where no network is between."""
+        it is connected to, nothing where no network is between. `disk` is what the data folder lies on."""
         gates = [("6" if ":" in gate[0] else "4", *gate)] if gate else []
+        if disk:
+            await self.link.ask("separate")
         reply = await self.link.ask(
             "begin", run=run, owner=owner, folder=self.link.host.folder, gates=gates, node=self.name,
-            patience=DEAD_MAN,
+            patience=DEAD_MAN, disk=disk, source=disk_server() if disk == "volatile" else "",
         )
         self.folder = reply["folder"]
 

@@ -119,17 +119,17 @@ class Reach(msgspec.Struct, frozen=True):
 
 class Train(msgspec.Struct, frozen=True):
     """What became of `sent` datagrams over one link: the milliseconds that those which came were under way, in the order in
-    which they came; how many came twice, and how many after a later one; and of as many more sent at once (0: none were), the
-    kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are never impaired,
-    took to the same node meanwhile: the machine's doing. `inexact` are the milliseconds by which all times may be wrong, where
-    two machines' clocks told them."""
+    which they came; how many came twice, and how many before one that was sent earlier; and of as many more sent at once (0:
+    none were), the kbit/s at which they came. `busy` are the milliseconds that such packets of the harness, whose links are
+    never impaired, took to the same node meanwhile: the machine's doing. `inexact` are the milliseconds by which all times may
+    be wrong, where two machines' clocks told them."""
 
     sent: int
     late: tuple[float, ...]
     busy: float = 0.0
     inexact: float = 0.0
     twice: int = 0
-    overtaken: int = 0
+    overtook: int = 0
     rate: float = 0.0
 
     @property
@@ -336,8 +336,8 @@ class Testbed(Protocol):
         """Put this into such a file, in its place, so that a full disk has room for it."""
         ...
 
-    def data(self, name: str) -> Path:
-        """Where the harness finds the data folder of a node, as its servers see it. Asked only of a testbed with the ability
+    async def timed_sync(self, name: str) -> float:
+        """Milliseconds that a sync of a file in the data folder of a node takes. Asked only of a testbed with the ability
         `unplug`."""
         ...
 

@@ -24,7 +24,9 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.late: dict[int, float] = {}
-        self.twice = self.overtaken = 0
+        self.twice = 0
+        self.ahead: set[int] = set()
+        """Those that came before one that was sent earlier."""
         self.burst: list[tuple[float, int]] = []
 
     def add(self, number: int, late: float, size: int, at: float) -> None:
@@ -34,7 +36,7 @@ class Arrivals:
         elif number in self.late:
             self.twice += 1
         else:
-            self.overtaken += bool(self.late) and number < max(self.late)
+            self.ahead.update(one for one in self.late if one > number)
             self.late[number] = late
 
     def train(self, sent: int, busy: float, *, usual: float = 0.0, inexact: float = 0.0) -> Train:
@@ -44,7 +46,7 @@ class Arrivals:
             size = sum(size + _HEADERS for _, size in self.burst[1:])
             rate = size * 8 / 1000 / max(1e-6, self.burst[-1][0] - self.burst[0][0])
         late = tuple(max(0.0, one - usual) for one in self.late.values())
-        return Train(sent, late, busy, inexact, self.twice, self.overtaken, rate)
+        return Train(sent, late, busy, inexact, self.twice, len(self.ahead), rate)
 
 
 def length(links: Sequence[Link]) -> int:

@@ -41,7 +41,7 @@ _ASYNC_READ, _BIG_WRITES, _PARALLEL, _MAX_PAGES = 1, 1 << 5, 1 << 18, 1 << 22
 
 
 class Server:
-    """One mount. `pending` are syncs that are being slow: (when, number of the request, inode)."""
+    """One mount. `pending` are syncs that are being slow: (since when, number of the request, inode)."""
 
     def __init__(self, fuse: int) -> None:
         self.disk = Disk()
@@ -68,7 +68,7 @@ class Server:
         poll.register(self._fuse, select.POLLIN)
         poll.register(control, select.POLLIN)
         while True:
-            wait = max(0.0, self._pending[0][0] - time.monotonic()) * 1000 if self._pending else None
+            wait = max(0.0, self._pending[0][0] + self._delay - time.monotonic()) * 1000 if self._pending else None
             for ready, _ in poll.poll(wait):
                 if ready == control.fileno():
                     told = control.recv(4096)
@@ -77,7 +77,7 @@ class Server:
                     control.send(json.dumps(self.told(json.loads(told))).encode())
                 elif not self._requests():
                     return
-            while self._pending and self._pending[0][0] <= time.monotonic():
+            while self._pending and self._pending[0][0] + self._delay <= time.monotonic():
                 _, unique, number = heapq.heappop(self._pending)
                 if number in self._inodes:
                     self.disk.sync(self._inodes[number])
@@ -240,7 +240,7 @@ class Server:
 
     def _setattr(self, unique: int, inode: Inode, body: memoryview) -> bytes:
         valid, _, _, size, _, *times, ans, mns, cns, mode, _, uid, gid, _ = _SETATTR.unpack_from(body)
-        read, written, changed = (one + part / 1e9 for one, part in zip(times, (ans, mns, cns), strict=True))
+        read, written, changed = (one + part / 1e9 for one, part in zip(times, (ans, mns, cns)))  # noqa: B905
         now = time.time()
         if valid & _SIZE:
             self._room_for(size - inode.size)
@@ -272,7 +272,7 @@ class Server:
 
     def _sync(self, unique: int, inode: Inode, body: memoryview) -> bytes | None:
         if self._delay:
-            heapq.heappush(self._pending, (time.monotonic() + self._delay, unique, inode.number))
+            heapq.heappush(self._pending, (time.monotonic(), unique, inode.number))
             return None
         self.disk.sync(inode)
         return b""

@@ -230,6 +230,31 @@ def test_a_promise_is_broken_by_what_is_against_it_and_by_nothing_else(promise: 
         assert (held.standing == "does not hold") is (model in AGAINST[promise]), model
 
 
+@pytest.mark.parametrize(("changes", "standing"), [
+    ({"promises": ("no-lost-write",)}, "does not hold"), ({"admits": ("lost-write",)}, "holds"),
+    ({"admits": ("lost-transfer", "stale-read")}, "not tested"), ({"promises": ("converges",)}, "not tested"),
+])
+@pytest.mark.parametrize("model", ["sums right", "likes counted"])
+def test_a_counter_that_falls_short_in_the_end_has_lost_writes(changes: dict[str, Any], standing: str, model: str) -> None:
+    refuted = Standing(model=model, state="refuted", by=("wrong-total",))
+    verdict = Verdict(checker="counter", validity="invalid", reason="r", standings=(refuted,))
+    claimed = Claim(text="t", source="s", **changes)
+    told = assessed(claimed, {"wrong-total": 1}, (), (verdict,), Convergence(), "invalid")
+    assert told.standing == standing, told.reason
+    if standing != "not tested":
+        assert "a counter held less in the end than was acknowledged" in told.reason
+
+
+def test_a_loss_that_a_claim_does_not_speak_of_is_told_beside_it() -> None:
+    refuted = Standing(model="carts kept", state="refuted", by=("lost-element",))
+    verdict = Verdict(checker="cart", validity="invalid", reason="r", standings=(refuted,))
+    claimed = Claim(text="t", source="s", admits=("lost-write",))
+    told = assessed(claimed, {"lost-element": 1}, (), (verdict,), Convergence(), "invalid")
+    assert (told.standing, told.reason) == (
+        "not tested", "it admits lost-write, which was not seen in this run; of lost-element, which was seen, it does not speak"
+    )
+
+
 @pytest.mark.parametrize("model", BESIDE)
 def test_linearizability_is_not_tested_by_what_it_says_nothing_of(model: str) -> None:
     found = judged(Says(model=model), claim=Claim(text="t", source="s", promises=("linearizable",))).claim

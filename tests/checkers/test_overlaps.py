@@ -164,6 +164,15 @@ def test_a_strike_alone_cuts_nothing(strike: Spec) -> None:
         assert "the servers that went on were available" in row.sentence
 
 
+def test_an_episode_is_over_when_the_next_fault_begins_to_be_put_in_force() -> None:
+    """Until then nothing was done to the node that is struck by it."""
+    cut, strike = apart(ALONE, REST), Pause(("n2",))
+    slow = msgspec.structs.replace(fault(2, 9, 13, strike, beside=(cut,)), in_force=int(9.5 * SECOND))
+    first, second = judged(served, fault(1, 5, 13, cut), slow).episodes
+    assert (first.began, first.ended, second.began, second.ended) == (5, 9, 9.5, 13)
+    assert [side.struck for side in first.sides] == [(), ()] and [side.struck for side in second.sides] == [(), ("n2",)]
+
+
 def test_a_promise_of_availability_is_not_tested_where_nobody_can_tell() -> None:
     promise = Claim(text="always on", source="a book", promises=("available",))
 

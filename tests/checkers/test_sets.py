@@ -207,7 +207,7 @@ def test_where_time_is_up_a_set_is_undecided_and_what_was_refuted_stays_refuted(
     operations = [add(n, 10 * n, 10 * n + 5) for n in range(400)]
     history = History.of([*operations, read([], 5000, 5001)])
     late = SetChecker(time_limit=-1).check(Recording(history=history, nodes=()))
-    assert (late.validity, late.limits) == ("unknown", ("time limit of -1 s",))
+    assert (late.validity, late.limits) == ("unknown", ("time limit of -1 s of processor time",))
     told: list[str] = []
 
     def report(identifier: str, *rest: Any, **more: Any) -> None:

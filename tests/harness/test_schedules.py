@@ -190,8 +190,9 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
     ({"nemesis": "kill", "time": 3.0}, "too short for a fault"),
     ({"nemesis": "full-disk+power-loss"}, "can be filled or lose its power, not both"),
     ({"nemesis": "pause:lock-owner"}, "aimed at who holds a lock: in the workload 'register' nobody does"),
-    ({"nemesis": "full-disk", "testbed": "ssh"},
-     "needs a testbed that can .*fill the disk of a data folder.*, not ssh: docker and namespaces can"),
+    ({"nemesis": "full-disk", "testbed": "attached"},
+     "needs a testbed that can .*fill the disk of a data folder.*, not attached: docker and namespaces and ssh can"),
+    ({"nemesis": "power-loss", "testbed": "attached"}, "needs a testbed that can .*take the power from .*, not attached"),
     ({"testbed": "attached", "schedule": (ScriptedFault(at=1, duration=1, specs=(Kill(("n1",)),)),)},
      "needs a testbed that can end and start servers, not attached: docker and namespaces and ssh can"),
 ])

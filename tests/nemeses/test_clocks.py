@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_a_slow_answer_is_asked_for_again_and_no_clock_is_changed_meanwhile(tmp_
         fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Skew(("n1",), drift=50),)), meanwhile)
         assert fault.bit and fault.healed, (fault.proofs, fault.undone)
         assert asked >= 2 * 7, "before, when it was in force, meanwhile, at its end and afterwards"
+        seen = fault.specs[0].proven(fault.proofs[0], ())
+        told = re.fullmatch(r"ahead [-\d.]+ s \(intended 5\), in the end ([\d.,]+) s \(intended ([\d.,]+)\)", seen)
+        assert told and all(float(one.replace(",", "")) > 5 for one in told.groups()), seen
+
+        async def end() -> None:
+            await driver.cluster.end(driver, ["n1"])
+
+        for meanwhile_too in (None, end):
+            early = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Skew(("n1",), drift=0.1),)), meanwhile_too)
+            assert not early.bit and early.wrong == ("n1",) and "too little to be told" in early.proofs[0].detail, early
+            assert early.healed
+        await driver.cluster.start(driver, ["n1"])
 
     with_cluster(tmp_path, 2, work)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from splitbrain.harness.history.fault import Cut, Impair
+from splitbrain.harness.history.fault import Cut, Figure, Impair
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Train
@@ -47,6 +47,8 @@ def test_words() -> None:
     assert spec.doing(THREE) == "delay 100 ms on all links"
     assert Impair(ONE_WAY, loss=0.3, rate=500).doing(THREE) == "lose 30%, let through 500 kbit/s from n1"
     assert Impair(ONE_WAY[:1], delay=50, jitter=50).doing(THREE) == "delay 50 ± 50 ms n1→n2"
+    assert str(Figure("lost", "%", 30.0, 26.667, 21.7, 28.0)) == "lost 26.7 % (21.7 to 28, intended 30)"
+    assert str(Figure("calls", "a second", 18456.1, 4613.2, 4613.2, 4613.2)) == "calls 4,613 a second (intended 18,456)"
 
 
 @pytest.mark.parametrize(("meant", "train", "right"), [
@@ -83,7 +85,7 @@ def test_every_impairment_is_measured_and_over_afterwards(tmp_path: Path) -> Non
         for spec, what in (
             (Impair(all_links, delay=100), "one way"), (Impair(all_links, delay=50, jitter=50), "spread"),
             (Impair(all_links, loss=0.3), "lost"), (Impair(all_links, duplicate=0.5), "twice"),
-            (Impair(all_links, delay=25, reorder=0.25), "overtaken"), (Impair(all_links, corrupt=0.2), "lost"),
+            (Impair(all_links, delay=25, reorder=0.25), "overtook others"), (Impair(all_links, corrupt=0.2), "lost"),
             (Impair(all_links, rate=500), "rate"),
         ):
             fault = await driver.do(impair(spec))

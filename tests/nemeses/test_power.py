@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from splitbrain.harness.errors import SetupError, UsageError
+from splitbrain.harness.errors import SetupError
 from splitbrain.harness.resolve import check_machine, resolve
-from splitbrain.harness.testbeds import power
+from splitbrain.harness.testbeds import fuse
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from tests.conftest import ROOT
 from tests.harness.testbeds.cluster import SERVER, plan, with_cluster
@@ -106,16 +106,12 @@ def test_a_disk_that_is_not_slow_is_no_fault(tmp_path: Path, monkeypatch: pytest
     with_power(tmp_path, 2, work)
 
 
-def test_where_fuse_is_missing_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_fuse_is_missing_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve({"database": "reference", "nemesis": "power-loss"})
     check_machine(resolved)
-    monkeypatch.setattr(power, "_DEVICE", "/dev/no-fuse")
+    monkeypatch.setattr(fuse, "DEVICE", "/dev/no-fuse")
     with pytest.raises(SetupError, match=r"cannot take the power from .* /dev/no-fuse cannot be opened .*modprobe fuse"):
         check_machine(resolved)
-    hosts = tmp_path / "hosts.toml"
-    hosts.write_text("".join(f'[[hosts]]\nhost = "10.0.0.{number}"\n' for number in range(1, 6)))
-    with pytest.raises(UsageError, match=r"needs a testbed that can .*, not ssh: docker and namespaces can"):
-        resolve({"database": "reference", "testbed": "ssh", "inventory": str(hosts), "nemesis": "power-loss"})
 
 
 def test_a_killed_harness_leaves_no_mount_and_no_server(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def test_a_server_comes_back_many_times_slower_than_as_ever(tmp_path: Path) -> N
         assert fault.bit and fault.healed and fault.struck == ("n1",), driver.told
         (spec,) = fault.specs
         assert isinstance(spec, Other) and spec.options == {"percent": 1}
-        told = re.fullmatch(r"n1 served in ([\d.]+) s, for ([\d.]+) s of which it could run", fault.proofs[0].detail)
+        words = r"n1 served in ([\d.]+) s, of which it could run for ([\d.]+) s \(\d+%, intended 1%\)"
+        told = re.fullmatch(words, fault.proofs[0].detail)
         assert told and float(told[1]) > usual and float(told[1]) > 0.8 + float(told[2]), (fault.proofs, usual)
         assert driver.told[-2][0] == "kill and slowly start n1" and driver.told[-1] == ("let start", "1/1 serving")
         assert not any(one.ended() for one in testbed.nodes) and await driver.controller.prove_healed() == ()

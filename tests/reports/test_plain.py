@@ -228,6 +228,13 @@ def test_a_read_that_is_wrong_in_two_ways_is_counted_once() -> None:
     assert told(counts={"stale-element": 3}) == "3 reads returned old data."
 
 
+def test_elements_of_a_set_that_came_late_are_not_told_as_reads() -> None:
+    """One read may miss many of them, and a set that is judged element by element counts these."""
+    late = Verdict(checker="set-full", validity="invalid", reason="", counts={"stale-element": 3})
+    assert told(counts=late.counts, verdicts=(late,)) == "3 elements that were there were missing from what was read."
+    assert told(counts={"stale-element": 1}, verdicts=(late,)) == "1 element that was there was missing from what was read."
+
+
 def test_an_order_that_only_time_forbids_is_not_said_to_be_none() -> None:
     text = told(counts={"G2-item-realtime": 1, "G-single-process": 1}, validity="invalid", consistency="refuted")
     assert text == "2 times no order of the transactions that fits when they were made explains what they saw."

@@ -177,4 +177,4 @@ def _tell_lost(
     rows = elements.put[lost]
     acknowledged = (history.outcome[rows] == OK) & (history.completed[rows] <= by)
     began = np.where(acknowledged, history.completed[rows], elements.there[lost])
-    found.add_all("lost-element", began, by, tell, lost=history.outcome[rows] == OK, keys=history.key[rows])
+    found.add_all("lost-element", history.key[rows], began, by, tell, lost=history.outcome[rows] == OK)

@@ -55,7 +55,7 @@ def _tell_overtaken(found: Findings, history: History, elements: Elements, late:
         return f"{sentence}.", rows_told(history, *map(int, rows))
 
     seen = np.where(taken[late] >= 0, history.completed[taken[late]], history.completed[taken[early]])
-    found.add_all("reordered", history.invoked[taken[early]], seen, tell, keys=history.key[put[early]])
+    found.add_all("reordered", history.key[put[early]], history.invoked[taken[early]], seen, tell)
 
 
 def find_left_behind(found: Findings, history: History, elements: Elements, lost: Flags, gone: Ints) -> Ints:

@@ -156,7 +156,7 @@ def find_unexplained(found: Findings, history: History, elements: Elements, ever
     if not ((many > 0) & (many <= _MOST)).any():
         return
     judged = _Judged(found, history, elements, every)
-    queues = [(key, rows) for key, rows in grouped(history.key) if key not in found.keys]
+    queues = [(key, rows) for key, rows in grouped(history.key) if history[int(rows[0])].key not in found.keys]
     left = _MOST
     try:
         for _, rows in queues:

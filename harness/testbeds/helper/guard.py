@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
 import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from splitbrain.harness.testbeds import clocks, families
 from splitbrain.harness.testbeds.helper import rules, wall
-from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids
+from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids, start_time
 
 
 def put_back(run: str, state: Any) -> list[str]:
@@ -46,16 +49,43 @@ def put_back(run: str, state: Any) -> list[str]:
     return done
 
 
-def end_all(run: str, state: Any) -> list[int]:
-    """Kill every process that came of the servers that were started, and whatever else carries the run's label: some servers
-    write over their environment."""
+def note(folder: Path, state: Any) -> None:
+    """Write down, in the folder of the run, what will have to be put back. Nobody else reads it: environments may be secret."""
+    fresh = folder / "state.new"
+    fresh.touch(0o600)
+    fresh.write_text(json.dumps(state))
+    fresh.replace(folder / "state.json")
+
+
+def started(server: Any) -> Any:
+    """A server's process, in a session of its own."""
+    with open(server["log"], "ab") as log:  # noqa: PTH123
+        return subprocess.Popen(
+            server["argv"], env=server["env"], cwd=server["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )
+
+
+def start_again(folder: Path, state: Any) -> None:
+    """Start the servers of the run that are down, in their order."""
+    for name, server in state["servers"].items():
+        if name in state["down"]:
+            process = started(server)
+            state["started"][str(process.pid)] = start_time(process.pid), server["env"][families.SERVICE]
+    note(folder, state)
+
+
+def end_all(run: str, state: Any, spared: Collection[int] = ()) -> list[int]:
+    """Kill every process that came of the servers that were started, and whatever else carries the run's label, but for those
+    that are `spared`: some servers write over their environment."""
     mark, killed = f"{RUN}={run}".encode(), []
     for leader, (started, mark_of_service) in state.get("started", {}).items():
         if state.get("boot") == boot() and is_same(int(leader), started):
             killed += sorted(families.family(int(leader), mark_of_service))
             families.kill(int(leader), mark_of_service)
     for _ in range(200):
-        alive = [pid for pid in pids() if pid not in (1, os.getpid()) and mark in families.environment(pid) and lives(pid)]
+        others = (pid for pid in pids() if pid not in (1, os.getpid(), *spared))
+        alive = [pid for pid in others if mark in families.environment(pid) and lives(pid)]
         if not alive:
             break
         for pid in alive:
@@ -65,8 +95,9 @@ def end_all(run: str, state: Any) -> list[int]:
     return killed
 
 
-def guard(told: int, helper: int, run: str, patience: float) -> NoReturn:
-    """Wait for the end of the helper, or the silence of the controller for `patience` seconds; then put everything back."""
+def guard(told: int, helper: int, folder: Path, run: str, patience: float, disk: Any) -> NoReturn:
+    """Wait for the end of the helper, or the silence of the controller for `patience` seconds; then put everything back, also
+    on the `disk` of the data folder, where it has one."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -89,4 +120,9 @@ def guard(told: int, helper: int, run: str, patience: float) -> NoReturn:
         if state.get("over"):
             os._exit(0)
     put_back(run, state)
+    if disk is not None:
+        with contextlib.suppress(OSError):
+            disk.restore()
+    with contextlib.suppress(OSError):
+        start_again(folder, state)
     os._exit(0)

@@ -15,9 +15,14 @@ SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
 _LISTENS = "0A"
 
 
-def pids() -> list[int]:
-    """Every process of the machine that is to be seen here."""
+def seen() -> list[int]:
+    """Every process that is to be seen here, those in containers of this machine too."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def pids() -> list[int]:
+    """Every process of the machine; those in containers of it are others' machines."""
+    return [pid for pid in seen() if families.is_beside(pid, os.getpid())]
 
 
 def lives(pid: int) -> bool:
@@ -61,7 +66,7 @@ def listener(port: int) -> int:
                 fields = line.split()
                 if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                     inodes.add(f"socket:[{fields[9]}]")
-    for pid in sorted(pids(), key=lambda pid: (int(start_time(pid) or 0), pid)):
+    for pid in sorted(seen(), key=lambda pid: (int(start_time(pid) or 0), pid)):
         with contextlib.suppress(OSError):
             for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
                 with contextlib.suppress(OSError):

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.testbeds import clocks, families
-from splitbrain.harness.testbeds.helper import rules, wall
-from splitbrain.harness.testbeds.helper.guard import end_all, guard, put_back
+from splitbrain.harness.testbeds.helper import disks, rules, wall
+from splitbrain.harness.testbeds.helper.guard import end_all, guard, note, put_back, started
 from splitbrain.harness.testbeds.helper.links import Shaper, refusal
 from splitbrain.harness.testbeds.helper.machine import (
     RUN,
@@ -43,7 +43,7 @@ TICK = 0.05
 GRACE = 2.0
 MOST_LOG = 8 << 20
 
-_AT_ONCE = ("beat", "listen", "stand", "aim", "probe", "hush", "collect", "tune", "arrivals")
+_AT_ONCE = ("separate", "beat", "listen", "stand", "aim", "probe", "hush", "collect", "tune", "arrivals")
 """Requests that are done in the order in which they come; any other has a thread of its own."""
 _LATER = ("stand", "hush", "collect")
 """Those of them that are answered later."""
@@ -71,16 +71,19 @@ class Helper:
         self.services: dict[str, Service] = {}
         self.run = ""
         self.folder = Path()
-        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "skewed": {}, "ended": {}}
+        self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "skewed": {}, "ended": {}, "servers": {}, "down": []}
         self.clock: Any = {}
         self.guard = -1
         self.armed: dict[str, Any] = {}
         self.writing = threading.Lock()
         self.changing = threading.RLock()
+        self.telling = threading.Lock()
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
         self.skewing = threading.Lock()
         self.shaper: Any = None
+        self.disk: Any = None
+        self.outside = -1
         self.gates: Any = ()
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
@@ -145,12 +148,14 @@ class Helper:
     def keep(self) -> None:
         """Tell the guard, and the disk, what will have to be put back."""
         with self.changing:
-            line = json.dumps(self.state).encode()
             if self.folder != Path():
-                fresh = self.folder / "state.new"
-                fresh.write_bytes(line)
-                fresh.replace(self.folder / "state.json")
-            data = line + b"\n"
+                note(self.folder, self.state)
+            self.tell_guard(self.state)
+
+    def tell_guard(self, *states: Any) -> None:
+        """The state, or nothing but that the controller lives."""
+        data = b"".join(json.dumps(state).encode() for state in states) + b"\n"
+        with self.telling:  # what is longer than a pipe takes at once is not to be cut in two by a sign of life
             while data:
                 data = data[os.write(self.guard, data):]
 
@@ -158,7 +163,7 @@ class Helper:
 
     def do_beat(self) -> Any:
         if self.guard >= 0:
-            os.write(self.guard, b"\n")
+            self.tell_guard()
         return {"now": time.monotonic_ns()}
 
     def do_look(self, programs: Any, folder: str, address: str) -> Any:
@@ -203,9 +208,22 @@ class Helper:
         why, mend = wall.refusal(controller)
         return {"why": why, "mend": mend}
 
-    def do_begin(self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float) -> Any:
-        """Take this machine for a run: its folder, its guard, its gate. `gates` are the controller's addresses with its port
-        here, which are let through before anything else."""
+    def do_disk(self, kind: str, source: str) -> Any:
+        """Why a data folder cannot have a disk of that kind of its own here; changes nothing."""
+        return {"why": disks.refusal(kind, source)}
+
+    def do_separate(self) -> Any:
+        """From now on see mounts that nobody else sees: before `begin`, which makes one. Done by the first thread, of which all
+        others come."""
+        self.outside = disks.separate()
+        return {}
+
+    def do_begin(
+        self, run: str, owner: str, folder: str, gates: Any, node: str, patience: float, disk: str, source: str
+    ) -> Any:
+        """Take this machine for a run: its folder, with a `disk` of its own where one is named, which the program `source` may
+        serve; its guard, its gate. `gates` are the controller's addresses with its port here, which are let through before
+        anything else."""
         base = Path(folder)
         base.mkdir(parents=True, exist_ok=True)
         lock = os.open(str(base), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # held until helper and guard have ended
@@ -219,11 +237,15 @@ class Helper:
         (base / run / node).mkdir(parents=True)
         self.run, self.folder = run, base / run
         (self.folder / "owner").write_text(owner)
+        if disk == "memory":
+            self.disk = disks.MemoryDisk(self.folder / node)
+        elif disk:
+            self.disk = disks.VolatileDisk(self.folder / node, source, run, str(self.folder / "disk.log"), self.outside)
         read, self.guard = os.pipe()
         helper = os.getpid()
         if os.fork() == 0:
             os.close(self.guard)
-            guard(read, helper, run, patience)
+            guard(read, helper, self.folder, run, patience, self.disk)
         os.close(read)
         self.gates = gates
         self.keep()
@@ -290,7 +312,10 @@ class Helper:
             if folder not in place.resolve().parents:
                 raise OSError(0, f"{path}: lies outside the node's folder")
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(content)
+            with place.open("w") as file:  # A person's files were on the disk long before the power went.
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         program = which(argv[0]) if os.sep not in argv[0] else argv[0]
         if argv[0] == "python3":
             program = sys.executable
@@ -305,13 +330,12 @@ class Helper:
             "PATH": os.pathsep.join(SEARCH), "TZ": "UTC", **kept, "HOME": str(folder), "TMPDIR": str(folder), RUN: self.run,
             **env, families.SERVICE: service.mark,
         }
-        with service.log.open("ab") as log:
-            service.process = subprocess.Popen(
-                [program, *argv[1:]], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )
+        server = {"argv": [program, *argv[1:]], "env": environment, "cwd": str(folder), "log": str(service.log)}
+        service.process = started(server)
         self.services[name] = service
         with self.changing:
+            self.state["servers"][name] = server
+            self.state["down"] = [one for one in self.state["down"] if one != name]
             self.state["started"][str(service.process.pid)] = (start_time(service.process.pid), service.mark)
             self.keep()
         return {"pid": service.process.pid}
@@ -336,10 +360,12 @@ class Helper:
             return {}
         service.stopped = True
         pid = self.leader(service)
-        if service.process is None and pid:
-            with self.changing:
+        with self.changing:
+            if service.process is not None:
+                self.state["down"].append(name)
+            elif pid:
                 self.state["ended"][name] = service.start
-                self.keep()
+            self.keep()
         if pid and not kill:
             if service.process is None:
                 families.send_signal(pid, signal.SIGTERM)
@@ -451,6 +477,20 @@ class Helper:
             raise OSError(0, f"`{' '.join(argv)}` took longer than {limit:g} s") from error
         return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
+    def do_fill(self, full: bool) -> Any:
+        """Leave no room on the disk in memory, or give it room again."""
+        self.disk.fill(full)
+        return {}
+
+    def do_lose_power(self, how: str, seed: int) -> Any:
+        """Take the power from the disk that can lose it; what it lost."""
+        return {"lost": self.disk.lose_power(how, seed)}
+
+    def do_slow(self, seconds: float) -> Any:
+        """Let every sync of that disk take so much longer."""
+        self.disk.slow(seconds)
+        return {}
+
     def do_connections(self) -> Any:
         """The kernel's tables of TCP connections."""
         text = ""
@@ -467,14 +507,17 @@ class Helper:
             self.shaper.close()
         for service in self.services.values():
             service.stopped = True
-        end_all(self.run, self.state)
+        server = self.disk.process if self.disk is not None else None
+        end_all(self.run, self.state, () if server is None else (server.pid,))
         self.pump()
+        if self.disk is not None:
+            self.disk.remove(keep)
         if not keep:
             with self.logging:  # whose log is gone between two looks at it would end the helper in the middle of this
                 shutil.rmtree(self.folder, ignore_errors=True)
         elif self.folder != Path():
             (self.folder / "owner").unlink()
-        os.write(self.guard, json.dumps({"over": True}).encode() + b"\n")
+        self.tell_guard({"over": True})
         with contextlib.suppress(OSError):  # somebody else has something there
             self.folder.parent.rmdir()
         return {}
@@ -502,6 +545,10 @@ class Helper:
             if service.process is not None and service.process.poll() is not None and not service.stopped:
                 service.stopped = True
                 at = time.monotonic_ns()
+                if self.disk is not None and self.disk.full:
+                    with self.changing:
+                        self.state["down"].append(service.name)
+                        self.keep()
                 self.pump()
                 self.say(event="ended", service=service.name, pid=service.process.pid, code=service.process.returncode, at=at)
             if service.process is None and not service.stopped:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from splitbrain.checkers.anomalies import generalises
+from splitbrain.checkers.models.specifications import Counter as Model
 from splitbrain.checkers.structures.counter import CounterChecker
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.operation import Operation, Outcome
 from splitbrain.harness.history.recording import Phase, Recording
+from tests.checkers.linearizability.naive import possible
 
 
 def add(amount: int, invoked: int, completed: int | None, outcome: Outcome = "ok") -> Operation:
@@ -65,7 +69,7 @@ def test_a_last_read_that_lags_says_nothing_of_the_sum() -> None:
 @pytest.mark.parametrize("unit", [1, 1 << 61, (1 << 63) - 1, 1 << 63, 1 << 70])
 def test_counters_have_no_largest_number(unit: int) -> None:
     """Whatever the amounts are counted in, the same reads are wrong."""
-    for told, counts in ((1, {"stale-read": 1}), (2, {}), (3, {}), (4, {"out-of-bounds": 1})):
+    for told, counts in ((1, {"stale-read": 1}), (2, {}), (3, {"non-monotonic-read": 1}), (4, {"out-of-bounds": 1})):
         verdict = judge(
             add(unit, 0, 10), add(unit, 11, 20), add(unit, 21, None, "info"), read(told * unit, 30, 40), read(2 * unit, 50, 60),
         )
@@ -92,6 +96,68 @@ def test_a_read_is_wrong_where_no_choice_of_additions_gives_it(
     assert wrong == (not min(sums) <= value <= max(sums))
 
 
+def test_what_was_seen_once_is_not_gone_later_though_nobody_acknowledged_it() -> None:
+    history = add(5, 0, None, "info"), add(2, 1, 3)
+    verdict = judge(*history, read(7, 5, 10), read(2, 11, 20), read(7, 21, 30))
+    assert verdict.counts == {"non-monotonic-read": 1} and verdict.standings[0].state == "refuted"
+    assert judge(*verdict.anomalies[0].operations).counts == verdict.counts
+    assert "had been told 7 by" in verdict.anomalies[0].sentence
+    assert not judge(*history, read(7, 5, 10), read(2, 10, 20)).counts
+    # What was told too high before, or had to be more, is another thing.
+    assert judge(*history, read(8, 5, 10), read(2, 11, 20)).counts == {"out-of-bounds": 1}
+    assert judge(*history, read(7, 5, 10), read(1, 11, 20)).counts == {"stale-read": 1}
+
+
+READ = st.tuples(TIMES, st.integers(-1, 9) | st.none())
+
+
+def by_definition(additions: list[Operation], reads: list[Operation], final: int) -> list[str]:
+    """What is wrong with each read of one counter."""
+    def must(one: Operation) -> int:
+        return sum(other.value for other in additions if other.outcome == "ok" and other.ended < one.invoked)
+
+    def can(one: Operation) -> int:
+        return sum(other.value for other in additions if other.outcome != "fail" and other.invoked <= one.ended)
+
+    told = {one.process: one.value or 0 for one in reads}
+    last = [told[one.process] for one in reads if one.invoked >= final]
+    found = []
+    for one in reads:
+        value = told[one.process]
+        before = [told[other.process] for other in reads if other.ended < one.invoked and told[other.process] <= can(other)]
+        later = [told[other.process] for other in reads if (other.invoked, other.ended) > (one.invoked, one.ended)]
+        if value < must(one):
+            found.append("wrong-total" if last and max([*last, *later]) < must(one) else "stale-read")
+        elif value < max(before, default=0):
+            found.append("non-monotonic-read")
+        if value > can(one):
+            found.append("out-of-bounds")
+    return found
+
+
+@given(st.lists(ADDED, max_size=4), st.lists(READ, min_size=1, max_size=4), st.integers(0, 20), st.booleans())
+def test_reads_are_counted_by_definition_and_none_that_an_order_explains(
+    added: list[tuple[tuple[int, int], int, Outcome]], seen: list[tuple[tuple[int, int], int | None]], final: int, apart: bool
+) -> None:
+    """What may have happened may come to an end, too; of two counters each is judged by itself."""
+    additions = [
+        Operation(process=at, f="add", key=1, value=amount, invoked=begun, completed=done if amount % 2 else None if
+                  outcome == "info" else done, outcome=outcome) for at, ((begun, done), amount, outcome) in enumerate(added)
+    ]
+    reads = [Operation(process=10 + at, f="read", key=1, value=value, invoked=span[0], completed=span[1])
+             for at, (span, value) in enumerate(seen)]
+    other = [replace(one, key=2, process=one.process + 20) for one in [*additions, *reads]] if apart else []
+    verdict = judge(*additions, *reads, *other, final=final)
+    names = by_definition(additions, reads, final) * (1 + apart)
+    assert verdict.counts == Counter(names)
+    assert verdict.coverage.refuted == (1 + apart if names else 0)
+    if names:
+        assert not possible([*additions, *(replace(one, value=one.value or 0) for one in reads)], Model())
+    for anomaly in verdict.anomalies:
+        again = judge(*anomaly.operations)
+        assert again.counts and all(generalises(name, anomaly.identifier) for name in again.counts), anomaly
+
+
 def test_nothing_read_proves_nothing_and_other_functions_are_refused() -> None:
     assert judge(add(1, 0, 1)).validity == "unknown"
     with pytest.raises(UsageError, match="positive amounts"):
@@ -101,4 +167,4 @@ def test_nothing_read_proves_nothing_and_other_functions_are_refused() -> None:
 
 
 def test_less_than_nothing_is_too_little_though_nothing_was_acknowledged() -> None:
-    assert judge(add(5, 70, 80), read(-1, 40, 50), read(-1, 55, 60), final=30).counts == {"stale-read": 1, "wrong-total": 1}
+    assert judge(add(5, 70, 80), read(-1, 40, 50), read(-1, 55, 60), final=30).counts == {"wrong-total": 2}

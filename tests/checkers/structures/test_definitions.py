@@ -153,10 +153,13 @@ def test_what_is_wrong_is_counted_by_its_definition(
             seen = one.invoked if one.outcome == "info" or one.completed is None else one.completed
             last[one.process] = max(seen, last.get(one.process, 0))
         expected: Counter[str] = Counter()
+        refuted = 0
         for key in (0, 1):
             mine = [one for one in calls if one.key == key]
-            expected.update(wrong(mine) if wrong else wrong_locks(mine, last))
-        counts = checker.check(Recording(history=History.of(calls), nodes=())).counts
-        assert counts == expected, seed
+            told = list(wrong(mine) if wrong else wrong_locks(mine, last))
+            expected.update(told)
+            refuted += bool(told)
+        verdict = checker.check(Recording(history=History.of(calls), nodes=()))
+        assert (verdict.counts, verdict.coverage.refuted) == (expected, refuted), seed
         found += expected
     assert len(found) == names and min(found.values()) > 2, found

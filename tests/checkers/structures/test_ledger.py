@@ -210,6 +210,16 @@ def test_too_much_to_go_through_is_never_a_finding(monkeypatch: pytest.MonkeyPat
         monkeypatch.undo()
 
 
+def test_what_a_search_that_was_cut_short_has_counted_is_told_as_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wrong balance is seen at once; what the other read saw was not found out."""
+    many = [transfer(at % 3, (at + 1) % 3, 1, 10 + at, 100 + at, "info") for at in range(40)]
+    wrong, late = read((4, 16, 10), 9, 9), read((9, 12, 9), 200, 210)
+    operations = [wrong, *many, late]
+    assert ": 1 inconsistent-analysis." in judge([wrong, *many[:3], read((10, 10, 10), 200, 210)]).reason
+    monkeypatch.setattr(ledger, "MOST_OPEN", 3)
+    assert ": at least 1 inconsistent-analysis." in judge(operations).reason
+
+
 def test_a_long_history_of_one_order_holds() -> None:
     """As of a serializable bank: each transfer and each read happens at one moment of its call."""
     rng = random.Random(5)

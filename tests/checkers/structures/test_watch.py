@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import product
 from typing import Any
+
+from msgspec.structs import replace
 
 from splitbrain import Operation
 from splitbrain.checkers.structures.watch import WatchChecker
+from splitbrain.harness.history.history import NEVER, History
+from splitbrain.harness.history.recording import Recording
 from tests.checkers.structures.simulated import judged
 
 
@@ -198,3 +203,87 @@ def test_what_is_missed_is_counted_the_obvious_way() -> None:
         assert set(counts) <= {"missed-event"}, seed
         found[counts.get("missed-event", 0)] += 1
     assert found[1] > 300 and found[2] > 50, found
+
+
+# Whether any log at all may have been watched so.
+
+
+def some_log(operations: list[Operation]) -> bool:
+    """Whether there is a log of writes, each with a revision and a moment of its own, of which every watch was told all from
+    where it began to the last that it was told, and who ended with everything all that was known: every place of every write
+    that nobody was told is tried, where there is room for any number of them."""
+    watches = [one for one in operations if one.f == "read" and one.outcome == "ok"]
+    writes = {one.value: one for one in operations if one.f == "write" and one.outcome != "fail"}
+    told = [change for one in watches for change in one.value[1]]
+    log = dict(told)
+    if len(set(told)) != len(log) or len(set(log.values())) != len(log) or not set(log.values()) <= writes.keys():
+        return False
+    by = {value: (one.ended if one.outcome == "ok" else NEVER) for value, one in writes.items()}
+    for one in watches:
+        for _, value in one.value[1]:
+            by[value] = min(by[value], one.ended)
+        since, numbers = one.value[0], [number for number, _ in one.value[1]]
+        if numbers != sorted(number for number in log if since < number <= max(numbers, default=0)):
+            return False
+    for one in {one.process: one for one in watches}.values():
+        known = {value for value, moment in by.items() if moment < one.invoked}
+        if one.value[0] == 0 and known - {value for _, value in one.value[1]}:
+            return False
+    untold = [value for value, one in writes.items() if one.outcome == "ok" and value not in log.values()]
+    free = [number for number in range(1, max(log, default=0) + len(untold) + 2)
+            if number not in log and not told_all(watches, number)]
+    return any(
+        in_time([*log.items(), *zip(places, untold, strict=True)], writes, by)
+        for places in product(free, repeat=len(untold))
+    )
+
+
+def in_time(log: list[tuple[int, int]], writes: dict[int, Operation], by: dict[int, int]) -> bool:
+    """Whether each of these writes may have got its place within its call, one place after the other."""
+    moment = 0
+    for place in sorted({number for number, _ in log}):
+        values = [value for number, value in log if number == place]
+        if any(max(moment, writes[value].invoked) > by[value] for value in values):
+            return False
+        moment = max(moment, *(writes[value].invoked for value in values))
+    return True
+
+
+def garbled(rng: random.Random, operations: list[Operation]) -> list[Operation]:
+    """Something is told twice, in another order, of another value or revision, or to who asked for something else; or writes
+    are other ones, or at another time."""
+    done = list(operations)
+    at = rng.randrange(len(done))
+    one = done[at]
+    shift = rng.randint(-15, 15)
+    if one.f == "write" or rng.random() < 0.2:
+        done[at] = replace(one, invoked=one.invoked + shift, completed=one.ended + shift) if rng.random() < 0.5 else \
+            replace(one, outcome=rng.choice(["ok", "info", "fail"]))
+        return sorted(done, key=lambda one: one.invoked)
+    since, changes = one.value[0], list(one.value[1])
+    match rng.choice(["twice", "order", "other", "since", "gone"]) if changes else "since":
+        case "twice":
+            changes.append(rng.choice(changes))
+        case "order":
+            rng.shuffle(changes)
+        case "other":
+            changes[rng.randrange(len(changes))] = (rng.randint(1, 8), rng.randint(0, 7))
+        case "gone":
+            changes.pop(rng.randrange(len(changes)))
+        case _:
+            since = rng.randint(0, 6)
+    done[at] = replace(one, value=(since, tuple(changes)))
+    return done
+
+
+def test_what_no_log_explains_is_found_and_nothing_else() -> None:
+    found: Counter[str] = Counter()
+    for seed in range(800):
+        rng = random.Random(seed)
+        operations = story(rng)
+        for _ in range(rng.randint(1, 3)):
+            operations = garbled(rng, operations)
+        verdict = WatchChecker().check(Recording(history=History.of(operations), nodes=()))
+        assert (not verdict.counts) is some_log(list(History.of(operations))), seed
+        found += Counter(dict.fromkeys(verdict.counts, 1))
+    assert len(found) == 7 and min(found.values()) > 2, found

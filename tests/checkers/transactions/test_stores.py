@@ -73,7 +73,7 @@ def test_one_large_component_ends_with_a_witness_and_without_time_claims_nothing
     assert states["strict-serializable"] != "holds" and states["serializable"] != "refuted"
     assert set(states) == set(LEVELS)
     if not time_limit:
-        assert verdict.validity == "unknown" and verdict.limits == ("time limit of 0 s",)
+        assert verdict.validity == "unknown" and verdict.limits == ("time limit of 0 s of processor time",)
     else:
         assert states["strict-serializable"] == "refuted" and all(name.endswith("-realtime") for name in verdict.counts)
         assert len(verdict.anomalies[0].cycle) == 2

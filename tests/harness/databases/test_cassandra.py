@@ -13,7 +13,7 @@ import pytest
 
 from splitbrain.harness.databases import cassandra_client
 from splitbrain.harness.databases.cassandra import Cassandra
-from splitbrain.harness.databases.cassandra_client import ALL
+from splitbrain.harness.databases.cassandra_client import ALL, CassandraClient
 from splitbrain.harness.databases.cassandra_structures import Plain
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.plan import Plan
@@ -85,6 +85,7 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
             (row,) = await first.call("SELECT token(key) AS at FROM splitbrain.registers WHERE key = ?", str(key).encode())
             order = sorted(ring, key=lambda token: (token < row["at"], token))
             assert database.replicas(key) == tuple(ring[token] for token in order)
+        await _a_node_is_asked_for_its_own_copy(database, [first, second, third])
 
         with monkeypatch.context() as slow_clock:
             slow_clock.setattr(cassandra_client, "time", SimpleNamespace(time_ns=lambda: 1_000_000))
@@ -124,6 +125,20 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
             await (await database.local(nodes[1])).read(1)
         for client in (first, second, third, *writers):
             await client.close()
+
+
+async def _a_node_is_asked_for_its_own_copy(database: Cassandra, clients: Sequence[CassandraClient]) -> None:
+    """Of a row that one node alone holds the others have nothing, though each of them would ask for it."""
+    copies = [await database.local(node) for node in database.nodes.values()]
+    await clients[0].call("CREATE KEYSPACE alone WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    await clients[0].call("CREATE TABLE alone.rows (key text PRIMARY KEY, value bigint)")
+    while not await database._agree():
+        await asyncio.sleep(0.1)
+    await clients[0].call("INSERT INTO alone.rows (key, value) VALUES ('a', 1)")
+    select = "SELECT value FROM alone.rows WHERE key = 'a'"
+    assert [await client.call(select) for client in clients] == [[{"value": 1}]] * 3
+    held = [await copy.call(select, consistency=copy._level.reads) for copy in copies]
+    assert sorted(held, key=len) == [[], [], [{"value": 1}]]
 
 
 async def _updates_are_lost_and_batches_are_seen_in_part(one: Plain, two: Plain) -> None:

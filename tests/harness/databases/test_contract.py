@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,9 +274,9 @@ METHODS_OF_KINDS = pytest.mark.parametrize(
 
 @asynccontextmanager
 async def _connected(
-    kind: Kind, root: Path, *answers: bytes, variant: str = ""
+    kind: Kind, root: Path, *answers: bytes, variant: str = "", number: int = NUMBER
 ) -> AsyncIterator[tuple[Any, Scripted]]:
-    node = LoopbackNode(NUMBER, root)
+    node = LoopbackNode(number, root)
     plan = Plan(database=kind.database.name, variant=variant or kind.database.variants[0].name, nodes=1)
     database = kind.database(plan, [node])
     async with scripted(kind.wire, node.address, kind.database.port, *answers) as script:
@@ -285,6 +285,20 @@ async def _connected(
             yield client, script
         finally:
             await client.close()
+
+
+async def _each(
+    kind: Kind, root: Path, answers: Iterable[bytes], told: Callable[[Any, Scripted, bytes], Coroutine[Any, Any, None]]
+) -> None:
+    """What is told by a client of a server that gives that answer, for each answer: all at once, since they mostly wait."""
+
+    async def one(number: int, answer: bytes) -> None:
+        async with _connected(kind, root / str(number), answer, number=number) as (client, script):
+            await told(client, script, answer)
+
+    async with asyncio.TaskGroup() as group:
+        for number, answer in enumerate(answers, 1):
+            group.create_task(one(number, answer))
 
 
 async def _quiet() -> None:
@@ -331,33 +345,36 @@ async def test_a_connection_that_the_server_gave_up_is_not_opened_again(method: 
 
 @METHODS_OF_KINDS
 async def test_nonsense_is_never_an_answer(kind: Kind, method: str, tmp_path: Path) -> None:
-    for garbage in kind.garbage:
-        async with _connected(kind, tmp_path / str(kind.garbage.index(garbage)), garbage + HANG_UP) as (client, script):
-            with pytest.raises(Indeterminate):
-                print(garbage, await CALLS[method](client))
-            await _quiet()
-            assert len(script.requests) == 1, garbage
+    async def told(client: Any, script: Scripted, garbage: bytes) -> None:
+        with pytest.raises(Indeterminate):
+            print(garbage, await CALLS[method](client))
+        await _quiet()
+        assert len(script.requests) == 1, garbage
+
+    await _each(kind, tmp_path, (garbage + HANG_UP for garbage in kind.garbage), told)
 
 
 @METHODS_OF_KINDS
 async def test_the_table_of_refusals(kind: Kind, method: str, tmp_path: Path) -> None:
-    for number, (answer, reason) in enumerate(kind.refusals.items()):
-        async with _connected(kind, tmp_path / str(number), answer) as (client, script):
-            with pytest.raises(Refused) as refused:
-                await CALLS[method](client)
-            assert refused.value.reason == reason
-            assert not isinstance(refused.value, Mismatch)
-            assert len(script.requests) == 1
+    async def told(client: Any, script: Scripted, answer: bytes) -> None:
+        with pytest.raises(Refused) as refused:
+            await CALLS[method](client)
+        assert refused.value.reason == kind.refusals[answer]
+        assert not isinstance(refused.value, Mismatch)
+        assert len(script.requests) == 1
+
+    await _each(kind, tmp_path, kind.refusals, told)
 
 
 @METHODS_OF_KINDS
 async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_path: Path) -> None:
-    for number, answer in enumerate(kind.indefinite):
-        async with _connected(kind, tmp_path / str(number), answer) as (client, script):
-            with pytest.raises(Indeterminate) as lost:
-                await CALLS[method](client)
-            assert lost.value.reason != "unknown-error" or lost.value.detail, "what nobody knows is not lost"
-            assert len(script.requests) == 1
+    async def told(client: Any, script: Scripted, answer: bytes) -> None:
+        with pytest.raises(Indeterminate) as lost:
+            await CALLS[method](client)
+        assert lost.value.reason != "unknown-error" or lost.value.detail, "what nobody knows is not lost"
+        assert len(script.requests) == 1
+
+    await _each(kind, tmp_path, kind.indefinite, told)
 
 
 @METHODS_OF_KINDS

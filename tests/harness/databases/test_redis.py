@@ -199,6 +199,7 @@ async def test_a_cluster_serves_each_key_at_the_owner_of_its_shard(tmp_path: Pat
         owners = await database.primaries(nodes[5])
         assert owners == ("n1", "n2", "n3")
         assert {await database.primary(node) for node in nodes} == {"n1"}
+        assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 6
         served = set()
         for node in nodes[:3]:  # calls that have no key go to the owner of None
             client = await database.connect(node)

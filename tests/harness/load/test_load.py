@@ -289,6 +289,26 @@ async def test_a_primary_across_a_cut_is_out_of_reach(tmp_path: Path) -> None:
             assert (op.outcome, op.server) == ("ok", "n1")
 
 
+async def test_what_has_no_server_in_reach_is_not_tried_again(tmp_path: Path) -> None:
+    one_way: Connectivity = nx.DiGraph([("n1", "n2"), ("n2", "n1"), ("n1", "n3")])
+    database = Scripted(plan(), refuse("moved"), "primary", "n1")
+
+    async def storm(made: Load, router: Router) -> None:
+        made.persist("lost", ["n3"], 3)
+        made.persist("all", NAMES, 3)
+        async with asyncio.timeout(50):
+            while made.persisted("lost")[2] < 5 or made.persisted("all")[1] < 20:
+                await asyncio.sleep(0.01)
+        (failed, tries, lost), (of_all, _, also_lost) = made.persisted("lost"), made.persisted("all")
+        assert tries == 0 and failed - 2 <= lost <= failed, "but for the last call of either worker"
+        assert lost == also_lost < of_all
+        assert made.persisted("nobody") == (0, 0, 0)
+        await made.relent("lost")
+        await made.relent("all")
+
+    await work(tmp_path, database, links=one_way, during=storm)
+
+
 async def test_open_calls_across_a_cut_are_broken_off(tmp_path: Path) -> None:
     database = Scripted(plan(timeout=60.0), lambda server: asyncio.sleep(600), "primary", "n1")
 

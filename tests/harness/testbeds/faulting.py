@@ -1,6 +1,10 @@
-"""A program for tests: `python -m tests.harness.testbeds.faulting INVENTORY SECONDS` cuts n1 off, pauses its server, delays the
-links of the others and puts the clock of the server on n2 ahead, on machines over SSH whose guards are so patient, says so,
-and waits to be killed."""
+"""A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY SECONDS` does something to machines over SSH
+whose guards are so patient, says so, and waits to be killed. What:
+
+* `links` cuts n1 off, pauses its server, delays the links of the others and puts the clock of the server on n2 ahead;
+* `fill` leaves no room on the disk of n1, and kills the server on n2;
+* `unplug` makes the syncs of n1 slow, and takes the power from n2.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,8 @@ from splitbrain.harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 
 
-async def fault(testbed: Ssh) -> None:
-    await testbed.up(3)
-    for node in testbed.nodes:
-        await node.start(ON_PYTHON)
-    await testbed.listen(PORT)
+async def links(testbed: Ssh) -> None:
+    await up(testbed, 3)
     whole = everything(node.name for node in testbed.nodes)
     alone = whole.copy()
     alone.remove_edges_from([link for link in whole.edges if "n1" in link])
@@ -29,11 +30,39 @@ async def fault(testbed: Ssh) -> None:
     await testbed.impair({link: Impair((link,), delay=300) for link in (("n2", "n3"), ("n3", "n2"))})
     assert min((await testbed.measure([("n2", "n3")], late=0.3))["n2", "n3"].late) >= 299
     await testbed.skew("n2", 3600 * 10**9, paused=False)
+
+
+async def fill(testbed: Ssh) -> None:
+    await testbed.bound(2)
+    await up(testbed, 2)
+    await testbed.fill("n1", full=True)
+    await testbed.nodes[1].stop("server", kill=True)
+    assert await testbed.full("n1")
+
+
+async def unplug(testbed: Ssh) -> None:
+    await testbed.unpluggable(2)
+    await up(testbed, 2)
+    await testbed.slow("n1", 600)
+    await testbed.nodes[1].stop("server", kill=True)
+    await testbed.lose_power("n2", "drop", 7)
+
+
+async def up(testbed: Ssh, count: int) -> None:
+    await testbed.up(count)
+    for node in testbed.nodes:
+        await node.start(ON_PYTHON)
+    await testbed.listen(PORT)
+    assert all((await testbed.serving(timeout=60)).values())
+
+
+async def fault(testbed: Ssh) -> None:
+    await {"links": links, "fill": fill, "unplug": unplug}[sys.argv[1]](testbed)
     print("faulty", flush=True)
     await asyncio.sleep(600)
 
 
 if __name__ == "__main__":
-    ssh_node.DEAD_MAN = float(sys.argv[2])
-    bed = Ssh(plan(testbed="ssh", inventory=sys.argv[1], nodes=3), "a-run", Path("run"))
+    ssh_node.DEAD_MAN = float(sys.argv[3])
+    bed = Ssh(plan(testbed="ssh", inventory=sys.argv[2], nodes=3 if sys.argv[1] == "links" else 2), "a-run", Path("run"))
     bed.inside(lambda: asyncio.run(fault(bed)) or 0)

@@ -35,8 +35,8 @@ def possible() -> None:
     needed()
 
 
-def bed(machines: Machines, count: int = 2, run: str = "a-run") -> Ssh:
-    return Ssh(plan(testbed="ssh", inventory=str(machines.inventory), nodes=count), run, machines.folder / "run")
+def bed(machines: Machines, count: int = 2, run: str = "a-run", kind: type[Ssh] = Ssh) -> Ssh:
+    return kind(plan(testbed="ssh", inventory=str(machines.inventory), nodes=count), run, machines.folder / "run")
 
 
 def with_servers(testbed: Ssh, work: Callable[[Ssh], Awaitable[None]], service: Service = ON_PYTHON) -> None:
@@ -105,7 +105,7 @@ def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
 def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: signal.Signals) -> None:
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
-        process = machines.python("tests.harness.testbeds.faulting", str(machines.inventory), "4")
+        process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory), "4")
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"

@@ -11,6 +11,7 @@ from splitbrain.harness.errors import SetupError
 from splitbrain.harness.testbeds import ssh_files
 from splitbrain.harness.testbeds.attach import Attached
 from splitbrain.harness.testbeds.ssh import Ssh
+from splitbrain.harness.testbeds.testbed import Ability
 from tests.harness.testbeds.cluster import ON_PYTHON
 from tests.harness.testbeds.machines import Machines, beside, needed
 from tests.harness.testbeds.test_ssh import bed, with_servers
@@ -67,4 +68,5 @@ def test_a_file_is_damaged_and_no_other(tmp_path: Path) -> None:
 
 
 def test_data_that_is_not_ours_is_left_alone() -> None:
-    assert "damage" in Ssh.abilities and not {"damage", "wipe"} & Attached.abilities
+    ours: set[Ability] = {"damage", "wipe", "fill", "unplug"}
+    assert ours <= Ssh.abilities and not ours & Attached.abilities

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.testbeds import ssh_link
 from splitbrain.harness.testbeds.ssh_inventory import FOLDER, load, names
+
+SENT = (*ssh_link.MODULES, "volatile", "volatile_server", "folders", "shaper")
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_is_sent_to_machines_is_for_python_3_8(name: str) -> None:
+    path = Path(ssh_link.__file__).parent.joinpath(*name.split("."))
+    file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+    tree = ast.parse(file.read_text(), feature_version=(3, 8))
+    words = [word.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords]
+    assert "strict" not in words, "of zip, it is newer"
 
 
 def written(folder: Path, text: str) -> Path:

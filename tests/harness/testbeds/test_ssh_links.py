@@ -51,7 +51,7 @@ def test_what_was_intended_is_measured_and_over_afterwards(tmp_path: Path) -> No
             assert not fault.cut and set(fault.impaired) == set(ALL) and fault.sides == (THREE,)
             assert set(fault.proofs[0].measured) == set(ALL) == set(fault.undone[0].measured)
             told = {figure.what: figure for figure in fault.proofs[0].figures}
-            assert set(told) == {"one way", "spread", "lost", "twice", "overtaken"}
+            assert set(told) == {"one way", "spread", "lost", "twice", "overtook others"}
             for figure in told.values():
                 # A busy machine makes packets late, and spreads them, at will.
                 most = float("inf") if figure.unit == "ms" else 2 * figure.intended + 30

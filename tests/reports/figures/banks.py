@@ -38,6 +38,10 @@ class Bank:
     def lost(self) -> int:
         return len(self.lost_transfers)
 
+    def refuted(self) -> int:
+        """All accounts are one."""
+        return int(any(self.moments.values()))
+
     @cached_property
     def last(self) -> Call:
         """What is there in the end, by the first of the last reads, that all tell the same."""

@@ -61,6 +61,9 @@ class Locks:
         assert not any(call.f == "write" for call in self.run.calls)
         return 0
 
+    def refuted(self) -> int:
+        return len({second.taken.key for _, second in self.double})
+
 
 COUNTS["lock"] = Locks
 

@@ -156,6 +156,9 @@ class Queues:
     def lost(self) -> int:
         return len(self.moments["lost-element"])
 
+    def refuted(self) -> int:
+        return sum(any(moments([one]).values()) for one in self.every)
+
 
 def moments(every: Sequence[Queue]) -> dict[str, list[float]]:
     """The name of each anomaly, and when each of its kind was seen."""
