@@ -34,13 +34,15 @@ from splitbrain.harness.history.variant import Claim, Label, Promise
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
     converged: Convergence, validity: Validity, *, overwritten: bool = False, damage: str = "",
+    tested: bool = True,
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
     admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
     with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
     an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
     workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
-    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was."""
+    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was; `tested`: the run
+    was one that may support a claim at all."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
@@ -77,7 +79,7 @@ def claim(
         return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
     refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
     # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
-    untouched = validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    untouched = tested and validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
     if (asked or parts) and (validity == "valid" or untouched):
         undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
         if undecided:

@@ -140,7 +140,7 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         pacelc=otherwise,
         claim=claim(
             variant.claim, counts, known.rows, own, found.convergence, validity, overwritten=_overwritten(recording.history),
-            damage=_damage(recording, variant),
+            damage=_damage(recording, variant), tested=_tests(found.usual),
         ) if variant else None,
         labels=tuple(
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes,
@@ -374,8 +374,12 @@ def _ordered(verdicts: Sequence[Verdict]) -> tuple[Anomaly, ...]:
 def _validity(own: Sequence[Verdict], usual: Sequence[Verdict]) -> Validity:
     if any(verdict.validity == "invalid" for verdict in (*own, *usual)):
         return "invalid"
-    grave = [*own, *(verdict for verdict in usual if verdict.checker in ("availability", "quality"))]
-    return "valid" if own and all(verdict.validity == "valid" for verdict in grave) else "unknown"
+    return "valid" if own and all(verdict.validity == "valid" for verdict in own) and _tests(usual) else "unknown"
+
+
+def _tests(usual: Sequence[Verdict]) -> bool:
+    """Whether the run was one that may support anything: all that a test needs was there."""
+    return all(verdict.validity == "valid" for verdict in usual if verdict.checker in ("availability", "quality"))
 
 
 def _headline(

@@ -588,7 +588,7 @@ def _against(seconds: float, cluster: Cluster) -> str:
     if cluster.database is None:
         return ""
     told = f"stood still for {seconds:.2f} s"
-    detection = cluster.detection()
+    detection = cluster.detection
     if detection is None:
         return f"{told} (after how long others miss a server is not known of it)"
     times = seconds / detection.seconds

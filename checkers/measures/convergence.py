@@ -140,15 +140,25 @@ def _content(value: object) -> Hashable:
     return canonical(value)
 
 
+def _held(value: object) -> object:
+    """What a copy holds, also where a transaction of one read told it."""
+    match value:
+        case [["r", _, returned]]:
+            return returned
+    return value
+
+
 def _told(key: Key, found: Mapping[str, LocalRead]) -> str:
-    contents = {node: _content(read.value) for node, read in found.items() if read.error is None}
+    held_by = {node: _held(read.value) for node, read in found.items() if read.error is None}
+    contents = {node: _content(value) for node, value in held_by.items()}
     if any(isinstance(content, tuple) for content in contents.values()):
         sizes = {node: set(content) if isinstance(content, tuple) else set() for node, content in contents.items()}
         everything = set().union(*sizes.values())
         parts = [f"{node} misses {len(everything - held)} of {len(everything)}" for node, held in sizes.items()]
+        if all(held == everything for held in sizes.values()):
+            parts = [f"all nodes hold the same {len(everything)}, not in one order or not as often"]
     else:
-        parts = [f"{node} holds {'nothing' if read.value is None else read.value}"
-                 for node, read in found.items() if read.error is None]
+        parts = [f"{node} holds {'nothing' if value is None else value}" for node, value in held_by.items()]
     return f"key {key}: " + ", ".join(parts)
 
 

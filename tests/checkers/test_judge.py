@@ -299,6 +299,15 @@ def test_copies_that_differ_leave_a_promise_of_linearizability_supported(more: P
     assert found is not None and found.standing == standing, found
 
 
+@pytest.mark.parametrize("tested", [True, False])
+def test_a_run_that_was_no_good_test_supports_no_promise_though_copies_differ(tested: bool) -> None:
+    verdict = Verdict(checker="x", validity="valid", reason="r", standings=(Standing(model="linearizable", state="holds"),))
+    claimed = Claim(text="t", source="s", promises=("linearizable",))
+    rows = judged().scenarios
+    told = assessed(claimed, {"diverged": 1}, rows, (verdict,), Convergence(), "invalid", tested=tested)
+    assert told.standing == ("holds" if tested else "not tested"), told
+
+
 @pytest.mark.parametrize("promised", [("snapshot-isolation",), ("converges", "snapshot-isolation")])
 def test_a_level_of_which_a_bank_shows_a_part_holds_in_part(promised: tuple[Promise, ...]) -> None:
     claimed = Claim(text="t", source="s", promises=promised)

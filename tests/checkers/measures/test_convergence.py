@@ -100,6 +100,16 @@ def test_sets_are_compared_without_order_and_with_duplicates() -> None:
     assert compared(local(0, 11, [1, 2], [2, 1], [1, 2])).state == "agreed"
     found = compared(local(0, 11, [1, 2], [2, 1], [1]))
     assert found.differing == ("key 0: n1 misses 0 of 2, n2 misses 0 of 2, n3 misses 1 of 2",)
+
+
+@pytest.mark.parametrize(("copies", "told"), [
+    (([1, 2, 3], [1, 2, 3], [1, 2]), "n1 misses 0 of 3, n2 misses 0 of 3, n3 misses 1 of 3"),
+    (([1, 2], [2, 1], [1, 2]), "all nodes hold the same 2, not in one order or not as often"),
+    ((5, 5, None), "n1 holds 5, n2 holds 5, n3 holds nothing"),
+])
+def test_copies_that_transactions_told_are_told_as_what_they_read(copies: tuple[Any, ...], told: str) -> None:
+    found = compared(local(0, 11, *([["r", 0, value]] for value in copies)))
+    assert found.state == "diverged" and found.differing == (f"key 0: {told}",)
     assert compared(local(0, 11, [1, 2], [2, 1], [1, 2, 2])).state == "diverged"
 
 
