@@ -85,6 +85,7 @@ class Helper:
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
         self.acting = threading.Lock()
+        self.setting = threading.Lock()
         self.shaper: Any = None
         self.disk: Any = None
         self.outside = -1
@@ -465,7 +466,7 @@ class Helper:
 
     def do_set(self, controller: str, nanoseconds: int) -> Any:
         """Put the clock of the whole machine wrong by so much, or right (0)."""
-        with self.skewing:
+        with self.setting:
             if nanoseconds and "clock" not in self.state:
                 with self.changing:
                     self.clock = self.state["clock"] = wall.before(controller)
@@ -482,7 +483,7 @@ class Helper:
     def do_ahead(self, controller: str) -> Any:
         """By how much the clock of the whole machine is ahead of what it was before the last fault, or what it is now, and by
         how much that may be wrong."""
-        with self.skewing:
+        with self.setting:
             self.clock = self.clock or wall.before(controller)
             start, error = wall.read()
         return {"ahead": start - self.clock["start"], "inexact": error}
@@ -535,7 +536,7 @@ class Helper:
         has none."""
         if self.folder == Path():
             return {}
-        with self.skewing:
+        with self.setting:
             put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()
