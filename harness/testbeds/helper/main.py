@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.testbeds import clocks, families
-from splitbrain.harness.testbeds.helper import disks, rules, wall
+from splitbrain.harness.testbeds.helper import disks, rules
 from splitbrain.harness.testbeds.helper.guard import end_all, guard, note, put_back, started
 from splitbrain.harness.testbeds.helper.links import Shaper, refusal
 from splitbrain.harness.testbeds.helper.machine import (
@@ -39,6 +39,7 @@ from splitbrain.harness.testbeds.helper.machine import (
     which,
 )
 from splitbrain.harness.testbeds.helper.probes import Probes
+from splitbrain.harness.testbeds.helper.wall import Wall
 
 TICK = 0.05
 GRACE = 2.0
@@ -76,7 +77,6 @@ class Helper:
         self.run = ""
         self.folder = Path()
         self.state: Any = {"boot": boot(), "started": {}, "paused": {}, "skewed": {}, "ended": {}, "servers": {}, "down": []}
-        self.clock: Any = {}
         self.guard = -1
         self.armed: dict[str, Any] = {}
         self.writing = threading.Lock()
@@ -85,7 +85,6 @@ class Helper:
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
         self.acting = threading.Lock()
-        self.setting = threading.Lock()
         self.shaper: Any = None
         self.disk: Any = None
         self.outside = -1
@@ -94,6 +93,7 @@ class Helper:
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
         self.probes = Probes(self)
+        self.wall = Wall(self)
         self.logged = 0.0
 
     def serve(self) -> None:
@@ -208,11 +208,6 @@ class Helper:
                 tried.kill()
                 tried.wait()
         return {"why": why}
-
-    def do_wall(self, controller: str) -> Any:
-        """Why the clock of the whole machine cannot be put wrong here, for a controller of that boot; changes nothing."""
-        why, mend = wall.refusal(controller)
-        return {"why": why, "mend": mend}
 
     def do_disk(self, kind: str, source: str) -> Any:
         """Why a data folder cannot have a disk of that kind of its own here; changes nothing."""
@@ -464,30 +459,6 @@ class Helper:
                     self.forget(known, "skewed")
         return {}
 
-    def do_set(self, controller: str, nanoseconds: int) -> Any:
-        """Put the clock of the whole machine wrong by so much, or right (0)."""
-        with self.setting:
-            if nanoseconds and "clock" not in self.state:
-                with self.changing:
-                    self.clock = self.state["clock"] = wall.before(controller)
-                    self.keep()
-            if nanoseconds:
-                wall.put(self.clock, nanoseconds)
-            elif "clock" in self.state:
-                wall.put_right(self.clock)
-                with self.changing:
-                    del self.state["clock"]
-                    self.keep()
-        return {}
-
-    def do_ahead(self, controller: str) -> Any:
-        """By how much the clock of the whole machine is ahead of what it was before the last fault, or what it is now, and by
-        how much that may be wrong."""
-        with self.setting:
-            self.clock = self.clock or wall.before(controller)
-            start, error = wall.read()
-        return {"ahead": start - self.clock["start"], "inexact": error}
-
     def forget(self, pid: str, *whats: str) -> None:
         """A process is no more what was to be put back."""
         with self.changing:
@@ -536,7 +507,7 @@ class Helper:
         has none."""
         if self.folder == Path():
             return {}
-        with self.setting:
+        with self.wall.setting:
             put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()

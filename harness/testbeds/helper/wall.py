@@ -16,6 +16,7 @@ import ctypes
 import os
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,46 @@ class _Timex(ctypes.Structure):
         ("tolerance", ctypes.c_long), ("seconds", ctypes.c_long), ("fraction", ctypes.c_long), ("tick", ctypes.c_long),
         ("rest", ctypes.c_long * 14),
     ]
+
+
+class Wall:
+    """What a helper is asked of the clock of its machine."""
+
+    def __init__(self, helper: Any) -> None:
+        self.helper = helper
+        self.known: Any = {}
+        self.setting = threading.Lock()
+        for name in ("wall", "set", "ahead"):
+            setattr(helper, f"do_{name}", getattr(self, name))
+
+    def wall(self, controller: str) -> Any:
+        """Why it cannot be put wrong for a controller of that boot; changes nothing."""
+        why, mend = refusal(controller)
+        return {"why": why, "mend": mend}
+
+    def set(self, controller: str, nanoseconds: int) -> Any:
+        """Put it wrong by so much, or right (0)."""
+        state = self.helper.state
+        with self.setting:
+            if nanoseconds and "clock" not in state:
+                with self.helper.changing:
+                    self.known = state["clock"] = before(controller)
+                    self.helper.keep()
+            if nanoseconds:
+                put(self.known, nanoseconds)
+            elif "clock" in state:
+                put_right(self.known)
+                with self.helper.changing:
+                    del state["clock"]
+                    self.helper.keep()
+        return {}
+
+    def ahead(self, controller: str) -> Any:
+        """By how much it is ahead of what it was before the last fault, or what it is now, and by how much that may be wrong."""
+        with self.setting:
+            self.known = self.known or before(controller)
+            start, error = read()
+        return {"ahead": start - self.known["start"], "inexact": error}
 
 
 def refusal(controller: str) -> tuple[str, str]:
