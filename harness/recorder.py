@@ -27,7 +27,7 @@ import uvloop
 
 import splitbrain
 from splitbrain.harness import registry
-from splitbrain.harness.databases.database import Database, copies
+from splitbrain.harness.databases.database import Database, Detection, copies
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import (
     CRASHED,
@@ -58,7 +58,7 @@ from splitbrain.harness.load.problems import MANY, Problems, is_cancelled
 from splitbrain.harness.load.route import Router
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.rehearsal import ask, made
-from splitbrain.harness.schedules import length, needs, schedule
+from splitbrain.harness.schedules import detection, length, needs, schedule
 from splitbrain.harness.store import Run
 from splitbrain.harness.testbeds.testbed import Connectivity, Testbed, everything
 from splitbrain.nemeses.cluster import Cluster
@@ -258,6 +258,7 @@ class _Recorder:
             watching.cancel()
         if self.testbed.attached:
             await self.refuse_data()
+        self.detection = await self.detected() if self.testbed.attached else detection(self.plan)
         versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
         await self.testbed.listen(self.database.port)
@@ -270,6 +271,24 @@ class _Recorder:
         await self.prepare()
         self.ready = f"{len(self.names)}/{len(self.names)} nodes ready" + (f", primary {primary}" if primary else "")
         self.ready += f", {self.database.name} {' and '.join(sorted(set(versions.values())))}"
+
+    async def detected(self) -> Detection | None:
+        """After how long a silence the servers of a cluster that is not ours take one of them for gone, as they say; None where
+        one cannot be asked, or they differ."""
+        usual = self.database.detection(self.database.variant)
+        if usual is None:
+            return None
+        try:
+            async with asyncio.timeout(self.plan.timeout):
+                found = set(await asyncio.gather(*map(self.database.detects_after, self.database.nodes.values())))
+        except (Refused, Indeterminate, TimeoutError):
+            return None
+        except Exception as error:
+            raise ours(error) or raised_by(self.database.detects_after, error) from error
+        if wrong := [one for one in found if one is not None and type(one) not in (int, float)]:
+            raise returned_by(self.database.detects_after, wrong[0], "neither a number of seconds nor None")
+        seconds = found.pop()
+        return None if found or not seconds else msgspec.structs.replace(usual, seconds=seconds, source="told by its servers")
 
     async def start(self) -> None:
         """Start the database and wait until it is ready."""
@@ -457,17 +476,17 @@ class _Recorder:
 
     async def load_and_faults(self, load: Load) -> None:
         """Workers and nemesis side by side, until the time is up, a signal stops them, or one of them fails."""
-        steps = schedule(self.plan)
+        steps = schedule(self.plan, self.detection)
         self.controller = Controller(
             Cluster(self.testbed, self.names, self.clock, self.enforce, self.clock_of, load,
-                    self.router.delay, self.database), self.plan.seed,
+                    self.router.delay, self.database, self.detection), self.plan.seed,
             primary=self.router.primary,
             leaderless=lambda: self.router.leaderless, stops_within=load.stops_within, record=self.journal.fault,
             teller=self.progress, options=self.plan.options, acknowledged=lambda: load.acknowledged,
             holders=lambda: {call.key: self.router.holders(call.key) for call in self.calls("local")},
             owners=self.workload.owners,
         )
-        seconds = length(self.plan)
+        seconds = length(self.plan, self.detection)
         slow = self.database.replacing if isinstance(self.database, Membership) and self.database.changes else 0.0
         async with asyncio.timeout(seconds + GRACE + NEEDED + slow), asyncio.TaskGroup() as group:
             faulting = group.create_task(self.controller.inject(steps))

@@ -62,19 +62,20 @@ def nemesis(name: str, options: Tables | None = None) -> Nemesis:
     return parts[0].nemesis if len(parts) == 1 and not parts[0].scenario else Combination(parts)
 
 
-def schedule(plan: Plan) -> tuple[Step, ...]:
-    """The faults of a plan, in the order of their beginnings: its own script, or its nemesis at the plan's pace."""
+def schedule(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
+    """The faults of a plan, in the order of their beginnings: its own script, or its nemesis at the plan's pace. `told` is the
+    detection that servers which are not ours have told."""
     if plan.schedule:
         return tuple(_scripted(fault, plan) for fault in sorted(plan.schedule, key=lambda fault: fault.at))
     match plan.pace:
         case "interval":
-            return interval(plan)
+            return interval(plan, told)
         case "staggered":
-            return staggered(plan)
+            return staggered(plan, told)
         case "random":
-            return shuffled(plan)
+            return shuffled(plan, told)
         case "primary-changes":
-            return tuple(msgspec.structs.replace(step, when="primary-changes") for step in interval(plan))
+            return tuple(msgspec.structs.replace(step, when="primary-changes") for step in interval(plan, told))
 
 
 def needs(plan: Plan) -> frozenset[str]:
@@ -95,27 +96,27 @@ def deeds(step: Step, plan: Plan) -> tuple[tuple[frozenset[str], str], ...]:
     return ((found.needs, step.scenario),)
 
 
-def length(plan: Plan) -> float:
-    """Seconds that the load takes, unless it is stopped."""
-    return plan.time or max((step.at + step.duration for step in schedule(plan)), default=0.0) + plan.between
+def length(plan: Plan, told: Detection | None = None) -> float:
+    """Seconds that the load takes, unless it is stopped; for `told` see `schedule`."""
+    return plan.time or max((step.at + step.duration for step in schedule(plan, told)), default=0.0) + plan.between
 
 
-def interval(plan: Plan) -> tuple[Step, ...]:
+def interval(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
     """After the baseline the scenarios in turn, again from the first while time is left, each followed by `plan.between`
     healthy seconds: less is left of them where a heal takes long, and none comes before the one before is healed. With
     `plan.time` 0 every scenario comes exactly once, or again until there was a fault of every length that the nemesis has."""
     scenarios = [(plan.nemesis, scenario) for scenario in nemesis(plan.nemesis, plan.options).scenarios(plan.nodes)]
-    steps = _in_turn(plan, scenarios)
+    steps = _in_turn(plan, scenarios, told)
     return tuple(msgspec.structs.replace(step, alone=True) for step in steps)
 
 
-def staggered(plan: Plan) -> tuple[Step, ...]:
+def staggered(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
     """The parts of a combination, each a fault of its own, one beginning `plan.between` seconds after the other began: where
     faults last longer than that, they overlap."""
-    return _in_turn(plan, _apart(plan), every=plan.between)
+    return _in_turn(plan, _apart(plan), told, every=plan.between)
 
 
-def shuffled(plan: Plan) -> tuple[Step, ...]:
+def shuffled(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
     """Faults of random length, one in three with another one inside, and the cluster left alone for a quarter of the time.
     Which part of a combination comes how often shifts over the run, so that every mix is met."""
     choices = _apart(plan)
@@ -130,9 +131,9 @@ def shuffled(plan: Plan) -> tuple[Step, ...]:
         turn = math.tau * at / end
         weights = [1.1 + math.cos(turn - math.tau * number / len(choices)) for number in range(len(choices))]
         one, other = rng.choices(choices, weights, k=2)
-        steps.append(_within(Step(at, length, *one), plan, own))
+        steps.append(_within(Step(at, length, *one), plan, own, told))
         if rng.random() < 1 / 3:
-            steps.append(_within(Step(at + length / 4, length / 2, *other), plan, own))
+            steps.append(_within(Step(at + length / 4, length / 2, *other), plan, own, told))
         at += length * (1 + rng.uniform(0.5, 1.5) * QUIET / (1 - QUIET))
     return ()
 
@@ -155,9 +156,11 @@ def replay(recording: Recording) -> dict[int, ScriptedFault]:
     return script
 
 
-def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float = 0.0) -> tuple[Step, ...]:
+def _in_turn(
+    plan: Plan, scenarios: Sequence[tuple[str, str]], told: Detection | None, every: float = 0.0
+) -> tuple[Step, ...]:
     """One beginning `every` seconds after the other, or with 0 `plan.between` seconds after its end."""
-    lengths = [_lengths(plan, *scenario) for scenario in scenarios]
+    lengths = [_lengths(plan, *scenario, told) for scenario in scenarios]
     rng = random.Random(f"{plan.seed}/lengths")
     steps: list[Step] = []
     at = plan.baseline
@@ -173,15 +176,15 @@ def _in_turn(plan: Plan, scenarios: Sequence[tuple[str, str]], every: float = 0.
     return tuple(steps)
 
 
-def _lengths(plan: Plan, name: str, scenario: str) -> Sequence[tuple[float, float]]:
+def _lengths(plan: Plan, name: str, scenario: str, told: Detection | None) -> Sequence[tuple[float, float]]:
     """How long faults of a scenario last, where that is the nemesis' to say. Raises `UsageError`."""
     found = nemesis(name, plan.options)
-    return ask(found.lengths, scenario, plan.fault, detection(plan))
+    return ask(found.lengths, scenario, plan.fault, told or detection(plan))
 
 
-def _within(step: Step, plan: Plan, rng: random.Random) -> Step:
+def _within(step: Step, plan: Plan, rng: random.Random, told: Detection | None) -> Step:
     """A fault as long as its nemesis has it, where that says it, and no longer than it was to be."""
-    lengths = _lengths(plan, step.nemesis, step.scenario)
+    lengths = _lengths(plan, step.nemesis, step.scenario, told)
     drawn = _drawn(lengths, rng.randrange(len(lengths)), rng) if lengths else step.duration
     return msgspec.structs.replace(step, duration=min(step.duration, drawn), exact=bool(lengths))
 
@@ -192,8 +195,8 @@ def _drawn(lengths: Sequence[tuple[float, float]], number: int, rng: random.Rand
 
 
 def detection(plan: Plan) -> Detection | None:
-    """After how long a silence the servers of a plan take one of them for gone; None where nobody tells, as of a cluster that
-    is set as its owner likes. Raises `UsageError`."""
+    """After how long a silence the servers of a plan take one of them for gone; None where nobody tells before a run, as of one
+    that is set as its owner likes. Raises `UsageError`."""
     database: type[Database] = registry.look_up("databases", plan.database)
     if registry.look_up("testbeds", plan.testbed).attached:
         return None

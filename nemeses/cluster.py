@@ -100,7 +100,7 @@ class Cluster:
     """The nodes of a run, their links and their servers. `clock` tells nanoseconds from the start of the run; `enforce` tells
     the load which links its workers may use, `late` by how many seconds packets over some of them are, and `load` is what a
     surge makes more of; `told` asks a node's server for its wall clock, in seconds (None: no answer). `database` is who knows
-    the servers' members.
+    the servers' members, and `detection` after how long a silence they take one of them for gone (None: nobody tells).
 
     `network` is to be held by who changes links until the change has been proven, so that probes see one state; `reconfiguring`
     by who changes the members or what they may do without a quorum, so that one change is over before the next.
@@ -110,9 +110,11 @@ class Cluster:
         self, testbed: Testbed, names: Sequence[str], clock: Callable[[], int], enforce: Callable[[Connectivity], None],
         told: Callable[[str], Awaitable[float | None]] | None = None, load: Crowd | None = None,
         late: Callable[[Mapping[Link, float]], None] = lambda links: None, database: Database | None = None,
+        detection: Detection | None = None,
     ) -> None:
         self.testbed = testbed
         self.database = database
+        self.detection = detection
         self.names = tuple(names)
         self.clock = clock
         self.network = asyncio.Lock()
@@ -153,12 +155,6 @@ class Cluster:
     def sides(self) -> tuple[tuple[str, ...], ...]:
         """The groups of nodes that can work together (see `fault.sides`)."""
         return sides(self.names, {link for links in self._cuts.values() for link in links}, self.out())
-
-    def detection(self) -> Detection | None:
-        """After how long a silence its servers take one of them for gone; None where nobody tells."""
-        if self.database is None or self.testbed.attached:
-            return None
-        return self.database.detection(self.database.variant)
 
     # --- links
 

@@ -63,9 +63,10 @@ class Attached(Ssh):
 class AttachedNode(SshNode):
     """One machine with one server, which was there before."""
 
-    async def adopt(self, name: str, port: int) -> None:
-        """Find the server: the process that listens on this port."""
-        found = await self.link.ask("adopt", name=name, port=port, start=list(self.link.host.start))
+    async def adopt(self, name: str, port: int, first: int = 0) -> None:
+        """Find the server: the process that listens on this port, or will, and is that one until then. Raises `SetupError`
+        where there is none."""
+        found = await self.link.ask("adopt", name=name, port=port, start=list(self.link.host.start), first=first)
         if not found["pid"]:
             raise SetupError(f"{self.link.place}: nothing listens on port {port} there: start the cluster first.")
         self._services[name] = Service(name=name, argv=tuple(found["command"].split())), found["pid"]

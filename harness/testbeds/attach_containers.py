@@ -1,8 +1,13 @@
 """The testbed `containers`: a cluster of a person's own that runs already, in containers of this machine.
 
 Beside each container runs the helper of machines over SSH (the folder helper), here, in that container's network: so faults,
-probes and the guard are theirs. Only containers that carry the label `splitbrain.disposable=true` are touched. A container that
-is started again has another network, so servers are not ended here.
+probes and the guard are theirs. Only containers that carry the label `splitbrain.disposable=true` are touched.
+
+A server is ended with its container, by the engine, which then leaves it to us to start it again, whatever the container's
+restart policy. **A container that is started again has another network**, without any rule, while the helper is in the old one.
+So, while it is started, its peers lose what they send to it over links that are cut or impaired; a helper is begun in the new
+network, and writes the rules that are in force; then they send again. What it sends, its peers' rules judge, which never left.
+It must come back at its address, which must be a fixed one. Until then the old helper's guard would start the container.
 """
 
 from __future__ import annotations
@@ -13,19 +18,36 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from splitbrain.harness.errors import PlanError, SetupError
+from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
-from splitbrain.harness.testbeds import engine
-from splitbrain.harness.testbeds.attach import Attached, port
+from splitbrain.harness.testbeds import container_start, engine, firewall
+from splitbrain.harness.testbeds.attach import Attached, AttachedNode, port
+from splitbrain.harness.testbeds.commands import together
+from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh import lacking
 from splitbrain.harness.testbeds.ssh_inventory import Host, names
 from splitbrain.harness.testbeds.ssh_link import BOOT, Link, Mended, program
-from splitbrain.harness.testbeds.testbed import Ability, Problem, Wanted
+from splitbrain.harness.testbeds.ssh_prober import RemoteProber
+from splitbrain.harness.testbeds.testbed import (
+    Ability,
+    Applied,
+    Connectivity,
+    Problem,
+    Reach,
+    Service,
+    Train,
+    Wanted,
+    everything,
+)
 
+GRACE = 2
+"""Seconds that a container has to end by itself."""
 DISPOSABLE = "splitbrain.disposable=true"
 """The label of a container that may be broken."""
 
@@ -35,7 +57,7 @@ class Containers(Attached):
 
     name: ClassVar[str] = "containers"
     summary: ClassVar[str] = "containers of your own that run already: --containers LABEL, or --compose FILE"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "pause", "impair", "skew"})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"cut", "end", "pause", "impair", "skew"})
 
     def __init__(self, plan: Plan, run: str, folder: Path) -> None:
         Probed.__init__(self)
@@ -51,6 +73,15 @@ class Containers(Attached):
         self._folder = folder
         self._machines = []
         self.hosts = ()
+        self._changing = asyncio.Lock()
+        self._up: Connectivity | None = None
+        self._late: Mapping[fault.Link, fault.Impair] = {}
+        self._ahead: dict[str, int] = {}
+        self._skewing: set[asyncio.Task[None]] = set()
+
+    def can(self) -> frozenset[Ability]:
+        """All of it; whether its containers may be ended is looked at by `missing`."""
+        return self.abilities
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:
@@ -70,33 +101,172 @@ class Containers(Attached):
 
     @classmethod
     def missing(cls, plan: Plan, programs: Sequence[Wanted], needs: Collection[Ability]) -> Sequence[Problem]:
-        """Look at every container of the plan: whether it can be cut, and whether a server runs there."""
-        return cls.problems() or asyncio.run(lacking(cls, found(plan.containers)[: plan.nodes], (), needs, runs=port(plan)))
+        """Look at every container of the plan: whether it can be cut, whether a server runs there, and whether it can be ended,
+        where it is to be."""
+        if problems := cls.problems():
+            return problems
+        hosts = found(plan.containers)[: plan.nodes]
+        problems = asyncio.run(lacking(cls, hosts, (), needs, runs=port(plan)))
+        return [*problems, *(unendable(hosts) if "end" in needs else ())]
 
     async def up(self, count: int) -> None:
         """Find every container's server. Raises `SetupError` where none listens."""
         self.hosts = found(self._plan.containers)[:count]
         await super().up(count)
+        self._up = everything(node.name for node in self.nodes)
+
+    def node(self, name: str, address: str, address6: str, logs: Path, link: Link) -> ContainerNode:
+        """A container with its server."""
+        return ContainerNode(name, address, address6, logs, link, self, port(self._plan))
+
+    async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
+        """See `Ssh.apply`. Who is started again meanwhile, is so before or afterwards."""
+        async with self._changing:
+            self._up = after
+            return await super().apply(before, after)
+
+    async def impair(self, links: Mapping[fault.Link, fault.Impair]) -> Applied:
+        """See `Ssh.impair`."""
+        async with self._changing:
+            self._late = dict(links)
+            return await super().impair(links)
+
+    async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
+        """See `Ssh.skew`; and again once a server that was started listens, since its container's first program may have made
+        room for it."""
+        self._ahead[name] = nanoseconds
+        await super().skew(name, nanoseconds, paused=paused)
+
+    async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
+        """See `RemoteProber.probe`. A container that is down has no network: over links from it and to it nothing passes, which
+        is no news of those that are meant to be up."""
+        async with self._changing:
+            there = [node.name for node in self.nodes if not self._is_down(node)]
+            reach = await super().probe(intended.subgraph(there), timeout=timeout, late=late)
+        every = everything(intended.nodes).edges
+        dead = {link: False for link in every if not intended.has_edge(*link) and not set(link) <= set(there)}
+        return Reach(reach.datagrams | dead, reach.datagrams6, reach.fresh, reach.standing)
+
+    async def measure(self, links: Sequence[fault.Link], *, late: float, rate: float = 0.0) -> Mapping[fault.Link, Train]:
+        """See `RemoteProber.measure`; of links between containers that are not down."""
+        async with self._changing:
+            down = {node.name for node in self.nodes if self._is_down(node)}
+            there = [link for link in links if down.isdisjoint(link)]
+            return await super().measure(there, late=late, rate=rate)
+
+    async def end(self, node: ContainerNode, name: str, *, kill: bool) -> None:
+        """End a container, by the engine. From before that on, its guard knows that it has to be started."""
+        async with self._changing:
+            await node.link.ask("doom", name=name)
+            node.is_down = True
+            await engine.in_thread(partial(_end, node.link.host.host, kill=kill))
+
+    async def start(self, node: ContainerNode, name: str) -> None:
+        """Start a container that was ended; its peers reach it once its rules are there. Raises `SetupError` where it does not
+        start, or comes back at another address."""
+        async with self._changing:
+            assert self._up is not None
+            kept = {a for a in self.addresses() if a != node.name and not self._up.has_edge(a, node.name)}
+            kept |= {a for a, b in self._late if b == node.name}
+            peers = [peer for peer in self.nodes if peer.name in kept and not self._is_down(peer)]
+            own = self.addresses()[node.name]
+            avoided = [("4", own.ipv4), *([("6", own.ipv6)] if own.ipv6 else [])]
+            await together(peer.link.ask("avoid", addresses=avoided) for peer in peers)
+            try:
+                await node.link.ask("revive", name=name)
+                await self._follow(node)
+            finally:
+                await together(peer.link.ask("avoid", addresses=[]) for peer in peers)
+            node.is_down = False
+            if isinstance(self._prober, RemoteProber):
+                await self._prober.rejoin(node.name)
+
+    async def _follow(self, node: ContainerNode) -> None:
+        """Begin a helper in the network that a container has now, with the rules that are in force, and end the one before."""
+        before, addresses = node.link, self.addresses()
+        link = self.link(node.name, before.host)
+        try:
+            await link.open()
+            found = await link.ask("look", programs={}, folder=before.host.folder, address=node.address)
+            if not found["here"]:
+                raise SetupError(f"{link.place}: it did not come back at {node.address}, by which the others know it.")
+            await before.ask("leave", keep=False)
+        except BaseException:
+            link.close()
+            raise
+        before.close()
+        link.heard = self._hear(node)
+        node.link = link
+        await node.take(self._run, owner(), (), "")
+        assert self._up is not None
+        if rules := firewall.rules(everything(addresses), self._up, addresses).get(node.name):
+            await node.restore(rules)
+        if any(b == node.name for _, b in self._late):
+            await self.shape(node, self._late)
+            await node.restore(firewall.queues(self._late, addresses)[node.name])
+
+    def listens(self, node: ContainerNode) -> None:
+        """The server of a container listens again: its clock is to be as wrong as it was meant to be."""
+        if self._ahead.get(node.name):
+            task = asyncio.create_task(self._skew_again(node.name))
+            self._skewing.add(task)
+            task.add_done_callback(self._skewing.discard)
+
+    async def _skew_again(self, name: str) -> None:
+        with contextlib.suppress(SetupError):  # One that has ended since; what did not hold is seen by its proof.
+            await super().skew(name, self._ahead[name], paused=False)
+
+    @staticmethod
+    def _is_down(node: object) -> bool:
+        return isinstance(node, ContainerNode) and node.is_down
+
+
+class ContainerNode(AttachedNode):
+    """One container with one server. `is_down` from the moment on that it is being ended by a fault."""
+
+    def __init__(
+        self, name: str, address: str, address6: str, logs: Path, link: Link, testbed: Containers, port: int
+    ) -> None:
+        super().__init__(name, address, address6, logs, link)
+        self.is_down = False
+        self._testbed = testbed
+        self._port = port
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """See `SshNode.hear`."""
+        super().hear(message)
+        if message["event"] == "returned":
+            self._testbed.listens(self)
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        """End the container; nothing happens where it does not run."""
+        if self._services.pop(name, None) is not None:
+            await self._testbed.end(self, name, kill=kill)
+
+    async def start(self, service: Service) -> None:
+        """Start the container again that a fault ended."""
+        if not self.is_down:
+            raise SetupError(f"{self.link.place}: its servers are not started by splitbrain.")
+        await self._testbed.start(self, service.name)
+        first = await engine.in_thread(partial(_process, self.link.host.host))
+        await self.adopt(service.name, self._port, first)
 
 
 class ContainerLink(Link):
     """The helper in a container's network: a process of this machine."""
 
     def _connect(self) -> None:
-        client = engine.connect()
         try:
             with engine.speaking():
-                pid = client.containers.get(self.host.host).attrs["State"]["Pid"]
+                pid = _process(self.host.host)
         except SetupError as error:
             raise Mended(str(error)) from error
-        finally:
-            client.close()
-        if not pid:
-            raise Mended("it does not run.")
-        command = ["nsenter", f"--target={pid}", "--net", "--", sys.executable, "-I", "-c", BOOT]
+        # One that does not run has no network: `clean` starts it, and there is nothing else to put back.
+        within = ["nsenter", f"--target={pid}", "--net", "--"] if pid else []
+        command = [*within, sys.executable, "-I", "-c", BOOT]
         self._client = self._channel = _Pipes(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-                             start_new_session=True)
+                             cwd="/", start_new_session=True)
         )
         self._outgoing.put(program())
 
@@ -149,9 +319,62 @@ def found(label: str) -> tuple[Host, ...]:
             f"label {DISPOSABLE}, if you can do without its data."
         )
     return tuple(
-        Host(host=one.name, address=_address(one.attrs), folder=f"/run/splitbrain-{one.name}")
+        Host(host=one.name, address=_address(one.attrs), folder=f"/run/splitbrain-{one.name}", start=_start(one.id))
         for one in sorted(marked, key=lambda one: str(one.name))
     )
+
+
+def _start(container: str) -> tuple[str, ...]:
+    """The command that starts a container again, from any network of this machine; none where the engine has no socket here."""
+    kind, _, path = (os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock").partition("://")
+    return (sys.executable, "-I", container_start.__file__, path, container) if kind == "unix" else ()
+
+
+def unendable(hosts: Sequence[Host]) -> list[Problem]:
+    """Why some of these containers cannot be ended and started again as they were."""
+    with contextlib.closing(engine.connect()) as client, engine.speaking():
+        running = {one.name: one for one in client.containers.list()}
+    joined = {one.attrs["HostConfig"]["NetworkMode"]: name for name, one in running.items()}
+    problems = []
+    for host in hosts:
+        one = running[host.host]
+        networks = one.attrs["NetworkSettings"]["Networks"].values()
+        by = next((joined[f"container:{known}"] for known in (one.id, one.name) if f"container:{known}" in joined), "")
+        for so, what, mend in (
+            (one.attrs["HostConfig"]["AutoRemove"], "is removed where it ends", "run it without --rm"),
+            ("com.docker.swarm.service.id" in one.labels, "is replaced by a swarm where it ends", "use other faults"),
+            (by, f"has a network that {by} uses too, and would lose", "let each have its own, or use other faults"),
+            (not all((network["IPAMConfig"] or {}).get("IPv4Address") for network in networks),
+             "may come back at another address", "give it a fixed one: docker run --ip, or ipv4_address in the compose file"),
+            (not host.start, "can be started by who speaks to the engine over a network alone",
+             "name its socket: DOCKER_HOST=unix:///var/run/docker.sock"),
+        ):
+            if so:
+                problems.append(Problem(f"{host.host} {what}", mend))
+    return problems
+
+
+def _process(name: str) -> int:
+    """The number of a container's first process; 0 where it does not run. Blocking."""
+    with contextlib.closing(engine.connect()) as client:
+        return int(client.containers.get(name).attrs["State"]["Pid"])
+
+
+def _end(name: str, *, kill: bool) -> None:
+    """End a container: at once, or by its own signal, with a grace. By the engine, which else might start it again by itself.
+    Blocking."""
+    import docker
+
+    with contextlib.closing(engine.connect()) as client:
+        container = client.containers.get(name)
+        try:
+            if kill:
+                container.kill("SIGKILL")
+            else:
+                container.stop(timeout=GRACE)
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # It has ended by itself.
+                raise
 
 
 def _address(attributes: Mapping[str, Any]) -> str:

@@ -193,8 +193,7 @@ class Ssh(Probed):
     async def apply(self, before: Connectivity, after: Connectivity) -> Applied:
         """Give every node its rules, all at once. Raises `SetupError` with what iptables said where a node refused; the
         connectivity is then neither of the two."""
-        addresses = {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
-        texts = firewall.rules(before, after, addresses)
+        texts = firewall.rules(before, after, self.addresses())
         return await commands.apply({node.name: node.restore for node in self.nodes}, texts)
 
     async def impair(self, links: Mapping[fault.Link, fault.Impair]) -> Applied:
@@ -203,21 +202,23 @@ class Ssh(Probed):
         if not links and not self._impaired:
             return Applied(0, {})
         self._impaired = True
-        own = {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
-        place = {name: number for number, name in enumerate(own)}
-
-        async def tell() -> None:
-            await commands.together(
-                node.impair(place[node.name], len(place), [
-                    (place[a], place[b], shaping.shape(one)) for (a, b), one in links.items() if b == node.name
-                ]) for node in self.nodes
-            )
-
-        await tell()
-        applied = await commands.apply({node.name: node.restore for node in self.nodes}, firewall.queues(links, own))
+        await commands.together(self.shape(node, links) for node in self.nodes)
+        queues = firewall.queues(links, self.addresses())
+        applied = await commands.apply({node.name: node.restore for node in self.nodes}, queues)
         if not links:
-            await tell()  # What came meanwhile is let go too.
+            await commands.together(self.shape(node, links) for node in self.nodes)  # What came meanwhile is let go too.
         return applied
+
+    async def shape(self, node: SshNode, links: Mapping[fault.Link, fault.Impair]) -> None:
+        """Tell a node what becomes of packets over those of these links that lead to it, once they go through its queues."""
+        place = {name: number for number, name in enumerate(self.addresses())}
+        await node.impair(place[node.name], len(place), [
+            (place[a], place[b], shaping.shape(one)) for (a, b), one in links.items() if b == node.name
+        ])
+
+    def addresses(self) -> dict[str, firewall.Addresses]:
+        """Node → where its packets come from."""
+        return {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clocks of a node's servers wrong (clocks.py), not that of the machine. Raises `SetupError`."""

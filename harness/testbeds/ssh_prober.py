@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -55,8 +55,7 @@ class RemoteProber(Prober):
 
     async def open(self) -> None:
         """Open the sockets, and the standing connections over every link; all links must be up. Raises `SetupError`."""
-        addresses = {name: (node.address, node.address6) for name, node in self._machines.items()}
-        await self._each(self._machines, "listen", lambda name: {"own": name, "addresses": addresses, "port": self._port})
+        await self._listen(self._machines)
         every = [(a, b) for a in self._machines for b in self._machines if a != b]
         missing = await self._stands_over(every, 5.0)
         if missing:
@@ -66,6 +65,15 @@ class RemoteProber(Prober):
                 "let it through between them, TCP and UDP."
             )
         await self._learn(every)
+
+    async def rejoin(self, name: str) -> None:
+        """Open the sockets of a machine anew, whose network is another one. Raises `SetupError`."""
+        await self._listen([name])
+        await self._each([other for other in self._machines if other != name], "part", lambda other: {"peer": name})
+
+    async def _listen(self, names: Collection[str]) -> None:
+        addresses = {name: (node.address, node.address6) for name, node in self._machines.items()}
+        await self._each(names, "listen", lambda name: {"own": name, "addresses": addresses, "port": self._port})
 
     def hear(self, name: str, message: dict[str, Any]) -> None:
         """What a helper says of its probes."""
@@ -80,8 +88,9 @@ class RemoteProber(Prober):
         self._news.set()
 
     async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
-        """Probe every link; see `Prober.probe`. Raises `SetupError` where a machine is lost, or does not hear itself."""
-        names = list(self._machines)
+        """Probe every link between the machines that are in the graph; see `Prober.probe`. Raises `SetupError` where one is
+        lost, or does not hear itself."""
+        names = [name for name in self._machines if name in intended]
         links = [(a, b) for a in names for b in names if a != b]
         up = {link for link in links if intended.has_edge(*link)}
         round_trip = {(a, b) for a, b in links if (a, b) in up and (b, a) in up}

@@ -194,7 +194,7 @@ def test_a_script_that_cannot_be_run_is_refused(fault: dict[str, Any], told: str
      "needs a testbed that can .*fill the disk of a data folder.*, not attached: docker and namespaces and ssh can"),
     ({"nemesis": "power-loss", "testbed": "attached"}, "needs a testbed that can .*take the power from .*, not attached"),
     ({"testbed": "attached", "schedule": (ScriptedFault(at=1, duration=1, specs=(Kill(("n1",)),)),)},
-     "needs a testbed that can end and start servers, not attached: docker and namespaces and ssh can"),
+     "needs a testbed that can end and start servers, not attached: containers and docker and namespaces and ssh can"),
 ])
 def test_a_nemesis_that_cannot_be_run_is_refused(tmp_path: Path, given: dict[str, Any], told: str) -> None:
     if "testbed" in given:

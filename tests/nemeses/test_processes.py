@@ -95,24 +95,13 @@ def test_each_nemesis_bites_at_every_role_and_is_over_afterwards(tmp_path: Path)
     with_cluster(tmp_path, 5, work)
 
 
-class Missing:
-    """As much of a database as tells after what silence a server is missed."""
-
-    variant = None
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def detection(self, variant: object) -> Detection | None:
-        return Detection("election time-out", self.seconds, "a test") if self.seconds else None
-
-
 def test_how_long_servers_stood_still_is_measured_and_held_against_the_databases_own_time(tmp_path: Path) -> None:
     async def work(testbed: Namespaces) -> None:
         driver = Driver(testbed, "n1")
         for seconds, told in ((30.0, ", under its election time-out of 30 s"), (0.05, ", over its election time-out of 0.05 s"),
                               (0.0, " (after how long others miss a server is not known of it)")):
-            driver.cluster.database = cast("Database", Missing(seconds))
+            driver.cluster.database = cast("Database", object())
+            driver.cluster.detection = Detection("election time-out", seconds, "a test") if seconds else None
             fault = await driver.do(Step(0.0, 0.4, "pause", "minority", exact=True))
             (spec,) = fault.specs
             assert isinstance(spec, Pause) and spec.length == 0.4 and fault.bit and fault.healed

@@ -39,9 +39,6 @@ class Versioned:
     def __init__(self, machines: list[Machine]) -> None:
         self.nodes = {machine.name: machine for machine in machines}
 
-    def detection(self, variant: None) -> None:
-        return None
-
     async def versions(self) -> dict[str, str]:
         await asyncio.sleep(0.05)
         if not all(machine.runs for machine in self.nodes.values()):

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from splitbrain.harness.testbeds import clocks, families
 from splitbrain.harness.testbeds.helper import rules
-from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids, start_time
+from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids, shares_network, start_time
 
 
 def put_back(run: str, state: Any) -> list[str]:
@@ -38,8 +38,9 @@ def put_back(run: str, state: Any) -> list[str]:
             families.resume(int(leader), mark)
             done.append(f"{mark.rpartition('/')[2]}: resumed")
     for name, argv in state.get("ended", {}).items():
-        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        done.append(f"{name}: started again")
+        said = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        why = " ".join((said.stderr or said.stdout).split())
+        done.append(f"{name}: not started again: {why}" if said.returncode else f"{name}: started again")
     return done
 
 
@@ -70,8 +71,8 @@ def start_again(folder: Path, state: Any) -> None:
 
 
 def end_all(run: str, state: Any, spared: Collection[int] = ()) -> list[int]:
-    """Kill every process that came of the servers that were started, and whatever else carries the run's label, but for those
-    that are `spared`: some servers write over their environment."""
+    """Kill every process that came of the servers that were started, and whatever else in this network carries the run's label,
+    but for those that are `spared`: some servers write over their environment."""
     mark, killed = f"{RUN}={run}".encode(), []
     for leader, (started, mark_of_service) in state.get("started", {}).items():
         if state.get("boot") == boot() and is_same(int(leader), started):
@@ -79,7 +80,8 @@ def end_all(run: str, state: Any, spared: Collection[int] = ()) -> list[int]:
             families.kill(int(leader), mark_of_service)
     for _ in range(200):
         others = (pid for pid in pids() if pid not in (1, os.getpid(), *spared))
-        alive = [pid for pid in others if mark in families.environment(pid) and lives(pid)]
+        labelled = (pid for pid in others if mark in families.environment(pid))
+        alive = [pid for pid in labelled if shares_network(pid) and lives(pid)]
         if not alive:
             break
         for pid in alive:

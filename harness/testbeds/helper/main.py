@@ -32,6 +32,7 @@ from splitbrain.harness.testbeds.helper.machine import (
     SEARCH,
     boot,
     connection,
+    is_same,
     listener,
     lives,
     start_time,
@@ -43,14 +44,15 @@ TICK = 0.05
 GRACE = 2.0
 MOST_LOG = 8 << 20
 
-_AT_ONCE = ("separate", "beat", "listen", "stand", "aim", "probe", "hush", "collect", "tune", "arrivals")
+_AT_ONCE = ("separate", "beat", "listen", "part", "stand", "aim", "probe", "hush", "collect", "tune", "arrivals")
 """Requests that are done in the order in which they come; any other has a thread of its own."""
 _LATER = ("stand", "hush", "collect")
 """Those of them that are answered later."""
 
 
 class Service:
-    """A server that was started here, or that was here (`process` is None) and listens on `port`."""
+    """A server that was started here, or that was here (`process` is None) and listens on `port`; until it does it is the
+    process `first`, where that is known."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -60,7 +62,9 @@ class Service:
         self.log = Path()
         self.offset = 0
         self.port = 0
+        self.first = 0
         self.pid = 0
+        self.awaited = False
         self.start: list[str] = []
 
 
@@ -79,11 +83,12 @@ class Helper:
         self.telling = threading.Lock()
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
-        self.skewing = threading.Lock()
+        self.acting = threading.Lock()
         self.shaper: Any = None
         self.disk: Any = None
         self.outside = -1
         self.gates: Any = ()
+        self.avoided: Any = ()
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
         self.probes = Probes(self)
@@ -285,6 +290,12 @@ class Helper:
         threading.Timer(TICK, lambda: [self.arm(program) for program in texts]).start()
         return {"at": at}
 
+    def do_avoid(self, addresses: Any) -> Any:
+        """Lose what is sent from here to these addresses, and to no others."""
+        rules.avoid(self.run, addresses, self.avoided)
+        self.avoided = addresses
+        return {}
+
     def arm(self, program: str) -> Any:
         """An iptables-restore that is loaded and waits for its text: what it takes to start one is not between the nodes."""
         with self.changing:
@@ -334,32 +345,34 @@ class Helper:
             self.keep()
         return {"pid": service.process.pid}
 
-    def do_adopt(self, name: str, port: int, start: Any) -> Any:
-        """A server that runs here already: whoever listens on that port."""
+    def do_adopt(self, name: str, port: int, start: Any, first: int = 0) -> Any:
+        """A server that runs here already: whoever listens on that port, or will, and is the process `first` until then."""
         service = Service(name)
-        service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
-        pid = service.pid = listener(port)
+        service.port, service.start, service.mark, service.first = port, start, f"{self.run}/{name}", first
+        listens = listener(port)
+        service.awaited = not listens
+        pid = service.pid = listens or first
         if pid:
             self.services[name] = service
         command = Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if pid else ""
         return {"pid": pid, "command": command.strip()}
 
     def leader(self, service: Service) -> int:
-        return service.process.pid if service.process is not None else listener(service.port)
+        return service.process.pid if service.process is not None else listener(service.port) or service.first
 
     def do_stop(self, name: str, kill: bool) -> Any:
         """End a server and everything that came of it."""
         service = self.services.get(name)
         if service is None:
             return {}
-        service.stopped = True
         pid = self.leader(service)
-        with self.changing:
-            if service.process is not None:
+        if service.process is None and pid:
+            self.do_doom(name)
+        service.stopped = True
+        if service.process is not None:
+            with self.changing:
                 self.state["down"].append(name)
-            elif pid:
-                self.state["ended"][name] = service.start
-            self.keep()
+                self.keep()
         if pid and not kill:
             if service.process is None:
                 families.send_signal(pid, signal.SIGTERM)
@@ -376,6 +389,15 @@ class Helper:
             service.process.wait()
         return {}
 
+    def do_doom(self, name: str) -> Any:
+        """A server that was here before us is about to be ended, maybe by somebody else: how it is started is known before."""
+        service = self.services[name]
+        service.stopped = True
+        with self.changing:
+            self.state["ended"][name] = service.start
+            self.keep()
+        return {}
+
     def alive(self, service: Service, pid: int) -> bool:
         return service.process.poll() is None if service.process is not None else lives(pid)
 
@@ -388,7 +410,7 @@ class Helper:
         with self.changing:
             self.state["ended"].pop(name, None)
             self.keep()
-        service.pid, service.stopped = 0, False
+        service.pid, service.awaited, service.stopped = 0, True, False
         return {}
 
     def do_pause(self, name: str) -> Any:
@@ -396,19 +418,25 @@ class Helper:
         pid = self.leader(service)
         if not pid:
             raise OSError(0, f"{name} does not run")
-        with self.changing:
-            self.state["paused"][str(pid)] = (start_time(pid), service.mark)
-            self.keep()
-        families.pause(pid, service.mark)
+        with self.acting:
+            with self.changing:
+                self.state["paused"][str(pid)] = (start_time(pid), service.mark)
+                self.keep()
+            families.pause(pid, service.mark)
         return {}
 
     def do_resume(self, name: str) -> Any:
         service = self.services[name]
-        for pid, (_, mark) in list(self.state["paused"].items()):
-            if mark == service.mark:
-                families.resume(int(pid), mark)
+        with self.acting:
+            for pid in self.known(service, "paused"):
+                families.resume(int(pid), service.mark)
                 self.forget(pid, "paused")
         return {}
+
+    def known(self, service: Service, what: str) -> list[str]:
+        """The processes of a server that have this to be put back."""
+        found = list(self.state[what].items())
+        return [pid for pid, (started, mark) in found if mark == service.mark and is_same(int(pid), started)]
 
     def do_skew(self, name: str, nanoseconds: int, paused: bool) -> Any:
         """Put the clock of a server and of everything that came of it wrong by so much, or right (0)."""
@@ -416,14 +444,17 @@ class Helper:
         pid = self.leader(service)
         if not pid:
             raise OSError(0, f"{name} does not run")
-        with self.skewing:
+        with self.acting:
+            stands = paused or bool(self.known(service, "paused"))
             if nanoseconds and str(pid) not in self.state["skewed"]:
                 with self.changing:
                     self.state["skewed"][str(pid)] = (start_time(pid), service.mark)
                     self.keep()
-            clocks.skew_family(pid, service.mark, nanoseconds, paused=paused)
+            clocks.skew_family(pid, service.mark, nanoseconds, paused=stands)
             if not nanoseconds:
-                self.forget(str(pid), "skewed")
+                for known in self.known(service, "skewed"):
+                    clocks.skew_family(int(known), service.mark, 0, paused=stands)
+                    self.forget(known, "skewed")
         return {}
 
     def forget(self, pid: str, *whats: str) -> None:
@@ -470,7 +501,10 @@ class Helper:
         return {"text": text}
 
     def do_leave(self, keep: bool) -> Any:
-        """The run is over: put everything back, end what was started here, remove the run's folder."""
+        """The run is over: put everything back, end what was started here, remove the run's folder. One that has not begun here
+        has none."""
+        if self.folder == Path():
+            return {}
         put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()
@@ -484,7 +518,7 @@ class Helper:
         if not keep:
             with self.logging:  # whose log is gone between two looks at it would end the helper in the middle of this
                 shutil.rmtree(self.folder, ignore_errors=True)
-        elif self.folder != Path():
+        else:
             (self.folder / "owner").unlink()
         self.tell_guard({"over": True})
         with contextlib.suppress(OSError):  # somebody else has something there
@@ -523,9 +557,9 @@ class Helper:
             if service.process is None and not service.stopped:
                 if service.pid and not lives(service.pid):
                     self.say(event="ended", service=service.name, pid=service.pid, code=None, at=time.monotonic_ns())
-                    service.pid = 0
-                elif not service.pid and (pid := listener(service.port)):
-                    service.pid = pid
+                    service.pid, service.awaited = 0, True
+                elif service.awaited and (pid := listener(service.port)):
+                    service.pid, service.awaited = pid, False
                     self.say(event="returned", service=service.name, pid=pid)
         if time.monotonic() > self.logged + TICK:
             self.logged = time.monotonic()

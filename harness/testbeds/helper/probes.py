@@ -26,7 +26,7 @@ class Probes:
 
     def __init__(self, helper: Any) -> None:
         self.helper = helper
-        for name in ("listen", "stand", "aim", "probe", "hush", "collect", "tune", "train", "arrivals"):
+        for name in ("listen", "part", "stand", "aim", "probe", "hush", "collect", "tune", "train", "arrivals"):
             setattr(helper, f"do_{name}", getattr(self, name))
         self.own = ""
         self.peers: dict[str, Any] = {}
@@ -112,6 +112,14 @@ class Probes:
                 self.register(made, select.POLLOUT, self.stood)
         self.waiting = [id, opening, time.monotonic() + timeout]
         self.settle()
+
+    def part(self, peer: str) -> Any:
+        """The connections with that node have ended: its network is another one."""
+        for one in self.standing.pop(peer, ()):
+            one.close()
+        for key in [key for key, (_, name, _) in self.far.items() if name == peer]:
+            self.drop(self.far.pop(key)[0])
+        return {}
 
     def stood(self, key: int) -> None:
         peer, one = self.waiting[1].pop(key)

@@ -2,6 +2,9 @@
 
 Nothing can cut the controller off, nor hold its packets back: in either table INPUT leads to the chain `GATE`, which first
 returns what belongs to the controller's connections and only then leads to the chain that rules are written into.
+
+A node whose network is made anew is kept from being spoken to until its own rules are there: its peers lose what they send to
+it, in the chain `AWAY` of OUTPUT.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from splitbrain.harness.testbeds.helper.machine import which
 
 GATE = "SPLITBRAIN-GATE"
 CHAIN = "SPLITBRAIN"
+AWAY = "SPLITBRAIN-AWAY"
 WAIT = "--wait=5"
 TABLES = ("filter", "mangle")
 PROGRAMS = ("iptables", "ip6tables")
+_JUMPS = (("-A INPUT ", GATE), ("-A OUTPUT ", AWAY))
 
 
 def chains(program: str, table: str) -> list[str]:
@@ -48,6 +53,19 @@ def gate(run: str, table: str, gates: Any) -> None:
             restore(program, f"*{table}\n{made}COMMIT\n")
 
 
+def avoid(run: str, addresses: Any, before: Any) -> None:
+    """Lose what this machine sends to these addresses, a kind (4, 6) and an address each; with none, lose nothing any more.
+    `before` are those of which that was asked last. Raises `OSError`."""
+    comment = f'-m comment --comment "{label(run)}"'
+    for program, family in zip(PROGRAMS, "46"):  # noqa: B905
+        drops = "".join(f"-A {AWAY} -d {address} -j DROP\n" for kind, address in addresses if kind == family)
+        there = any(kind == family for kind, _ in before)
+        jump = f"-I OUTPUT 1 {comment} -j {AWAY}\n" if drops and not there else ""
+        gone = f"-D OUTPUT {comment} -j {AWAY}\n-X {AWAY}\n" if there and not drops else ""
+        if drops or gone:
+            restore(program, f"*filter\n:{AWAY} - [0:0]\n{drops}{jump}{gone}COMMIT\n")
+
+
 def restore(program: str, text: str) -> None:
     """Give a firewall these rules. Raises `OSError` with what it says against them."""
     path = which(f"{program}-restore")
@@ -65,8 +83,12 @@ def lift(run: str) -> list[str]:
         lines = chains(program, table)
         if not any(f'"{label(run)}"' in line or f" {label(run)} " in line for line in lines):
             continue
-        jumps = "".join(f"-D{line[2:]}\n" for line in lines if line.startswith("-A INPUT ") and line.endswith(f"-j {GATE}"))
-        text = f"*{table}\n:{GATE} - [0:0]\n:{CHAIN} - [0:0]\n{jumps}-X {GATE}\n-X {CHAIN}\nCOMMIT\n"
+        jumps = "".join(
+            f"-D{line[2:]}\n" for line in lines for begin, to in _JUMPS if line.startswith(begin) and line.endswith(f"-j {to}")
+        )
+        ours = [chain for chain in (GATE, CHAIN, AWAY) if f"-N {chain}" in lines]
+        emptied, removed_too = ("".join(how.format(chain) for chain in ours) for how in (":{} - [0:0]\n", "-X {}\n"))
+        text = f"*{table}\n{emptied}{jumps}{removed_too}COMMIT\n"
         try:
             restore(program, text)
         except OSError:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from splitbrain.harness.history.fault import Pause
+from splitbrain.harness.history.journal import load
 from tests.conftest import need
 from tests.harness.testbeds.machines import Machines, beside, needed
 from tests.harness.testbeds.test_ssh import RULES, until
@@ -81,12 +83,15 @@ def test_a_cluster_is_tested_and_left_as_it_was(tmp_path: Path) -> None:
         start_theirs(machines)
         sentinel = f"redis-cli -p 26379 sentinel master {GROUP} | grep -A1 -e down-after -e failover; ps -e | grep -c redis"
         settings = machines.sh(0, sentinel)
-        whole = ("--baseline", "2s", "--fault", "5s", "--between", "5s", "--time", "12s")
-        said = splitbrain("--nemesis", "partition-primary", *whole)
+        whole = ("--baseline", "2s", "--fault", "5s", "--between", "3s", "--time", "16s", "--pace", "staggered")
+        said = splitbrain("--nemesis", "partition-primary+pause:primary", *whole)
         assert re.search(r"partition {n1} .* 6/6 links as intended", said), said
         assert "OBSERVED" in said and "3 nodes (attached)" in said, said
         assert machines.sh(0, sentinel) == settings and machines.sh(0, RULES) == before
         assert "SPLITBRAIN" not in machines.sh(2, RULES) and not list(tmp_path.glob("machine-*"))
+        (journal,) = machines.folder.glob("runs/*/journal.jsonl")
+        (pause,) = load(journal)[1].faults[1].specs
+        assert isinstance(pause, Pause) and 3 * 1.5 <= pause.length <= 5 * 1.5, pause  # as its sentinels told
         said = splitbrain("--time", "20s")
         assert "the cluster is not empty" in said, said
         return 0

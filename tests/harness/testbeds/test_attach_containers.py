@@ -1,8 +1,12 @@
-"""Containers that were there before: cut by their label and left as they were; none is touched that is not marked."""
+"""Containers that were there before: broken by their label, started again, and left as they were; none is touched that is not
+marked."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,15 +17,24 @@ import docker
 import pytest
 
 from splitbrain.harness.databases.reference import database
+from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.history.fault import Cut, Impair, Skew
 from splitbrain.harness.history.journal import load
+from splitbrain.harness.plan import Plan
+from splitbrain.harness.schedules import SCRIPTED, Step
 from splitbrain.harness.testbeds import clocks
+from splitbrain.harness.testbeds.attach_containers import Containers, unendable
+from splitbrain.harness.testbeds.ssh_inventory import Host
 from tests.conftest import ROOT, Ran
 from tests.harness.testbeds.test_ssh import RULES, until
 from tests.lab import built
+from tests.nemeses.driver import Driver
 
 PORT = database.Reference.port
 SERVER = Path(database.__file__).with_name("server")
 ADDRESSES = {f"n{number}": f"198.18.77.1{number}" for number in (1, 2, 3)}
+ALL = tuple((a, b) for a in ADDRESSES for b in ADDRESSES if a != b)
+PLAN = Plan(database="reference", variant="majority", testbed="containers", containers="mine=yes", nodes=3)
 
 
 @pytest.fixture
@@ -44,6 +57,7 @@ def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
             )
             made.append(container)
             container.start()
+        assert until(lambda: all(map(serves, ADDRESSES.values())))
         return made
 
     try:
@@ -52,6 +66,11 @@ def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
         for container in made:
             container.remove(force=True, v=True)
         network.remove()
+
+
+def serves(address: str) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex((address, PORT)) == 0
 
 
 def rules(container: Any) -> str:
@@ -70,11 +89,11 @@ def test_they_are_cut_and_left_as_they_were(
     before = rules(containers[0])
     ran = splitbrain(
         "test", "reference", "--compose", str(file), "--variant", "majority",
-        "--nemesis", "partition-primary+delay+clock-jump:follower", "--baseline", "1s", "--fault", "4s",
+        "--nemesis", "kill:follower+partition-primary", "--baseline", "1s", "--fault", "4s",
         "--between", "3s", "--time", "9s", "--settle", "5s", XDG_STATE_HOME=str(tmp_path),
     )
     (fault,) = load(ran.folder / "journal.jsonl")[1].faults
-    assert len(fault.specs) == 3 and fault.bit and fault.healed, (fault.proofs, fault.undone)
+    assert len(fault.specs) == 2 and fault.bit and fault.healed, (fault.proofs, fault.undone)
     assert ran.code in (0, 2) and "3 nodes (containers)" in ran.said, ran.stdout
     assert rules(containers[0]) == before
     assert not list(Path("/run").glob("splitbrain-theirs*"))
@@ -83,34 +102,110 @@ def test_they_are_cut_and_left_as_they_were(
     assert [container.status for container in containers] == ["running"] * 3
 
 
-def test_those_that_are_not_marked_are_not_touched(theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran]) -> None:
-    theirs(mine="yes")
+class Theirs(Driver):
+    """Whose servers are of the reference database."""
+
+    def __init__(self, testbed: Containers) -> None:
+        super().__init__(testbed, "n1")
+        self.database = database.Reference(PLAN, testbed.nodes)
+
+    async def clock(self, name: str) -> float | None:
+        for _ in range(2):  # A connection to one that was ended is found out to be dead when it is used.
+            with contextlib.suppress(Refused, Indeterminate):
+                return await self.database.clock(self.database.nodes[name])
+        return None
+
+
+def met(container: Any) -> str:
+    """Whom a container has connections with, as the kernel writes it."""
+    container.reload()
+    lines = Path("/proc", str(container.attrs["State"]["Pid"]), "net/tcp").read_text().splitlines()[1:]
+    return " ".join(line.split()[2] for line in lines if line.split()[3] == "01")
+
+
+def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
+    """Its network is another one, and no packet of a peer from which it is cut off comes into it."""
+    containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    containers[1].update(restart_policy={"Name": "always"})
+    before = [rules(one) for one in containers]
+
+    async def whole() -> None:
+        testbed = Containers(PLAN, "a-run", tmp_path)
+        try:
+            await testbed.up(3)
+            await testbed.listen(PORT)
+            driver = Theirs(testbed)
+
+            async def again() -> None:
+                was = containers[1].attrs["State"]["Pid"]
+                assert (await driver.cluster.end(again, ["n2"])).idle == ()
+                containers[1].reload()
+                assert containers[1].status == "exited"
+                assert (await driver.cluster.start(again, ["n2"])).idle == ()
+                assert await driver.cluster.serving(["n2"], timeout=60) == ()
+                assert hexed("n1") not in met(containers[1]) and hexed("n2") not in met(containers[0])
+                assert containers[1].attrs["State"]["Pid"] not in (0, was)
+
+            specs = (Cut((("n1", "n2"), ("n2", "n1"))), Impair(ALL, delay=60), Skew(("n2",), offset=60))
+            fault = await driver.do(Step(0.0, 1.0, SCRIPTED, SCRIPTED, specs), again)
+            assert [proof for proof in (*fault.proofs, *fault.undone) if not proof.holds] == []
+            assert fault.bit and fault.healed
+            assert await driver.controller.prove_healed() == ()
+        finally:
+            await testbed.down()
+
+    asyncio.run(whole())
+    assert [rules(one) for one in containers] == before
+    assert until(lambda: hexed("n1") in met(containers[1]))
+
+
+def hexed(name: str) -> str:
+    """A node's address, as the kernel writes it."""
+    return socket.inet_aton(ADDRESSES[name])[::-1].hex().upper()
+
+
+def test_those_that_are_not_marked_are_not_touched(
+    lab: Any, theirs: Callable[..., list[Any]], splitbrain: Callable[..., Ran]
+) -> None:
+    containers = theirs(mine="yes")
     said = splitbrain("test", "reference", "--containers", "mine=yes")
     assert said.code == 64 and "theirs-n1, theirs-n2, theirs-n3: not marked" in said.stderr
     said = splitbrain("test", "reference", "--containers", "mine=no")
     assert said.code == 64 and "no container that runs carries the label mine=no" in said.stderr
+    (network,) = lab.networks.list(names=["theirs"])
+    network.disconnect(containers[0])
+    network.connect(containers[0])
+    assert [problem.what for problem in unendable([Host(host=one.name, start=("true",)) for one in containers])] == [
+        "theirs-n1 may come back at another address"
+    ]
 
 
 def test_kill_9_in_the_middle_of_a_fault_leaves_them_as_they_were(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
     containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
     before = rules(containers[0])
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path)}
-    words = "test reference --containers mine=yes --nemesis everyone-alone+delay+pause:primary+clock-jump:follower"
+    words = "test reference --containers mine=yes --nemesis kill:n1+everyone-alone+delay+pause:n2+clock-jump:n3"
     words += " --baseline 1s --fault 60s --time 70s"
     command = [sys.executable, "-m", "splitbrain.harness.cli"]
     with subprocess.Popen([*command, *words.split()], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
         def in_force() -> bool:
-            changed = all(rule in rules(one) for one in containers for rule in ("-j DROP", "-j NFQUEUE"))
-            return changed and any(map(stopped, containers)) and any(map(wrong, containers))
+            changed = all(rule in rules(one) for one in containers[1:] for rule in ("-j DROP", "-j NFQUEUE"))
+            return changed and not alive(containers[0]) and stopped(containers[1]) and wrong(containers[2])
 
         assert until(in_force, 60)
         process.kill()
     # By no command of ours.
+    assert until(lambda: all(map(alive, containers)))
     assert until(lambda: all(rules(one) == before and not stopped(one) and not wrong(one) for one in containers))
     command += ["clean", "--attached"]
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert said.stdout.count(": removed") == 3 and "killed" not in said.stdout
     assert not list(Path("/run").glob("splitbrain-theirs*"))
+
+
+def alive(container: Any) -> bool:
+    container.reload()
+    return bool(container.attrs["State"]["Pid"])
 
 
 def stopped(container: Any) -> bool:
