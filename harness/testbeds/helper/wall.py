@@ -82,7 +82,7 @@ class Wall:
         return {}
 
     def ahead(self, controller: str) -> Any:
-        """By how much it is ahead of what it was before the last fault, or what it is now, and by how much that may be wrong."""
+        """By how much it is ahead of what it was before the last fault, or is now, and by how much that may be wrong."""
         with self.setting:
             self.known = self.known or before(controller)
             start, error = read()
