@@ -429,19 +429,31 @@ class SkewInjector(Injector[Skew]):
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
         held = _kept(spec.nodes, cluster)
         if not _others(spec.nodes, cluster):
-            return Proof(holds=True, acted=changed.at, at=cluster.clock(), spread=changed.spread, detail=held)
+            wrong, figures = await _machines(spec, cluster)
+            return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                         figures=figures, detail=held)
         return msgspec.structs.replace(await self._proof(spec, cluster, changed), detail=held)
 
     async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
-        """One that is down or stands still cannot be asked."""
+        """One that is down or stands still cannot be asked; a machine can."""
         ahead = await cluster.ahead(_others(spec.nodes, cluster))
         off = {name: ahead[name].seconds - self._before.get(name, 0.0) for name in ahead}
         meant = {name: ahead[name].meant for name in ahead}
         wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())
                       or (name in off and abs(off[name] - meant[name]) > INEXACT))
-        figures = (_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()
+        off_too, machines = await _machines(spec, cluster)
+        wrong = tuple(name for name in spec.nodes if name in wrong + off_too)
+        figures = (*((_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()), *machines)
         return Proof(holds=not wrong and bool(off), acted=changed.at, at=cluster.clock(), spread=changed.spread,
                      wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
+
+
+async def _machines(spec: Skew, cluster: Cluster) -> tuple[tuple[str, ...], tuple[Figure, ...]]:
+    """Which machines' own clocks are not as they are meant to be, where those are put wrong, and what they told."""
+    told = await cluster.machines_ahead(spec.nodes)
+    wrong = tuple(name for name, one in told.items() if abs(one.seconds - one.meant) > TELLS + one.took / 2)
+    meant, seen = [one.meant for one in told.values()], [one.seconds for one in told.values()]
+    return wrong, (_figure("machine ahead", "s", meant, seen),) if told else ()
 
 
 class SurgeInjector(Injector[Surge]):
@@ -604,6 +616,8 @@ STORM = 0.1
 """The part of the calls that failed which must have been tried again at a server."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
+TELLS = 0.01
+"""The same of a machine that tells its clock itself, held against its time since it was started."""
 INEXACT = 1.5
 """Seconds that a clock may be off what it is meant to be: some servers tell whole seconds, and are asked twice. What drifts is
 not changed while it is asked."""
