@@ -142,6 +142,8 @@ def test_regions_are_apart_all_at_once_and_together_again(tmp_path: Path) -> Non
             links = [set(spec.links) for spec in fault.specs if isinstance(spec, Impair)]
             assert [set(proof.measured) for proof in proofs] == links
         assert [proof.figures[0].intended for proof in fault.proofs] == [25, 50, 100]
+        fault = await driver.do(impair(Impair(ONE_WAY, delay=80), Impair((("n2", "n1"),), delay=20, loss=0.5)))
+        assert fault.bit and fault.healed and fault.proofs[0].at == fault.proofs[1].at, (fault.proofs, fault.undone)
         assert await driver.controller.prove_healed() == ()
 
     with_cluster(tmp_path, 3, work)
