@@ -117,10 +117,10 @@ class Theirs(Driver):
 
 
 def met(container: Any) -> str:
-    """Whom a container has connections with, as the kernel writes it."""
+    """Whom a container has connections with, and who has asked it for one, as the kernel writes it."""
     container.reload()
     lines = Path("/proc", str(container.attrs["State"]["Pid"]), "net/tcp").read_text().splitlines()[1:]
-    return " ".join(line.split()[2] for line in lines if line.split()[3] == "01")
+    return " ".join(line.split()[2] for line in lines if line.split()[3] in ("01", "03"))
 
 
 def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
                 assert containers[1].status == "exited"
                 assert (await driver.cluster.start(again, ["n2"])).idle == ()
                 assert await driver.cluster.serving(["n2"], timeout=60) == ()
-                assert hexed("n1") not in met(containers[1]) and hexed("n2") not in met(containers[0])
+                assert hexed("n1") not in met(containers[1])
                 assert containers[1].attrs["State"]["Pid"] not in (0, was)
 
-            specs = (Cut((("n1", "n2"), ("n2", "n1"))), Impair(ALL, delay=60), Skew(("n2",), offset=60))
+            specs = (Cut((("n1", "n2"),)), Impair(ALL, delay=60), Skew(("n2",), offset=60))
             fault = await driver.do(Step(0.0, 1.0, SCRIPTED, SCRIPTED, specs), again)
             assert [proof for proof in (*fault.proofs, *fault.undone) if not proof.holds] == []
             assert fault.bit and fault.healed
