@@ -2,7 +2,7 @@
 
 QEMU emulates the processor (TCG), so that nothing but the package is needed. What they run from is laid into their memory: this
 machine's own programs, with Debian's kernel for clouds as `tools/guest-kernel` fetches it. `python -m
-tests.harness.testbeds.virtual FOLDER COUNT` is the process that has them; they end with it, and it with its standard input.
+tests.harness.testbeds.virtual FOLDER NAME...` is the process that has them; they end with it, and it with the one that made it.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def virtual(folder: Path, count: int, *programs: str) -> Iterator[VirtualMachine
 def main() -> None:
     """In a network of its own, start the machines, and be there until the standard input ends."""
     folder, names = Path(sys.argv[1]), sys.argv[2:]
+    kernel.die_with_parent()
     kernel.unshare(kernel.CLONE_NEWNET)
     for words in ("link add lab type bridge", f"address add {CONTROLLER}/16 dev lab", "link set lab up", "link set lo up"):
         subprocess.run(["ip", *words.split()], check=True)
