@@ -58,9 +58,11 @@ servers: setup
 	@./tools/system-packages openjdk-17-jre-headless maven
 	@for name in mongodb cassandra; do $(RUN) servers get $$name || echo "WITHOUT $$name: its tests are skipped" >&2; done
 
-# What tests need and runs do not: a browser to look at the report, and a way to become root.
+# What tests need and runs do not: a browser to look at the report, a way to become root, and machines with a clock of their own.
 aids: setup
 	@./tools/system-packages chromium sudo
+	@./tools/system-packages --no-install-recommends qemu-system-x86
+	@./tools/guest-kernel
 
 $(VENV)/.fast: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[fast]'

@@ -48,7 +48,8 @@ class Dependency(msgspec.Struct, frozen=True, kw_only=True):
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     """One anomaly: its identifier, a sentence for people, and the operations (few; more only where a proof needs them) that
     alone prove that something is wrong: judged by themselves they are invalid, with the same identifier or a more general one
-    (`checkers.anomalies`). There may be none, as where replicas differ.
+    (`checkers.anomalies`). There may be none, as where replicas differ; and of a transfer that a bank lost, all others together
+    are the proof, of which only the two are told that say which it is.
 
     `cycle` are the dependencies that go round, where the anomaly is a cycle of transactions. `accused` is the place, among
     these operations, of the one that should not have been answered as it was. `cut`: of what was read, they have only the

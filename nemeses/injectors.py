@@ -7,7 +7,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import median
 from typing import Any, Generic, TypeVar
 
@@ -178,13 +178,55 @@ class ImpairInjector(Injector[Impair]):
 
     async def _measured(self, spec: Impair, cluster: Cluster, changed: Changed) -> Proof:
         trains = await cluster.measure(spec.links)
+        return self._judged(spec, cluster, changed, trains, cluster.clock())
+
+    def _judged(
+        self, spec: Impair, cluster: Cluster, changed: Changed, trains: Mapping[Link, Train], at: int
+    ) -> Proof:
         impaired = cluster.impaired()
         meant = {link: impaired.get(link, Impair((link,))) for link in trains}
         wrong = tuple(link for link in spec.links if link in trains and not as_meant(meant[link], trains[link]))
         if not trains or not all_as_meant(meant, trains):
             wrong = spec.links
-        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+        return Proof(holds=not wrong, acted=changed.at, at=at, spread=changed.spread, wrong=wrong,
                      measured=tuple(trains), figures=figures(spec, meant, trains))
+
+
+class TogetherInjector(ImpairInjector):
+    """Impairs some links while others, `beside`, impair others: all are impaired, measured and cleared at once, by the first of
+    them that is asked to; what it saw is the answer of the others too."""
+
+    def __init__(self, spec: Impair, beside: list[tuple[TogetherInjector, Impair]]) -> None:
+        self._beside = beside
+        self._seen: dict[str, Proof] = {}
+        beside.append((self, spec))
+
+    async def start(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Impair all, and measure. Raises `SetupError` where the kernel refuses."""
+        return await self._all("start", cluster, cluster.impair)
+
+    async def still(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Measure all again."""
+
+        async def as_it_is(who: object, impair: Impair) -> Changed:
+            return Changed(cluster.clock(), 0)
+
+        return await self._all("still", cluster, as_it_is)
+
+    async def undo(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Let go of all, and measure."""
+        return await self._all("undo", cluster, lambda who, impair: cluster.clear(who))
+
+    async def _all(self, what: str, cluster: Cluster, change: Callable[[object, Impair], Awaitable[Changed]]) -> Proof:
+        async with cluster.network:
+            if what not in self._seen:
+                changed = [await change(one, spec) for one, spec in self._beside]
+                trains = await cluster.measure([link for _, spec in self._beside for link in spec.links])
+                at = cluster.clock()
+                for (one, spec), its in zip(self._beside, changed, strict=True):
+                    over = {link: trains[link] for link in spec.links if link in trains}
+                    one._seen[what] = one._judged(spec, cluster, its, over, at)
+            return self._seen.pop(what)
 
 
 SLACK = 60.0
@@ -387,19 +429,31 @@ class SkewInjector(Injector[Skew]):
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
         held = _kept(spec.nodes, cluster)
         if not _others(spec.nodes, cluster):
-            return Proof(holds=True, acted=changed.at, at=cluster.clock(), spread=changed.spread, detail=held)
+            wrong, figures = await _machines(spec, cluster)
+            return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+                         figures=figures, detail=held)
         return msgspec.structs.replace(await self._proof(spec, cluster, changed), detail=held)
 
     async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
-        """One that is down or stands still cannot be asked."""
+        """One that is down or stands still cannot be asked; a machine can."""
         ahead = await cluster.ahead(_others(spec.nodes, cluster))
         off = {name: ahead[name].seconds - self._before.get(name, 0.0) for name in ahead}
         meant = {name: ahead[name].meant for name in ahead}
         wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())
                       or (name in off and abs(off[name] - meant[name]) > INEXACT))
-        figures = (_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()
+        off_too, machines = await _machines(spec, cluster)
+        wrong = tuple(name for name in spec.nodes if name in wrong + off_too)
+        figures = (*((_figure("ahead", "s", list(meant.values()), list(off.values())),) if off else ()), *machines)
         return Proof(holds=not wrong and bool(off), acted=changed.at, at=cluster.clock(), spread=changed.spread,
                      wrong=wrong or (() if off else spec.nodes), measured=tuple(off), figures=figures)
+
+
+async def _machines(spec: Skew, cluster: Cluster) -> tuple[tuple[str, ...], tuple[Figure, ...]]:
+    """Which machines' own clocks are not as they are meant to be, where those are put wrong, and what they told."""
+    told = await cluster.machines_ahead(spec.nodes)
+    wrong = tuple(name for name, one in told.items() if abs(one.seconds - one.meant) > TELLS + one.took / 2)
+    meant, seen = [one.meant for one in told.values()], [one.seconds for one in told.values()]
+    return wrong, (_figure("machine ahead", "s", meant, seen),) if told else ()
 
 
 class SurgeInjector(Injector[Surge]):
@@ -519,7 +573,7 @@ class SeverInjector(Injector[Sever]):
 
 class RetryInjector(Injector[Retry]):
     """Has clients try again what fails. Proven at its end by the load, which counts the tries: where nothing failed there was
-    no storm, nor where no server was in reach of those whose calls did."""
+    no storm, nor where no server was in reach of nearly all whose calls did."""
 
     async def start(self, spec: Retry, cluster: Cluster) -> Proof:
         """From now on."""
@@ -533,7 +587,8 @@ class RetryInjector(Injector[Retry]):
         failed, tries, lost = cluster.load.persisted(self) if cluster.load is not None else (0, 0, 0)
         at = cluster.clock()
         nowhere = f", {lost:,} of which had no server in reach to try" if lost else ""
-        return Proof(holds=tries > 0, acted=at, at=at, wrong=() if tries else spec.homes, measured=spec.homes,
+        holds = tries > 0 and failed - lost >= STORM * failed
+        return Proof(holds=holds, acted=at, at=at, wrong=() if holds else spec.homes, measured=spec.homes,
                      detail=f"{tries:,} more tries of {failed:,} calls that failed{nowhere}")
 
     async def undo(self, spec: Retry, cluster: Cluster) -> Proof:
@@ -557,8 +612,12 @@ BROKEN_OFF = 0.05
 """Seconds in which calls that are broken off have ended: an answer that had come already is still taken."""
 COUNTED = 0.5
 """Seconds for which calls are counted."""
+STORM = 0.1
+"""The part of the calls that failed which must have been tried again at a server."""
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
+TELLS = 0.01
+"""The same of a machine that tells its clock itself, held against its time since it was started."""
 INEXACT = 1.5
 """Seconds that a clock may be off what it is meant to be: some servers tell whole seconds, and are asked twice. What drifts is
 not changed while it is asked."""

@@ -84,8 +84,8 @@ class RetryStorm(OnClients):
     """What fails is tried again at once, three times, each on a connection of its own, as clients do that do not back off. The
     tries are no part of the history: a read is made again, and instead of a write that failed, which may have happened and
     must not happen twice, another key is written that nobody reads. Without another fault (`partition-primary+retry-storm`)
-    that makes calls fail there is no storm, nor where they fail since no primary is in reach: then there is no server that a
-    try could go to, as while Redis' sentinels choose a new one."""
+    that makes calls fail there is no storm, nor where nearly all fail since no primary is in reach: no server is there that
+    a try could go to, as while Redis' sentinels choose a new one."""
 
     name: ClassVar[str] = "retry-storm"
     summary: ClassVar[str] = "what fails is tried again three times at once; with another fault (kill+retry-storm)"

@@ -109,7 +109,9 @@ class Findings:
         return Verdict(
             checker=checker, validity="invalid" if counts else "valid" if judged and not unproven else "unknown", reason=reason,
             standings=tuple(states), anomalies=tuple(anomalies), counts=counts,
-            moments={name: tuple(moments) for name, moments in self._moments.items()}, complete=True,
+            moments={name: tuple(moments) for name, moments in self._moments.items()},
+            # Of a fault that nothing of such a name was found of, nobody knows that there was none.
+            complete=self.least.isdisjoint(counts),
             coverage=Coverage(
                 keys=keys, operations=len(self.recording.history), refuted=len(self.keys) if apart else None
             ),

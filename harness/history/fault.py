@@ -296,8 +296,8 @@ class Pause(OnServers, frozen=True, omit_defaults=True, tag="pause"):
 
 class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
     """The wall clocks of these nodes' servers are `offset` seconds ahead (or behind), and run `drift` seconds a second too fast
-    (or too slow); with `every` they jump to and fro so often, in seconds. The machine's clock, and clocks that only go forward,
-    stay right."""
+    (or too slow); with `every` they jump to and fro so often, in seconds. The machine's clock stays right, unless it is the one
+    that is put wrong (`clock` of an inventory), and clocks that only go forward always do."""
 
     offset: float = 0.0
     drift: float = 0.0

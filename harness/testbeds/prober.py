@@ -107,6 +107,10 @@ class Probed:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot put clocks wrong.")
 
+    async def ahead(self, name: str) -> tuple[int, int] | None:
+        """None: unless a testbed knows better, clocks that are put wrong are those of servers alone."""
+        return None
+
     async def bound(self, count: int) -> None:
         """Nothing, unless a testbed has the ability."""
         raise SetupError("this testbed cannot give a data folder a disk of its own.")

@@ -18,6 +18,7 @@ from splitbrain.harness.errors import PlanError, SetupError, UsageError
 from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds import commands, firewall, kernel, shaping, ssh_files, ssh_notes
+from splitbrain.harness.testbeds.helper.machine import boot
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
@@ -182,11 +183,13 @@ class Ssh(Probed):
     async def facts(self) -> dict[str, str]:
         """The machines, and how well their clocks are known."""
         worst = max(node.link.error for node in self.nodes) / 1e6
+        whole = ", ".join(node.name for node in self.nodes if node.link.host.clock == "machine")
         return {
             "machines": "; ".join(
                 f"{machine.link.name} is {machine.host.host} ({machine.address}), kernel {machine.found['kernel']}"
                 for machine in self._machines
             ),
+            **({"clocks": f"put wrong are those of whole machines: {whole}"} if whole else {}),
             "times": f"of what was done on the machines: within {worst:.1f} ms (half a round trip)",
         }
 
@@ -221,9 +224,27 @@ class Ssh(Probed):
         return {node.name: firewall.Addresses(node.address, node.address6) for node in self.nodes}
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
-        """Put the clocks of a node's servers wrong (clocks.py), not that of the machine. Raises `SetupError`."""
-        (node,) = (node for node in self.nodes if node.name == name)
+        """Put the clocks of a node's servers wrong (clocks.py), or that of the machine where the inventory says so
+        (helper/wall.py). Raises `SetupError`."""
+        node = self._named(name)
+        if self._whole(node):
+            await node.set_clock(nanoseconds)
+            return
         await commands.together(node.skew(service.name, nanoseconds, paused=paused) for service in node.services)
+
+    async def ahead(self, name: str) -> tuple[int, int] | None:
+        """Asked of a machine whose own clock is put wrong."""
+        node = self._named(name)
+        return await node.ahead() if self._whole(node) else None
+
+    def _whole(self, node: SshNode) -> bool:
+        """Whether it is the clock of a node's whole machine that is put wrong. Raises `SetupError` where it has it together
+        with another node."""
+        if node.link.host.clock != "machine":
+            return False
+        if shared := _together(self._machines, node.link):
+            raise SetupError(f"{shared}.")
+        return True
 
     async def listen(self, port: int) -> None:
         """See `RemoteProber.open`."""
@@ -314,7 +335,7 @@ async def lacking(
         tools = [Wanted(name, "apt-get install iptables") for name in _TOOLS]
         return [
             problem for found in await commands.together(
-                _missing(machine, [*tools, *programs], needs, runs) for machine in machines
+                _missing(machine, machines, [*tools, *programs], needs, runs) for machine in machines
             ) for problem in found
         ]
     finally:
@@ -322,7 +343,9 @@ async def lacking(
             machine.link.close()
 
 
-async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collection[Ability], runs: int) -> list[Problem]:
+async def _missing(
+    machine: _Machine, machines: Sequence[_Machine], wanted: Sequence[Wanted], needs: Collection[Ability], runs: int
+) -> list[Problem]:
     link, found, missing = machine.link, machine.found, []
     for left in found["left"]:
         missing.append(Problem(f"{link.place}: the run {left} left things in {link.host.folder}", "splitbrain clean"))
@@ -338,7 +361,9 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collectio
         if link.host.install and program.mend.startswith("apt-get install "):
             await _install(link, program.mend.split()[2:])
         else:
-            missing.append(Problem(f"the program {program.name} is not on {link.place}", program.mend))
+            path = f'name its path there in the inventory: programs = {{"{program.name}" = "/path"}}'
+            mend = path if program.mend.startswith("splitbrain ") else program.mend  # which would get it to this machine
+            missing.append(Problem(f"the program {program.name} is not on {link.place}", mend))
     if "impair" in needs and not missing:
         own = firewall.Addresses("198.18.0.1", "")
         text = firewall.queues([("n2", "n1")], {"n2": own, "n1": own})["n1"].ipv4
@@ -350,9 +375,28 @@ async def _missing(machine: _Machine, wanted: Sequence[Wanted], needs: Collectio
         source = disk_server() if kind == "volatile" else ""
         if ability in needs and not missing and (why := (await link.ask("disk", kind=kind, source=source))["why"]):
             missing.append(Problem(f"{link.place} cannot {DEEDS[ability]}: {why}", "use another machine, or other faults"))
-    if "skew" in needs and not missing and (why := (await link.ask("clock"))["why"]):
-        missing.append(Problem(f"{link.place} cannot {DEEDS['skew']}: {why}", "use another machine, or other faults"))
+    if "skew" in needs and not missing:
+        missing += await _unskewable(machine, machines)
     return missing
+
+
+async def _unskewable(machine: _Machine, machines: Sequence[_Machine]) -> list[Problem]:
+    """Why the clock of a machine, or those of its servers, cannot be put wrong."""
+    link = machine.link
+    if link.host.clock == "servers":
+        why = (await link.ask("clock"))["why"]
+        return [Problem(f"{link.place} cannot {DEEDS['skew']}: {why}", "use another machine, or other faults")] if why else []
+    if shared := _together(machines, link):
+        return [Problem(shared, 'name machines that are whole ones, or take clock = "machine" out of the inventory')]
+    told = await link.ask("wall", controller=boot())
+    return [Problem(f"the clock of {link.place} cannot be put wrong: {told['why']}", told["mend"])] if told["why"] else []
+
+
+def _together(machines: Sequence[_Machine], link: Link) -> str:
+    """What tells that a machine's clock is another node's too, since they share a kernel; empty where it is not."""
+    boots = {machine.link: machine.found["boot"] for machine in machines}
+    other = next((one.place for one, booted in boots.items() if one is not link and booted == boots[link]), "")
+    return f"{link.place} shares its kernel, and so its clock, with {other}" if other else ""
 
 
 async def _install(link: Link, packages: Sequence[str]) -> None:

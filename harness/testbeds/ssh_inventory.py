@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,6 +29,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     folder: Annotated[str, Setting("The folder in which a run has its folder, removed when it is over.")] = FOLDER
     python: Annotated[str, Setting("Its Python, 3.8 or later.")] = "python3"
     programs: Annotated[dict[str, str], Setting("Where a server's program is, if not in PATH: name = path.")] = {}
+    clock: Annotated[Literal["servers", "machine"], Setting(
+        "Whose clock is put wrong: that of its servers' processes alone, or that of the whole machine, for all that runs there."
+    )] = "servers"
     install: Annotated[bool, Setting("Whether programs that are missing may be installed by apt-get.")] = False
     start: Annotated[tuple[str, ...], Setting("Attached: the command that starts its server again (a list).")] = ()
 

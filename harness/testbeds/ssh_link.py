@@ -273,8 +273,8 @@ def _explained(host: Host, said: str) -> str:
 
 
 MODULES = (
-    "families", "clocks", "kernel", "memory_disk", "fuse", "helper", "helper.machine", "helper.rules", "helper.guard",
-    "helper.links", "helper.disks", "helper.probes", "helper.main",
+    "families", "clocks", "kernel", "memory_disk", "fuse", "helper", "helper.machine", "helper.rules", "helper.wall",
+    "helper.guard", "helper.links", "helper.disks", "helper.probes", "helper.main",
 )
 """What the helper is made of, each after what it imports."""
 

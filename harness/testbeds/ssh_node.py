@@ -10,6 +10,7 @@ from typing import Any, Literal
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import firewall, shaping
+from splitbrain.harness.testbeds.helper.machine import boot
 from splitbrain.harness.testbeds.ssh_link import Link, disk_server
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
@@ -114,6 +115,16 @@ class SshNode:
         """Put the clock of a service and of everything that came of it wrong."""
         if self.running(name):
             await self.link.ask("skew", name=name, nanoseconds=nanoseconds, paused=paused)
+
+    async def set_clock(self, nanoseconds: int) -> None:
+        """Put the clock of the whole machine wrong by so much, or right (0)."""
+        await self.link.ask("set", controller=boot(), nanoseconds=nanoseconds)
+
+    async def ahead(self) -> tuple[int, int]:
+        """Nanoseconds by which the clock of the whole machine is ahead of what it was before faults, and by how much this may
+        be wrong."""
+        told = await self.link.ask("ahead", controller=boot())
+        return told["ahead"], told["inexact"]
 
     @property
     def services(self) -> Sequence[Service]:

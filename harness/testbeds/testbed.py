@@ -281,8 +281,13 @@ class Testbed(Protocol):
         ...
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
-        """Put the wall clocks of a node's servers ahead of the machine's by so much (0: right again), those of no other node
-        and not the machine's. Asked only of a testbed with the ability `skew`."""
+        """Put the wall clocks of a node's servers ahead by so much (0: right again), those of no other node; the machine's own
+        only where `ahead` tells of it. Asked only of a testbed with the ability `skew`."""
+        ...
+
+    async def ahead(self, name: str) -> tuple[int, int] | None:
+        """Nanoseconds by which the clock of a node's whole machine is ahead of what it was before faults, and by how much that
+        may be wrong; None where the clocks of its servers alone are put wrong."""
         ...
 
     async def bound(self, count: int) -> None:

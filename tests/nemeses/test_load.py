@@ -47,6 +47,13 @@ class Idle:
     """A load of whom one that is to join never calls, and another calls though nobody should."""
 
     begun = 0
+    retried = (0, 0, 0)
+
+    def persist(self, who: object, homes: object, tries: int) -> None:
+        pass
+
+    def persisted(self, who: object) -> tuple[int, int, int]:
+        return self.retried
 
     def calls(self, homes: Sequence[str]) -> int:
         return self.begun if "n2" in homes else 0
@@ -99,6 +106,10 @@ def test_a_load_that_does_not_grow_is_no_fault(tmp_path: Path) -> None:
         assert not fault.bit and fault.wrong == ("n1", "n2"), "one never called, the other was answered"
         fault = await driver.do(step("quiet", "lock-owner"), call)
         assert fault.bit and fault.hushed == {"n1"}, "others may call"
+        for idle.retried, bit in (((0, 0, 0), False), ((1222, 2, 1220), False), ((1222, 30, 1192), False), ((20, 9, 17), True)):
+            fault = await driver.do(step("retry-storm", "all"))
+            assert fault.bit is bit and fault.wrong == (() if bit else ("n1", "n2")) and fault.healed
+        assert fault.proofs[0].detail == "9 more tries of 20 calls that failed, 17 of which had no server in reach to try"
 
     with_cluster(tmp_path, 2, work)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from splitbrain.harness.testbeds import clocks, families
-from splitbrain.harness.testbeds.helper import rules
+from splitbrain.harness.testbeds.helper import rules, wall
 from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives, pids, shares_network, start_time
 
 
@@ -24,6 +24,12 @@ def put_back(run: str, state: Any) -> list[str]:
     done = rules.lift(run)
     if state.get("boot") != boot():  # nothing of it is left
         return done
+    if known := state.get("clock"):
+        try:
+            if wall.put_right(known):
+                done.append("the machine's clock: put right")
+        except OSError as error:
+            done.append(f"the machine's clock is wrong still: {error.strerror}")
     for leader, (started, mark) in state.get("skewed", {}).items():
         if is_same(int(leader), started):
             name = mark.rpartition("/")[2]
@@ -96,7 +102,7 @@ def guard(told: int, helper: int, folder: Path, run: str, patience: float, disk:
     on the `disk` of the data folder, where it has one."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: None)  # what it starts would ignore for ever what it ignored
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)

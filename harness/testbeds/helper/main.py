@@ -39,6 +39,7 @@ from splitbrain.harness.testbeds.helper.machine import (
     which,
 )
 from splitbrain.harness.testbeds.helper.probes import Probes
+from splitbrain.harness.testbeds.helper.wall import Wall
 
 TICK = 0.05
 GRACE = 2.0
@@ -92,6 +93,7 @@ class Helper:
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
         self.probes = Probes(self)
+        self.wall = Wall(self)
         self.logged = 0.0
 
     def serve(self) -> None:
@@ -186,7 +188,7 @@ class Helper:
             "uid": os.getuid(), "connection": connection(), "kernel": os.uname().release,
             "programs": {name: which(path) or "" for name, path in programs.items()},
             "writable": os.access(place, os.W_OK), "left": left, "chains": rules.left(),
-            "here": here,
+            "here": here, "boot": boot(),
         }
 
     def do_refusal(self, source: str, text: str) -> Any:
@@ -505,7 +507,8 @@ class Helper:
         has none."""
         if self.folder == Path():
             return {}
-        put_back(self.run, self.state)
+        with self.wall.setting:
+            put_back(self.run, self.state)
         if self.shaper is not None:
             self.shaper.close()
         for service in self.services.values():

@@ -215,9 +215,12 @@ def test_what_a_search_that_was_cut_short_has_counted_is_told_as_the_least(monke
     many = [transfer(at % 3, (at + 1) % 3, 1, 10 + at, 100 + at, "info") for at in range(40)]
     wrong, late = read((4, 16, 10), 9, 9), read((9, 12, 9), 200, 210)
     operations = [wrong, *many, late]
-    assert ": 1 inconsistent-analysis." in judge([wrong, *many[:3], read((10, 10, 10), 200, 210)]).reason
+    whole = judge([wrong, *many[:3], read((10, 10, 10), 200, 210)])
+    assert ": 1 inconsistent-analysis." in whole.reason and whole.complete
     monkeypatch.setattr(ledger, "MOST_OPEN", 3)
-    assert ": at least 1 inconsistent-analysis." in judge(operations).reason
+    part = judge(operations)
+    assert ": at least 1 inconsistent-analysis." in part.reason and not part.complete
+    assert judge([*many, late]).complete
 
 
 def test_a_long_history_of_one_order_holds() -> None:

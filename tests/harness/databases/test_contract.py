@@ -290,15 +290,32 @@ async def _connected(
 async def _each(
     kind: Kind, root: Path, answers: Iterable[bytes], told: Callable[[Any, Scripted, bytes], Coroutine[Any, Any, None]]
 ) -> None:
-    """What is told by a client of a server that gives that answer, for each answer: all at once, since they mostly wait."""
+    """What is told by a client of a server that gives that answer, for each answer."""
 
     async def one(number: int, answer: bytes) -> None:
         async with _connected(kind, root / str(number), answer, number=number) as (client, script):
             await told(client, script, answer)
 
+    await _together(one(number, answer) for number, answer in enumerate(answers, 1))
+
+
+async def _every_call(
+    kind: Kind, root: Path, told: Callable[[Any, Scripted, str], Coroutine[Any, Any, None]], *answers: bytes
+) -> None:
+    """The same for each of its calls, whose servers give all of the answers in turn."""
+
+    async def one(number: int, method: str) -> None:
+        async with _connected(kind, root / method, *answers, number=number) as (client, script):
+            await told(client, script, method)
+
+    await _together(one(number, method) for number, method in enumerate(_methods(kind), 1))
+
+
+async def _together(tests: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All at once, since they mostly wait."""
     async with asyncio.TaskGroup() as group:
-        for number, answer in enumerate(answers, 1):
-            group.create_task(one(number, answer))
+        for test in tests:
+            group.create_task(test)
 
 
 async def _quiet() -> None:
@@ -306,41 +323,40 @@ async def _quiet() -> None:
     await asyncio.sleep(0.1)
 
 
-@METHODS_OF_KINDS
-async def test_one_invocation_sends_one_request_and_a_hang_up_decides_nothing(
-    kind: Kind, method: str, tmp_path: Path
-) -> None:
-    async with _connected(kind, tmp_path, HANG_UP) as (client, script):
+@KINDS
+async def test_one_invocation_sends_one_request_and_a_hang_up_decides_nothing(kind: Kind, tmp_path: Path) -> None:
+    async def told(client: Any, script: Scripted, method: str) -> None:
         with pytest.raises(Indeterminate):
             await CALLS[method](client)
         await _quiet()
-        assert len(script.requests) == 1
+        assert len(script.requests) == 1, method
+
+    await _every_call(kind, tmp_path, told, HANG_UP)
 
 
-@METHODS_OF_KINDS
-async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(
-    kind: Kind, method: str, tmp_path: Path
-) -> None:
-    refusal = list(kind.refusals)[1]
-    async with _connected(kind, tmp_path, refusal, HANG_UP) as (client, script):
+@KINDS
+async def test_a_hang_up_on_a_connection_that_worked_before_is_not_repeated(kind: Kind, tmp_path: Path) -> None:
+    async def told(client: Any, script: Scripted, method: str) -> None:
         with pytest.raises(Refused):
             await CALLS[method](client)
         with pytest.raises(Indeterminate):
             await CALLS[method](client)
         await _quiet()
-        assert len(script.requests) == 2
+        assert len(script.requests) == 2, method
+
+    await _every_call(kind, tmp_path, told, list(kind.refusals)[1], HANG_UP)
 
 
-@pytest.mark.parametrize("method", _methods(REDIS))
-async def test_a_connection_that_the_server_gave_up_is_not_opened_again(method: str, tmp_path: Path) -> None:
-    answer = b"-LOADING Redis is loading the dataset in memory\r\n" + HANG_UP
-    async with _connected(REDIS, tmp_path, answer) as (client, script):
+async def test_a_connection_that_the_server_gave_up_is_not_opened_again(tmp_path: Path) -> None:
+    async def told(client: Any, script: Scripted, method: str) -> None:
         with pytest.raises(Refused):
             await CALLS[method](client)
         with pytest.raises(Indeterminate):
             await CALLS[method](client)
         await _quiet()
-        assert len(script.requests) == 1
+        assert len(script.requests) == 1, method
+
+    await _every_call(REDIS, tmp_path, told, b"-LOADING Redis is loading the dataset in memory\r\n" + HANG_UP)
 
 
 @METHODS_OF_KINDS
@@ -377,9 +393,9 @@ async def test_any_other_error_is_indeterminate(kind: Kind, method: str, tmp_pat
     await _each(kind, tmp_path, kind.indefinite, told)
 
 
-@METHODS_OF_KINDS
-async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: Kind, method: str, tmp_path: Path) -> None:
-    async with _connected(kind, tmp_path, SILENCE) as (client, script):
+@KINDS
+async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: Kind, tmp_path: Path) -> None:
+    async def told(client: Any, script: Scripted, method: str) -> None:
         call = asyncio.ensure_future(CALLS[method](client))
         async with asyncio.timeout(60):
             while not script.requests:
@@ -391,10 +407,12 @@ async def test_cancellation_closes_the_connection_and_sends_nothing_more(kind: K
             while not script.ended:
                 await asyncio.sleep(0.01)
         await _quiet()
-        assert script.ended == 1
+        assert script.ended == 1, method
         with pytest.raises(Refused):
             await CALLS[method](client)
-        assert len(script.requests) == 1
+        assert len(script.requests) == 1, method
+
+    await _every_call(kind, tmp_path, told, SILENCE)
 
 
 @KINDS

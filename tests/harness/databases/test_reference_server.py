@@ -216,7 +216,10 @@ async def test_who_missed_the_same_step_at_two_keys_is_told_of_both(tmp_path: Pa
         client = await servers.client(await servers.ready())
         for key in range(8):
             assert (await client.call("write", key=key, value=1))["ok"]
-        await asyncio.sleep(0.2)  # The third has them, too.
+        third = await servers.client("n3")
+        async with asyncio.timeout(60):
+            while [(await third.call("local-read", key=key))["value"] for key in range(8)] != [1] * 8:
+                await asyncio.sleep(0.05)
         await servers.kill("n3")
         client = await servers.client(await servers.ready("n1", "n2"))
         for key in range(8):

@@ -121,12 +121,13 @@ mkdir -p /run/sshd
 """A machine that nobody has had before."""
 
 
+SSHD = ("PasswordAuthentication no", "UsePAM no", "StrictModes no", "PidFile none", "MaxStartups 100", "PermitRootLogin yes")
+"""The settings of an sshd that takes the test's key alone."""
+
+
 def sshd(folder: Path) -> Service:
     """A real one, which takes the test's key alone."""
-    settings = (
-        f"HostKey {folder}/host", f"AuthorizedKeysFile {folder}/authorized /run/authorized", "PasswordAuthentication no",
-        "UsePAM no", "StrictModes no", "PidFile none", "MaxStartups 100", "PermitRootLogin yes",
-    )
+    settings = (f"HostKey {folder}/host", f"AuthorizedKeysFile {folder}/authorized /run/authorized", *SSHD)
     return Service(
         name="sshd", argv=(str(find_program("sshd")), "-D", "-e", "-f", "{folder}/sshd_config"),
         files={"sshd_config": "\n".join(settings) + "\n"},

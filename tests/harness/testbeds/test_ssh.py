@@ -152,9 +152,10 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
             "needs nfnetlink_queue and xt_NFQUEUE (modprobe -a nfnetlink_queue xt_NFQUEUE)"
         )
         machines.inventory.write_text(inventory)
-        assert refused(Wanted("no-such-server", "apt-get install it")) == (
-            "the program no-such-server is not on n1 (198.18.0.1): apt-get install it; "
-            "the program no-such-server is not on n2 (198.18.0.2): apt-get install it"
+        absent = Wanted("no-such", "apt-get install it"), Wanted("mongo-d", "splitbrain servers get mongodb")
+        assert refused(*absent) == "; ".join(
+            f"the program no-such is not on {place}: apt-get install it; the program mongo-d is not on {place}: name its path "
+            'there in the inventory: programs = {"mongo-d" = "/path"}' for place in ("n1 (198.18.0.1)", "n2 (198.18.0.2)")
         )
         first, second = keys.splitlines()
         machines.known_hosts.write_text(second + "\n")

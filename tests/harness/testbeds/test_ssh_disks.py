@@ -172,6 +172,8 @@ def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -
         # No command of ours: only a look, by another way.
         assert until(lambda: machines.sh(0, writes) == "written\n")
         assert until(lambda: state(machines, 1) in ("S", "R") and bool(machines.sh(1, f"cat {folder}/server.py")))
+        machines.sh(1, "kill $(pgrep -of 'server.p[y]')")
+        assert until(lambda: state(machines, 1) == ""), "it heeds signals as any other does"
 
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN.format(tmp_path)}; {mounts}")
