@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from splitbrain.harness.databases.database import Database, Detection, Program
-from splitbrain.harness.history.fault import OnServers, Other, Spec
+from splitbrain.harness.history.fault import Impair, OnServers, Other, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.injectors import Injector
+from splitbrain.nemeses.injectors import Injector, TogetherInjector
 from splitbrain.nemeses.nemesis import DRAWS, Nemesis, NoTarget, Outlook
 
 AND = " + "
@@ -44,6 +44,7 @@ class Combination(Nemesis):
         self.name = "+".join(part.nemesis.name + (f":{part.scenario}" if part.scenario else "") for part in parts)  # type: ignore[misc]
         self.summary = AND.join(part.nemesis.summary for part in parts)  # type: ignore[misc]
         self.needs = frozenset().union(*(part.nemesis.needs for part in parts))  # type: ignore[misc]
+        self._impairing: list[tuple[TogetherInjector, Impair]] = []
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """As many as the part with the most has."""
@@ -74,10 +75,10 @@ class Combination(Nemesis):
         raise NoTarget(f"no server is left to {idle[0].doing(view.names)}: its node leaves the members at the same time")
 
     def injector(self, spec: Spec) -> Injector[Any]:
-        """That of the part which brings the spec: one from elsewhere has its nemesis' name."""
+        """That of the part which brings the spec: one from elsewhere has its nemesis' name. Links are impaired all at once."""
         if isinstance(spec, Other):
             return next(part.nemesis for part in self.parts if part.nemesis.name == spec.name).injector(spec)
-        return super().injector(spec)
+        return TogetherInjector(spec, self._impairing) if isinstance(spec, Impair) else super().injector(spec)
 
     def refusal(self, database: type[Database], variant: Variant) -> str:
         """That of the first part that has one."""

@@ -7,7 +7,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import median
 from typing import Any, Generic, TypeVar
 
@@ -178,13 +178,55 @@ class ImpairInjector(Injector[Impair]):
 
     async def _measured(self, spec: Impair, cluster: Cluster, changed: Changed) -> Proof:
         trains = await cluster.measure(spec.links)
+        return self._judged(spec, cluster, changed, trains, cluster.clock())
+
+    def _judged(
+        self, spec: Impair, cluster: Cluster, changed: Changed, trains: Mapping[Link, Train], at: int
+    ) -> Proof:
         impaired = cluster.impaired()
         meant = {link: impaired.get(link, Impair((link,))) for link in trains}
         wrong = tuple(link for link in spec.links if link in trains and not as_meant(meant[link], trains[link]))
         if not trains or not all_as_meant(meant, trains):
             wrong = spec.links
-        return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
+        return Proof(holds=not wrong, acted=changed.at, at=at, spread=changed.spread, wrong=wrong,
                      measured=tuple(trains), figures=figures(spec, meant, trains))
+
+
+class TogetherInjector(ImpairInjector):
+    """Impairs some links while others, `beside`, impair others: all are impaired, measured and cleared at once, by the first of
+    them that is asked to; what it saw is the answer of the others too."""
+
+    def __init__(self, spec: Impair, beside: list[tuple[TogetherInjector, Impair]]) -> None:
+        self._beside = beside
+        self._seen: dict[str, Proof] = {}
+        beside.append((self, spec))
+
+    async def start(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Impair all, and measure. Raises `SetupError` where the kernel refuses."""
+        return await self._all("start", cluster, cluster.impair)
+
+    async def still(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Measure all again."""
+
+        async def as_it_is(who: object, impair: Impair) -> Changed:
+            return Changed(cluster.clock(), 0)
+
+        return await self._all("still", cluster, as_it_is)
+
+    async def undo(self, spec: Impair, cluster: Cluster) -> Proof:
+        """Let go of all, and measure."""
+        return await self._all("undo", cluster, lambda who, impair: cluster.clear(who))
+
+    async def _all(self, what: str, cluster: Cluster, change: Callable[[object, Impair], Awaitable[Changed]]) -> Proof:
+        async with cluster.network:
+            if what not in self._seen:
+                changed = [await change(one, spec) for one, spec in self._beside]
+                trains = await cluster.measure([link for _, spec in self._beside for link in spec.links])
+                at = cluster.clock()
+                for (one, spec), its in zip(self._beside, changed, strict=True):
+                    over = {link: trains[link] for link in spec.links if link in trains}
+                    one._seen[what] = one._judged(spec, cluster, its, over, at)
+            return self._seen.pop(what)
 
 
 SLACK = 60.0

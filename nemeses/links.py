@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from splitbrain.harness.history.fault import Impair, Link, Spec
 from splitbrain.harness.history.sides import in_order
-from splitbrain.harness.plan import OptionTable
+from splitbrain.harness.plan import OptionTable, Tables
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability, everything
+from splitbrain.nemeses.injectors import Injector, TogetherInjector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 from splitbrain.nemeses.roles import OWNER, nodes_of
 
@@ -145,6 +146,14 @@ class Regions(Nemesis):
     needs: ClassVar[frozenset[Ability]] = frozenset({"impair"})
     trips: ClassVar[tuple[tuple[int, int, float], ...]] = ((0, 1, 50.0), (1, 2, 100.0), (0, 2, 200.0))
     """Two regions, and the milliseconds of a round trip between them."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        super().__init__(tables)
+        self._together: list[tuple[TogetherInjector, Impair]] = []
+
+    def injector(self, spec: Spec) -> Injector[Any]:
+        """Of all pairs of regions at once: one after the other would be put in force, and proven, for seconds."""
+        return TogetherInjector(spec, self._together) if isinstance(spec, Impair) else super().injector(spec)
 
     def minimum_nodes(self) -> int:
         return 3

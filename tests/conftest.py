@@ -32,9 +32,9 @@ STARTERS = {"with_cluster", "with_power", "beside", "inside"}
 
 LONG = (
     "end_to_end/test_runs.py",
-    "end_to_end/test_docker.py",
     "end_to_end/test_bad_luck.py",
     "harness/databases/test_partitions.py",
+    "end_to_end/test_docker.py",
     "end_to_end/test_cassandra.py",
     "newcomers/test_new.py",
     "newcomers/test_pytest_plugin.py",
@@ -45,6 +45,7 @@ LONG = (
     "end_to_end/test_structures.py",
     "harness/test_machines.py",
     "harness/testbeds/test_ssh.py",
+    "harness/testbeds/test_ssh_disks.py",
     "harness/databases/test_reference.py",
     "walks/test_walks.py",
     "nemeses/test_membership.py",
@@ -88,9 +89,14 @@ def in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in items:
         files.setdefault(item.path, []).append(item)
     long = [path for name in LONG if (path := ROOT / "tests" / name) in files]
-    others = sorted((path for path in files if path not in long), key=lambda path: -len(files[path]))
+    others = sorted((path for path in files if path not in long), key=lambda path: -sum(map(weight, files[path])))
     place = {path: at / len(some) for some in (long, others) for at, path in enumerate(some)}
     return [item for path in sorted((*long, *others), key=place.__getitem__) for item in files[path]]
+
+
+def weight(item: pytest.Item) -> int:
+    """How many of the short tests one is about as long as."""
+    return 30 if item.get_closest_marker("servers") else 1
 
 
 def starts(item: pytest.Item) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 SERVICE = "SPLITBRAIN_SERVICE"
 """The environment variable by which a process that has left its session and its parents is known as of a service."""
 
-_TIMEOUT = 2.0
+_TIMEOUT = 10.0
+"""Seconds in which all of it must have ended or stopped: on a slow machine one look at all processes takes more than one."""
 
 
 def kill(leader: int, service: str) -> None:

@@ -14,7 +14,7 @@ from splitbrain.harness.testbeds.testbed import Train
 from splitbrain.nemeses.injectors import as_meant
 from splitbrain.nemeses.nemesis import Outlook
 from tests.harness.testbeds.cluster import with_cluster
-from tests.nemeses.driver import Driver
+from tests.nemeses.driver import Driver, step
 
 THREE = ("n1", "n2", "n3")
 ONE_WAY = (("n1", "n2"), ("n1", "n3"))
@@ -123,6 +123,28 @@ def test_one_way_and_what_overlaps(tmp_path: Path) -> None:
         await cluster.clear("one")
         await cluster.clear("one")
         assert cluster.impaired() == {} and await driver.controller.prove_healed() == ()
+
+    with_cluster(tmp_path, 3, work)
+
+
+def test_regions_are_apart_all_at_once_and_together_again(tmp_path: Path) -> None:
+    async def work(testbed: Namespaces) -> None:
+        driver = Driver(testbed, "n1")
+
+        async def meanwhile() -> None:
+            late = {a + b: one.delay for (a, b), one in driver.cluster.impaired().items()}
+            assert late == {"n1n2": 25, "n2n1": 25, "n2n3": 50, "n3n2": 50, "n1n3": 100, "n3n1": 100}
+
+        fault = await driver.do(step("regions", "three-regions"), meanwhile)
+        assert fault.bit and fault.healed and len(fault.proofs) == len(fault.undone) == 3, (fault.proofs, fault.undone)
+        for proofs in (fault.proofs, fault.undone):
+            assert len({proof.at for proof in proofs}) == 1, "measured at once"
+            links = [set(spec.links) for spec in fault.specs if isinstance(spec, Impair)]
+            assert [set(proof.measured) for proof in proofs] == links
+        assert [proof.figures[0].intended for proof in fault.proofs] == [25, 50, 100]
+        fault = await driver.do(impair(Impair(ONE_WAY, delay=80), Impair((("n2", "n1"),), delay=20, loss=0.5)))
+        assert fault.bit and fault.healed and fault.proofs[0].at == fault.proofs[1].at, (fault.proofs, fault.undone)
+        assert await driver.controller.prove_healed() == ()
 
     with_cluster(tmp_path, 3, work)
 
