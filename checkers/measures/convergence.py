@@ -27,8 +27,9 @@ def convergence(recording: Recording) -> Convergence:
     latest; without a fault it counts from the end of the load. A key that some node did not answer for is
     unknown, and one known difference in the last round is `diverged`, or unknown where a server had died on its own or equal
     replicas were waited for less than `SETTLE`: they may only be slow. What was cut short, before every key was compared,
-    agreed on nothing. Sets are compared without regard to order.
+    agreed on nothing. Sets are compared without regard to order, queues with it.
     """
+    ordered = "dequeue" in recording.history.fs
     how = recording.variant.local if recording.variant is not None else ""
     reads = [read for read in recording.local_reads if read.fault is None]
     if not reads:
@@ -44,7 +45,7 @@ def convergence(recording: Recording) -> Convergence:
     copies = _last_copies(reads)
     differing, unread = [], []
     for key, found in copies.items():
-        held = {_content(read.value) for read in found.values() if read.error is None}
+        held = {_content(read.value, ordered) for read in found.values() if read.error is None}
         if len(held) > 1:
             differing.append(key)
         elif not held or any(_missing(found, node) for node in recording.nodes):
@@ -59,7 +60,7 @@ def convergence(recording: Recording) -> Convergence:
     known = Convergence(rounds=len({read.round for read in reads}), keys=len(copies), how=how)
     if differing:
         reason = f"{_of(len(differing), len(copies))} still differed between nodes {spent:.1f} s after {after}"
-        shown = tuple(_told(key, copies[key]) for key in differing[:SHOWN])
+        shown = tuple(_told(key, copies[key], ordered) for key in differing[:SHOWN])
         doubt = _doubt(recording, max(read.time for read in reads))
         return msgspec.structs.replace(
             known, state="unknown" if doubt else "diverged", reason=reason + doubt, differing=shown
@@ -74,7 +75,7 @@ def convergence(recording: Recording) -> Convergence:
         were = "the key that was compared was" if len(copies) == 1 else were
         reason = f"{were} equal, but the recording ended before that was done"
         return msgspec.structs.replace(known, state="unknown", reason=reason)
-    seen = (_agreed(beside) if beside else None) or _agreed(reads)
+    seen = (_agreed(beside, ordered) if beside else None) or _agreed(reads, ordered)
     spent = spent if seen is None else max(0, seen - since) / SECOND
     were = "the key was" if len(copies) == 1 else f"all {len(copies):,} keys were"
     reason = f"{were} equal on {len(recording.nodes)} nodes {spent:.1f} s after {after}"
@@ -114,7 +115,7 @@ def _whole(phase: Phase | None) -> bool:
     return phase is not None and phase.ended is not None and not phase.problem
 
 
-def _agreed(reads: Sequence[LocalRead]) -> int | None:
+def _agreed(reads: Sequence[LocalRead], ordered: bool) -> int | None:
     """When every key had been seen equal on all nodes at one time; None where some key never was. Beside a load copies change,
     but written values are distinct: equal ones tell the same past."""
     rounds: defaultdict[tuple[int, Key], list[LocalRead]] = defaultdict(list)
@@ -123,7 +124,7 @@ def _agreed(reads: Sequence[LocalRead]) -> int | None:
             rounds[read.round, read.key].append(read)
     agreed: dict[Key, int] = {}
     for (_, key), found in sorted(rounds.items(), key=lambda item: item[0][0]):
-        same = len({_content(read.value) for read in found}) == 1 and not any(read.error for read in found)
+        same = len({_content(read.value, ordered) for read in found}) == 1 and not any(read.error for read in found)
         if key not in agreed and same:
             agreed[key] = max(read.time for read in found)
     return max(agreed.values()) if {key for _, key in rounds} == set(agreed) and agreed else None
@@ -134,9 +135,10 @@ def _missing(found: Mapping[str, LocalRead], node: str) -> bool:
     return node not in found or found[node].error not in (None, ELSEWHERE)
 
 
-def _content(value: object) -> Hashable:
+def _content(value: object, ordered: bool) -> Hashable:
     if isinstance(value, list | tuple):
-        return tuple(sorted((canonical(part) for part in value), key=repr))
+        parts = [canonical(part) for part in value]
+        return tuple(parts if ordered else sorted(parts, key=repr))
     return canonical(value)
 
 
@@ -148,9 +150,9 @@ def _held(value: object) -> object:
     return value
 
 
-def _told(key: Key, found: Mapping[str, LocalRead]) -> str:
+def _told(key: Key, found: Mapping[str, LocalRead], ordered: bool) -> str:
     held_by = {node: _held(read.value) for node, read in found.items() if read.error is None}
-    contents = {node: _content(value) for node, value in held_by.items()}
+    contents = {node: _content(value, ordered) for node, value in held_by.items()}
     if any(isinstance(content, tuple) for content in contents.values()):
         sizes = {node: set(content) if isinstance(content, tuple) else set() for node, content in contents.items()}
         everything = set().union(*sizes.values())

@@ -9,6 +9,8 @@ import pytest
 
 from splitbrain.checkers.measures.convergence import convergence, verdict
 from splitbrain.checkers.result import Convergence
+from splitbrain.harness.history.history import History
+from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.recording import LocalRead, Phase
 from tests.checkers.scenes import SECOND, fault, recording
 
@@ -100,6 +102,13 @@ def test_sets_are_compared_without_order_and_with_duplicates() -> None:
     assert compared(local(0, 11, [1, 2], [2, 1], [1, 2])).state == "agreed"
     found = compared(local(0, 11, [1, 2], [2, 1], [1]))
     assert found.differing == ("key 0: n1 misses 0 of 2, n2 misses 0 of 2, n3 misses 1 of 2",)
+
+
+def test_queues_are_compared_in_their_order() -> None:
+    reads = local(0, 11, [1, 2], [2, 1], [1, 2])
+    queue = History.of([Operation(process=1, f="dequeue", value=3, invoked=0, completed=1)])
+    found = convergence(msgspec.structs.replace(recording(nodes=NODES, length=10, local=reads), history=queue))
+    assert found.differing == ("key 0: all nodes hold the same 2, not in one order or not as often",)
 
 
 @pytest.mark.parametrize(("copies", "told"), [

@@ -116,11 +116,25 @@ class Theirs(Driver):
         return None
 
 
-def met(container: Any) -> str:
-    """Whom a container has connections with, as the kernel writes it."""
-    container.reload()
-    lines = Path("/proc", str(container.attrs["State"]["Pid"]), "net/tcp").read_text().splitlines()[1:]
-    return " ".join(line.split()[2] for line in lines if line.split()[3] == "01")
+KNOCKS = """
+import select, socket, sys
+taken, begun = 0, []
+while not select.select([0], [], [], 0.05)[0]:
+    begun.append(socket.socket())
+    begun[-1].setblocking(False)
+    begun[-1].connect_ex((sys.argv[1], int(sys.argv[2])))
+    over = select.select([], begun, [], 0)[1]
+    taken += sum(one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for one in over)
+    begun = [one for one in begun if one not in over][-20:]
+print(taken)
+"""
+"""How often a server takes a connection, until the standard input ends."""
+
+
+def knocking(container: Any, address: str) -> subprocess.Popen[str]:
+    """Somebody in a container's network who does that all the time."""
+    within = ["nsenter", f"--target={container.attrs['State']['Pid']}", "--net", sys.executable, "-c", KNOCKS]
+    return subprocess.Popen([*within, address, str(PORT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
@@ -138,15 +152,17 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
 
             async def again() -> None:
                 was = containers[1].attrs["State"]["Pid"]
+                knocks = knocking(containers[0], ADDRESSES["n2"])
                 assert (await driver.cluster.end(again, ["n2"])).idle == ()
                 containers[1].reload()
                 assert containers[1].status == "exited"
                 assert (await driver.cluster.start(again, ["n2"])).idle == ()
                 assert await driver.cluster.serving(["n2"], timeout=60) == ()
-                assert hexed("n1") not in met(containers[1]) and hexed("n2") not in met(containers[0])
+                assert knocks.communicate()[0] == "0\n"
+                containers[1].reload()
                 assert containers[1].attrs["State"]["Pid"] not in (0, was)
 
-            specs = (Cut((("n1", "n2"), ("n2", "n1"))), Impair(ALL, delay=60), Skew(("n2",), offset=60))
+            specs = (Cut((("n1", "n2"),)), Impair(ALL, delay=60), Skew(("n2",), offset=60))
             fault = await driver.do(Step(0.0, 1.0, SCRIPTED, SCRIPTED, specs), again)
             assert [proof for proof in (*fault.proofs, *fault.undone) if not proof.holds] == []
             assert fault.bit and fault.healed
@@ -156,12 +172,6 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
 
     asyncio.run(whole())
     assert [rules(one) for one in containers] == before
-    assert until(lambda: hexed("n1") in met(containers[1]))
-
-
-def hexed(name: str) -> str:
-    """A node's address, as the kernel writes it."""
-    return socket.inet_aton(ADDRESSES[name])[::-1].hex().upper()
 
 
 def test_those_that_are_not_marked_are_not_touched(

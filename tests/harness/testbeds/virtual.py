@@ -2,7 +2,7 @@
 
 QEMU emulates the processor (TCG), so that nothing but the package is needed. What they run from is laid into their memory: this
 machine's own programs, with Debian's kernel for clouds as `tools/guest-kernel` fetches it. `python -m
-tests.harness.testbeds.virtual FOLDER COUNT` is the process that has them; they end with it, and it with its standard input.
+tests.harness.testbeds.virtual FOLDER NAME...` is the process that has them; they end with it, and it with the one that made it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ MEMORY = 384
 BOOT = 240.0
 """Seconds that all of them may take until their sshd answer, on a machine that is busy."""
 PROGRAMS = (
-    "sshd", "sh", "ip", "tc", "iptables", "iptables-restore", "ip6tables", "ip6tables-restore", "cat", "date", "find", "kill",
-    "ls", "mkdir", "mv", "cp", "chmod", "tr", "sort", "xargs", "rm", "sleep", "sed", "touch", "true", "dmesg", "printf", "echo",
+    "sshd", "sh", "ip", "iptables", "iptables-restore", "ip6tables", "ip6tables-restore", "cat", "cp", "date", "find", "kill",
+    "rm", "sleep",
 )
 MODULES = (
     "virtio_pci", "virtio_net", "virtio_rng", "nf_tables", "nft_compat", "nfnetlink_queue", "xt_NFQUEUE", "xt_comment",
@@ -110,7 +110,7 @@ def virtual(folder: Path, count: int, *programs: str) -> Iterator[VirtualMachine
     )
     try:
         assert lab.stdout is not None
-        assert lab.stdout.readline() == "up\n", (folder / "n1.console").read_text(errors="replace")[-3000:]
+        assert lab.stdout.readline() == "up\n", [path.read_text(errors="replace")[-3000:] for path in folder.glob("*.console")]
         yield VirtualMachines(folder, guests, Path("/proc", str(lab.pid), "ns", "net"))
     finally:
         lab.kill()
@@ -120,6 +120,7 @@ def virtual(folder: Path, count: int, *programs: str) -> Iterator[VirtualMachine
 def main() -> None:
     """In a network of its own, start the machines, and be there until the standard input ends."""
     folder, names = Path(sys.argv[1]), sys.argv[2:]
+    kernel.die_with_parent()
     kernel.unshare(kernel.CLONE_NEWNET)
     for words in ("link add lab type bridge", f"address add {CONTROLLER}/16 dev lab", "link set lab up", "link set lo up"):
         subprocess.run(["ip", *words.split()], check=True)
@@ -128,6 +129,9 @@ def main() -> None:
     while silent := [number for number in machines if not _answers(f"198.18.0.{number}")]:
         if time.monotonic() > end:
             sys.exit(f"{names[silent[0] - 1]} does not answer")
+        for number in silent:
+            if machines[number].poll() is not None:  # a kernel that gave up on an emulated device
+                machines[number] = start(folder, names[number - 1], number)
         time.sleep(0.1)
     print("up", flush=True)
     sys.stdin.read()
