@@ -46,6 +46,7 @@ LONG = (
     "harness/test_machines.py",
     "harness/testbeds/test_ssh.py",
     "harness/testbeds/test_ssh_disks.py",
+    "harness/testbeds/test_ssh_wall.py",
     "harness/databases/test_reference.py",
     "walks/test_walks.py",
     "nemeses/test_membership.py",
