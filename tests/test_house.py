@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 
 FLOORS = (
     ("harness.history", "harness.errors", "harness.files", "harness.heartbeat", "harness.registry", "harness.settings",
@@ -90,3 +90,8 @@ def test_nothing_imports_by_the_name_of_a_room() -> None:
 @pytest.mark.parametrize("path", [path for path in modules() if len(path.read_text().splitlines()) > LONGEST], ids=name)
 def test_a_long_module_says_why_it_is_whole(path: Path) -> None:
     assert "one file because" in " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
+
+
+def test_files_that_are_taken_first_are_there() -> None:
+    """One that was renamed would be taken last, and the whole suite wait for it."""
+    assert [name for name in LONG if not (ROOT / "tests" / name).is_file()] == []
