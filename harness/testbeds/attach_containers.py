@@ -319,7 +319,7 @@ def found(label: str) -> tuple[Host, ...]:
             f"label {DISPOSABLE}, if you can do without its data."
         )
     return tuple(
-        Host(host=one.name, address=_address(one.attrs), folder=f"/run/splitbrain-{one.name}", start=_start(one.id))
+        Host(host=one.name, address=address_of(one.attrs), folder=f"/run/splitbrain-{one.name}", start=_start(one.id))
         for one in sorted(marked, key=lambda one: str(one.name))
     )
 
@@ -377,12 +377,17 @@ def _end(name: str, *, kill: bool) -> None:
                 raise
 
 
-def _address(attributes: Mapping[str, Any]) -> str:
-    networks = attributes["NetworkSettings"]["Networks"]
-    addresses = [str(network["IPAddress"]) for network in networks.values() if network["IPAddress"]]
-    if len(addresses) != 1:
-        raise PlanError(("containers",), f"{attributes['Name'].lstrip('/')} has {len(addresses)} addresses: it must have one.")
-    return addresses[0]
+def address_of(attributes: Mapping[str, Any]) -> str:
+    """The address of a container of which the engine tells this. Raises `PlanError` where it has another one, by which packets
+    would go round a cut."""
+    networks = attributes["NetworkSettings"]["Networks"].values()
+    found = [network[key] for network in networks for key in ("IPAddress", "GlobalIPv6Address") if network.get(key)]
+    if len(found) != 1 or ":" in found[0]:
+        raise PlanError(
+            ("containers",), f"{attributes['Name'].lstrip('/')} has {' and '.join(found) or 'no address'}: it must have one, "
+            "of IPv4, since packets to another would go round a cut. Have it in one network, without IPv6."
+        )
+    return str(found[0])
 
 
 _COMPOSED = "com.docker.compose.project.config_files="

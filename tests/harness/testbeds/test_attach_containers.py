@@ -17,13 +17,13 @@ import docker
 import pytest
 
 from splitbrain.harness.databases.reference import database
-from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.errors import Indeterminate, PlanError, Refused
 from splitbrain.harness.history.fault import Cut, Impair, Skew
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.schedules import SCRIPTED, Step
 from splitbrain.harness.testbeds import clocks
-from splitbrain.harness.testbeds.attach_containers import Containers, unendable
+from splitbrain.harness.testbeds.attach_containers import Containers, address_of, found, unendable
 from splitbrain.harness.testbeds.ssh_inventory import Host
 from tests.conftest import ROOT, Ran
 from tests.harness.testbeds.test_ssh import RULES, until
@@ -188,6 +188,23 @@ def test_those_that_are_not_marked_are_not_touched(
     assert [problem.what for problem in unendable([Host(host=one.name, start=("true",)) for one in containers])] == [
         "theirs-n1 may come back at another address"
     ]
+
+
+def test_one_that_could_be_reached_round_a_cut_is_refused(lab: Any, theirs: Callable[..., list[Any]]) -> None:
+    first, second, _ = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    assert [host.address for host in found("mine=yes")] == list(ADDRESSES.values())
+    network = lab.networks.create("theirs-too", driver="bridge")
+    try:
+        network.connect(second)
+        with pytest.raises(PlanError, match=r"theirs-n2 has 198\.18\.77\.12 and .*: it must have one, of IPv4"):
+            found("mine=yes")
+    finally:
+        network.disconnect(second, force=True)
+        network.remove()
+    both = {"IPAddress": "198.18.77.11", "GlobalIPv6Address": "fd00::11"}
+    told = {**first.attrs, "NetworkSettings": {"Networks": {"theirs": both}}}
+    with pytest.raises(PlanError, match=r"198\.18\.77\.11 and fd00::11"):
+        address_of(told)
 
 
 def test_kill_9_in_the_middle_of_a_fault_leaves_them_as_they_were(theirs: Callable[..., list[Any]], tmp_path: Path) -> None:
