@@ -585,6 +585,5 @@ class Helper:
                             break
 
 
-
 if __name__ == "__main__":
     Helper().serve()
