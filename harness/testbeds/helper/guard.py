@@ -20,7 +20,7 @@ from splitbrain.harness.testbeds.helper.machine import RUN, boot, is_same, lives
 
 def put_back(run: str, state: Any) -> list[str]:
     """Everything as it was before faults: our chains lifted, clocks right, who stands still goes on, who was ended is started.
-    A line for each thing that was done, or could not be."""
+    A line for each thing that was done, or could not be. Who goes on, or was started, is no longer in `state`."""
     done = rules.lift(run)
     if state.get("boot") != boot():  # nothing of it is left
         return done
@@ -39,14 +39,19 @@ def put_back(run: str, state: Any) -> list[str]:
             except OSError as error:
                 done.append(f"{name}: its clock is wrong still: {error.strerror}")
             families.resume(int(leader), mark)  # Who was about to change it had it stand still, and may have ended there.
-    for leader, (started, mark) in state.get("paused", {}).items():
+    paused, state["paused"] = state.get("paused", {}), {}
+    for leader, (started, mark) in paused.items():
         if is_same(int(leader), started):
             families.resume(int(leader), mark)
             done.append(f"{mark.rpartition('/')[2]}: resumed")
-    for name, argv in state.get("ended", {}).items():
+    ended, state["ended"] = state.get("ended", {}), {}
+    for name, argv in ended.items():
         said = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        why = " ".join((said.stderr or said.stdout).split())
-        done.append(f"{name}: not started again: {why}" if said.returncode else f"{name}: started again")
+        if said.returncode:
+            state["ended"][name] = argv
+            done.append(f"{name}: not started again: {' '.join((said.stderr or said.stdout).split())}")
+        else:
+            done.append(f"{name}: started again")
     return done
 
 
@@ -68,7 +73,7 @@ def started(server: Any) -> Any:
 
 
 def start_again(folder: Path, state: Any) -> None:
-    """Start the servers of the run that are down, in their order."""
+    """Start the servers of the run that are down, in their order, and write down what is left to be put back."""
     for name, server in state["servers"].items():
         if name in state["down"]:
             process = started(server)
@@ -125,6 +130,7 @@ def guard(told: int, helper: int, folder: Path, run: str, patience: float, disk:
     if disk is not None:
         with contextlib.suppress(OSError):
             disk.restore()
-    with contextlib.suppress(OSError):
-        start_again(folder, state)
+    if state:
+        with contextlib.suppress(OSError):
+            start_again(folder, state)
     os._exit(0)
