@@ -261,7 +261,7 @@ class ContainerLink(Link):
                 pid = _process(self.host.host)
         except SetupError as error:
             raise Mended(str(error)) from error
-        # One that does not run has no network: `clean` starts it, and there is nothing else to put back.
+        # One that does not run has no network: `clean` starts it, if it is not gone, and there is nothing else to put back.
         within = ["nsenter", f"--target={pid}", "--net", "--"] if pid else []
         command = [*within, sys.executable, "-I", "-c", BOOT]
         self._client = self._channel = _Pipes(
@@ -355,9 +355,14 @@ def unendable(hosts: Sequence[Host]) -> list[Problem]:
 
 
 def _process(name: str) -> int:
-    """The number of a container's first process; 0 where it does not run. Blocking."""
+    """The number of a container's first process; 0 where it does not run, or is gone. Blocking."""
+    import docker
+
     with contextlib.closing(engine.connect()) as client:
-        return int(client.containers.get(name).attrs["State"]["Pid"])
+        try:
+            return int(client.containers.get(name).attrs["State"]["Pid"])
+        except docker.errors.NotFound:
+            return 0
 
 
 def _end(name: str, *, kill: bool) -> None:

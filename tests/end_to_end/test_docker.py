@@ -175,8 +175,11 @@ def test_a_container_that_dies_at_start(lab: Any, splitbrain: Splitbrain) -> Non
     assert "redis ended with exit code 9" in ran.said and "no room for any data" in ran.said
 
 
-def test_clean_removes_what_a_killed_run_left_behind_and_nothing_else(lab: Any, splitbrain: Splitbrain, tmp_path: Path) -> None:
+def test_clean_removes_what_a_killed_run_left_behind_and_nothing_else(
+    lab: Any, splitbrain: Splitbrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beside it: a run that is alive, and a stranger's container, network, volume and rule, some of them much like ours."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     image = built("reference")
 
     @contextmanager
