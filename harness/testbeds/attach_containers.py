@@ -169,14 +169,12 @@ class Containers(Attached):
             kept = {a for a in self.addresses() if a != node.name and not self._up.has_edge(a, node.name)}
             kept |= {a for a, b in self._late if b == node.name}
             peers = [peer for peer in self.nodes if peer.name in kept and not self._is_down(peer)]
-            own = self.addresses()[node.name]
-            avoided = [("4", own.ipv4), *([("6", own.ipv6)] if own.ipv6 else [])]
-            await together(peer.link.ask("avoid", addresses=avoided) for peer in peers)
+            await together(peer.link.ask("avoid", address=node.address) for peer in peers)
             try:
                 await node.link.ask("revive", name=name)
                 await self._follow(node)
             finally:
-                await together(peer.link.ask("avoid", addresses=[]) for peer in peers)
+                await together(peer.link.ask("avoid", address="") for peer in peers)
             node.is_down = False
             if isinstance(self._prober, RemoteProber):
                 await self._prober.rejoin(node.name)

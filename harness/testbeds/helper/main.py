@@ -89,7 +89,7 @@ class Helper:
         self.disk: Any = None
         self.outside = -1
         self.gates: Any = ()
-        self.avoided: Any = ()
+        self.avoided = ""
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
         self.probes = Probes(self)
@@ -292,10 +292,10 @@ class Helper:
         threading.Timer(TICK, lambda: [self.arm(program) for program in texts]).start()
         return {"at": at}
 
-    def do_avoid(self, addresses: Any) -> Any:
-        """Lose what is sent from here to these addresses, and to no others."""
-        rules.avoid(self.run, addresses, self.avoided)
-        self.avoided = addresses
+    def do_avoid(self, address: str) -> Any:
+        """Lose what is sent from here to this address; with none, nothing any more."""
+        rules.avoid(self.run, address, self.avoided)
+        self.avoided = address
         return {}
 
     def arm(self, program: str) -> Any:

@@ -53,17 +53,15 @@ def gate(run: str, table: str, gates: Any) -> None:
             restore(program, f"*{table}\n{made}COMMIT\n")
 
 
-def avoid(run: str, addresses: Any, before: Any) -> None:
-    """Lose what this machine sends to these addresses, a kind (4, 6) and an address each; with none, lose nothing any more.
-    `before` are those of which that was asked last. Raises `OSError`."""
-    comment = f'-m comment --comment "{label(run)}"'
-    for program, family in zip(PROGRAMS, "46"):  # noqa: B905
-        drops = "".join(f"-A {AWAY} -d {address} -j DROP\n" for kind, address in addresses if kind == family)
-        there = any(kind == family for kind, _ in before)
-        jump = f"-I OUTPUT 1 {comment} -j {AWAY}\n" if drops and not there else ""
-        gone = f"-D OUTPUT {comment} -j {AWAY}\n-X {AWAY}\n" if there and not drops else ""
-        if drops or gone:
-            restore(program, f"*filter\n:{AWAY} - [0:0]\n{drops}{jump}{gone}COMMIT\n")
+def avoid(run: str, address: str, before: str) -> None:
+    """Lose what this machine sends to this address, of IPv4; with none, lose nothing any more. `before` is that of which it was
+    asked last. Raises `OSError`."""
+    jump = f'OUTPUT{{}} -m comment --comment "{label(run)}" -j {AWAY}\n'
+    if address:
+        entrance = "" if before else f"-I {jump.format(' 1')}"
+        restore("iptables", f"*filter\n:{AWAY} - [0:0]\n-A {AWAY} -d {address} -j DROP\n{entrance}COMMIT\n")
+    elif before:
+        restore("iptables", f"*filter\n:{AWAY} - [0:0]\n-D {jump.format('')}-X {AWAY}\nCOMMIT\n")
 
 
 def restore(program: str, text: str) -> None:
