@@ -359,9 +359,7 @@ class Cluster:
                 found.append(ahead)
             return min(found, key=lambda ahead: ahead.took, default=None)
 
-        names = list(nodes)
-        answers = await asyncio.gather(*map(one, names))
-        return {name: ahead for name, ahead in zip(names, answers, strict=True) if ahead is not None}
+        return await _answers(nodes, one)
 
     async def machines_ahead(self, nodes: Iterable[str]) -> dict[str, Ahead]:
         """The same of the clocks of whole machines, told by the machines themselves, held against the time since they were
@@ -372,9 +370,7 @@ class Cluster:
                 told = await self.testbed.ahead(name)
                 return None if told is None else Ahead(told[0] / 1e9, self.skewed(name) / 1e9, 2 * told[1] / 1e9)
 
-        names = list(nodes)
-        answers = await asyncio.gather(*map(one, names))
-        return {name: ahead for name, ahead in zip(names, answers, strict=True) if ahead is not None}
+        return await _answers(nodes, one)
 
     # --- data folders
 
@@ -516,6 +512,13 @@ def _both(one: Impair, other: Impair) -> Impair:
         duplicate=either(one.duplicate, other.duplicate), reorder=either(one.reorder, other.reorder),
         corrupt=either(one.corrupt, other.corrupt), rate=min(filter(None, (one.rate, other.rate)), default=0.0),
     )
+
+
+async def _answers(nodes: Iterable[str], ask: Callable[[str], Awaitable[Ahead | None]]) -> dict[str, Ahead]:
+    """What these nodes answer, all asked at once; without those that do not."""
+    names = list(nodes)
+    answers = await asyncio.gather(*map(ask, names))
+    return {name: ahead for name, ahead in zip(names, answers, strict=True) if ahead is not None}
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
