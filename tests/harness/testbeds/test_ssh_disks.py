@@ -17,16 +17,26 @@ from tests.harness.testbeds.test_ssh import bed, state, until, with_servers
 from tests.nemeses.driver import Driver, step
 from tests.nemeses.unplugged import WRITER
 
-OWN = "mount --make-rshared /; mkdir {0}/mine; mount -t tmpfs mine {0}/mine; echo mine > {0}/mine/file"
-MOUNTS = "cat {0}/mine/file; grep {0} /proc/self/mounts"
-"""What is mounted where the machines' folders lie, beside which somebody has mounted something, on a machine whose mounts are
-shared, as systemd has them."""
-
 UNABLE = r"""
 printf '#!/bin/sh\nexec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin python3 "$@"\n' > /run/python
 chmod 755 /run/python
 """
 """A machine where root may not mount."""
+
+
+def mount_mine(machines: Machines, folder: Path) -> str:
+    """Mount something where the machines' folders lie, on a machine whose mounts are shared, as systemd has them; what is
+    mounted there then."""
+    mine = f"{folder}/mine"
+    machines.sh(0, f"mount --make-rshared /; mkdir {mine}; mount -t tmpfs mine {mine}; echo mine > {mine}/file")
+    found = mounts(machines, folder)
+    assert found.count("\n") == 2
+    return found
+
+
+def mounts(machines: Machines, folder: Path) -> str:
+    """What is mounted where the machines' folders lie, and what lies in that."""
+    return machines.sh(0, f"cat {folder}/mine/file; grep {folder} /proc/self/mounts")
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +68,7 @@ async def tell(testbed: Ssh, at: int, script: str) -> str:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
-        mounts = MOUNTS.format(tmp_path)
-        before = machines.sh(0, f"{OWN.format(tmp_path)}; {mounts}")
-        assert before.count("\n") == 2
+        before = mount_mine(machines, tmp_path)
 
         async def whole(testbed: Ssh) -> None:
             driver = Driver(testbed, "n1")
@@ -70,7 +78,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
             async def meanwhile() -> None:
                 assert "No space left on device" in await tell(testbed, 0, write)
                 assert "No space" not in await tell(testbed, 1, write)
-                assert machines.sh(0, mounts) == before, "what is mounted for us is nobody else's"
+                assert mounts(machines, tmp_path) == before, "what is mounted for us is nobody else's"
 
             fault = await driver.do(step("full-disk", "primary"), meanwhile)
             assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
@@ -83,7 +91,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
         testbed = bed(machines, kind=Bounded)
         with_servers(testbed, whole)
-        assert machines.sh(0, mounts) == "" and not list(tmp_path.glob("machine-*"))
+        assert mounts(machines, tmp_path) == "" and not list(tmp_path.glob("machine-*"))
 
         machines.sh(1, UNABLE)
         text = machines.inventory.read_text()
@@ -98,9 +106,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_power_losses_and_slow_syncs(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
-        mounts = MOUNTS.format(tmp_path)
-        before = machines.sh(0, f"{OWN.format(tmp_path)}; {mounts}")
-        assert before.count("\n") == 2
+        before = mount_mine(machines, tmp_path)
 
         async def whole(testbed: Ssh) -> None:
             driver = Driver(testbed, "n1")
@@ -115,7 +121,7 @@ def test_power_losses_and_slow_syncs(tmp_path: Path) -> None:
 
             async def meanwhile() -> None:
                 assert await size("kept") >= kept and await size("loose") == 0
-                assert machines.sh(0, mounts) == before
+                assert mounts(machines, tmp_path) == before
 
             fault = await driver.do(step("power-loss", "primary"), meanwhile)
             assert fault.bit and fault.healed and fault.struck == ("n1",), (fault.proofs, fault.undone)
@@ -127,7 +133,7 @@ def test_power_losses_and_slow_syncs(tmp_path: Path) -> None:
         testbed = bed(machines, kind=Unpluggable)
         plan, testbed._plan = testbed._plan, msgspec.structs.replace(testbed._plan, keep=True)
         with_servers(testbed, whole, WRITER)
-        assert machines.sh(0, mounts) == before
+        assert mounts(machines, tmp_path) == before
         data = tmp_path / "machine-n1" / "a-run" / "n1"
         assert (data / "kept").stat().st_size > 2 and (data / "server.py").exists() and not data.with_name("n1.kept").exists()
 
@@ -156,7 +162,6 @@ def test_what_redis_did_not_sync_is_lost(tmp_path: Path) -> None:
 
 
 def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -> None:
-    mounts = MOUNTS.format(tmp_path)
     folder = "/proc/$(pgrep -of 'server.p[y]')/cwd"
     writes = f"timeout 20 dd if=/dev/zero of={folder}/more bs=8192 count=1 conv=fsync && echo written"
 
@@ -176,16 +181,16 @@ def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -
         assert until(lambda: state(machines, 1) == ""), "it heeds signals as any other does"
 
     def work(machines: Machines) -> int:
-        before = machines.sh(0, f"{OWN.format(tmp_path)}; {mounts}")
+        before = mount_mine(machines, tmp_path)
         for what in ("fill", "unplug"):
             killed(machines, what)
-            assert machines.sh(0, mounts) == before
+            assert mounts(machines, tmp_path) == before
             left = machines.splitbrain("clean", "--no-data").communicate()[0]
             assert left.count("a-run: removed") == 2, left
             assert [state(machines, node) for node in range(2)] == ["", ""]
             assert not list(tmp_path.glob("machine-*"))
             assert until(lambda: machines.sh(0, f"grep -l {tmp_path}/machine /proc/[0-9]*/mountinfo") == "")
-            assert machines.sh(0, mounts) == before
+            assert mounts(machines, tmp_path) == before
         return 0
 
     assert beside(tmp_path, 2, work) == 0
