@@ -324,7 +324,7 @@ def found(label: str) -> tuple[Host, ...]:
 
 def _start(container: str) -> tuple[str, ...]:
     """The command that starts a container again, from any network of this machine; none where the engine has no socket here."""
-    kind, _, path = (os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock").partition("://")
+    kind, _, path = engine.place().partition("://")
     return (sys.executable, "-I", container_start.__file__, path, container) if kind == "unix" else ()
 
 

@@ -43,7 +43,7 @@ def connect() -> Any:
         import docker
     except ModuleNotFoundError as error:
         raise Unreachable("the Python module docker is missing", "pip install 'splitbrain[docker]'") from error
-    where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    where = place()
     try:
         client = docker.from_env(timeout=_ANSWER, max_pool_size=32)
         client.ping()
@@ -60,6 +60,11 @@ def connect() -> Any:
             raise Unreachable(f"no Docker engine answers at {where} ({reason.strerror})", mend) from error
         raise Unreachable(f"no Docker engine can be reached at {where}", str(error)) from error
     return client
+
+
+def place() -> str:
+    """Where the engine is: the URL in DOCKER_HOST, or the usual one."""
+    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
