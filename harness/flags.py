@@ -87,22 +87,33 @@ def plan_flags(command: Callable[..., int]) -> Callable[..., int]:
 
 def given(flags: dict[str, Any], database: str | None) -> dict[str, Any]:
     """The flags that were given, with what leads to a cluster of a person's own. Raises `UsageError` for half of
-    --hosts FILE --attach."""
+    --hosts FILE --attach, and for flags that lead to two clusters."""
     told = {name: None if value == () else value for name, value in flags.items()} | {"database": database}
-    hosts, attach = told.pop("hosts", None), told.pop("attach", False)
-    if (compose := told.pop("compose", None)) is not None:
+    hosts, attach, compose = told.pop("hosts", None), told.pop("attach", False), told.pop("compose", None)
+    if told.get("containers") == "":
+        raise UsageError("--containers names no label.")
+    leading = [flag for flag, said in (("--containers", told.get("containers")), ("--compose", compose),
+                                       ("--hosts", hosts or attach)) if said]
+    if len(leading) > 1:
+        raise UsageError(f"{' and '.join(leading)} name a cluster each: leave all but one out.")
+    testbed = "containers" if compose or told.get("containers") else "attached" if hosts or attach else ""
+    if leading and told.get("testbed") not in (None, testbed):
+        raise UsageError(f"{leading[0]} means the testbed {testbed}, and --testbed says {told['testbed']}: leave one out.")
+    if hosts and told.get("inventory"):
+        raise UsageError("--hosts and --inventory name the machines twice: leave one out.")
+    if compose is not None:
         from splitbrain.harness.testbeds.attach_containers import composed
 
         told["containers"] = composed(compose)
-    if told.get("containers"):
-        return told | {"testbed": "containers"}
+    if testbed == "containers":
+        return told | {"testbed": testbed}
     if hosts and not attach:
         raise UsageError("--hosts names a cluster that runs already and is yours: say --attach, too. To have splitbrain start "
                          "servers on machines: --testbed ssh --inventory FILE.")
     if attach:
         if not hosts:
             raise UsageError("--attach needs the cluster: --hosts FILE, an inventory of its machines.")
-        told |= {"testbed": "attached", "inventory": str(hosts)}
+        told |= {"testbed": testbed, "inventory": str(hosts)}
     return told
 
 
