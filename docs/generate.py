@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from html import escape
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ from splitbrain.checkers.expectations import WORDS
 from splitbrain.checkers.models.specifications import MODELS
 from splitbrain.checkers.transactions.lattice import IMPLIED, RULED_OUT
 from splitbrain.harness import registry
+from splitbrain.harness.history.fault import Other, Spec
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.settings import keys
 from splitbrain.harness.testbeds.ssh_inventory import Host
@@ -153,6 +154,16 @@ def plan() -> str:
     return f"{_keys(Plan)}\n\n## `[[schedule]]`\n\n{msgspec_doc(ScriptedFault)}\n\n{_keys(ScriptedFault)}"
 
 
+def specs() -> str:
+    """Every kind of target that a script can name."""
+    rows = ["| `type` | keys | what it does |", "| --- | --- | --- |"]
+    for kind in get_args(Spec):
+        if kind is not Other:  # It belongs to a nemesis, which has to be named beside it.
+            told = ", ".join(f"`{name}`" for name in keys(kind))
+            rows.append(f"| `{kind.__struct_config__.tag}` | {told} | {msgspec_doc(kind)} |")
+    return "\n".join(rows)
+
+
 def inventory() -> str:
     """Every key of a machine."""
     return _keys(Host)
@@ -222,7 +233,7 @@ def example() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "anomalies": anomalies, "plan": plan, "inventory": inventory, "models": models, "levels": levels,
-    "expectations": expectations, "example": example, "abilities": abilities,
+    "expectations": expectations, "specs": specs, "example": example, "abilities": abilities,
 }
 
 

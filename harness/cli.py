@@ -98,14 +98,14 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
     """
     from splitbrain.harness.plan_file import written
     from splitbrain.harness.resolve import resolve
-    from splitbrain.harness.schedules import length, schedule
+    from splitbrain.harness.schedules import length, planned, schedule
     from splitbrain.reports.terminal import console, schedule_table
 
     plan = resolve(given(flags, database), file)
     if show:
         click.echo(written(plan), nl=False)
     else:
-        faults = [(step.at, step.duration, f"{step.nemesis} {step.scenario}") for step in schedule(plan)]
+        faults = [(step.at, step.duration, planned(step, plan.nodes)) for step in schedule(plan)]
         schedule_table(console(), plan, faults, length(plan))
     return 0
 

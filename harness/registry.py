@@ -42,6 +42,8 @@ def look_up(group: Group, name: str) -> type[Any]:
         return _load(registered[name])
     if is_path(name):
         return _from_file(group, Path(name))
+    if (group, name) == ("nemeses", "random"):
+        raise UsageError("no nemesis is called 'random', which is a pace: --nemesis halves+kill --pace random mixes these.")
     raise UsageError(f"no {_SINGULAR[group]} is called '{name}': {hint(name, sorted(registered))}")
 
 

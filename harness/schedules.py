@@ -17,14 +17,14 @@ import msgspec
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database, Detection
 from splitbrain.harness.errors import PlanError, returned_by
-from splitbrain.harness.history.fault import Flap, Kill, Other, Pause, Spec
+from splitbrain.harness.history.fault import Other, Pause, Spec
 from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.harness.rehearsal import ask, made, rehearse_nemesis
 from splitbrain.harness.testbeds.testbed import DEEDS
 from splitbrain.nemeses.combination import AND, Combination, Part
 from splitbrain.nemeses.nemesis import Nemesis
-from splitbrain.nemeses.roles import OWNER
+from splitbrain.nemeses.roles import OWNER, each
 from splitbrain.workloads.workload import Workload
 
 QUIET = 0.25
@@ -94,6 +94,13 @@ def deeds(step: Step, plan: Plan) -> tuple[tuple[frozenset[str], str], ...]:
     if isinstance(found, Combination):
         return tuple((part.needs, scenario) for part, scenario in found.apart(step.scenario, plan.nodes))
     return ((found.needs, step.scenario),)
+
+
+def planned(step: Step, nodes: int) -> str:
+    """What a fault of a schedule is to be on so many nodes: its nemesis and scenario, or what is to befall its very targets."""
+    if not step.specs:
+        return f"{step.nemesis} {step.scenario}"
+    return " + ".join(spec.doing(each(nodes)) for spec in step.specs)
 
 
 def length(plan: Plan, told: Detection | None = None) -> float:
@@ -210,9 +217,9 @@ def _apart(plan: Plan) -> list[tuple[str, str]]:
     """(nemesis, scenario) of each part of the plan's nemesis, the parts taking turns."""
     whole = nemesis(plan.nemesis, plan.options)
     parts = whole.parts if isinstance(whole, Combination) else (Part(whole),)
-    each = [[(part.called or plan.nemesis, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
-    longest = max(map(len, each), default=0)
-    return [scenarios[at] for at in range(longest) for scenarios in each if at < len(scenarios)]
+    theirs = [[(part.called or plan.nemesis, scenario) for scenario in part.scenarios(plan.nodes)] for part in parts]
+    longest = max(map(len, theirs), default=0)
+    return [scenarios[at] for at in range(longest) for scenarios in theirs if at < len(scenarios)]
 
 
 def _scripted(fault: ScriptedFault, plan: Plan) -> Step:
@@ -266,13 +273,13 @@ def check(plan: Plan) -> None:
             raise PlanError(at, f"{place} lasts {fault.duration:g} s: it must begin at 0 or later, and last.")
         if not fault.nemesis and not fault.specs:
             raise PlanError(at, f"{place} names neither a nemesis nor specs.")
-        for spec in fault.specs:
+        for its, spec in enumerate(fault.specs):
             if spec.needs and spec.needs not in abilities:
                 raise PlanError(at, f"{place} needs {_other_testbed({spec.needs}, plan)}")
             if unknown := sorted(spec.touched - names):
                 raise PlanError(at, f"{place} names {', '.join(unknown)}: the nodes are n1 to n{plan.nodes}.")
-            if isinstance(spec, Kill | Flap) and not all(0 < one < math.inf for one in (spec.down, spec.up) if one is not None):
-                raise PlanError(at, f"{place} is down or up for no time, or for ever: give both more than 0 s.")
+            if spec.nonsense:
+                raise PlanError((*at, "specs", its), f"{place}: {spec.nonsense}.")
             if isinstance(spec, Other) and not fault.nemesis:
                 raise PlanError(at, f"{place} has the spec '{spec.name}' and does not name the nemesis that brings it.")
         end = max(end, fault.at + fault.duration)

@@ -203,11 +203,26 @@ def _items(key: Key, value: Any) -> tuple[Any, ...]:
             except PlanError as error:
                 raise PlanError((number,), error.reason) from error
         else:
-            try:
-                items.append(msgspec.convert(item, one))
-            except msgspec.ValidationError as error:
-                raise PlanError((number,), f"{inner.name} cannot be taken: {error}.") from error
+            items.append(_tagged(inner, number, item))
     return tuple(items)
+
+
+def _tagged(key: Key, number: int, item: Any) -> Any:
+    """A table whose `type` says which of several structs it is."""
+    kinds = {str(kind.__struct_config__.tag): kind for kind in get_args(key.kind)}
+    if isinstance(item, Mapping):
+        if "type" not in item:
+            raise PlanError((number,), f"{key.name}: it lacks 'type': {hint('', kinds)}")
+        if (tag := item["type"]) not in list(kinds):
+            raise PlanError((number, "type"), f"{key.name}: type is {_text(tag)}: {hint(str(tag), kinds)}")
+        known = [field.name for field in msgspec.structs.fields(kinds[tag])]
+        for name in item:
+            if name not in ("type", *known):
+                raise PlanError((number, name), f"{key.name}: unknown key '{name}': {hint(name, known)}")
+    try:
+        return msgspec.convert(item, key.kind)
+    except msgspec.ValidationError as error:
+        raise PlanError((number,), f"{key.name} cannot be taken: {error}.") from error
 
 
 def _shape(key: Key) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -18,6 +18,7 @@ import splitbrain
 from splitbrain.checkers.anomalies import ANOMALIES
 from splitbrain.harness.cli import commands
 from splitbrain.harness.errors import UsageError
+from splitbrain.harness.history.fault import Spec
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.testbeds.testbed import DEEDS
@@ -72,6 +73,19 @@ def test_a_picture_shows_what_it_says(identifier: str, model: str) -> None:
         ))
     verdict = splitbrain.check(operations, model)
     assert verdict.validity == "invalid" and identifier in verdict.counts, verdict
+
+
+def test_a_network_of_ones_own_can_be_written_as_the_page_has_it(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "plan.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (script,) = [block for block in blocks if "[[schedule.specs]]" in block]
+    file = tmp_path / "mine.toml"
+    file.write_text(script)
+    (fault,) = resolve({}, file).schedule
+    assert fault.specs == (splitbrain.Cut((("n2", "n1"), ("n3", "n1"), ("n2", "n3"), ("n3", "n2"))),)
+    table = generator().specs()
+    for kind in get_args(Spec):
+        assert (f"| `{kind.__struct_config__.tag}` | " in table) == (kind is not splitbrain.Other), kind
 
 
 def printed() -> list[Any]:

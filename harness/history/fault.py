@@ -23,6 +23,10 @@ Place = str | Link
 ONE_WAY = "one way"
 """The figure of how late packets come over a link."""
 
+LONGEST = 3600.0
+"""Seconds that anything in a fault lasts at most."""
+
+
 class Figure(msgspec.Struct, frozen=True):
     """Something that was intended and measured, at several places: the middle one, the least and the most."""
 
@@ -71,6 +75,12 @@ class OnLinks(msgspec.Struct, frozen=True):
     links: tuple[Link, ...]
 
     @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant as a person wrote it (it would do nothing, or nobody could do it); empty where it can."""
+        own = [link for link in self.links if link[0] == link[1]]
+        return _targets("link", self.links) or (f"{_place(own[0])} is no link: it leads from a node to itself" if own else "")
+
+    @property
     def touched(self) -> frozenset[str]:
         """The nodes that it names."""
         return frozenset(node for link in self.links for node in link)
@@ -82,9 +92,14 @@ class OnLinks(msgspec.Struct, frozen=True):
 
 
 class OnNodes(msgspec.Struct, frozen=True):
-    """What is done to nodes themselves. `needs` is as there."""
+    """What is done to nodes themselves. `needs` and `nonsense` are as there."""
 
     nodes: Nodes
+
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return _targets("node", self.nodes)
 
     @property
     def touched(self) -> frozenset[str]:
@@ -162,6 +177,11 @@ class Flap(OnLinks, frozen=True, omit_defaults=True, tag="flap"):
     needs: ClassVar[str] = "cut"
     undoing: ClassVar[str] = "heal"
 
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return super().nonsense or _beyond("down", self.down, 0.1, LONGEST) or _beyond("up", self.up, 0.1, LONGEST)
+
     def doing(self, names: Sequence[str]) -> str:
         """`flap {n1} | {n2 n3} (1 s down, 1 s up)`."""
         return f"flap {parted(names, self.links)} ({self.down:g} s down, {self.up:g} s up)"
@@ -201,6 +221,22 @@ class Impair(OnLinks, frozen=True, omit_defaults=True, tag="impair"):
 
     needs: ClassVar[str] = "impair"
     undoing: ClassVar[str] = "clear"
+
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        late = {"delay": self.delay, "jitter": self.jitter}
+        shares = {"loss": self.loss, "duplicate": self.duplicate, "reorder": self.reorder, "corrupt": self.corrupt}
+        wrong = [_beyond(what, one, 0, 1000 * LONGEST) for what, one in late.items()]
+        wrong += [_beyond(what, one, 0, 1) for what, one in shares.items()]
+        wrong.append(_beyond("rate", self.rate, 0, 1e9))
+        if not any((*late.values(), *shares.values(), self.rate)):
+            wrong.append(f"it does nothing to packets: give it one of {', '.join((*late, *shares, 'rate'))}")
+        if self.jitter > self.delay:
+            wrong.append(f"jitter is {self.jitter:g}, and delay less: no packet can come earlier than it was sent")
+        if self.reorder and not self.delay:
+            wrong.append("reorder has packets overtake those that are late: give it a delay too")
+        return super().nonsense or next(filter(None, wrong), "")
 
     def doing(self, names: Sequence[str]) -> str:
         """`delay 100 ms n1→n2`, `lose 30% on all links`."""
@@ -256,6 +292,14 @@ class Kill(OnServers, frozen=True, omit_defaults=True, tag="kill"):
     needs: ClassVar[str] = "end"
     undoing: ClassVar[str] = "start again"
 
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        if self.up is not None and self.down is None:
+            return "up is how long a server runs until it is ended again: give down too, after which it is started"
+        down, up = (0.1 if one is None else one for one in (self.down, self.up))
+        return super().nonsense or _beyond("down", down, 0, LONGEST) or _beyond("up", up, 0.1, LONGEST)
+
     def doing(self, names: Sequence[str]) -> str:
         """`kill n1`, `restart n1 (SIGTERM)`, `crash loop n1 n2`."""
         what = "kill" if self.down is None else "restart" if self.up is None else "crash loop"
@@ -279,6 +323,11 @@ class Pause(OnServers, frozen=True, omit_defaults=True, tag="pause"):
 
     needs: ClassVar[str] = "pause"
     undoing: ClassVar[str] = "resume"
+
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return super().nonsense or _beyond("length", self.length, 0, LONGEST)
 
     def doing(self, names: Sequence[str]) -> str:
         """`pause n1`."""
@@ -305,6 +354,15 @@ class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):
 
     needs: ClassVar[str] = "skew"
     undoing: ClassVar[str] = "put the clock right"
+
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        little = ""
+        if abs(self.offset) < 2 and abs(self.drift) < 0.5:
+            little = "a clock is put 2 s wrong at least (offset), or gains or loses 0.5 s a second (drift): less cannot be told"
+        return (super().nonsense or _beyond("offset", self.offset, -1e9, 1e9) or _beyond("drift", self.drift, -0.9, 100)
+                or _beyond("every", self.every, 0, LONGEST) or little)
 
     def doing(self, names: Sequence[str]) -> str:
         """`put the clock of n1 60 s ahead`."""
@@ -341,6 +399,11 @@ class OnLoad(msgspec.Struct, frozen=True):
     undoing: ClassVar[str] = "usual load"
 
     @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return _targets("home", self.homes)
+
+    @property
     def touched(self) -> frozenset[str]:
         """The nodes that it names."""
         return frozenset(self.homes)
@@ -375,6 +438,11 @@ class Surge(OnLoad, frozen=True, omit_defaults=True, tag="surge"):
 
     times: int = 10
 
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return super().nonsense or _beyond("times", self.times, 2, 1000)
+
     def doing(self, names: Sequence[str]) -> str:
         """`10 times the clients at all homes`."""
         return f"{self.times} times the clients {self.where(names)}"
@@ -402,6 +470,11 @@ class Retry(OnLoad, frozen=True, omit_defaults=True, tag="retry"):
     """A call that the database did not answer is tried again at once, up to `tries` times, beside the recorded operations."""
 
     tries: int = 3
+
+    @property
+    def nonsense(self) -> str:
+        """Why it cannot be meant."""
+        return super().nonsense or _beyond("tries", self.tries, 1, 100)
 
     def doing(self, names: Sequence[str]) -> str:
         """`3 more tries of what fails at all homes`."""
@@ -620,6 +693,17 @@ def _servers(nodes: Nodes) -> str:
 
 def _was(nodes: Nodes) -> str:
     return "was" if len(nodes) == 1 else "were"
+
+
+def _targets(what: str, given: Sequence[Place]) -> str:
+    """What is wrong with the list of what it is done to."""
+    twice = [one for at, one in enumerate(given) if one in given[:at]]
+    return f"it names no {what}" if not given else f"it names {_place(twice[0])} twice" if twice else ""
+
+
+def _beyond(what: str, value: float, low: float, high: float) -> str:
+    """Where a number is beyond its bounds, or none at all, what they are."""
+    return "" if low <= value <= high else f"{what} is {value:,.12g}: it must be from {low:,.12g} to {high:,.12g}"
 
 
 def places(wrong: Sequence[Place]) -> str:

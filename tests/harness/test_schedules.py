@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from splitbrain.harness import registry
 from splitbrain.harness.errors import UsageError
-from splitbrain.harness.history.fault import Cut, Impair, Kill, Other, Pause
+from splitbrain.harness.history.fault import Cut, Flap, Impair, Kill, Other, Pause, Retry, Skew, Surge
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan, ScriptedFault
 from splitbrain.harness.plan_file import written
 from splitbrain.harness.resolve import resolve
-from splitbrain.harness.schedules import Step, interval, nemesis, replay, schedule, shuffled, staggered
+from splitbrain.harness.schedules import Step, interval, nemesis, planned, replay, schedule, shuffled, staggered
 from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.combination import Combination
+from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.partitions import Halves
+from splitbrain.nemeses.roles import each
 from tests.conftest import ROOT
 
 OLDER = Path(__file__).parent / "history" / "format-2.jsonl"
@@ -40,6 +44,8 @@ def test_a_name_is_a_nemesis_a_scenario_of_it_or_several() -> None:
     )
     with pytest.raises(UsageError, match="did you mean 'halves'"):
         nemesis("kill+halve")
+    with pytest.raises(UsageError, match=r"'random', which is a pace: .* --pace random"):
+        nemesis("random")
 
 
 def test_an_interval_never_overlaps_and_stays_in_the_load() -> None:
@@ -131,6 +137,8 @@ def test_the_outages_that_are_shipped() -> None:
     america, europe, asia = ("n1", "n4"), ("n2", "n5"), ("n3",)  # as the nemesis deals them
     assert {frozenset(link) for link in spec.links} == {frozenset((one, other)) for one in america for other in europe}
     assert all(graph.has_edge(a, b) and graph.has_edge(b, a) for a in asia for b in (*america, *europe))
+    assert planned(regions, 5) == "regions three-regions"
+    assert planned(cut, 5) == "partition " + ", ".join("→".join(link) for link in spec.links), "what a script cuts is told"
     one, many = schedule(resolve({"database": "redis"}, ROOT / "too-many-removed.toml"))
     assert (one.scenario, many.scenario) == ("follower", "majority") and one.at + one.duration < many.at
 
@@ -174,7 +182,26 @@ when = "primary-changes"
     (dict(specs=(Kill(("n1", "n9")),)), "names n9: the nodes are n1 to n5"),
     (dict(specs=(Cut((("n1", "n7"),)),)), "names n7"),
     (dict(nemesis="halves", at=-1.0), "must begin at 0 or later"),
-    (dict(specs=(Kill(("n1",), down=float("nan")),)), "give both more than 0 s"),
+    (dict(specs=(Kill(("n1",), down=float("nan")),)), "down is nan: it must be from 0 to 3,600"),
+    (dict(specs=(Kill(("n1",), up=2.0),)), "give down too"),
+    (dict(specs=(Kill(("n1", "n1")),)), "it names n1 twice"),
+    (dict(specs=(Kill(()),)), "the fault at 5 s: it names no node"),
+    (dict(specs=(Cut(()),)), "the fault at 5 s: it names no link"),
+    (dict(specs=(Cut((("n1", "n2"), ("n3", "n3"))),)), "n3→n3 is no link"),
+    (dict(specs=(Flap((("n1", "n2"),), down=0),)), "down is 0: it must be from 0.1"),
+    (dict(specs=(Impair((("n1", "n2"),)),)), "it does nothing to packets: give it one of delay, jitter"),
+    (dict(specs=(Impair((("n1", "n2"),), loss=5),)), "loss is 5: it must be from 0 to 1"),
+    (dict(specs=(Impair((("n1", "n2"),), delay=float("nan")),)), "delay is nan"),
+    (dict(specs=(Impair((("n1", "n2"),), rate=-3),)), "rate is -3"),
+    (dict(specs=(Impair((("n1", "n2"),), delay=10, jitter=11),)), "no packet can come earlier than it was sent"),
+    (dict(specs=(Impair((("n1", "n2"),), reorder=0.5),)), "give it a delay too"),
+    (dict(specs=(Pause(("n1",), length=-1),)), "length is -1"),
+    (dict(specs=(Skew(("n1",)),)), "a clock is put 2 s wrong at least"),
+    (dict(specs=(Skew(("n1",), offset=float("inf")),)), "offset is inf"),
+    (dict(specs=(Skew(("n1",), drift=-1),)), "drift is -1: it must be from -0.9"),
+    (dict(specs=(Surge(("n1",), times=0),)), "times is 0: it must be from 2"),
+    (dict(specs=(Surge(()),)), "it names no home"),
+    (dict(specs=(Retry(("n1",), tries=-1),)), "tries is -1"),
     (dict(nemesis="halves", duration=float("nan")), "must begin at 0 or later, and last"),
     (dict(nemesis="halves", at=59.0), "after the load"),
 ])
@@ -203,6 +230,34 @@ def test_a_nemesis_that_cannot_be_run_is_refused(tmp_path: Path, given: dict[str
         given = {**given, "inventory": str(inventory), "nodes": 5}
     with pytest.raises(UsageError, match=told):
         resolve({"database": "reference", **given})
+
+
+def test_what_nemeses_mean_can_be_written_by_hand() -> None:
+    """Whatever a nemesis aims at, a run can have again with `--replay`."""
+    names = each(5)
+    view = Outlook(names=names, primary="n1", last_primary="n2", holders={0: ("n4",)}, owners=("n5",),
+                   sides=(names[2:], names[:2]))
+    for name in registry.names("nemeses"):
+        found = nemesis(name)
+        for scenario in found.known(5):
+            for spec in found.aim(scenario, view, random.Random(scenario)):
+                assert isinstance(spec, Other) or not spec.nonsense, (name, scenario, spec)
+
+
+@pytest.mark.parametrize(("spec", "told"), [
+    ('type = "cutt"\nlinks = [["n1", "n2"]]', r"mine\.toml:7: .* type is \"cutt\": did you mean 'cut'"),
+    ('links = [["n1", "n2"]]', r"mine\.toml:6: .* it lacks 'type': there are: cut, flap, "),
+    ('type = ["cut"]', r"mine\.toml:7: .* type is \[\"cut\"\]: "),
+    ('type = "cut"\nlinks = [["n1", "n2"]]\nnodes = ["n1"]', r"mine\.toml:9: .* unknown key 'nodes': there are: links"),
+    ('type = "kill"\nnodes = ["n1"]\ndonw = 0.1', r"mine\.toml:9: .* unknown key 'donw': did you mean 'down'"),
+    ('type = "impair"\nlinks = [["n1", "n2"]]\nloss = 30.0', r"mine\.toml:6: .* loss is 30: it must be from 0 to 1"),
+    ('type = "kill"\nnodes = "n1"', r"mine\.toml:6: .* cannot be taken: Expected `array`, got `str` - at `\$\.nodes`"),
+])
+def test_targets_that_are_mistyped_are_refused_with_their_line(tmp_path: Path, spec: str, told: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'database = "reference"\n\n[[schedule]]\nat = 2.0\nduration = 5.0\n[[schedule.specs]]\n{spec}\n')
+    with pytest.raises(UsageError, match=told):
+        resolve({}, file)
 
 
 def test_the_faults_of_a_run_are_a_script_of_the_same_targets() -> None:
