@@ -521,30 +521,17 @@ def build(database: str, binary: str) -> int:
 @click.option("--data/--no-data", default=None, help="Drop the data of killed runs, or leave it; without either, it is asked.")
 @click.option("--attached", is_flag=True, help="Only put back what was done to clusters of your own.")
 def clean(runs: Path, data: bool | None, attached: bool) -> int:
-    """Remove what runs that were killed left behind, and exactly that."""
-    from splitbrain.harness import registry, store
+    """Remove what runs that were killed left behind, and exactly that.
 
-    testbeds = [registry.look_up("testbeds", name) for name in registry.names("testbeds")]
-    removed = [line for testbed in testbeds if testbed.attached or not attached for line in testbed.clean()]
-    for line in removed:
-        click.echo(line)
-    if attached:
-        click.echo("" if removed else "nothing was left behind", nl=not removed)
-        return 0
-    left = list(store.left_data(runs))
-    for run, size in left:
-        click.echo(f"data of the killed run {run.folder}: {size / 1e6:,.0f} MB")
-    if left and data is None:
-        data = sys.stdin.isatty() and click.confirm("Drop it? (journals and logs stay)")
-    if data:
-        for run, _ in left:
-            run.drop_data()
-        removed += [f"data of {run.folder}" for run, _ in left]
-    elif left:
-        click.echo("splitbrain clean --data drops it; journals and logs stay")
-    nothing = "nothing was left behind" if runs.is_dir() else f"nothing was left behind; there is no folder {runs}"
-    click.echo(f"removed {len(removed)}" if removed else "nothing was removed" if left else nothing)
-    return 0
+    Exits with 3 where something could not be removed.
+    """
+    from splitbrain.harness.clean import clean
+
+    def drop() -> bool:
+        """Whether the data of killed runs is dropped."""
+        return data if data is not None else sys.stdin.isatty() and click.confirm("Drop it? (journals and logs stay)")
+
+    return clean(None if attached else runs, click.echo, drop)
 
 
 def _json(value: Any) -> str:

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ class SetupError(SplitbrainError):
     """The cluster could not be set up: a server is missing, a node never got ready, an address is in use."""
 
     exit_code = 3
+
+
+class NotCleaned(SetupError):
+    """Not all that killed runs left behind could be removed: `kept` says of each rest why, `removed` is a line for all else."""
+
+    def __init__(self, kept: Sequence[str], removed: Sequence[str]) -> None:
+        super().__init__("; ".join(kept))
+        self.kept = tuple(kept)
+        self.removed = tuple(removed)
 
 
 class StorageError(SplitbrainError):

@@ -6,6 +6,7 @@ Nothing that a database or a person wrote reaches the terminal unescaped.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,8 +62,17 @@ STYLE = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 
 def console(file: TextIO | None = None, width: int | None = None) -> Console:
     """The console of a command: it prints what it is given and colours nothing by itself. NO_COLOR is honoured."""
-    out = cast("TextIO", Output(file or sys.stdout))
-    return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    out = file or sys.stdout
+    kept = Output(out) if out.isatty() else _Trimmed(out)
+    return Console(file=cast("TextIO", kept), width=width, highlight=False, markup=False, emoji=False)
+
+
+class _Trimmed(Output):
+    """A file or a pipe: the blanks that fill up a table's last column on a terminal are nothing to who reads it."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written, each line without the blanks at its end."""
+        return super().write(re.sub(r" +(?=\n)", "", text))
 
 
 class Progress:

@@ -90,8 +90,9 @@ class Findings:
             by = tuple(name for name in counts if name in identifiers)
             state: State = "refuted" if by else "holds" if judged and model not in unproven else "undecided"
             states.append(Standing(model=model, state=state, by=by))
-        # A valid history satisfies them all: what it breaks is told first.
-        states.sort(key=lambda one: one.state != "refuted")
+        # A valid history satisfies them all: what it breaks is told first, and of that what the first evidence is against.
+        worst = list(counts)
+        states.sort(key=lambda one: worst.index(one.by[0]) if one.by else len(worst))
         if counts:
             told = ", ".join(
                 f"{'at least ' if name in self.least else ''}{number:,} {name}" for name, number in counts.items()

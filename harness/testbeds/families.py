@@ -74,14 +74,14 @@ def _beside(leader: int) -> set[int]:
     """The processes that live in the pid namespace of one. Raises `OSError` where that is our own."""
     alive: set[int] = set()
     try:
-        there = Path("/proc", str(leader), "ns/pid").readlink()
+        there = _pid_namespace(str(leader))
     except FileNotFoundError:
         return alive
-    if there == Path("/proc/self/ns/pid").readlink():
+    if there == _pid_namespace("self"):
         raise OSError(errno.EPERM, f"process {leader} has no pid namespace of its own")
     for pid, _, _ in _processes():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # The machine's own may be hidden.
-            if Path("/proc", str(pid), "ns/pid").readlink() == there:
+            if _pid_namespace(str(pid)) == there:
                 alive.add(pid)
     return alive
 
@@ -90,9 +90,14 @@ def is_beside(pid: int, other: int) -> bool:
     """Whether two processes are in one pid namespace, as far as can be told: of one in another, a container on this machine,
     what its environment says is another run's business."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{other}/ns/pid")  # noqa: PTH115
+        return _pid_namespace(str(pid)) == _pid_namespace(str(other))
     except OSError:
         return True
+
+
+def _pid_namespace(pid: str) -> str:
+    """The pid namespace of a process, by its name in /proc. Raises `OSError`."""
+    return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 - Path.readlink is newer than Python 3.8
 
 
 def send_signal(pid: int, number: int) -> None:

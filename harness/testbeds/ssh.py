@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from splitbrain.harness.errors import PlanError, SetupError, UsageError
+from splitbrain.harness.errors import NotCleaned, PlanError, SetupError, UsageError
 from splitbrain.harness.history import fault
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds import commands, firewall, kernel, shaping, ssh_files, ssh_notes
@@ -77,8 +77,16 @@ class Ssh(Probed):
 
     @classmethod
     def clean(cls) -> Sequence[str]:
-        """Remove from the machines what runs that were killed left there: those that this machine has a note of."""
-        return [line for note in ssh_notes.left_behind(cls.name) for line in asyncio.run(_clean(cls, note))]
+        """Remove from the machines what runs that were killed left there: those that this machine has a note of. Raises
+        `NotCleaned` where a machine does not answer, or keeps something."""
+        removed, kept = [], []
+        for note in ssh_notes.left_behind(cls.name):
+            done, undone = asyncio.run(_clean(cls, note))
+            removed += done
+            kept += undone
+        if kept:
+            raise NotCleaned(kept, removed)
+        return removed
 
     def inside(self, work: Callable[[], int]) -> int:
         """Call `work` in this process. If it is killed, the guards put everything back; servers that were started stay, for
@@ -408,9 +416,10 @@ async def _install(link: Link, packages: Sequence[str]) -> None:
         raise SetupError(f"{link.place}: apt-get install {' '.join(packages)}: {' '.join(said['stderr'].split())[-500:]}")
 
 
-async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
-    """Remove a run from its machines; those that do not answer keep their note."""
+async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> tuple[list[str], list[str]]:
+    """Remove a run from its machines; a line for what was done, and for each that was not cleaned and keeps its note."""
     done: list[str] = []
+    undone: list[str] = []
     kept: list[Host] = []
 
     async def one(host: Host) -> None:
@@ -421,7 +430,7 @@ async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
             done.extend(f"{host.host}: run {note.run}: {line}" for line in lines)
         except SetupError as error:
             kept.append(host)
-            done.append(f"{host.host}: run {note.run}: not cleaned: {error}")
+            undone.append(f"{host.host}: run {note.run}: not cleaned: {error}")
         finally:
             link.close()
 
@@ -430,4 +439,4 @@ async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> list[str]:
         ssh_notes.write(ssh_notes.Note(note.run, note.testbed, note.owner, tuple(kept)))
     else:
         ssh_notes.forget(note.run, note.owner)
-    return done
+    return done, undone

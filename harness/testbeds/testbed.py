@@ -245,7 +245,8 @@ class Testbed(Protocol):
 
     @classmethod
     def clean(cls) -> Sequence[str]:
-        """Remove what runs that are over left behind, and exactly that; a line for each thing removed."""
+        """Remove what runs that are over left behind, and exactly that; a line for each thing removed. Raises `NotCleaned`
+        where not all could be removed, and `SetupError` where nothing can be looked for."""
         ...
 
     def inside(self, work: Callable[[], int]) -> int:

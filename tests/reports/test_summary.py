@@ -52,6 +52,15 @@ def test_the_terminals_table_shows_strangers_text_as_text() -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_night_in_a_file_has_no_blanks_at_the_ends_of_lines() -> None:
+    found = story.result(story.recording())
+    for width in (60, 300):
+        out = io.StringIO()
+        console(out, width).print(summary.table([found, NotJudged(run="broken", plan=story.PLAN, reason="no", exit_code=3)]))
+        lines = out.getvalue().split("\n")
+        assert len(lines) > 3 and lines == [line.rstrip(" ") for line in lines]
+
+
 def on_a_terminal() -> None:
     """Print a night on this process' terminal, 80 columns wide, and then 120."""
     counts = {"lost-write": 13, "split-brain": 98, "stale-read": 3852, "non-monotonic-read": 22, "reordered": 4, "diverged": 1}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from splitbrain.checkers.attribution import attribute
 from splitbrain.checkers.cases.flash_sale import FlashSaleChecker
+from splitbrain.checkers.judge import judge as judged
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.errors import UsageError
 from splitbrain.harness.history.history import History
@@ -48,13 +49,16 @@ def test_a_sale_that_keeps_its_promises_is_not_accused() -> None:
 
 
 def test_two_sides_sell_one_stock_and_one_book_stays() -> None:
-    verdict = judge([
+    operations = [
         call("buy", (None, 11), 1), call("buy", (11, 22), 2), call("buy", (11, 32), 3), call("read", 32, 4),
         call("pay", (None, 5), 5, key="p"), call("pay", (None, 6), 6, key="p"), call("read", 0, 7, "fail", error="timeout"),
-    ])
+    ]
+    verdict = judge(operations)
     assert verdict.counts == {"lost-write": 1, "oversold": 1, "charged-twice": 1}
-    assert [one.by for one in verdict.standings] == [("oversold",), ("lost-write",), ("charged-twice",)]
+    assert [one.by for one in verdict.standings] == [("lost-write",), ("oversold",), ("charged-twice",)]
     assert figures(verdict)["requests of customers turned away"] == (1, 1)
+    told = judged(Recording(history=History.of(operations), nodes=("n1",)), (FlashSaleChecker(STOCK),))
+    assert (told.heading, told.anomalies[0].identifier) == ("ORDERS NOT KEPT", "lost-write"), "heading and evidence are one"
     for anomaly in verdict.anomalies:
         assert anomaly.identifier in judge(anomaly.operations).counts
 

@@ -13,6 +13,13 @@ from splitbrain.harness.testbeds.ssh_inventory import FOLDER, load, names
 
 SENT = (*ssh_link.MODULES, "volatile", "volatile_server", "folders", "shaper")
 
+NEWER = {
+    "removeprefix", "removesuffix", "is_relative_to", "with_stem", "hardlink_to", "cache", "pairwise", "batched", "to_thread",
+    "TaskGroup", "Runner", "randbytes", "bit_count", "lcm", "nextafter", "ulp", "cbrt", "exp2", "waitstatus_to_exitcode",
+    "pidfd_open", "pidfd_send_signal", "eventfd", "splice", "send_fds", "recv_fds", "aclosing", "file_digest", "orig_argv",
+}
+"""What the standard library of Python 3.8 has not, as far as a name tells it; `Path.readlink` has the name of `os.readlink`."""
+
 
 @pytest.mark.parametrize("name", SENT)
 def test_what_is_sent_to_machines_is_for_python_3_8(name: str) -> None:
@@ -21,6 +28,9 @@ def test_what_is_sent_to_machines_is_for_python_3_8(name: str) -> None:
     tree = ast.parse(file.read_text(), feature_version=(3, 8))
     words = [word.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords]
     assert "strict" not in words, "of zip, it is newer"
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert not NEWER.intersection(one.attr for one in used)
+    assert not [one.lineno for one in used if one.attr == "readlink" and ast.unparse(one.value) != "os"], "of paths"
 
 
 def written(folder: Path, text: str) -> Path:
