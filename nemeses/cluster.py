@@ -321,6 +321,22 @@ class Cluster:
 
         return await self._each(nodes, one)
 
+    async def let_run(self, who: object, name: str, seconds: float, most: float) -> float | None:
+        """Have the servers of a node that `who` has stand still go on until together they have used about so many seconds of
+        the processor (with 0 they do not), or `most` seconds have passed, and stand still again; how many they have used since
+        their start. None, and nothing happens, where somebody else has them stand still or keeps them down."""
+
+        async def one() -> float | None:
+            async with self._locks[name]:
+                if self._still[name] != {who} or self._down[name]:
+                    return None
+                node = self._node(name)
+                names = [service.name for service in node.services]
+                spent = await asyncio.gather(*(node.let_run(service, seconds / len(names), most) for service in names))
+                return float(sum(spent))
+
+        return await asyncio.shield(asyncio.ensure_future(one()))
+
     async def skew(self, who: object, skews: Mapping[str, int]) -> Changed:
         """Put the wall clocks of these nodes' servers ahead by so many nanoseconds, beside what others do to them; with 0 `who`
         lets go."""

@@ -495,6 +495,12 @@ class Other(OnNodes, frozen=True, kw_only=True, omit_defaults=True, tag="other")
 
     needs: ClassVar[str] = ""
 
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same to other nodes, also in the lists that its options have of them."""
+        lists = {key: told for key, told in self.options.items() if isinstance(told, list)}
+        lists = {key: [names.get(one, one) if isinstance(one, str) else one for one in told] for key, told in lists.items()}
+        return msgspec.structs.replace(super().renamed(names), options=self.options | lists)
+
     def doing(self, names: Sequence[str]) -> str:
         """`fill the folder of n1`: its own words."""
         return f"{self.does} {' '.join(self.nodes)}"

@@ -17,6 +17,8 @@ SERVICE = "SPLITBRAIN_SERVICE"
 
 _TIMEOUT = 10.0
 """Seconds in which all of it must have ended or stopped: on a slow machine one look at all processes takes more than one."""
+_LOOK = 0.0005
+"""Seconds between two looks at what a process has used of the processor."""
 
 
 def kill(leader: int, service: str) -> None:
@@ -51,6 +53,32 @@ def resume(leader: int, service: str) -> None:
     """Have a process and everything that came of it go on."""
     for pid in family(leader, service):
         send_signal(pid, signal.SIGCONT)
+
+
+def let_run(leader: int, service: str, seconds: float, most: float) -> float:
+    """Have what stands still go on until it has used so many `seconds` of the processor (with 0 it does not), or `most` seconds
+    have passed, and stop it again; what `spent` says then. Raises `OSError` where it does not stop."""
+    enough, end = spent(leader, service) + seconds, time.monotonic() + most
+    if seconds:
+        try:
+            resume(leader, service)
+            while spent(leader, service) < enough and time.monotonic() < end:
+                time.sleep(_LOOK)
+        finally:
+            pause(leader, service)
+    return spent(leader, service)
+
+
+def spent(leader: int, service: str) -> float:
+    """Seconds of the processor that a spawned process and everything that came of it have used since they began: those of it
+    that live, and those that these have waited for."""
+    ticks, seconds = os.sysconf("SC_CLK_TCK"), 0.0
+    for pid in family(leader, service):
+        with contextlib.suppress(OSError):  # One that has just ended.
+            seconds += time.clock_gettime(~pid << 3 | 2)  # The clock of all its threads, as clock_getcpuclockid makes it.
+            told = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+            seconds += (int(told[13]) + int(told[14])) / ticks
+    return seconds
 
 
 def family(leader: int, service: str) -> set[int]:

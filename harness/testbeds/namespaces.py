@@ -374,6 +374,9 @@ class NamespaceNode:
         self._given: dict[str, Service] = {}
         self._dead: list[Death] = []
         self._firewall = commands.Firewall(channel)
+        self._watcher: Channel | None = None
+        """A process beside the first one of the node, where somebody has asked for one; one at a time asks."""
+        self._asking = asyncio.Lock()
 
     @property
     def folder(self) -> str:
@@ -436,6 +439,15 @@ class NamespaceNode:
         if self.running(name):
             await self.channel.resume(self._services[name].process, name)
 
+    async def let_run(self, name: str, seconds: float, most: float) -> float:
+        """Let a paused service run for a moment. The node's first process does not wait for that: it has other work."""
+        if not self.running(name):
+            return 0.0
+        async with self._asking:
+            if self._watcher is None:
+                self._watcher = await self.channel.beside(self.name, 1)
+        return await self._watcher.let_run(self._services[name].process, name, seconds, most)
+
     @property
     def services(self) -> Sequence[Service]:
         """The services whose own process is alive, in the order in which they were started."""
@@ -485,6 +497,8 @@ class NamespaceNode:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._firewall.close()
+        if self._watcher is not None:
+            self._watcher.close()
         self.channel.close()
 
     def _environment(self) -> dict[str, str]:

@@ -89,6 +89,17 @@ class _Resume(msgspec.Struct, frozen=True, tag=True):
     service: str
 
 
+class _LetRun(msgspec.Struct, frozen=True, tag=True):
+    """Have them go on for a moment, as `families.let_run` does it; the reply says how many seconds of the processor they have
+    used since they began."""
+
+    id: int
+    pid: int
+    service: str
+    seconds: float
+    most: float
+
+
 class _Skew(msgspec.Struct, frozen=True, tag=True):
     """Put their wall clocks wrong by so many nanoseconds, or right again (0). Without a service: of all in the pid namespace of
     `pid`, a container's."""
@@ -164,7 +175,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     at: int
 
 
-_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _Skew | _Fork | _Enter | _LastWritten | _File | _Fill
+_Request = _Spawn | _Open | _Signal | _Kill | _Pause | _Resume | _LetRun | _Skew | _Fork | _Enter | _LastWritten | _File | _Fill
 _Reply = _Done | _Ready | Ended
 _requests = msgspec.json.Decoder(_Request)
 _replies = msgspec.json.Decoder(_Reply)
@@ -238,6 +249,8 @@ def _answer(channel: socket.socket, request: _Request, descriptors: list[int], s
             families.pause(request.pid, request.service)
         elif isinstance(request, _Resume):
             families.resume(request.pid, request.service)
+        elif isinstance(request, _LetRun):
+            said = str(families.let_run(request.pid, request.service, request.seconds, request.most))
         elif isinstance(request, _Skew):
             clocks.skew_family(request.pid, request.service, request.nanoseconds, paused=request.paused)
         elif isinstance(request, _Fork):
@@ -496,6 +509,11 @@ class Channel:
     async def resume(self, process: Process, service: str) -> None:
         """Have the process and everything that came of it go on."""
         await self._ask(_Resume(self._number(), process.pid, service))
+
+    async def let_run(self, process: Process, service: str, seconds: float, most: float) -> float:
+        """See `families.let_run`. Nothing else is done here meanwhile."""
+        done, _ = await self._ask(_LetRun(self._number(), process.pid, service, seconds, most))
+        return float(done.said)
 
     def close(self) -> None:
         """Give the channel up; what waits on it fails. Idempotent."""

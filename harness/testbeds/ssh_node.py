@@ -111,6 +111,12 @@ class SshNode:
         if self.running(name):
             await self.link.ask("resume", name=name)
 
+    async def let_run(self, name: str, seconds: float, most: float) -> float:
+        """Let a paused service run for a moment."""
+        if not self.running(name):
+            return 0.0
+        return float((await self.link.ask("let_run", name=name, seconds=seconds, most=most))["spent"])
+
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
         """Put the clock of a service and of everything that came of it wrong."""
         if self.running(name):

@@ -168,6 +168,11 @@ class Node(Protocol):
         """Resume a paused service. Nothing happens where it is not paused."""
         ...
 
+    async def let_run(self, name: str, seconds: float, most: float) -> float:
+        """Have a paused service go on until it has used about so many seconds of the processor (with 0 it does not), `most`
+        seconds at most, and pause it again; how many it has used since its start, 0 where it does not run."""
+        ...
+
     @property
     def services(self) -> Sequence[Service]:
         """The services that run, paused or not, in the order in which they were started."""

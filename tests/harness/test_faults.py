@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.faults import HELD, PATIENCE, Controller
-from splitbrain.harness.history.fault import Cut, Fault, Kill, Pause, Spec
+from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Spec
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.schedules import Step
 from splitbrain.harness.testbeds.testbed import Applied, Connectivity, Reach, Service, everything
@@ -317,8 +317,13 @@ def test_a_fault_that_comes_when_the_primary_changes() -> None:
         scene = Scene(primary=lambda: "n1" if loop.time() < 7 else None if loop.time() < 8 else "n3", stops=30.0)
         again = Step(20, 1, "kill", "primary", when="primary-changes")
         await scene.controller.inject([Step(2, 1, "kill", "last-primary", when="primary-changes"), again])
-        assert list(scene.last) == [1], "the primary did not change a second time"
+        assert scene.last[2].specs == () and not scene.last[2].bit, "one that a script names and that did not come is told"
+        assert scene.last[2].detail == "nothing was done: the primary did not change until the load ended"
         assert scene.last[1].specs == (Kill(("n1",)),) and 8 <= scene.last[1].started / 1e9 < 8.2
+        began = loop.time()
+        first = Scene(primary=lambda: None if loop.time() < began + 2 else "n1", stops=began + 5)
+        await first.controller.inject([Step(1, 1, "kill", "primary", when="primary-changes")])
+        assert first.last[1].specs == (), "that somebody is primary for the first time is no change"
 
     run(work())
 
@@ -418,6 +423,11 @@ def test_a_fault_waits_for_acknowledged_writes() -> None:
                  Step(3, 1, "scripted", "scripted", (cut(("n1", "n3")),), writes=100)]
         await scene.controller.inject(steps)
         assert {number: fault.started / 1e9 for number, fault in scene.last.items()} == pytest.approx({1: 7.0, 2: 3.0}, abs=0.1)
+        never = Scene(stops=loop.time() + 5)
+        never.controller._acknowledged = lambda: 1234
+        await never.controller.inject([Step(1, 1, "scripted", "scripted", (cut(("n1", "n2")),), writes=5000)])
+        assert never.last[1].detail == "nothing was done: fewer than 5,000 writes were acknowledged until the load ended"
+        assert not never.last[1].bit and never.testbed.healthy
 
     run(work())
 
@@ -430,6 +440,8 @@ def test_whoever_is_primary_takes_the_part_of_who_was() -> None:
             Step(5, 1, "scripted", "scripted", (Kill(("n2", "n3")),), primary="n1"),
             Step(9, 1, "scripted", "scripted", (Kill(("n1",)),)),
         ]
+        rolling = Other(nodes=NAMES, name="membership", does="replace", options={"turns": ["n2", "n3", "n1"], "percent": 1})
+        assert rolling.renamed({"n1": "n3", "n3": "n1"}).options == {"turns": ["n2", "n1", "n3"], "percent": 1}
         await scene.controller.inject(steps)
         assert [fault.specs for fault in scene.last.values()] == [
             (cut(("n2", "n3"), ("n3", "n2")), Pause(("n3",))), (Kill(("n1", "n2")),), (Kill(("n1",)),),

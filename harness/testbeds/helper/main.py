@@ -435,6 +435,13 @@ class Helper:
                 self.forget(pid, "paused")
         return {}
 
+    def do_let_run(self, name: str, seconds: float, most: float) -> Any:
+        """Have a paused server go on for a moment (see `families.let_run`). It is known as paused all the time."""
+        service = self.services[name]
+        pid = self.leader(service)
+        with self.acting:
+            return {"spent": families.let_run(pid, service.mark, seconds, most) if pid else 0.0}
+
     def known(self, service: Service, what: str) -> list[str]:
         """The processes of a server that have this to be put back."""
         found = list(self.state[what].items())

@@ -81,6 +81,9 @@ class LoopbackNode:
     async def resume(self, name: str) -> None:
         raise NotImplementedError
 
+    async def let_run(self, name: str, seconds: float, most: float) -> float:
+        raise NotImplementedError
+
     @property
     def services(self) -> Sequence[Service]:
         raise NotImplementedError
