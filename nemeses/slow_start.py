@@ -22,7 +22,7 @@ ROUND = 1.0
 """Seconds for which a server stands still at first, and which a round takes that lets it run for a moment at its end."""
 TURN = 0.1
 """Seconds of the processor that it may use in a round, at most: where it may have much of it, rounds are shorter."""
-MOST = 4.0
+MOST = 10.0
 """How many times as long such a moment may last: others want the processor too, and a server waits for others."""
 SLOW = 0.9
 """Seconds that a server stands still at least before it serves, to have started slowly."""
