@@ -278,7 +278,7 @@ def _loading() -> float | None:
     began = time.perf_counter()
     for _ in range(2):
         began = time.perf_counter()
-        command = "from checkers.linearizability import compiled; compiled.load_machine_code()"
+        command = "import splitbrain; splitbrain.load_machine_code()"
         if subprocess.run([sys.executable, "-c", command], capture_output=True, cwd=HERE.parent).returncode:
             return None
     return time.perf_counter() - began

@@ -6,12 +6,11 @@ beside the source, so it is the first run on a machine that pays. Hence, where a
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from splitbrain.checkers.budget import Budget
+from splitbrain.harness.history import machine_code
 
 COMPILING = 10.0
 """Seconds that one function may take to be compiled: three to four of the processor's, and other programs run as well."""
@@ -22,17 +21,7 @@ NOT_COMPILED = f"plain code was used, for compiling it takes up to {COMPILING:.0
 
 
 def in_time(compiled: Any, budget: Budget) -> bool:
-    """Whether a function of `machine_code.compiled` can be called within the budget: it is compiled already, was
-    kept from before, or there is time enough to compile it."""
-    return (
-        bool(compiled.signatures) or budget.left > (COMPUTED if budget.computed else COMPILING) or _kept(compiled)
-    )
-
-
-def _kept(compiled: Any) -> bool:
-    """Whether there is machine code on disk that is younger than the source."""
-    function: Callable[..., Any] = compiled.py_func
-    source = Path(inspect.getfile(function))
-    place = Path(compiled._cache.cache_path)
-    written = source.stat().st_mtime
-    return any(file.stat().st_mtime > written for file in place.glob(f"{source.stem}.{function.__qualname__}-*.nbc"))
+    """Whether a function of `machine_code.compiled` can be called within the budget: it is compiled already, was kept from
+    before, or there is time enough to compile it."""
+    enough = budget.left > (COMPUTED if budget.computed else COMPILING)
+    return bool(compiled.signatures) or enough or machine_code.kept(compiled.py_func, Path(compiled._cache.cache_path))

@@ -16,11 +16,12 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def kept(function: Callable[..., Any]) -> bool:
-    """Whether machine code of that function, younger than its source, is kept beside it: told without loading numba."""
+def kept(function: Callable[..., Any], place: Path | None = None) -> bool:
+    """Whether machine code of that function, younger than its source, is kept in the folder `place`, by default beside the
+    source: told without loading numba."""
     source = Path(inspect.getfile(function))
     written = source.stat().st_mtime
-    files = (source.parent / "__pycache__").glob(f"{source.stem}.{function.__qualname__}-*.nbc")
+    files = (place or source.parent / "__pycache__").glob(f"{source.stem}.{function.__qualname__}-*.nbc")
     return any(file.stat().st_mtime > written for file in files)
 
 

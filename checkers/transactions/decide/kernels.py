@@ -10,7 +10,6 @@ so that the clock is looked at between them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,7 @@ def complete(name: str, size: int, budget: Budget, *columns: Any) -> NDArray[np.
     plain: Callable[..., Any] = globals()[name]
     run, steps, told = plain, PLAIN_SLICE, ""
     if size >= COMPILED_FROM and machine_code.available():
-        if compiling.in_time(compiled := machine_code.compiled(plain), budget):
-            _compile_parts()
+        if compiling.in_time(compiled := machine_code.compiled(plain, *_PARTS.get(name, ())), budget):
             run, steps = compiled, SLICE
         else:
             told = f"; {compiling.NOT_COMPILED}"
@@ -53,13 +51,6 @@ def complete(name: str, size: int, budget: Budget, *columns: Any) -> NDArray[np.
         for column, filled in zip(columns, given, strict=True):
             column[:] = filled
     return state
-
-
-@cache
-def _compile_parts() -> None:
-    """What the others call must be machine code before they are."""
-    for name in ("_writes", "_visible"):
-        globals()[name] = machine_code.compiled(globals()[name])
 
 
 def _writes(write_start: Any, write_key: Any, node: int, key: int) -> bool:
@@ -388,3 +379,7 @@ def cheapest_ways(
         way_start[one + 1] = filled if arrived and node == begin[one] else way_start[one]
         one += 1
     return False
+
+
+_PARTS = {"committed_edges": (_writes,), "atomic_edges": (_writes,), "causal_needs": (_visible,)}
+"""By name, the functions of this module that one calls."""

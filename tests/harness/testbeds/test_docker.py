@@ -616,7 +616,7 @@ def test_no_permission(tmp_path: Path) -> None:
         listener.bind(str(path))
         path.chmod(0)
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
-        show = "from harness.testbeds.docker import Docker; print(Docker.problems())"
+        show = "from splitbrain.harness.testbeds.docker import Docker; print(Docker.problems())"
         ran = subprocess.run(
             [*command, sys.executable, "-c", show], capture_output=True, text=True, timeout=240, cwd=ROOT, check=True,
             env={**os.environ, "DOCKER_HOST": f"unix://{path}"},

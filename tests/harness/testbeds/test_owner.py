@@ -9,7 +9,7 @@ import pytest
 
 from splitbrain.harness.testbeds.owner import is_gone, owner
 
-PROGRAM = "from harness.testbeds.owner import owner; print(owner(), flush=True); input()"
+PROGRAM = "from splitbrain.harness.testbeds.owner import owner; print(owner(), flush=True); input()"
 
 
 def test_a_process_that_lives_and_then_does_not() -> None:
