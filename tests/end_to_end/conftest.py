@@ -1,10 +1,13 @@
-"""What whole runs share: the short plan that a module writes as `SHORT`, and the same with chained writes."""
+"""What whole runs share: the short plan that a module writes as `SHORT`, the same with chained writes, and runs to be hit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.end_to_end.started import Started
 
 CHAINED = """
 [options.register]
@@ -28,3 +31,19 @@ def chained(short: Path) -> Path:
     """The same with chained writes to busy keys."""
     short.write_text(short.read_text() + CHAINED)
     return short
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Starts `splitbrain test` in the background; what still runs in the end is killed."""
+    started: list[Started] = []
+
+    def begin(*words: object, **environment: str) -> Started:
+        started.append(Started(tmp_path, *words, **environment))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from splitbrain.harness.run import _patience
 from splitbrain.reports.terminal import Progress, console
 from tests.conftest import ROOT, Ran, need
 from tests.end_to_end.ordinary import USER, ordinary_user
+from tests.end_to_end.started import Started, lives_in, nothing_left
 
 Splitbrain = Callable[..., Ran]
 
@@ -46,87 +47,6 @@ def endless(tmp_path: Path) -> Path:
     file = tmp_path / "endless.toml"
     file.write_text("time = 250.0\nbaseline = 1.0\nfault = 240.0\nbetween = 5.0\nkeys = 20\n")
     return file
-
-
-def left(folder: Path) -> list[str]:
-    """What still runs of the run in that folder: its servers live there, its harness names its runs folder."""
-    home, runs = f"HOME={folder}/".encode(), str(folder.parent).encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            command = (entry / "cmdline").read_bytes()
-            if lives_in(entry, home) or runs in command.split(b"\0"):
-                found.append(command.replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
-
-
-def lives_in(process: Path, home: bytes) -> bool:
-    """Whether a process of /proc has its home there. A run's name is not enough: another test may have begun one in the same
-    second."""
-    return any(part.startswith(home) for part in (process / "environ").read_bytes().split(b"\0"))
-
-
-def nothing_left(folder: Path, seconds: float = 60) -> None:
-    """A killed process takes its namespaces, and whatever lives in them, along: within moments."""
-    end = time.monotonic() + seconds
-    while left(folder) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not left(folder)
-
-
-class Started:
-    """A run that goes on in the background, so that it can be hit."""
-
-    def __init__(self, tmp_path: Path, *words: object, **environment: str) -> None:
-        self.runs = tmp_path / "runs"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "splitbrain.harness.cli", "test", *map(str, words), "--runs", str(self.runs)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
-        )
-
-    @property
-    def journal(self) -> Path:
-        return next(iter(self.runs.glob("*/journal.jsonl")))
-
-    def until(self, moment: str, seconds: float = 120) -> None:
-        """Wait until the journal tells that moment, a pattern."""
-        end = time.monotonic() + seconds
-        read, begun = 0, b""
-        while time.monotonic() < end:
-            assert self.process.poll() is None, self.process.communicate()[0]
-            for path in self.runs.glob("*/journal.jsonl"):
-                with path.open("rb") as journal:
-                    journal.seek(read)
-                    begun += journal.read()
-                    read = journal.tell()
-                if re.search(moment.encode(), begun):
-                    return
-                begun = begun[begun.rfind(b"\n") + 1 :]
-            time.sleep(0.005)
-        raise AssertionError(f"'{moment}' never came")
-
-    def end(self, seconds: float = 150) -> str:
-        return self.process.communicate(timeout=seconds)[0]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
-    started: list[Started] = []
-
-    def begin(*words: object, **environment: str) -> Started:
-        started.append(Started(tmp_path, *words, **environment))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
 
 
 MOMENTS = {

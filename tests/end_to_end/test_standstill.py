@@ -5,31 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from splitbrain.checkers.result import decode
 from splitbrain.harness.history.journal import load
-from tests.end_to_end.test_bad_luck import Started
+from tests.end_to_end.started import Started
 
 PLAN = "time = 14.0\nbaseline = 2.0\nfault = 9.0\nbetween = 2.5\nkeys = 20\n"
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
-    started: list[Started] = []
-
-    def begin(*words: object) -> Started:
-        started.append(Started(tmp_path, *words))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
 
 
 def writers(journal: Path) -> list[int]:

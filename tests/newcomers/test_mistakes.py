@@ -24,7 +24,7 @@ from splitbrain.harness.plan import Plan
 from splitbrain.harness.rehearsal import made
 from splitbrain.harness.resolve import resolve
 from tests.conftest import Ran
-from tests.end_to_end.test_bad_luck import nothing_left
+from tests.end_to_end.started import nothing_left
 
 HERE = Path(__file__).parent
 FORGETFUL = HERE.parent / "end_to_end" / "forgetful.py"
