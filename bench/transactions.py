@@ -121,11 +121,11 @@ def write(path: Path, kind: str, count: int, effect: Effect) -> None:
 def measure(path: Path, kind: str, effect: str) -> Row:
     """Load and judge one file in this process."""
     from splitbrain.checkers.transactions import checker
-    from splitbrain.harness.history.formats import jsonl
+    from splitbrain.harness.history.formats import read
     from splitbrain.harness.history.history import COLUMNS
 
     began = time.process_time()
-    history = jsonl.read(path)[0]
+    history = read(path).history
     loaded = time.process_time() - began
     micros = history.micros
     assert micros is not None

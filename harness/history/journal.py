@@ -343,7 +343,7 @@ def load(path: Path) -> tuple[Header | None, Recording]:
     try:
         with path.open("rb") as file:
             summed = _Summed(file)
-            history, _ = jsonl.read_from(summed, str(path), torn=True, other=told.take)
+            history, *_ = jsonl.read(summed, str(path), torn=True, other=told.take)
     except OSError as error:
         raise unreadable(path, error) from error
     if summed.damaged == 1:

@@ -49,7 +49,7 @@ def read(path: Path, format: Format | None = None, torn: bool = False) -> Readin
     with opened(path) as source:
         format = format or _detected(source.head, source.path)
         if format == "jsonl":
-            history, notes, shapes = jsonl.read_lines(source.file, str(source.path), torn)
+            history, notes, shapes = jsonl.read(source.file, str(source.path), torn=torn)
             return Reading(history, format, notes, shapes)
         if format == "dbcop":
             history, notes = dbcop.read(source.file, source.path, torn=torn)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -32,7 +31,7 @@ from splitbrain.harness.history import texts
 from splitbrain.harness.history.builder import Builder, Event, TextEvent
 from splitbrain.harness.history.clients import first_overlap
 from splitbrain.harness.history.formats import jepsen, malformed
-from splitbrain.harness.history.formats.text import BOM, unreadable
+from splitbrain.harness.history.formats.text import BOM
 from splitbrain.harness.history.history import History, Table
 from splitbrain.harness.history.operation import Operation
 from splitbrain.harness.history.shapes import Shapes
@@ -43,20 +42,6 @@ TYPES = frozenset(("invoke", "ok", "fail", "info"))
 
 Other = Callable[[int, bytes], None]
 """Takes the number of a line and the line."""
-
-
-def read(path: Path, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
-    """The history in a file of JSON lines, read a few megabytes at a time, and notes. Lines of another type are handed to
-    `other`; without it they are an error, but in the journal of a run. A last line that is cut short is an error, or is left
-    out with `torn`.
-
-    Raises `HistoryError` with line and column, and what was expected there.
-    """
-    try:
-        with path.open("rb") as file:
-            return read_from(file, str(path), torn=torn, other=other)
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 class Lines(Protocol):
@@ -110,16 +95,15 @@ _TYPE = msgspec.json.Decoder(_Typed)
 _ANY = msgspec.json.Decoder()
 
 
-def read_from(file: Lines, path: str, *, torn: bool = False, other: Other | None = None) -> tuple[History, list[str]]:
-    """As `read`, from an open file; `path` is its name for errors."""
-    history, notes, _ = read_lines(file, path, torn, other)
-    return history, notes
-
-
-def read_lines(
-    file: Lines, path: str, torn: bool = False, other: Other | None = None
+def read(
+    file: Lines, path: str, *, torn: bool = False, other: Other | None = None
 ) -> tuple[History, list[str], Shapes]:
-    """As `read_from`, with the shapes of what was invoked."""
+    """The history in JSON lines, read a few megabytes at a time, notes, and the shapes of what was invoked; `path` is the name
+    of the file for errors. Lines of another type are handed to `other`; without it they are an error, but in the journal of a
+    run. A last line that is cut short is an error, or is left out with `torn`.
+
+    Raises `HistoryError` with line and column, and what was expected there.
+    """
     reader = _Reader(path, torn, other)
     head = file.read(len(BOM))
     rest = b"" if head == BOM else head + file.readline()

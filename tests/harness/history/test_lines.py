@@ -74,7 +74,7 @@ def told(text: bytes, quick: bool, chunk: int) -> Any:
         patched.setattr(lines, "worth_it", lambda size: quick)
         patched.setattr(lines, "read", lambda text, many, read=lines.read: read(text, many, compiled=False))
         try:
-            history, notes, shapes = jsonl.read_lines(io.BytesIO(text), "file", other=lambda number, line: None)
+            history, notes, shapes = jsonl.read(io.BytesIO(text), "file", other=lambda number, line: None)
         except HistoryError as error:
             return str(error)
     return columns(history, shapes), notes

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from splitbrain import Operation
 from splitbrain.harness.history.builder import Builder, Event
-from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.formats import jsonl, read
 from splitbrain.harness.history.history import History
 from splitbrain.harness.history.micros import (
     APPEND,
@@ -119,7 +119,7 @@ EVENTS = b"""{"type":"invoke","process":0,"f":"txn","value":[["append",1,5],["r"
 def test_what_a_transaction_read_is_known_where_its_answer_tells_it(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "history.jsonl"
     path.write_bytes(EVENTS)
-    history, _ = jsonl.read(path)
+    history = read(path).history
     by_lines = _by_batches(EVENTS, lines, path)
     for one in (history, by_lines):
         assert one.micros is not None and len(one.micros) == len(one)
@@ -157,7 +157,7 @@ def test_operations_keep_their_transactions_through_lines_and_parts(tmp_path: Pa
     history = History.of(reversed(operations))
     path = tmp_path / "history.jsonl"
     path.write_bytes(jsonl.encode(history))
-    for one in (history, jsonl.read(path)[0]):
+    for one in (history, read(path).history):
         assert [msgspec.structs.replace(op, index=-1) for op in one] == operations
         assert one.micros is not None and one.micros.value.tolist() == [1, 0, UNKNOWN, UNKNOWN, NIL]
         part = one.select(np.array([1, 3]))

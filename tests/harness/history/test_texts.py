@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from splitbrain.harness.history import texts
 from splitbrain.harness.history.builder import Builder, TextEvent
-from splitbrain.harness.history.formats import jsonl
+from splitbrain.harness.history.formats import jsonl, read
 from splitbrain.harness.history.micros import Micros, MicrosPacker
 from splitbrain.harness.history.texts import parsed
 
@@ -84,7 +84,7 @@ def test_a_file_gives_the_same_history_by_machine_code(tmp_path: Path, monkeypat
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     monkeypatch.setattr(jsonl, "CHUNK", 20_000)
     monkeypatch.setattr(texts, "COMPILED_FROM", 1 << 40)
-    ordinary = jsonl.read(path)[0]
+    ordinary = read(path).history
     monkeypatch.setattr(texts, "COMPILED_FROM", 0)
     took: list[type[Any]] = []
     extend = Builder.extend
@@ -94,7 +94,7 @@ def test_a_file_gives_the_same_history_by_machine_code(tmp_path: Path, monkeypat
         extend(self, events, positions)
 
     monkeypatch.setattr(Builder, "extend", noted)
-    directly = jsonl.read(path)[0]
+    directly = read(path).history
     assert set(took) == {TextEvent}
     assert list(directly) == list(ordinary)
     assert directly.micros is not None and ordinary.micros is not None
