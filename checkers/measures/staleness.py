@@ -75,7 +75,7 @@ def _codes(history: History) -> NDArray[np.int64]:
 
 def _earliest_found_again(
     acknowledged: NDArray[np.int64], again: NDArray[np.int64], since: NDArray[np.int64], read: NDArray[np.int64],
-    compiled: bool = False,
+    compiled: bool,
 ) -> NDArray[np.int64]:
     """For each read, which began at `read` and missed all writes from the place `since` on: when the first of those was
     acknowledged that somebody found `again` no sooner, `NEVER` where nobody did."""

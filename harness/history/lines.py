@@ -184,7 +184,7 @@ def _read(
             if field == _SUM:
                 behind = at + 1
                 if text[at] == _QUOTE:
-                    while behind < end and 48 <= text[behind] <= 102:
+                    while behind < end and 48 <= text[behind] <= 102 and text[behind] != _ESCAPE:
                         behind += 1
                     behind = behind + 1 if behind < end and text[behind] == _QUOTE else -1
             elif field == _VALUE:

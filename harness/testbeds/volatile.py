@@ -85,10 +85,8 @@ class _Step:
 class Lost:
     """What a power loss took: steps of the journal, writes of which some page is gone, and their bytes."""
 
-    def __init__(self, steps: int = 0, writes: int = 0, size: int = 0) -> None:
-        self.steps = steps
-        self.writes = writes
-        self.size = size
+    def __init__(self) -> None:
+        self.steps = self.writes = self.size = 0
 
 
 class Disk:

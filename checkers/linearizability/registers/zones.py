@@ -55,9 +55,9 @@ def decide(history: History, model: Register, budget: Budget = FOREVER) -> NDArr
     return _Zones(history, model, budget).status
 
 
-def refused_in_vain(history: History, model: Register, budget: Budget = FOREVER) -> list[int]:
+def refused_in_vain(history: History, model: Register) -> list[int]:
     """The rows of refused compare-and-sets that had no moment at which the register did not hold what they expected."""
-    found: list[int] = _Zones(history, model, budget).refuted.tolist()
+    found: list[int] = _Zones(history, model, FOREVER).refuted.tolist()
     return found
 
 

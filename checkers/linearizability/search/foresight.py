@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from splitbrain.checkers.budget import FOREVER, Budget
+from splitbrain.checkers.budget import Budget
 from splitbrain.checkers.linearizability.search.needs import Needs, OfRegisters, OfTexts
 from splitbrain.checkers.linearizability.search.stock import Stock, foreseeing
 from splitbrain.checkers.linearizability.search.sums import sums_of
@@ -35,7 +35,7 @@ def same(model: Model, call: Call) -> Call:
 
 
 def foresight(
-    model: Model, calls: list[Call], call_of: list[int], events: list[int], budget: Budget = FOREVER
+    model: Model, calls: list[Call], call_of: list[int], events: list[int], budget: Budget
 ) -> tuple[Model, Needs | None]:
     """The model to ask, and what is known of the needs of its operations; None where nothing is. Raises `Exhausted`."""
     if type(model) is KeyValue:

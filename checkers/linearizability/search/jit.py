@@ -77,10 +77,10 @@ class Search:
     def __init__(
         self, rows: list[Row], compute: Callable[[int, int], int], several: dict[tuple[int, int], tuple[int, ...]],
         pure: list[bool], call_of: list[int], rows_of: list[int], events: list[int], open_ok: list[int],
-        states: list[Any] | None = None, needs: Needs | None = None,
+        states: list[Any], needs: Needs | None,
     ) -> None:
         self.rows, self.compute, self.several, self.pure = rows, compute, several, pure
-        self.states, self.needs = [] if states is None else states, needs
+        self.states, self.needs = states, needs
         self.call_of, self.rows_of = call_of, rows_of
         self.events = [*events, *(~i for i in open_ok)] if open_ok else events
         self.initial = 0

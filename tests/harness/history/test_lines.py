@@ -123,5 +123,11 @@ def test_what_a_line_tells() -> None:
     assert found.names["kind"] == ["write"] and found.starts.tolist()[1] == len(call)
 
 
+def test_a_sum_that_is_no_json_is_not_taken_for_one() -> None:
+    line = b'{"type":"ok","time":9,"process":4,"f":"read","sum":"00ffa0c1"}\n'
+    found = lines.read(line.replace(b'"00', rb'"\0') + 4 * line, 5, compiled=False)
+    assert found is not None and found.others.tolist() == [True, False, False, False, False]
+
+
 def test_what_is_mostly_of_another_shape_is_not_read() -> None:
     assert lines.read(b'{"process":1}\n' * 8, 8, compiled=False) is None
