@@ -21,35 +21,36 @@ class AtHand(ABC):
 
     async def full(self, name: str) -> bool:
         """Try it from here."""
-        with _at_hand(self.data(name)):
+        with at_hand(self.data(name)):
             return folders.is_full(self.data(name))
 
     async def timed_sync(self, name: str) -> float:
         """Time it from here."""
-        with _at_hand(self.data(name)):
+        with at_hand(self.data(name)):
             return await asyncio.to_thread(folders.timed_sync, self.data(name))
 
     async def last_written(self, name: str, given: Collection[str]) -> str:
         """Look from here."""
-        with _at_hand(self.data(name)):
+        with at_hand(self.data(name)):
             return folders.last_written(self.data(name), given)
 
     async def read(self, name: str, file: str) -> bytes | None:
         """Read it from here."""
         path = self.data(name) / file
-        with _at_hand(path), contextlib.suppress(FileNotFoundError):
+        with at_hand(path), contextlib.suppress(FileNotFoundError):
             return folders.content(folders.opened(path))
         return None
 
     async def rewrite(self, name: str, file: str, content: bytes) -> None:
         """Write it from here."""
         path = self.data(name) / file
-        with _at_hand(path):
+        with at_hand(path):
             folders.rewrite(folders.opened(path), content)
 
 
 @contextlib.contextmanager
-def _at_hand(path: Path) -> Iterator[None]:
+def at_hand(path: Path) -> Iterator[None]:
+    """What goes wrong with that file or folder meanwhile is a `SetupError` that names it."""
     try:
         yield
     except OSError as error:

@@ -51,6 +51,7 @@ from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds import clocks, commands, engine, firewall, folders, holder, kernel, memory_disk, power
+from splitbrain.harness.testbeds.at_hand import at_hand
 from splitbrain.harness.testbeds.container import FOLDER, MEMORY_FACTOR, DockerNode, File, archive
 from splitbrain.harness.testbeds.docker_access import SIGN, TOOLS, Access, is_here
 from splitbrain.harness.testbeds.engine import in_thread
@@ -443,11 +444,8 @@ class Docker(Probed):
 
     async def timed_sync(self, name: str) -> float:
         """Where the disk of the node is mounted. Raises `SetupError`."""
-        folder = self.data(name)
-        try:
-            return await asyncio.to_thread(folders.timed_sync, folder)
-        except OSError as error:
-            raise SetupError(f"{name}: how long a sync takes cannot be tried: {kernel.reason(error)}") from error
+        with at_hand(self.data(name)):
+            return await asyncio.to_thread(folders.timed_sync, self.data(name))
 
     def data(self, name: str) -> Path:
         """Where the disk of a node is mounted."""

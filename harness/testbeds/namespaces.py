@@ -14,17 +14,16 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TextIO
+from typing import ClassVar, NamedTuple
 
 from splitbrain.harness.errors import SetupError, UsageError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Impair, Link
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import binary, find_program, is_program
-from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, memory_disk, sandbox
+from splitbrain.harness.testbeds import clocks, commands, firewall, kernel, memory_disk, sandbox, trials
 from splitbrain.harness.testbeds.at_hand import AtHand
 from splitbrain.harness.testbeds.families import SERVICE
 from splitbrain.harness.testbeds.owner import is_gone, owner
@@ -92,13 +91,8 @@ class Namespaces(AtHand, Probed):
         """Whether the kernel has packet queues, for impaired links, and FUSE, for power losses, is tried in a sandbox."""
         if ability == "skew":
             return clocks.refusal()
-        tries = {"impair": _try_queues, "unplug": _try_fuse}
-        if ability not in tries:
-            return ""
-        with tempfile.TemporaryFile("w+") as said:
-            sandbox.enter(lambda init_end: asyncio.run(tries[ability](init_end, said)))
-            said.seek(0)
-            return said.read()
+        tried = {"impair": trials.impairing, "unplug": trials.losing_power}
+        return trials.refusal(tried[ability]) if ability in tried else ""
 
     @classmethod
     def problems(cls) -> Sequence[Problem]:
@@ -109,15 +103,13 @@ class Namespaces(AtHand, Probed):
             if find_program(program) is None:
                 found.append(Problem(f"the program {program} is missing", f"sudo apt-get install {package}"))
         if not found:
-            with tempfile.TemporaryFile("w+") as said:
-                try:
-                    sandbox.enter(lambda init_end: asyncio.run(_try_firewall(init_end, said)))
-                except SetupError as error:
-                    return [Problem("no namespaces can be made here", str(error))]
-                said.seek(0)
-                if refusal := said.read():
-                    modules = "nf_tables nft_compat ip_tables iptable_filter ip6_tables ip6table_filter"
-                    found.append(Problem(f"iptables does not work in a namespace: {refusal}", f"sudo modprobe -a {modules}"))
+            try:
+                refusal = trials.refusal(trials.cutting)
+            except SetupError as error:
+                return [Problem("no namespaces can be made here", str(error))]
+            if refusal:
+                modules = "nf_tables nft_compat ip_tables iptable_filter ip6_tables ip6table_filter"
+                found.append(Problem(f"iptables does not work in a namespace: {refusal}", f"sudo modprobe -a {modules}"))
         return found
 
     @classmethod
@@ -528,55 +520,3 @@ class NamespaceNode:
                 f"the program {program} is neither in PATH nor in a usual folder: 'splitbrain doctor' says how to get it."
             )
         return found
-
-
-async def _try_queues(init_end: socket.socket, said: TextIO) -> int:
-    """Have the kernel hand out packets in a sandbox; what is said against it is written to `said`."""
-    channel = Channel("the sandbox", init_end)
-    shaping = Shaping(channel, {"n1": channel, "n2": channel}, Path(os.devnull))
-    try:
-        await shaping.begin()
-        own = firewall.Addresses("198.18.0.1", "")
-        rules = (firewall.install_queues(own).ipv4, firewall.queues([("n2", "n1")], {"n2": own, "n1": own})["n1"].ipv4)
-        for text in rules:
-            tried = (commands.program("iptables-restore", "iptables"), *firewall.ARGUMENTS)
-            completed, _ = await commands.run(channel, tried, text)
-            if completed.code != 0:
-                said.write(f"iptables: {' '.join(completed.stderr.split())} ")
-    except SetupError as error:
-        said.write(str(error))
-    finally:
-        shaping.close()
-        channel.close()
-    said.flush()
-    return 0
-
-
-async def _try_fuse(init_end: socket.socket, said: TextIO) -> int:
-    """Mount a disk whose power can be taken in a sandbox; what is said against it is written to `said`."""
-    channel = Channel("the sandbox", init_end)
-    disk = VolatileDisk(Path("/run/disk"), Path(os.devnull))  # the sandbox' own /run: it goes with it
-    try:
-        await disk.begin(channel)
-    except SetupError as error:
-        said.write(str(error))
-    finally:
-        disk.close()
-        channel.close()
-    said.flush()
-    return 0
-
-
-async def _try_firewall(init_end: socket.socket, said: TextIO) -> int:
-    """Set the firewall up in a sandbox; what iptables says against it is written to `said`."""
-    channel = Channel("the sandbox", init_end)
-    text = firewall.install(firewall.Addresses("198.18.0.1", "fd00:198:18::1"))
-    try:
-        for program, rules in (("iptables-restore", text.ipv4), ("ip6tables-restore", text.ipv6)):
-            completed, _ = await commands.run(channel, (commands.program(program, "iptables"), *firewall.ARGUMENTS), rules)
-            if completed.code != 0:
-                said.write(f"{program}: {' '.join(completed.stderr.split())} ")
-    finally:
-        channel.close()
-    said.flush()
-    return 0
