@@ -22,6 +22,7 @@ from splitbrain.harness.history.operation import Key
 from splitbrain.harness.plan import Tables
 from splitbrain.harness.rehearsal import ask, check_specs
 from splitbrain.harness.schedules import Step, nemesis
+from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.nemeses.injectors import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
@@ -95,7 +96,8 @@ class Controller:
         """Whether every link carries packets and every server takes connections again, whatever the faults did; a sentence for
         what does not."""
         async with self.cluster.network:
-            _, wrong = await self.cluster.probe(timeout=1.0)
+            whole = everything(self.cluster.names)
+            wrong = (await self.cluster.testbed.probe(whole, timeout=1.0)).wrong(whole)
         silent = await self.cluster.silent(self.cluster.names, timeout=1.0)
         told = (f"not healed: {places(wrong)}" if wrong else "", f"not serving: {' '.join(silent)}" if silent else "")
         return tuple(one for one in told if one)

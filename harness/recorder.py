@@ -78,6 +78,9 @@ BESIDE = 10.0
 PREPARING = 30.0
 """Seconds that the workload may take to make what it needs."""
 
+RETURNING = 5.0
+"""Seconds that links and servers are given to be as before, once every fault was undone."""
+
 WATCH = 0.1
 """Seconds between two looks for servers that ended by themselves."""
 
@@ -533,9 +536,12 @@ class _Recorder:
                     break
 
     async def prove_healed(self) -> None:
-        """Every link carries packets again and every server takes connections, whatever the faults did."""
-        for problem in await self.controller.prove_healed():
-            self.progress.note(problem)
+        """Every link carries packets again and every server takes connections, whatever the faults did, or will within
+        `RETURNING`. Raises `SetupError`: a fault whose end was proven may have left a server that ended afterwards."""
+        end = time.monotonic() + RETURNING
+        while problems := await self.controller.prove_healed():
+            if time.monotonic() > end:
+                raise SetupError("; ".join(problems))
 
     async def settle(self) -> None:
         """Wait until all replicas hold the same, or the plan's patience ends; a round that was begun is finished."""

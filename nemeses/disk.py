@@ -201,7 +201,9 @@ class DamageInjector(Injector[Other]):
                 told.append(f"{name} did not, {'its file was put back' if back else 'its file was written to since'}")
                 await cluster.start(self, [name])
                 await cluster.revive([name])
-        wrong = await cluster.serving(spec.nodes, timeout=RETURN)
+        silent = await cluster.serving(spec.nodes, timeout=RETURN)
+        # Some listen before they read what they have, and end of it.
+        wrong = tuple(name for name in spec.nodes if name in silent or (cluster.gone(name) and name not in cluster.out()))
         return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                      measured=spec.nodes, detail=", ".join(told))
 

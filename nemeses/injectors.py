@@ -425,8 +425,9 @@ class SkewInjector(Injector[Skew]):
 
     async def undo(self, spec: Skew, cluster: Cluster) -> Proof:
         """Put the clocks right, and ask. A server that another fault keeps is not asked: it goes on, or is started again, with
-        the clock that was put right."""
+        the clock that was put right. One that another fault has just let go of is waited for."""
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
+        await cluster.serving(spec.nodes, timeout=RETURN)
         held = _kept(spec.nodes, cluster)
         if not _others(spec.nodes, cluster):
             wrong, figures = await _machines(spec, cluster)

@@ -210,6 +210,18 @@ def test_an_injector_that_goes_wrong_is_told_and_the_rest_undone(splitbrain: Cal
     nothing_left(ran.folder)
 
 
+def test_an_injector_that_claims_a_heal_which_did_not_come_is_found_out(
+    splitbrain: Callable[..., Ran], tmp_path: Path
+) -> None:
+    emptied = 'await self._run(spec, cluster, "rm", "-f", "ballast")'
+    mine = changed(tmp_path, FILES["nemesis"], emptied, emptied + '\n        await cluster.cut("nobody", [("n1", "n2")])')
+    ran = splitbrain("test", "reference", "--variant", "majority", "--nemesis", mine, "--nodes", "3", "--baseline", "1",
+                     "--fault", "1", "--between", "1", "--settle", "1", "--keys", "5")
+    (check,) = (one for one in ran.result.quality.checks if one.name == "phases")
+    assert ran.code == 2 and not check.passed and check.text == "heal: not healed: n1→n2, n2→n1", (ran.stdout, check)
+    nothing_left(ran.folder)
+
+
 class Odd:
     """A database of which only the names of nodes and one method matter."""
 
