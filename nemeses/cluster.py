@@ -456,6 +456,10 @@ class Cluster:
 
         return await self._each(nodes, one)
 
+    def deaths(self, nodes: Iterable[str]) -> dict[str, int]:
+        """How often servers of these nodes have ended though nobody ended them."""
+        return {name: len(self._node(name).ended()) for name in nodes}
+
     def gone(self, name: str) -> tuple[Service, ...]:
         """The servers of a node that do not run, of those that did when something was done to its data or to them."""
         return tuple(service for service in self._watched.get(name, ()) if not self._node(name).running(service.name))

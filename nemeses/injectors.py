@@ -355,15 +355,19 @@ class PauseInjector(Injector[Pause]):
     def __init__(self) -> None:
         self._idle: tuple[str, ...] = ()
         self._since: int | None = None
+        self._deaths: Mapping[str, int] = {}
 
     async def start(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have every server of the nodes stand still, and connect to each. A node on which nothing runs is wrong."""
+        self._deaths = cluster.deaths(spec.nodes)
         changed = await cluster.pause(self, spec.nodes)
         self._idle, self._since = changed.idle, changed.at
         return await _out(spec.nodes, cluster, changed, silence=_brief(spec))
 
     async def still(self, spec: Pause, cluster: Cluster) -> Proof:
-        """Whether they stand still."""
+        """Whether they stand still. Who has ended meanwhile did not, whoever was started in his place."""
+        if died := _died(self._deaths, cluster):
+            return died
         return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0), silence=_brief(spec))
 
     async def undo(self, spec: Pause, cluster: Cluster) -> Proof:
@@ -383,6 +387,7 @@ class SkewInjector(Injector[Skew]):
 
     def __init__(self) -> None:
         self._before: dict[str, float] = {}
+        self._deaths: Mapping[str, int] = {}
         self._began = 0
         self._drifted = 0.0
         """Seconds by which a clock that drifts was put ahead."""
@@ -391,6 +396,7 @@ class SkewInjector(Injector[Skew]):
 
     async def start(self, spec: Skew, cluster: Cluster) -> Proof:
         """Ask, put the clocks wrong, and ask again. A clock that nobody tells is wrong."""
+        self._deaths = cluster.deaths(spec.nodes)
         asked = await cluster.ahead(spec.nodes)
         self._before = {name: ahead.seconds - ahead.meant for name, ahead in asked.items()}
         self._began = cluster.clock()
@@ -411,7 +417,10 @@ class SkewInjector(Injector[Skew]):
                 self._told = (await self._proof(spec, cluster, Changed(cluster.clock(), 0))).holds
 
     async def still(self, spec: Skew, cluster: Cluster) -> Proof | None:
-        """Ask again, where another fault has not taken every one of them since: there is no clock then to be wrong."""
+        """Ask again, where another fault has not taken every one of them since: there is no clock then to be wrong. Who has
+        ended by himself meanwhile had a right one from then on, whoever was started in his place."""
+        if died := _died(self._deaths, cluster):
+            return died
         proof = await self._proof(spec, cluster, Changed(cluster.clock(), 0)) if _others(spec.nodes, cluster) else None
         if not spec.drift:
             return proof
@@ -640,6 +649,13 @@ def _against(seconds: float, cluster: Cluster) -> str:
     times = seconds / detection.seconds
     just = "just " if JUST[0] < times < JUST[1] else ""
     return f"{told}, {just}{'under' if times < 1 else 'over'} its {detection.name} of {detection.seconds:g} s"
+
+
+def _died(before: Mapping[str, int], cluster: Cluster) -> Proof | None:
+    """The proof that servers of some nodes ended by themselves since; None where none did."""
+    died = tuple(name for name, times in cluster.deaths(before).items() if times > before[name])
+    at = cluster.clock()
+    return Proof(holds=False, acted=at, at=at, wrong=died, detail=f"{' '.join(died)} ended by itself") if died else None
 
 
 async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed, silence: float = SILENCE) -> Proof:

@@ -21,6 +21,8 @@ from splitbrain.harness.testbeds.ssh_link import Link
 from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Ability, Problem, Service, Wanted
 
+_PROXY = "docker-proxy"
+
 
 class Attached(Ssh):
     """The machines of the plan's inventory with the servers that run there: whoever listens on the database's port."""
@@ -69,9 +71,15 @@ class AttachedNode(SshNode):
         found = await self.link.ask("adopt", name=name, port=port, start=list(self.link.host.start), first=first)
         if not found["pid"]:
             raise SetupError(f"{self.link.place}: nothing listens on port {port} there: start the cluster first.")
+        if _PROXY in found["command"].split(" ", 1)[0]:
+            raise SetupError(
+                f"{self.link.place}: port {port} is that of a container, behind {_PROXY}: packets to it would go round a cut. "
+                "Run splitbrain there, with --containers, or the server in the machine's own network."
+            )
         self._services[name] = Service(name=name, argv=tuple(found["command"].split())), found["pid"]
         self.log(name).touch()
         self._down = False
+        self._over.discard(name)
         self._bury(name)
 
     async def start(self, service: Service) -> None:

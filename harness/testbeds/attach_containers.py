@@ -8,6 +8,9 @@ restart policy. **A container that is started again has another network**, witho
 So, while it is started, its peers lose what they send to it over links that are cut or impaired; a helper is begun in the new
 network, and writes the rules that are in force; then they send again. What it sends, its peers' rules judge, which never left.
 It must come back at its address, which must be a fixed one. Until then the old helper's guard would start the container.
+
+One that ends by itself, or by somebody else's hand, and is started again by its restart policy or by a person, is followed in
+the same way: its peers are told before it has its new network. Where they were told too late, what was in force has not held.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +31,7 @@ from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds import container_start, engine, firewall
 from splitbrain.harness.testbeds.attach import Attached, AttachedNode, port
 from splitbrain.harness.testbeds.commands import together
+from splitbrain.harness.testbeds.helper.machine import lives, start_time
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh import lacking
@@ -48,6 +52,10 @@ from splitbrain.harness.testbeds.testbed import (
 
 GRACE = 2
 """Seconds that a container has to end by itself."""
+LOOK = 0.02
+"""Seconds between two looks whether a container of which the server ended has ended too."""
+RETURN = 0.1
+"""Seconds between two looks whether somebody has started it again."""
 DISPOSABLE = "splitbrain.disposable=true"
 """The label of a container that may be broken."""
 
@@ -77,7 +85,15 @@ class Containers(Attached):
         self._up: Connectivity | None = None
         self._late: Mapping[fault.Link, fault.Impair] = {}
         self._ahead: dict[str, int] = {}
-        self._skewing: set[asyncio.Task[None]] = set()
+        self._coming: set[ContainerNode] = set()
+        """Who is about to have another network, without any rule."""
+        self._avoided: dict[str, list[str]] = {}
+        """Node → the addresses to which it sends nothing meanwhile."""
+        self._gap = ""
+        """Why packets may have gone round what is in force; empty where none has."""
+        self._strayed = ""
+        """The same of one that will not be followed any more."""
+        self._beside: set[asyncio.Task[None]] = set()
 
     def can(self) -> frozenset[Ability]:
         """All of it; whether its containers may be ended is looked at by `missing`."""
@@ -112,8 +128,8 @@ class Containers(Attached):
     async def up(self, count: int) -> None:
         """Find every container's server. Raises `SetupError` where none listens."""
         self.hosts = found(self._plan.containers)[:count]
+        self._up = everything(names(self.hosts))
         await super().up(count)
-        self._up = everything(node.name for node in self.nodes)
 
     def node(self, name: str, address: str, address6: str, logs: Path, link: Link) -> ContainerNode:
         """A container with its server."""
@@ -123,12 +139,14 @@ class Containers(Attached):
         """See `Ssh.apply`. Who is started again meanwhile, is so before or afterwards."""
         async with self._changing:
             self._up = after
+            await self._avoid()
             return await super().apply(before, after)
 
     async def impair(self, links: Mapping[fault.Link, fault.Impair]) -> Applied:
         """See `Ssh.impair`."""
         async with self._changing:
             self._late = dict(links)
+            await self._avoid()
             return await super().impair(links)
 
     async def skew(self, name: str, nanoseconds: int, *, paused: bool) -> None:
@@ -139,8 +157,9 @@ class Containers(Attached):
 
     async def probe(self, intended: Connectivity, *, timeout: float, late: float = 0.0) -> Reach:
         """See `RemoteProber.probe`. A container that is down has no network: over links from it and to it nothing passes, which
-        is no news of those that are meant to be up."""
+        is no news of those that are meant to be up. Raises `SetupError` where packets may have gone round what is in force."""
         async with self._changing:
+            self._refuse_gap()
             there = [node.name for node in self.nodes if not self._is_down(node)]
             reach = await super().probe(intended.subgraph(there), timeout=timeout, late=late)
         every = everything(intended.nodes).edges
@@ -148,8 +167,9 @@ class Containers(Attached):
         return Reach(reach.datagrams | dead, reach.datagrams6, reach.fresh, reach.standing)
 
     async def measure(self, links: Sequence[fault.Link], *, late: float, rate: float = 0.0) -> Mapping[fault.Link, Train]:
-        """See `RemoteProber.measure`; of links between containers that are not down."""
+        """See `RemoteProber.measure`; of links between containers that are not down. Raises `SetupError` as `probe` does."""
         async with self._changing:
+            self._refuse_gap()
             down = {node.name for node in self.nodes if self._is_down(node)}
             there = [link for link in links if down.isdisjoint(link)]
             return await super().measure(there, late=late, rate=rate)
@@ -165,19 +185,98 @@ class Containers(Attached):
         """Start a container that was ended; its peers reach it once its rules are there. Raises `SetupError` where it does not
         start, or comes back at another address."""
         async with self._changing:
-            assert self._up is not None
-            kept = {a for a in self.addresses() if a != node.name and not self._up.has_edge(a, node.name)}
-            kept |= {a for a, b in self._late if b == node.name}
-            peers = [peer for peer in self.nodes if peer.name in kept and not self._is_down(peer)]
-            await together(peer.link.ask("avoid", address=node.address) for peer in peers)
+            self._coming.add(node)
+            await self._avoid()
             try:
                 await node.link.ask("revive", name=name)
-                await self._follow(node)
-            finally:
-                await together(peer.link.ask("avoid", address="") for peer in peers)
+            except BaseException:
+                self._coming.discard(node)
+                await self._avoid()
+                raise
+            await self._rejoin(node)
+
+    def ended(self, node: ContainerNode, name: str) -> None:
+        """The server of a container ended, and no fault had ended it."""
+        self._do(self._return(node, name))
+
+    async def _return(self, node: ContainerNode, name: str) -> None:
+        """Where it ended with its container, follow that to the network in which somebody starts it again."""
+        while node.lives():
+            if node.running(name):
+                return  # The server alone had ended.
+            await asyncio.sleep(LOOK)
+        try:
+            async with self._changing:
+                await self._left(node)
+            while node.is_down and not self._strayed:
+                await asyncio.sleep(RETURN)
+                async with self._changing:
+                    await self._look_again(node, name)
+        except SetupError as error:
+            self._strayed = f"{error} What was in force for it is not known to have held."
+
+    async def _left(self, node: ContainerNode) -> None:
+        """It has ended by itself: until it is followed, its peers send it nothing over links that are cut or impaired."""
+        node.is_down = True
+        self._coming.add(node)
+        await self._avoid()
+        if self._kept(node) and await node.started():
+            self._gap = f"{node.link.place} ended by itself, and packets may have come into its new network before its rules."
+
+    async def _look_again(self, node: ContainerNode, name: str) -> None:
+        """Follow a container that ended by itself, if it runs again. Raises `SetupError` where it cannot be followed."""
+        if not (first := await node.started()):
+            return
+        try:
+            await self._rejoin(node)
+            await node.adopt(name, port(self._plan), first)
+        except SetupError:
+            if await node.started() == first:
+                raise
+            await self._left(node)  # It has ended again.
+
+    async def _rejoin(self, node: ContainerNode) -> None:
+        """A container has another network: what is in force is put in force there, and then its peers reach it again."""
+        try:
+            await self._follow(node)
             node.is_down = False
-            if isinstance(self._prober, RemoteProber):
-                await self._prober.rejoin(node.name)
+        finally:
+            self._coming.discard(node)
+            await self._avoid()
+        if isinstance(self._prober, RemoteProber):
+            await self._prober.rejoin(node.name)
+
+    def _kept(self, node: ContainerNode) -> set[str]:
+        """The nodes from which packets are lost, or late, on their way to this one."""
+        assert self._up is not None
+        cut = {a for a in self.addresses() if a != node.name and not self._up.has_edge(a, node.name)}
+        return cut | {a for a, b in self._late if b == node.name}
+
+    async def _avoid(self) -> None:
+        """Have nobody send over links that are cut or impaired to who is about to have another network. Whoever is so himself
+        cannot be told, and is reckoned to have sent."""
+        coming = {node: self._kept(node) for node in self._coming}
+        for node, kept in coming.items():
+            if blind := [other.link.place for other in self._coming if other.name in kept]:
+                both = f"{node.link.place} and {blind[0]}"
+                self._gap = f"{both} were down at once, and may have met before their rules were there."
+        if not self._in_force():
+            self._gap = ""
+        wanted = {
+            peer: sorted(node.address for node, kept in coming.items() if peer.name in kept)
+            for peer in self.nodes if not self._is_down(peer)
+        }
+        told = {peer: addresses for peer, addresses in wanted.items() if addresses != self._avoided.get(peer.name, [])}
+        await together(peer.link.ask("avoid", addresses=addresses) for peer, addresses in told.items())
+        self._avoided |= {peer.name: addresses for peer, addresses in told.items()}
+
+    def _in_force(self) -> bool:
+        assert self._up is not None
+        return bool(self._late) or len(self._up.edges) < len(everything(self._up.nodes).edges)
+
+    def _refuse_gap(self) -> None:
+        if (why := self._gap or self._strayed) and self._in_force():
+            raise SetupError(why)
 
     async def _follow(self, node: ContainerNode) -> None:
         """Begin a helper in the network that a container has now, with the rules that are in force, and end the one before."""
@@ -188,13 +287,15 @@ class Containers(Attached):
             found = await link.ask("look", programs={}, folder=before.host.folder, address=node.address)
             if not found["here"]:
                 raise SetupError(f"{link.place}: it did not come back at {node.address}, by which the others know it.")
-            await before.ask("leave", keep=False)
+            with contextlib.suppress(SetupError):  # One that is gone; of one that is not, the next finds the folder locked.
+                await before.ask("leave", keep=False)
         except BaseException:
             link.close()
             raise
         before.close()
         link.heard = self._hear(node)
         node.link = link
+        self._avoided.pop(node.name, None)
         await node.take(self._run, owner(), (), "")
         assert self._up is not None
         if rules := firewall.rules(everything(addresses), self._up, addresses).get(node.name):
@@ -206,9 +307,19 @@ class Containers(Attached):
     def listens(self, node: ContainerNode) -> None:
         """The server of a container listens again: its clock is to be as wrong as it was meant to be."""
         if self._ahead.get(node.name):
-            task = asyncio.create_task(self._skew_again(node.name))
-            self._skewing.add(task)
-            task.add_done_callback(self._skewing.discard)
+            self._do(self._skew_again(node.name))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def down(self) -> None:
+        """See `Ssh.down`. Nobody is followed any more; who is being followed is so before."""
+        async with self._changing:
+            for task in self._beside:
+                task.cancel()
+        await super().down()
 
     async def _skew_again(self, name: str) -> None:
         with contextlib.suppress(SetupError):  # One that has ended since; what did not hold is seen by its proof.
@@ -220,13 +331,16 @@ class Containers(Attached):
 
 
 class ContainerNode(AttachedNode):
-    """One container with one server. `is_down` from the moment on that it is being ended by a fault."""
+    """One container with one server. `is_down` from the moment on that it is being ended by a fault, or was found to have ended
+    by itself, until it is followed to its new network. Its first process is the number `process`, started at `began`."""
 
     def __init__(
         self, name: str, address: str, address6: str, logs: Path, link: Link, testbed: Containers, port: int
     ) -> None:
         super().__init__(name, address, address6, logs, link)
         self.is_down = False
+        self.process = 0
+        self.began = ""
         self._testbed = testbed
         self._port = port
 
@@ -235,6 +349,23 @@ class ContainerNode(AttachedNode):
         super().hear(message)
         if message["event"] == "returned":
             self._testbed.listens(self)
+        elif message["event"] == "ended":
+            self._testbed.ended(self, message["service"])
+
+    async def adopt(self, name: str, port: int, first: int = 0) -> None:
+        """See `AttachedNode.adopt`. From now on it is known when the container itself has ended."""
+        self.process = first or await engine.in_thread(partial(_process, self.link.host.host))
+        self.began = start_time(self.process)
+        await super().adopt(name, port, first)
+
+    def lives(self) -> bool:
+        """Whether the container has not ended since its server was found."""
+        return lives(self.process) and start_time(self.process) == self.began
+
+    async def started(self) -> int:
+        """The number of the first process of a container that was started again since its server was found; else 0."""
+        first = await engine.in_thread(partial(_process, self.link.host.host))
+        return 0 if first == self.process and start_time(first) in (self.began, "") else first
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End the container; nothing happens where it does not run."""
@@ -309,6 +440,13 @@ def found(label: str) -> tuple[Host, ...]:
     marked = [one for one in running if one.labels.get(name) == value]
     unmarked = sorted(one.name for one in running if one not in marked)
     composed = label.startswith(_COMPOSED)
+    if still := sorted(f"{one.name} is {one.status}" for one in marked if one.status != "running"):
+        raise PlanError(("containers",), f"{', '.join(still)}: the cluster must run, all of it, before it is tested.")
+    if len(projects := sorted({one.labels.get(_PROJECT, "") for one in marked})) > 1 and composed:
+        raise PlanError(
+            ("containers",), f"{label.removeprefix(_COMPOSED)} runs as {len(projects)} projects ({', '.join(projects)}): name "
+            f"one of them, with --containers {_PROJECT}={projects[0]}"
+        )
     if not running:
         raise PlanError(("containers",), f"no container that runs carries the label {label}: start the cluster first.")
     if (unmarked and not composed) or not marked:
@@ -393,7 +531,8 @@ def address_of(attributes: Mapping[str, Any]) -> str:
     return str(found[0])
 
 
-_COMPOSED = "com.docker.compose.project.config_files="
+_PROJECT = "com.docker.compose.project"
+_COMPOSED = f"{_PROJECT}.config_files="
 
 
 def composed(file: Path) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.faults import HELD, PATIENCE, Controller
+from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.fault import Cut, Fault, Kill, Other, Pause, Spec
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.schedules import Step
@@ -53,6 +54,9 @@ class Node:
     async def stop(self, name: str, *, kill: bool = False) -> None:
         await asyncio.sleep(0.1)
         self.runs = self.paused = False
+
+    def ended(self) -> Sequence[Death]:
+        return ()
 
     async def pause(self, name: str) -> None:
         await asyncio.sleep(0.05)

@@ -17,7 +17,7 @@ from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.nemeses.nemesis import NoTarget, Outlook
 from splitbrain.nemeses.roles import ROLES, nodes_of
-from tests.harness.testbeds.cluster import with_cluster
+from tests.harness.testbeds.cluster import SERVER, with_cluster
 from tests.nemeses.driver import Driver, step
 
 FIVE = ("n1", "n2", "n3", "n4", "n5")
@@ -111,6 +111,18 @@ def test_how_long_servers_stood_still_is_measured_and_held_against_the_databases
             assert re.fullmatch(rf"1/1 serving, stood still for \d+\.\d\d s{re.escape(told)}", driver.told[-1][1])
             again = await driver.do(Step(0.0, 0.4, "scripted", "scripted", (msgspec.structs.replace(spec, length=9.0),)))
             assert again.specs == (spec,), "a script may ask for another length"
+
+        node = testbed.nodes[1]
+
+        async def dies() -> None:
+            assert (await node.run(["pkill", "-KILL", "-f", "server.py"])).code == 0
+            async with asyncio.timeout(60):
+                while node.running("server"):
+                    await asyncio.sleep(0.01)
+            await node.start(SERVER)
+
+        fault = await driver.do(Step(0.0, 0.4, "scripted", "scripted", (Pause((node.name,)),)), dies)
+        assert not fault.bit and fault.healed and fault.proofs[0].detail == "n2 ended by itself"
 
     with_cluster(tmp_path, 3, work)
 

@@ -64,6 +64,7 @@ class Service:
         self.offset = 0
         self.port = 0
         self.first = 0
+        self.began = ""
         self.pid = 0
         self.awaited = False
         self.start: list[str] = []
@@ -85,11 +86,12 @@ class Helper:
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
         self.acting = threading.Lock()
+        self.avoiding = threading.Lock()
         self.shaper: Any = None
         self.disk: Any = None
         self.outside = -1
         self.gates: Any = ()
-        self.avoided = ""
+        self.avoided: Any = ()
         self.poll = select.poll()
         self.readers: dict[int, Any] = {}
         self.probes = Probes(self)
@@ -292,10 +294,11 @@ class Helper:
         threading.Timer(TICK, lambda: [self.arm(program) for program in texts]).start()
         return {"at": at}
 
-    def do_avoid(self, address: str) -> Any:
-        """Lose what is sent from here to this address; with none, nothing any more."""
-        rules.avoid(self.run, address, self.avoided)
-        self.avoided = address
+    def do_avoid(self, addresses: Any) -> Any:
+        """Lose what is sent from here to these addresses; with none, nothing any more."""
+        with self.avoiding:
+            rules.avoid(self.run, addresses, self.avoided)
+            self.avoided = addresses
         return {}
 
     def arm(self, program: str) -> Any:
@@ -350,7 +353,8 @@ class Helper:
     def do_adopt(self, name: str, port: int, start: Any, first: int = 0) -> Any:
         """A server that runs here already: whoever listens on that port, or will, and is the process `first` until then."""
         service = Service(name)
-        service.port, service.start, service.mark, service.first = port, start, f"{self.run}/{name}", first
+        service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
+        service.first, service.began = first, start_time(first)
         listens = listener(port)
         service.awaited = not listens
         pid = service.pid = listens or first
@@ -360,7 +364,10 @@ class Helper:
         return {"pid": pid, "command": command.strip()}
 
     def leader(self, service: Service) -> int:
-        return service.process.pid if service.process is not None else listener(service.port) or service.first
+        if service.process is not None:
+            return int(service.process.pid)
+        first = service.first if service.began and start_time(service.first) == service.began else 0
+        return listener(service.port) or first
 
     def do_stop(self, name: str, kill: bool) -> Any:
         """End a server and everything that came of it."""

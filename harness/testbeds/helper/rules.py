@@ -10,7 +10,7 @@ it, in the chain `AWAY` of OUTPUT.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,14 @@ def gate(run: str, table: str, gates: Any) -> None:
             restore(program, f"*{table}\n{made}COMMIT\n")
 
 
-def avoid(run: str, address: str, before: str) -> None:
-    """Lose what this machine sends to this address, of IPv4; with none, lose nothing any more. `before` is that of which it was
-    asked last. Raises `OSError`."""
+def avoid(run: str, addresses: Collection[str], before: Collection[str]) -> None:
+    """Lose what this machine sends to these addresses, of IPv4; with none, lose nothing any more. `before` are those of which
+    it was asked last. Raises `OSError`."""
     jump = f'OUTPUT{{}} -m comment --comment "{label(run)}" -j {AWAY}\n'
-    if address:
+    if addresses:
         entrance = "" if before else f"-I {jump.format(' 1')}"
-        restore("iptables", f"*filter\n:{AWAY} - [0:0]\n-A {AWAY} -d {address} -j DROP\n{entrance}COMMIT\n")
+        drops = "".join(f"-A {AWAY} -d {address} -j DROP\n" for address in addresses)
+        restore("iptables", f"*filter\n:{AWAY} - [0:0]\n{drops}{entrance}COMMIT\n")
     elif before:
         restore("iptables", f"*filter\n:{AWAY} - [0:0]\n-D {jump.format('')}-X {AWAY}\nCOMMIT\n")
 
