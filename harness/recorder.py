@@ -81,6 +81,9 @@ PREPARING = 30.0
 RETURNING = 5.0
 """Seconds that links and servers are given to be as before, once every fault was undone."""
 
+REMOVING = 10.0
+"""Seconds that removing what a run wrote may take, where the cluster was there before."""
+
 WATCH = 0.1
 """Seconds between two looks for servers that ended by themselves."""
 
@@ -94,6 +97,9 @@ AGREE = 0.25
 
 PATIENCE = 5.0
 """Seconds after which a person is told what the set-up still waits for."""
+
+PLAIN = "splitbrain has no passwords, and speaks to servers without TLS: one that wants either cannot be tested."
+"""What is said with a refusal of servers that are not ours."""
 
 MOST_LOG = 64 << 20
 """Bytes that the log of a server may have; then half of them are kept, and what it says afterwards."""
@@ -161,6 +167,8 @@ class _Recorder:
         self.mistaken = 0
         """The exit code of what ended a phase though only its author could have mended it."""
         self.tearing_down = False
+        self.writes = False
+        """Whether this run writes into a cluster that it was attached to, and that was empty before."""
         self.load: Load | None = None
         self.deaths: set[Death] = set()
         self.cut_logs: set[str] = set()
@@ -214,6 +222,8 @@ class _Recorder:
         ticking = asyncio.create_task(self.tick("tear-down", began))
         try:
             async with asyncio.timeout(LIMITS["tear-down"]):
+                if self.writes:
+                    await self.remove_data()
                 await self.testbed.down()
         except Exception as error:
             said = "took too long" if isinstance(error, TimeoutError) else str(ours(error) or described(error))
@@ -237,6 +247,18 @@ class _Recorder:
         if not problem:
             self.progress.phase("tear-down", "", (ended - began) / 1e9)
 
+    async def remove_data(self) -> None:
+        """Remove from a cluster that was there before what this run wrote into it; where it cannot be, that is told."""
+        why = "its author does not say how it is removed"
+        try:
+            async with asyncio.timeout(REMOVING):
+                removed = await self.database.remove(self.workload.needs, self.workload.written())
+        except Exception as error:
+            removed, why = False, str(ours(error) or described(error))
+        if not removed:
+            self.progress.note(f"what workload '{self.workload.name}' wrote stays in the cluster: {why}")
+        await self.close_database()
+
     def write_if_possible(self, write: Callable[[], None]) -> None:
         """Write to the journal while tearing down; that it cannot be written was the run's end already, or is told here."""
         try:
@@ -259,8 +281,6 @@ class _Recorder:
             watching = group.create_task(self.watch())
             await self.start()
             watching.cancel()
-        if self.testbed.attached:
-            await self.refuse_data()
         self.detection = await self.detected() if self.testbed.attached else detection(self.plan)
         versions = await self.versions()
         self.journal.versions(versions, await self.testbed.facts())
@@ -298,7 +318,7 @@ class _Recorder:
         what = "start()"
         try:
             async with asyncio.timeout(self.database.starting) as limit:
-                await (self.database.attach() if self.testbed.attached else self.database.start())
+                await (self.attach() if self.testbed.attached else self.database.start())
                 what = "ready()"
                 began = time.monotonic()
                 while not (told := await self.database.ready()):
@@ -320,17 +340,30 @@ class _Recorder:
                 raise SetupError(f"{took}. {self.last_words()}") from error
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
 
+    async def attach(self) -> None:
+        """Learn of a cluster what it is, and refuse one that does not answer, before anything is written."""
+        try:
+            await self.database.attach()
+        except (Refused, Indeterminate) as error:
+            raise SetupError(f"the cluster does not tell what it is ({error.detail or error.reason}). {PLAIN}") from error
+        await self.refuse_data()
+        self.writes = True
+
     async def refuse_data(self) -> None:
         """Refuse a cluster that holds already what the workload writes: reads of it would be taken for anomalies."""
         for call in self.calls("local"):
             for name in copies(self.database, call.key):
                 try:
-                    found = await self.read_copy(name, call)
+                    async with asyncio.timeout(self.plan.timeout + CLOSING):
+                        found = await self.read_copy(name, call)
+                except TimeoutError as error:
+                    raise SetupError(f"{name} does not tell what it holds, nor anything else. {PLAIN}") from error
                 except (Refused, Indeterminate) as error:
-                    raise SetupError(f"{name} does not tell what it holds ({error}).") from error
+                    said = error.detail or error.reason
+                    raise SetupError(f"{name} does not tell what it holds ({said}). {PLAIN}") from error
                 except Exception as error:
                     raise ours(error) or raised_by(self.database.local, error) from error
-                if found:
+                if self.workload.holds(found):
                     raise SetupError(
                         f"the cluster is not empty: at {name}, key {call.key} of the workload {self.workload.name} holds "
                         f"{str(found)[:80]}, as from a run before. Remove its keys first."

@@ -156,13 +156,15 @@ def _plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
 
 
 def _nodes(given: Mapping[str, Any], variant: Variant, database: type[Database]) -> int:
-    """How many nodes there are where the plan does not say it: at most as many as the inventory has machines."""
+    """How many nodes there are where the plan does not say it: at most as many as the inventory has machines, and all of them
+    where they are a cluster that runs already."""
     usual = variant.nodes or database.default_nodes
     if given.get("containers"):
         return attach_containers.nodes(given["containers"])
     if not given.get("inventory"):
         return usual
-    return min(usual, len(ssh_inventory.load(Path(given["inventory"])).of(given["database"])))
+    machines = len(ssh_inventory.load(Path(given["inventory"])).of(given["database"]))
+    return machines if given.get("testbed") == "attached" else min(usual, machines)
 
 
 def _nemeses(plan: Plan) -> Iterator[tuple[str, Keys]]:

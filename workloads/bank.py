@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.structures.bank import BankChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Kind
+from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Accounts
 from splitbrain.workloads.workload import Invocation, Workload
@@ -55,6 +55,12 @@ class Bank(Workload):
 
     def local(self) -> Sequence[Invocation]:
         return self.final()
+
+    def holds(self, value: Any) -> bool:
+        return any(value)
+
+    def written(self) -> Collection[Key]:
+        return range(ACCOUNTS)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (BankChecker(ACCOUNTS * DEPOSIT, DEPOSIT),)

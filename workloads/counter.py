@@ -41,5 +41,8 @@ class Counter(KeyedWorkload):
         await client.increment(invocation.key, invocation.value)
         return invocation.value
 
+    def holds(self, value: Any) -> bool:
+        return bool(value != 0)
+
     def checkers(self) -> tuple[Checker, ...]:
         return (CounterChecker(),)

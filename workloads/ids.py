@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.structures.ids import IdsChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Kind
+from splitbrain.harness.history.operation import Key, Kind
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import Ids
 from splitbrain.workloads.workload import Invocation, Workload
@@ -35,6 +35,9 @@ class UniqueIds(Workload):
 
     def local(self) -> Sequence[Invocation]:
         return []
+
+    def written(self) -> Collection[Key]:
+        return range(self.plan.keys)
 
     def checkers(self) -> tuple[Checker, ...]:
         return (IdsChecker(),)

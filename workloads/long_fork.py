@@ -67,5 +67,8 @@ class LongFork(Workload):
     def local(self) -> Sequence[Invocation]:
         return [Invocation("txn", key, (("r", key, None),), "read") for key in range(GROUP * self._groups)]
 
+    def holds(self, value: Any) -> bool:
+        return any(read not in (None, [], ()) for _, _, read in value)
+
     def checkers(self) -> tuple[Checker, ...]:
         return (LongForkChecker(),)

@@ -72,6 +72,9 @@ class TransactionWorkload(Workload):
     def local(self) -> Sequence[Invocation]:
         return [Invocation("txn", key, (("r", key, None),), "read") for key in range(len(self._keys))]
 
+    def holds(self, value: Any) -> bool:
+        return any(read not in (None, [], ()) for _, _, read in value)
+
     def checkers(self) -> tuple[Checker, ...]:
         return (TransactionsChecker(),)
 

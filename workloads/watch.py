@@ -60,5 +60,8 @@ class Watch(Workload):
     def local(self) -> Sequence[Invocation]:
         return self.final()
 
+    def holds(self, value: Any) -> bool:
+        return bool(value[1])
+
     def checkers(self) -> tuple[Checker, ...]:
         return (WatchChecker(),)

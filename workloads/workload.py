@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -103,6 +103,14 @@ class Workload(ABC):
     def local(self) -> Sequence[Invocation]:
         """Reads of everything, one for each key, made of every node's own copy after the heal and at the end: the ordinary
         reads, by a client that asks that copy alone."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether what one of the `local` reads told was written by somebody: before the first call of a run nothing may be."""
+        return value is not None and value != [] and value != ()
+
+    def written(self) -> Collection[Key]:
+        """The keys under which it has written by now: those of the `local` reads, unless it says else."""
+        return {call.key for call in self.local()}
 
     @abstractmethod
     def checkers(self) -> tuple[Checker, ...]:

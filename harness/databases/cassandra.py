@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Sequence
+from bisect import bisect_left
+from collections.abc import Awaitable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -261,6 +262,8 @@ class Cassandra(Membership):
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:
         super().__init__(plan, nodes)
         self._tokens = {node.name: -(2**63) + number * 2**64 // len(nodes) for number, node in enumerate(nodes)}
+        self._places = sorted((token, name) for name, token in self._tokens.items())
+        """The tokens and whose they are."""
         self._replicas = min(REPLICAS, len(nodes))
         self._warm: set[tuple[str, int]] = set()
         self._own = Connections(self._open)
@@ -277,6 +280,35 @@ class Cassandra(Membership):
         async with asyncio.TaskGroup() as group:
             for node in self.nodes.values():
                 group.create_task(self._start(node))
+        await self._create()
+
+    async def attach(self) -> None:
+        """Learn the ring, and make a keyspace of its own. Raises `SetupError` for a cluster that has other nodes too, or such a
+        keyspace already."""
+        clients = {node.name: await self._own.to(node) for node in self.nodes.values()}
+        own = {name: (await client.call("SELECT host_id, tokens, partitioner FROM system.local"))[0]
+               for name, client in clients.items()}
+        names = {row["host_id"]: name for name, row in own.items()}
+        first = next(iter(clients.values()))
+        peers = await first.call("SELECT peer, host_id FROM system.peers_v2") or []
+        if others := [str(row["peer"]) for row in peers if row["host_id"] not in names]:
+            raise SetupError(
+                f"the cluster has {len(peers) + 1} nodes, and these are none of the {len(self.nodes)} that are named: "
+                f"{', '.join(others)}. Name all of them."
+            )
+        if wrong := [row["partitioner"] for row in own.values() if not row["partitioner"].endswith(".Murmur3Partitioner")]:
+            raise SetupError(f"the cluster has the partitioner {wrong[0]}: only Murmur3Partitioner's rings are known.")
+        if await first.call("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = 'splitbrain'"):
+            raise SetupError("the cluster has a keyspace 'splitbrain' already, as from a run before: drop it first.")
+        self._places = sorted((int(token), name) for name, row in own.items() for token in row["tokens"])
+        await self._create()
+
+    async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
+        """The keyspace is the run's own."""
+        await (await self._own.to(next(iter(self.nodes.values())))).call("DROP KEYSPACE splitbrain")
+        return True
+
+    async def _create(self) -> None:
         for statement in (*_SCHEMA, *self._kind.TABLES):
             first = await self._own.to(next(iter(self.nodes.values())))
             try:
@@ -395,10 +427,9 @@ class Cassandra(Membership):
         """The first node on the ring from the key's token on, and those that follow it."""
         from cassandra.metadata import Murmur3Token
 
-        token = Murmur3Token.hash_fn(text(key))
-        names = list(self._tokens)
-        first = next((at for at, name in enumerate(names) if self._tokens[name] >= token), 0)
-        return tuple(names[(first + more) % len(names)] for more in range(self._replicas))
+        first = bisect_left(self._places, (Murmur3Token.hash_fn(text(key)), ""))
+        following = dict.fromkeys(name for _, name in (*self._places[first:], *self._places[:first]))
+        return tuple(following)[: self._replicas]
 
     async def local(self, node: Node) -> CassandraClient:
         """A connection that reads that node's own copy, where it is a replica of the key."""

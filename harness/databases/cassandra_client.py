@@ -126,7 +126,7 @@ class CassandraClient(Stream):
             raise Refused("no-connection") from error
         if not isinstance(answer, ReadyMessage):
             await self.close()
-            raise Refused("no-connection")
+            raise Refused("no-connection", f"it answers {answer.name} where a connection begins")
 
     async def _set_if(self, operator: str, key: Key, condition: int | None, new: int, *, column: str = "value") -> None:
         query = f"UPDATE splitbrain.registers SET {column} = ? WHERE key = ? IF {column} {operator} ?"

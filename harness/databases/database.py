@@ -13,11 +13,14 @@ import msgspec
 
 from splitbrain.harness.errors import raised_by, returned_by
 from splitbrain.harness.history.operation import Key
-from splitbrain.harness.history.variant import Variant
+from splitbrain.harness.history.variant import Capability, Variant
 from splitbrain.harness.load.client import Client
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server
 from splitbrain.harness.testbeds.testbed import Node
+
+BESIDE = "splitbrain-ready/retry"
+"""The key of the register that is written instead of one whose write failed, where clients try again."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -145,7 +148,13 @@ class Database(ABC):
 
     async def attach(self) -> None:
         """Instead of `start`, where the cluster runs already and is not ours: learn from it what `start` would have decided.
-        Changes nothing. By default there is nothing to learn. Raises `SetupError` for one that cannot be tested."""
+        Changes nothing, but may make a place of its own for what clients will write, which `remove` removes. By default there
+        is nothing to learn. Raises `SetupError` for one that cannot be tested; also what a client raises."""
+
+    async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
+        """Remove from a cluster that was attached to what clients have written by these capabilities under these keys, and what
+        `ready` wrote: it is as before then. False, as by default, where nothing is removed. May raise what a client raises."""
+        return False
 
     @abstractmethod
     async def ready(self) -> bool:

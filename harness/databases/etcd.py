@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.etcd_client import encode
-from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets
+from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets, written
 from splitbrain.harness.databases.membership import Membership
-from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server, fetch_program
@@ -138,6 +139,24 @@ class Etcd(Membership):
         async with asyncio.TaskGroup() as group:
             for url in others:
                 group.create_task(peers[url].start(self._service(peers[url], cluster)))
+
+    async def attach(self) -> None:
+        """Learn who is which member. Raises `SetupError` for a cluster that has other members too."""
+        for node in self.nodes.values():
+            self._members[(await self._status(node))["header"]["member_id"]] = node.name
+        answer = await (await self._own.to(next(iter(self.nodes.values())))).call("/v3/cluster/member/list", {})
+        if others := [one.get("name") or one["ID"] for one in answer["members"] if one["ID"] not in self._members]:
+            raise SetupError(
+                f"the cluster has {len(answer['members'])} members, and these are none of the {len(self.nodes)} nodes: "
+                f"{', '.join(others)}. Name all of them."
+            )
+
+    async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
+        """Through the first member that answers."""
+        client = await self._own.to(next(iter(self.nodes.values())))
+        for begin, end in written(needs, keys):
+            await client.call("/v3/kv/deleterange", {"key": encode(begin), **({"range_end": encode(end)} if end else {})})
+        return True
 
     async def _serves_peers(self, node: Node) -> bool:
         try:

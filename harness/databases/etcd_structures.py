@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from math import ceil
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from splitbrain.harness.databases.etcd_client import EtcdClient, decode, encode
 from splitbrain.harness.errors import Mismatch, Refused
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.load.client import QUIET
 
 
@@ -176,7 +177,10 @@ class EtcdStructures(EtcdClient):
             latest = max([since, *(int(kv["mod_revision"]) for kv in kvs)])
             async with aclosing(self._events(name, since + 1)) as events, asyncio.timeout(None if latest > since else QUIET):
                 while not told or told[-1][0] < latest:
-                    changed = [event["kv"] for event in await anext(events)]
+                    changes = await anext(events)
+                    if any(change.get("type") == "DELETE" for change in changes):
+                        raise await self._lost("deleted", _DELETED)
+                    changed = [change["kv"] for change in changes]
                     told += [(int(kv["mod_revision"]), int(decode(kv["value"]))) for kv in changed]
         except TimeoutError:
             pass  # Nothing has changed.
@@ -248,6 +252,9 @@ class EtcdStructures(EtcdClient):
         return held.value
 
 
+_DELETED = "the key was deleted before: a watch is told of it until etcd is compacted (etcdctl compaction)"
+
+
 class GuardedSets(EtcdStructures):
     """An element is added if every element of its set is as it was added: a comparison of a whole range, which takes a member
     the longer, the more elements there are."""
@@ -259,6 +266,23 @@ class GuardedSets(EtcdStructures):
         put = {"request_put": {"key": encode(f"set/{key}/{element}"), "value": ""}}
         if not (await self.call("/v3/kv/txn", {"compare": [intact], "success": [put]})).get("succeeded"):
             raise Mismatch
+
+
+def written(needs: Collection[Capability], keys: Collection[Key]) -> list[tuple[str, str]]:
+    """What these capabilities write under these keys, and what asks whether members serve: the first name of each range, and
+    the first one behind it, empty where it is one name."""
+    ranges = [("splitbrain-ready/", "splitbrain-ready0"), ("register/splitbrain-ready/", "register/splitbrain-ready0")]
+    for need in needs:
+        for name in (f"{kind}/{key}" for kind in _KINDS[need] for key in keys):
+            ranges.append((f"{name}/", f"{name}0") if need in ("sets", "queues") else (name, ""))
+    return ranges
+
+
+_KINDS: dict[Capability, tuple[str, ...]] = {
+    "registers": ("register",), "compare-and-set": ("register",), "watches": ("register",), "sets": ("set",),
+    "queues": ("queue",), "counters": ("counter",), "ids": ("id",), "locks": ("lock",), "fences": ("register", "lock"),
+    "accounts": ("account",), "transactions": ("txn",),
+}
 
 
 def _name(key: Key) -> str:

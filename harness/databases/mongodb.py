@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from splitbrain.harness.databases.mongodb_client import SET, MongoClient
 from splitbrain.harness.databases.mongodb_structures import MongoStructures
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
+from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import Server, fetch_program
@@ -257,6 +258,34 @@ class MongoDB(Membership):
             await first.call({"replSetInitiate": config}, "admin")
         except (Refused, Indeterminate) as error:
             raise SetupError(f"the replica set could not be made: {error}.") from error
+
+    async def attach(self) -> None:
+        """Learn by which names the members know each other. Raises `SetupError` for who is no member of a replica set, and for
+        one that has other members too."""
+        self._names = {}
+        for node in self.nodes.values():
+            told = await (await self._own.to(node)).call({"hello": 1}, "admin")
+            if not told.get("me"):
+                raise SetupError(f"{node.name} is no member of a replica set, as it says: only those can be tested.")
+            self._names[str(told["me"])] = node.name
+        answer = await (await self._own.to(next(iter(self.nodes.values())))).call({"replSetGetConfig": 1}, "admin")
+        members = [str(one["host"]) for one in answer["config"]["members"]]
+        if others := [host for host in members if host not in self._names]:
+            raise SetupError(
+                f"the replica set has {len(members)} members, and these are none of the {len(self.nodes)} nodes: "
+                f"{', '.join(others)}. Name all of them."
+            )
+        listing = {"listCollections": 1, "nameOnly": True, "$readPreference": {"mode": "secondaryPreferred"}}
+        if (await (await self._own.to(next(iter(self.nodes.values())))).call(listing))["cursor"]["firstBatch"]:
+            raise SetupError(f"the cluster has a database '{SET}' already, as from a run before: drop it first (dropDatabase).")
+
+    async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
+        """The database is the run's own."""
+        for node in self.nodes.values():
+            if (name := await self.primary(node)) is not None:
+                await (await self._own.to(self.nodes[name])).call({"dropDatabase": 1, "writeConcern": _MAJORITY})
+                return True
+        raise Refused("no-primary")
 
     async def _start(self, node: Node) -> None:
         await node.start(self._service(node))

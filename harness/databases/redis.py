@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 
-from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
+from splitbrain.harness.databases.database import BESIDE, Connections, Detection, Program, since_1970
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.databases.redis_client import WAIT_MS, RedisClient, open_own
 from splitbrain.harness.databases.redis_cluster import Cluster
@@ -177,8 +177,23 @@ class Redis(Membership):
         await self._deployment.start()
 
     async def attach(self) -> None:
-        """Ask the sentinels what they watch."""
+        """Ask the sentinels what they watch, or the servers of a cluster whose the slots are."""
         await self._deployment.attach()
+
+    async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
+        """At the primary of each key's shard. Raises `Refused` where nobody knows all of them."""
+        named = [await self.primaries(node) for node in self.nodes.values()]
+        owners = next((known for known in named if all(known)), None)
+        if owners is None:
+            raise Refused("no-primary")
+        together = not needs.isdisjoint({"accounts", "transactions"})
+        places = [(None if together else key, key, needs) for key in keys]
+        places += [(key, key, frozenset({"registers"})) for key in (*map(self._ready_key, range(len(owners))), BESIDE)]
+        for place, key, written in places:
+            owner = owners[self.shard(place)]
+            assert owner is not None
+            await (await self._own.to(self.nodes[owner], self.port)).remove(key, written)
+        return True
 
     async def ready(self) -> bool:
         """The group or cluster is formed as all its members see it, and a write and a read went through on every primary;
@@ -191,11 +206,13 @@ class Redis(Membership):
         return bool(served) and all(served)
 
     async def _serves(self, shard: int, node: Node) -> bool:
-        key = next(key for key in (f"splitbrain-ready/{number}" for number in count()) if self.shard(key) == shard)
-        client, token = await self._own.to(node, self.port), secrets.randbits(32)
+        key, client, token = self._ready_key(shard), await self._own.to(node, self.port), secrets.randbits(32)
         await client.write(key, token)
         replicas = await client.call("WAIT", self._deployment.replicas, WAIT_MS)
         return int(replicas) >= self._deployment.replicas and await client.read(key) == token
+
+    def _ready_key(self, shard: int) -> str:
+        return next(key for key in (f"splitbrain-ready/{number}" for number in count()) if self.shard(key) == shard)
 
     async def connect(self, server: Node) -> RedisClient:
         """A connection to that node's server."""

@@ -9,19 +9,27 @@ that compares and sets on the server, and so is what is done with a lock once it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from splitbrain.harness.databases.connection import Connection
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
 from splitbrain.harness.history.micros import Micro
 from splitbrain.harness.history.operation import Key
+from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.testbeds.testbed import Node
 
 WAIT_MS = 500
 
 _TOGETHER = "{None}"
 _ACCOUNTS = f"accounts:{_TOGETHER}"
+
+_NAMES: dict[Capability, tuple[str, ...]] = {
+    "registers": ("register:{{{}}}",), "compare-and-set": ("register:{{{}}}",), "sets": ("set:{{{}}}",),
+    "queues": ("queue:{{{}}}",), "counters": ("counter:{{{}}}",), "ids": ("id:{{{}}}",),
+    "locks": ("lock:{{{}}}", "fence:{{{}}}"), "fences": ("lock:{{{}}}", "fence:{{{}}}", "register:{{{}}}"),
+    "transactions": (f"list:{{{_TOGETHER}}}:{{}}", f"register:{{{_TOGETHER}}}:{{}}"),
+}
 
 _CAS = """\
 local seen = redis.call('GET', KEYS[1])
@@ -211,6 +219,13 @@ class RedisClient(Connection):
         if any(f != "r" for f, _, _ in micros):
             await self._confirm()
         return tuple(done)
+
+    async def remove(self, key: Key, needs: Collection[Capability]) -> None:
+        """DEL what these capabilities write under a key, and HDEL of an account."""
+        if names := [name.format(key) for need in needs for name in _NAMES.get(need, ())]:
+            await self.call("DEL", *names)
+        if "accounts" in needs:
+            await self.call("HDEL", _ACCOUNTS, str(key))
 
     async def call(self, *command: str | int) -> Any:
         """One command and its raw reply, for everything but the operations too."""

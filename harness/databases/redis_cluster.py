@@ -2,7 +2,8 @@
 
 Of N nodes the first M = max(3, (N + 1) // 2) are the first primaries and share the slots in order; the others replicate
 them in turn (6 nodes: 3+3, 5 nodes: 3+2, 3 nodes: 3+0). The slots of one primary are a **shard**; a fail-over moves a shard
-as a whole, so that the server of a key is the owner of its shard, as the server on a worker's home knows it.
+as a whole, so that the server of a key is the owner of its shard, as the server on a worker's home knows it. Of a cluster that
+is attached to, they are read from its servers.
 
 No majority decides who is a member: a node is removed once each of the others has forgotten it. One that is a primary hands
 its shard to its replica first (CLUSTER FAILOVER, which loses nothing); where it has none it stays, for its slots would have no
@@ -50,13 +51,30 @@ class Cluster:
     def __init__(self, nodes: Sequence[Node], own: Connections[RedisClient], port: int, image: str) -> None:
         if len(nodes) < 3:
             raise UsageError("redis cluster needs 3 primaries, hence at least 3 nodes (6 for a replica of each): --nodes 6.")
-        self.shards = max(3, (len(nodes) + 1) // 2)
         self.replicas = 0
         self._nodes = nodes
         self._own = own
         self._port = port
         self._image = image
-        self._by_address = {node.address: node.name for node in nodes}
+        self._named = {node.address: node.name for node in nodes}
+        """A server's address, or the identity by which a cluster that is attached to knows it → its node."""
+        shards, names = max(3, (len(nodes) + 1) // 2), [node.name for node in nodes]
+        self._set_layout([
+            _Shard(((number * SLOTS // shards, (number + 1) * SLOTS // shards - 1),), tuple(names[number::shards]))
+            for number in range(shards)
+        ])
+
+    def _set_layout(self, layout: Sequence[_Shard]) -> None:
+        self._layout = layout
+        self._by_slot = [0] * SLOTS
+        for number, shard in enumerate(layout):
+            for first, last in shard.slots:
+                self._by_slot[first : last + 1] = [number] * (last + 1 - first)
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self._layout)
 
     async def start(self) -> None:
         """Start every server, give the first of them their slots, let all of them meet, and attach the replicas."""
@@ -67,7 +85,8 @@ class Cluster:
             for number, client in enumerate(clients):
                 await client.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
                 if number < self.shards:
-                    await client.call("CLUSTER", "ADDSLOTS", *range(*self._slots(number)))
+                    ((first, last),) = self._layout[number].slots
+                    await client.call("CLUSTER", "ADDSLOTS", *range(first, last + 1))
             for number, client in enumerate(clients):
                 for other in self._nodes[number + 1 :]:
                     await client.call("CLUSTER", "MEET", other.address, self._port)
@@ -78,8 +97,30 @@ class Cluster:
                 await client.call("CLUSTER", "REPLICATE", identity)
 
     async def attach(self) -> None:
-        """Raises `SetupError`: which keys are whose is decided here when a cluster is formed, and is not read from one."""
-        raise SetupError("Redis Cluster cannot be attached to, only Sentinel: --variant sentinel.")
+        """Learn by which identities the servers know each other, which slots are whose, and who replicates whom. Raises
+        `SetupError` for one that has other servers too, or slots that are nobody's or on their way."""
+        for node in self._nodes:
+            own = next(one for one in await self._known(node) if one.myself)
+            self._named[own.identity] = node.name
+            if own.moving:
+                raise SetupError(f"slots of {node.name} are being moved: end that first (redis-cli --cluster fix).")
+        known = await self._known(self._nodes[0])
+        if others := [one.address or one.identity for one in known if one.identity not in self._named]:
+            raise SetupError(
+                f"the cluster has {len(known)} servers, and these are none of the {len(self._nodes)} nodes: "
+                f"{', '.join(others)}. Name all of them, or have the cluster forget those that are gone (CLUSTER FORGET)."
+            )
+        layout = []
+        for primary in sorted((one for one in known if one.slots), key=lambda one: one.slots):
+            holders = [primary, *(one for one in known if one.primary == primary.identity)]
+            layout.append(_Shard(primary.slots, tuple(self._named[one.identity] for one in holders)))
+        assigned = sum(last + 1 - first for shard in layout for first, last in shard.slots)
+        if assigned != SLOTS:
+            raise SetupError(f"{assigned} of the cluster's {SLOTS} slots have an owner: give the others one first.")
+        held = [name for shard in layout for name in shard.holders]
+        if idle := [node.name for node in self._nodes if node.name not in held]:
+            raise SetupError(f"{', '.join(idle)} has no slots, and replicates nobody of the cluster who has some.")
+        self._set_layout(layout)
 
     def _server(self, node: Node) -> Service:
         lines = [
@@ -107,18 +148,14 @@ class Cluster:
             except Refused:
                 await asyncio.sleep(0.02)
 
-    def _slots(self, shard: int) -> tuple[int, int]:
-        return shard * SLOTS // self.shards, (shard + 1) * SLOTS // self.shards
-
     def shard(self, key: Key) -> int:
         """The shard of a key."""
         name = f"{{{key}}}"
-        slot = binascii.crc_hqx((name[1 : name.index("}")] or name).encode(), 0) % SLOTS
-        return next(shard for shard in range(self.shards) if slot < self._slots(shard)[1])
+        return self._by_slot[binascii.crc_hqx((name[1 : name.index("}")] or name).encode(), 0) % SLOTS]
 
     def holders(self, key: Key) -> tuple[str, ...]:
         """The first primary of the key's shard, and the nodes that replicate it."""
-        return tuple(node.name for node in self._nodes[self.shard(key) :: self.shards])
+        return self._layout[self.shard(key)].holders
 
     async def formed(self) -> tuple[Node, ...]:
         """The shards' primaries, once every server knows all of them and calls the cluster well, and every replica is in sync;
@@ -133,10 +170,10 @@ class Cluster:
         client = await self.local(node)
         info = _lines(await _text(client, "CLUSTER", "INFO"))
         replication = _lines(await _text(client, "INFO", "replication"))
-        roles = [line.split()[2].replace("myself,", "") for line in (await _text(client, "CLUSTER", "NODES")).splitlines()]
-        expected = ["master"] * self.shards + ["slave"] * (len(self._nodes) - self.shards)
+        known = await self._known(node)
+        whole = len(known) == len(self._nodes) and sum(not one.primary for one in known) == self.shards
         in_sync = replication.get("master_link_status", "up") == "up"
-        if info["cluster_state"] != "ok" or not in_sync or sorted(roles) != expected:
+        if info["cluster_state"] != "ok" or not in_sync or not whole or not all(one.met and one.lives for one in known):
             return ()
         return await self.primaries(node)
 
@@ -153,10 +190,11 @@ class Cluster:
     def _owners(self, reply: list[list[Any]]) -> tuple[str | None, ...]:
         """The owner of each shard's first slot in an answer to CLUSTER SLOTS."""
         owners: list[str | None] = []
-        for shard in range(self.shards):
-            first = self._slots(shard)[0]
-            addresses = [entry[2][0].decode() for entry in reply if entry[0] <= first <= entry[1]]
-            owners.append(self._by_address.get(addresses[0]) if addresses else None)
+        for shard in self._layout:
+            first = shard.slots[0][0]
+            address, _, identity = next((entry[2][:3] for entry in reply if entry[0] <= first <= entry[1]), (None, 0, None))
+            told = [one.decode() for one in (identity, address) if one]
+            owners.append(next((self._named[one] for one in told if one in self._named), None))
         return tuple(owners)
 
     async def members(self, asked: Node) -> frozenset[str]:
@@ -207,7 +245,7 @@ class Cluster:
         heir = next((one for one in known if one.primary == old.identity and self._names(one)), None)
         if heir is None:
             raise Refused("no-replica")
-        await (await self.local(self._node(self._by_address[heir.address]))).call("CLUSTER", "FAILOVER")
+        await (await self.local(self._node(self._named[heir.address]))).call("CLUSTER", "FAILOVER")
         while any(self._names(one) == name and one.slots for one in await self._known(asked)):
             await asyncio.sleep(_LOOK)
 
@@ -232,12 +270,16 @@ class Cluster:
             identity, place, told, primary, _, _, _, _, *slots = line.split()
             flags = set(told.split(","))
             address = place.partition("@")[0].rpartition(":")[0]
-            met = not flags & {"handshake", "noaddr"}
-            known.append(_Known(identity, address, "myself" in flags, met, primary.strip("-"), bool(slots)))
+            met, lives = not flags & {"handshake", "noaddr"}, not flags & {"fail", "fail?"}
+            ranges = [text.partition("-") for text in slots if not text.startswith("[")]
+            owned = tuple((int(first), int(last or first)) for first, _, last in ranges)
+            known.append(
+                _Known(identity, address, "myself" in flags, met, lives, primary.strip("-"), owned, len(owned) < len(slots))
+            )
         return known
 
     def _names(self, one: _Known) -> str | None:
-        return self._by_address.get(one.address)
+        return self._named.get(one.identity) or self._named.get(one.address)
 
     def _node(self, name: str) -> Node:
         return next(node for node in self._nodes if node.name == name)
@@ -253,14 +295,24 @@ class Cluster:
 
 class _Known(NamedTuple):
     """Whom a server knows, a line of CLUSTER NODES. `primary` is the identity of whose replica it is, empty where of none;
-    `met` that it is more than an introduction, `slots` whether it has some."""
+    `met` that it is more than an introduction, `lives` that nobody takes it for failing; `slots` are those that it has, each
+    from first to last, and `moving` that some are on their way (told of itself alone)."""
 
     identity: str
     address: str
     myself: bool
     met: bool
+    lives: bool
     primary: str
-    slots: bool
+    slots: tuple[tuple[int, int], ...]
+    moving: bool
+
+
+class _Shard(NamedTuple):
+    """Some slots, each from first to last, and the nodes that hold their keys: whose they were first, and who replicates it."""
+
+    slots: tuple[tuple[int, int], ...]
+    holders: tuple[str, ...]
 
 
 async def _text(client: RedisClient, *command: str) -> str:

@@ -105,17 +105,42 @@ class Sentinel:
         )
 
     async def attach(self) -> None:
-        """Learn the name of the group that the sentinels watch, which must be one. Their timing is left as it is."""
+        """Learn the name of the group that the sentinels watch, which must be one, and by which addresses they know its
+        servers. Their timing is left as it is. Raises `SetupError` where the group has others too, or a node is not in it."""
         self._quicken = ()
         try:
             sentinel = await self._contact(self._nodes[0])
             groups = [_pairs(reply)["name"] for reply in await sentinel.call("SENTINEL", "MASTERS")]
         except (Refused, Indeterminate) as error:
             where = f"{self._nodes[0].address} port {SENTINEL_PORT}"
-            raise SetupError(f"no sentinel answers at {where} ({error}): each node needs one beside its server.") from error
+            said = error.detail or error.reason
+            raise SetupError(f"no sentinel answers at {where} ({said}): each node needs one beside its server.") from error
         if len(groups) != 1:
             raise SetupError(f"the sentinels watch {len(groups)} groups ({', '.join(groups)}): one can be tested.")
         self._group = groups[0]
+        master = _pairs(await sentinel.call("SENTINEL", "MASTER", self._group))
+        servers = [master, *map(_pairs, await sentinel.call("SENTINEL", "REPLICAS", self._group))]
+        runs = {await self._run(node): node.name for node in self._nodes}
+        found = {one["ip"]: runs.get(one["runid"]) or self._by_address.get(one["ip"]) for one in servers}
+        if others := [address for address, name in found.items() if name is None]:
+            raise SetupError(
+                f"the group '{self._group}' has servers that are none of the {len(self._nodes)} nodes: {', '.join(others)}. "
+                "Name all of them, or have the sentinels forget those that are gone (SENTINEL RESET)."
+            )
+        if absent := [node.name for node in self._nodes if node.name not in found.values()]:
+            raise SetupError(f"{', '.join(absent)} is not in the group '{self._group}' that the sentinels watch.")
+        sentinels = int(master["num-other-sentinels"]) + 1
+        if sentinels != len(self._nodes):
+            raise SetupError(
+                f"{sentinels} sentinels watch the group '{self._group}', which has {len(self._nodes)} servers: each needs one "
+                "beside it, and there may be no others (SENTINEL RESET forgets those that are gone)."
+            )
+        self._by_address |= {address: name for address, name in found.items() if name}
+
+    async def _run(self, node: Node) -> str:
+        """The identity of the server there, until it is started again."""
+        info = (await (await self.local(node)).call("INFO", "server")).decode()
+        return next((line.partition(":")[2] for line in info.splitlines() if line.startswith("run_id:")), "")
 
     async def formed(self) -> tuple[Node, ...]:
         """The primary, once every sentinel names the same one and knows every replica, in sync, and every other sentinel;

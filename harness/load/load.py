@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from splitbrain.harness.databases.database import Database, copies
+from splitbrain.harness.databases.database import BESIDE, Database, copies
 from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, described, raised_by
 from splitbrain.harness.history.journal import Invoke, Journal, check_storable
 from splitbrain.harness.history.operation import MISMATCH, Key, Kind, Operation, Outcome
@@ -38,9 +38,6 @@ AGAIN = 0.05
 TURNED_AWAY = 0.004
 """Seconds that a worker without think time waits where its call reached no server, as long as one usually thinks: nothing else
 would bound how often it is refused, and every refusal is recorded."""
-
-BESIDE = "splitbrain-ready/retry"
-"""The key that is written instead of one whose write failed."""
 
 
 class Load:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from splitbrain.checkers.cases.cart import CartChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Kind, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import Setting
@@ -84,6 +84,9 @@ class Cart(Workload):
 
     def local(self) -> Sequence[Invocation]:
         return self.final()
+
+    def written(self) -> Collection[Key]:
+        return [key for cart in range(len(self._carts)) for key in (cart, f"removed-{cart}")]
 
     def checkers(self) -> tuple[Checker, ...]:
         return (CartChecker(),)

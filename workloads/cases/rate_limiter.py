@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from splitbrain.checkers.cases.rate_limiter import RateLimiterChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Kind, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import OptionTable, Plan
 from splitbrain.harness.settings import SECOND, Setting
@@ -174,6 +174,14 @@ class RateLimiter(Workload):
 
     def local(self) -> Sequence[Invocation]:
         return self.final()
+
+    def holds(self, value: Any) -> bool:
+        return value is not None and value != 0
+
+    def written(self) -> Collection[Key]:
+        regions = range(self.plan.nodes)
+        parts = [f"{key}/{region}" for key in self._asked for region in regions]
+        return [*self._asked, *parts, *(f"beat-{region}" for region in regions)]
 
     def checkers(self) -> tuple[Checker, ...]:
         return (RateLimiterChecker(self.options.limit),)

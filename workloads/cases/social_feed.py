@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from splitbrain.checkers.cases.social_feed import SocialFeedChecker
 from splitbrain.checkers.verdict import Checker
-from splitbrain.harness.history.operation import Kind, Operation
+from splitbrain.harness.history.operation import Key, Kind, Operation
 from splitbrain.harness.history.variant import Capability
 from splitbrain.harness.plan import Plan
 from splitbrain.workloads.places import Places
@@ -116,6 +116,14 @@ class SocialFeed(Workload):
 
     def local(self) -> Sequence[Invocation]:
         return self.final()
+
+    def holds(self, value: Any) -> bool:
+        return len(value) > 1 if isinstance(value, list) else value is not None and value != 0
+
+    def written(self) -> Collection[Key]:
+        of_authors = [key for one in range(len(self._authors)) for key in (one, f"deleted-{one}", f"likes-{one}")]
+        of_users = [*(f"profile-{owner}" for owner in self._renamed), *(f"blocked-{user}" for user in range(USERS))]
+        return [*of_authors, *of_users]
 
     def checkers(self) -> tuple[Checker, ...]:
         return (SocialFeedChecker(),)

@@ -5,12 +5,48 @@ Every function takes clients of one database, all of which take every call."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
+from splitbrain.harness import registry
+from splitbrain.harness.databases.database import Database
 from splitbrain.harness.errors import Indeterminate, Mismatch
+from splitbrain.harness.history.operation import Operation
+
+
+async def what_was_written_is_seen_and_removed(database: Database, client: Any) -> None:
+    """By every workload that its clients can do: before its first call nothing is held, by then something, and nothing again
+    once it is removed. Watches are left out, which tell all that ever was."""
+    done = set()
+    for name in registry.names("workloads"):
+        kind = registry.look_up("workloads", name)
+        if not kind.needs <= database.variant.offers - {"watches"}:
+            continue
+        plan = msgspec.structs.replace(database.plan, workload=name, keys=3, concurrency=1)
+        workload = kind(plan, database.variant.offers)
+
+        async def held(workload: Any = workload) -> bool:
+            return any([workload.holds(await workload.invoke(client, call)) for call in workload.local()])
+
+        assert not await held(), name
+        seen, rng = False, random.Random(7)
+        await workload.set_up(client)
+        for turn in range(60):
+            call = workload.next(rng, 0, "write" if turn % 2 else None)
+            with contextlib.suppress(Mismatch):
+                value = await workload.invoke(client, call)
+                workload.observe(Operation(process=0, f=call.f, key=call.key, value=value, invoked=turn, node="n1"))
+            seen = seen or await held()
+        assert seen or not workload.local(), name
+        assert await database.remove(workload.needs, workload.written())
+        assert not await held(), name
+        done.add(name)
+    assert {"register"} < done
 
 
 async def transactions_are_right(one: Any, other: Any) -> None:

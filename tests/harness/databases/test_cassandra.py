@@ -111,6 +111,18 @@ async def test_registers_sets_copies_clocks_and_a_node_without_a_quorum(
                 await _updates_are_lost_and_batches_are_seen_in_part(one, two)
             await one.close()
             await two.close()
+
+        theirs = Cassandra(database.plan, nodes)
+        with pytest.raises(SetupError, match="has a keyspace 'splitbrain' already"):
+            await theirs.attach()
+        few = Cassandra(database.plan, nodes[:2])
+        with pytest.raises(SetupError, match=rf"has 3 nodes, and these are none of the 2 that are named: {nodes[2].address}\."):
+            await few.attach()
+        assert await database.remove(frozenset(), [])
+        await theirs.attach()
+        assert [theirs.replicas(key) for key in range(200)] == [database.replicas(key) for key in range(200)]
+        await theirs.close()
+        await few.close()
         await first.write(1, -7)
 
         for node in nodes[1:]:

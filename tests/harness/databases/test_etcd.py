@@ -11,7 +11,7 @@ import pytest
 
 from splitbrain.harness.databases.etcd import Etcd
 from splitbrain.harness.databases.etcd_client import encode
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from splitbrain.harness.resolve import resolve
 from splitbrain.harness.schedules import schedule
 from tests.conftest import ROOT
@@ -26,6 +26,7 @@ from tests.harness.databases.structures import (
     transactions_are_right,
     transactions_that_meet_lose_nothing,
     watches_are_right,
+    what_was_written_is_seen_and_removed,
 )
 
 
@@ -84,6 +85,18 @@ async def test_transactions_and_what_is_built_of_them(tmp_path: Path, variant: s
         await other.close()
 
 
+async def test_what_a_run_wrote_is_removed(tmp_path: Path) -> None:
+    async with _etcd(tmp_path, count=1) as database:
+        client = await database.connect(database.nodes["n1"])
+        await what_was_written_is_seen_and_removed(database, client)
+        everything = {"key": encode("\0"), "range_end": encode("\0"), "count_only": True}
+        assert "count" not in await client.call("/v3/kv/range", everything)
+        with pytest.raises(Indeterminate) as error:
+            await client.watch(0, 0)
+        assert "compacted" in error.value.detail
+        await client.close()
+
+
 async def test_a_lock_is_held_as_long_as_its_lease_is_renewed(tmp_path: Path) -> None:
     async with _etcd(tmp_path, count=1) as database:
         one, other = [await database.connect(node) for node in [*database.nodes.values()] * 2]
@@ -101,6 +114,14 @@ async def test_it_knows_its_leader_versions_and_copies(tmp_path: Path) -> None:
         assert list(versions) == ["n1", "n2", "n3"]
         assert all(version.startswith("3.") for version in versions.values())
         assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
+        theirs = Etcd(database.plan, nodes)
+        await theirs.attach()
+        assert {await theirs.primary(node) for node in nodes} == leaders
+        few = Etcd(database.plan, nodes[:2])
+        with pytest.raises(SetupError, match=r"has 3 members, and these are none of the 2 nodes: n3\."):
+            await few.attach()
+        await theirs.close()
+        await few.close()
         client = await database.connect(nodes[0])
         await client.write(1, 5)
         await client.add("s", 7)

@@ -12,7 +12,7 @@ import pytest
 
 from splitbrain.harness.databases.mongodb import MongoDB
 from splitbrain.harness.databases.mongodb_transactions import MongoTransactions
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError
 from tests.conftest import need
 from tests.harness.databases.loopback import running
 from tests.harness.databases.structures import (
@@ -66,6 +66,13 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
         versions = await database.versions()
         assert list(versions) == ["n1", "n2", "n3"] and len(set(versions.values())) == 1
         assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
+        theirs = MongoDB(database.plan, nodes)
+        with pytest.raises(SetupError, match="has a database 'splitbrain' already"):
+            await theirs.attach()
+        few = MongoDB(database.plan, nodes[:2])
+        with pytest.raises(SetupError, match=rf"has 3 members, and these are none of the 2 nodes: {nodes[2].address}:27017\."):
+            await few.attach()
+        await few.close()
         async with asyncio.timeout(60):
             while [await (await database.local(node)).read(1) for node in nodes] != [-7, -7, -7]:
                 await asyncio.sleep(0.02)
@@ -78,6 +85,14 @@ async def test_registers_sets_views_and_copies(tmp_path: Path) -> None:
                 await call
             assert refused.value.reason == "not-primary"
         assert await client.read(1) == -7, "what was refused did not happen"
+
+        assert await database.remove(frozenset({"registers"}), [])
+        async with asyncio.timeout(60):
+            while [await (await database.local(node)).read(1) for node in nodes] != [None, None, None]:
+                await asyncio.sleep(0.02)
+        await theirs.attach()
+        assert await theirs.ready() and {await theirs.primary(node) for node in nodes} == {name}
+        await theirs.close()
         await client.close()
         await other.close()
 

@@ -14,7 +14,7 @@ import pytest
 
 from splitbrain.harness.databases.redis import Redis
 from splitbrain.harness.databases.redis_client import RedisClient, open_own
-from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, UsageError
+from splitbrain.harness.errors import Indeterminate, Mismatch, Refused, SetupError, UsageError
 from splitbrain.harness.plan import Plan
 from tests.harness.databases.loopback import LoopbackNode, await_ready, running
 from tests.harness.databases.structures import (
@@ -26,6 +26,7 @@ from tests.harness.databases.structures import (
     queues_are_right,
     transactions_are_right,
     transactions_that_meet_lose_nothing,
+    what_was_written_is_seen_and_removed,
 )
 
 
@@ -57,6 +58,14 @@ async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path
         assert {await database.primary(node) for node in nodes} == {"n1"}
         assert all(version.count(".") == 2 for version in (await database.versions()).values())
         assert [await database.detects_after(node) for node in nodes] == [database.detection(database.variant).seconds] * 3
+        theirs = Redis(database.plan, nodes)
+        await theirs.attach()
+        assert await theirs.ready() and [await theirs.primary(node) for node in nodes] == ["n1"] * 3
+        few = Redis(Plan(database="redis", variant="sentinel", nodes=2), nodes[:2])
+        with pytest.raises(SetupError, match=rf"has servers that are none of the 2 nodes: {nodes[2].address}\."):
+            await few.attach()
+        await theirs.close()
+        await few.close()
         client = await database.connect(nodes[0])
         assert await client.read(1) is None
         await client.cas(1, None, 5)
@@ -86,6 +95,9 @@ async def test_transactions_queues_counters_accounts_ids_and_locks(tmp_path: Pat
     async with running(Redis, "sentinel", tmp_path, count=1) as database:
         (node,) = database.nodes.values()
         one, other = await database.connect(node), await database.connect(node)
+        before = await one.call("KEYS", "*")
+        await what_was_written_is_seen_and_removed(database, one)
+        assert before and await one.call("KEYS", "*") == []
         await transactions_are_right(one, other)
         await transactions_that_meet_lose_nothing(one, one, other)
         await accounts_are_right(one, other)
@@ -237,6 +249,60 @@ async def test_a_cluster_serves_each_key_at_the_owner_of_its_shard(tmp_path: Pat
                         with pytest.raises(Refused):
                             await (await database.local(node)).read(key)
         assert served == {0, 1, 2}
+        await _a_cluster_is_attached_to(database)
+
+
+async def _a_cluster_is_attached_to(ours: Redis) -> None:
+    """One that runs already is read as it is, wherever its slots are and by whatever names its servers go."""
+    nodes = list(ours.nodes.values())
+    theirs = Redis(ours.plan, nodes)
+    try:
+        await theirs.attach()
+        assert [theirs.shard(key) for key in range(12)] == [ours.shard(key) for key in range(12)]
+        assert [theirs.replicas(key) for key in range(12)] == [ours.replicas(key) for key in range(12)]
+
+        moved = next(key for key in range(100, 200) if ours.shard(key) == 0)
+        clients = [await ours.connect(node) for node in nodes]
+        slot = await clients[0].call("CLUSTER", "KEYSLOT", f"{{{moved}}}")
+        from_, to = [(await client.call("CLUSTER", "MYID")).decode() for client in clients[:2]]
+        await clients[1].call("CLUSTER", "SETSLOT", slot, "IMPORTING", from_)
+        await clients[0].call("CLUSTER", "SETSLOT", slot, "MIGRATING", to)
+        with pytest.raises(SetupError, match="slots of n1 are being moved"):
+            await theirs.attach()
+        for client in (clients[1], clients[0]):
+            await client.call("CLUSTER", "SETSLOT", slot, "NODE", to)
+        for node, client in zip(nodes, clients, strict=True):
+            await client.call("CONFIG", "SET", "cluster-announce-hostname", f"{node.name}.lab")
+            await client.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+        async with asyncio.timeout(60):
+            while {await theirs.primaries(node) for node in nodes} != {("n1", "n2", "n3")} or not await theirs.ready():
+                await asyncio.sleep(0.05)
+            while await _attached(theirs) is None or theirs.shard(moved) != 1:
+                await asyncio.sleep(0.05)
+        assert set(theirs.replicas(moved)) == {"n2", "n5"}
+        client = await theirs.connect(nodes[1])
+        await client.write(moved, 3)
+        assert await client.read(moved) == 3
+
+        few = Redis(Plan(database="redis", variant="cluster", nodes=5), nodes[:5])
+        with pytest.raises(SetupError, match=rf"has 6 servers, and these are none of the 5 nodes: {nodes[5].address}"):
+            await few.attach()
+        await few.close()
+        await clients[2].call("CONFIG", "SET", "requirepass", "secret")
+        with pytest.raises(Indeterminate) as error:
+            await Redis(ours.plan, nodes).attach()
+        assert "NOAUTH" in error.value.detail
+    finally:
+        await theirs.close()
+
+
+async def _attached(database: Redis) -> Redis | None:
+    """It, or None while its servers do not agree yet."""
+    try:
+        await database.attach()
+    except SetupError:
+        return None
+    return database
 
 
 def test_a_cluster_has_three_primaries_or_is_refused(tmp_path: Path) -> None:

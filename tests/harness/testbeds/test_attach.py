@@ -80,7 +80,15 @@ def test_a_cluster_is_tested_and_left_as_it_was(tmp_path: Path) -> None:
         before = machines.sh(0, f"iptables -A INPUT -p tcp --dport 81 -j DROP; {RULES}")
         inventory(machines)
         assert "nothing listens on port 6379 of n1 (198.18.0.1): start the cluster first" in splitbrain("--time", "20s")
+        secret = "redis-server --daemonize yes --protected-mode no --dir /tmp --save '' --requirepass secret"
+        for node in range(3):
+            machines.sh(node, secret)
+        said = splitbrain("--variant", "cluster")
+        assert "does not tell what it is (ReplyError: NOAUTH" in said and "splitbrain has no passwords" in said, said
+        for node in range(3):
+            machines.sh(node, "redis-cli -a secret shutdown")
         start_theirs(machines)
+        machines.sh(0, "redis-cli set theirs 5")
         sentinel = f"redis-cli -p 26379 sentinel master {GROUP} | grep -A1 -e down-after -e failover; ps -e | grep -c redis"
         settings = machines.sh(0, sentinel)
         whole = ("--baseline", "2s", "--fault", "5s", "--between", "3s", "--time", "16s", "--pace", "staggered")
@@ -89,11 +97,15 @@ def test_a_cluster_is_tested_and_left_as_it_was(tmp_path: Path) -> None:
         assert "OBSERVED" in said and "3 nodes (attached)" in said, said
         assert machines.sh(0, sentinel) == settings and machines.sh(0, RULES) == before
         assert "SPLITBRAIN" not in machines.sh(2, RULES) and not list(tmp_path.glob("machine-*"))
-        (journal,) = machines.folder.glob("runs/*/journal.jsonl")
+        (_, journal) = sorted(machines.folder.glob("runs/*/journal.jsonl"))
         (pause,) = load(journal)[1].faults[1].specs
         assert isinstance(pause, Pause) and 3 * 1.5 <= pause.length <= 5 * 1.5, pause  # as its sentinels told
+        for node in range(3):
+            assert machines.sh(node, "redis-cli keys '*'") == "theirs\n"
+        first = re.findall(r"ip\n(\S+)", machines.sh(0, f"redis-cli -p 26379 sentinel master {GROUP}"))
+        machines.sh(0, f"redis-cli -h {first[0]} set 'register:{{0}}' 0")
         said = splitbrain("--time", "20s")
-        assert "the cluster is not empty" in said, said
+        assert "the cluster is not empty: at n1, key 0 of the workload register holds 0" in said, said
         return 0
 
     assert beside(tmp_path, 3, work) == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,47 +18,51 @@ import docker
 import pytest
 
 from splitbrain.harness.databases.reference import database
-from splitbrain.harness.errors import Indeterminate, PlanError, Refused
-from splitbrain.harness.history.fault import Cut, Impair, Skew
+from splitbrain.harness.errors import Indeterminate, PlanError, Refused, SetupError
+from splitbrain.harness.history.fault import Cut, Impair, Pause, Skew
 from splitbrain.harness.history.journal import load
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.schedules import SCRIPTED, Step
 from splitbrain.harness.testbeds import clocks
 from splitbrain.harness.testbeds.attach_containers import Containers, address_of, found, unendable
 from splitbrain.harness.testbeds.ssh_inventory import Host
-from tests.conftest import ROOT, Ran
+from tests.conftest import ROOT, Ran, need
 from tests.harness.testbeds.test_ssh import RULES, until
 from tests.lab import built
 from tests.nemeses.driver import Driver
 
 PORT = database.Reference.port
 SERVER = Path(database.__file__).with_name("server")
-ADDRESSES = {f"n{number}": f"198.18.77.1{number}" for number in (1, 2, 3)}
+
+
+def at(name: str) -> str:
+    """The address of a container."""
+    return f"198.18.77.1{name[1:]}"
+
+
+ADDRESSES = {name: at(name) for name in ("n1", "n2", "n3")}
 ALL = tuple((a, b) for a in ADDRESSES for b in ADDRESSES if a != b)
 PLAN = Plan(database="reference", variant="majority", testbed="containers", containers="mine=yes", nodes=3)
 
 
 @pytest.fixture
-def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
-    """Starts a cluster of three containers with these labels; they are removed afterwards."""
+def started(lab: Any) -> Iterator[Callable[..., list[Any]]]:
+    """Starts containers of an image in a network of their own: node → command, at fixed addresses; they are removed
+    afterwards."""
     pool = docker.types.IPAMPool(subnet="198.18.77.0/24")
     ipam = docker.types.IPAMConfig(pool_configs=[pool])
     network = lab.networks.create("theirs", driver="bridge", ipam=ipam)
     made: list[Any] = []
 
-    def start(**labels: str) -> list[Any]:
-        for name, address in ADDRESSES.items():
-            peers = [f"--peer={other}={at}:{PORT}" for other, at in ADDRESSES.items() if other != name]
-            words = [f"--name={name}", f"--listen={address}:{PORT}", *peers, "--mode=majority", "--skew=0", "--data=/tmp"]
-            endpoint = lab.api.create_endpoint_config(ipv4_address=address)
+    def start(image: str, commands: dict[str, list[str]], labels: dict[str, str], **more: Any) -> list[Any]:
+        for name, words in commands.items():
+            endpoint = lab.api.create_endpoint_config(ipv4_address=at(name))
             container = lab.containers.create(
-                built("reference"), ["python3", "-I", "/server", *words], name=f"theirs-{name}", labels=labels,
-                network="theirs", networking_config={"theirs": endpoint},
-                volumes={str(SERVER): {"bind": "/server", "mode": "ro"}},
+                image, words, name=f"theirs-{name}", labels=labels, network="theirs", networking_config={"theirs": endpoint},
+                **more,
             )
             made.append(container)
             container.start()
-        assert until(lambda: all(map(serves, ADDRESSES.values())))
         return made
 
     try:
@@ -66,6 +71,22 @@ def theirs(lab: Any) -> Iterator[Callable[..., list[Any]]]:
         for container in made:
             container.remove(force=True, v=True)
         network.remove()
+
+
+@pytest.fixture
+def theirs(started: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Starts a cluster of three containers with these labels."""
+    def start(**labels: str) -> list[Any]:
+        commands = {}
+        for name, address in ADDRESSES.items():
+            peers = [f"--peer={other}={ADDRESSES[other]}:{PORT}" for other in ADDRESSES if other != name]
+            words = [f"--name={name}", f"--listen={address}:{PORT}", *peers, "--mode=majority", "--skew=0", "--data=/tmp"]
+            commands[name] = ["python3", "-I", "/server", *words]
+        made = started(built("reference"), commands, labels, volumes={str(SERVER): {"bind": "/server", "mode": "ro"}})
+        assert until(lambda: all(map(serves, ADDRESSES.values())))
+        return made
+
+    return start
 
 
 def serves(address: str) -> bool:
@@ -172,6 +193,86 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
 
     asyncio.run(whole())
     assert [rules(one) for one in containers] == before
+
+
+def test_one_that_dies_and_is_started_again_by_the_engine_is_followed(
+    theirs: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    """Its rules are in its new network before a packet of a peer is, or what was in force is not told as held."""
+    containers = theirs(mine="yes", **{"splitbrain.disposable": "true"})
+    containers[1].update(restart_policy={"Name": "always"})
+    before = [rules(one) for one in containers]
+
+    async def whole() -> None:
+        testbed = Containers(PLAN, "a-run", tmp_path)
+        try:
+            await testbed.up(3)
+            await testbed.listen(PORT)
+            driver = Theirs(testbed)
+            deaths = 0
+
+            async def dies() -> None:
+                nonlocal deaths
+                deaths += 1
+                was = containers[1].attrs["State"]["Pid"]
+                os.kill(was, signal.SIGKILL)
+                async with asyncio.timeout(60):
+                    while len(testbed.nodes[1].ended()) < deaths or not testbed.nodes[1].running("reference"):
+                        await asyncio.sleep(0.05)
+                assert await driver.cluster.serving(["n2"], timeout=60) == ()
+                containers[1].reload()
+                assert containers[1].attrs["State"]["Pid"] not in (0, was)
+
+            async def dies_unheard() -> None:
+                knocks = knocking(containers[0], ADDRESSES["n2"])
+                await dies()
+                await asyncio.sleep(0.5)
+                passed.append(knocks.communicate()[0])
+
+            passed: list[str] = []
+            cut = Step(0.0, 1.0, SCRIPTED, SCRIPTED, (Cut((("n1", "n2"), ("n3", "n2"))), Impair((("n2", "n3"),), delay=60)))
+            try:
+                fault = await driver.do(cut, dies_unheard)
+            except* SetupError as told:
+                assert "ended by itself, and packets may have come" in str(told.exceptions[0])
+            else:
+                assert fault.bit and fault.healed and passed == ["0\n"], (fault.proofs, fault.undone, passed)
+            for spec in (Skew(("n2",), offset=60), Pause(("n2",))):
+                fault = await driver.do(Step(0.0, 1.0, SCRIPTED, SCRIPTED, (spec,)), dies)
+                assert not fault.bit and fault.healed, (fault.proofs, fault.undone)
+                assert fault.proofs[0].detail == "n2 ended by itself"
+            fault = await driver.do(cut, lambda: asyncio.sleep(0))
+            assert fault.bit and fault.healed, (fault.proofs, fault.undone)
+            assert await driver.controller.prove_healed() == () and deaths == 3
+        finally:
+            await testbed.down()
+
+    asyncio.run(whole())
+    assert [rules(one) for one in containers] == before
+
+
+def test_a_redis_cluster_is_attached_to(
+    started: Callable[..., list[Any]], splitbrain: Callable[..., Ran], tmp_path: Path
+) -> None:
+    need("redis-server", "redis-cli")
+    words = "redis-server --protected-mode no --dir /tmp --cluster-enabled yes --cluster-node-timeout 2000"
+    commands = {f"n{number}": [*words.split(), "--repl-diskless-sync-delay", "0"] for number in range(1, 7)}
+    containers = started(built("redis"), commands, {"app": "cache", "splitbrain.disposable": "true"})
+    said = splitbrain("test", "redis", "--containers", "app=cache", "--variant", "cluster")
+    assert "0 of the cluster's 16384 slots have an owner" in said.said, said.stdout
+    create = ["redis-cli", "--cluster", "create", *(f"{at(name)}:6379" for name in commands), "--cluster-replicas", "1"]
+    subprocess.run([*create, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+    before = list(map(rules, containers))
+    ran = splitbrain(
+        "test", "redis", "--containers", "app=cache", "--variant", "cluster", "--nemesis", "partition-primary", "--baseline",
+        "2s", "--fault", "5s", "--between", "3s", "--time", "10s", "--settle", "10s", XDG_STATE_HOME=str(tmp_path),
+    )
+    (fault,) = load(ran.folder / "journal.jsonl")[1].faults
+    assert fault.bit and fault.healed, (fault.proofs, fault.undone)
+    assert "6 nodes (containers)" in ran.said and "stays in the cluster" not in ran.said, ran.stdout
+    assert list(map(rules, containers)) == before
+    keys = subprocess.run(["redis-cli", "-h", at("n1"), "dbsize"], check=True, capture_output=True, text=True)
+    assert keys.stdout.strip() == "0"
 
 
 def test_those_that_are_not_marked_are_not_touched(
