@@ -63,8 +63,7 @@ class Service:
         self.log = Path()
         self.offset = 0
         self.port = 0
-        self.first = 0
-        self.began = ""
+        self.first = (0, "")
         self.pid = 0
         self.awaited = False
         self.start: list[str] = []
@@ -86,7 +85,6 @@ class Helper:
         self.logging = threading.Lock()
         self.shaping = threading.Lock()
         self.acting = threading.Lock()
-        self.avoiding = threading.Lock()
         self.shaper: Any = None
         self.disk: Any = None
         self.outside = -1
@@ -296,9 +294,8 @@ class Helper:
 
     def do_avoid(self, addresses: Any) -> Any:
         """Lose what is sent from here to these addresses; with none, nothing any more."""
-        with self.avoiding:
-            rules.avoid(self.run, addresses, self.avoided)
-            self.avoided = addresses
+        rules.avoid(self.run, addresses, self.avoided)
+        self.avoided = addresses
         return {}
 
     def arm(self, program: str) -> Any:
@@ -354,7 +351,7 @@ class Helper:
         """A server that runs here already: whoever listens on that port, or will, and is the process `first` until then."""
         service = Service(name)
         service.port, service.start, service.mark = port, start, f"{self.run}/{name}"
-        service.first, service.began = first, start_time(first)
+        service.first = first, start_time(first)
         listens = listener(port)
         service.awaited = not listens
         pid = service.pid = listens or first
@@ -366,8 +363,8 @@ class Helper:
     def leader(self, service: Service) -> int:
         if service.process is not None:
             return int(service.process.pid)
-        first = service.first if service.began and start_time(service.first) == service.began else 0
-        return listener(service.port) or first
+        first, began = service.first
+        return listener(service.port) or (first if began and start_time(first) == began else 0)
 
     def do_stop(self, name: str, kill: bool) -> Any:
         """End a server and everything that came of it."""
