@@ -94,6 +94,8 @@ COMPARED = 64
 """Keys, at most, that are compared between nodes beside the load."""
 AGREE = 0.25
 """Seconds between two rounds of comparing the replicas."""
+LAST = 1000
+"""The number of the round beside the final reads: one behind all those of the settling."""
 
 PATIENCE = 5.0
 """Seconds after which a person is told what the set-up still waits for."""
@@ -457,7 +459,7 @@ class _Recorder:
                         await self.settle()
                     async with self.phase("final-reads", judged=True):
                         await load.make(self.calls("final"))
-                        await self.compare(1000, self.calls("local"))
+                        await self.compare(LAST, self.calls("local"))
                 for task in beside:
                     task.cancel()
         finally:

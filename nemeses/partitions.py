@@ -31,6 +31,10 @@ class Partition(Nemesis):
     of_primary: ClassVar[bool] = True
     """Whether its graphs are made around the primary: then there must be one, where the database has one at all."""
 
+    def scenarios(self, nodes: int) -> Sequence[str]:
+        """Its only one, which has its name."""
+        return (self.name,)
+
     @abstractmethod
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         """The links that stay up. `names` has the primary first."""
@@ -122,9 +126,6 @@ class Halves(Partition):
     summary: ClassVar[str] = "two random halves"
     of_primary: ClassVar[bool] = False
 
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("halves",)
-
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         mixed = rng.sample(names, len(names))
         half = len(names) // 2
@@ -137,9 +138,6 @@ class OneNode(Partition):
     name: ClassVar[str] = "one-node"
     summary: ClassVar[str] = "one random node alone"
     of_primary: ClassVar[bool] = False
-
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("one-node",)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         alone = rng.choice(names)
@@ -168,9 +166,6 @@ class PrimaryWithMajority(Partition):
     def minimum_nodes(self) -> int:
         return 3
 
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("primary-with-majority",)
-
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         others = rng.sample(names[1:], len(names) - 1)
         kept = majority(len(names)) - 1
@@ -187,9 +182,6 @@ class MajoritiesRing(Partition):
 
     def minimum_nodes(self) -> int:
         return 4
-
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("majorities-ring",)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         ring = rng.sample(names, len(names))
@@ -210,9 +202,6 @@ class Bridge(Partition):
 
     def minimum_nodes(self) -> int:
         return 3
-
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("bridge",)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         bridge, *others = rng.sample(names, len(names))
@@ -243,9 +232,6 @@ class EveryoneAlone(Partition):
     name: ClassVar[str] = "everyone-alone"
     summary: ClassVar[str] = "every node alone"
     of_primary: ClassVar[bool] = False
-
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("everyone-alone",)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         return apart(names)
@@ -319,9 +305,6 @@ class TwoBridges(Partition):
     def minimum_nodes(self) -> int:
         return 4
 
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("two-bridges",)
-
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         one, other, *rest = rng.sample(names, len(names))
         half = len(rest) // 2
@@ -355,9 +338,6 @@ class Chain(Partition):
 
     def minimum_nodes(self) -> int:
         return 3
-
-    def scenarios(self, nodes: int) -> Sequence[str]:
-        return ("chain",)
 
     def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
         return apart(names, *pairwise(rng.sample(names, len(names))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from splitbrain.harness.history.fault import Cut
@@ -11,11 +12,26 @@ from splitbrain.harness.history.sides import sides
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Applied, Connectivity
 from splitbrain.nemeses.nemesis import Outlook
+from splitbrain.nemeses.partitions import Partition, apart
 from tests.harness.testbeds.cluster import plan, with_cluster
 from tests.nemeses.driver import Driver, step
 from tests.nemeses.test_graphs import ALL
 
 ALONE = step("partition-primary", "primary-alone")
+
+
+def test_one_of_ones_own_only_says_which_links_stay() -> None:
+    class Pairs(Partition):
+        name = "pairs"
+        summary = "pairs of nodes"
+
+        def graph(self, scenario: str, names: Sequence[str], rng: random.Random) -> Connectivity:
+            return apart(names, names[:2], names[2:])
+
+    pairs = Pairs()
+    (spec,) = pairs.aim(*pairs.scenarios(4), Outlook(names=("n1", "n2", "n3", "n4"), primary="n2"), random.Random(1))
+    assert isinstance(spec, Cut) and pairs.scenarios(4) == ("pairs",)
+    assert ("n2", "n1") not in spec.links and ("n2", "n3") in spec.links
 
 
 def test_every_scenario_bites_and_heals(tmp_path: Path) -> None:
