@@ -29,7 +29,7 @@ def test_one_of_ones_own_only_says_which_links_stay() -> None:
             return apart(names, names[:2], names[2:])
 
     pairs = Pairs()
-    (spec,) = pairs.aim(*pairs.scenarios(4), Outlook(names=("n1", "n2", "n3", "n4"), primary="n2"), random.Random(1))
+    (spec,) = pairs.aim("pairs", Outlook(names=("n1", "n2", "n3", "n4"), primary="n2"), random.Random(1))
     assert isinstance(spec, Cut) and pairs.scenarios(4) == ("pairs",)
     assert ("n2", "n1") not in spec.links and ("n2", "n3") in spec.links
 
