@@ -23,13 +23,16 @@ _LOOK = 0.0005
 
 def kill(leader: int, service: str) -> None:
     """Kill a spawned process and everything that came of it. Raises `OSError` where it does not die. Its time begins with the
-    signal: on a machine that has none left, a look at its processes takes long."""
+    signal: on a machine that has none left, a look at its processes takes long. One that is dying has no environment any more,
+    and may so be no member of the family that it belongs to still."""
     end = 0.0
-    while alive := family(leader, service):
+    told: set[int] = set()
+    while alive := family(leader, service) or told & {pid for pid, _, _ in _processes()}:
         if end and time.monotonic() > end:
             raise OSError(errno.EBUSY, f"{service or leader} does not die: {', '.join(map(str, sorted(alive)))}")
-        for pid in alive:
+        for pid in alive - told:
             send_signal(pid, signal.SIGKILL)
+        told |= alive
         end = end or time.monotonic() + _TIMEOUT
         time.sleep(0.001)
 
@@ -102,30 +105,30 @@ def _beside(leader: int) -> set[int]:
     """The processes that live in the pid namespace of one. Raises `OSError` where that is our own."""
     alive: set[int] = set()
     try:
-        there = _pid_namespace(str(leader))
+        there = _namespace(str(leader), "pid")
     except FileNotFoundError:
         return alive
-    if there == _pid_namespace("self"):
+    if there == _namespace("self", "pid"):
         raise OSError(errno.EPERM, f"process {leader} has no pid namespace of its own")
     for pid, _, _ in _processes():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # The machine's own may be hidden.
-            if _pid_namespace(str(pid)) == there:
+            if _namespace(str(pid), "pid") == there:
                 alive.add(pid)
     return alive
 
 
-def is_beside(pid: int, other: int) -> bool:
-    """Whether two processes are in one pid namespace, as far as can be told: of one in another, a container on this machine,
-    what its environment says is another run's business."""
+def is_beside(pid: int, other: int, kind: str = "pid") -> bool:
+    """Whether two processes are in one namespace of that kind, as far as can be told. Of one in another pid namespace, a
+    container on this machine, what its environment says is another run's business."""
     try:
-        return _pid_namespace(str(pid)) == _pid_namespace(str(other))
+        return _namespace(str(pid), kind) == _namespace(str(other), kind)
     except OSError:
         return True
 
 
-def _pid_namespace(pid: str) -> str:
-    """The pid namespace of a process, by its name in /proc. Raises `OSError`."""
-    return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 - Path.readlink is newer than Python 3.8
+def _namespace(pid: str, kind: str) -> str:
+    """The namespace of that kind that a process is in; the process by its name in /proc. Raises `OSError`."""
+    return os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115 - Path.readlink is newer than Python 3.8
 
 
 def send_signal(pid: int, number: int) -> None:

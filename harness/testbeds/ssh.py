@@ -411,7 +411,7 @@ async def _install(link: Link, packages: Sequence[str]) -> None:
     """Install packages, and have none of their servers started: splitbrain starts its own."""
     env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     argv = ["apt-get", "install", "--yes", "--quiet", "--", *packages]
-    said = await link.ask("run", INSTALL + 5, argv=argv, stdin="", limit=INSTALL, cwd="/", env=env)
+    said = await link.ask("run", INSTALL + link.silent, argv=argv, stdin="", limit=INSTALL, cwd="/", env=env)
     if said["code"] != 0:
         raise SetupError(f"{link.place}: apt-get install {' '.join(packages)}: {' '.join(said['stderr'].split())[-500:]}")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from splitbrain.harness.errors import PlanError, UsageError, hint
-from splitbrain.harness.settings import Setting, keys, line, parse, take
+from splitbrain.harness.settings import SECOND, Setting, keys, line, parse, take
 
 FOLDER = "/var/lib/splitbrain"
 
@@ -32,6 +32,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     clock: Annotated[Literal["servers", "machine"], Setting(
         "Whose clock is put wrong: that of its servers' processes alone, or that of the whole machine, for all that runs there."
     )] = "servers"
+    patience: Annotated[float, Setting(
+        "After what silence of splitbrain the machine puts everything back by itself; one that is silent itself for four "
+        "fifths of it counts as lost. More is for machines that are slow, or so busy that they stand still for seconds.",
+        unit=SECOND, low=4, high=600,
+    )] = 15.0
     install: Annotated[bool, Setting("Whether programs that are missing may be installed by apt-get.")] = False
     start: Annotated[tuple[str, ...], Setting("Attached: the command that starts its server again (a list).")] = ()
 

@@ -27,15 +27,18 @@ from splitbrain.harness.testbeds import families
 from splitbrain.harness.testbeds.ssh_inventory import Host
 
 CONNECT = 10.0
-"""Seconds that each step of a connection may take."""
+"""Seconds in which a machine takes a connection: its kernel does, however busy it is."""
+START = 60.0
+"""Seconds that each further step may take until the helper has answered first, of which a slow machine takes many: it makes
+keys and starts programs. Where something is wrong it is mostly told at once."""
 BEAT = 1.0
 """Seconds between two signs of life."""
-SILENT = 12.0
-"""Seconds without an answer after which a machine counts as lost: before its guard, which is patient for longer."""
+SILENT = 0.8
+"""The part of its guard's patience after which a machine without an answer counts as lost: before the guard acts."""
 ASKED = 5
 """How often a machine is asked for its clock where times have to be told apart."""
 ANSWER = 30.0
-"""Seconds that a request may take."""
+"""Seconds that a request may take where nothing else is said, unless the machine may be silent for longer."""
 
 BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
 
@@ -86,8 +89,9 @@ class Link:
         for work, name in ((self._read, "reader"), (self._write, "writer")):
             threading.Thread(target=work, daemon=True, name=f"{self.name} {name}").start()
         try:
-            for _ in range(3):
-                await self._beat()
+            await self._beat(START)
+            for _ in range(2):
+                await self._beat(self.silent)
         except SetupError as error:
             why = _explained(self.host, self._last_words())
             self.close()
@@ -96,8 +100,14 @@ class Link:
             raise SetupError(f"{self.place}: {why}") from error
         self._beating = asyncio.create_task(self._beat_on())
 
-    async def ask(self, op: str, within: float = ANSWER, **fields: Any) -> dict[str, Any]:
+    @property
+    def silent(self) -> float:
+        """Seconds without an answer after which the machine counts as lost."""
+        return SILENT * self.host.patience
+
+    async def ask(self, op: str, within: float | None = None, **fields: Any) -> dict[str, Any]:
         """A request, and its reply, which comes within so many seconds."""
+        within = max(ANSWER, self.silent) if within is None else within
         if self._lost:
             raise SetupError(f"{self.place}: {self._lost}")
         self._number += 1
@@ -119,7 +129,7 @@ class Link:
     async def time(self) -> Time:
         """That machine's monotonic clock, asked just now. Its error is by how much it may differ from that of another time,
         since the way to and fro is as uneven now as it was then: what the round trip took longer than the shortest one."""
-        found = [await self._beat() for _ in range(ASKED)]
+        found = [await self._beat(self.silent) for _ in range(ASKED)]
         best = min(found, key=lambda one: one.error)
         return Time(best.offset, best.error - self.error)
 
@@ -156,8 +166,8 @@ class Link:
         try:
             client.connect(
                 host.host, host.port, host.user or getpass.getuser(), key_filename=str(Path(host.key).expanduser()) if host.key
-                else None, timeout=CONNECT, banner_timeout=CONNECT, auth_timeout=CONNECT, channel_timeout=CONNECT,
-                look_for_keys=not host.key,
+                else None, sock=socket.create_connection((host.host, host.port), CONNECT), transport_factory=_patient,
+                timeout=START, banner_timeout=START, auth_timeout=START, channel_timeout=START, look_for_keys=not host.key,
             )
         except paramiko.BadHostKeyException as error:
             raise Mended(
@@ -183,7 +193,7 @@ class Link:
         transport = client.get_transport()
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_keepalive(5)
-        self._channel = transport.open_session(timeout=CONNECT)
+        self._channel = transport.open_session(timeout=START)
         as_root = "" if (host.user or getpass.getuser()) == "root" else "sudo -n -- "
         self._channel.exec_command(f"exec {as_root}{shlex.quote(host.python)} -I -c {shlex.quote(BOOT)}")
         self._outgoing.put(program())
@@ -238,9 +248,9 @@ class Link:
                 return str(self._channel.recv_stderr(4096).decode(errors="replace")).strip()
         return ""
 
-    async def _beat(self) -> Time:
+    async def _beat(self, within: float) -> Time:
         began = time.monotonic_ns()
-        reply = await self.ask("beat", CONNECT)
+        reply = await self.ask("beat", within)
         ended = time.monotonic_ns()
         found = Time((began + ended) // 2 - reply["now"], (ended - began) // 2)
         if found.error <= self.error:
@@ -252,13 +262,22 @@ class Link:
         while not self._lost:
             await asyncio.sleep(BEAT)
             with contextlib.suppress(SetupError):
-                await self._beat()
-            if time.monotonic() - self._answered > SILENT:
-                self._give_up(f"it has been silent for {SILENT:g} s; what was done there is put back by itself.")
+                await self._beat(self.silent - BEAT)
+            if time.monotonic() - self._answered > self.silent - BEAT:
+                self._give_up(f"it has been silent for {self.silent:g} s; what was done there is put back by itself.")
 
 
 class Mended(Exception):
     """Why there is no connection, with the mend."""
+
+
+def _patient(*words: Any, **options: Any) -> Any:
+    """What speaks SSH over a socket, with the time that a slow machine takes to agree on keys."""
+    import paramiko
+
+    transport = paramiko.Transport(*words, **options)
+    transport.handshake_timeout = START
+    return transport
 
 
 def _explained(host: Host, said: str) -> str:

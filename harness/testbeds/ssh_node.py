@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +11,9 @@ from typing import Any, Literal
 from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import firewall, shaping
-from splitbrain.harness.testbeds.helper.machine import boot
+from splitbrain.harness.testbeds.helper.machine import SEARCH, boot
 from splitbrain.harness.testbeds.ssh_link import Link, disk_server
 from splitbrain.harness.testbeds.testbed import Completed, Service
-
-DEAD_MAN = 15.0
-"""Seconds of our silence after which a machine's guard puts everything back."""
-SLACK = 5.0
-"""Seconds that the answer to a command may take longer than the command."""
 
 Disk = Literal["", "memory", "volatile"]
 """What a data folder lies on: the machine's disk, or one of its own (helper/disks.py), in memory or by FUSE."""
@@ -48,7 +44,7 @@ class SshNode:
             await self.link.ask("separate")
         reply = await self.link.ask(
             "begin", run=run, owner=owner, folder=self.link.host.folder, gates=gates, node=self.name,
-            patience=DEAD_MAN, disk=disk, source=disk_server() if disk == "volatile" else "",
+            patience=self.link.host.patience, disk=disk, source=disk_server() if disk == "volatile" else "",
         )
         self.folder = reply["folder"]
 
@@ -90,11 +86,17 @@ class SshNode:
         files = {} if given else {name: text.replace("{folder}", self.folder) for name, text in service.files.items()}
         self._over.discard(service.name)
         reply = await self.link.ask(
-            "start", name=service.name, argv=argv, env=dict(service.env), files=files, node=self.name
+            "start", name=service.name, argv=argv, env={**self._path(), **service.env}, files=files, node=self.name
         )
         self._services[service.name] = service, reply["pid"]
         self._given[service.name] = service
         self._bury(service.name)
+
+    def _path(self) -> dict[str, str]:
+        """Where a server finds the programs that it starts itself, those of the inventory first: Cassandra is given no path of
+        Java."""
+        named = dict.fromkeys(os.path.dirname(path) for path in self.link.host.programs.values() if os.sep in path)  # noqa: PTH120
+        return {"PATH": os.pathsep.join((*named, *SEARCH))}
 
     async def stop(self, name: str, *, kill: bool = False) -> None:
         """End a service and everything that came of it; nothing happens where it was not started."""
@@ -149,7 +151,7 @@ class SshNode:
         """Run a program on the node. Raises `SetupError` where it is missing or takes too long; it is then killed."""
         command = [self.link.host.programs.get(argv[0], argv[0]), *argv[1:]]
         reply = await self.link.ask(
-            "run", timeout + SLACK, argv=command, stdin=stdin, limit=timeout, cwd=self.folder, env={}
+            "run", timeout + self.link.silent, argv=command, stdin=stdin, limit=timeout, cwd=self.folder, env={}
         )
         return Completed(reply["code"], reply["stdout"], reply["stderr"])
 

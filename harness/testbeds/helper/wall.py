@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from splitbrain.harness.testbeds.helper.machine import boot, pids
+from splitbrain.harness.testbeds import families
+from splitbrain.harness.testbeds.helper.machine import boot, lives, seen
 
 EXACT = 50_000
 """Nanoseconds below which a difference is not worth a change."""
@@ -31,11 +32,18 @@ MOVES = 5
 
 _FIRST = {"pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
 """The inodes of the namespaces that a kernel starts with (PROC_PID_INIT_INO, PROC_USER_INIT_INO)."""
-_ADJ_MAXERROR, _ADJ_ESTERROR, _ADJ_STATUS, _ADJ_SETOFFSET, _ADJ_NANO, _ADJ_TICK = 0x4, 0x8, 0x10, 0x100, 0x2000, 0x4000
-_STA_RONLY = 0xFF00
+_ADJ_MAXERROR, _ADJ_ESTERROR, _ADJ_STATUS, _ADJ_SETOFFSET, _ADJ_MICRO, _ADJ_NANO = 0x4, 0x8, 0x10, 0x100, 0x1000, 0x2000
+_ADJ_TICK = 0x4000
+_STA_NANO = 0x2000
+"""Whether the kernel takes and tells fractions of a second in nanoseconds, by the word of who set its clock last."""
 _MEND = 'take clock = "machine" out of the inventory: the clocks of its servers alone are then put wrong'
-_STEERING = {"chronyd", "ntpd", "systemd-timesyn", "phc2sys", "ptp4l", "VBoxService", "ntpdate", "sntp"}
+_STEERING = {
+    "chronyd", "ntpd", "openntpd", "ntp-daemon", "systemd-timesyn", "phc2sys", "ptp4l", "htpdate", "VBoxService", "ntpdate",
+    "sntp",
+}
 """Programs that steer a machine's clock by themselves, as the kernel names their processes."""
+_MAY_SET = 1 << 25
+"""CAP_SYS_TIME. A time service that has it not, as `chronyd -x`, tells others the time and steers nothing."""
 
 
 class _Timex(ctypes.Structure):
@@ -97,14 +105,33 @@ def refusal(controller: str) -> tuple[str, str]:
         _adjust(_ADJ_TICK, tick=_adjust().tick)
     except OSError as error:
         return f"{error.strerror}.", _MEND
-    for pid in pids():
-        with contextlib.suppress(OSError):
-            name = Path("/proc", str(pid), "comm").read_text().strip()
-            if name in _STEERING:
-                unit = re.search(r"/([^/\n]+\.service)$", Path("/proc", str(pid), "cgroup").read_text(), re.MULTILINE)
-                stop = f"systemctl stop {unit[1]}, and systemctl start {unit[1]} afterwards" if unit else f"kill {pid}"
-                return f"{name} (process {pid}) steers its clock, and would put it right in the middle of a fault.", stop
+    for pid in sorted(seen()):
+        if name := steers(pid):
+            return f"{name} (process {pid}) steers its clock, and would put it right in the middle of a fault.", _stopping(pid)
     return "", ""
+
+
+def steers(pid: int) -> str:
+    """The name of a process that steers the clock of this machine, whoever it runs as, also in a container: its clock is the
+    machine's. Empty for any other."""
+    with contextlib.suppress(OSError):
+        name = Path("/proc", str(pid), "comm").read_text().strip()
+        if name in _STEERING and lives(pid):
+            told = re.search(r"^CapPrm:\s*(\w+)$", Path("/proc", str(pid), "status").read_text(), re.MULTILINE)
+            may = told is None or int(told[1], 16) & _MAY_SET
+            return name if may and families.is_beside(pid, os.getpid(), "user") else ""
+    return ""
+
+
+def _stopping(pid: int) -> str:
+    """How a process is stopped for as long as its machine is a node."""
+    if not families.is_beside(pid, os.getpid()):
+        return "stop the container that it runs in, and start it afterwards"
+    with contextlib.suppress(OSError):
+        unit = re.search(r"/([^/\n]+\.service)$", Path("/proc", str(pid), "cgroup").read_text(), re.MULTILINE)
+        if unit:
+            return f"systemctl stop {unit[1]}, and systemctl start {unit[1]} afterwards"
+    return f"kill {pid}"
 
 
 def read() -> tuple[int, int]:
@@ -122,7 +149,7 @@ def before(controller: str) -> Any:
     """What `put` and `put_right` need to know of the clock as it is now. Raises `OSError` where it may not be put wrong."""
     _own(controller)
     told = _adjust()
-    return {"controller": controller, "start": read()[0], "kept": [told.status & ~_STA_RONLY, told.maxerror, told.esterror]}
+    return {"controller": controller, "start": read()[0], "kept": [told.status, told.maxerror, told.esterror]}
 
 
 def put(known: Any, nanoseconds: int) -> None:
@@ -146,7 +173,8 @@ def put_right(known: Any) -> bool:
     wrong = bool(abs(known["start"] - now) > max(error, EXACT))
     put(known, 0)
     status, most, estimated = known["kept"]
-    _adjust(_ADJ_STATUS | _ADJ_MAXERROR | _ADJ_ESTERROR, status=status, maxerror=most, esterror=estimated)
+    unit = _ADJ_NANO if status & _STA_NANO else _ADJ_MICRO
+    _adjust(_ADJ_STATUS | _ADJ_MAXERROR | _ADJ_ESTERROR | unit, status=status, maxerror=most, esterror=estimated)
     return wrong
 
 

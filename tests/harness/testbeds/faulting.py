@@ -1,5 +1,5 @@
-"""A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY SECONDS` does something to machines over SSH
-whose guards are so patient, says so, and waits to be killed. What:
+"""A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY` does something to machines over SSH, says so,
+and waits to be killed. What:
 
 * `links` cuts n1 off, pauses its server, delays the links of the others and puts the clock of the server on n2 ahead;
 * `fill` leaves no room on the disk of n1, and kills the server on n2;
@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from splitbrain.harness.history.fault import Impair
-from splitbrain.harness.testbeds import ssh_node
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
@@ -63,6 +62,5 @@ async def fault(testbed: Ssh) -> None:
 
 
 if __name__ == "__main__":
-    ssh_node.DEAD_MAN = float(sys.argv[3])
     bed = Ssh(plan(testbed="ssh", inventory=sys.argv[2], nodes=3 if sys.argv[1] == "links" else 2), "a-run", Path("run"))
     bed.inside(lambda: asyncio.run(fault(bed)) or 0)

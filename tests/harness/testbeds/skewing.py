@@ -7,7 +7,6 @@ import asyncio
 import sys
 from pathlib import Path
 
-from splitbrain.harness.testbeds import ssh_link, ssh_node
 from splitbrain.harness.testbeds.ssh import Ssh
 from tests.harness.testbeds.cluster import plan
 
@@ -20,6 +19,5 @@ async def skew(testbed: Ssh) -> None:
 
 
 if __name__ == "__main__":
-    ssh_link.CONNECT = ssh_link.SILENT = ssh_node.DEAD_MAN = 90.0
     bed = Ssh(plan(testbed="ssh", inventory=sys.argv[1], nodes=1), sys.argv[2], Path("run"))
     bed.inside(lambda: asyncio.run(skew(bed)) or 0)

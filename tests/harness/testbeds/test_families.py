@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +39,27 @@ def test_what_runs_in_a_container_of_this_machine_is_nobody_of_ours() -> None:
         for one in (ours, too, apart):
             one.kill()
             one.wait()
+
+
+def test_who_is_dying_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose memory the kernel has taken away, and its environment with it, but whose files it has not closed yet."""
+    dying = set[int]()
+
+    def die(pid: int, number: int) -> None:
+        if pid not in dying:
+            dying.add(pid)
+            threading.Timer(0.3, os.kill, (pid, number)).start()
+
+    monkeypatch.setattr(families, "send_signal", die)
+    read = families.environment
+    monkeypatch.setattr(families, "environment", lambda pid: [] if pid in dying else read(pid))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with subprocess.Popen(MARKED, start_new_session=True) as one:
+        while one.pid not in marked():
+            time.sleep(0.01)
+        families.kill(gone.pid, f"{RUN}/server")
+        assert not machine.lives(one.pid)
 
 
 def marked() -> list[int]:

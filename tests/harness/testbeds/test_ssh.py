@@ -105,7 +105,8 @@ def test_the_control_connection_cannot_be_cut(tmp_path: Path) -> None:
 def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: signal.Signals) -> None:
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
-        process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory), "4")
+        machines.inventory.write_text("patience = 4\n" + machines.inventory.read_text())
+        process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory))
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
@@ -211,7 +212,12 @@ def test_who_is_not_root_needs_sudo_without_a_password(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         machines.sh(0, USERS.format(folder=tmp_path))
         inventory = machines.inventory.read_text()
-        machines.inventory.write_text(inventory.replace('user = "root"', 'user = "able"'))
+        odd = machines.folder / "named" / "odd"
+        odd.parent.mkdir()
+        odd.write_text("#!/bin/sh\necho odd\n")
+        odd.chmod(0o755)
+        named = f'programs = {{ odd = "{odd}" }}\n{inventory}'
+        machines.inventory.write_text(named.replace('user = "root"', 'user = "able"'))
 
         async def whole() -> None:
             testbed = bed(machines, 1)
@@ -220,6 +226,11 @@ def test_who_is_not_root_needs_sudo_without_a_password(tmp_path: Path) -> None:
                 assert (await testbed.nodes[0].run(["id", "-u"])).stdout == "0\n"
                 gates = machines.sh(0, "iptables -S SPLITBRAIN-GATE")  # sudo hides who is connected; it is found all the same
                 assert f"-s {CONTROLLER}/32 -p tcp -m tcp --dport 22 -j RETURN" in gates
+                await testbed.nodes[0].start(Service(name="starts-it", argv=("sh", "-c", "odd; sleep 60")))
+                log = testbed.nodes[0].log("starts-it")
+                async with asyncio.timeout(60):
+                    while not log.exists() or log.read_text() != "odd\n":
+                        await asyncio.sleep(0.01)
             finally:
                 await testbed.down()
 

@@ -166,7 +166,7 @@ def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -
     writes = f"timeout 20 dd if=/dev/zero of={folder}/more bs=8192 count=1 conv=fsync && echo written"
 
     def killed(machines: Machines, what: str) -> None:
-        process = machines.python("tests.harness.testbeds.faulting", what, str(machines.inventory), "60")
+        process = machines.python("tests.harness.testbeds.faulting", what, str(machines.inventory))
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert state(machines, 0) in ("S", "R") and state(machines, 1) == ""
@@ -182,6 +182,7 @@ def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -
 
     def work(machines: Machines) -> int:
         before = mount_mine(machines, tmp_path)
+        machines.inventory.write_text("patience = 60\n" + machines.inventory.read_text())
         for what in ("fill", "unplug"):
             killed(machines, what)
             assert mounts(machines, tmp_path) == before

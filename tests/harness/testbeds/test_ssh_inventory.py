@@ -44,8 +44,10 @@ def test_what_stands_above_holds_for_all(tmp_path: Path) -> None:
 disposable = true
 user = "lab"
 port = 2222
+patience = "1m"
 [[hosts]]
 host = "a"
+patience = 20
 [[hosts]]
 host = "b"
 user = "root"
@@ -54,6 +56,7 @@ programs = { redis-server = "/opt/redis-server" }
 """))
     first, second = found.hosts
     assert found.disposable and (first.user, first.port, second.user, second.port) == ("lab", 2222, "root", 2222)
+    assert (first.patience, second.patience) == (20, 60)
     assert first.folder == FOLDER and second.programs == {"redis-server": "/opt/redis-server"}
     assert found.of("redis") == (first, second) and found.of("etcd") == (first,)
     assert names(found.hosts) == {"n1": first, "n2": second}
@@ -68,6 +71,7 @@ programs = { redis-server = "/opt/redis-server" }
         ("[[hosts]]\nhost = 'a'\nusr = 'x'", "hosts.toml:3: unknown key 'usr': did you mean 'user'"),
         ("prt = 3\n[[hosts]]\nhost = 'a'", "hosts.toml:1: unknown key 'prt': did you mean 'port'"),
         ("[[hosts]]\nhost = 'a'\nport = 70000", "hosts.toml:3: port is 70,000"),
+        ("[[hosts]]\nhost = 'a'\npatience = 3", "hosts.toml:3: patience is 3: it must be from 4 to 600 seconds"),
         ("[[hosts]]\nhost = 'a'\nprograms = 'x'", "programs must be a table of paths"),
         ("[[hosts]]\nhost = 'a'\n[[hosts]]\nhost = 'a'", "a is named twice"),
         ("disposable = 'yes'\n[[hosts]]\nhost = 'a'", "hosts.toml:1: disposable must be true or false"),

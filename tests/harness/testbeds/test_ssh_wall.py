@@ -12,7 +12,6 @@ import pytest
 
 from splitbrain.harness.history.fault import Skew
 from splitbrain.harness.schedules import Step
-from splitbrain.harness.testbeds import ssh_link, ssh_node
 from splitbrain.harness.testbeds.ssh import Ssh
 from tests.harness.testbeds.cluster import plan
 from tests.harness.testbeds.test_ssh import bed, until, with_servers
@@ -33,7 +32,7 @@ EXACT = 5_000_000
 def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMachines]:
     possible()
     with virtual(tmp_path_factory.mktemp("virtual"), 1) as machines:
-        machines.inventory.write_text('clock = "machine"\n' + machines.inventory.read_text())
+        machines.inventory.write_text(f'clock = "machine"\npatience = {SLOW}\n' + machines.inventory.read_text())
         yield machines
 
 
@@ -43,8 +42,6 @@ def machines(booted: VirtualMachines, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with inside(booted.network):
         monkeypatch.setenv("XDG_STATE_HOME", str(booted.folder / "state"))
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        for module, name in ((ssh_link, "CONNECT"), (ssh_link, "SILENT"), (ssh_node, "DEAD_MAN")):
-            monkeypatch.setattr(module, name, SLOW)
         before = booted.start(0)
         yield booted
         assert abs(booted.start(0) - before) < EXACT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitbrain.harness.errors import SetupError
+from splitbrain.harness.testbeds import families
 from splitbrain.harness.testbeds.helper import guard, rules, wall
 from splitbrain.harness.testbeds.helper.machine import boot
 from splitbrain.harness.testbeds.ssh import Ssh
@@ -33,8 +37,8 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 class Kernel:
     """A clock that is moved as clock_adjtime(2) does, and a reading of it that may be a little wrong."""
 
-    def __init__(self, start: int, inexact: int) -> None:
-        self.start, self.inexact = start, inexact
+    def __init__(self, start: int, inexact: int, unit: int) -> None:
+        self.start, self.inexact, self.unit = start, inexact, unit
         self.kept = [0, 500, 20]
         self.moved = 0
 
@@ -48,18 +52,20 @@ class Kernel:
             self.start += seconds * 10**9 + fraction
             self.kept = [0x40, 16_000_000, 16_000_000]  # as the kernel forgets that the clock was right
             self.moved += 1
+        if modes & (wall._ADJ_NANO | wall._ADJ_MICRO):
+            self.unit = wall._STA_NANO if modes & wall._ADJ_NANO else 0
         if modes & wall._ADJ_STATUS:
             assert modes & wall._ADJ_MAXERROR and modes & wall._ADJ_ESTERROR
-            self.kept = [status, maxerror, esterror]
-        return SimpleNamespace(status=self.kept[0] | 0x2000, maxerror=self.kept[1], esterror=self.kept[2])
+            self.kept = [status & 0xFF, maxerror, esterror]  # as the kernel takes no more of it
+        return SimpleNamespace(status=self.kept[0] | self.unit, maxerror=self.kept[1], esterror=self.kept[2])
 
 
 @given(start=st.integers(0, 1 << 61), inexact=st.integers(-100_000, 100_000),
        skews=st.lists(st.integers(-86_400 * 10**9, 86_400 * 10**9), min_size=1, max_size=5),
-       others=st.integers(-10**10, 10**10))
-def test_what_is_put_back_is_what_was_there(start: int, inexact: int, skews: list[int], others: int) -> None:
+       others=st.integers(-10**10, 10**10), unit=st.sampled_from([0, wall._STA_NANO]))
+def test_what_is_put_back_is_what_was_there(start: int, inexact: int, skews: list[int], others: int, unit: int) -> None:
     """Whatever was done to the clock meanwhile, also by others."""
-    machine = Kernel(start, inexact)
+    machine = Kernel(start, inexact, unit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wall, "_own", lambda controller: None)
         patch.setattr(wall, "read", machine.read)
@@ -72,6 +78,7 @@ def test_what_is_put_back_is_what_was_there(start: int, inexact: int, skews: lis
         wrong = abs(machine.start - start) > max(wall.EXACT, abs(inexact))
         assert wall.put_right(known) == wrong
         assert abs(machine.start - start) <= max(wall.EXACT, abs(inexact)) and machine.kept == [0, 500, 20]
+        assert machine.unit == unit
         moved = machine.moved
         assert not wall.put_right(known) and machine.moved == moved
 
@@ -104,6 +111,43 @@ def test_a_container_and_a_machine_that_lets_nobody_set_its_clock_are_refused(mo
 
     monkeypatch.setattr(wall, "_adjust", refuse)
     assert wall.refusal("another machine")[0] == "its clock cannot be set: Operation not permitted."
+
+
+SERVICES = {
+    "as root": ([], True),
+    "as somebody else": (["setpriv", "--reuid=1", "--clear-groups", "--inh-caps=+sys_time", "--ambient-caps=+sys_time"], True),
+    "in a pid namespace": (["unshare", "--pid", "--fork", "--kill-child"], True),
+    "with no leave to set it": (["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time"], False),
+    "in a user namespace": (["unshare", "--user", "--map-root-user"], False),
+}
+
+
+@pytest.mark.parametrize("how", SERVICES)
+def test_who_steers_the_clock(tmp_path: Path, how: str) -> None:
+    """A process of that name, which does nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has what a time service has")
+    within, steers = SERVICES[how]
+    program = tmp_path / "chronyd"
+    shutil.copy(str(shutil.which("sleep")), program)
+    tmp_path.chmod(0o755)
+    with subprocess.Popen([*within, program, "60"]) as process:
+        try:
+            found: list[int] = []
+            while not found:
+                assert process.poll() is None
+                found = [pid for pid in families.family(process.pid, "none") if command(pid).endswith(b"/chronyd")]
+            assert [wall.steers(pid) for pid in found] == ["chronyd" if steers else ""]
+            apart = how == "in a pid namespace"
+            assert wall._stopping(found[0]).startswith("stop the container" if apart else ("kill ", "systemctl stop "))
+        finally:
+            families.kill(process.pid, "none")
+    assert wall.steers(os.getpid()) == wall.steers(found[0]) == ""
+
+
+def command(pid: int) -> bytes:
+    """The program that a process says it is."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
 
 
 def test_machines_that_are_namespaces_are_refused(tmp_path: Path) -> None:
