@@ -18,6 +18,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from splitbrain.harness.databases import redis_service
 from splitbrain.harness.databases.database import Connections, Detection
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError, UsageError
@@ -123,22 +124,9 @@ class Cluster:
         self._set_layout(layout)
 
     def _server(self, node: Node) -> Service:
-        lines = [
-            f"bind {node.address}",
-            f"port {self._port}",
-            "protected-mode no",
-            'dir "{folder}"',
-            "repl-diskless-sync-delay 0",
-            "cluster-enabled yes",
-            f"cluster-node-timeout {_NODE_TIMEOUT_MS}",
+        return redis_service.server(
+            node, self._port, self._image, "cluster-enabled yes", f"cluster-node-timeout {_NODE_TIMEOUT_MS}",
             f"cluster-announce-ip {node.address}",
-        ]
-        return Service(
-            name="redis",
-            argv=("redis-server", "{folder}/redis.conf"),
-            files={"redis.conf": "\n".join(lines) + "\n"},
-            image=self._image,
-            memory_mb=32,
         )
 
     async def _listening(self, node: Node) -> RedisClient:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
+from splitbrain.harness.databases import redis_service
 from splitbrain.harness.databases.database import Connections, Detection
 from splitbrain.harness.databases.redis_client import RedisClient, open_client
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
@@ -66,42 +67,19 @@ class Sentinel:
         await asyncio.gather(*(node.start(self._sentinel(node)) for node in self._nodes))
 
     def _server(self, node: Node) -> Service:
-        lines = [
-            f"bind {node.address}",
-            f"port {self._port}",
-            "protected-mode no",
-            'dir "{folder}"',
-            "repl-diskless-sync-delay 0",
-            f"replica-announce-ip {node.address}",
-            *self._settings,
-        ]
-        if node is not self._nodes[0]:
-            lines.append(f"replicaof {self._nodes[0].address} {self._port}")
-        return Service(
-            name="redis",
-            argv=("redis-server", "{folder}/redis.conf"),
-            files={"redis.conf": "\n".join(lines) + "\n"},
-            image=self._image,
-            memory_mb=32,
+        first = self._nodes[0]
+        follows = () if node is first else (f"replicaof {first.address} {self._port}",)
+        return redis_service.server(
+            node, self._port, self._image, f"replica-announce-ip {node.address}", *self._settings, *follows
         )
 
     def _sentinel(self, node: Node) -> Service:
-        lines = [
-            f"bind {node.address}",
-            f"port {SENTINEL_PORT}",
-            "protected-mode no",
-            'dir "{folder}"',
-            f"sentinel announce-ip {node.address}",
-            f"sentinel monitor {_GROUP} {self._nodes[0].address} {self._port} {len(self._nodes) // 2 + 1}",
+        quorum = len(self._nodes) // 2 + 1
+        return redis_service.sentinel(
+            node, SENTINEL_PORT, self._image, f"sentinel announce-ip {node.address}",
+            f"sentinel monitor {_GROUP} {self._nodes[0].address} {self._port} {quorum}",
             f"sentinel down-after-milliseconds {_GROUP} {_DOWN_AFTER_MS}",
             f"sentinel failover-timeout {_GROUP} {_FAILOVER_TIMEOUT_MS}",
-        ]
-        return Service(
-            name="sentinel",
-            argv=("redis-sentinel", "{folder}/sentinel.conf"),
-            files={"sentinel.conf": "\n".join(lines) + "\n"},
-            image=self._image,
-            memory_mb=16,
         )
 
     async def attach(self) -> None:
