@@ -22,8 +22,8 @@ from splitbrain.harness.history.recording import Recording
 from splitbrain.harness.plan import Plan, ScriptedFault, Tables, When
 from splitbrain.harness.rehearsal import ask, made, rehearse_nemesis
 from splitbrain.harness.testbeds.testbed import DEEDS
-from splitbrain.nemeses.combination import AND, Combination, Part
-from splitbrain.nemeses.nemesis import Nemesis
+from splitbrain.nemeses.combination import AND, Combination, Part, leaves
+from splitbrain.nemeses.nemesis import DRAWS, Nemesis
 from splitbrain.nemeses.roles import OWNER, each
 from splitbrain.workloads.workload import Workload
 
@@ -124,8 +124,8 @@ def staggered(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
 
 
 def shuffled(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
-    """Faults of random length, one in three with another one inside, and the cluster left alone for a quarter of the time.
-    Which part of a combination comes how often shifts over the run, so that every mix is met."""
+    """Faults of random length, one in three with another one inside that finds a server left to it, and the cluster left alone
+    for a quarter of the time. Which part of a combination comes how often shifts over the run, so that every mix is met."""
     choices = _apart(plan)
     rng, own = (random.Random(f"{plan.seed}/{name}") for name in ("schedule", "lengths"))
     end = plan.time or plan.baseline + len(choices) * (plan.fault + plan.between)
@@ -140,7 +140,12 @@ def shuffled(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
         one, other = rng.choices(choices, weights, k=2)
         steps.append(_within(Step(at, length, *one), plan, own, told))
         if rng.random() < 1 / 3:
-            steps.append(_within(Step(at + length / 4, length / 2, *other), plan, own, told))
+            for _ in range(DRAWS):
+                first, then = ((nemesis(name, plan.options), scenario) for name, scenario in (one, other))
+                if leaves(first, then, plan.nodes):
+                    steps.append(_within(Step(at + length / 4, length / 2, *other), plan, own, told))
+                    break
+                (other,) = rng.choices(choices, weights)
         at += length * (1 + rng.uniform(0.5, 1.5) * QUIET / (1 - QUIET))
     return ()
 
@@ -258,6 +263,9 @@ def check(plan: Plan) -> None:
             if called not in one.known(plan.nodes):
                 raise PlanError((key,), f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
                                  f"{', '.join(one.known(plan.nodes)) or 'none'}.")
+        if any(part.scenarios(plan.nodes) for part in parts) and not found.scenarios(plan.nodes):
+            raise PlanError((key,), f"nemesis '{name}' on {plan.nodes} nodes: what one part does leaves another no server to "
+                                    "do anything to.")
         if plan.time and not plan.schedule and found.scenarios(plan.nodes) and not schedule(plan):
             least = plan.baseline + plan.fault + plan.between
             raise PlanError(

@@ -5,16 +5,14 @@ What breaks is whatever orders events, ends leases or finds the newest version b
 
 from __future__ import annotations
 
-import random
 from typing import Annotated, ClassVar
 
 import msgspec
 
-from splitbrain.harness.history.fault import Nodes, Skew, Spec
+from splitbrain.harness.history.fault import Nodes, Skew
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.nemesis import DRAWS, NoTarget, Outlook
 from splitbrain.nemeses.processes import Processes
 
 Ahead = Annotated[float, Setting("How far a clock is put ahead; below 0: back.", unit=SECOND, low=-86_400, high=86_400)]
@@ -25,18 +23,10 @@ class Clocks(Processes):
 
     needs: ClassVar[frozenset[Ability]] = frozenset({"skew"})
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority")
+    of_running: ClassVar[bool] = True
 
     options: OptionTable
     """What is done to the clocks: each option is the field of `Skew` that has its name."""
-
-    def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
-        """Drawn anew where it would befall none but servers that another fault has down or standing still, whom nobody can ask
-        for their clocks. Raises `NoTarget`."""
-        for _ in range(DRAWS):
-            specs = super().aim(scenario, view, rng)
-            if not all(spec.touched <= set(view.out) for spec in specs):
-                return specs
-        raise NoTarget("another fault has every server whose clock was meant")
 
     def spec(self, nodes: Nodes) -> Skew:
         return Skew(nodes, **msgspec.structs.asdict(self.options))

@@ -148,6 +148,10 @@ class Cluster:
         """The nodes whose servers are meant to be down or to stand still."""
         return tuple(name for name in self.names if self._down[name] or self._still[name])
 
+    def down(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """Those of these nodes whose servers are meant to be down."""
+        return tuple(name for name in nodes if self._down[name])
+
     def troubled(self, name: str) -> bool:
         """Whether something else may keep a node from answering: a link of it is cut, or a server of any node is out."""
         return bool(self.out()) or any(name in link for links in self._cuts.values() for link in links)

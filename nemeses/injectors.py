@@ -356,19 +356,31 @@ class PauseInjector(Injector[Pause]):
         self._idle: tuple[str, ...] = ()
         self._since: int | None = None
         self._deaths: Mapping[str, int] = {}
+        self._stood: set[str] = set()
+        """The nodes on which a server was seen to stand still, and not only to be down of another fault."""
 
     async def start(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have every server of the nodes stand still, and connect to each. A node on which nothing runs is wrong."""
         self._deaths = cluster.deaths(spec.nodes)
         changed = await cluster.pause(self, spec.nodes)
         self._idle, self._since = changed.idle, changed.at
-        return await _out(spec.nodes, cluster, changed, silence=_brief(spec))
+        return self._seen(await _out(spec.nodes, cluster, changed, silence=_brief(spec)), cluster)
 
     async def still(self, spec: Pause, cluster: Cluster) -> Proof:
-        """Whether they stand still. Who has ended meanwhile did not, whoever was started in his place."""
+        """Whether they stand still, and at least one of them did so: a server that is down does not, nor did one that has ended
+        meanwhile, whoever was started in its place."""
         if died := _died(self._deaths, cluster):
             return died
-        return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0), silence=_brief(spec))
+        proof = self._seen(await _out(spec.nodes, cluster, Changed(cluster.clock(), 0), silence=_brief(spec)), cluster)
+        return proof if self._stood else msgspec.structs.replace(proof, holds=False, wrong=spec.nodes)
+
+    def _seen(self, proof: Proof, cluster: Cluster) -> Proof:
+        """The proof, of those alone who were not down of another fault; whoever was is told beside it."""
+        silent = [str(node) for node in proof.measured]
+        down = cluster.down(silent)
+        self._stood |= set(silent) - set(down)
+        measured = tuple(node for node in silent if node not in down)
+        return msgspec.structs.replace(proof, measured=measured, detail=f"{' '.join(down)} down" if down else "")
 
     async def undo(self, spec: Pause, cluster: Cluster) -> Proof:
         """Have them go on, and wait until they serve."""

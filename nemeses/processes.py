@@ -15,7 +15,7 @@ from splitbrain.harness.history.fault import Kill, Nodes, Pause, Spec
 from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import SECOND, Setting
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.nemesis import Nemesis, Outlook
+from splitbrain.nemeses.nemesis import DRAWS, Nemesis, NoTarget, Outlook
 from splitbrain.nemeses.roles import OWNER, nodes_of, played
 
 AROUND = ((3.0, 5.0), (0.85, 1.35), (0.5, 0.8))
@@ -28,6 +28,8 @@ class Processes(Nemesis):
     needs: ClassVar[frozenset[Ability]] = frozenset({"end"})
     usual: ClassVar[tuple[str, ...]] = ("primary", "follower", "minority", "majority", "all")
     """The roles that a schedule takes in turn; any other can be named."""
+    of_running: ClassVar[bool] = False
+    """Whether it is nothing to a server that another fault has down or standing still already."""
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """The roles that some node can play; where there is one node, all of them are the same."""
@@ -47,8 +49,12 @@ class Processes(Nemesis):
         """What is done to these nodes."""
 
     def aim(self, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
-        """Raises `NoTarget`."""
-        return (self.spec(nodes_of(scenario, view, rng)),)
+        """Drawn anew where it would befall none but servers to which it is nothing. Raises `NoTarget`."""
+        for _ in range(DRAWS):
+            nodes = nodes_of(scenario, view, rng)
+            if not self.of_running or not set(nodes) <= set(view.out):
+                return (self.spec(nodes),)
+        raise NoTarget(f"another fault has every server that was meant ({' '.join(nodes)})")
 
 
 class KillServers(Processes):
@@ -118,6 +124,7 @@ class PauseServers(Processes):
     name: ClassVar[str] = "pause"
     summary: ClassVar[str] = "SIGSTOP of the servers by role (primary, follower, minority, majority, all), later SIGCONT"
     needs: ClassVar[frozenset[Ability]] = frozenset({"pause"})
+    of_running: ClassVar[bool] = True
 
     class Options(OptionTable, frozen=True):
         """How long a server stands still."""

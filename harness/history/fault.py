@@ -339,8 +339,9 @@ class Pause(OnServers, frozen=True, omit_defaults=True, tag="pause"):
         return f"{_servers(self.nodes)} stood still"
 
     def proven(self, proof: Proof, names: Sequence[str]) -> str:
-        """How many nodes stand still."""
-        return f"{len(self.nodes) - len(proof.wrong)}/{len(self.nodes)} standing still"
+        """How many nodes stand still, and which are down of another fault."""
+        told = f"{len(set(proof.measured) - set(proof.wrong))}/{len(self.nodes)} standing still"
+        return told + (f", {proof.detail}" if proof.detail else "")
 
 
 class Skew(OnNodes, frozen=True, omit_defaults=True, tag="skew"):

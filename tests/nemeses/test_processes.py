@@ -221,4 +221,14 @@ def test_a_combination_is_one_fault_with_the_specs_of_each(tmp_path: Path) -> No
         assert proof.startswith("6/6 links as intended, 1/1 standing still, spread ")
         assert driver.told[-1] == ("heal + resume", "6/6 links up, 1/1 serving")
 
+        # A server that is down takes no connection either, and stands nowhere.
+        killed = (Kill(("n1",)), Pause(("n1",)))
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", killed))
+        assert not fault.bit and fault.proofs[0].holds and not fault.proofs[1].holds and fault.wrong == ("n1",)
+        assert driver.told[-2][1].startswith("1/1 down, 0/1 standing still, n1 down, spread ")
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Kill(("n1",)), Pause(("n1", "n3")))))
+        assert fault.bit and fault.proofs[1].measured == ("n3",)
+        assert driver.told[-2][1].startswith("1/1 down, 1/2 standing still, n1 down, spread ")
+        assert all((await testbed.serving(timeout=10)).values())
+
     with_cluster(tmp_path, 3, work)
