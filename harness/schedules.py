@@ -152,17 +152,20 @@ def shuffled(plan: Plan, told: Detection | None = None) -> tuple[Step, ...]:
 
 def replay(recording: Recording) -> dict[int, ScriptedFault]:
     """The faults that a run had, by their ids, as a script: the same targets at the same times, where the node that is primary
-    then takes the part of the one that was. What a run could not aim at is left out."""
+    then takes the part of the one that was. What a run could not aim at is left out. They last as long as they were meant to,
+    where they were not ended before that: the proofs before their ends take time that they take again."""
     load = recording.phase("load")
     began = load.began if load else 0
+    steps = dict(enumerate(schedule(recording.plan) if recording.plan is not None else (), 1))
     script = {}
     for fault in recording.faults:
         if fault.specs and fault.heal_began is not None:
+            lasted = max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3))
             nemesis, scenario = ("" if name == SCRIPTED else name for name in (fault.nemesis, fault.scenario))
             exact = max((spec.length for spec in fault.specs if isinstance(spec, Pause)), default=0.0)
             script[fault.id] = ScriptedFault(
                 at=round(max(0, fault.started - began) / 1e9, 3), nemesis=nemesis, scenario=scenario, specs=fault.specs,
-                duration=exact or max(0.1, round((fault.heal_began - (fault.proven or fault.started)) / 1e9, 3)),
+                duration=exact or min(lasted, steps[fault.id].duration if fault.id in steps else lasted),
                 primary=fault.primary or "",
             )
     return script

@@ -203,6 +203,8 @@ scenario = "follower"
     assert [(row.bit, row.label, row.struck) for row in again.result.scenarios] == [
         (True, row.label, row.struck) for row in ran.result.scenarios
     ], again.stdout
+    repeated = recorded(again.folder / "journal.jsonl")[1].plan
+    assert repeated is not None and [fault.duration for fault in repeated.schedule] == [8.0, 1.0], "no longer each time"
     hosts = tmp_path / "hosts.toml"
     hosts.write_text("".join(f'[[hosts]]\nhost = "10.0.0.{number}"\n' for number in range(1, 6)))
     elsewhere = resolve({"testbed": "ssh", "inventory": str(hosts)}, replay=ran.folder)
