@@ -5,57 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from splitbrain.checkers.anomalies import ANOMALIES, is_one, losing, undoing
-from splitbrain.checkers.cases.cart import KEPT as CARTS
-from splitbrain.checkers.cases.flash_sale import CHARGES, ORDERS, STOCKS
-from splitbrain.checkers.cases.messaging import KEPT as MESSAGES
-from splitbrain.checkers.cases.rate_limiter import MODEL as LIMITS
 from splitbrain.checkers.cases.social_feed import LIKES
+from splitbrain.checkers.promises import BESIDE, BY_A_LOOK, DECIDING, MEASURED, PARTS, WORDS, breaks
 from splitbrain.checkers.result import Answer, Assessment, Check, Class, Consistency, Convergence, Half, Pacelc, Scenario
-from splitbrain.checkers.sessions.models import GUARANTEES
 from splitbrain.checkers.sessions.models import MODELS as SESSIONS
-from splitbrain.checkers.sets import MODEL as SETS
-from splitbrain.checkers.structures.bank import AT_ONCE, CONSERVED, COVERED, UP_TO_DATE
 from splitbrain.checkers.structures.counter import FINAL as SUMS
-from splitbrain.checkers.structures.kept import MODEL as TRANSFERS
-from splitbrain.checkers.structures.lock import EXCLUSIVE
-from splitbrain.checkers.structures.long_fork import MODEL as PREFIXED
-from splitbrain.checkers.structures.monotonic import MODEL as VALUES
-from splitbrain.checkers.structures.queue import COMPLETE as QUEUES
-from splitbrain.checkers.structures.set_full import COMPLETE as SETS_FULL
-from splitbrain.checkers.structures.watch import MODEL as WATCHES
-from splitbrain.checkers.transactions.lattice import LEVELS, weaker
+from splitbrain.checkers.transactions.lattice import LEVELS
 from splitbrain.checkers.verdict import Standing, Validity, Verdict
 from splitbrain.harness.history.operation import KINDS, Kind
-from splitbrain.harness.history.sides import group
+from splitbrain.harness.history.sides import group, listed
 from splitbrain.harness.history.variant import Claim, Label, Promise
 
 
 def claim(
     claimed: Claim, counts: Mapping[str, int], rows: tuple[Scenario, ...], verdicts: Sequence[Verdict],
     converged: Convergence, validity: Validity, *, overwritten: bool = False, damage: str = "",
-    tested: bool = True,
+    tested: bool = True, by_a_look: bool = False,
 ) -> Assessment:
     """Does not hold: a promise was refuted. Holds: what it admits was seen, or what is one of these by definition (where it
-    admits losses, nothing but a loss will do), or every promise was put to the test by a proven fault, during which the side
-    with a quorum answered, and stood. Holds in part: of what it promises of single operations the workload tests some, or of
-    an isolation level what a bank shows of it, and that stood. Not tested: anything else. `verdicts` are those of the
-    workload's checkers; `overwritten`: transactions set registers, so that what is no longer there may have been
-    overwritten; `damage` says what was done to files that the claim says nothing of, empty where nothing was; `tested`: the run
-    was one that may support a claim at all."""
+    admits losses, nothing but a loss will do), or every promise was decided (see `promises`) under a proven fault, during which
+    the side with a quorum answered, and stood. Holds in part: the workload decides some of what is promised, or tests parts of
+    it, and that stood. Not tested: anything else. `verdicts` are those of the workload's checkers; `overwritten`: transactions
+    set registers, so that what is no longer there may have been overwritten; `by_a_look`: a service wrote what it made of an
+    earlier look, without a condition; `damage` says what was done to files that the claim says nothing of, empty where nothing
+    was; `tested`: the run was one that may support a claim at all."""
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
+    if by_a_look:
+        verdicts, counts = _without(BY_A_LOOK, verdicts, counts)
     standings = {promise: _standings(promise, verdicts) for promise in claimed.promises}
     for promise in claimed.promises:
         if broken := _broken(promise, counts, rows, standings[promise], converged):
             if damage:
                 return assess("not tested", f"{broken}, but {damage}")
-            return assess("does not hold", f"it promises {_TOLD[promise]}, but {broken}")
+            return assess("does not hold", f"it promises {WORDS[promise]}, but {broken}")
     admitted = [name for name in claimed.admits if name in losing()] or list(claimed.admits)
     seen = [name for name in claimed.admits if counts.get(name)]
     if any(name in admitted for name in seen):
-        return assess("holds", f"it admits {' and '.join(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
+        return assess("holds", f"it admits {listed(seen)}, which {'was' if len(seen) == 1 else 'were'} seen")
     if "lost-write" in admitted and _short(one for verdict in verdicts for one in verdict.standings):
         return assess("holds", "it admits lost-write, and a counter held less in the end than was acknowledged, which is one")
     shown = [name for name in counts if counts[name] and name not in losing()]
@@ -71,21 +62,20 @@ def claim(
         return assess("not tested", "no fault was proven to take effect")
     if all(_unanswered(row) for row in bitten):
         return assess("not tested", "the side with a quorum answered nothing during the partition")
-    # What a variant promises of transactions, or of single operations, a run that has none says nothing of.
     asked = [promise for promise in claimed.promises if _asked(promise, standings[promise])]
     parts = {promise: found for promise in claimed.promises
              if promise not in asked and (found := _parts(promise, standings[promise]))}
     if claimed.promises and not asked and not parts:
-        return assess("not tested", f"the workload tests nothing of {_TOLD[claimed.promises[0]]}")
+        return assess("not tested", f"the workload tests nothing of {WORDS[claimed.promises[0]]}")
     refuted = {one.model for verdict in verdicts for one in verdict.standings if one.state == "refuted"}
     # What refutes models that it says nothing of, or none, as copies that differ do, leaves the rest of the run to support it.
-    untouched = tested and validity == "invalid" and refuted <= _BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
+    untouched = tested and validity == "invalid" and refuted <= BESIDE and (bool(refuted) or counts.keys() <= {"diverged"})
     if (asked or parts) and (validity == "valid" or untouched):
-        undecided = [promise for promise in asked if promise in _MODELS and not _tested(promise, standings[promise])]
+        undecided = [promise for promise in asked if promise not in MEASURED and not _decided(promise, standings[promise])]
         if undecided:
-            return assess("not tested", f"whether {_TOLD[undecided[0]]} holds is not known")
+            return assess("not tested", f"whether {WORDS[undecided[0]]} holds is not known")
         if "no-lost-write" in asked and overwritten and not any(
-            _tested(level, verdict.standings) for level in _CURRENT for verdict in verdicts
+            one.model in _CURRENT and one.state == "holds" for verdict in verdicts for one in verdict.standings
         ):
             return assess("not tested", "whether an acknowledged write was lost is not known: who overwrites a register hides "
                           "what was there, and these transactions may read what is old")
@@ -95,16 +85,10 @@ def claim(
             return assess("not tested", "something else was done to every node of a side that was cut off")
         if "available" in asked and (unclear := _unclear(bitten)):
             return assess("not tested", unclear)
-        open_ones = [promise for promise in asked if promise == "converges" and converged.state != "agreed"]
-        if not open_ones:
-            stood = [*(_TOLD[promise] for promise in asked),
-                     *(f"what there is of {_TOLD[promise]} ({', '.join(found)})" for promise, found in parts.items())]
-            told = f"nothing refuted {' and '.join(stood)} in this run"
-            unasked = [_TOLD[promise] for promise in claimed.promises if promise in _OF_OPERATIONS and promise not in asked]
-            if unasked:
-                told += f", whose workload does not test {' or '.join(unasked)}"
-            return assess("holds in part" if unasked or parts else "holds", told)
-        return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
+        if "converges" in asked and converged.state != "agreed":
+            return assess("not tested", f"whether replicas converge is not known: {converged.reason}")
+        unasked = [WORDS[promise] for promise in claimed.promises if promise not in asked and promise not in parts]
+        return assess("holds in part" if unasked or parts else "holds", _stood(asked, parts, unasked))
     if claimed.promises:
         return assess("not tested", "the run proves nothing that could refute or support it")
     if claimed.admits:
@@ -126,7 +110,7 @@ def _standings(promise: Promise, verdicts: Sequence[Verdict]) -> list[Standing]:
     """The standings that a promise is held against. What sessions are promised of single operations and what transactions
     promise are not the same, where the names are: a transaction that sees half of another one is against causal consistency of
     transactions, and a client that reads registers one at a time may see just that."""
-    other = "transactions" if promise in SESSIONS else "sessions" if promise in _LEVELS else ""
+    other = "transactions" if promise in SESSIONS else "sessions" if promise in LEVELS else ""
     return [one for verdict in verdicts if verdict.checker != other for one in verdict.standings]
 
 
@@ -152,84 +136,46 @@ def _unanswered(row: Scenario) -> bool:
     )
 
 
-_TOLD: dict[Promise, str] = {
-    "linearizable": "linearizability",
-    "no-lost-write": "that no acknowledged write is lost",
-    "converges": "that replicas converge",
-    "available": "availability on every side",
-    "sequential": "sequential consistency",
-    "causal": "causal consistency",
-    "read-your-writes": "that clients read their writes",
-    "monotonic-reads": "monotonic reads",
-    "monotonic-writes": "monotonic writes",
-    "writes-follow-reads": "that writes follow reads",
-    "strict-serializable": "strict serializability",
-    "serializable": "serializability",
-    "snapshot-isolation": "snapshot isolation",
-    "read-committed": "read committed",
-}
-
-
-_MODELS = frozenset(_TOLD) - {"linearizable", "no-lost-write", "converges", "available"}
-"""The promises that are names of standings."""
-
-_LEVELS = frozenset(_TOLD) & frozenset(LEVELS) - frozenset(SESSIONS)
-"""Those of transactions."""
-
 _CURRENT = ("strict-serializable", "strong-snapshot-isolation")
 """The levels at which who begins after a write was acknowledged sees it, or what replaced it."""
 
-_BESIDE = frozenset({EXCLUSIVE, WATCHES, STOCKS, CHARGES, LIMITS})
-"""What linearizability says nothing of, while it implies every other model that a checker decides: what two holders believe of
-a lease; watches, for it is said of single operations (etcd exempts them by name); and what a service makes of its database,
-which may look and then write in two steps."""
-
-_OF_OPERATIONS: tuple[Promise, ...] = ("linearizable", "no-lost-write")
-"""What is promised of single operations."""
-
-_LOSSES = frozenset({"linearizable", SETS, SETS_FULL, QUEUES, SUMS, LIKES, TRANSFERS, VALUES, CARTS, MESSAGES, ORDERS, *LEVELS})
-"""The models that a lost write is against, where somebody reads in the end."""
-
-_OF_STRUCTURES: dict[Promise, tuple[str, ...]] = {
-    "snapshot-isolation": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
-    "serializable": (CONSERVED, COVERED, AT_ONCE, PREFIXED),
-    "strict-serializable": (CONSERVED, COVERED, AT_ONCE, UP_TO_DATE, TRANSFERS, PREFIXED),
-}
-"""What follows from a promise for a bank whose transfers and reads are transactions: from snapshot isolation, too, since of two
-transfers from one account at once only one commits (first committer wins); and for writes of single keys that transactions read
-together, of which all see a prefix of one order."""
-
-
 def _asked(promise: Promise, standings: Sequence[Standing]) -> bool:
-    """Whether the run's models are of those that a promise says something of."""
-    if promise == "linearizable":
-        return any(one.model not in _BESIDE for one in standings)
-    if promise == "no-lost-write":
-        return any(one.model in _LOSSES for one in standings)
-    return promise not in _MODELS or any(one.model == promise for one in standings)
+    """Whether the run is one that may decide a promise: of the models that do, it judged one."""
+    return promise in MEASURED or any(one.model in DECIDING[promise] for one in standings)
+
+
+def _decided(promise: Promise, standings: Sequence[Standing]) -> bool:
+    """Whether one of them holds."""
+    return any(one.model in DECIDING[promise] and one.state == "holds" for one in standings)
 
 
 def _parts(promise: Promise, standings: Sequence[Standing]) -> list[str]:
-    """What follows from a promise, which is no standing itself, and was decided to hold."""
-    return [one.model for one in standings if one.model in _OF_STRUCTURES.get(promise, ()) and one.state == "holds"]
+    """The parts of a promise that hold."""
+    return [one.model for one in standings if one.model in PARTS.get(promise, ()) and one.state == "holds"]
 
 
-def _tested(promise: str, standings: Sequence[Standing]) -> bool:
-    """Whether a model was decided to hold."""
-    return any(one.model == promise and one.state == "holds" for one in standings)
+def _stood(asked: Sequence[Promise], parts: Mapping[Promise, Sequence[str]], unasked: Sequence[str]) -> str:
+    """What was not refuted, what was so in part, by the models that show it, and of what the workload shows nothing."""
+    whole = " and ".join(WORDS[promise] for promise in asked)
+    told = [f"nothing refuted {whole or 'it'} in this run"]
+    part = ", ".join(f"{WORDS[promise]} ({', '.join(by)})" for promise, by in parts.items())
+    told += [f"tested in part: {part}"] * bool(parts)
+    told += [f"not tested: {', '.join(unasked)}"] * bool(unasked)
+    return "; ".join(told)
 
 
-def _implied(promise: Promise) -> tuple[str, ...]:
-    """The models that hold where that one does, itself first."""
-    match promise:
-        case "sequential":
-            return SESSIONS
-        case "causal":
-            return "causal", *GUARANTEES
-        case "strict-serializable" | "serializable" | "snapshot-isolation" | "read-committed":
-            return promise, *sorted(weaker(promise) - {promise})
-        case _:
-            return (promise,)
+def _without(
+    models: frozenset[str], verdicts: Sequence[Verdict], counts: Mapping[str, int]
+) -> tuple[list[Verdict], dict[str, int]]:
+    """The verdicts without where they stand to these models, and the counts without the anomalies that are against these
+    alone."""
+    kept = [
+        msgspec.structs.replace(verdict, standings=tuple(one for one in verdict.standings if one.model not in models))
+        for verdict in verdicts
+    ]
+    against = {name for verdict in verdicts for one in verdict.standings if one.model in models for name in one.by}
+    against -= {name for verdict in kept for one in verdict.standings for name in one.by}
+    return kept, {name: number for name, number in counts.items() if name not in against}
 
 
 def _short(standings: Iterable[Standing]) -> bool:
@@ -243,10 +189,6 @@ def _broken(
 ) -> str:
     """How a promise was refuted, in words; empty where it was not."""
     match promise:
-        case "linearizable":
-            refuted = [one for one in standings if one.state == "refuted" and one.model not in _BESIDE]
-            seen = dict.fromkeys(name for one in refuted for name in one.by)
-            return "seen: " + (", ".join(seen) or f"no {_TOLD[promise]}") if refuted else ""
         case "no-lost-write":
             lost = sum(counts.get(name, 0) for name in undoing())
             short = "a counter held less in the end than was acknowledged" if _short(standings) else ""
@@ -261,27 +203,30 @@ def _broken(
                         return f"in '{row.name}' {kind} were blocked at {group(side.nodes)}"
             return ""
         case _:
-            models = (*_implied(promise), *_OF_STRUCTURES.get(promise, ()))
-            found = next((one for one in standings if one.model in models and one.state == "refuted"), None)
-            return "" if found is None else "seen: " + (", ".join(found.by) or f"no {_TOLD[promise]}")
+            refuted = [one for one in standings if one.state == "refuted" and breaks(promise, one.model)]
+            seen = dict.fromkeys(name for one in refuted for name in one.by)
+            return "seen: " + (", ".join(seen) or f"no {WORDS[promise]}") if refuted else ""
 
 
 def label(
     given: Label, seen: Class, held: Consistency, otherwise: Pacelc | None = None, kinds: Mapping[Kind, Class] | None = None,
-    gave_way: int = 0,
+    gave_way: int = 0, model: str = "linearizable", beside: frozenset[str] = BESIDE,
 ) -> Assessment:
     """A label with CP or AP (or the P half of PACELC, `PC/EC`, or `neither`) against the class that was seen; `not consistent`
     against an anomaly; the half after the slash against what was seen without a partition (`otherwise`), where a run measured
     that. Where reads and writes differ (`kinds`, the class of each), a label that is right of one of them holds in part; so
-    does CP where so many acknowledged writes `gave_way` to another side's, which is against no model that the run tests."""
+    does CP where so many acknowledged writes `gave_way` to another side's, which is against no model that the run tests, and
+    where the `model` that was tested is less than linearizability. Of a model `beside` it no label says anything."""
     kinds = kinds or {}
     named = set(re.findall(r"\b(CP|AP|CA|PC|PA|NEITHER)\b", given.text.upper()))
     meant = {"CP": "CP", "PC": "CP", "AP": "AP", "PA": "AP", "CA": "CA", "NEITHER": "neither"}
     classes = {meant[name] for name in named}
     standing: Answer
-    if not classes and "not consistent" in given.text.lower() and held == "refuted":
+    if model in beside and (classes or "consistent" in given.text.lower()):
+        standing, reason = "not tested", f"what was tested ({model}) is no matter of the consistency that it speaks of"
+    elif not classes and "not consistent" in given.text.lower() and held == "refuted":
         return Assessment(text=given.text, source=given.source, standing="holds", reason="an anomaly was seen")
-    if seen in ("unknown", "not-exercised", "not-distributed"):
+    elif seen in ("unknown", "not-exercised", "not-distributed"):
         known = "unknown" in kinds.values() and set(kinds.values()) != {"unknown"}
         standing, reason = "not tested", f"this run is {_WORDS[seen]}" + (f" ({_apart(kinds)})" if known else "")
     elif len(classes) != 1:
@@ -290,6 +235,8 @@ def label(
         standing = "holds in part"
         writes = f"{gave_way:,} acknowledged write{'s' if gave_way > 1 else ''}"
         reason = f"what was seen is CP by what was tested, but {writes} gave way to another side's"
+    elif classes == {seen} and seen in ("CP", "CA") and model not in DECIDING["linearizable"]:
+        standing, reason = "holds in part", f"what was seen is {seen} by what was tested" + (f" ({model})" if model else "")
     elif classes == {seen}:
         standing, reason = "holds", f"what was seen is {_WORDS.get(seen, seen)}"
     elif seen == "hybrid" and len(set(kinds.values())) > 1 and classes & set(kinds.values()):

@@ -27,6 +27,7 @@ from splitbrain.checkers.measures.reach import reach
 from splitbrain.checkers.measures.slices import FUNCTIONS, sliced
 from splitbrain.checkers.measures.staleness import ages, staleness
 from splitbrain.checkers.measures.standstill import awake
+from splitbrain.checkers.promises import BESIDE, BY_A_LOOK
 from splitbrain.checkers.result import (
     Blast,
     Consistency,
@@ -106,8 +107,9 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
     heading, reason = _headline(validity, own, found.usual, recording)
     counts = in_order(sum((Counter(verdict.counts) for verdict in verdicts), Counter()))
     standings = tuple(standing for verdict in own for standing in verdict.standings)
+    tested = _tested(own, held)
     known = classify(
-        found.rows, found.baseline, found.convergence, nodes=len(recording.nodes), lost=lost.total, model=_tested(own, held),
+        found.rows, found.baseline, found.convergence, nodes=len(recording.nodes), lost=lost.total, model=tested,
         outside=sum((Counter(one.outside) for one in own if one.validity == "invalid" and _decides(one, own)), Counter()),
     )
     blast = _blast(recording, known.rows, found.convergence, own, lost.total)
@@ -140,11 +142,11 @@ def _result(recording: Recording, calm: Recording, found: _Findings) -> Result:
         pacelc=otherwise,
         claim=claim(
             variant.claim, counts, known.rows, own, found.convergence, validity, overwritten=_overwritten(recording.history),
-            damage=_damage(recording, variant), tested=_tests(found.usual),
+            damage=_damage(recording, variant), tested=_tests(found.usual), by_a_look=_by_a_look(recording, variant),
         ) if variant else None,
         labels=tuple(
             label(given, "unknown" if validity == "unknown" else known.classification, held, otherwise, known.classes,
-                  blast.discarded or 0)
+                  blast.discarded or 0, tested, BESIDE | BY_A_LOOK if variant and _by_a_look(recording, variant) else BESIDE)
             for given in (variant.labels if variant else ())
         ),
         recommendations=recommendations(
@@ -164,6 +166,13 @@ def _damage(recording: Recording, variant: Variant) -> str:
     said = "and what is expected then its file does not say" if variant.damage is None else (
         f"of which is known: {variant.damage.text} ({variant.damage.source})")
     return f"files of {listed(tuple(nodes))} were damaged, {said}"
+
+
+def _by_a_look(recording: Recording, variant: Variant) -> bool:
+    """Whether a service, if the workload is one, wrote without a condition what it had made of an earlier look: where its
+    database cannot compare and set, and what it keeps are values."""
+    tables = {} if recording.plan is None else recording.plan.options
+    return "compare-and-set" not in variant.offers and tables.get("cart", {}).get("kept") != "sets"
 
 
 def _overwritten(history: History) -> bool:

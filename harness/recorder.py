@@ -52,6 +52,7 @@ from splitbrain.harness.history.death import Death
 from splitbrain.harness.history.journal import Header, Journal, check_storable
 from splitbrain.harness.history.moment import clock
 from splitbrain.harness.history.recording import LocalRead, PhaseName, Stall
+from splitbrain.harness.last_words import last_words
 from splitbrain.harness.load.client import lacking
 from splitbrain.harness.load.load import CLOSING, SILENT, Load
 from splitbrain.harness.load.problems import MANY, Problems, is_cancelled
@@ -88,7 +89,7 @@ WATCH = 0.1
 """Seconds between two looks for servers that ended by themselves."""
 
 LAST_LINES = 5
-"""Of the log of a server that died, so many are kept in the journal."""
+"""Of the log of a server that died, so many lines are kept in the journal."""
 
 COMPARED = 64
 """Keys, at most, that are compared between nodes beside the load."""
@@ -328,7 +329,7 @@ class _Recorder:
                         break
                     await asyncio.sleep(0.02)
                     if began and time.monotonic() - began > PATIENCE:
-                        self.progress.note(f"still waiting for {self.database.name} to get ready. {self.last_words()}")
+                        self.progress.note(f"still waiting for {self.database.name} to get ready. {self.logged()}")
                         began = 0.0
                 if told is not True and told is not False:  # A word such as "no" is true to Python.
                     raise returned_by(self.database.ready, told, "neither True nor False")
@@ -339,8 +340,8 @@ class _Recorder:
                 raise known from error
             if limit.expired():
                 took = f"{self.database.name} did not get ready within {self.database.starting:g} s"
-                raise SetupError(f"{took}. {self.last_words()}") from error
-            raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.last_words()}") from error
+                raise SetupError(f"{took}. {self.logged()}") from error
+            raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.logged()}") from error
 
     async def attach(self) -> None:
         """Learn of a cluster what it is, and refuse one that does not answer, before anything is written."""
@@ -436,7 +437,7 @@ class _Recorder:
             await asyncio.sleep(WATCH)
             self.limit_logs()
             if ended := [f"{death.node}: {death}" for node in self.testbed.nodes for death in node.ended()]:
-                raise SetupError(f"{'; '.join(ended)}. {self.last_words()}")
+                raise SetupError(f"{'; '.join(ended)}. {self.logged()}")
 
     async def measure(self) -> None:
         """Load with faults, heal, settle, final reads. From the load on there is something to judge: what goes wrong
@@ -506,7 +507,7 @@ class _Recorder:
         for node in self.testbed.nodes:
             for found in node.ended():
                 if found not in self.deaths:
-                    log = tuple(tail(node.log(found.service), LAST_LINES))
+                    log = tuple(last_words(node.log(found.service), LAST_LINES, self.is_fatal))
                     death = msgspec.structs.replace(found, time=found.time - self.began, log=log)
                     self.journal.death(death)
                     self.deaths.add(found)
@@ -662,8 +663,8 @@ class _Recorder:
         except TimeoutError as error:
             problem = "took too long"
             if not judged:
-                raise SetupError(f"{name} {problem}. {self.last_words()}") from error
-            self.progress.note(f"{name} {problem}. {self.last_words()}")
+                raise SetupError(f"{name} {problem}. {self.logged()}") from error
+            self.progress.note(f"{name} {problem}. {self.logged()}")
         except BaseException as error:
             known = ours(error)
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -733,18 +734,19 @@ class _Recorder:
             for number in heard:
                 loop.remove_signal_handler(number)
 
-    def last_words(self) -> str:
-        """The last lines that each node's servers logged; or that they could log none, on a full disk."""
+    def is_fatal(self, line: str) -> bool:
+        """Whether a line of a server's log says why it ended, as far as its database's file knows."""
+        try:
+            return self.database.fatal(line)
+        except Exception as error:
+            self.problems.raised("fatal()", error)
+            return False
+
+    def logged(self) -> str:
+        """What each node's servers logged in the end; or that they could log none, on a full disk."""
         words = []
         if shutil.disk_usage(self.run.folder).free < ROOM:
             return f"{self.run.folder}: no space left on the device."
         for log in sorted(self.run.folder.glob("nodes/*/*.log")):
-            words += [f"{log.parent.name}/{log.name}: {line}" for line in tail(log, 3)]
-        return "The last lines of the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."
-
-
-def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log, of which it reads a few kilobytes."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-        return file.read().decode(errors="replace").splitlines()[-lines:]
+            words += [f"{log.parent.name}/{log.name}: {line}" for line in last_words(log, 3, self.is_fatal)]
+        return "From the logs:\n  " + "\n  ".join(words[-15:]) if words else "No server logged anything."

@@ -122,9 +122,9 @@ class Progress:
             _line(self.console, f"{moment(time_ns):>6}", line)
 
     def death(self, death: Death) -> None:
-        """A server ended though nobody stopped it; with its last words."""
+        """A server ended though nobody stopped it; with what it logged of that."""
         self.fault(death.time, f"{death.node}: {death}", "on its own")
-        for line in death.log[-3:]:
+        for line in death.log:
             _wrap(self.console, "", Text("  " + printable(line, 200), "dim"))
 
     def tick(self, elapsed: float, totals: Mapping[str, int], phase: str = "load", length: float = 0.0) -> None:
@@ -248,7 +248,7 @@ def verdict(console: Console, result: Result) -> None:
         _wrap(console, "LIMIT", Text(printable(limit)))
     if result.claim is not None:
         claim = result.claim
-        reason = f" - {printable(claim.reason, 1000)}" if claim.reason and claim.standing != "holds" else ""
+        reason = f" - {printable(claim.reason, 1000)}" if claim.reason else ""
         text = f"vendor: {cited(printable(claim.text, 500))} ({printable(source_name(claim.source))}): {claim.standing}{reason}"
         _wrap(console, "CLAIM", Text(text))
     for number, label in enumerate(result.labels):

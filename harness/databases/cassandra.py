@@ -497,6 +497,13 @@ class Cassandra(Membership):
         found = re.match(r"[A-Z]+ +([-\d]{10} [\d:]{8}),(\d{3}) ", line)
         return since_1970(f"{found[1]}.{found[2]}") if found is not None else None
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """What Cassandra exits for, what the Java machine does, and what it cannot start with."""
+        return re.search(
+            r"encountered during startup|# A fatal error has been detected|^(Exception in thread|Terminating due to|Error: )"
+            r"|java\.lang\.OutOfMemoryError|^ERROR .*(Exiting|exiting|stopping the daemon)", line) is not None
+
     async def versions(self) -> dict[str, str]:
         """`release_version` of each node's own row."""
         versions = {}

@@ -221,6 +221,12 @@ class Database(ABC):
         started log in UTC); None where it tells no time. The report shows lines near an anomaly by it."""
         return None
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """Whether a line of a server's log says why it ends, so that of one that died this is told, and not what else stands at
+        the end of its log. By default no line is known to."""
+        return False
+
     @abstractmethod
     async def versions(self) -> dict[str, str]:
         """Node → version, as the running servers report it."""

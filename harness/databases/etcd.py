@@ -285,6 +285,12 @@ class Etcd(Membership):
         zap, capnslog, year, month, day, time = found.groups()
         return since_1970(zap or capnslog or f"{year}-{month}-{day} {time}")
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """Its own panics and critical errors, as zap (etcd 3.5) and capnslog (etcd 3.4) write them, and those of Go."""
+        told = r'\{"level":"(panic|fatal)"|[-\d]{10} [\d:.]{15} C \| |panic: |fatal error: |SIG[A-Z]+: '
+        return re.match(told, line) is not None
+
     async def versions(self) -> dict[str, str]:
         """What each member's status says."""
         answers = await asyncio.gather(*(self._status(node) for node in self.nodes.values()))

@@ -419,6 +419,11 @@ class MongoDB(Membership):
         found = re.match(r'\{"t":\{"\$date":"([^"]+)"', line)
         return since_1970(found[1]) if found is not None else None
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """The severity F, and an exception with which it does not start."""
+        return re.search(r'"s":"F"|DBException in initAndListen, terminating', line) is not None
+
     async def versions(self) -> dict[str, str]:
         """What `buildInfo` says."""
         versions = {}

@@ -293,6 +293,12 @@ class Redis(Membership):
             return None
         return since_1970(f"{found[3]}-{_MONTHS.index(found[2]) + 1:02d}-{found[1]} {found[4]}")
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """A crash report, a failed assertion, and what it cannot go on with when it starts."""
+        told = r"crashed by signal|ASSERTION FAILED|\*\*\* FATAL|Fatal error|Out Of Memory|[Ee]xiting|Bad file format"
+        return re.search(told, line) is not None
+
     async def versions(self) -> dict[str, str]:
         """`redis_version` of INFO."""
         versions = {}

@@ -13,7 +13,8 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     """One server that crashed, gave up, or was killed by somebody else, as the kernel for want of memory.
 
     `time` is in nanoseconds from the start of the run. `code` is its exit code, negative for the signal that ended it, None
-    where it was lost sight of; `detail` is what else its testbed knows. `log` holds the last lines that it printed.
+    where it was lost sight of; `detail` is what else its testbed knows. `log` holds some lines that it
+    printed: from the one on that says why it ended, where one is known to, else the last ones.
     """
 
     node: str

@@ -249,7 +249,7 @@ def test_a_server_that_died_is_told_with_its_last_words() -> None:
     )
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert lines[0].split() == ["0:05", "n2:", "redis", "ended", "with", "exit", "code", "3", "on", "its", "own"]
-    assert "\x1b" not in out.getvalue() and lines[1] == "second" and "the moon" in lines[2] and lines[-1] == "is full"
+    assert "\x1b" not in out.getvalue() and lines[1] == "first" and "the moon" in lines[3] and lines[-1] == "is full"
 
 
 def test_a_terminal_gets_a_live_line_and_keeps_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -460,6 +460,11 @@ class Reference(Membership, Switchable):
         found = re.match(r"\d{9,10}\.\d{3} ", line)
         return float(found[0]) if found is not None else None
 
+    @staticmethod
+    def fatal(line: str) -> bool:
+        """The last line of a traceback."""
+        return re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)(:|$)", line) is not None
+
     async def versions(self) -> dict[str, str]:
         """This package's version, whose server it is that answers."""
         await asyncio.gather(*(self._status(node) for node in self.nodes.values()))

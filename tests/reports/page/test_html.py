@@ -302,7 +302,7 @@ def test_a_server_that_died_is_told_with_its_last_words_and_holds_the_fault_harm
     assert [row.what for row in told] == ["redis was ended by SIGKILL, on its own"]
     row = msgspec.structs.replace(result.scenarios[0], dead=("n4",))
     text = html.page(msgspec.structs.replace(result, scenarios=(row,)), died, Path("x"))
-    assert "The last lines that redis logged on n4" in text and "&lt;b&gt;the moon&lt;/b&gt;" in text
+    assert "What redis logged on n4 in the end" in text and "&lt;b&gt;the moon&lt;/b&gt;" in text
     assert "not known, for the server on n4 had died on its own" in Page(text).text
 
 
