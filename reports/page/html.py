@@ -98,11 +98,14 @@ SUMMED = 800
 def page(result: Result, recording: Recording, folder: Path) -> str:
     """The report as text; `folder` is the run's, whose files it names."""
     environment = templates.environment()
+    workload = result.plan.workload if result.plan is not None else ""
     environment.filters.update(
+        call=lambda op: phrase(op, workload)[0],
+        answer=lambda op: phrase(op, workload)[1],
+        when=wording.when,
         clock=clock,
         shortly=lambda text: printable(text, SUMMED),
         failed=wording.failed,
-        moment=moment,
         seconds=seconds,
         value=value,
         bounds=wording.bounds,
@@ -125,10 +128,6 @@ def page(result: Result, recording: Recording, folder: Path) -> str:
         tells_losses=tells_losses,
     )
     template = environment.get_template("report.html.j2")
-    workload = result.plan.workload if result.plan is not None else ""
-    environment.filters.update(
-        call=lambda op: phrase(op, workload)[0], answer=lambda op: phrase(op, workload)[1], when=wording.when,
-    )
     chosen = {row.fault for row in strip.worst_first(result.scenarios)[:PICTURED]}
     shown = [row for row in result.scenarios if row.fault in chosen]
     pictured = chosen or {fault.id for fault in recording.faults[:PICTURED]}
