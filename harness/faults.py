@@ -24,7 +24,7 @@ from splitbrain.harness.rehearsal import ask, check_specs
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.cluster import Cluster
-from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 
 LOOK = 0.05

@@ -20,7 +20,7 @@ from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.combination import Combination
-from splitbrain.nemeses.injectors import Injector
+from splitbrain.nemeses.injectors.injector import Injector
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 from splitbrain.workloads.workload import Workload, check_calls
 

@@ -10,7 +10,8 @@ from splitbrain.harness.databases.database import Database, Detection, Program
 from splitbrain.harness.history.fault import Impair, Kill, Nodes, Other, Pause, Skew, Spec
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.injectors import Injector, TogetherInjector
+from splitbrain.nemeses.injectors.injector import Injector
+from splitbrain.nemeses.injectors.links import TogetherInjector
 from splitbrain.nemeses.nemesis import DRAWS, Nemesis, NoTarget, Outlook
 
 AND = " + "

@@ -23,7 +23,7 @@ from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.cluster import Changed, Cluster
-from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
 from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.processes import Processes
 from splitbrain.nemeses.roles import each, nodes_of, played

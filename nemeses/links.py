@@ -16,7 +16,8 @@ from splitbrain.harness.history.sides import in_order
 from splitbrain.harness.plan import OptionTable, Tables
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability, everything
-from splitbrain.nemeses.injectors import Injector, TogetherInjector
+from splitbrain.nemeses.injectors.injector import Injector
+from splitbrain.nemeses.injectors.links import TogetherInjector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 from splitbrain.nemeses.roles import OWNER, nodes_of
 

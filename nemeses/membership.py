@@ -20,7 +20,7 @@ from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.testbeds.testbed import Ability, Node
 from splitbrain.nemeses.asking import answer, until
 from splitbrain.nemeses.cluster import Cluster
-from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
 from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.processes import Processes
 from splitbrain.nemeses.roles import each, majority

@@ -19,7 +19,8 @@ from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Variant
 from splitbrain.harness.plan import OptionTable, Tables, options_of
 from splitbrain.harness.testbeds.testbed import Ability
-from splitbrain.nemeses.injectors import Injector, injector
+from splitbrain.nemeses.injectors import injector_of
+from splitbrain.nemeses.injectors.injector import Injector
 
 
 class NoTarget(Exception):
@@ -99,7 +100,7 @@ class Nemesis(ABC):
 
     def injector(self, spec: Spec) -> Injector[Any]:
         """Who does a spec of this nemesis, proves it and undoes it; a new one for each fault."""
-        return injector(spec)
+        return injector_of(spec)
 
     def refusal(self, database: type[Database], variant: Variant) -> str:
         """Why it cannot be done to that database, as the end of a sentence that begins with its name and its variant; empty

@@ -20,7 +20,8 @@ from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability, Unwritten
 from splitbrain.harness.testbeds.volatile import How
 from splitbrain.nemeses.cluster import Changed, Cluster
-from splitbrain.nemeses.injectors import Injector, KillInjector
+from splitbrain.nemeses.injectors.injector import Injector
+from splitbrain.nemeses.injectors.processes import KillInjector
 from splitbrain.nemeses.nemesis import Outlook
 from splitbrain.nemeses.processes import Processes
 from splitbrain.nemeses.roles import nodes_of

@@ -15,7 +15,8 @@ from splitbrain.harness.plan import OptionTable
 from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.cluster import Cluster
-from splitbrain.nemeses.injectors import RETURN, SILENCE, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
+from splitbrain.nemeses.injectors.processes import SILENCE
 from splitbrain.nemeses.processes import Processes
 
 ROUND = 1.0

@@ -19,7 +19,7 @@ from splitbrain.harness.history.sides import natural
 from splitbrain.harness.history.variant import Variant
 from splitbrain.nemeses.asking import answer, until
 from splitbrain.nemeses.cluster import Cluster
-from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
 from splitbrain.nemeses.roles import majority
 

@@ -24,7 +24,7 @@ from splitbrain.harness.settings import Setting
 from splitbrain.harness.testbeds.testbed import Ability
 from splitbrain.nemeses.asking import answer
 from splitbrain.nemeses.cluster import POLL, Cluster
-from splitbrain.nemeses.injectors import RETURN, Injector
+from splitbrain.nemeses.injectors.injector import RETURN, Injector
 from splitbrain.nemeses.nemesis import Nemesis, Outlook
 
 CONTAINERS = "docker"

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from splitbrain.harness.testbeds.testbed import Node, Service, Testbed
     from splitbrain.harness.verify import verify
     from splitbrain.nemeses.cluster import Cluster
-    from splitbrain.nemeses.injectors import Injector
+    from splitbrain.nemeses.injectors.injector import Injector
     from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
     from splitbrain.nemeses.partitions import Partition
     from splitbrain.workloads.workload import Invocation, Workload
@@ -102,7 +102,7 @@ _HOMES = {
     "splitbrain.harness.testbeds.testbed": ("Node", "Service", "Testbed"),
     "splitbrain.harness.verify": ("verify",),
     "splitbrain.nemeses.cluster": ("Cluster",),
-    "splitbrain.nemeses.injectors": ("Injector",),
+    "splitbrain.nemeses.injectors.injector": ("Injector",),
     "splitbrain.nemeses.nemesis": ("Nemesis", "NoTarget", "Outlook"),
     "splitbrain.nemeses.partitions": ("Partition",),
     "splitbrain.workloads.workload": ("Invocation", "Workload"),

@@ -11,7 +11,7 @@ from splitbrain.harness.history.fault import Cut, Figure, Impair
 from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.namespaces import Namespaces
 from splitbrain.harness.testbeds.testbed import Train
-from splitbrain.nemeses.injectors import as_meant
+from splitbrain.nemeses.injectors.links import as_meant
 from splitbrain.nemeses.nemesis import Outlook
 from tests.harness.testbeds.cluster import with_cluster
 from tests.nemeses.driver import Driver, step

@@ -166,7 +166,7 @@ def test_a_node_on_which_nothing_runs_cannot_be_killed(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("splitbrain.nemeses.injectors.RETURN", 0.5)
+    monkeypatch.setattr("splitbrain.nemeses.injectors.processes.RETURN", 0.5)
 
     async def work(testbed: Namespaces) -> None:
         async def meanwhile() -> None:
