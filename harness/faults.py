@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from splitbrain.harness.errors import ours, raised_by, returned_by
+from splitbrain.harness.errors import SetupError, ours, raised_by, returned_by
 from splitbrain.harness.history.fault import Fault, Nodes, Pause, Proof, Spec, places
 from splitbrain.harness.history.moment import moment
 from splitbrain.harness.history.operation import Key
@@ -213,8 +213,13 @@ class Controller:
                     # The proof just before its end takes as long as this one took.
                     left -= 2 * (clock() - max(proof.acted for proof in proofs)) / 1e9
                 await self._last(fault.specs, injectors, left)
-                for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
-                    proofs[at] = _both(proofs[at], await _proof(injector.still, spec, self.cluster, or_none=True))
+                try:
+                    for at, (spec, injector) in enumerate(zip(fault.specs, injectors, strict=True)):
+                        proofs[at] = _both(proofs[at], await _proof(injector.still, spec, self.cluster, or_none=True))
+                except SetupError as error:  # What cannot be looked at is not known to have held.
+                    unknown = (msgspec.structs.replace(proof, holds=False, detail=str(error)) for proof in proofs)
+                    fault = msgspec.structs.replace(fault, proofs=tuple(unknown))
+                    raise
                 fault = msgspec.structs.replace(fault, proofs=tuple(proofs), heal_began=clock())
         finally:
             if len(undone) == len(injectors):

@@ -189,10 +189,16 @@ class Redis(Membership):
         together = not needs.isdisjoint({"accounts", "transactions"})
         places = [(None if together else key, key, needs) for key in keys]
         places += [(key, key, frozenset({"registers"})) for key in (*map(self._ready_key, range(len(owners))), BESIDE)]
+        problem: Exception | None = None
         for place, key, written in places:
             owner = owners[self.shard(place)]
             assert owner is not None
-            await (await self._own.to(self.nodes[owner], self.port)).remove(key, written)
+            try:
+                await (await self._own.to(self.nodes[owner], self.port)).remove(key, written)
+            except (Refused, Indeterminate) as error:
+                problem = error  # Those of the others are removed.
+        if problem is not None:
+            raise problem
         return True
 
     async def ready(self) -> bool:

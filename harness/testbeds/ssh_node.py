@@ -69,7 +69,8 @@ class SshNode:
             del self._endings[name]
             self._over.add(name)
             at = self.link.here(message["at"])
-            self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"]))
+            how = "" if message["code"] is not None else "it ended by itself, or by somebody else's hand"
+            self._dead.append(Death(node=self.name, service=name, time=at, code=message["code"], detail=how))
 
     def log(self, name: str) -> Path:
         """What a service printed, both streams, all its starts, as far as it has been sent here."""

@@ -78,6 +78,7 @@ class Remembering:
         self.up = set(everything(NAMES).edges)
         self.applying = 0
         self.refuses = 0
+        self.blind = False
         self.quorate = False
         """Whether servers take connections only while every link is up."""
 
@@ -94,6 +95,8 @@ class Remembering:
 
     async def probe(self, intended: Connectivity, *, timeout: float) -> Reach:
         await asyncio.sleep(0.25)
+        if self.blind and not self.whole:
+            raise SetupError("n1 cannot be asked")
         seen = {link: link in self.up for link in everything(NAMES).edges}
         return Reach(datagrams=seen, datagrams6={}, fresh={}, standing={})
 
@@ -204,6 +207,19 @@ def test_each_fault_comes_and_goes_at_its_time_and_they_compose() -> None:
         assert first.heal_proof(NAMES) == "6/6 links as intended, another fault cuts 2"
         assert third.heal_proof(NAMES) == "6/6 links up" and second.heal_proof(NAMES) == "1/1 serving"
         assert set(scene.links.edges) == set(everything(NAMES).edges)
+
+    run(work())
+
+
+def test_what_cannot_be_looked_at_in_the_end_is_not_said_to_have_held() -> None:
+    async def work() -> None:
+        scene = Scene()
+        asyncio.get_running_loop().call_at(7, setattr, scene.testbed, "blind", True)
+        with pytest.raises(BaseExceptionGroup) as raised:
+            await scene.controller.inject([scripted(5, 8, cut(("n1", "n2")))])
+        assert raised.group_contains(SetupError, match="n1 cannot be asked") and scene.testbed.healthy
+        fault = scene.last[1]
+        assert fault.in_force and not fault.bit and fault.healed and fault.proofs[0].detail == "n1 cannot be asked"
 
     run(work())
 
