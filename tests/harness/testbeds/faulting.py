@@ -1,30 +1,42 @@
 """A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY` does something to machines over SSH, says so,
-and waits to be killed. What:
+and waits to be killed; or it waits until it has lost every machine, and says why. What:
 
 * `links` cuts n1 off, pauses its server, delays the links of the others and puts the clock of the server on n2 ahead;
 * `fill` leaves no room on the disk of n1, and kills the server on n2;
-* `unplug` makes the syncs of n1 slow, and takes the power from n2.
+* `unplug` makes the syncs of n1 slow, and takes the power from n2;
+* `lose` cuts n1 off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
+from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.fault import Impair
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import everything
 from tests.harness.testbeds.cluster import ON_PYTHON, PORT, plan
 
 
-async def links(testbed: Ssh) -> None:
-    await up(testbed, 3)
+async def lose(testbed: Ssh) -> None:
+    await up(testbed, 2)
+    await cut(testbed)
+
+
+async def cut(testbed: Ssh) -> None:
     whole = everything(node.name for node in testbed.nodes)
     alone = whole.copy()
     alone.remove_edges_from([link for link in whole.edges if "n1" in link])
     await testbed.apply(whole, alone)
     assert (await testbed.probe(alone, timeout=2)).wrong(alone) == ()
+
+
+async def links(testbed: Ssh) -> None:
+    await up(testbed, 3)
+    await cut(testbed)
     await testbed.nodes[0].pause("server")
     await testbed.impair({link: Impair((link,), delay=300) for link in (("n2", "n3"), ("n3", "n2"))})
     assert min((await testbed.measure([("n2", "n3")], late=0.3))["n2", "n3"].late) >= 299
@@ -56,9 +68,17 @@ async def up(testbed: Ssh, count: int) -> None:
 
 
 async def fault(testbed: Ssh) -> None:
-    await {"links": links, "fill": fill, "unplug": unplug}[sys.argv[1]](testbed)
+    await {"links": links, "fill": fill, "unplug": unplug, "lose": lose}[sys.argv[1]](testbed)
     print("faulty", flush=True)
-    await asyncio.sleep(600)
+    for node in testbed.nodes:
+        with contextlib.suppress(SetupError):
+            while await node.link.time():
+                await asyncio.sleep(0.1)
+    for node in testbed.nodes:
+        try:
+            await node.run(["true"])
+        except SetupError as error:
+            print(error)
 
 
 if __name__ == "__main__":

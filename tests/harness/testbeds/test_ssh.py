@@ -133,6 +133,28 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
     assert beside(tmp_path, 3, work) == 0
 
 
+def test_machines_that_are_lost_are_told_and_put_themselves_right(tmp_path: Path) -> None:
+    def work(machines: Machines) -> int:
+        machines.inventory.write_text("patience = 7\n" + machines.inventory.read_text())
+        process = machines.python("tests.harness.testbeds.faulting", "lose", str(machines.inventory))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "faulty\n"
+        for node, how in enumerate(("STOP", "KILL")):
+            assert "-j DROP" in machines.sh(node, RULES)
+            machines.sh(node, f"kill -{how} $(pgrep -of 'import base6[4]')")  # its helper
+        assert process.communicate()[0] == (
+            "n1 (198.18.0.1): it has been silent for 5.6 s; what was done there is put back by itself.\n"
+            "n2 (198.18.0.2): the connection to it was lost.\n"
+        )
+        assert until(lambda: all("SPLITBRAIN" not in machines.sh(node, RULES) for node in (0, 1)))
+        left = machines.splitbrain("clean", "--no-data").communicate()[0]
+        assert len(re.findall("process [0-9]+: killed", left)) == left.count("a-run: removed") == 2, left
+        assert not list(tmp_path.glob("machine-*"))
+        return 0
+
+    assert beside(tmp_path, 2, work) == 0
+
+
 def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         def refused(*wanted: Wanted, needs: Collection[Ability] = ()) -> str:
