@@ -96,6 +96,7 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
 
     splitbrain plan --show redis --nemesis halves > mine.toml
     """
+    from splitbrain.harness import doctor as machine
     from splitbrain.harness.plan_file import written
     from splitbrain.harness.resolve import resolve
     from splitbrain.harness.schedules import length, planned, schedule
@@ -106,7 +107,7 @@ def plan_(database: str | None, file: Path | None, show: bool, **flags: Any) -> 
         click.echo(written(plan), nl=False)
     else:
         faults = [(step.at, step.duration, planned(step, plan.nodes)) for step in schedule(plan)]
-        schedule_table(console(), plan, faults, length(plan))
+        schedule_table(console(), plan, faults, length(plan), machine.short(plan))
     return 0
 
 
@@ -395,32 +396,31 @@ def list_(what: str | None, as_json: bool) -> int:
     from splitbrain.harness.catalogue import catalogue, drawn, drawn_list, support_table, supports, table
     from splitbrain.reports.terminal import console
 
-    if what == "workloads" and as_json:
-        click.echo(_json(supports()))
-    elif what == "workloads":
-        console().print(support_table(supports()))
-    elif what == "nemeses" and as_json:
-        click.echo(_json(drawn()))
-    elif what == "nemeses":
-        console().print(drawn_list(drawn()))
-    elif as_json:
-        click.echo(_json(catalogue()))
+    known: dict[str | None, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+        "workloads": (supports, support_table), "nemeses": (drawn, drawn_list), None: (catalogue, table),
+    }
+    found, shown = known[what]
+    if as_json:
+        click.echo(_json(found()))
     else:
-        console().print(table(catalogue()))
+        console().print(shown(found()))
     return 0
 
 
 @commands.command()
+@click.option("--plan", "file", type=click.Path(path_type=Path), help="Also whether there are processors enough for this plan.")
 @JSON
-def doctor(as_json: bool) -> int:
+def doctor(file: Path | None, as_json: bool) -> int:
     """What this machine can do, and the command that mends what it cannot."""
     from splitbrain.harness.doctor import examine, table
+    from splitbrain.harness.resolve import resolve
     from splitbrain.reports.terminal import console
 
+    found = examine(None if file is None else resolve({}, file))
     if as_json:
-        click.echo(_json(examine()))
+        click.echo(_json(found))
     else:
-        console().print(table(examine()))
+        console().print(table(found))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from splitbrain.harness import registry
 from splitbrain.harness.databases.database import Database
+from splitbrain.harness.plan import Plan
 from splitbrain.harness.servers import find_program
 from splitbrain.harness.testbeds.ssh import Ssh
 from splitbrain.harness.testbeds.testbed import Testbed
@@ -28,13 +30,15 @@ class Finding(msgspec.Struct, frozen=True):
     mend: str = ""
 
 
-def examine() -> Sequence[Finding]:
-    """Look at everything; starts nothing that stays."""
+def examine(plan: Plan | None = None) -> Sequence[Finding]:
+    """Look at everything, also whether there are processors enough for a plan; starts nothing that stays."""
     findings = [
         Finding("Python", True, platform.python_version()),
         Finding("kernel", platform.system() == "Linux", f"{platform.system()} {platform.release()}", "run on Linux"),
     ]
-    findings.append(processors(len(os.sched_getaffinity(0)), os.getloadavg()[0]))
+    findings.append(processors(*_machine()))
+    if plan is not None:
+        findings.append(for_plan(plan, *_machine()))
     for name in registry.names("testbeds"):
         testbed: type[Testbed] = registry.look_up("testbeds", name)
         problems = testbed.problems()
@@ -73,6 +77,37 @@ def processors(number: int, load: float) -> Finding:
     """Whether a run has processors enough: a starved harness hears answers late, and what it then measures is itself."""
     mend = "let nothing else run beside it, or use fewer clients (--concurrency 1), fewer nodes or a --rate"
     return Finding("processors", number >= PROCESSORS and load <= number, f"{number}, with a load of {load:.1f}", mend)
+
+
+CALL = 50e-6
+"""Seconds of a processor's time that a call costs the harness, about: from 30 where nobody thinks to 80 where few call."""
+
+
+def for_plan(plan: Plan, number: int, load: float) -> Finding:
+    """Whether so many processors, with that load, bear a plan: what its servers take where they run here, and its calls."""
+    database: type[Database] = registry.look_up("databases", plan.database)
+    testbed: type[Testbed] = registry.look_up("testbeds", plan.testbed)
+    here = not testbed.attached and not issubclass(testbed, Ssh)
+    servers = plan.nodes * database.busy if here else 0.0
+    calls = plan.rate or (plan.nodes * plan.concurrency / plan.think if plan.think else math.inf)
+    harness = min(1.0, calls * CALL)
+    told = f"needs {servers + harness:.1f} of {number} ({plan.nodes} servers {servers:.1f}, harness {harness:.1f})"
+    if not here:
+        told = f"needs {harness:.1f} of {number} (harness alone: the servers are elsewhere)"
+    enough = servers + harness <= number - min(load, number)
+    return Finding("processors for the plan", enough, f"{told}, with a load of {load:.1f}",
+                   "fewer nodes, fewer clients (--concurrency 1), a --rate, or a machine with more processors")
+
+
+def short(plan: Plan) -> str:
+    """What this machine lacks of processors for a plan, in a sentence; empty where it has them."""
+    found = for_plan(plan, *_machine())
+    return "" if found.there else f"too few processors: the plan {found.found}; {found.mend}"
+
+
+def _machine() -> tuple[int, float]:
+    """The processors that may be used here, and the load."""
+    return len(os.sched_getaffinity(0)), os.getloadavg()[0]
 
 
 def table(findings: Sequence[Finding]) -> Table:

@@ -184,14 +184,19 @@ def headline(plan: Plan, versions: Mapping[str, str]) -> str:
     return " · ".join(map(printable, (what, nodes, short(plan.workload), nemesis, f"seed {plan.seed}")))
 
 
-def schedule_table(console: Console, plan: Plan, faults: Sequence[tuple[float, float, str]], length: float) -> None:
-    """What a plan would do: its faults (when each begins, how long it lasts, what it is), and how long the load takes."""
+def schedule_table(
+    console: Console, plan: Plan, faults: Sequence[tuple[float, float, str]], length: float, lacks: str = ""
+) -> None:
+    """What a plan would do: its faults (when each begins, how long it lasts, what it is), how long the load takes, and what
+    this machine lacks for it."""
     _wrap(console, "", Text(headline(plan, {}), "bold"), start=0, hang=2)
     for at, duration, what in faults:
         line = Text(f"{printable(short(what)):<30}  ").append(f"for {seconds(duration)}", "dim")
         _line(console, f"{moment(round(at * 1e9)):>6}", line)
     told = f"{moment(round(length * 1e9))} with {plural(len(faults), 'fault')}"
     _wrap(console, "load", Text(f"{told}; after it replicas have {seconds(plan.settle)} to become equal"))
+    if lacks:
+        _wrap(console, "machine", Text(lacks))
 
 
 def kept(console: Console, result: Result, folder: Path) -> None:

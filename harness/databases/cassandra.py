@@ -240,6 +240,7 @@ class Cassandra(Membership):
     default_nodes = 3
     default_timeout = 2.0
     starting = 240.0
+    busy = 0.5
     port = 9042
     least = REPLICAS + 1
     changing = 120.0

@@ -130,6 +130,9 @@ class Database(ABC):
     """Seconds that an operation may take by default: longer where a server that is well sometimes needs longer."""
     starting: ClassVar[float] = 80.0
     """Seconds that its servers may take, all together, until they are ready."""
+    busy: ClassVar[float] = 0.2
+    """The part of a processor that one server of it takes, and what stands beside it, under the load of a usual plan: what
+    `doctor` reckons with."""
     server: ClassVar[Server | None] = None
     """What `splitbrain servers get` fetches, where no package brings the programs."""
     newer: ClassVar[Program | None] = None

@@ -237,6 +237,7 @@ class MongoDB(Membership):
     driver = "mongodb"
     modules = ("bson",)
     default_nodes = 3
+    busy = 0.3
     port = 27017
 
     def __init__(self, plan: Plan, nodes: Sequence[Node]) -> None:

@@ -148,6 +148,7 @@ class Redis(Membership):
     )
     driver = "redis"
     modules = ("hiredis",)
+    busy = 0.1
     port = 6379
     least = 4  # of three shards one must have a replica: slots would have no owner
 
