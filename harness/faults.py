@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.errors import SetupError, ours, raised_by, returned_by
-from splitbrain.harness.history.fault import Fault, Nodes, Pause, Proof, Spec, places
+from splitbrain.harness.history.fault import Fault, Nodes, OnServers, Pause, Proof, Spec, places
 from splitbrain.harness.history.moment import moment
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.plan import Tables
@@ -25,7 +25,7 @@ from splitbrain.harness.schedules import Step, nemesis
 from splitbrain.harness.testbeds.testbed import everything
 from splitbrain.nemeses.cluster import Cluster
 from splitbrain.nemeses.injectors.injector import RETURN, Injector
-from splitbrain.nemeses.nemesis import Nemesis, NoTarget, Outlook
+from splitbrain.nemeses.nemesis import DRAWS, Nemesis, NoTarget, Outlook
 
 LOOK = 0.05
 """Seconds between two looks at who is primary."""
@@ -158,17 +158,27 @@ class Controller:
             )
             state = rng.getstate()
             try:
-                specs = ask(found.aim, step.scenario, view, rng)
+                specs = self._drawn(found, step.scenario, view, rng)
             except NoTarget:
                 rng.setstate(state)
                 if attempt == round(PATIENCE / LOOK) or await self._stops_within(LOOK):
                     raise
             else:
-                check_specs(found, specs, view.names)
                 if not specs or not all(spec.touched for spec in specs):
                     raise NoTarget(f"{step.scenario} means no link and no node here")
                 return specs
         raise AssertionError("unreachable")
+
+    @staticmethod
+    def _drawn(found: Nemesis, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:
+        """Targets, drawn anew where something is to befall servers all of which another fault keeps down or standing still: it
+        would do nothing. Where a role means these and no others, they are the targets. Raises `NoTarget`."""
+        for _ in range(DRAWS):
+            specs: tuple[Spec, ...] = ask(found.aim, scenario, view, rng)
+            check_specs(found, specs, view.names)
+            if not any(isinstance(spec, OnServers) and spec.touched <= set(view.out) for spec in specs):
+                break
+        return specs
 
     async def _do(self, fault: Fault, found: Nemesis, duration: float) -> None:
         """Do it, prove it, wait, undo it, prove that. What was reached is recorded on every way out."""

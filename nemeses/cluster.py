@@ -130,6 +130,7 @@ class Cluster:
         self._impaired: dict[object, Impair] = {}
         self._down: defaultdict[str, set[object]] = defaultdict(set)
         self._still: defaultdict[str, set[object]] = defaultdict(set)
+        self._struck: defaultdict[object, set[str]] = defaultdict(set)
         self._skewed: defaultdict[str, dict[object, int]] = defaultdict(dict)
         self._ended: dict[str, tuple[Service, ...]] = {}
         self._full: defaultdict[str, set[object]] = defaultdict(set)
@@ -247,6 +248,8 @@ class Cluster:
             if not first:
                 return True
             services = self._ended[name] = tuple(node.services)
+            if services:
+                self._struck[who].add(name)
             self._watched[name] = services or self._watched.get(name, ())
             await _all(node.stop(service.name, kill=signal == "KILL") for service in services)
             return bool(services)
@@ -259,7 +262,10 @@ class Cluster:
 
         async def one(name: str) -> bool:
             self._down[name].discard(who)
-            if self._down[name] or name not in self._ended:
+            if name not in self._ended:
+                return False
+            if self._down[name]:
+                self._strike(self._down[name], name)
                 return False
             await self._started(name, self._ended[name])
             del self._ended[name]
@@ -306,6 +312,8 @@ class Cluster:
 
         async def one(name: str) -> bool:
             node = self._node(name)
+            if node.services and not self._still[name]:
+                self._struck[who].add(name)
             self._still[name].add(who)
             await _all(node.pause(service.name) for service in node.services)
             return bool(node.services) or bool(self._down[name])
@@ -319,11 +327,22 @@ class Cluster:
             node = self._node(name)
             self._still[name].discard(who)
             if self._still[name]:
+                if self._node(name).services:
+                    self._strike(self._still[name], name)
                 return False
             await _all(node.resume(service.name) for service in node.services)
             return True
 
         return await self._each(nodes, one)
+
+    def struck(self, who: object) -> frozenset[str]:
+        """The nodes that are other for what `who` did to their servers: it ended or stopped some that ran, or some would run if
+        it had let go. At the rest, others had them down or standing still all the time."""
+        return frozenset(self._struck[who])
+
+    def _strike(self, holders: Iterable[object], name: str) -> None:
+        for who in holders:
+            self._struck[who].add(name)
 
     async def let_run(self, who: object, name: str, seconds: float, most: float) -> float | None:
         """Have the servers of a node that `who` has stand still go on until together they have used about so many seconds of
@@ -482,6 +501,7 @@ class Cluster:
                 await node.start(service)
             if self._still[name]:
                 await node.pause(service.name)
+                self._strike(self._still[name], name)
         if self.skewed(name):
             await self.testbed.skew(name, self.skewed(name), paused=bool(self._still[name]))
 

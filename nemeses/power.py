@@ -68,11 +68,13 @@ class PowerLossInjector(Injector[Other]):
 
     def __init__(self) -> None:
         self._servers = KillInjector()
+        self._lost = False
 
     async def start(self, spec: Other, cluster: Cluster) -> Proof:
         """Kill all at once, then lose what was not synced."""
         proof = await self._servers.start(Kill(spec.nodes), cluster)
         lost = await cluster.lose_power(spec.nodes, spec.options["unsynced"], spec.options["seed"])
+        self._lost = any(one.steps or one.writes for one in lost.values())
         wrong = tuple(dict.fromkeys([*proof.wrong, *(name for name in spec.nodes if name not in lost)]))
         down = f"{len(spec.nodes) - len(proof.wrong)}/{len(spec.nodes)} down"
         return msgspec.structs.replace(
@@ -81,8 +83,9 @@ class PowerLossInjector(Injector[Other]):
         )
 
     async def still(self, spec: Other, cluster: Cluster) -> Proof | None:
-        """Whether they are down."""
-        return await self._servers.still(Kill(spec.nodes), cluster)
+        """Whether they are down. Where another fault had them down all the time, whether the disks lost something."""
+        proof = await self._servers.still(Kill(spec.nodes), cluster)
+        return None if self._lost and not cluster.struck(self._servers) else proof
 
     async def undo(self, spec: Other, cluster: Cluster) -> Proof:
         """Start them on what the disks have."""

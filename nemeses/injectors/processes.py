@@ -42,7 +42,9 @@ class KillInjector(Injector[Kill]):
             self._times += 1
 
     async def still(self, spec: Kill, cluster: Cluster) -> Proof | None:
-        """Whether they are down still, where nobody was to start them."""
+        """Whether they are down still, where nobody was to start them, and whether that was not another fault's doing alone."""
+        if not cluster.struck(self):
+            return _others_doing(spec.nodes, cluster)
         if spec.down is not None:
             return None
         return await _out(spec.nodes, cluster, Changed(cluster.clock(), 0))
@@ -80,6 +82,8 @@ class PauseInjector(Injector[Pause]):
         meanwhile, whoever was started in its place."""
         if died := ended_meanwhile(self._deaths, cluster):
             return died
+        if not cluster.struck(self):
+            return _others_doing(spec.nodes, cluster)
         proof = self._seen(await _out(spec.nodes, cluster, Changed(cluster.clock(), 0), silence=_brief(spec)), cluster)
         return proof if self._stood else msgspec.structs.replace(proof, holds=False, wrong=spec.nodes)
 
@@ -118,6 +122,12 @@ def _against(seconds: float, cluster: Cluster) -> str:
     times = seconds / detection.seconds
     just = "just " if JUST[0] < times < JUST[1] else ""
     return f"{told}, {just}{'under' if times < 1 else 'over'} its {detection.name} of {detection.seconds:g} s"
+
+
+def _others_doing(nodes: tuple[str, ...], cluster: Cluster) -> Proof:
+    """What befell these nodes befell them by another fault from first to last: this one did nothing."""
+    at = cluster.clock()
+    return Proof(holds=False, acted=at, at=at, wrong=nodes, detail="another fault had done it already")
 
 
 async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed, silence: float = SILENCE) -> Proof:

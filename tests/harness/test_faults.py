@@ -138,7 +138,7 @@ class Unstarted(Database):
 class Scene:
     """A controller on such a testbed, whose load stops at a moment of the test's choice."""
 
-    def __init__(self, primary: Callable[[], str | None] = lambda: "n1", stops: float = LATE) -> None:
+    def __init__(self, primary: Callable[[], str | None] = lambda: "n1", stops: float = LATE, seed: int = 1) -> None:
         loop = asyncio.get_running_loop()
         self.testbed = Remembering()
         self.told: list[tuple[float, str]] = []
@@ -147,7 +147,7 @@ class Scene:
         self.stops = stops
         self.cluster = Cluster(cast(Any, self.testbed), NAMES, lambda: round(loop.time() * 1e9), self.enforce)
         self.controller = Controller(
-            self.cluster, 1, primary=primary, leaderless=lambda: False, stops_within=self.stops_within, record=self.record,
+            self.cluster, seed, primary=primary, leaderless=lambda: False, stops_within=self.stops_within, record=self.record,
             teller=self,
         )
 
@@ -365,6 +365,28 @@ def test_what_another_fault_keeps_down_is_not_said_to_serve() -> None:
         await scene.controller.inject([scripted(1, 3, Kill(("n1", "n2"))), scripted(2, 5, Pause(("n2",)))])
         assert scene.last[1].heal_proof(NAMES) == "1/2 serving, another fault keeps n2" and scene.last[1].healed
         assert scene.last[2].heal_proof(NAMES) == "1/1 serving" and scene.testbed.healthy
+
+    run(work())
+
+
+def test_what_another_fault_had_done_already_is_not_claimed() -> None:
+    async def work() -> None:
+        scene = Scene()
+        inside = [scripted(1, 9, Kill(("n1",))), scripted(2, 1, Kill(("n1",))), scripted(4, 1, Kill(("n1",), down=0.1)),
+                  scripted(6, 1, Pause(("n1",))), scripted(20, 5, Pause(("n2",))), scripted(21, 2, Pause(("n2",)))]
+        await scene.controller.inject(inside)
+        assert [fault.bit for fault in scene.last.values()] == [True, False, False, False, True, False]
+        assert all(fault.healed for fault in scene.last.values()) and scene.testbed.healthy
+        assert scene.last[3].proofs[0].detail == "another fault had done it already" and scene.last[3].wrong == ("n1",)
+        for seed in range(20):
+            drawn = Scene(seed=seed)
+            await drawn.controller.inject([scripted(1, 9, Kill(("n1",))), Step(3, 2, "kill", "any")])
+            assert all(fault.bit for fault in drawn.last.values()), "another is drawn than the one that is down"
+        longer = Scene()
+        later = [scripted(1, 3, Kill(("n1",))), scripted(2, 9, Kill(("n1", "n2"))), scripted(3, 12, Pause(("n1",))),
+                 scripted(20, 3, Pause(("n2",))), scripted(21, 4, Pause(("n2",)))]
+        await longer.controller.inject(later)
+        assert all(fault.bit and fault.healed for fault in longer.last.values()), "each holds it for longer than the one before"
 
     run(work())
 
