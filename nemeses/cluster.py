@@ -158,7 +158,7 @@ class Cluster:
         return bool(self.out()) or any(name in link for links in self._cuts.values() for link in links)
 
     def sides(self) -> tuple[tuple[str, ...], ...]:
-        """The groups of nodes that can work together (see `fault.sides`)."""
+        """The groups of nodes that can work together at this moment."""
         return sides(self.names, {link for links in self._cuts.values() for link in links}, self.out())
 
     # --- links

@@ -1,9 +1,10 @@
-"""A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY` does something to machines over SSH, says so,
-and waits to be killed; or it waits until it has lost every machine, and says why. What:
+"""A program for tests: `python -m tests.harness.testbeds.faulting WHAT INVENTORY RUN` does something to machines over SSH, says
+so, and waits to be killed; or it waits until it has lost every machine, and says why. What:
 
 * `links` cuts n1 off, pauses its server, delays the links of the others and puts the clock of the server on n2 ahead;
 * `fill` leaves no room on the disk of n1, and kills the server on n2;
 * `unplug` makes the syncs of n1 slow, and takes the power from n2;
+* `clock` puts the clock of the machine n1 ahead;
 * `lose` cuts n1 off.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from splitbrain.harness.errors import SetupError
@@ -59,6 +61,11 @@ async def unplug(testbed: Ssh) -> None:
     await testbed.lose_power("n2", "drop", 7)
 
 
+async def clock(testbed: Ssh) -> None:
+    await testbed.up(1)
+    await testbed.skew("n1", 3600 * 10**9, paused=False)
+
+
 async def up(testbed: Ssh, count: int) -> None:
     await testbed.up(count)
     for node in testbed.nodes:
@@ -67,8 +74,8 @@ async def up(testbed: Ssh, count: int) -> None:
     assert all((await testbed.serving(timeout=60)).values())
 
 
-async def fault(testbed: Ssh) -> None:
-    await {"links": links, "fill": fill, "unplug": unplug, "lose": lose}[sys.argv[1]](testbed)
+async def fault(testbed: Ssh, does: Callable[[Ssh], Awaitable[None]]) -> None:
+    await does(testbed)
     print("faulty", flush=True)
     for node in testbed.nodes:
         with contextlib.suppress(SetupError):
@@ -81,6 +88,11 @@ async def fault(testbed: Ssh) -> None:
             print(error)
 
 
+WHAT = {"links": (links, 3), "fill": (fill, 2), "unplug": (unplug, 2), "clock": (clock, 1), "lose": (lose, 2)}
+"""What it does, and to how many machines."""
+
+
 if __name__ == "__main__":
-    bed = Ssh(plan(testbed="ssh", inventory=sys.argv[2], nodes=3 if sys.argv[1] == "links" else 2), "a-run", Path("run"))
-    bed.inside(lambda: asyncio.run(fault(bed)) or 0)
+    does, nodes = WHAT[sys.argv[1]]
+    bed = Ssh(plan(testbed="ssh", inventory=sys.argv[2], nodes=nodes), sys.argv[3], Path("run"))
+    bed.inside(lambda: asyncio.run(fault(bed, does)) or 0)

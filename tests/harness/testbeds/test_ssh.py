@@ -106,7 +106,7 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
     def work(machines: Machines) -> int:
         before = machines.sh(0, f"{OWN_RULES} {RULES}")
         machines.inventory.write_text("patience = 4\n" + machines.inventory.read_text())
-        process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory))
+        process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory), "a-run")
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
@@ -136,7 +136,7 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
 def test_machines_that_are_lost_are_told_and_put_themselves_right(tmp_path: Path) -> None:
     def work(machines: Machines) -> int:
         machines.inventory.write_text("patience = 7\n" + machines.inventory.read_text())
-        process = machines.python("tests.harness.testbeds.faulting", "lose", str(machines.inventory))
+        process = machines.python("tests.harness.testbeds.faulting", "lose", str(machines.inventory), "a-run")
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         for node, how in enumerate(("STOP", "KILL")):

@@ -166,7 +166,7 @@ def test_guards_make_disks_whole_when_the_controller_is_killed(tmp_path: Path) -
     writes = f"timeout 20 dd if=/dev/zero of={folder}/more bs=8192 count=1 conv=fsync && echo written"
 
     def killed(machines: Machines, what: str) -> None:
-        process = machines.python("tests.harness.testbeds.faulting", what, str(machines.inventory))
+        process = machines.python("tests.harness.testbeds.faulting", what, str(machines.inventory), "a-run")
         assert process.stdout is not None
         assert process.stdout.readline() == "faulty\n"
         assert state(machines, 0) in ("S", "R") and state(machines, 1) == ""

@@ -99,7 +99,7 @@ def test_a_clock_is_put_right_when_the_controller_was_killed_and_by_clean(machin
     def is_right() -> bool:
         return abs(machines.start(0) - before) < EXACT
 
-    process = machines.python("tests.harness.testbeds.skewing", str(machines.inventory), "killed")
+    process = machines.python("tests.harness.testbeds.faulting", "clock", str(machines.inventory), "killed")
     assert process.stdout is not None
     told = process.stdout.readline()
     assert told == "faulty\n", told + process.stdout.read()
