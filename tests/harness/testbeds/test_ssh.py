@@ -108,7 +108,8 @@ def test_guards_undo_faults_when_the_controller_is_gone(tmp_path: Path, how: sig
         machines.inventory.write_text("patience = 4\n" + machines.inventory.read_text())
         process = machines.python("tests.harness.testbeds.faulting", "links", str(machines.inventory), "a-run")
         assert process.stdout is not None
-        assert process.stdout.readline() == "faulty\n"
+        told = process.stdout.readline()
+        assert told == "faulty\n", told + process.stdout.read()
         assert "198.18.0.2/32 -j DROP" in machines.sh(0, RULES) and state(machines, 0) == "T"
         assert "-s 198.18.0.2/32 -j NFQUEUE" in machines.sh(2, RULES)
         assert ahead(machines, 1) > 3000
