@@ -114,6 +114,19 @@ class Sentinel:
                 "beside it, and there may be no others (SENTINEL RESET forgets those that are gone)."
             )
         self._by_address |= {address: name for address, name in found.items() if name}
+        for node in self._nodes:
+            await self._refuse_settings(node)
+
+    async def _refuse_settings(self, node: Node) -> None:
+        """What a variant is about must be set so by whoever started the server. Raises `SetupError`."""
+        for name, wanted in map(str.split, self._settings):
+            told = await (await self.local(node)).call("CONFIG", "GET", name)
+            value = told[1].decode() if told else ""
+            if value != wanted and (value in ("", "0") or not name.startswith("min-replicas")):
+                raise SetupError(
+                    f"{node.name} has '{name} {value}', and this variant is about '{name} {wanted}': set it so at every server "
+                    "(CONFIG SET), or test --variant sentinel."
+                )
 
     async def _run(self, node: Node) -> str:
         """The identity of the server there, until it is started again."""

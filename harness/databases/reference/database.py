@@ -20,7 +20,7 @@ from splitbrain.harness.databases.reference.server.modes.dynamo import N, prefer
 from splitbrain.harness.databases.reference.server.modes.fenced_primary import FencedPrimary
 from splitbrain.harness.databases.reference.server.unfenced import Unfenced
 from splitbrain.harness.databases.switchable import Switchable
-from splitbrain.harness.errors import Indeterminate, Refused
+from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.history.variant import Capability, Claim, Damage, Label, Promise, Route, Variant
 from splitbrain.harness.plan import Plan
@@ -311,6 +311,16 @@ class Reference(Membership, Switchable):
         """Start the server on every node."""
         files = _files()
         await asyncio.gather(*(node.start(self._service(node, files)) for node in self.nodes.values()))
+
+    async def attach(self) -> None:
+        """Raises `SetupError` where a server has another name than its node, or another mode than that of the variant."""
+        for node in self.nodes.values():
+            told, wanted = await self._status(node), mode(self.variant.name)
+            if (told["name"], told["mode"]) != (node.name, wanted):
+                raise SetupError(
+                    f"the server on {node.name} was started with --name={told['name']} --mode={told['mode']}: the variant "
+                    f"'{self.variant.name}' needs --name={node.name} --mode={wanted}."
+                )
 
     def _service(self, node: Node, files: dict[str, str], *more: str) -> Service:
         peers = [f"--peer={peer.name}={peer.address}:{self.port}" for peer in self.nodes.values() if peer is not node]

@@ -64,6 +64,11 @@ async def test_registers_and_sets_on_the_primary_and_its_replicas(tmp_path: Path
         few = Redis(Plan(database="redis", variant="sentinel", nodes=2), nodes[:2])
         with pytest.raises(SetupError, match=rf"has servers that are none of the 2 nodes: {nodes[2].address}\."):
             await few.attach()
+        for variant, setting in (("sentinel-min-replicas", "min-replicas-to-write 0"), ("sentinel-fsync-no", "appendonly no")):
+            other = Redis(Plan(database="redis", variant=variant, nodes=3), nodes)
+            with pytest.raises(SetupError, match=f"n1 has '{setting}', and this variant is about"):
+                await other.attach()
+            await other.close()
         await theirs.close()
         await few.close()
         client = await database.connect(nodes[0])

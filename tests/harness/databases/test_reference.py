@@ -12,7 +12,8 @@ import pytest
 
 from splitbrain.harness.databases.reference.database import Reference, mode
 from splitbrain.harness.databases.reference.server.command import MODES
-from splitbrain.harness.errors import Mismatch, Refused
+from splitbrain.harness.errors import Mismatch, Refused, SetupError
+from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds.testbed import Node
 from tests.harness.databases.loopback import running
 
@@ -63,6 +64,11 @@ async def everywhere(database: Reference, what: Callable[[Any], Awaitable[Any]],
 
 async def test_counters(tmp_path: Path) -> None:
     async with running(Reference, "counter-crdt", tmp_path, count=3) as database:
+        await database.attach()
+        other = Reference(Plan(database="reference", variant="majority", nodes=3), list(database.nodes.values()))
+        with pytest.raises(SetupError, match="the variant 'majority' needs --name=n1 --mode=majority"):
+            await other.attach()
+        await other.close()
         for name, amount in (("n1", 2), ("n3", 3)):
             await (await database.connect(database.nodes[name])).increment(1, amount)
         await everywhere(database, lambda client: client.count(1), 5)
