@@ -36,6 +36,8 @@ NUMBERS = 3
 FOUND_COLUMNS = ("database", "variant", "workload", "fault", "runs", "verdicts", "found (runs)")
 FOUND_RUNS = 10
 """Fewer runs make no row of what was found."""
+CONTROLS = ("majority", "primary-async")
+"""The variants of our own database that stand beside the others': one that is right, and one that has two primaries."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -155,10 +157,11 @@ def rates_table(rates: Iterable[Rate]) -> str:
 
 
 def found_table(rates: Iterable[Rate]) -> str:
-    """What was found in databases that others make, in the same rows, as far as they have enough runs: for readers who want no
-    more than that."""
+    """What was found in databases that others make, and in our two `CONTROLS`, in the same rows, as far as they have enough
+    runs: for readers who want no more than that."""
     lines = [markdown_row(FOUND_COLUMNS), markdown_row(("---",) * 4 + ("---:",) + ("---",) * 2)]
-    for (name, variant, _, workload, fault), group in _alike(one for one in rates if one.database != "reference"):
+    told = [one for one in rates if one.database != "reference" or one.variant in CONTROLS]
+    for (name, variant, _, workload, fault), group in _alike(told):
         if len(group) >= FOUND_RUNS:
             lines.append(markdown_row((name, variant, workload, fault, count(len(group)), *_seen(group))))
     return "\n".join(lines) + "\n"

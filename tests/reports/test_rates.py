@@ -55,14 +55,16 @@ def test_rows_count_runs_and_not_occurrences() -> None:
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 
 
-def test_what_was_found_in_short_is_of_other_peoples_databases_and_of_enough_runs() -> None:
+def test_what_was_found_in_short_is_of_other_peoples_databases_of_controls_and_of_enough_runs() -> None:
     (one,) = rates(story.result(story.recording()))
     ours = msgspec.structs.replace(one, database="reference")
+    control = msgspec.structs.replace(ours, variant="primary-async", nemesis="one-way")
     rare = msgspec.structs.replace(one, nemesis="kill")
     unknown = msgspec.structs.replace(one, validity="unknown", anomalies={})
-    table = found_table([*[one] * (FOUND_RUNS - 1), unknown, *[ours] * FOUND_RUNS, *[rare] * (FOUND_RUNS - 1)])
+    table = found_table([*[one] * (FOUND_RUNS - 1), unknown, *[ours, control] * FOUND_RUNS, *[rare] * (FOUND_RUNS - 1)])
     assert table.splitlines()[2:] == [
-        "| redis 7.0.15 | sentinel | register | partition-primary | 10 | invalid 9, unknown 1 | lost-write 9, stale-read 9 |"
+        "| redis 7.0.15 | sentinel | register | partition-primary | 10 | invalid 9, unknown 1 | lost-write 9, stale-read 9 |",
+        "| reference 7.0.15 | primary-async | register | one-way | 10 | invalid 10 | lost-write 10, stale-read 10 |",
     ]
 
 
