@@ -17,7 +17,7 @@ from splitbrain.harness.errors import PlanError, SetupError
 from splitbrain.harness.plan import Plan
 from splitbrain.harness.testbeds import commands
 from splitbrain.harness.testbeds.ssh import Ssh, chosen, lacking
-from splitbrain.harness.testbeds.ssh_link import Link
+from splitbrain.harness.testbeds.ssh_link import LONG, Link
 from splitbrain.harness.testbeds.ssh_node import SshNode
 from splitbrain.harness.testbeds.testbed import Ability, Problem, Service, Wanted
 
@@ -88,7 +88,7 @@ class AttachedNode(SshNode):
             raise SetupError(f"{self.link.place}: its servers are not started by splitbrain.")
         self._services[service.name] = service, 0  # known before it may be told as returned
         try:
-            await self.link.ask("revive", name=service.name)
+            await self.link.ask("revive", LONG, name=service.name)
         except SetupError:
             del self._services[service.name]
             raise

@@ -22,13 +22,11 @@ from splitbrain.harness.testbeds.helper.machine import boot
 from splitbrain.harness.testbeds.owner import owner
 from splitbrain.harness.testbeds.prober import Probed
 from splitbrain.harness.testbeds.ssh_inventory import Host, Inventory, address, load, names
-from splitbrain.harness.testbeds.ssh_link import Link, disk_server
+from splitbrain.harness.testbeds.ssh_link import LONG, Link, disk_server
 from splitbrain.harness.testbeds.ssh_node import Disk, SshNode
 from splitbrain.harness.testbeds.ssh_prober import RemoteProber
 from splitbrain.harness.testbeds.testbed import DEEDS, Ability, Applied, Connectivity, Problem, Unwritten, Wanted
 
-INSTALL = 300.0
-"""Seconds that installing what is missing on a machine may take."""
 _TOOLS = ("iptables-restore", "ip6tables-restore")
 
 
@@ -411,7 +409,7 @@ async def _install(link: Link, packages: Sequence[str]) -> None:
     """Install packages, and have none of their servers started: splitbrain starts its own."""
     env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     argv = ["apt-get", "install", "--yes", "--quiet", "--", *packages]
-    said = await link.ask("run", INSTALL + link.silent, argv=argv, stdin="", limit=INSTALL, cwd="/", env=env)
+    said = await link.ask("run", LONG + link.silent, argv=argv, stdin="", limit=LONG, cwd="/", env=env)
     if said["code"] != 0:
         raise SetupError(f"{link.place}: apt-get install {' '.join(packages)}: {' '.join(said['stderr'].split())[-500:]}")
 
@@ -426,7 +424,7 @@ async def _clean(testbed: type[Ssh], note: ssh_notes.Note) -> tuple[list[str], l
         link = testbed.link(host.host, host)
         try:
             await link.open()
-            lines = (await link.ask("clean", run=note.run, folder=host.folder))["done"]
+            lines = (await link.ask("clean", LONG, run=note.run, folder=host.folder))["done"]
             done.extend(f"{host.host}: run {note.run}: {line}" for line in lines)
         except SetupError as error:
             kept.append(host)

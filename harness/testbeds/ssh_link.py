@@ -39,6 +39,9 @@ ASKED = 5
 """How often a machine is asked for its clock where times have to be told apart."""
 ANSWER = 30.0
 """Seconds that a request may take where nothing else is said, unless the machine may be silent for longer."""
+LONG = 300.0
+"""Seconds that one may take which installs, copies or removes many files, or starts somebody's server. A machine that is lost
+meanwhile is told as soon as it is silent."""
 
 BOOT = 'import base64,zlib;exec(zlib.decompress(base64.b64decode(open(0,"rb",0,closefd=False).readline())))'
 

@@ -12,7 +12,7 @@ from splitbrain.harness.errors import SetupError
 from splitbrain.harness.history.death import Death
 from splitbrain.harness.testbeds import firewall, shaping
 from splitbrain.harness.testbeds.helper.machine import SEARCH, boot
-from splitbrain.harness.testbeds.ssh_link import Link, disk_server
+from splitbrain.harness.testbeds.ssh_link import LONG, Link, disk_server
 from splitbrain.harness.testbeds.testbed import Completed, Service
 
 Disk = Literal["", "memory", "volatile"]
@@ -174,7 +174,7 @@ class SshNode:
     async def leave(self, *, keep: bool) -> None:
         """Put everything back, end what was started, remove the run's folder there, and hang up."""
         try:
-            await self.link.ask("leave", keep=keep)
+            await self.link.ask("leave", LONG, keep=keep)
         finally:
             self.link.close()
             await asyncio.sleep(0)
