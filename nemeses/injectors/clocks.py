@@ -9,7 +9,7 @@ import msgspec
 
 from splitbrain.harness.history.fault import Figure, Proof, Skew
 from splitbrain.nemeses.cluster import Changed, Cluster
-from splitbrain.nemeses.injectors.injector import RETURN, Injector, ended_meanwhile, figure, kept, others
+from splitbrain.nemeses.injectors.injector import RETURN, Injector, ended_meanwhile, figure, kept_by_others, meant_to_serve
 
 STEP = 0.1
 """Seconds between two steps of a clock that drifts."""
@@ -60,7 +60,7 @@ class SkewInjector(Injector[Skew]):
         ended by himself meanwhile had a right one from then on, whoever was started in his place."""
         if died := ended_meanwhile(self._deaths, cluster):
             return died
-        proof = await self._proof(spec, cluster, Changed(cluster.clock(), 0)) if others(spec.nodes, cluster) else None
+        proof = await self._proof(spec, cluster, Changed(cluster.clock(), 0)) if meant_to_serve(spec.nodes, cluster) else None
         if not spec.drift:
             return proof
         last = "".join(f"in the end {str(figure).removeprefix('ahead ')}" for figure in proof.figures[:1]) if proof else ""
@@ -76,8 +76,8 @@ class SkewInjector(Injector[Skew]):
         the clock that was put right. One that another fault has just let go of is waited for."""
         changed = await cluster.skew(self, dict.fromkeys(spec.nodes, 0))
         await cluster.serving(spec.nodes, timeout=RETURN)
-        held = kept(spec.nodes, cluster)
-        if not others(spec.nodes, cluster):
+        held = kept_by_others(spec.nodes, cluster)
+        if not meant_to_serve(spec.nodes, cluster):
             wrong, figures = await _machines(spec, cluster)
             return Proof(holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong,
                          figures=figures, detail=held)
@@ -85,7 +85,7 @@ class SkewInjector(Injector[Skew]):
 
     async def _proof(self, spec: Skew, cluster: Cluster, changed: Changed) -> Proof:
         """One that is down or stands still cannot be asked; a machine can."""
-        ahead = await cluster.ahead(others(spec.nodes, cluster))
+        ahead = await cluster.ahead(meant_to_serve(spec.nodes, cluster))
         off = {name: ahead[name].seconds - self._before.get(name, 0.0) for name in ahead}
         meant = {name: ahead[name].meant for name in ahead}
         wrong = tuple(name for name in spec.nodes if (name not in off and name not in cluster.out())

@@ -55,12 +55,12 @@ def ended_meanwhile(before: Mapping[str, int], cluster: Cluster) -> Proof | None
     return Proof(holds=False, acted=at, at=at, wrong=died, detail=f"{' '.join(died)} ended by itself") if died else None
 
 
-def others(nodes: Sequence[str], cluster: Cluster) -> tuple[str, ...]:
+def meant_to_serve(nodes: Sequence[str], cluster: Cluster) -> tuple[str, ...]:
     """Those of the nodes whose servers no fault has down or standing still."""
     return tuple(name for name in nodes if name not in cluster.out())
 
 
-def kept(nodes: Sequence[str], cluster: Cluster) -> str:
-    """Which of them a fault has; empty where it has none."""
+def kept_by_others(nodes: Sequence[str], cluster: Cluster) -> str:
+    """Which of the nodes another fault has down or standing still, in words; empty where it has none."""
     held = [name for name in nodes if name in cluster.out()]
     return f"another fault keeps {' '.join(held)}" if held else ""

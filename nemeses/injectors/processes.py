@@ -9,7 +9,7 @@ import msgspec
 
 from splitbrain.harness.history.fault import Kill, Pause, Proof
 from splitbrain.nemeses.cluster import Changed, Cluster
-from splitbrain.nemeses.injectors.injector import RETURN, Injector, ended_meanwhile, figure, kept, others
+from splitbrain.nemeses.injectors.injector import RETURN, Injector, ended_meanwhile, figure, kept_by_others, meant_to_serve
 
 SILENCE = 0.3
 """How long, in seconds, a server that stands still is given to take a connection."""
@@ -138,8 +138,8 @@ async def _out(nodes: tuple[str, ...], cluster: Cluster, changed: Changed, silen
 
 async def _back(nodes: Sequence[str], cluster: Cluster, changed: Changed) -> Proof:
     wrong = await cluster.serving(nodes, timeout=RETURN)
-    serving = tuple(name for name in others(nodes, cluster) if name not in wrong)
+    serving = tuple(name for name in meant_to_serve(nodes, cluster) if name not in wrong)
     return Proof(
         holds=not wrong, acted=changed.at, at=cluster.clock(), spread=changed.spread, wrong=wrong, measured=serving,
-        detail=kept(nodes, cluster),
+        detail=kept_by_others(nodes, cluster),
     )
