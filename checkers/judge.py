@@ -213,7 +213,7 @@ def _run(checker: Checker, recording: Recording) -> Verdict:
         found = _thrown(checker.name, error)
     except Exception as error:
         found = _thrown(checker.name, error)
-    if recording.plan is not None and found.validity != "invalid" and found.standings and not _tells(recording.history):
+    if recording.plan is not None and found.validity != "invalid" and found.standings and not tells(recording.history):
         reason = "nothing that was answered tells what is there, nobody read: nothing is proven."
         found = msgspec.structs.replace(
             found, validity="unknown", reason=reason if found.validity == "valid" else found.reason,
@@ -237,7 +237,7 @@ _SILENT = ("add", "append", "enqueue", "push", "put", "transfer", "txn", "write"
 """Functions whose acknowledgement tells nothing of what is there; a transaction tells what it read."""
 
 
-def _tells(history: History) -> bool:
+def tells(history: History) -> bool:
     """Whether any answer tells what is there. A history of writes alone is right whatever became of them."""
     answered = history.answered()
     silent = np.isin(history.f, [code for code, f in enumerate(history.fs) if f in _SILENT])

@@ -16,9 +16,11 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from splitbrain.checkers import linearizability, sessions
 from splitbrain.checkers.judge import judge as judge_recording
+from splitbrain.checkers.judge import tells
 from splitbrain.checkers.linearizability.parts import Spread
 from splitbrain.checkers.models.choose import (
     beginning_with,
@@ -410,6 +412,9 @@ class Weighing:
                 reason = f"{verdict.reason.rstrip('.')} {also}."
                 verdict = msgspec.structs.replace(verdict, reason=reason)
         self.model = model
+        if verdict.validity == "valid" and not tells(history.select(~_nil_reads(history)) if first == "wildcard" else history):
+            told = "no answer tells what is there, and calls that tell nothing are right whatever became of them"
+            verdict = msgspec.structs.replace(verdict, reason=f"{verdict.reason.rstrip('.')}; {told}.")
         return _without_times(verdict) if verdict.validity == "valid" and not history.ends_told() else verdict
 
     def _begun(self, history: History, nil: Nil, ends: float) -> tuple[Verdict, Model]:
@@ -489,10 +494,17 @@ def _reads_of_nil(history: History) -> bool:
     micros = history.micros
     if micros is not None:
         return bool(((micros.f == READ) & (micros.value == NIL)).any())
+    return bool(_nil_reads(history).any())
+
+
+def _nil_reads(history: History) -> NDArray[np.bool_]:
+    """Which rows are reads that were told nil."""
     if "read" not in history.fs:
-        return False
-    reads, values = (history.f == history.fs.index("read")) & (history.outcome == OK), history.values
-    return bool((reads & (values.first == NIL) & np.isin(values.kind, (SCALAR, MISSING))).any())
+        return np.zeros(len(history), np.bool_)
+    values = history.values
+    reads: NDArray[np.bool_] = (history.f == history.fs.index("read")) & (history.outcome == OK)
+    reads &= (values.first == NIL) & np.isin(values.kind, (SCALAR, MISSING))
+    return reads
 
 
 def _strict(operations: list[Operation]) -> History:
@@ -573,15 +585,8 @@ def _with_nil(model: Model, history: History, nil: Nil) -> tuple[Model, History]
         return model, history
     if hasattr(model, "nil"):
         return replaced(model, {"nil": nil}), history
-    if "read" not in history.fs:
-        return model, history
-    reads = np.flatnonzero((history.f == history.fs.index("read")) & (history.outcome == OK))
-    empty = reads[[value is None for value in history.values.take(reads)]] if len(reads) else reads
-    if not len(empty):
-        return model, history
-    kept = np.ones(len(history), np.bool_)
-    kept[empty] = False
-    return model, history.select(kept)
+    empty = _nil_reads(history)
+    return model, history.select(~empty) if empty.any() else history
 
 
 def _show(value: Any) -> str:

@@ -170,7 +170,9 @@ def _kept(result: Result) -> str:
         rule = f" ({printable(result.standings[0].model)})" if result.standings else ""
         breaks = "anomaly breaks" if found == 1 else "anomalies break"
         return f"the rule that was tested{rule} held, and {count(found)} {breaks} only stricter ones"
-    return _rules([one.model for one in result.standings if one.state == "holds"])
+    told = _rules([one.model for one in result.standings if one.state == "holds"])
+    # Whether anybody read in the end what was written is known of a run alone.
+    return told if result.plan is not None else f"as far as anybody looked, {told}"
 
 
 def _rules(held: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from splitbrain.checkers.models.choose import describe, detect, model_of
-from splitbrain.checkers.models.specifications import CasRegister
+from splitbrain.checkers.models.specifications import CasRegister, Nil
 from splitbrain.checkers.result import encode
 from splitbrain.checkers.verdict import Verdict
 from splitbrain.harness.check import CheckedFile, check, check_file
@@ -217,6 +217,30 @@ def test_no_operations_prove_nothing(tmp_path: Path) -> None:
     checked = check_file(path)
     assert (checked.verdict.validity, checked.exit_code) == ("unknown", 2)
     assert checked.result.reason.startswith("no operations")
+
+
+@pytest.mark.parametrize(("calls", "model", "nil", "silent"), [
+    ([("write", 1), ("write", 2)], "cas-register", None, True),
+    ([("write", 1), ("cas", [1, 2])], "cas-register", None, False),  # What was compared was there.
+    ([("read", None)], "cas-register", "wildcard", True),
+    ([("write", 1), ("read", None)], "cas-register", "wildcard", True),
+    ([("write", 1), ("read", 1)], "cas-register", "wildcard", False),
+    ([("add", 1), ("add", 2)], "set", None, True), ([("enqueue", 1)], "queue", None, True),
+])
+def test_a_history_whose_answers_tell_nothing_is_right_and_says_what_that_is_worth(
+    calls: list[tuple[str, Any]], model: str, nil: Nil | None, silent: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "history.edn"
+    lines = (f"{{:type :{kind}, :f :{f}, :process 0, :value {edn(value)}}}" for f, value in calls for kind in ("invoke", "ok"))
+    path.write_text("\n".join(lines))
+    checked = check_file(path, model, nil=nil)
+    assert checked.exit_code == 0 or "nothing is proven" in checked.result.reason, checked.result.reason
+    assert ("no answer tells what is there" in checked.result.reason) is (silent and checked.exit_code == 0)
+    assert silent or checked.exit_code == 0
+
+
+def edn(value: Any) -> str:
+    return "nil" if value is None else str(value).replace(",", "")
 
 
 @pytest.mark.parametrize("model", [None, "serializable", "list-append", "causal", "multi-register", "sequential"])
