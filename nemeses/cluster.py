@@ -250,7 +250,7 @@ class Cluster:
             services = self._ended[name] = tuple(node.services)
             if services:
                 self._struck[who].add(name)
-            self._watched[name] = services or self._watched.get(name, ())
+            self.watch(name)
             await _all(node.stop(service.name, kill=signal == "KILL") for service in services)
             return bool(services)
 
@@ -295,8 +295,10 @@ class Cluster:
         await self.start(who, [name])
 
     def watch(self, name: str) -> None:
-        """Remember which servers run on a node: one whose member was removed may end by itself."""
-        self._watched[name] = tuple(self._node(name).services) or self._watched.get(name, ())
+        """Remember which servers run on a node, beside those that have ended by themselves since it was watched: one whose
+        member was removed may, and one whose file was damaged, while another that runs beside it goes on."""
+        known = {service.name: service for service in (*self._watched.get(name, ()), *self._node(name).services)}
+        self._watched[name] = tuple(known.values())
 
     async def wipe(self, name: str) -> bool:
         """Remove what is in a node's data folder, all but the files that the servers were given which ran there when it was

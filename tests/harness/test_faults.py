@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -365,6 +366,46 @@ def test_what_another_fault_keeps_down_is_not_said_to_serve() -> None:
         await scene.controller.inject([scripted(1, 3, Kill(("n1", "n2"))), scripted(2, 5, Pause(("n2",)))])
         assert scene.last[1].heal_proof(NAMES) == "1/2 serving, another fault keeps n2" and scene.last[1].healed
         assert scene.last[2].heal_proof(NAMES) == "1/1 serving" and scene.testbed.healthy
+
+    run(work())
+
+
+class Pair(Node):
+    """A node with two servers, the first of which has ended by itself."""
+
+    def __init__(self) -> None:
+        super().__init__("n1")
+        self.up = [SERVICE, msgspec.structs.replace(SERVICE, name="beside")]
+
+    @property
+    def services(self) -> Sequence[Service]:
+        return self.up
+
+    def running(self, name: str) -> bool:
+        return any(service.name == name for service in self.up)
+
+    async def start(self, service: Service) -> None:
+        self.up.append(service)
+
+    async def stop(self, name: str, *, kill: bool = False) -> None:
+        self.up = [service for service in self.up if service.name != name]
+
+
+def test_a_server_that_ended_is_started_again_though_another_beside_it_went_on() -> None:
+    async def work() -> None:
+        scene = Scene()
+        pair = Pair()
+        scene.testbed.nodes[0] = pair
+        await scene.cluster.end("damage", ["n1"])
+        await scene.cluster.start("damage", ["n1"])
+        assert len(pair.up) == 2
+        await pair.stop("server")  # by itself: its file is damaged
+        assert [service.name for service in scene.cluster.gone("n1")] == ["server"]
+        await scene.cluster.end("damage", ["n1"])
+        await scene.cluster.start("damage", ["n1"])
+        assert [service.name for service in pair.up] == ["beside"]
+        await scene.cluster.revive(["n1"])
+        assert {service.name for service in pair.up} == {"server", "beside"}
 
     run(work())
 
