@@ -344,11 +344,15 @@ class _Recorder:
             raise SetupError(f"{place(error)}{what} raised {described(error)}. {self.logged()}") from error
 
     async def attach(self) -> None:
-        """Learn of a cluster what it is, and refuse one that does not answer, before anything is written."""
+        """Learn of a cluster what it is, and refuse one that does not answer, or holds what would be taken for the run's and be
+        removed with it, before anything is written."""
         try:
             await self.database.attach()
+            name = await self.database.found(self.workload.needs)
         except (Refused, Indeterminate) as error:
             raise SetupError(f"the cluster does not tell what it is ({error.detail or error.reason}). {PLAIN}") from error
+        if name:
+            raise SetupError(f"the cluster is not empty: it has '{name}', as from a run before. Remove its keys first.")
         await self.refuse_data()
         self.writes = True
 

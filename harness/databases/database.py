@@ -154,6 +154,11 @@ class Database(ABC):
         Changes nothing, but may make a place of its own for what clients will write, which `remove` removes. By default there
         is nothing to learn. Raises `SetupError` for one that cannot be tested; also what a client raises."""
 
+    async def found(self, needs: frozenset[Capability]) -> str:
+        """The name of something in a cluster that is attached to, which clients would write by these capabilities under some
+        key: it is not the run's, and would be taken for it. Empty where there is none, or, as by default, nobody looks."""
+        return ""
+
     async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
         """Remove from a cluster that was attached to what clients have written by these capabilities under these keys, and what
         `ready` wrote: it is as before then. False, as by default, where nothing is removed. May raise what a client raises."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from splitbrain.harness.databases.database import Connections, Detection, Program, since_1970
-from splitbrain.harness.databases.etcd_client import encode
-from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets, written
+from splitbrain.harness.databases.etcd_client import decode, encode
+from splitbrain.harness.databases.etcd_structures import EtcdStructures, GuardedSets, kinds, written
 from splitbrain.harness.databases.membership import Membership
 from splitbrain.harness.errors import Indeterminate, Refused, SetupError
 from splitbrain.harness.history.operation import Key
@@ -150,6 +150,16 @@ class Etcd(Membership):
                 f"the cluster has {len(answer['members'])} members, and these are none of the {len(self.nodes)} nodes: "
                 f"{', '.join(others)}. Name all of them."
             )
+
+    async def found(self, needs: frozenset[Capability]) -> str:
+        """By ranges over all that begins with such a name."""
+        client = await self._own.to(next(iter(self.nodes.values())))
+        for kind in kinds(needs):
+            body = {"key": encode(f"{kind}/"), "range_end": encode(f"{kind}0"), "keys_only": True, "limit": "100"}
+            names = [decode(kv["key"]) for kv in (await client.call("/v3/kv/range", body)).get("kvs", ())]
+            if others := [name for name in names if "splitbrain-ready" not in name]:
+                return others[0]
+        return ""
 
     async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
         """Through the first member that answers."""

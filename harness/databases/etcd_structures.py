@@ -268,6 +268,11 @@ class GuardedSets(EtcdStructures):
             raise Mismatch
 
 
+def kinds(needs: Collection[Capability]) -> list[str]:
+    """How the names begin that these capabilities write, up to the slash before the key."""
+    return sorted({kind for need in needs for kind in _KINDS[need]})
+
+
 def written(needs: Collection[Capability], keys: Collection[Key]) -> list[tuple[str, str]]:
     """What these capabilities write under these keys, and what asks whether members serve: the first name of each range, and
     the first one behind it, empty where it is one name."""

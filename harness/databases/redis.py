@@ -181,6 +181,13 @@ class Redis(Membership):
         """Ask the sentinels what they watch, or the servers of a cluster whose the slots are."""
         await self._deployment.attach()
 
+    async def found(self, needs: frozenset[Capability]) -> str:
+        """By SCAN at every server."""
+        for node in self.nodes.values():
+            if name := await (await self.local(node)).found(needs):
+                return name
+        return ""
+
     async def remove(self, needs: frozenset[Capability], keys: Collection[Key]) -> bool:
         """At the primary of each key's shard. Raises `Refused` where nobody knows all of them."""
         named = [await self.primaries(node) for node in self.nodes.values()]

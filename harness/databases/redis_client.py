@@ -220,6 +220,19 @@ class RedisClient(Connection):
             await self._confirm()
         return tuple(done)
 
+    async def found(self, needs: Collection[Capability]) -> str:
+        """SCAN for a name that these capabilities write, under any key but those that ask whether servers are ready."""
+        names = {name.format("*") for need in needs for name in _NAMES.get(need, ())}
+        for name in sorted(names | ({_ACCOUNTS} if "accounts" in needs else set())):
+            cursor: Any = 0
+            while True:
+                cursor, found = await self.call("SCAN", cursor, "MATCH", name, "COUNT", 10_000)
+                if others := [one for one in found if b"splitbrain-ready" not in one]:
+                    return str(others[0].decode(errors="replace"))
+                if int(cursor) == 0:
+                    break
+        return ""
+
     async def remove(self, key: Key, needs: Collection[Capability]) -> None:
         """DEL what these capabilities write under a key, and HDEL of an account."""
         if names := [name.format(key) for need in needs for name in _NAMES.get(need, ())]:

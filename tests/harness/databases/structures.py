@@ -33,7 +33,7 @@ async def what_was_written_is_seen_and_removed(database: Database, client: Any) 
         async def held(workload: Any = workload) -> bool:
             return any([workload.holds(await workload.invoke(client, call)) for call in workload.local()])
 
-        assert not await held(), name
+        assert not await held() and not await database.found(workload.needs), name
         seen, rng = False, random.Random(7)
         await workload.set_up(client)
         for turn in range(60):
@@ -43,8 +43,9 @@ async def what_was_written_is_seen_and_removed(database: Database, client: Any) 
                 workload.observe(Operation(process=0, f=call.f, key=call.key, value=value, invoked=turn, node="n1"))
             seen = seen or await held()
         assert seen or not workload.local(), name
+        assert await database.found(workload.needs), name
         assert await database.remove(workload.needs, workload.written())
-        assert not await held(), name
+        assert not await held() and not await database.found(workload.needs), name
         done.add(name)
     assert {"register"} < done
 

@@ -33,6 +33,7 @@ from tests.nemeses.driver import Driver
 
 PORT = database.Reference.port
 SERVER = Path(database.__file__).with_name("server")
+COMPOSE = "com.docker.compose"
 
 
 def at(name: str) -> str:
@@ -292,8 +293,21 @@ def test_those_that_are_not_marked_are_not_touched(
 
 
 def test_one_that_could_be_reached_round_a_cut_is_refused(lab: Any, theirs: Callable[..., list[Any]]) -> None:
-    first, second, _ = theirs(mine="yes", **{"splitbrain.disposable": "true"})
-    assert [host.address for host in found("mine=yes")] == list(ADDRESSES.values())
+    file, project = f"{COMPOSE}.project.config_files=/x.yaml", f"{COMPOSE}.project"
+    labels = {"mine": "yes", "splitbrain.disposable": "true", f"{COMPOSE}.project.config_files": "/x.yaml", project: "one"}
+    first, second, _ = theirs(**labels)
+    assert [host.address for host in found("mine=yes")] == list(ADDRESSES.values()) == [host.address for host in found(file)]
+    first.pause()
+    with pytest.raises(PlanError, match="theirs-n1 is paused: the cluster must run, all of it"):
+        found("mine=yes")
+    first.unpause()
+    sleeps = ["python3", "-c", "import time; time.sleep(600)"]
+    other = lab.containers.run(built("reference"), sleeps, labels=labels | {project: "two"}, detach=True)
+    try:
+        with pytest.raises(PlanError, match=r"/x\.yaml runs as 2 projects \(one, two\): name one of them"):
+            found(file)
+    finally:
+        other.remove(force=True, v=True)
     network = lab.networks.create("theirs-too", driver="bridge")
     try:
         network.connect(second)
