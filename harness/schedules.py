@@ -266,7 +266,8 @@ def check(plan: Plan) -> None:
             if called not in one.known(plan.nodes):
                 raise PlanError((key,), f"nemesis '{one.name}' has no scenario '{called}' on {plan.nodes} nodes: there are "
                                  f"{', '.join(one.known(plan.nodes)) or 'none'}.")
-        if any(part.scenarios(plan.nodes) for part in parts) and not found.scenarios(plan.nodes):
+        at_once = bool(plan.schedule) or plan.pace not in ("staggered", "random")
+        if at_once and any(part.scenarios(plan.nodes) for part in parts) and not found.scenarios(plan.nodes):
             raise PlanError((key,), f"nemesis '{name}' on {plan.nodes} nodes: what one part does leaves another no server to "
                                     "do anything to.")
         if plan.time and not plan.schedule and found.scenarios(plan.nodes) and not schedule(plan):

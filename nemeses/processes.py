@@ -30,6 +30,8 @@ class Processes(Nemesis):
     """The roles that a schedule takes in turn; any other can be named."""
     of_running: ClassVar[bool] = False
     """Whether it is nothing to a server that another fault has down or standing still already."""
+    waits: ClassVar[bool] = False
+    """Whether it is something to that one as soon as the other fault is over, where it lasts so long."""
 
     def scenarios(self, nodes: int) -> Sequence[str]:
         """The roles that some node can play; where there is one node, all of them are the same."""
@@ -54,6 +56,8 @@ class Processes(Nemesis):
             nodes = nodes_of(scenario, view, rng)
             if not self.of_running or not set(nodes) <= set(view.out):
                 return (self.spec(nodes),)
+        if self.waits:
+            return (self.spec(nodes),)
         raise NoTarget(f"another fault has every server that was meant ({' '.join(nodes)})")
 
 
@@ -125,6 +129,7 @@ class PauseServers(Processes):
     summary: ClassVar[str] = "SIGSTOP of the servers by role (primary, follower, minority, majority, all), later SIGCONT"
     needs: ClassVar[frozenset[Ability]] = frozenset({"pause"})
     of_running: ClassVar[bool] = True
+    waits: ClassVar[bool] = True
 
     class Options(OptionTable, frozen=True):
         """How long a server stands still."""

@@ -70,6 +70,8 @@ def test_links_and_members_are_nobodys_servers() -> None:
 def test_what_can_do_nothing_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="leaves another no server to do anything to"):
         resolve({"database": "reference", "nemesis": name})
+    assert schedule(resolve({"database": "reference", "nemesis": name, "pace": "staggered"})), "who comes later may stay longer"
+    assert schedule(resolve({"database": "reference", "nemesis": name, "pace": "random", "time": 300.0}))
     with pytest.raises(NoTarget, match="the rest of the fault has it"):
         nemesis(name).aim(" + ".join(one.partition(":")[2] for one in name.split("+")), view(5), random.Random(0))
 
@@ -93,7 +95,9 @@ def test_a_pause_or_a_wrong_clock_is_aimed_at_servers_that_another_fault_has_lef
         for seed in range(10):
             (spec,) = nemesis(name).aim("any", out, random.Random(seed))
             assert spec.touched == {"n3"}
-        with pytest.raises(NoTarget, match=r"another fault has every server that was meant \(n1\)"):
-            nemesis(name).aim("primary", out, random.Random(0))
+    with pytest.raises(NoTarget, match=r"another fault has every server that was meant \(n1\)"):
+        nemesis("clock-jump").aim("primary", out, random.Random(0))
+    (spec,) = nemesis("pause").aim("primary", out, random.Random(0))
+    assert spec.touched == {"n1"}, "it may be started before the pause is over, and stands still then"
     (spec,) = nemesis("kill").aim("primary", out, random.Random(0))
     assert spec.touched == {"n1"}, "one that stands still can be killed"

@@ -229,6 +229,17 @@ def test_a_combination_is_one_fault_with_the_specs_of_each(tmp_path: Path) -> No
         fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Kill(("n1",)), Pause(("n1", "n3")))))
         assert fault.bit and fault.proofs[1].measured == ("n3",)
         assert driver.told[-2][1].startswith("1/1 down, 1/2 standing still, n1 down, spread ")
+
+        # Who is started while it lasts stands still from then on.
+        await driver.cluster.end("another fault", ["n1"])
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Pause(("n1",)),)))
+        assert not fault.bit and fault.wrong == ("n1",), "it was down all the time"
+
+        async def started() -> None:
+            await driver.cluster.start("another fault", ["n1"])
+
+        fault = await driver.do(Step(0.0, 1.0, "scripted", "scripted", (Pause(("n1",)),)), started)
+        assert fault.bit and fault.healed
         assert all((await testbed.serving(timeout=10)).values())
 
     with_cluster(tmp_path, 3, work)
