@@ -35,8 +35,10 @@ def claim(
     def assess(standing: Answer, reason: str) -> Assessment:
         return Assessment(text=claimed.text, source=claimed.source, standing=standing, reason=reason)
 
+    found = list(counts)
     if by_a_look:
         verdicts, counts = _without(BY_A_LOOK, verdicts, counts)
+    overlooked = [name for name in found if name not in counts]
     standings = {promise: _standings(promise, verdicts) for promise in claimed.promises}
     for promise in claimed.promises:
         if broken := _broken(promise, counts, rows, standings[promise], converged):
@@ -53,6 +55,9 @@ def claim(
     kinds = [(kind, name) for kind in admitted for name in shown if is_one(name, kind)]
     if kinds:
         return assess("holds", f"it admits {kinds[0][0]}, and {kinds[0][1]} was seen, which is one")
+    if own := [name for name in admitted if name in overlooked]:
+        return assess("not tested", f"it admits {listed(own)}, and what was seen may be the service's own doing, which writes "
+                      "without a condition what it made of an earlier look")
     if any(name in losing() for name in admitted):
         was = "was, and is" if len(seen) == 1 else "were, and are"
         beside = f"; {' and '.join(seen)}, which it admits too, {was} no loss" if seen else ""

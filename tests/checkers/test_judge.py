@@ -548,6 +548,7 @@ def test_what_a_service_overwrote_by_a_look_is_not_held_against_its_database(
     admits = msgspec.structs.replace(variant, claim=Claim(text="t", source="s", admits=(seen,)))
     warned = judge(msgspec.structs.replace(made, variant=admits), (says,)).claim
     assert warned is not None and (warned.standing == "holds") is (standing == "does not hold"), warned
+    assert ("what was seen may be the service's own doing" in warned.reason) is (standing == "not tested"), warned
 
 
 def test_losses_are_counted_in_the_blast_radius() -> None:
