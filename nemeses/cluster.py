@@ -469,12 +469,16 @@ class Cluster:
         return sum(self._slow[name].values())
 
     async def revive(self, nodes: Iterable[str]) -> Changed:
-        """Start those servers of these nodes again that ended by themselves since something was done to their data; nobody is
-        started whom somebody keeps down. Where nothing had ended, a node is idle."""
+        """Start those servers of these nodes again that ended by themselves since something was done to their data; where
+        somebody keeps a node down, they are started with its others later. Where nothing had ended, a node is idle."""
 
         async def one(name: str) -> bool:
             gone = self.gone(name)
-            if self._down[name] or not gone:
+            if self._down[name]:
+                later = {service.name: service for service in (*gone, *self._ended.get(name, ()))}
+                self._ended[name] = tuple(later.values())
+                return False
+            if not gone:
                 return False
             await self._started(name, gone)
             return True

@@ -406,6 +406,12 @@ def test_a_server_that_ended_is_started_again_though_another_beside_it_went_on()
         assert [service.name for service in pair.up] == ["beside"]
         await scene.cluster.revive(["n1"])
         assert {service.name for service in pair.up} == {"server", "beside"}
+        await pair.stop("server")
+        await scene.cluster.end("kill", ["n1"])
+        await scene.cluster.revive(["n1"])
+        assert not pair.up, "somebody keeps it down"
+        await scene.cluster.start("kill", ["n1"])
+        assert [service.name for service in pair.up] == ["server", "beside"], "who was to be started then is started with it"
 
     run(work())
 
