@@ -436,7 +436,8 @@ def _exercised(recording: Recording, rows: Sequence[Scenario]) -> str:
     totals = _totals(recording)
     keys = f"{totals.keys:,} {'key' if totals.keys == 1 else 'keys'}"
     if recording.plan is None:
-        return f"{totals.operations:,} operations on {keys}, {totals.ok:,} of them ok."
+        many = "1 operation" if totals.operations == 1 else f"{totals.operations:,} operations"
+        return f"{many} on {keys}, {totals.ok:,} of them ok."
     final = _final(recording)
     ok = totals.ok - int((recording.history.outcome[final] == OK).sum())
     text = f"{totals.operations - totals.final:,} operations on {keys}, {ok:,} of them ok"

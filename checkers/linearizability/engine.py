@@ -535,7 +535,7 @@ def conclude(
         reason = f"{undecided} of {keys} keys could not be decided: {', '.join(limits)}"
     else:
         validity = "valid"
-        size = f"{keys} {'keys' if keys != 1 else 'key'}, {coverage.operations} operations"
+        size = f"{keys} {'keys' if keys != 1 else 'key'}, {coverage.operations} operation{'s' * (coverage.operations != 1)}"
         reason = f"no anomaly found: {size}, linearizable as a {model.name}"
     states: dict[Validity, State] = {"valid": "holds", "invalid": "refuted", "unknown": "undecided"}
     return Verdict(

@@ -237,6 +237,7 @@ def test_a_history_whose_answers_tell_nothing_is_right_and_says_what_that_is_wor
     assert checked.exit_code == 0 or "nothing is proven" in checked.result.reason, checked.result.reason
     assert ("no answer tells what is there" in checked.result.reason) is (silent and checked.exit_code == 0)
     assert silent or checked.exit_code == 0
+    assert ("1 operation on 1 key" in checked.result.exercised) is (len(calls) == 1)
 
 
 def edn(value: Any) -> str:
