@@ -152,10 +152,11 @@ def without_servers(each: Sequence[tuple[Nemesis, tuple[Spec, ...]]], names: Nod
         others = [other for other in range(len(each)) if other != at]
         before = [other for other in others if other < at or WIPE in each[other][0].needs]
         for spec in specs:
-            gone = set().union(*(ended[other] for other in (before if isinstance(spec, Kill) else others)))
+            ends = isinstance(spec, Kill) or (isinstance(spec, Other) and {"end", "pause"} <= nemesis.needs)
+            gone = set().union(*(ended[other] for other in (before if ends else others)))
             if isinstance(spec, Pause | Skew):
                 gone.update(*(still[other] for other in (before if isinstance(spec, Pause) else others)))
-            if isinstance(spec, Kill | Pause | Skew) and WIPE not in nemesis.needs and spec.touched <= gone:
+            if (ends or isinstance(spec, Pause | Skew)) and WIPE not in nemesis.needs and spec.touched <= gone:
                 return spec
     return None
 

@@ -32,13 +32,14 @@ def idle(specs: tuple[Spec, ...]) -> list[Spec]:
         if isinstance(spec, Pause | Skew) and set(spec.nodes) <= gone | (still if isinstance(spec, Skew) else set()):
             found.append(spec)
         earlier = {node for other in specs[:at] if other in down for node in other.touched}
-        if isinstance(spec, Kill) and spec.touched <= earlier:
+        slowly = isinstance(spec, Other) and spec.name == "slow-start"
+        if (slowly or isinstance(spec, Kill)) and spec.touched <= earlier:
             found.append(spec)
     return found
 
 
 @pytest.mark.parametrize("nodes", [3, 5])
-@pytest.mark.parametrize(("one", "other"), list(itertools.product(ENDING, (*ENDING[:2], *OTHERS))), ids=lambda name: str(name))
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(ENDING, (*ENDING[:2], ENDING[3], *OTHERS))))
 def test_what_one_part_ends_another_does_not_claim(one: str, other: str, nodes: int) -> None:
     """`kill+pause` at a primary that was killed would do nothing, and a probe could not tell."""
     both = nemesis(f"{one}+{other}")
@@ -66,7 +67,8 @@ def test_links_and_members_are_nobodys_servers() -> None:
     assert nemesis("kill+spike").scenarios(5)[-1] == "all + all"
 
 
-@pytest.mark.parametrize("name", ["kill:all+pause:primary", "kill:n1+pause:n1", "pause:n2+clock-jump:n2", "kill:n1+kill:n1"])
+@pytest.mark.parametrize("name", ["kill:all+pause:primary", "kill:n1+pause:n1", "pause:n2+clock-jump:n2", "kill:n1+kill:n1",
+                                  "kill:n1+slow-start:n1"])
 def test_what_can_do_nothing_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="leaves another no server to do anything to"):
         resolve({"database": "reference", "nemesis": name})
