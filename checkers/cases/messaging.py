@@ -40,7 +40,7 @@ class MessagingChecker:
         history = recording.history
         check_functions(history, self.name, ("send", "read"))
         found = Findings(recording)
-        messages = confirmed = lost_most = twice = arrived = reads = 0
+        messages = confirmed = lost_most = twice = arrived = reads = settled = 0
         for _, rows in history.by_key():
             inbox = _Inbox([history[row] for row in rows.tolist()], recording.final)
             messages, confirmed = messages + len(inbox.sent), confirmed + len(inbox.confirmed)
@@ -48,6 +48,7 @@ class MessagingChecker:
             arrived += len(inbox.shown - set(inbox.confirmed))
             twice += 0 if self.deduplicated else inbox.doubled
             lost_most += 0 if inbox.last else len(inbox.confirmed)
+            settled += len(inbox.confirmed) if inbox.last else 0
             _lost(found, inbox)
             _reordered(found, inbox)
         lost, late = found.counts["lost-element"], found.counts["reordered"]
@@ -65,6 +66,7 @@ class MessagingChecker:
         return found.verdict(
             self.name, models, keys=keys_of(history), judged=reads, things="inboxes",
             figures=figures,
+            unproven={KEPT: "no inbox was read after its last message was confirmed"} if lost_most and not settled else {},
         )
 
 

@@ -48,6 +48,9 @@ def test_an_item_that_vanishes_and_one_that_comes_back_have_their_names() -> Non
 
 
 def test_a_cart_that_nobody_saw_proves_nothing_and_other_functions_are_refused() -> None:
+    early = judge([call("put", 1, 0), call("view", (1,), 1), call("put", 2, 2)])
+    assert (early.validity, {one.state for one in early.standings}) == ("unknown", {"undecided"}), early
+    assert early.reason == "no cart was viewed after its last change: nothing is proven."
     verdict = judge([call("put", 1, 0), call("put", 2, 1), call("take", 2, 2)])
     assert verdict.validity == "unknown"
     assert figures(verdict)["items that vanished from carts"] == (0, 1)

@@ -65,6 +65,9 @@ def test_copies_are_shown_by_a_device_that_does_not_know_them_apart() -> None:
 
 
 def test_inboxes_that_nobody_read_prove_nothing_and_other_functions_are_refused() -> None:
+    early = judge([send(1, 0), read(copies(1), 1), send(2, 2)])
+    assert (early.validity, [one.state for one in early.standings]) == ("unknown", ["undecided", "holds"]), early
+    assert early.reason == "no inbox was read after its last message was confirmed: nothing is proven."
     verdict = judge([send(1, 0)])
     assert verdict.validity == "unknown" and figures(verdict)["confirmed messages that vanished"] == (0, 1)
     with pytest.raises(UsageError, match="no operation 'write'"):
