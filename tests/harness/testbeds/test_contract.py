@@ -163,11 +163,17 @@ def test_paused_it_stands_still_and_resumed_it_goes_on(testbed: Testbed) -> None
             await asyncio.sleep(0.2)
             assert counted(node) == before
             assert node.running("family") and not node.ended()
+            spent = await node.let_run("family", 0.0, 0.0)
+            assert spent > 0 and counted(node) == before, "it only tells what it has used of the processor"
+            assert await node.let_run("family", 0.02, 20.0) > spent
+            moved = await still(node)
+            assert any(moved[who] > before[who] for who in before) and node.running("family"), "it went on for a moment"
             await node.resume("family")
             await go_on(node)
             await node.resume("family")
         for nothing in (node.pause, node.resume):
             await nothing("nonsense")
+        assert await node.let_run("nonsense", 1.0, 1.0) == 0
 
     with_nodes(testbed, 1, work)
 
