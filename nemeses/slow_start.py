@@ -27,8 +27,9 @@ MOST = 10.0
 """How many times as long such a moment may last: others want the processor too, and a server waits for others."""
 SLOW = 0.9
 """Seconds that a server stands still at least before it serves, to have started slowly."""
-OVER = 1.5
-"""How many times as much of the processor as it was to have it may have had, and what it may have in one round beside."""
+OVER = 2.0
+"""How many times as much of the processor as it was to have it may have had, and what it may have in one round beside: a
+container runs for a moment before it can be frozen."""
 
 
 class SlowStart(Processes):
