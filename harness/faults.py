@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from splitbrain.harness.errors import SetupError, ours, raised_by, returned_by
-from splitbrain.harness.history.fault import Fault, Nodes, OnServers, Pause, Proof, Spec, places
+from splitbrain.harness.history.fault import Fault, Kill, Nodes, OnServers, Pause, Proof, Spec, places
 from splitbrain.harness.history.moment import moment
 from splitbrain.harness.history.operation import Key
 from splitbrain.harness.plan import Tables
@@ -148,7 +148,8 @@ class Controller:
         return tuple(spec.renamed({step.primary: now, now: step.primary}) for spec in step.specs)
 
     async def _aim(self, found: Nemesis, step: Step, rng: random.Random) -> tuple[Spec, ...]:
-        """What to do. An election may be under way: a target that is not there is waited for. Raises `NoTarget`."""
+        """What to do. An election may be under way: a target that is not there is waited for, and another primary than one to
+        which that is done already by another fault. Raises `NoTarget`."""
         for attempt in range(round(PATIENCE / LOOK) + 1):
             primary = self._primary()
             view = Outlook(
@@ -166,8 +167,16 @@ class Controller:
             else:
                 if not specs or not all(spec.touched for spec in specs):
                     raise NoTarget(f"{step.scenario} means no link and no node here")
-                return specs
+                over = attempt == round(PATIENCE / LOOK) or step.scenario in view.names
+                if over or not self._done_already(specs) or await self._stops_within(LOOK):
+                    return specs
+                rng.setstate(state)
         raise AssertionError("unreachable")
+
+    def _done_already(self, specs: Sequence[Spec]) -> bool:
+        """Whether one of them is to end servers that are down, or have some stand still of which none runs."""
+        out = {Kill: set(self.cluster.down(self.cluster.names)), Pause: set(self.cluster.out())}
+        return any(spec.touched <= out[type(spec)] for spec in specs if isinstance(spec, Kill | Pause))
 
     @staticmethod
     def _drawn(found: Nemesis, scenario: str, view: Outlook, rng: random.Random) -> tuple[Spec, ...]:

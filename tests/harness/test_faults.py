@@ -418,6 +418,7 @@ def test_a_server_that_ended_is_started_again_though_another_beside_it_went_on()
 
 def test_what_another_fault_had_done_already_is_not_claimed() -> None:
     async def work() -> None:
+        loop = asyncio.get_running_loop()
         scene = Scene()
         inside = [scripted(1, 9, Kill(("n1",))), scripted(2, 1, Kill(("n1",))), scripted(4, 1, Kill(("n1",), down=0.1)),
                   scripted(6, 1, Pause(("n1",))), scripted(20, 5, Pause(("n2",))), scripted(21, 2, Pause(("n2",)))]
@@ -429,6 +430,10 @@ def test_what_another_fault_had_done_already_is_not_claimed() -> None:
             drawn = Scene(seed=seed)
             await drawn.controller.inject([scripted(1, 9, Kill(("n1",))), Step(3, 2, "kill", "any")])
             assert all(fault.bit for fault in drawn.last.values()), "another is drawn than the one that is down"
+        began = loop.time()
+        elected = Scene(primary=lambda: "n1" if loop.time() < began + 3 else "n2")
+        await elected.controller.inject([scripted(1, 9, Pause(("n1",))), Step(2, 2, "pause", "primary")])
+        assert elected.last[2].bit and elected.last[2].specs == (Pause(("n2",)),), "another primary is waited for"
         longer = Scene()
         later = [scripted(1, 3, Kill(("n1",))), scripted(2, 9, Kill(("n1", "n2"))), scripted(3, 12, Pause(("n1",))),
                  scripted(20, 3, Pause(("n2",))), scripted(21, 4, Pause(("n2",)))]
