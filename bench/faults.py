@@ -294,9 +294,11 @@ async def in_turn(commands: Sequence[Command]) -> float:
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench.faults", description=__doc__.splitlines()[0])
-    parser.add_argument("testbeds", nargs="*", choices=[bed.name for bed in BEDS], default=[])
+    parser.add_argument("testbeds", nargs="*")  # Of several, argparse before Python 3.12 takes none for a wrong choice.
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
+    if unknown := sorted({*options.testbeds} - {bed.name for bed in BEDS}):
+        parser.error(f"no testbed is called {unknown[0]}: there are {', '.join(bed.name for bed in BEDS)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends it leaves no containers behind either.
     load = os.getloadavg()[0]
     print(f"Milliseconds: the median of {options.rounds} rounds, the best and the worst. Load before: {load:.1f}.\n")
