@@ -32,11 +32,14 @@ def compiled(function: Callable[..., Any], *parts: Callable[..., Any]) -> Callab
     Python goes on with them as they are. Neither may make arrays then."""
     from numba import njit
 
+    code: Callable[..., Any]
     if not parts:
-        return njit(cache=True)(function)
+        code = njit(cache=True)(function)
+        return code
     # Whoever makes no arrays need not count who has them, at every call.
     uncounted: dict[str, Any] = {"_nrt": False}
     names = dict(function.__globals__)
     for part in parts:
         names[part.__name__] = njit(inline="always", **uncounted)(FunctionType(part.__code__, names))
-    return njit(cache=True, **uncounted)(FunctionType(function.__code__, names))  # type: ignore[no-any-return]
+    code = njit(cache=True, **uncounted)(FunctionType(function.__code__, names))
+    return code
