@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,18 @@ class Theirs(Driver):
         return None
 
 
+@contextlib.asynccontextmanager
+async def attached(folder: Path) -> AsyncIterator[Theirs]:
+    """A run that is attached to the three containers, for as long as that lasts."""
+    testbed = Containers(PLAN, "a-run", folder)
+    try:
+        await testbed.up(3)
+        await testbed.listen(PORT)
+        yield Theirs(testbed)
+    finally:
+        await testbed.down()
+
+
 KNOCKS = """
 import select, socket, sys
 taken, begun = 0, []
@@ -166,11 +178,7 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
     before = [rules(one) for one in containers]
 
     async def whole() -> None:
-        testbed = Containers(PLAN, "a-run", tmp_path)
-        try:
-            await testbed.up(3)
-            await testbed.listen(PORT)
-            driver = Theirs(testbed)
+        async with attached(tmp_path) as driver:
 
             async def again() -> None:
                 was = containers[1].attrs["State"]["Pid"]
@@ -189,8 +197,6 @@ def test_what_is_in_force_is_so_for_one_that_is_started_again(theirs: Callable[.
             assert [proof for proof in (*fault.proofs, *fault.undone) if not proof.holds] == []
             assert fault.bit and fault.healed
             assert await driver.controller.prove_healed() == ()
-        finally:
-            await testbed.down()
 
     asyncio.run(whole())
     assert [rules(one) for one in containers] == before
@@ -205,12 +211,8 @@ def test_one_that_dies_and_is_started_again_by_the_engine_is_followed(
     before = [rules(one) for one in containers]
 
     async def whole() -> None:
-        testbed = Containers(PLAN, "a-run", tmp_path)
-        try:
-            await testbed.up(3)
-            await testbed.listen(PORT)
-            driver = Theirs(testbed)
-            deaths = 0
+        async with attached(tmp_path) as driver:
+            second, deaths = driver.cluster.testbed.nodes[1], 0
 
             async def dies() -> None:
                 nonlocal deaths
@@ -218,7 +220,7 @@ def test_one_that_dies_and_is_started_again_by_the_engine_is_followed(
                 was = containers[1].attrs["State"]["Pid"]
                 os.kill(was, signal.SIGKILL)
                 async with asyncio.timeout(60):
-                    while len(testbed.nodes[1].ended()) < deaths or not testbed.nodes[1].running("reference"):
+                    while len(second.ended()) < deaths or not second.running("reference"):
                         await asyncio.sleep(0.05)
                 assert await driver.cluster.serving(["n2"], timeout=60) == ()
                 containers[1].reload()
@@ -245,8 +247,6 @@ def test_one_that_dies_and_is_started_again_by_the_engine_is_followed(
             fault = await driver.do(cut, lambda: asyncio.sleep(0))
             assert fault.bit and fault.healed, (fault.proofs, fault.undone)
             assert await driver.controller.prove_healed() == () and deaths == 3
-        finally:
-            await testbed.down()
 
     asyncio.run(whole())
     assert [rules(one) for one in containers] == before
